@@ -1,0 +1,205 @@
+# The build's few verbs. Nothing here knows a file by name.
+include(CheckSymbolExists)
+
+macro(millrace_dependencies)
+  find_package(PkgConfig REQUIRED)
+  find_package(OpenSSL 3.0 REQUIRED)
+  find_package(Threads REQUIRED)
+  pkg_check_modules(UV REQUIRED IMPORTED_TARGET libuv>=1.44)
+  pkg_check_modules(RDKAFKA REQUIRED IMPORTED_TARGET rdkafka>=2.0.2)
+  pkg_check_modules(PROTOBUFC REQUIRED IMPORTED_TARGET libprotobuf-c>=1.4)
+  pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
+  pkg_check_modules(LIBBPF REQUIRED IMPORTED_TARGET libbpf>=1.1)
+  pkg_check_modules(LIBELF REQUIRED IMPORTED_TARGET libelf)
+  pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+  pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2)
+  pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
+  pkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson)
+  pkg_check_modules(CYAML REQUIRED IMPORTED_TARGET libcyaml)
+  pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+  pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+  find_program(PROTOC_C protoc-c REQUIRED)
+  find_program(BPF_CLANG NAMES clang clang-14 clang-19 REQUIRED)
+  find_program(LLVM_STRIP NAMES llvm-strip llvm-strip-14 llvm-strip-19 REQUIRED)
+
+  # Debian 13 has llhttp, Debian 12 its predecessor http_parser; api/http/parser.h speaks to either.
+  add_library(HttpParser::HttpParser INTERFACE IMPORTED)
+  find_library(LLHTTP_LIBRARY llhttp)
+  find_path(LLHTTP_INCLUDE llhttp.h)
+  if(LLHTTP_LIBRARY AND LLHTTP_INCLUDE)
+    target_link_libraries(HttpParser::HttpParser INTERFACE ${LLHTTP_LIBRARY})
+    target_compile_definitions(HttpParser::HttpParser INTERFACE MILLRACE_LLHTTP=1)
+  else()
+    find_library(HTTP_PARSER_LIBRARY http_parser REQUIRED)
+    target_link_libraries(HttpParser::HttpParser INTERFACE ${HTTP_PARSER_LIBRARY})
+  endif()
+
+  # Debian 12 backports both guards against stream floods into nghttp2 1.52; without them we do not serve HTTP/2.
+  set(CMAKE_REQUIRED_LIBRARIES nghttp2)
+  check_symbol_exists(nghttp2_option_set_stream_reset_rate_limit nghttp2/nghttp2.h HAVE_NGHTTP2_RESET_LIMIT)
+  check_symbol_exists(nghttp2_option_set_max_continuations nghttp2/nghttp2.h HAVE_NGHTTP2_MAX_CONT)
+  unset(CMAKE_REQUIRED_LIBRARIES)
+  if(NOT HAVE_NGHTTP2_RESET_LIMIT OR NOT HAVE_NGHTTP2_MAX_CONT)
+    message(FATAL_ERROR "nghttp2 lacks its guards against rapid reset and CONTINUATION floods: "
+                        "install Debian's libnghttp2-dev 1.52.0-1+deb12u3, or 1.61 or newer")
+  endif()
+endmacro()
+
+# proto/millrace/v1/*.proto -> generated/millrace/v1/*.pb-c.{c,h}, library millrace_proto
+function(millrace_proto)
+  file(GLOB protos CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/proto/millrace/v1/*.proto)
+  set(sources)
+  foreach(proto ${protos})
+    get_filename_component(noun ${proto} NAME_WE)
+    set(stem ${CMAKE_BINARY_DIR}/generated/millrace/v1/${noun}.pb-c)
+    add_custom_command(
+      OUTPUT ${stem}.c ${stem}.h
+      COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/generated
+      COMMAND ${PROTOC_C} --proto_path=${CMAKE_SOURCE_DIR}/proto --c_out=${CMAKE_BINARY_DIR}/generated ${proto}
+      DEPENDS ${protos} VERBATIM)
+    list(APPEND sources ${stem}.c)
+  endforeach()
+  add_library(millrace_proto STATIC ${sources})
+  target_compile_options(millrace_proto PRIVATE -w)
+  target_link_libraries(millrace_proto PUBLIC PkgConfig::PROTOBUFC)
+endfunction()
+
+# agent/bpf/*.bpf.c -> one stripped CO-RE object each, embedded as mr_bpf_<noun>[] .. mr_bpf_<noun>_end[]
+function(millrace_bpf)
+  file(GLOB programs CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/agent/bpf/*.bpf.c)
+  file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/agent/bpf/*.h)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+    set(arch -D__TARGET_ARCH_arm64)
+  else()
+    set(arch -D__TARGET_ARCH_x86)
+  endif()
+  set(sources)
+  foreach(program ${programs})
+    get_filename_component(noun ${program} NAME_WE)
+    set(object ${CMAKE_BINARY_DIR}/generated/bpf/${noun}.bpf.o)
+    add_custom_command(
+      OUTPUT ${object}
+      COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/generated/bpf
+      COMMAND ${BPF_CLANG} -target bpf -mcpu=v3 -O2 -g -Wall -Werror ${arch} -I${CMAKE_SOURCE_DIR}
+              -I/usr/include/${CMAKE_LIBRARY_ARCHITECTURE} -c ${program} -o ${object}
+      COMMAND ${LLVM_STRIP} -g ${object}
+      DEPENDS ${program} ${headers} VERBATIM)
+    set(embed ${CMAKE_BINARY_DIR}/generated/bpf/${noun}.S)
+    file(CONFIGURE OUTPUT ${embed} CONTENT [[
+	.section .rodata
+	.balign 16
+	.global mr_bpf_@noun@, mr_bpf_@noun@_end
+mr_bpf_@noun@:
+	.incbin "@object@"
+mr_bpf_@noun@_end:
+	.byte 0
+	.section .note.GNU-stack,"",%progbits
+]] @ONLY)
+    set_source_files_properties(${embed} PROPERTIES OBJECT_DEPENDS ${object})
+    list(APPEND sources ${embed})
+  endforeach()
+  if(NOT sources)
+    add_library(millrace_bpf INTERFACE)
+  else()
+    add_library(millrace_bpf STATIC ${sources})
+  endif()
+endfunction()
+
+function(millrace_resolve out)
+  set(targets)
+  foreach(name ${ARGN})
+    if(name MATCHES "::")
+      list(APPEND targets ${name})
+    else()
+      list(APPEND targets millrace_${name})
+    endif()
+  endforeach()
+  set(${out} ${targets} PARENT_SCOPE)
+endfunction()
+
+# millrace_library(noun [FOLDER folder] [LINK names...]): millrace_<noun> from folder/*.c, main.c left out
+function(millrace_library noun)
+  cmake_parse_arguments(arg "" "FOLDER" "LINK" ${ARGN})
+  if(NOT arg_FOLDER)
+    set(arg_FOLDER ${noun})
+  endif()
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${arg_FOLDER}/*.c ${CMAKE_SOURCE_DIR}/${arg_FOLDER}/*.S)
+  list(FILTER sources EXCLUDE REGEX "/main\\.c$")
+  millrace_resolve(links ${arg_LINK})
+  if(sources)
+    add_library(millrace_${noun} STATIC ${sources})
+    target_link_libraries(millrace_${noun} PUBLIC ${links} Threads::Threads)
+  else()
+    add_library(millrace_${noun} INTERFACE)
+    target_link_libraries(millrace_${noun} INTERFACE ${links})
+  endif()
+endfunction()
+
+function(millrace_program name main)
+  cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
+  if(EXISTS ${CMAKE_SOURCE_DIR}/${main})
+    millrace_resolve(links ${arg_LINK})
+    add_executable(${name} ${main})
+    target_link_libraries(${name} PRIVATE ${links})
+  endif()
+endfunction()
+
+function(millrace_program_folder name folder)
+  cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*.c)
+  if(sources)
+    millrace_resolve(links ${arg_LINK})
+    add_executable(${name} ${sources})
+    target_link_libraries(${name} PRIVATE ${links})
+  endif()
+endfunction()
+
+# bench/<noun>.c -> bin/bench-<noun>; shared pieces live in bench/<noun>/*.c as libraries millrace_bench_<noun>
+function(millrace_benches)
+  millrace_library(bench_world FOLDER bench/world LINK batch base proto PkgConfig::RDKAFKA PkgConfig::UV)
+  file(GLOB mains CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/*.c)
+  foreach(main ${mains})
+    get_filename_component(noun ${main} NAME_WE)
+    add_executable(bench-${noun} ${main})
+    target_link_libraries(bench-${noun} PRIVATE millrace_bench_world millrace_daemon PkgConfig::JEMALLOC)
+  endforeach()
+endfunction()
+
+# tests/<folder>/<noun>_test.c -> test "<folder>/<noun>", linked with the folder's library
+function(millrace_tests)
+  file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*_test.c)
+  file(GLOB support CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/*.c)
+  foreach(test ${tests})
+    file(RELATIVE_PATH path ${CMAKE_SOURCE_DIR}/tests ${test})
+    string(REGEX REPLACE "_test\\.c$" "" name ${path})
+    string(REGEX REPLACE "/[^/]*$" "" folder ${name})
+    string(REPLACE "/" "-" target ${name})
+    add_executable(test-${target} ${test} ${support})
+    target_compile_options(test-${target} PRIVATE -Wno-missing-prototypes)
+    if(folder STREQUAL "agent/batch")
+      set(links millrace_batch)
+    elseif(folder MATCHES "^api/")
+      string(REPLACE "api/" "" noun ${folder})
+      set(links millrace_${noun})
+    elseif(TARGET millrace_${folder})
+      set(links millrace_${folder})
+    else()
+      set(links millrace_daemon millrace_bench_world)
+    endif()
+    target_link_libraries(test-${target} PRIVATE ${links} PkgConfig::CMOCKA Threads::Threads)
+    set_target_properties(test-${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    add_test(NAME ${name} COMMAND test-${target} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+  endforeach()
+endfunction()
+
+# tests/fuzz/<noun>_fuzz.c -> fuzz-<noun>
+function(millrace_fuzzers)
+  file(GLOB fuzzers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/*_fuzz.c)
+  foreach(fuzzer ${fuzzers})
+    get_filename_component(noun ${fuzzer} NAME_WE)
+    string(REPLACE "_fuzz" "" noun ${noun})
+    add_executable(fuzz-${noun} ${fuzzer})
+    target_link_libraries(fuzz-${noun} PRIVATE millrace_daemon -fsanitize=fuzzer)
+  endforeach()
+endfunction()
