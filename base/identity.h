@@ -1,0 +1,53 @@
+/* Who stands at an end of a flow, in name ids (base/name.h). Plain data that ingest fills, join puts together
+ * and aggregate groups by. */
+#pragma once
+
+#include <stdint.h>
+
+/* How a workload's name was found, best first; published per end as `resolution`. */
+enum resolution {
+	RESOLUTION_UNKNOWN,
+	RESOLUTION_WORKLOAD,  /* the container runtime or cluster names the owner */
+	RESOLUTION_CONTAINER, /* container name and image */
+	RESOLUTION_UNIT,      /* systemd unit */
+	RESOLUTION_PROCESS,   /* executable on its node's role */
+	RESOLUTION_NODE,      /* socket without a known owner */
+	RESOLUTION_ADDRESS,   /* no agent at this end: its address */
+};
+
+/* One replica of a workload: what a failure can be concentrated in. */
+struct instance {
+	uint64_t id; /* instance_id() of the rest */
+	uint64_t workload; /* "namespace/name", or "name" */
+	uint64_t version;
+	uint64_t zone;
+	uint64_t node;
+	uint64_t container; /* pod or container name */
+	uint64_t process;   /* executable name */
+	uint32_t resolution; /* enum resolution */
+	uint32_t pad;
+};
+
+/* Client workload -> server workload, server port, protocol. */
+struct edge {
+	uint64_t id; /* edge_id() of the rest */
+	uint64_t client; /* workload */
+	uint64_t server; /* workload */
+	uint16_t port;
+	uint8_t protocol;
+	uint8_t client_resolution, server_resolution;
+	uint8_t pad[3];
+};
+
+/* The dimensions of an edge that its traffic is split by. */
+struct lane {
+	uint64_t id; /* lane_id() of the rest */
+	uint64_t client_zone, server_zone;
+	uint64_t client_version, server_version;
+};
+
+/* Hashes of the identifying members; never 0. Resolutions do not take part. */
+uint64_t instance_id(const struct instance *instance);
+uint64_t edge_id(const struct edge *edge);
+uint64_t lane_id(const struct lane *lane);
+const char *resolution_name(uint32_t resolution); /* "workload", "container", ... */
