@@ -1,0 +1,105 @@
+#include "base/address.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+static struct address parsed(const char *text)
+{
+	struct address address;
+	assert_int_equal(address_parse(text, &address), 0);
+	return address;
+}
+
+static void texts_come_back_in_rfc_5952_form(void **state)
+{
+	(void)state;
+	static const char *const texts[][2] = {
+		{"10.0.0.1", "10.0.0.1"},
+		{"255.255.255.255", "255.255.255.255"},
+		{"::ffff:10.0.0.1", "10.0.0.1"},
+		{"::FFFF:0a00:0001", "10.0.0.1"},
+		{"::", "::"},
+		{"::1", "::1"},
+		{"2001:0DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"},
+		{"2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"},
+		{"2001:0:0:1:0:0:0:1", "2001:0:0:1::1"},
+		{"fe80:0:0:0:0:0:0:abcd", "fe80::abcd"},
+	};
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		char text[ADDRESS_TEXT_MAX];
+		struct address address = parsed(texts[i][0]);
+		assert_int_equal(address_format(&address, text), strlen(texts[i][1]));
+		assert_string_equal(text, texts[i][1]);
+	}
+}
+
+static void what_is_no_address_is_refused(void **state)
+{
+	(void)state;
+	static const char *const texts[] = {"",	    "10.0.0",  "10.0.0.256", "10.0.0.1 ",
+					    "g::1", "1::2::3", "[::1]",	     "fe80::1%eth0"};
+	struct address address;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		assert_int_equal(address_parse(texts[i], &address), -EINVAL);
+}
+
+static void a_mapped_address_is_the_v4_address(void **state)
+{
+	(void)state;
+	struct address v4 = address_v4(0x0a000001), mapped = parsed("::ffff:10.0.0.1");
+	assert_true(address_equal(&v4, &mapped));
+	assert_true(address_is_v4(&v4));
+	struct address v6 = parsed("2001:db8::1"), copy = address_v6(v6.bytes);
+	assert_true(address_equal(&v6, &copy));
+	assert_false(address_is_v4(&v6));
+}
+
+static void private_networks_end_where_their_rfc_says(void **state)
+{
+	(void)state;
+	static const char *const inside[] = {
+		"10.0.0.0",   "10.255.255.255",	 "172.16.0.0",	    "172.31.255.255", "192.168.0.1",
+		"100.64.0.0", "100.127.255.255", "169.254.169.254", "127.0.0.1",      "::1",
+		"fe80::1",    "febf::1",	 "fc00::1",	    "fdff::1"};
+	static const char *const outside[] = {"9.255.255.255",
+					      "11.0.0.0",
+					      "172.15.255.255",
+					      "172.32.0.0",
+					      "192.167.255.255",
+					      "192.169.0.0",
+					      "100.63.255.255",
+					      "100.128.0.0",
+					      "8.8.8.8",
+					      "2001:db8::1",
+					      "fec0::1",
+					      "fe00::1",
+					      "::2"};
+	for (size_t i = 0; i < sizeof(inside) / sizeof(inside[0]); i++) {
+		struct address address = parsed(inside[i]);
+		assert_true(address_is_private(&address));
+	}
+	for (size_t i = 0; i < sizeof(outside) / sizeof(outside[0]); i++) {
+		struct address address = parsed(outside[i]);
+		assert_false(address_is_private(&address));
+		assert_false(address_is_loopback(&address));
+	}
+	struct address loopback = parsed("127.255.0.1");
+	assert_true(address_is_loopback(&loopback));
+	loopback = parsed("::1");
+	assert_true(address_is_loopback(&loopback));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(texts_come_back_in_rfc_5952_form),
+		cmocka_unit_test(what_is_no_address_is_refused),
+		cmocka_unit_test(a_mapped_address_is_the_v4_address),
+		cmocka_unit_test(private_networks_end_where_their_rfc_says),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
