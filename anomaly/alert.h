@@ -1,0 +1,77 @@
+/* An alert transition: what the anomaly stage emits when an episode begins, gets worse or ends. The topic
+ * millrace.alerts is a sequence of these; the notifier and the API are its readers. Plain data. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/identity.h"
+
+enum alert_state {
+	ALERT_FIRING,
+	ALERT_RESOLVED,
+};
+
+enum alert_severity { ALERT_INFO, ALERT_WARNING, ALERT_ERROR, ALERT_CRITICAL };
+
+enum {
+	ALERT_KEY_TEXT = 53,	/* 52 characters of base32 and a NUL */
+	ALERT_MONITOR_MAX = 64, /* bytes of a monitor's name with its NUL */
+	ALERT_TEXT_MAX = 512,
+	ALERT_SUSPECTS_MAX = 5,
+	ALERT_NAME_MAX = 256, /* base/name.h: 255 and a NUL */
+};
+
+/* Which dimension of the edge concentrates the change. */
+enum suspect_kind {
+	SUSPECT_CLIENT_INSTANCE,
+	SUSPECT_SERVER_INSTANCE,
+	SUSPECT_CLIENT_VERSION,
+	SUSPECT_SERVER_VERSION,
+	SUSPECT_CLIENT_ZONE,
+	SUSPECT_SERVER_ZONE,
+	SUSPECT_CLIENT_NODE,
+	SUSPECT_SERVER_NODE,
+	SUSPECT_KINDS,
+};
+
+struct suspect {
+	uint32_t kind; /* enum suspect_kind */
+	double share;  /* of the change that lies in it, 0..1 */
+	double excess; /* its share of the change over its share of the traffic: > 1 concentrates */
+	char name[ALERT_NAME_MAX];
+};
+
+/* An edge in words. Empty strings are unknown. */
+struct alert_subject {
+	char client[ALERT_NAME_MAX], server[ALERT_NAME_MAX]; /* workloads; client empty: all clients */
+	uint16_t port;	  /* 0: all ports */
+	uint8_t protocol; /* 0: all */
+};
+
+struct alert {
+	char key[ALERT_KEY_TEXT]; /* base32(SHA-256(monitor, subject, episode start)): the dedup key */
+	uint64_t sequence;	  /* of this transition within the episode: 1 firing, 2 .. updates, last resolved */
+	uint32_t state;		  /* enum alert_state */
+	uint32_t severity;	  /* enum alert_severity */
+	char monitor[ALERT_MONITOR_MAX]; /* threshold monitor's name, or "baseline/<counter>" */
+	struct alert_subject subject;
+	char metric[ALERT_MONITOR_MAX]; /* what was measured: a counter's name or a derived one */
+	char unit[32];
+	double value;	  /* measured over the window */
+	double threshold; /* what it was compared with */
+	double baseline_median, baseline_mad; /* 0 for thresholds */
+	uint32_t window_ms;
+	uint64_t started_ns;	/* end of the pane in which the episode began */
+	uint64_t ended_ns;	/* 0 while firing */
+	uint64_t pane_end_ns;	/* of this transition */
+	uint64_t last_event_ns; /* newest kernel event in the rows that decided it */
+	double completeness;	/* of those rows, 0..1 */
+	char summary[ALERT_TEXT_MAX]; /* one sentence: what, where, how much against what */
+	uint32_t suspects_count;
+	struct suspect suspects[ALERT_SUSPECTS_MAX]; /* best first */
+};
+
+const char *alert_state_name(uint32_t state);	    /* firing, resolved */
+const char *alert_severity_name(uint32_t severity); /* info, warning, error, critical */
+const char *suspect_kind_name(uint32_t kind);	    /* server_instance, ... */

@@ -1,0 +1,63 @@
+/* One owner's anomaly stage: reads its aggregate's rows, keeps trailing windows and a baseline (running median
+ * and MAD, in integers) per edge for failures, latency and throughput, and emits alert transitions.
+ *
+ * Each pane: push the pane's 250 ms rows (scopes EDGE, CLIENT, SERVER), then advance. Threshold monitors look at
+ * trailing sums of panes; baselines at trailing seconds. An episode fires once, is updated at most every
+ * update_ns when severity or first suspect changes, and resolves after clear_ns of quiet; a silent edge counts
+ * as quiet. A baseline alone never fires below its warm-up. Suspects are ranked from the CLIENT and SERVER rows of the window.
+ *
+ * Bounds: edges_max edges; past it an edge is watched by threshold monitors only through its server's sum, counted.
+ * Open episodes are never evicted; episodes_max, past it counted and suppressed. Pure; one thread. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "aggregate/rollup.h"
+#include "anomaly/alert.h"
+#include "anomaly/monitor.h"
+
+struct anomaly;
+
+/* A baseline as it is kept in millrace.baselines: the latest record of a key replaces older ones. */
+struct baseline_record {
+	uint64_t edge; /* edge id: the key together with metric */
+	uint32_t metric;
+	uint32_t samples;
+	uint64_t window_ns; /* end of the newest window in it */
+	int64_t median, mad; /* in millionths of the metric's unit */
+};
+
+struct anomaly_sinks {
+	void *context;
+	void (*alerts)(void *context, const struct alert *alerts, size_t count);
+	/* Baselines that changed, spread over time: each live edge's about once every baseline_save_ns. */
+	void (*baselines)(void *context, const struct baseline_record *records, size_t count,
+			  const struct names *names);
+};
+
+struct anomaly_options {
+	const struct monitor *monitors; /* copied */
+	size_t monitors_count;
+	bool baselines;		   /* built-in baseline monitors on */
+	double sensitivity;	   /* deviations (MADs) that fire: 6 */
+	uint32_t warmup_samples;   /* 10 s windows before a baseline may fire: 30 */
+	uint64_t update_ns;	   /* 10 s */
+	uint64_t baseline_save_ns; /* 60 s */
+	uint32_t edges_max, episodes_max;
+	struct anomaly_sinks sinks;
+};
+
+struct anomaly_stats {
+	uint64_t edges, episodes; /* live now */
+	uint64_t fired, resolved, updated, suppressed, unwatched;
+};
+
+struct anomaly *anomaly_new(const struct anomaly_options *options);
+void anomaly_free(struct anomaly *anomaly);
+/* Rows of one window length as aggregate emits them; 250 ms rows drive detection, 10 s rows the baselines. */
+void anomaly_push(struct anomaly *anomaly, const struct rollup *rollups, size_t count, const struct names *names);
+void anomaly_advance(struct anomaly *anomaly, uint64_t now_ns);
+/* Before the first pane: what millrace.baselines holds. */
+void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count);
+struct anomaly_stats anomaly_stats(const struct anomaly *anomaly);
