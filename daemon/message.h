@@ -1,0 +1,58 @@
+/* What tasks tell each other: one message a sender, receiver, kind and pane, empty or not, so that
+ * a receiver knows when it has all of a pane. This is the exchange's memory carrier: a message is
+ * handed over whole.
+ *
+ * START  ingest -> every task   the first pane of this partition
+ * HALVES ingest -> join         definitions, closes, aliases, and the names that they use
+ * HOPS   join   -> join         re-keyed halves, read in the next pane
+ * LABELS join   -> ingest       what was decided
+ * ROWS   ingest -> aggregate    partial rows */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "aggregate/partial.h"
+#include "base/name.h"
+#include "daemon/mailbox.h"
+#include "ingest/half.h"
+
+enum message_kind {
+	MESSAGE_START,
+	MESSAGE_HALVES,
+	MESSAGE_HOPS,
+	MESSAGE_LABELS,
+	MESSAGE_ROWS,
+	MESSAGE_KINDS,
+};
+
+struct message {
+	struct letter letter; /* first: a letter is a message */
+	enum message_kind kind;
+	uint32_t source, task; /* from, to */
+	uint64_t pane;
+	union {
+		struct {
+			struct half_bucket bucket; /* HALVES, HOPS: points into this allocation */
+			const struct name *names;  /* bytes too */
+			size_t names_count;
+		};
+		struct {
+			struct label *labels;
+			size_t labels_count;
+		};
+		struct partial_bucket *rows;
+	};
+};
+
+struct message *message_new(enum message_kind kind, uint32_t source, uint32_t task, uint64_t pane);
+
+/* Copies the bucket and the names' bytes. */
+struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t task,
+			       uint64_t pane, const struct half_bucket *bucket,
+			       const struct name *const *names, size_t names_count);
+struct message *message_labels(uint32_t source, uint32_t task, uint64_t pane,
+			       const struct label *labels, size_t count);
+
+/* Frees the rows too, unless they were taken (set to NULL). */
+void message_free(struct message *message);

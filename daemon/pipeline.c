@@ -1,0 +1,314 @@
+#include "daemon/pipeline.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/memory.h"
+#include "daemon/mailbox.h"
+
+/* Records a partition may give before the other partitions of its worker have their turn. */
+enum { RECORDS_A_TURN = 256 };
+
+struct input {
+	uv_poll_t poll;
+	struct worker *worker;
+	uint32_t task;
+	int descriptor;
+	bool ready; /* may have records */
+};
+
+struct worker {
+	struct pipeline *pipeline;
+	uv_loop_t loop;
+	uv_thread_t thread;
+	struct mailbox mailbox;
+	uv_idle_t again; /* runs while an input has more to read */
+	uv_timer_t turn, stats;
+	struct input *inputs;
+	uint32_t inputs_count;
+	_Atomic bool stopping;
+	bool closed;
+};
+
+struct pipeline {
+	struct pipeline_options options;
+	struct task **tasks;
+	struct worker *workers;
+	bool started;
+};
+
+static struct worker *worker_of(struct pipeline *pipeline, uint32_t task)
+{
+	return &pipeline->workers[task % pipeline->options.workers];
+}
+
+static void on_send(void *context, struct message *message)
+{
+	struct pipeline *pipeline = context;
+
+	mailbox_send(&worker_of(pipeline, message->task)->mailbox, &message->letter);
+}
+
+/* --- a worker's turn --- */
+
+static void take_mail(struct worker *worker)
+{
+	struct letter *letter = mailbox_take(&worker->mailbox);
+
+	while (letter) {
+		struct letter *next = letter->next;
+		struct message *message = (struct message *)letter;
+
+		task_receive(worker->pipeline->tasks[message->task], message);
+		letter = next;
+	}
+}
+
+/* Returns whether the input may have more and its task wants it. */
+static bool read_input(struct worker *worker, struct input *input)
+{
+	const struct pipeline_source *source = &worker->pipeline->options.source;
+	struct task *task = worker->pipeline->tasks[input->task];
+	struct mirror_record record;
+
+	for (int i = 0; i < RECORDS_A_TURN && input->ready; i++) {
+		if (!task_hungry(task))
+			return false;
+		if (!source->next(source->context, input->task, &record))
+			input->ready = false;
+		else
+			task_records(task, &record, 1);
+	}
+	return input->ready;
+}
+
+static void worker_close(struct worker *worker);
+static void on_again(uv_idle_t *idle);
+
+/* Mail, records, stages, until nothing is left that can be done without waiting. */
+static void worker_work(struct worker *worker)
+{
+	bool more = false;
+
+	if (worker->closed)
+		return;
+	if (atomic_load(&worker->stopping)) {
+		worker_close(worker);
+		return;
+	}
+	for (bool moved = true; moved;) {
+		moved = false;
+		take_mail(worker);
+		for (uint32_t i = 0; i < worker->inputs_count; i++)
+			moved |= task_run(worker->pipeline->tasks[worker->inputs[i].task]);
+	}
+	for (uint32_t i = 0; i < worker->inputs_count; i++)
+		more |= read_input(worker, &worker->inputs[i]);
+	for (uint32_t i = 0; i < worker->inputs_count; i++)
+		more |= task_run(worker->pipeline->tasks[worker->inputs[i].task]);
+	if (more && !uv_is_active((uv_handle_t *)&worker->again))
+		uv_idle_start(&worker->again, on_again);
+	else if (!more)
+		uv_idle_stop(&worker->again);
+}
+
+static void on_again(uv_idle_t *idle)
+{
+	worker_work(idle->loop->data);
+}
+
+static void on_mail(void *context)
+{
+	worker_work(context);
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+	struct input *input = poll->data;
+	char bytes[64];
+
+	(void)status;
+	(void)events;
+	while (read(input->descriptor, bytes, sizeof(bytes)) == sizeof(bytes))
+		;
+	input->ready = true;
+	worker_work(input->worker);
+}
+
+static void on_turn(uv_timer_t *timer)
+{
+	struct worker *worker = timer->loop->data;
+	const struct pipeline_source *source = &worker->pipeline->options.source;
+
+	for (uint32_t i = 0; i < worker->inputs_count; i++) {
+		struct input *input = &worker->inputs[i];
+
+		/* A descriptor fires only when its queue was empty; reading again costs little and
+		 * misses nothing. */
+		input->ready = true;
+		if (source->turn)
+			source->turn(source->context, input->task,
+				     task_stats(worker->pipeline->tasks[input->task]).pane);
+	}
+	worker_work(worker);
+}
+
+static void on_stats(uv_timer_t *timer)
+{
+	struct worker *worker = timer->loop->data;
+	const struct pipeline_options *options = &worker->pipeline->options;
+
+	for (uint32_t i = 0; i < worker->inputs_count; i++) {
+		struct task *task = worker->pipeline->tasks[worker->inputs[i].task];
+		struct task_stats stats = task_stats(task);
+
+		options->stats(options->stats_context, worker->inputs[i].task, &stats,
+			       task_mirror(task));
+	}
+}
+
+/* --- life --- */
+
+static void worker_close(struct worker *worker)
+{
+	worker->closed = true;
+	for (uint32_t i = 0; i < worker->inputs_count; i++) {
+		if (worker->inputs[i].descriptor >= 0)
+			uv_close((uv_handle_t *)&worker->inputs[i].poll, NULL);
+	}
+	uv_close((uv_handle_t *)&worker->again, NULL);
+	uv_close((uv_handle_t *)&worker->turn, NULL);
+	uv_close((uv_handle_t *)&worker->stats, NULL);
+	mailbox_close(&worker->mailbox);
+}
+
+static int worker_init(struct worker *worker, struct pipeline *pipeline, uint32_t number)
+{
+	uint32_t tasks = pipeline->options.task.tasks, workers = pipeline->options.workers;
+	int rc = uv_loop_init(&worker->loop);
+
+	if (rc)
+		return rc;
+	worker->pipeline = pipeline;
+	worker->loop.data = worker;
+	worker->inputs = memory_zeroed(tasks / workers + 1, sizeof(*worker->inputs));
+	for (uint32_t task = number; task < tasks; task += workers)
+		worker->inputs[worker->inputs_count++] = (struct input){
+			.worker = worker, .task = task, .descriptor = -1, .ready = true};
+	uv_idle_init(&worker->loop, &worker->again);
+	uv_timer_init(&worker->loop, &worker->turn);
+	uv_timer_init(&worker->loop, &worker->stats);
+	return mailbox_init(&worker->mailbox, &worker->loop, on_mail, worker);
+}
+
+static int worker_watch(struct worker *worker)
+{
+	const struct pipeline_source *source = &worker->pipeline->options.source;
+
+	for (uint32_t i = 0; i < worker->inputs_count; i++) {
+		struct input *input = &worker->inputs[i];
+		int rc;
+
+		input->descriptor =
+			source->descriptor ? source->descriptor(source->context, input->task) : -1;
+		if (input->descriptor < 0)
+			continue;
+		input->poll.data = input;
+		rc = uv_poll_init(&worker->loop, &input->poll, input->descriptor);
+		if (rc == 0)
+			rc = uv_poll_start(&input->poll, UV_READABLE, on_readable);
+		if (rc)
+			return rc;
+	}
+	uv_timer_start(&worker->turn, on_turn, 0, PIPELINE_TURN_MS);
+	if (worker->pipeline->options.stats)
+		uv_timer_start(&worker->stats, on_stats, PIPELINE_STATS_MS, PIPELINE_STATS_MS);
+	return 0;
+}
+
+static void worker_main(void *context)
+{
+	struct worker *worker = context;
+
+	uv_run(&worker->loop, UV_RUN_DEFAULT);
+}
+
+struct pipeline *pipeline_new(const struct pipeline_options *options)
+{
+	struct pipeline *pipeline = memory_zeroed(1, sizeof(*pipeline));
+	uint32_t tasks = options->task.tasks;
+
+	assert(options->workers >= 1 && options->workers <= tasks);
+	pipeline->options = *options;
+	pipeline->tasks = memory_zeroed(tasks, sizeof(*pipeline->tasks));
+	pipeline->workers = memory_zeroed(options->workers, sizeof(*pipeline->workers));
+	for (uint32_t i = 0; i < tasks; i++) {
+		struct task_options task = options->task;
+
+		task.task = i;
+		task.send = on_send;
+		task.send_context = pipeline;
+		pipeline->tasks[i] = task_new(&task);
+	}
+	return pipeline;
+}
+
+struct task *pipeline_task(struct pipeline *pipeline, uint32_t task)
+{
+	return pipeline->tasks[task];
+}
+
+int pipeline_start(struct pipeline *pipeline)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < pipeline->options.workers && rc == 0; i++)
+		rc = worker_init(&pipeline->workers[i], pipeline, i);
+	for (uint32_t i = 0; i < pipeline->options.workers && rc == 0; i++)
+		rc = worker_watch(&pipeline->workers[i]);
+	for (uint32_t i = 0; i < pipeline->options.workers && rc == 0; i++)
+		rc = uv_thread_create(&pipeline->workers[i].thread, worker_main,
+				      &pipeline->workers[i]);
+	pipeline->started = rc == 0;
+	return rc;
+}
+
+void pipeline_stop(struct pipeline *pipeline)
+{
+	if (!pipeline->started)
+		return;
+	for (uint32_t i = 0; i < pipeline->options.workers; i++) {
+		atomic_store(&pipeline->workers[i].stopping, true);
+		uv_async_send(&pipeline->workers[i].mailbox.wake);
+	}
+	for (uint32_t i = 0; i < pipeline->options.workers; i++)
+		uv_thread_join(&pipeline->workers[i].thread);
+	pipeline->started = false;
+}
+
+void pipeline_free(struct pipeline *pipeline)
+{
+	assert(!pipeline->started);
+	for (uint32_t i = 0; i < pipeline->options.workers; i++) {
+		struct worker *worker = &pipeline->workers[i];
+		struct letter *letter = worker->pipeline ? mailbox_take(&worker->mailbox) : NULL;
+
+		while (letter) {
+			struct letter *next = letter->next;
+
+			message_free((struct message *)letter);
+			letter = next;
+		}
+		if (worker->pipeline)
+			uv_loop_close(&worker->loop);
+		free(worker->inputs);
+	}
+	for (uint32_t i = 0; i < pipeline->options.task.tasks; i++)
+		task_free(pipeline->tasks[i]);
+	free(pipeline->workers);
+	free(pipeline->tasks);
+	free(pipeline);
+}

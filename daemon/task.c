@@ -1,0 +1,486 @@
+#include "daemon/task.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+/* Panes that a log may run ahead of the pane at hand: lateness and a second of reserve. Enough to
+ * keep reading while other tasks answer, small enough to bound what the mirror stores. */
+enum { AHEAD_PANES = 16 };
+
+/* Messages of one kind from one task, oldest first. */
+struct queue {
+	struct message *oldest, *newest;
+};
+
+/* All messages of one kind: a pane is there when every task's queue has it at its head. */
+struct inbox {
+	struct queue *queues; /* by source */
+	uint32_t filled;      /* queues that are not empty */
+};
+
+struct task {
+	struct task_options options;
+	struct mirror *mirror;
+	struct join *join;
+	struct partial *partial;
+	struct aggregate *aggregate;
+	struct anomaly *anomaly;
+	struct names *join_names; /* of the flows' instances */
+	struct inbox inboxes[MESSAGE_KINDS];
+
+	bool start_sent, started;
+	uint32_t starts;
+	uint64_t first_pane;
+	bool waits_for_labels;
+	uint64_t mirror_pane, join_pane, aggregate_pane; /* next to run */
+
+	/* Of the pane at hand, by receiver: NULL until the stage has something for it. */
+	struct message **outgoing;
+	struct message **outgoing_hops;
+	const struct name **due; /* scratch */
+	size_t due_max;
+};
+
+/* --- inboxes --- */
+
+static void inbox_put(struct inbox *inbox, struct message *message)
+{
+	struct queue *queue = &inbox->queues[message->source];
+
+	message->letter.next = NULL;
+	if (queue->newest) {
+		queue->newest->letter.next = &message->letter;
+	} else {
+		queue->oldest = message;
+		inbox->filled++;
+	}
+	queue->newest = message;
+}
+
+static struct message *inbox_take(struct inbox *inbox, uint32_t source, uint64_t pane)
+{
+	struct queue *queue = &inbox->queues[source];
+	struct message *message = queue->oldest;
+
+	assert(message && message->pane == pane);
+	queue->oldest = (struct message *)message->letter.next;
+	if (!queue->oldest) {
+		queue->newest = NULL;
+		inbox->filled--;
+	}
+	return message;
+}
+
+static bool inbox_full(const struct task *task, enum message_kind kind)
+{
+	return task->inboxes[kind].filled == task->options.tasks;
+}
+
+static void hand_over(struct task *task, struct message *message)
+{
+	task->options.send(task->options.send_context, message);
+}
+
+/* --- ingest --- */
+
+static void collect_due(struct task *task, uint64_t id, uint32_t destination, size_t *count)
+{
+	const struct name *name =
+		id ? names_due(mirror_names(task->mirror), id, destination, task->mirror_pane)
+		   : NULL;
+
+	if (!name)
+		return;
+	if (*count == task->due_max) {
+		task->due_max = memory_grown(task->due_max, *count + 1);
+		task->due = memory_resize(task->due, task->due_max, sizeof(*task->due));
+	}
+	task->due[(*count)++] = name;
+}
+
+static size_t collect_names(struct task *task, uint32_t join_task, const struct half_bucket *bucket)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < bucket->opens_count; i++) {
+		const struct instance *self = &bucket->opens[i].self;
+
+		collect_due(task, self->workload, join_task, &count);
+		collect_due(task, self->version, join_task, &count);
+		collect_due(task, self->zone, join_task, &count);
+		collect_due(task, self->node, join_task, &count);
+		collect_due(task, self->container, join_task, &count);
+		collect_due(task, self->process, join_task, &count);
+	}
+	return count;
+}
+
+static void on_halves(void *context, uint32_t join_task, const struct half_bucket *bucket)
+{
+	struct task *task = context;
+	size_t names = collect_names(task, join_task, bucket);
+
+	assert(!task->outgoing[join_task]);
+	task->outgoing[join_task] = message_halves(MESSAGE_HALVES, task->options.task, join_task,
+						   task->mirror_pane, bucket, task->due, names);
+}
+
+static void on_deltas(void *context, const struct delta *deltas, size_t count)
+{
+	struct task *task = context;
+
+	partial_push(task->partial, deltas, count);
+}
+
+static void on_amendments(void *context, const struct amendment *amendments, size_t count)
+{
+	struct task *task = context;
+
+	partial_amend(task->partial, amendments, count);
+}
+
+static void on_deadletter(void *context, const struct mirror_record *record,
+			  enum mirror_reason reason, const char *detail, const char *node)
+{
+	struct task *task = context;
+
+	task->options.sinks.deadletter(task->options.sinks.context, task->options.task, record,
+				       reason, detail, node);
+}
+
+/* Sends every task its message of the pane; those that the stage had nothing for get an empty one.
+ */
+static void send_outgoing(struct task *task, struct message **outgoing, enum message_kind kind,
+			  uint64_t pane)
+{
+	for (uint32_t i = 0; i < task->options.tasks; i++) {
+		struct message *message = outgoing[i];
+
+		outgoing[i] = NULL;
+		hand_over(task, message ? message : message_new(kind, task->options.task, i, pane));
+	}
+}
+
+static bool run_halves(struct task *task)
+{
+	if (!task->started || task->waits_for_labels ||
+	    !mirror_ready(task->mirror, task->mirror_pane))
+		return false;
+	mirror_halves(task->mirror, task->mirror_pane);
+	send_outgoing(task, task->outgoing, MESSAGE_HALVES, task->mirror_pane);
+	task->waits_for_labels = true;
+	return true;
+}
+
+static bool run_labels(struct task *task)
+{
+	if (!task->waits_for_labels || !inbox_full(task, MESSAGE_LABELS))
+		return false;
+	for (uint32_t i = 0; i < task->options.tasks; i++) {
+		struct message *message =
+			inbox_take(&task->inboxes[MESSAGE_LABELS], i, task->mirror_pane);
+
+		mirror_labels(task->mirror, message->labels, message->labels_count);
+		message_free(message);
+	}
+	mirror_deltas(task->mirror, task->mirror_pane);
+	for (uint32_t i = 0; i < task->options.tasks; i++) {
+		struct message *message =
+			message_new(MESSAGE_ROWS, task->options.task, i, task->mirror_pane);
+
+		message->rows = partial_take(task->partial, i, task->mirror_pane);
+		hand_over(task, message);
+	}
+	names_advance(mirror_names(task->mirror), task->mirror_pane);
+	task->mirror_pane++;
+	task->waits_for_labels = false;
+	return true;
+}
+
+/* --- join --- */
+
+static void on_labels(void *context, uint32_t source, const struct label *labels, size_t count)
+{
+	struct task *task = context;
+
+	assert(!task->outgoing[source]);
+	task->outgoing[source] =
+		message_labels(task->options.task, source, task->join_pane, labels, count);
+}
+
+static void collect_hop_name(struct task *task, uint64_t id, size_t *count)
+{
+	const struct name *name = id ? names_get(task->join_names, id) : NULL;
+
+	if (!name)
+		return;
+	if (*count == task->due_max) {
+		task->due_max = memory_grown(task->due_max, *count + 1);
+		task->due = memory_resize(task->due, task->due_max, sizeof(*task->due));
+	}
+	task->due[(*count)++] = name;
+}
+
+/* A half that changes its owner takes its names along. */
+static void on_hops(void *context, uint32_t join_task, const struct half_bucket *bucket)
+{
+	struct task *task = context;
+	size_t count = 0;
+
+	for (size_t i = 0; i < bucket->opens_count; i++) {
+		const struct instance *self = &bucket->opens[i].self;
+
+		collect_hop_name(task, self->workload, &count);
+		collect_hop_name(task, self->version, &count);
+		collect_hop_name(task, self->zone, &count);
+		collect_hop_name(task, self->node, &count);
+		collect_hop_name(task, self->container, &count);
+		collect_hop_name(task, self->process, &count);
+	}
+	assert(!task->outgoing_hops[join_task]);
+	task->outgoing_hops[join_task] = message_halves(MESSAGE_HOPS, task->options.task, join_task,
+							task->join_pane, bucket, task->due, count);
+}
+
+static void on_flows(void *context, const struct flow *flows, size_t count)
+{
+	struct task *task = context;
+
+	task->options.sinks.flows(task->options.sinks.context, task->options.task, flows, count,
+				  task->join_names);
+}
+
+static void push_halves(struct task *task, enum message_kind kind, uint64_t pane)
+{
+	for (uint32_t i = 0; i < task->options.tasks; i++) {
+		struct message *message = inbox_take(&task->inboxes[kind], i, pane);
+
+		for (size_t n = 0; n < message->names_count; n++)
+			names_put(task->join_names, message->names[n].bytes,
+				  message->names[n].length, task->join_pane);
+		join_push(task->join, &message->bucket);
+		message_free(message);
+	}
+}
+
+static bool run_join(struct task *task)
+{
+	bool has_hops = task->started && task->join_pane > task->first_pane;
+
+	if (!task->started || !inbox_full(task, MESSAGE_HALVES) ||
+	    (has_hops && !inbox_full(task, MESSAGE_HOPS)))
+		return false;
+	if (has_hops)
+		push_halves(task, MESSAGE_HOPS, task->join_pane - 1);
+	push_halves(task, MESSAGE_HALVES, task->join_pane);
+	join_advance(task->join, pane_end(task->join_pane));
+	send_outgoing(task, task->outgoing, MESSAGE_LABELS, task->join_pane);
+	send_outgoing(task, task->outgoing_hops, MESSAGE_HOPS, task->join_pane);
+	names_advance(task->join_names, task->join_pane);
+	task->join_pane++;
+	return true;
+}
+
+/* --- aggregate and anomaly --- */
+
+static void on_rollups(void *context, const struct rollup *rollups, size_t count,
+		       const struct names *names)
+{
+	struct task *task = context;
+
+	anomaly_push(task->anomaly, rollups, count, names);
+	task->options.sinks.rollups(task->options.sinks.context, task->options.task, rollups, count,
+				    names);
+}
+
+static void on_alerts(void *context, const struct alert *alerts, size_t count)
+{
+	struct task *task = context;
+
+	task->options.sinks.alerts(task->options.sinks.context, task->options.task, alerts, count);
+}
+
+static void on_baselines(void *context, const struct baseline_record *records, size_t count,
+			 const struct names *names)
+{
+	struct task *task = context;
+
+	task->options.sinks.baselines(task->options.sinks.context, task->options.task, records,
+				      count, names);
+}
+
+static bool run_aggregate(struct task *task)
+{
+	if (!task->started || !inbox_full(task, MESSAGE_ROWS))
+		return false;
+	for (uint32_t i = 0; i < task->options.tasks; i++) {
+		struct message *message =
+			inbox_take(&task->inboxes[MESSAGE_ROWS], i, task->aggregate_pane);
+
+		aggregate_push(task->aggregate, message->rows);
+		message_free(message);
+	}
+	aggregate_advance(task->aggregate, pane_end(task->aggregate_pane));
+	anomaly_advance(task->anomaly, pane_end(task->aggregate_pane));
+	task->aggregate_pane++;
+	return true;
+}
+
+/* --- the task --- */
+
+static void announce_start(struct task *task)
+{
+	if (task->start_sent || !mirror_clock(task->mirror))
+		return;
+	task->start_sent = true;
+	for (uint32_t i = 0; i < task->options.tasks; i++)
+		hand_over(task, message_new(MESSAGE_START, task->options.task, i,
+					    mirror_first_pane(task->mirror)));
+}
+
+static void receive_start(struct task *task, struct message *message)
+{
+	if (task->starts == 0 || message->pane < task->first_pane)
+		task->first_pane = message->pane;
+	message_free(message);
+	if (++task->starts < task->options.tasks)
+		return;
+	task->mirror_pane = task->join_pane = task->aggregate_pane = task->first_pane;
+	task->started = true;
+}
+
+void task_receive(struct task *task, struct message *message)
+{
+	if (message->kind == MESSAGE_START)
+		receive_start(task, message);
+	else
+		inbox_put(&task->inboxes[message->kind], message);
+}
+
+bool task_hungry(const struct task *task)
+{
+	uint64_t clock = mirror_clock(task->mirror);
+
+	if (!clock)
+		return true;
+	return task->started &&
+	       pane_of(clock) <=
+		       task->mirror_pane + AHEAD_PANES + task->options.mirror.lateness_ns / PANE_NS;
+}
+
+void task_records(struct task *task, const struct mirror_record *records, size_t count)
+{
+	mirror_push(task->mirror, records, count);
+	announce_start(task);
+}
+
+bool task_run(struct task *task)
+{
+	bool any = false;
+
+	/* Downstream first: what is nearest to leaving is done before more comes in. */
+	while (run_aggregate(task) || run_labels(task) || run_join(task) || run_halves(task))
+		any = true;
+	return any;
+}
+
+struct task *task_new(const struct task_options *options)
+{
+	struct task *task = memory_zeroed(1, sizeof(*task));
+	uint32_t tasks = options->tasks;
+
+	task->options = *options;
+	task->outgoing = memory_zeroed(tasks, sizeof(struct message *));
+	task->outgoing_hops = memory_zeroed(tasks, sizeof(struct message *));
+	for (int kind = 0; kind < MESSAGE_KINDS; kind++)
+		task->inboxes[kind].queues = memory_zeroed(tasks, sizeof(struct queue));
+
+	struct mirror_options mirror = options->mirror;
+	mirror.source = options->task;
+	mirror.join_tasks = tasks;
+	mirror.destinations = 2 * tasks; /* join tasks, then aggregate tasks */
+	mirror.sinks =
+		(struct mirror_sinks){task, on_halves, on_deltas, on_amendments, on_deadletter};
+	task->mirror = mirror_new(&mirror);
+
+	struct join_options join = options->join;
+	join.task = options->task;
+	join.tasks = tasks;
+	join.sources = tasks;
+	join.sinks = (struct join_sinks){task, on_labels, on_hops, on_flows};
+	task->join = join_new(&join);
+	task->join_names = names_new(mirror.names_max, 0);
+
+	task->partial = partial_new(&(struct partial_options){.owners = tasks,
+							      .rows_max = options->rows_max,
+							      .names = mirror_names(task->mirror),
+							      .names_offset = tasks});
+
+	struct aggregate_options aggregate = options->aggregate;
+	aggregate.sinks = (struct aggregate_sinks){task, on_rollups};
+	task->aggregate = aggregate_new(&aggregate);
+
+	struct anomaly_options anomaly = options->anomaly;
+	anomaly.sinks = (struct anomaly_sinks){task, on_alerts, on_baselines};
+	task->anomaly = anomaly_new(&anomaly);
+	return task;
+}
+
+static void inbox_done(struct inbox *inbox, uint32_t tasks)
+{
+	for (uint32_t i = 0; i < tasks; i++) {
+		struct message *message = inbox->queues[i].oldest;
+
+		while (message) {
+			struct message *next = (struct message *)message->letter.next;
+
+			message_free(message);
+			message = next;
+		}
+	}
+	free(inbox->queues);
+}
+
+void task_free(struct task *task)
+{
+	for (int kind = 0; kind < MESSAGE_KINDS; kind++)
+		inbox_done(&task->inboxes[kind], task->options.tasks);
+	anomaly_free(task->anomaly);
+	aggregate_free(task->aggregate);
+	partial_free(task->partial);
+	join_free(task->join);
+	names_free(task->join_names);
+	mirror_free(task->mirror);
+	free(task->outgoing);
+	free(task->outgoing_hops);
+	free(task->due);
+	free(task);
+}
+
+struct anomaly *task_anomaly(struct task *task)
+{
+	return task->anomaly;
+}
+
+struct mirror *task_mirror(struct task *task)
+{
+	return task->mirror;
+}
+
+struct task_stats task_stats(const struct task *task)
+{
+	return (struct task_stats){
+		.pane = task->started && task->aggregate_pane > task->first_pane
+				? task->aggregate_pane - 1
+				: 0,
+		.clock_ns = mirror_clock(task->mirror),
+		.mirror = mirror_stats(task->mirror),
+		.join = join_stats(task->join),
+		.partial = partial_stats(task->partial),
+		.aggregate = aggregate_stats(task->aggregate),
+		.anomaly = anomaly_stats(task->anomaly),
+	};
+}

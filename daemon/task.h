@@ -1,0 +1,85 @@
+/* A task: one partition of millrace.events with its ingest, and the join, aggregate and anomaly
+ * stages of the keys that this task owns. Tasks meet only through messages, pane by pane, so that
+ * what they compute does not depend on threads or on the order of arrival:
+ *
+ *   records -> mirror --HALVES--> join --LABELS--> mirror --ROWS--> aggregate -> anomaly
+ *                                  join --HOPS--> join of the next pane
+ *
+ * Pane k of the mirror is closed when the log clock has passed it; the join runs it when it has the
+ * HALVES of every task (and the HOPS of pane k - 1), the mirror makes its rows when it has the
+ * LABELS of every task, the aggregate runs it when it has the ROWS of every task. Each reads its
+ * messages in the order of their sources. A mirror closes pane k + 1 only after it has made the
+ * rows of pane k, so at most two panes of messages are under way between any two tasks, and a task
+ * whose log is ahead stops reading (task_hungry).
+ *
+ * The first pane of all is the smallest that any partition can hold an event of; every task learns
+ * it from START. One thread at a time. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "aggregate/aggregate.h"
+#include "anomaly/anomaly.h"
+#include "daemon/message.h"
+#include "ingest/mirror.h"
+#include "join/join.h"
+
+struct task;
+
+/* What leaves the pipeline, on the task's thread; all lent for the call. */
+struct task_sinks {
+	void *context;
+	void (*flows)(void *context, uint32_t task, const struct flow *flows, size_t count,
+		      const struct names *names);
+	void (*rollups)(void *context, uint32_t task, const struct rollup *rollups, size_t count,
+			const struct names *names);
+	void (*alerts)(void *context, uint32_t task, const struct alert *alerts, size_t count);
+	void (*baselines)(void *context, uint32_t task, const struct baseline_record *records,
+			  size_t count, const struct names *names);
+	void (*deadletter)(void *context, uint32_t task, const struct mirror_record *record,
+			   enum mirror_reason reason, const char *detail, const char *node);
+};
+
+struct task_options {
+	uint32_t task, tasks;
+	/* Templates: sinks and task numbers in them are set here. */
+	struct mirror_options mirror;
+	struct join_options join;
+	uint32_t rows_max; /* a pane's partial rows */
+	struct aggregate_options aggregate;
+	struct anomaly_options anomaly;
+	struct task_sinks sinks;
+	/* Hands a message to the task that it names. */
+	void (*send)(void *context, struct message *message);
+	void *send_context;
+};
+
+struct task_stats {
+	uint64_t pane;	   /* the last that left the aggregate */
+	uint64_t clock_ns; /* log clock */
+	struct mirror_stats mirror;
+	struct join_stats join;
+	struct partial_stats partial;
+	struct aggregate_stats aggregate;
+	struct anomaly_stats anomaly;
+};
+
+struct task *task_new(const struct task_options *options);
+void task_free(struct task *task);
+
+/* Takes the message. */
+void task_receive(struct task *task, struct message *message);
+
+/* Whether the task may be given more records: false while its log is further ahead than it could
+ * close. */
+bool task_hungry(const struct task *task);
+void task_records(struct task *task, const struct mirror_record *records, size_t count);
+
+/* Does what can be done now. Returns whether anything was. */
+bool task_run(struct task *task);
+
+struct anomaly *task_anomaly(struct task *task); /* to load baselines before the first record */
+struct mirror *task_mirror(struct task *task);	 /* to list nodes */
+struct task_stats task_stats(const struct task *task);
