@@ -21,7 +21,7 @@ struct anomaly;
 
 /* A baseline as it is kept in millrace.baselines: the latest record of a key replaces older ones. */
 struct baseline_record {
-	uint64_t edge; /* edge id: the key together with metric */
+	struct edge edge; /* its id is the key together with metric */
 	uint32_t metric;
 	uint32_t samples;
 	uint64_t window_ns; /* end of the newest window in it */

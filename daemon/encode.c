@@ -1,0 +1,647 @@
+#include "daemon/encode.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/batch/seal.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "millrace/v1/alerts.pb-c.h"
+#include "millrace/v1/events.pb-c.h"
+#include "millrace/v1/flows.pb-c.h"
+#include "millrace/v1/rollups.pb-c.h"
+
+enum {
+	SCHEMA_VERSION = 1,
+	HEAD_BYTES_MAX = 4096,	       /* of a record that could not be read */
+	DECODE_BYTES_MAX = 1 << 20,    /* what unpacking one of our own small records may take */
+	BLOCK_BYTES = 256 * 1024,      /* of scratch memory */
+};
+
+/* Scratch memory of one message: blocks that are kept and used again. */
+struct block {
+	struct block *next;
+	size_t size, used;
+	uint8_t bytes[];
+};
+
+struct encoder {
+	struct block *blocks;
+	uint8_t *out;
+	size_t out_max;
+};
+
+static void *scratch(struct encoder *encoder, size_t size)
+{
+	struct block *block = encoder->blocks;
+
+	size = (size + 15) & ~(size_t)15;
+	if (!block || block->size - block->used < size) {
+		size_t bytes = size > BLOCK_BYTES ? size : BLOCK_BYTES;
+
+		block = memory_zeroed(1, sizeof(*block) + bytes);
+		block->size = bytes;
+		block->next = encoder->blocks;
+		encoder->blocks = block;
+	}
+
+	void *memory = block->bytes + block->used;
+
+	block->used += size;
+	memset(memory, 0, size);
+	return memory;
+}
+
+/* Keeps one block, the newest. */
+static void scratch_clear(struct encoder *encoder)
+{
+	struct block *block = encoder->blocks ? encoder->blocks->next : NULL;
+
+	while (block) {
+		struct block *next = block->next;
+
+		free(block);
+		block = next;
+	}
+	if (encoder->blocks) {
+		encoder->blocks->next = NULL;
+		encoder->blocks->used = 0;
+	}
+}
+
+struct encoder *encoder_new(void)
+{
+	return memory_zeroed(1, sizeof(struct encoder));
+}
+
+void encoder_free(struct encoder *encoder)
+{
+	if (!encoder)
+		return;
+	scratch_clear(encoder);
+	free(encoder->blocks);
+	free(encoder->out);
+	free(encoder);
+}
+
+static uint8_t *out_room(struct encoder *encoder, size_t length)
+{
+	if (length > encoder->out_max) {
+		encoder->out_max = memory_grown(encoder->out_max, length);
+		encoder->out = memory_resize(encoder->out, encoder->out_max, 1);
+	}
+	return encoder->out;
+}
+
+static struct encoded packed(struct encoder *encoder, const ProtobufCMessage *message)
+{
+	size_t length = protobuf_c_message_get_packed_size(message);
+
+	protobuf_c_message_pack(message, out_room(encoder, length));
+	scratch_clear(encoder);
+	return (struct encoded){encoder->out, length};
+}
+
+/* --- words --- */
+
+static char *text(struct encoder *encoder, const char *from)
+{
+	size_t length = strlen(from) + 1;
+
+	return memcpy(scratch(encoder, length), from, length);
+}
+
+static char *hex_id(struct encoder *encoder, uint64_t id)
+{
+	char *hex = scratch(encoder, 17);
+
+	snprintf(hex, 17, "%016llx", (unsigned long long)id);
+	return hex;
+}
+
+/* A name, or "#" and its id where its bytes have not come. */
+static char *named(struct encoder *encoder, const struct names *names, uint64_t id)
+{
+	const struct name *name = id ? names_get(names, id) : NULL;
+
+	if (!id)
+		return text(encoder, "");
+	if (name)
+		return text(encoder, name->bytes);
+
+	char *unknown = scratch(encoder, 18);
+
+	snprintf(unknown, 18, "#%016llx", (unsigned long long)id);
+	return unknown;
+}
+
+static char *protocol_text(struct encoder *encoder, uint8_t protocol)
+{
+	char *number = scratch(encoder, 8);
+
+	if (protocol == 6)
+		return text(encoder, "tcp");
+	if (protocol == 17)
+		return text(encoder, "udp");
+	if (protocol)
+		snprintf(number, 8, "ip-%u", protocol);
+	return number;
+}
+
+static char *address_text(struct encoder *encoder, const struct address *address)
+{
+	char *formatted = scratch(encoder, ADDRESS_TEXT_MAX);
+
+	address_format(address, formatted);
+	return formatted;
+}
+
+static const char *reason_text(uint32_t reason)
+{
+	static const char *const words[CLOSE_REASONS] = {
+		[CLOSE_UNKNOWN] = "",
+		[CLOSE_NORMAL] = "normal",
+		[CLOSE_RESET] = "reset",
+		[CLOSE_TIMEOUT] = "timeout",
+		[CLOSE_REFUSED] = "refused",
+		[CLOSE_CONNECT_TIMEOUT] = "connect_timeout",
+		[CLOSE_UNREACHABLE] = "unreachable",
+		[CLOSE_ABORTED] = "aborted",
+		[CLOSE_VANISHED] = "vanished",
+	};
+
+	return reason < CLOSE_REASONS ? words[reason] : "";
+}
+
+static Millrace__V1__Edge *edge_message(struct encoder *encoder, const struct edge *edge, const struct names *names)
+{
+	Millrace__V1__Edge *message = scratch(encoder, sizeof(*message));
+
+	millrace__v1__edge__init(message);
+	message->id = hex_id(encoder, edge->id);
+	message->client = named(encoder, names, edge->client);
+	message->server = named(encoder, names, edge->server);
+	message->port = edge->port;
+	message->protocol = protocol_text(encoder, edge->protocol);
+	message->client_resolution = text(encoder, resolution_name(edge->client_resolution));
+	message->server_resolution = text(encoder, resolution_name(edge->server_resolution));
+	return message;
+}
+
+static Millrace__V1__Instance *instance_message(struct encoder *encoder, const struct instance *instance,
+						const struct names *names)
+{
+	Millrace__V1__Instance *message = scratch(encoder, sizeof(*message));
+
+	millrace__v1__instance__init(message);
+	message->workload = named(encoder, names, instance->workload);
+	message->version = named(encoder, names, instance->version);
+	message->zone = named(encoder, names, instance->zone);
+	message->node = named(encoder, names, instance->node);
+	message->container = named(encoder, names, instance->container);
+	message->process = named(encoder, names, instance->process);
+	message->resolution = text(encoder, resolution_name(instance->resolution));
+	return message;
+}
+
+/* --- flows --- */
+
+/* An end that no agent saw is known by its address alone. */
+static Millrace__V1__Instance *end_instance(struct encoder *encoder, const struct flow_end *end,
+					    const struct address *address, const struct names *names)
+{
+	Millrace__V1__Instance *message;
+
+	if (end->seen)
+		return instance_message(encoder, &end->instance, names);
+	message = scratch(encoder, sizeof(*message));
+	millrace__v1__instance__init(message);
+	message->workload = address_text(encoder, address);
+	message->resolution = text(encoder, resolution_name(RESOLUTION_ADDRESS));
+	return message;
+}
+
+static Millrace__V1__FlowEnd *flow_end_message(struct encoder *encoder, const struct flow_end *end,
+					       const struct address *address, const struct names *names)
+{
+	Millrace__V1__FlowEnd *message = scratch(encoder, sizeof(*message));
+
+	millrace__v1__flow_end__init(message);
+	message->seen = end->seen;
+	message->closed = end->closed;
+	message->reason = text(encoder, reason_text(end->reason));
+	message->pid = end->pid;
+	message->instance = end_instance(encoder, end, address, names);
+	message->tx_bytes = end->total.tx_bytes;
+	message->rx_bytes = end->total.rx_bytes;
+	message->tx_segments = end->total.tx_segments;
+	message->rx_segments = end->total.rx_segments;
+	message->retransmits = end->total.retransmits;
+	message->min_rtt_s = end->min_rtt_us / 1e6;
+	message->lost = end->lost;
+	return message;
+}
+
+static Millrace__V1__Flow *flow_message(struct encoder *encoder, const struct flow *flow, const struct names *names)
+{
+	Millrace__V1__Flow *message = scratch(encoder, sizeof(*message));
+
+	millrace__v1__flow__init(message);
+	message->id = hex_id(encoder, flow->id);
+	message->client_address = address_text(encoder, &flow->canonical.client);
+	message->client_port = flow->canonical.client_port;
+	message->server_address = address_text(encoder, &flow->canonical.server);
+	message->server_port = flow->canonical.server_port;
+	message->dialled_address = address_text(encoder, &flow->dialled);
+	message->dialled_port = flow->dialled_port;
+	message->wire_client_address = address_text(encoder, &flow->wire.client);
+	message->wire_client_port = flow->wire.client_port;
+	message->protocol = protocol_text(encoder, flow->canonical.protocol);
+	message->joined = flow->joined;
+	message->established = flow->established;
+	message->amended = flow->amended;
+	message->opened_ns = flow->opened_ns;
+	message->closed_ns = flow->closed_ns;
+	message->connect_s = (double)flow->connect_us / 1e6;
+	message->edge = edge_message(encoder, &flow->edge, names);
+	message->client = flow_end_message(encoder, &flow->client, &flow->canonical.client, names);
+	message->server = flow_end_message(encoder, &flow->server, &flow->canonical.server, names);
+	message->hops = flow->hops;
+	/* The edge's ends without an agent have no name but their address. */
+	if (!flow->client.seen)
+		message->edge->client = message->client->instance->workload;
+	if (!flow->server.seen)
+		message->edge->server = message->server->instance->workload;
+	return message;
+}
+
+struct encoded encode_flows(struct encoder *encoder, const struct output_number *number, const struct flow *flows,
+			    size_t count, const struct names *names)
+{
+	Millrace__V1__Flows message = MILLRACE__V1__FLOWS__INIT;
+
+	message.version = SCHEMA_VERSION;
+	message.epoch = number->epoch;
+	message.task = number->task;
+	message.sequence = number->sequence;
+	message.n_flows = count;
+	message.flows = scratch(encoder, count * sizeof(*message.flows));
+	for (size_t i = 0; i < count; i++)
+		message.flows[i] = flow_message(encoder, &flows[i], names);
+	return packed(encoder, &message.base);
+}
+
+/* --- rollups --- */
+
+static Millrace__V1__Sketch *sketch_message(struct encoder *encoder, const struct sketch_cell *cells, size_t count)
+{
+	Millrace__V1__Sketch *message;
+
+	if (count == 0)
+		return NULL;
+	message = scratch(encoder, sizeof(*message));
+	millrace__v1__sketch__init(message);
+	message->n_index = message->n_count = count;
+	message->index = scratch(encoder, count * sizeof(*message->index));
+	message->count = scratch(encoder, count * sizeof(*message->count));
+	for (size_t i = 0; i < count; i++) {
+		message->index[i] = cells[i].index;
+		message->count[i] = cells[i].count;
+	}
+	return message;
+}
+
+static void set_counters(struct encoder *encoder, Millrace__V1__Rollup *message, const int64_t *counters)
+{
+	message->counter = scratch(encoder, COUNTERS * sizeof(*message->counter));
+	message->value = scratch(encoder, COUNTERS * sizeof(*message->value));
+	for (uint32_t i = 0; i < COUNTERS; i++) {
+		if (!counters[i])
+			continue;
+		message->counter[message->n_counter++] = i;
+		message->value[message->n_value++] = counters[i];
+	}
+}
+
+static Millrace__V1__Rollup *rollup_message(struct encoder *encoder, const struct rollup *rollup,
+					    const struct names *names)
+{
+	Millrace__V1__Rollup *message = scratch(encoder, sizeof(*message));
+
+	millrace__v1__rollup__init(message);
+	message->window_start_ns = rollup->window_start_ns;
+	message->window_ms = rollup->window_ms;
+	message->scope = (Millrace__V1__Scope)rollup->scope;
+	message->amendment = rollup->amendment;
+	message->edge = edge_message(encoder, &rollup->edge, names);
+	if (rollup->scope == SCOPE_LANE) {
+		message->client_zone = named(encoder, names, rollup->lane.client_zone);
+		message->server_zone = named(encoder, names, rollup->lane.server_zone);
+		message->client_version = named(encoder, names, rollup->lane.client_version);
+		message->server_version = named(encoder, names, rollup->lane.server_version);
+	}
+	if (rollup->scope == SCOPE_CLIENT || rollup->scope == SCOPE_SERVER)
+		message->instance = instance_message(encoder, &rollup->instance, names);
+	set_counters(encoder, message, rollup->counters);
+	message->connect = sketch_message(encoder, rollup->connect, rollup->connect_cells);
+	message->srtt = sketch_message(encoder, rollup->srtt, rollup->srtt_cells);
+	message->min_rtt_us = rollup->min_rtt_us;
+	message->completeness = rollup_completeness(rollup);
+	message->last_event_ns = rollup->last_event_ns;
+	return message;
+}
+
+struct encoded encode_rollups(struct encoder *encoder, const struct output_number *number,
+			      const struct rollup *rollups, size_t count, const struct names *names)
+{
+	Millrace__V1__Rollups message = MILLRACE__V1__ROLLUPS__INIT;
+
+	message.version = SCHEMA_VERSION;
+	message.epoch = number->epoch;
+	message.task = number->task;
+	message.sequence = number->sequence;
+	message.n_counters = COUNTERS;
+	message.counters = scratch(encoder, COUNTERS * sizeof(*message.counters));
+	for (uint32_t i = 0; i < COUNTERS; i++)
+		message.counters[i] = text(encoder, counter_info((enum counter)i)->name);
+	message.n_rows = count;
+	message.rows = scratch(encoder, count * sizeof(*message.rows));
+	for (size_t i = 0; i < count; i++)
+		message.rows[i] = rollup_message(encoder, &rollups[i], names);
+	return packed(encoder, &message.base);
+}
+
+/* --- alerts, deliveries, baselines --- */
+
+static Millrace__V1__Suspect *suspect_message(struct encoder *encoder, const struct suspect *suspect)
+{
+	Millrace__V1__Suspect *message = scratch(encoder, sizeof(*message));
+
+	millrace__v1__suspect__init(message);
+	message->kind = text(encoder, suspect_kind_name(suspect->kind));
+	message->name = text(encoder, suspect->name);
+	message->share = suspect->share;
+	message->excess = suspect->excess;
+	return message;
+}
+
+struct encoded encode_alert(struct encoder *encoder, const struct output_number *number, const struct alert *alert)
+{
+	Millrace__V1__Alert message = MILLRACE__V1__ALERT__INIT;
+
+	message.version = SCHEMA_VERSION;
+	message.key = text(encoder, alert->key);
+	message.sequence = alert->sequence;
+	message.state = (Millrace__V1__AlertState)alert->state;
+	message.severity = (Millrace__V1__Severity)alert->severity;
+	message.monitor = text(encoder, alert->monitor);
+	message.client = text(encoder, alert->subject.client);
+	message.server = text(encoder, alert->subject.server);
+	message.port = alert->subject.port;
+	message.protocol = protocol_text(encoder, alert->subject.protocol);
+	message.metric = text(encoder, alert->metric);
+	message.unit = text(encoder, alert->unit);
+	message.value = alert->value;
+	message.threshold = alert->threshold;
+	message.baseline_median = alert->baseline_median;
+	message.baseline_mad = alert->baseline_mad;
+	message.window_ms = alert->window_ms;
+	message.started_ns = alert->started_ns;
+	message.ended_ns = alert->ended_ns;
+	message.pane_end_ns = alert->pane_end_ns;
+	message.last_event_ns = alert->last_event_ns;
+	message.completeness = alert->completeness;
+	message.summary = text(encoder, alert->summary);
+	message.n_suspects = alert->suspects_count;
+	message.suspects = scratch(encoder, alert->suspects_count * sizeof(*message.suspects));
+	for (uint32_t i = 0; i < alert->suspects_count; i++)
+		message.suspects[i] = suspect_message(encoder, &alert->suspects[i]);
+	message.epoch = number->epoch;
+	message.task = number->task;
+	message.output = number->sequence;
+	return packed(encoder, &message.base);
+}
+
+struct encoded encode_baseline(struct encoder *encoder, const struct baseline_record *record,
+			       const struct names *names)
+{
+	Millrace__V1__Baseline message = MILLRACE__V1__BASELINE__INIT;
+
+	message.edge_id = hex_id(encoder, record->edge.id);
+	message.client = named(encoder, names, record->edge.client);
+	message.server = named(encoder, names, record->edge.server);
+	message.port = record->edge.port;
+	message.protocol = protocol_text(encoder, record->edge.protocol);
+	message.metric = text(encoder, metric_name(record->metric));
+	message.samples = record->samples;
+	message.window_ns = record->window_ns;
+	message.median_millionths = record->median;
+	message.mad_millionths = record->mad;
+	return packed(encoder, &message.base);
+}
+
+struct encoded encode_delivery(struct encoder *encoder, const struct delivery *delivery)
+{
+	Millrace__V1__Delivery message = MILLRACE__V1__DELIVERY__INIT;
+
+	message.receiver = text(encoder, delivery->receiver);
+	message.key = text(encoder, delivery->key);
+	message.sequence = delivery->sequence;
+	message.state = (Millrace__V1__AlertState)delivery->state;
+	message.delivered_ns = delivery->delivered_ns;
+	message.sent_ns = delivery->sent_ns;
+	message.attempts = delivery->attempts;
+	message.failed = delivery->failed;
+	message.error = text(encoder, delivery->error);
+	return packed(encoder, &message.base);
+}
+
+/* --- what could not be read, ticks --- */
+
+struct encoded encode_deadletter(struct encoder *encoder, const char *topic, uint32_t partition,
+				 const struct mirror_record *record, enum mirror_reason reason, const char *detail,
+				 const char *node)
+{
+	Millrace__V1__DeadLetter message = MILLRACE__V1__DEAD_LETTER__INIT;
+
+	message.topic = text(encoder, topic);
+	message.partition = (int32_t)partition;
+	message.offset = record->offset;
+	message.reason = text(encoder, mirror_reason_name(reason));
+	message.detail = text(encoder, detail);
+	message.node = text(encoder, node ? node : "");
+	message.size = record->length;
+	message.head.len = record->length < HEAD_BYTES_MAX ? record->length : HEAD_BYTES_MAX;
+	message.head.data = (uint8_t *)(uintptr_t)record->value;
+	message.time_ms = (int64_t)(record->append_ns / NS_PER_MS);
+	return packed(encoder, &message.base);
+}
+
+struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const uint8_t *key)
+{
+	Millrace__V1__Batch message = MILLRACE__V1__BATCH__INIT;
+	struct encoded bytes;
+
+	message.version = SCHEMA_VERSION;
+	message.kind = MILLRACE__V1__BATCH_KIND__BATCH_KIND_TICK;
+	message.base_time_us = realtime_ns / NS_PER_US;
+	message.sent_realtime_ns = realtime_ns;
+	bytes = packed(encoder, &message.base);
+	if (!key)
+		return bytes;
+	out_room(encoder, bytes.length + SEAL_TRAILER_BYTES);
+	seal_sign(key, encoder->out, bytes.length);
+	return (struct encoded){encoder->out, bytes.length + SEAL_TRAILER_BYTES};
+}
+
+/* --- reading back --- */
+
+/* protobuf-c copies what it unpacks; our own records are small, and what is not small is not ours. */
+static void *bounded_alloc(void *budget, size_t size)
+{
+	size_t *left = budget;
+
+	if (size > *left)
+		return NULL;
+	*left -= size;
+	return malloc(size);
+}
+
+static void bounded_free(void *budget, void *memory)
+{
+	(void)budget;
+	free(memory);
+}
+
+static void *unpacked(const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes, size_t length)
+{
+	size_t left = DECODE_BYTES_MAX;
+	ProtobufCAllocator allocator = {bounded_alloc, bounded_free, &left};
+
+	return length > DECODE_BYTES_MAX ? NULL : protobuf_c_message_unpack(descriptor, &allocator, length, bytes);
+}
+
+static void cut(char *to, size_t size, const char *from)
+{
+	snprintf(to, size, "%s", from);
+}
+
+static uint8_t protocol_number(const char *word)
+{
+	if (strcmp(word, "tcp") == 0)
+		return 6;
+	if (strcmp(word, "udp") == 0)
+		return 17;
+	return strncmp(word, "ip-", 3) == 0 ? (uint8_t)strtoul(word + 3, NULL, 10) : 0;
+}
+
+static uint32_t suspect_kind(const char *word)
+{
+	uint32_t kind = 0;
+
+	while (kind < SUSPECT_KINDS && strcmp(suspect_kind_name(kind), word) != 0)
+		kind++;
+	return kind;
+}
+
+static void read_suspects(struct alert *alert, const Millrace__V1__Alert *message)
+{
+	for (size_t i = 0; i < message->n_suspects && alert->suspects_count < ALERT_SUSPECTS_MAX; i++) {
+		const Millrace__V1__Suspect *from = message->suspects[i];
+		struct suspect *to = &alert->suspects[alert->suspects_count];
+
+		to->kind = suspect_kind(from->kind);
+		if (to->kind == SUSPECT_KINDS)
+			continue;
+		to->share = from->share;
+		to->excess = from->excess;
+		cut(to->name, sizeof(to->name), from->name);
+		alert->suspects_count++;
+	}
+}
+
+int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
+{
+	Millrace__V1__Alert *message = unpacked(&millrace__v1__alert__descriptor, bytes, length);
+
+	if (!message)
+		return -EBADMSG;
+	*alert = (struct alert){
+		.sequence = message->sequence,
+		.state = message->state,
+		.severity = message->severity,
+		.subject = {.port = (uint16_t)message->port, .protocol = protocol_number(message->protocol)},
+		.value = message->value,
+		.threshold = message->threshold,
+		.baseline_median = message->baseline_median,
+		.baseline_mad = message->baseline_mad,
+		.window_ms = message->window_ms,
+		.started_ns = message->started_ns,
+		.ended_ns = message->ended_ns,
+		.pane_end_ns = message->pane_end_ns,
+		.last_event_ns = message->last_event_ns,
+		.completeness = message->completeness,
+	};
+	cut(alert->key, sizeof(alert->key), message->key);
+	cut(alert->monitor, sizeof(alert->monitor), message->monitor);
+	cut(alert->subject.client, sizeof(alert->subject.client), message->client);
+	cut(alert->subject.server, sizeof(alert->subject.server), message->server);
+	cut(alert->metric, sizeof(alert->metric), message->metric);
+	cut(alert->unit, sizeof(alert->unit), message->unit);
+	cut(alert->summary, sizeof(alert->summary), message->summary);
+	read_suspects(alert, message);
+
+	int rc = message->version == SCHEMA_VERSION && alert->key[0] && alert->state <= ALERT_RESOLVED ? 0 : -EBADMSG;
+
+	millrace__v1__alert__free_unpacked(message, NULL);
+	return rc;
+}
+
+int decode_delivery(const uint8_t *bytes, size_t length, struct delivery *delivery)
+{
+	Millrace__V1__Delivery *message = unpacked(&millrace__v1__delivery__descriptor, bytes, length);
+
+	if (!message)
+		return -EBADMSG;
+	*delivery = (struct delivery){
+		.sequence = message->sequence,
+		.state = message->state,
+		.delivered_ns = message->delivered_ns,
+		.sent_ns = message->sent_ns,
+		.attempts = message->attempts,
+		.failed = message->failed,
+	};
+	cut(delivery->receiver, sizeof(delivery->receiver), message->receiver);
+	cut(delivery->key, sizeof(delivery->key), message->key);
+	cut(delivery->error, sizeof(delivery->error), message->error);
+	millrace__v1__delivery__free_unpacked(message, NULL);
+	return delivery->receiver[0] && delivery->key[0] ? 0 : -EBADMSG;
+}
+
+int decode_baseline(const uint8_t *bytes, size_t length, struct baseline_record *record)
+{
+	Millrace__V1__Baseline *message = unpacked(&millrace__v1__baseline__descriptor, bytes, length);
+	char *end = NULL;
+
+	if (!message)
+		return -EBADMSG;
+	*record = (struct baseline_record){
+		.edge = {.id = strtoull(message->edge_id, &end, 16),
+			 .client = name_id(message->client, strlen(message->client)),
+			 .server = name_id(message->server, strlen(message->server)),
+			 .port = (uint16_t)message->port,
+			 .protocol = protocol_number(message->protocol)},
+		.metric = metric_by_name(message->metric),
+		.samples = message->samples,
+		.window_ns = message->window_ns,
+		.median = message->median_millionths,
+		.mad = message->mad_millionths,
+	};
+
+	int rc = end && *end == '\0' && record->edge.id && record->metric < METRICS ? 0 : -EBADMSG;
+
+	millrace__v1__baseline__free_unpacked(message, NULL);
+	return rc;
+}

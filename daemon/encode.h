@@ -1,0 +1,50 @@
+/* Outputs as the public schema has them (proto/millrace/v1): stages' plain data to bytes and, for the records that
+ * millraced reads back, bytes to plain data. Scratch memory is kept between calls; bytes returned are lent until
+ * the next call. One thread an encoder. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "aggregate/rollup.h"
+#include "anomaly/alert.h"
+#include "anomaly/anomaly.h"
+#include "api/notify/delivery.h"
+#include "ingest/mirror.h"
+#include "join/flow.h"
+
+struct encoder;
+
+struct encoded {
+	const uint8_t *bytes;
+	size_t length;
+};
+
+/* Numbers of an output: so that a reader can drop repeats. */
+struct output_number {
+	uint64_t epoch;
+	uint32_t task;
+	uint64_t sequence;
+};
+
+struct encoder *encoder_new(void);
+void encoder_free(struct encoder *encoder);
+
+struct encoded encode_flows(struct encoder *encoder, const struct output_number *number, const struct flow *flows,
+			    size_t count, const struct names *names);
+struct encoded encode_rollups(struct encoder *encoder, const struct output_number *number,
+			      const struct rollup *rollups, size_t count, const struct names *names);
+struct encoded encode_alert(struct encoder *encoder, const struct output_number *number, const struct alert *alert);
+struct encoded encode_baseline(struct encoder *encoder, const struct baseline_record *record,
+			       const struct names *names);
+struct encoded encode_delivery(struct encoder *encoder, const struct delivery *delivery);
+struct encoded encode_deadletter(struct encoder *encoder, const char *topic, uint32_t partition,
+				 const struct mirror_record *record, enum mirror_reason reason, const char *detail,
+				 const char *node);
+/* A tick for an idle partition; key (32 bytes) signs it, NULL: not signed. */
+struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const uint8_t *key);
+
+/* 0, or -EBADMSG: not such a record. */
+int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert);
+int decode_delivery(const uint8_t *bytes, size_t length, struct delivery *delivery);
+int decode_baseline(const uint8_t *bytes, size_t length, struct baseline_record *record);
