@@ -15,9 +15,9 @@
 
 enum {
 	SCHEMA_VERSION = 1,
-	HEAD_BYTES_MAX = 4096,	       /* of a record that could not be read */
-	DECODE_BYTES_MAX = 1 << 20,    /* what unpacking one of our own small records may take */
-	BLOCK_BYTES = 256 * 1024,      /* of scratch memory */
+	HEAD_BYTES_MAX = 4096,	    /* of a record that could not be read */
+	DECODE_BYTES_MAX = 1 << 20, /* what unpacking one of our own small records may take */
+	BLOCK_BYTES = 256 * 1024,   /* of scratch memory */
 };
 
 /* Scratch memory of one message: blocks that are kept and used again. */
@@ -175,7 +175,8 @@ static const char *reason_text(uint32_t reason)
 	return reason < CLOSE_REASONS ? words[reason] : "";
 }
 
-static Millrace__V1__Edge *edge_message(struct encoder *encoder, const struct edge *edge, const struct names *names)
+static Millrace__V1__Edge *edge_message(struct encoder *encoder, const struct edge *edge,
+					const struct names *names)
 {
 	Millrace__V1__Edge *message = scratch(encoder, sizeof(*message));
 
@@ -190,7 +191,8 @@ static Millrace__V1__Edge *edge_message(struct encoder *encoder, const struct ed
 	return message;
 }
 
-static Millrace__V1__Instance *instance_message(struct encoder *encoder, const struct instance *instance,
+static Millrace__V1__Instance *instance_message(struct encoder *encoder,
+						const struct instance *instance,
 						const struct names *names)
 {
 	Millrace__V1__Instance *message = scratch(encoder, sizeof(*message));
@@ -210,7 +212,8 @@ static Millrace__V1__Instance *instance_message(struct encoder *encoder, const s
 
 /* An end that no agent saw is known by its address alone. */
 static Millrace__V1__Instance *end_instance(struct encoder *encoder, const struct flow_end *end,
-					    const struct address *address, const struct names *names)
+					    const struct address *address,
+					    const struct names *names)
 {
 	Millrace__V1__Instance *message;
 
@@ -224,7 +227,8 @@ static Millrace__V1__Instance *end_instance(struct encoder *encoder, const struc
 }
 
 static Millrace__V1__FlowEnd *flow_end_message(struct encoder *encoder, const struct flow_end *end,
-					       const struct address *address, const struct names *names)
+					       const struct address *address,
+					       const struct names *names)
 {
 	Millrace__V1__FlowEnd *message = scratch(encoder, sizeof(*message));
 
@@ -244,7 +248,8 @@ static Millrace__V1__FlowEnd *flow_end_message(struct encoder *encoder, const st
 	return message;
 }
 
-static Millrace__V1__Flow *flow_message(struct encoder *encoder, const struct flow *flow, const struct names *names)
+static Millrace__V1__Flow *flow_message(struct encoder *encoder, const struct flow *flow,
+					const struct names *names)
 {
 	Millrace__V1__Flow *message = scratch(encoder, sizeof(*message));
 
@@ -277,8 +282,8 @@ static Millrace__V1__Flow *flow_message(struct encoder *encoder, const struct fl
 	return message;
 }
 
-struct encoded encode_flows(struct encoder *encoder, const struct output_number *number, const struct flow *flows,
-			    size_t count, const struct names *names)
+struct encoded encode_flows(struct encoder *encoder, const struct output_number *number,
+			    const struct flow *flows, size_t count, const struct names *names)
 {
 	Millrace__V1__Flows message = MILLRACE__V1__FLOWS__INIT;
 
@@ -295,7 +300,8 @@ struct encoded encode_flows(struct encoder *encoder, const struct output_number 
 
 /* --- rollups --- */
 
-static Millrace__V1__Sketch *sketch_message(struct encoder *encoder, const struct sketch_cell *cells, size_t count)
+static Millrace__V1__Sketch *sketch_message(struct encoder *encoder,
+					    const struct sketch_cell *cells, size_t count)
 {
 	Millrace__V1__Sketch *message;
 
@@ -313,7 +319,8 @@ static Millrace__V1__Sketch *sketch_message(struct encoder *encoder, const struc
 	return message;
 }
 
-static void set_counters(struct encoder *encoder, Millrace__V1__Rollup *message, const int64_t *counters)
+static void set_counters(struct encoder *encoder, Millrace__V1__Rollup *message,
+			 const int64_t *counters)
 {
 	message->counter = scratch(encoder, COUNTERS * sizeof(*message->counter));
 	message->value = scratch(encoder, COUNTERS * sizeof(*message->value));
@@ -375,7 +382,8 @@ struct encoded encode_rollups(struct encoder *encoder, const struct output_numbe
 
 /* --- alerts, deliveries, baselines --- */
 
-static Millrace__V1__Suspect *suspect_message(struct encoder *encoder, const struct suspect *suspect)
+static Millrace__V1__Suspect *suspect_message(struct encoder *encoder,
+					      const struct suspect *suspect)
 {
 	Millrace__V1__Suspect *message = scratch(encoder, sizeof(*message));
 
@@ -387,7 +395,8 @@ static Millrace__V1__Suspect *suspect_message(struct encoder *encoder, const str
 	return message;
 }
 
-struct encoded encode_alert(struct encoder *encoder, const struct output_number *number, const struct alert *alert)
+struct encoded encode_alert(struct encoder *encoder, const struct output_number *number,
+			    const struct alert *alert)
 {
 	Millrace__V1__Alert message = MILLRACE__V1__ALERT__INIT;
 
@@ -461,8 +470,8 @@ struct encoded encode_delivery(struct encoder *encoder, const struct delivery *d
 /* --- what could not be read, ticks --- */
 
 struct encoded encode_deadletter(struct encoder *encoder, const char *topic, uint32_t partition,
-				 const struct mirror_record *record, enum mirror_reason reason, const char *detail,
-				 const char *node)
+				 const struct mirror_record *record, enum mirror_reason reason,
+				 const char *detail, const char *node)
 {
 	Millrace__V1__DeadLetter message = MILLRACE__V1__DEAD_LETTER__INIT;
 
@@ -498,7 +507,8 @@ struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const 
 
 /* --- reading back --- */
 
-/* protobuf-c copies what it unpacks; our own records are small, and what is not small is not ours. */
+/* protobuf-c copies what it unpacks; our own records are small, and what is not small is not ours.
+ */
 static void *bounded_alloc(void *budget, size_t size)
 {
 	size_t *left = budget;
@@ -515,12 +525,15 @@ static void bounded_free(void *budget, void *memory)
 	free(memory);
 }
 
-static void *unpacked(const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes, size_t length)
+static void *unpacked(const ProtobufCMessageDescriptor *descriptor, const uint8_t *bytes,
+		      size_t length)
 {
 	size_t left = DECODE_BYTES_MAX;
 	ProtobufCAllocator allocator = {bounded_alloc, bounded_free, &left};
 
-	return length > DECODE_BYTES_MAX ? NULL : protobuf_c_message_unpack(descriptor, &allocator, length, bytes);
+	return length > DECODE_BYTES_MAX
+		       ? NULL
+		       : protobuf_c_message_unpack(descriptor, &allocator, length, bytes);
 }
 
 static void cut(char *to, size_t size, const char *from)
@@ -548,7 +561,8 @@ static uint32_t suspect_kind(const char *word)
 
 static void read_suspects(struct alert *alert, const Millrace__V1__Alert *message)
 {
-	for (size_t i = 0; i < message->n_suspects && alert->suspects_count < ALERT_SUSPECTS_MAX; i++) {
+	for (size_t i = 0; i < message->n_suspects && alert->suspects_count < ALERT_SUSPECTS_MAX;
+	     i++) {
 		const Millrace__V1__Suspect *from = message->suspects[i];
 		struct suspect *to = &alert->suspects[alert->suspects_count];
 
@@ -572,7 +586,8 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 		.sequence = message->sequence,
 		.state = message->state,
 		.severity = message->severity,
-		.subject = {.port = (uint16_t)message->port, .protocol = protocol_number(message->protocol)},
+		.subject = {.port = (uint16_t)message->port,
+			    .protocol = protocol_number(message->protocol)},
 		.value = message->value,
 		.threshold = message->threshold,
 		.baseline_median = message->baseline_median,
@@ -593,7 +608,10 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 	cut(alert->summary, sizeof(alert->summary), message->summary);
 	read_suspects(alert, message);
 
-	int rc = message->version == SCHEMA_VERSION && alert->key[0] && alert->state <= ALERT_RESOLVED ? 0 : -EBADMSG;
+	int rc = message->version == SCHEMA_VERSION && alert->key[0] &&
+				 alert->state <= ALERT_RESOLVED
+			 ? 0
+			 : -EBADMSG;
 
 	millrace__v1__alert__free_unpacked(message, NULL);
 	return rc;
@@ -601,7 +619,8 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 
 int decode_delivery(const uint8_t *bytes, size_t length, struct delivery *delivery)
 {
-	Millrace__V1__Delivery *message = unpacked(&millrace__v1__delivery__descriptor, bytes, length);
+	Millrace__V1__Delivery *message =
+		unpacked(&millrace__v1__delivery__descriptor, bytes, length);
 
 	if (!message)
 		return -EBADMSG;
@@ -622,7 +641,8 @@ int decode_delivery(const uint8_t *bytes, size_t length, struct delivery *delive
 
 int decode_baseline(const uint8_t *bytes, size_t length, struct baseline_record *record)
 {
-	Millrace__V1__Baseline *message = unpacked(&millrace__v1__baseline__descriptor, bytes, length);
+	Millrace__V1__Baseline *message =
+		unpacked(&millrace__v1__baseline__descriptor, bytes, length);
 	char *end = NULL;
 
 	if (!message)

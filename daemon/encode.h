@@ -1,6 +1,6 @@
-/* Outputs as the public schema has them (proto/millrace/v1): stages' plain data to bytes and, for the records that
- * millraced reads back, bytes to plain data. Scratch memory is kept between calls; bytes returned are lent until
- * the next call. One thread an encoder. */
+/* Outputs as the public schema has them (proto/millrace/v1): stages' plain data to bytes and, for
+ * the records that millraced reads back, bytes to plain data. Scratch memory is kept between calls;
+ * bytes returned are lent until the next call. One thread an encoder. */
 #pragma once
 
 #include <stddef.h>
@@ -30,17 +30,19 @@ struct output_number {
 struct encoder *encoder_new(void);
 void encoder_free(struct encoder *encoder);
 
-struct encoded encode_flows(struct encoder *encoder, const struct output_number *number, const struct flow *flows,
-			    size_t count, const struct names *names);
+struct encoded encode_flows(struct encoder *encoder, const struct output_number *number,
+			    const struct flow *flows, size_t count, const struct names *names);
 struct encoded encode_rollups(struct encoder *encoder, const struct output_number *number,
-			      const struct rollup *rollups, size_t count, const struct names *names);
-struct encoded encode_alert(struct encoder *encoder, const struct output_number *number, const struct alert *alert);
+			      const struct rollup *rollups, size_t count,
+			      const struct names *names);
+struct encoded encode_alert(struct encoder *encoder, const struct output_number *number,
+			    const struct alert *alert);
 struct encoded encode_baseline(struct encoder *encoder, const struct baseline_record *record,
 			       const struct names *names);
 struct encoded encode_delivery(struct encoder *encoder, const struct delivery *delivery);
 struct encoded encode_deadletter(struct encoder *encoder, const char *topic, uint32_t partition,
-				 const struct mirror_record *record, enum mirror_reason reason, const char *detail,
-				 const char *node);
+				 const struct mirror_record *record, enum mirror_reason reason,
+				 const char *detail, const char *node);
 /* A tick for an idle partition; key (32 bytes) signs it, NULL: not signed. */
 struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const uint8_t *key);
 

@@ -10,11 +10,12 @@
 struct delivery {
 	char receiver[ALERT_MONITOR_MAX]; /* its name in the configuration */
 	char key[ALERT_KEY_TEXT];	  /* dedup key of the episode */
-	uint64_t sequence;		  /* highest transition that is settled: delivered, or given up */
-	uint32_t state;			  /* enum alert_state of that transition */
-	uint64_t delivered_ns;		  /* real time when the receiver answered 2xx, or when it was given up */
-	uint64_t sent_ns;		  /* real time when the first byte of the last request was sent */
-	uint32_t attempts;		  /* tries for that transition */
-	bool failed;			  /* given up: error says why */
+	uint64_t sequence;     /* highest transition that is settled: delivered, or given up */
+	uint32_t state;	       /* enum alert_state of that transition */
+	uint64_t delivered_ns; /* real time when the receiver answered 2xx, or when it was given up
+				*/
+	uint64_t sent_ns;      /* real time when the first byte of the last request was sent */
+	uint32_t attempts;     /* tries for that transition */
+	bool failed;	       /* given up: error says why */
 	char error[ALERT_TEXT_MAX];
 };

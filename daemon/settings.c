@@ -1,0 +1,533 @@
+#include "daemon/settings.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+
+static const char *const comparisons[] = {"above", "below", NULL}; /* enum comparison */
+static const char *const severities[] = {"info", "warning", "error", "critical", NULL};
+static const char *const receiver_types[] = {"slack", "pagerduty", NULL}; /* enum receiver_kind */
+static const char *const per_choices[] = {"edge", "server", NULL};
+
+#define MONITOR(member) CONFIG_FIELD(struct settings_monitor, member)
+
+static const struct config_entry monitor_entries[] = {
+	{.name = "name",
+	 .type = CONFIG_STRING,
+	 MONITOR(name),
+	 .required = true,
+	 .min = "1",
+	 .max = "63",
+	 .help = "Name of the monitor; part of each alert."},
+	{.name = "metric",
+	 .type = CONFIG_STRING,
+	 MONITOR(metric),
+	 .required = true,
+	 .help = "What is measured: connections_failed, failure_ratio, connections_opened, "
+		 "connections_reset, "
+		 "bytes, retransmit_ratio, connect_latency or rtt."},
+	{.name = "comparison",
+	 .type = CONFIG_ENUM,
+	 MONITOR(comparison),
+	 .choices = comparisons,
+	 .fallback = "above",
+	 .help = "Fires when the value is above or below the threshold."},
+	{.name = "threshold",
+	 .type = CONFIG_DOUBLE,
+	 MONITOR(threshold),
+	 .required = true,
+	 .help = "In the metric's unit: counts, ratios from 0 to 1, per second, or seconds."},
+	{.name = "clear",
+	 .type = CONFIG_DOUBLE,
+	 MONITOR(clear),
+	 .fallback = "-1",
+	 .help = "Value that counts as quiet again; -1: the threshold itself."},
+	{.name = "window",
+	 .type = CONFIG_DURATION,
+	 MONITOR(window_ns),
+	 .fallback = "1s",
+	 .min = "250ms",
+	 .max = "60s",
+	 .help = "Trailing window that is measured, in steps of 250ms."},
+	{.name = "clear_after",
+	 .type = CONFIG_DURATION,
+	 MONITOR(clear_after_ns),
+	 .fallback = "5s",
+	 .min = "250ms",
+	 .max = "1h",
+	 .help = "Resolves after being quiet for this long."},
+	{.name = "minimum",
+	 .type = CONFIG_UINT,
+	 MONITOR(minimum),
+	 .fallback = "1",
+	 .max = "1000000000",
+	 .unit = "connections",
+	 .help = "Silent while fewer connections were attempted in the window."},
+	{.name = "severity",
+	 .type = CONFIG_ENUM,
+	 MONITOR(severity),
+	 .choices = severities,
+	 .fallback = "error",
+	 .help = "Severity of its alerts."},
+	{.name = "per",
+	 .type = CONFIG_ENUM,
+	 MONITOR(per),
+	 .choices = per_choices,
+	 .fallback = "edge",
+	 .help = "One alert for each edge, or for each server workload and port over all its "
+		 "clients."},
+	{.name = "client",
+	 .type = CONFIG_STRING,
+	 MONITOR(client),
+	 .max = "255",
+	 .help = "Only edges from workloads that match this pattern (* and ?); all by default."},
+	{.name = "server",
+	 .type = CONFIG_STRING,
+	 MONITOR(server),
+	 .max = "255",
+	 .help = "Only edges to workloads that match this pattern (* and ?); all by default."},
+	{.name = "port",
+	 .type = CONFIG_UINT,
+	 MONITOR(port),
+	 .fallback = "0",
+	 .max = "65535",
+	 .help = "Only this server port; 0: all."},
+};
+
+static const struct config_table monitor_table = {
+	.entries = monitor_entries,
+	.count = sizeof(monitor_entries) / sizeof(monitor_entries[0]),
+	.size = sizeof(struct settings_monitor),
+};
+
+#define RECEIVER(member) CONFIG_FIELD(struct settings_receiver, member)
+
+static const struct config_entry receiver_entries[] = {
+	{.name = "name",
+	 .type = CONFIG_STRING,
+	 RECEIVER(name),
+	 .required = true,
+	 .min = "1",
+	 .max = "63",
+	 .help = "Name of the receiver, in metrics and in the API."},
+	{.name = "type",
+	 .type = CONFIG_ENUM,
+	 RECEIVER(type),
+	 .choices = receiver_types,
+	 .required = true,
+	 .help = "slack: incoming webhook; pagerduty: Events API v2."},
+	{.name = "url",
+	 .type = CONFIG_STRING,
+	 RECEIVER(url),
+	 .secret = true,
+	 .help = "The webhook's URL. PagerDuty: https://events.pagerduty.com/v2/enqueue by "
+		 "default."},
+	{.name = "routing_key",
+	 .type = CONFIG_STRING,
+	 RECEIVER(routing_key),
+	 .secret = true,
+	 .help = "PagerDuty's integration key, 32 characters."},
+	{.name = "severity",
+	 .type = CONFIG_ENUM,
+	 RECEIVER(severity),
+	 .choices = severities,
+	 .fallback = "info",
+	 .help = "Alerts of lesser severity are not sent."},
+};
+
+static const struct config_table receiver_table = {
+	.entries = receiver_entries,
+	.count = sizeof(receiver_entries) / sizeof(receiver_entries[0]),
+	.size = sizeof(struct settings_receiver),
+};
+
+#define SETTING(member) CONFIG_FIELD(struct settings, member)
+
+static const struct config_entry entries[] = {
+	{.name = "listen",
+	 .type = CONFIG_STRING,
+	 SETTING(listen),
+	 .fallback = "127.0.0.1:7470",
+	 .help = "Address of the API, the web page, gRPC and metrics."},
+	{.name = "external_url",
+	 .type = CONFIG_STRING,
+	 SETTING(external_url),
+	 .help = "How people reach that address; alerts link to it."},
+	{.name = "tls.certificate",
+	 .type = CONFIG_STRING,
+	 SETTING(tls_certificate),
+	 .help = "PEM file with the certificate chain; TLS is on when it is given."},
+	{.name = "tls.key",
+	 .type = CONFIG_STRING,
+	 SETTING(tls_key),
+	 .help = "PEM file with its private key."},
+	{.name = "kafka.brokers",
+	 .type = CONFIG_STRINGS,
+	 SETTING(kafka_brokers),
+	 .fallback = "127.0.0.1:9092",
+	 .min = "1",
+	 .max = "64",
+	 .help = "Bootstrap addresses of the Kafka cluster."},
+	{.name = "kafka.group",
+	 .type = CONFIG_STRING,
+	 SETTING(kafka_group),
+	 .fallback = "millrace",
+	 .min = "1",
+	 .max = "200",
+	 .help = "Consumer group under which positions are kept."},
+	{.name = "kafka.options",
+	 .type = CONFIG_MAP,
+	 SETTING(kafka_options),
+	 .secret = true,
+	 .max = "64",
+	 .help = "More settings of librdkafka, such as security.protocol, for all clients of the "
+		 "process."},
+	{.name = "kafka.accept_create_time",
+	 .type = CONFIG_BOOL,
+	 SETTING(kafka_create_time),
+	 .fallback = "false",
+	 .help = "Take a topic whose records carry their producers' time instead of the broker's."},
+	{.name = "embedded.listen",
+	 .type = CONFIG_STRING,
+	 SETTING(embedded_listen),
+	 .fallback = "127.0.0.1:7472",
+	 .help = "With --embedded: where the embedded broker listens."},
+	{.name = "pipeline.workers",
+	 .type = CONFIG_UINT,
+	 SETTING(workers),
+	 .fallback = "0",
+	 .max = "256",
+	 .unit = "threads",
+	 .help = "Worker threads; 0: one for each processor. Results do not depend on it."},
+	{.name = "pipeline.tasks",
+	 .type = CONFIG_UINT,
+	 SETTING(tasks),
+	 .fallback = "16",
+	 .min = "1",
+	 .max = "256",
+	 .unit = "partitions",
+	 .help = "Partitions of millrace.events, and tasks: fixed while a pipeline lives."},
+	{.name = "pipeline.lateness",
+	 .type = CONFIG_DURATION,
+	 SETTING(lateness_ns),
+	 .fallback = "500ms",
+	 .min = "0",
+	 .max = "10s",
+	 .help = "How long a pane waits for late events after its end."},
+	{.name = "pipeline.keep",
+	 .type = CONFIG_DURATION,
+	 SETTING(keep_ns),
+	 .fallback = "120s",
+	 .min = "10s",
+	 .max = "1h",
+	 .help = "How long one end of a connection is kept for its other end to come."},
+	{.name = "pipeline.one_sided",
+	 .type = CONFIG_DURATION,
+	 SETTING(one_sided_ns),
+	 .fallback = "2s",
+	 .min = "250ms",
+	 .max = "60s",
+	 .help = "An ended connection seen from one end only is told after this."},
+	{.name = "limits.nodes",
+	 .type = CONFIG_UINT,
+	 SETTING(nodes_max),
+	 .fallback = "4096",
+	 .min = "1",
+	 .max = "100000",
+	 .unit = "nodes a task",
+	 .help = "Nodes known at once."},
+	{.name = "limits.sockets",
+	 .type = CONFIG_UINT,
+	 SETTING(halves_max),
+	 .fallback = "262144",
+	 .min = "16",
+	 .max = "33554432",
+	 .unit = "sockets a task",
+	 .help = "Connection ends known at once."},
+	{.name = "limits.nat_entries",
+	 .type = CONFIG_UINT,
+	 SETTING(nats_max),
+	 .fallback = "131072",
+	 .min = "16",
+	 .max = "33554432",
+	 .unit = "entries a task",
+	 .help = "NAT entries known at once."},
+	{.name = "limits.processes",
+	 .type = CONFIG_UINT,
+	 SETTING(processes_max),
+	 .fallback = "131072",
+	 .min = "16",
+	 .max = "33554432",
+	 .unit = "processes a task",
+	 .help = "Processes known at once."},
+	{.name = "limits.containers",
+	 .type = CONFIG_UINT,
+	 SETTING(containers_max),
+	 .fallback = "65536",
+	 .min = "16",
+	 .max = "33554432",
+	 .unit = "containers a task",
+	 .help = "Containers and units known at once."},
+	{.name = "limits.amendments",
+	 .type = CONFIG_UINT,
+	 SETTING(amendments_max),
+	 .fallback = "65536",
+	 .min = "16",
+	 .max = "33554432",
+	 .unit = "windows a task",
+	 .help = "10 s contributions of ends without peer that can still be moved."},
+	{.name = "limits.names",
+	 .type = CONFIG_UINT,
+	 SETTING(names_max),
+	 .fallback = "262144",
+	 .min = "64",
+	 .max = "33554432",
+	 .unit = "names a task",
+	 .help = "Names of workloads, instances, nodes, ... known at once."},
+	{.name = "limits.rows",
+	 .type = CONFIG_UINT,
+	 SETTING(rows_max),
+	 .fallback = "131072",
+	 .min = "16",
+	 .max = "33554432",
+	 .unit = "rows a task",
+	 .help = "Rows (edges, lanes, instances) aggregated at once; the "
+		 "rest is folded into _other, totals stay exact."},
+	{.name = "limits.edges",
+	 .type = CONFIG_UINT,
+	 SETTING(edges_max),
+	 .fallback = "65536",
+	 .min = "16",
+	 .max = "33554432",
+	 .unit = "edges a task",
+	 .help = "Edges with a baseline."},
+	{.name = "limits.episodes",
+	 .type = CONFIG_UINT,
+	 SETTING(episodes_max),
+	 .fallback = "4096",
+	 .min = "1",
+	 .max = "1000000",
+	 .unit = "alerts a task",
+	 .help = "Alerts firing at once."},
+	{.name = "auth.secret",
+	 .type = CONFIG_STRING,
+	 SETTING(auth_secret),
+	 .secret = true,
+	 .min = "16",
+	 .help = "The deployment's key: agents sign with keys derived from it, unsigned batches "
+		 "are refused. Without it "
+		 "nothing is checked."},
+	{.name = "history.path",
+	 .type = CONFIG_STRING,
+	 SETTING(history_path),
+	 .fallback = "",
+	 .help = "SQLite file of the time series; empty: in memory, lost with the process."},
+	{.name = "history.keep_1s",
+	 .type = CONFIG_DURATION,
+	 SETTING(history_1s_ns),
+	 .fallback = "10m",
+	 .min = "1m",
+	 .max = "6h",
+	 .help = "How long 1 s series are kept."},
+	{.name = "history.keep_10s",
+	 .type = CONFIG_DURATION,
+	 SETTING(history_10s_ns),
+	 .fallback = "6h",
+	 .min = "10m",
+	 .max = "30d",
+	 .help = "How long 10 s series are kept."},
+	{.name = "baselines.enabled",
+	 .type = CONFIG_BOOL,
+	 SETTING(baselines),
+	 .fallback = "true",
+	 .help = "Alert on departures from each edge's own past."},
+	{.name = "baselines.sensitivity",
+	 .type = CONFIG_DOUBLE,
+	 SETTING(baselines_sensitivity),
+	 .fallback = "6",
+	 .min = "2",
+	 .max = "100",
+	 .unit = "median absolute deviations",
+	 .help = "How far a departure must go."},
+	{.name = "baselines.warmup",
+	 .type = CONFIG_UINT,
+	 SETTING(baselines_warmup),
+	 .fallback = "30",
+	 .min = "6",
+	 .max = "10000",
+	 .unit = "windows of 10 s",
+	 .help = "What a baseline must have seen before it may alert."},
+	{.name = "notify.allow_http",
+	 .type = CONFIG_BOOL,
+	 SETTING(allow_http),
+	 .fallback = "false",
+	 .help = "Take receivers with http: URLs."},
+	{.name = "notify.allow_private",
+	 .type = CONFIG_BOOL,
+	 SETTING(allow_private),
+	 .fallback = "false",
+	 .help = "Take receivers on loopback and private addresses."},
+	{.name = "notify.timeout",
+	 .type = CONFIG_DURATION,
+	 SETTING(notify_timeout_ns),
+	 .fallback = "10s",
+	 .min = "100ms",
+	 .max = "30s",
+	 .help = "Longest time of one request."},
+	{.name = "notify.life",
+	 .type = CONFIG_DURATION,
+	 SETTING(notify_life_ns),
+	 .fallback = "24h",
+	 .min = "1m",
+	 .max = "7d",
+	 .help = "A notification that cannot be delivered is given up after this."},
+	{.name = "notify.pending",
+	 .type = CONFIG_UINT,
+	 SETTING(notify_pending_max),
+	 .fallback = "10000",
+	 .min = "1",
+	 .max = "1000000",
+	 .unit = "notifications a receiver",
+	 .help = "Notifications that may wait."},
+	{.name = "monitors",
+	 .type = CONFIG_LIST,
+	 SETTING(monitors),
+	 .table = &monitor_table,
+	 .max = "256",
+	 .help = "Threshold monitors."},
+	{.name = "receivers",
+	 .type = CONFIG_LIST,
+	 SETTING(receivers),
+	 .table = &receiver_table,
+	 .max = "64",
+	 .help = "Where alerts are sent."},
+};
+
+const struct config_table settings_table = {
+	.program = "millraced",
+	.env_prefix = "MILLRACE_",
+	.entries = entries,
+	.count = sizeof(entries) / sizeof(entries[0]),
+	.size = sizeof(struct settings),
+};
+
+static int check_receiver(const struct settings_receiver *receiver, char *error, size_t size)
+{
+	if (receiver->type == RECEIVER_SLACK && !receiver->url) {
+		snprintf(error, size,
+			 "receivers: %s needs url (or url_file), Slack's incoming webhook",
+			 receiver->name);
+		return -EINVAL;
+	}
+	if (receiver->type == RECEIVER_PAGERDUTY &&
+	    (!receiver->routing_key || strlen(receiver->routing_key) != 32)) {
+		snprintf(error, size,
+			 "receivers: %s needs routing_key (or routing_key_file), the integration "
+			 "key of 32 characters",
+			 receiver->name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int check_monitor(const struct settings_monitor *monitor, char *error, size_t size)
+{
+	if (metric_by_name(monitor->metric) == METRICS) {
+		snprintf(error, size, "monitors: %s: there is no metric %s; see millraced --help",
+			 monitor->name, monitor->metric);
+		return -EINVAL;
+	}
+	if (monitor->window_ns % PANE_NS) {
+		snprintf(error, size, "monitors: %s: window must be whole steps of 250ms",
+			 monitor->name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int check_names(const struct config_list *list, size_t stride, const char *what, char *error,
+		       size_t size)
+{
+	/* The name is the first member of both structs. */
+	for (size_t i = 0; i < list->count; i++) {
+		for (size_t n = 0; n < i; n++) {
+			const char *one = *(char **)((char *)list->items + i * stride);
+			const char *other = *(char **)((char *)list->items + n * stride);
+
+			if (strcmp(one, other) == 0) {
+				snprintf(error, size, "%s: the name %s is given twice", what, one);
+				return -EINVAL;
+			}
+		}
+	}
+	return 0;
+}
+
+int settings_check(const struct settings *settings, char *error, size_t size)
+{
+	const struct settings_monitor *monitors = settings->monitors.items;
+	const struct settings_receiver *receivers = settings->receivers.items;
+	int rc = 0;
+
+	for (size_t i = 0; i < settings->monitors.count && rc == 0; i++)
+		rc = check_monitor(&monitors[i], error, size);
+	for (size_t i = 0; i < settings->receivers.count && rc == 0; i++)
+		rc = check_receiver(&receivers[i], error, size);
+	if (rc == 0)
+		rc = check_names(&settings->monitors, sizeof(*monitors), "monitors", error, size);
+	if (rc == 0)
+		rc = check_names(&settings->receivers, sizeof(*receivers), "receivers", error,
+				 size);
+	if (rc == 0 && !settings->tls_certificate != !settings->tls_key) {
+		snprintf(error, size, "tls: certificate and key go together; give both or neither");
+		rc = -EINVAL;
+	}
+	return rc;
+}
+
+struct monitor *settings_monitors(const struct settings *settings, size_t *count)
+{
+	const struct settings_monitor *from = settings->monitors.items;
+	struct monitor *monitors = memory_zeroed(settings->monitors.count, sizeof(*monitors));
+
+	*count = settings->monitors.count;
+	for (size_t i = 0; i < *count; i++, from++) {
+		struct monitor *to = &monitors[i];
+
+		snprintf(to->name, sizeof(to->name), "%s", from->name);
+		to->metric = metric_by_name(from->metric);
+		to->comparison = from->comparison;
+		to->threshold = from->threshold;
+		to->clear = from->clear < 0 ? from->threshold : from->clear;
+		to->window_ns = from->window_ns;
+		to->clear_ns = from->clear_after_ns;
+		to->minimum = from->minimum;
+		to->severity = from->severity;
+		to->per_server = from->per == 1;
+		snprintf(to->client, sizeof(to->client), "%s", from->client ? from->client : "");
+		snprintf(to->server, sizeof(to->server), "%s", from->server ? from->server : "");
+		to->port = (uint16_t)from->port;
+	}
+	return monitors;
+}
+
+struct receiver *settings_receivers(const struct settings *settings, size_t *count)
+{
+	const struct settings_receiver *from = settings->receivers.items;
+	struct receiver *receivers = memory_zeroed(settings->receivers.count, sizeof(*receivers));
+
+	*count = settings->receivers.count;
+	for (size_t i = 0; i < *count; i++, from++) {
+		receivers[i] = (struct receiver){
+			.name = from->name,
+			.kind = from->type,
+			.url = from->url ? from->url : "https://events.pagerduty.com/v2/enqueue",
+			.routing_key = from->routing_key,
+			.severity_min = from->severity,
+		};
+	}
+	return receivers;
+}

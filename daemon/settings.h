@@ -1,0 +1,56 @@
+/* millraced's configuration: the struct, and the one table that describes it (settings.c). */
+#pragma once
+
+#include <stdint.h>
+
+#include "anomaly/monitor.h"
+#include "api/notify/notify.h"
+#include "config/config.h"
+
+struct settings_monitor {
+	char *name, *metric, *client, *server;
+	uint32_t comparison, severity, per;
+	double threshold, clear;
+	uint64_t window_ns, clear_after_ns, minimum, port;
+};
+
+struct settings_receiver {
+	char *name, *url, *routing_key;
+	uint32_t type, severity;
+};
+
+struct settings {
+	char *listen;
+	char *tls_certificate, *tls_key;
+	char *external_url;
+	struct config_strings kafka_brokers;
+	struct config_map kafka_options;
+	char *kafka_group;
+	bool kafka_create_time;
+	char *embedded_listen;
+	uint64_t workers, tasks, lateness_ns, keep_ns, one_sided_ns;
+	uint64_t nodes_max, halves_max, nats_max, processes_max, containers_max, amendments_max,
+		names_max;
+	uint64_t rows_max, edges_max, episodes_max;
+	char *auth_secret;
+	char *history_path;
+	uint64_t history_1s_ns, history_10s_ns;
+	bool baselines;
+	double baselines_sensitivity;
+	uint64_t baselines_warmup;
+	bool allow_http, allow_private;
+	uint64_t notify_timeout_ns, notify_life_ns, notify_pending_max;
+	struct config_list monitors;  /* of struct settings_monitor */
+	struct config_list receivers; /* of struct settings_receiver */
+};
+
+extern const struct config_table settings_table;
+
+/* Problems that one entry alone does not show: a receiver without its URL, an unknown metric. 0 or
+ * -EINVAL with the sentence in error. */
+int settings_check(const struct settings *settings, char *error, size_t size);
+
+/* The configured monitors as the anomaly stage takes them; the caller frees the array. */
+struct monitor *settings_monitors(const struct settings *settings, size_t *count);
+/* Points into settings; the caller frees the array. */
+struct receiver *settings_receivers(const struct settings *settings, size_t *count);
