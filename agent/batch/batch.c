@@ -1,0 +1,752 @@
+#include "agent/batch/batch.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/batch/dictionary.h"
+#include "agent/batch/seal.h"
+#include "agent/batch/wire.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/memory.h"
+
+enum {
+	SCHEMA_VERSION = 1,
+	TEXT_MAX = 1024, /* a string's bytes; cgroup paths are the longest */
+	COMM_MAX = 15,	 /* the kernel's TASK_COMM_LEN without its NUL */
+	CMDLINE_MAX = 256,
+	HEADER_TEXT_MAX = 255, /* node, zone, region, role, agent version */
+	/* What is written whatever the batch holds: 5 header texts of 3 + 255, 17 numbers of at
+	 * most 2 + 10, tags and lengths of 2 dictionaries, 7 groups and 80 columns of at most 2 +
+	 * 5, and the HMAC. */
+	FRAME_BYTES = 5 * (3 + HEADER_TEXT_MAX) + 17 * 12 + 18 + (9 + 80) * 7 + SEAL_TRAILER_BYTES,
+	/* Puts are counted with the longest form of what depends on their order. */
+	TIME_BYTES = WIRE_VARINT_MAX,
+	SLOT_BYTES = 5,
+	SPARSE_BYTES = 5 + 5,
+};
+
+/* Rows as the wire has them: times in us, strings and addresses as indexes. */
+struct container_row {
+	uint64_t cgroup;
+	uint32_t id, name, image, pod, namespace, workload, unit, path, version;
+};
+
+struct process_row {
+	uint64_t started_ns, cgroup, time_us;
+	uint32_t pid, parent, comm, exe, cmdline;
+};
+
+struct nat_row {
+	uint64_t time_us;
+	uint32_t protocol, op;
+	uint32_t original_source, original_destination, reply_source, reply_destination;
+	uint32_t original_source_port, original_destination_port;
+	uint32_t reply_source_port, reply_destination_port;
+};
+
+struct definition_row {
+	uint64_t cgroup, age_us, connect_us;
+	struct traffic total;
+	uint64_t time_us;
+	uint32_t slot, generation, protocol, flags, role;
+	uint32_t local, remote, local_port, remote_port, pid, srtt_us, min_rtt_us;
+};
+
+struct update_row {
+	uint64_t tx_bytes, rx_bytes, time_us;
+	uint32_t slot, tx_segments, rx_segments, retransmits, srtt_us;
+	uint32_t place; /* in the table of slots */
+};
+
+struct close_row {
+	struct traffic total;
+	uint64_t connect_us, time_us;
+	uint32_t slot, reason, pid, min_rtt_us;
+};
+
+struct exit_row {
+	uint64_t started_ns, time_us;
+	uint32_t pid, status, signal;
+};
+
+enum column_type {
+	COLUMN_U32,
+	COLUMN_U64,
+	COLUMN_TIME, /* zigzag of the difference to the row before; the first to the base time */
+	COLUMN_SLOT, /* zigzag of the difference to the row before; the first to 0 */
+};
+
+struct column {
+	uint8_t field;
+	uint8_t type; /* enum column_type */
+	uint16_t offset;
+};
+
+struct group {
+	uint8_t field;
+	uint8_t columns_count;
+	uint16_t row_size;
+	const struct column *columns;
+};
+
+#define U32(field, row, member)                                 \
+	{                                                       \
+		field, COLUMN_U32, offsetof(struct row, member) \
+	}
+#define U64(field, row, member)                                 \
+	{                                                       \
+		field, COLUMN_U64, offsetof(struct row, member) \
+	}
+#define TIME(field, row, member)                                 \
+	{                                                        \
+		field, COLUMN_TIME, offsetof(struct row, member) \
+	}
+
+static const struct column container_columns[] = {
+	U64(1, container_row, cgroup),	 U32(2, container_row, id),
+	U32(3, container_row, name),	 U32(4, container_row, image),
+	U32(5, container_row, pod),	 U32(6, container_row, namespace),
+	U32(7, container_row, workload), U32(8, container_row, unit),
+	U32(9, container_row, path),	 U32(10, container_row, version),
+};
+
+static const struct column process_columns[] = {
+	U32(1, process_row, pid),	 U32(2, process_row, parent),
+	U64(3, process_row, started_ns), U64(4, process_row, cgroup),
+	U32(5, process_row, comm),	 U32(6, process_row, exe),
+	U32(7, process_row, cmdline),	 TIME(8, process_row, time_us),
+};
+
+static const struct column nat_columns[] = {
+	U32(1, nat_row, protocol),
+	U32(2, nat_row, op),
+	U32(3, nat_row, original_source),
+	U32(4, nat_row, original_destination),
+	U32(5, nat_row, original_source_port),
+	U32(6, nat_row, original_destination_port),
+	U32(7, nat_row, reply_source),
+	U32(8, nat_row, reply_destination),
+	U32(9, nat_row, reply_source_port),
+	U32(10, nat_row, reply_destination_port),
+	TIME(11, nat_row, time_us),
+};
+
+static const struct column definition_columns[] = {
+	U32(1, definition_row, slot),
+	U32(2, definition_row, generation),
+	U32(3, definition_row, protocol),
+	U32(4, definition_row, flags),
+	U32(5, definition_row, role),
+	U32(6, definition_row, local),
+	U32(7, definition_row, remote),
+	U32(8, definition_row, local_port),
+	U32(9, definition_row, remote_port),
+	U32(10, definition_row, pid),
+	U64(11, definition_row, cgroup),
+	U64(12, definition_row, age_us),
+	U64(13, definition_row, connect_us),
+	U64(14, definition_row, total.tx_bytes),
+	U64(15, definition_row, total.rx_bytes),
+	U64(16, definition_row, total.tx_segments),
+	U64(17, definition_row, total.rx_segments),
+	U64(18, definition_row, total.retransmits),
+	U32(19, definition_row, srtt_us),
+	U32(20, definition_row, min_rtt_us),
+	TIME(21, definition_row, time_us),
+};
+
+static const struct column update_columns[] = {
+	{1, COLUMN_SLOT, offsetof(struct update_row, slot)},
+	U64(2, update_row, tx_bytes),
+	U64(3, update_row, rx_bytes),
+	U32(4, update_row, tx_segments),
+	U32(5, update_row, rx_segments),
+	U32(6, update_row, srtt_us),
+	TIME(7, update_row, time_us),
+};
+
+enum { UPDATES_RETRANSMITS_INDEX = 8, UPDATES_RETRANSMITS = 9 };
+
+static const struct column close_columns[] = {
+	U32(1, close_row, slot),
+	U32(2, close_row, reason),
+	U32(3, close_row, pid),
+	U64(4, close_row, total.tx_bytes),
+	U64(5, close_row, total.rx_bytes),
+	U64(6, close_row, total.tx_segments),
+	U64(7, close_row, total.rx_segments),
+	U64(8, close_row, total.retransmits),
+	U32(9, close_row, min_rtt_us),
+	U64(10, close_row, connect_us),
+	TIME(11, close_row, time_us),
+};
+
+static const struct column exit_columns[] = {
+	U32(1, exit_row, pid),	  U64(2, exit_row, started_ns), U32(3, exit_row, status),
+	U32(4, exit_row, signal), TIME(5, exit_row, time_us),
+};
+
+enum group_kind { CONTAINERS, PROCESSES, NATS, DEFINITIONS, UPDATES, CLOSES, EXITS, GROUPS };
+
+#define GROUP(field, noun)                                                 \
+	{                                                                  \
+		field, sizeof(noun##_columns) / sizeof(noun##_columns[0]), \
+			sizeof(struct noun##_row), noun##_columns          \
+	}
+
+static const struct group groups[GROUPS] = {
+	[CONTAINERS] = GROUP(22, container),
+	[PROCESSES] = GROUP(23, process),
+	[NATS] = GROUP(24, nat),
+	[DEFINITIONS] = GROUP(25, definition),
+	[UPDATES] = GROUP(26, update),
+	[CLOSES] = GROUP(27, close),
+	[EXITS] = GROUP(28, exit),
+};
+
+/*
+ * rows: one array a group, of events_max rows; pages that no event touches cost nothing.
+ * slots: open addressing by slot to its update + 1; order: updates sorted by slot, made when
+ * sealing. cost: bytes that the puts so far can take on the wire at most, dictionaries included.
+ */
+struct batch {
+	struct batch_options options;
+	uint8_t key[SEAL_KEY_BYTES];
+	uint8_t *rows[GROUPS];
+	uint32_t counts[GROUPS];
+	uint32_t events;
+	size_t cost;
+	uint64_t base_time_us;
+	uint64_t sequence, first_event;
+	struct dictionary addresses, strings;
+	uint32_t *slots;
+	uint32_t slots_mask;
+	uint64_t *order, *order_scratch; /* slot << 32 | update */
+	uint8_t *bytes;
+};
+
+struct batch *batch_new(const struct batch_options *options)
+{
+	assert(options->events_max > 0 && options->bytes_max > FRAME_BYTES);
+	struct batch *batch = memory_zeroed(1, sizeof(*batch));
+	batch->options = *options;
+	if (options->key) {
+		memcpy(batch->key, options->key, sizeof(batch->key));
+		batch->options.key = batch->key;
+	}
+	for (int kind = 0; kind < GROUPS; kind++)
+		batch->rows[kind] = memory_zeroed(options->events_max, groups[kind].row_size);
+	/* Each entry takes its bytes on the wire, so bytes_max bounds both dictionaries; one event
+	 * adds at most 9 strings before it is known not to fit. */
+	dictionary_init(&batch->addresses, options->bytes_max / sizeof(struct address) + 4,
+			options->bytes_max + 4 * sizeof(struct address));
+	dictionary_init(&batch->strings, options->bytes_max / 2 + 9,
+			options->bytes_max + 9 * TEXT_MAX);
+	dictionary_put(&batch->strings, "", 0);
+	batch->slots_mask = 15;
+	while (batch->slots_mask + 1 < 2 * (uint64_t)options->events_max)
+		batch->slots_mask = batch->slots_mask * 2 + 1;
+	batch->slots = memory_zeroed((size_t)batch->slots_mask + 1, sizeof(*batch->slots));
+	batch->order = memory_zeroed(options->events_max, sizeof(*batch->order));
+	batch->order_scratch = memory_zeroed(options->events_max, sizeof(*batch->order_scratch));
+	/* Columns are written behind room for their lengths before they move up. */
+	batch->bytes = memory_zeroed((size_t)options->bytes_max + 2 * WIRE_LENGTH_MAX, 1);
+	batch->cost = FRAME_BYTES;
+	batch->base_time_us = UINT64_MAX;
+	return batch;
+}
+
+void batch_free(struct batch *batch)
+{
+	if (!batch)
+		return;
+	for (int kind = 0; kind < GROUPS; kind++)
+		free(batch->rows[kind]);
+	dictionary_done(&batch->addresses);
+	dictionary_done(&batch->strings);
+	free(batch->slots);
+	free(batch->order);
+	free(batch->order_scratch);
+	free(batch->bytes);
+	free(batch);
+}
+
+uint32_t batch_events(const struct batch *batch)
+{
+	return batch->events;
+}
+
+/* What a put has added to the dictionaries, so that it can be taken back. */
+struct mark {
+	uint32_t addresses, strings;
+};
+
+static struct mark batch_mark(const struct batch *batch)
+{
+	return (struct mark){batch->addresses.count, batch->strings.count};
+}
+
+static uint32_t put_address(struct batch *batch, const struct address *address)
+{
+	return dictionary_put(&batch->addresses, address->bytes, sizeof(address->bytes));
+}
+
+/* Length of the UTF-8 character at text (RFC 3629), 0 if there is none. */
+static size_t character_length(const uint8_t *text, size_t left)
+{
+	uint8_t lead = text[0];
+	if (lead < 0x80)
+		return 1;
+	size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+	if (lead < 0xc2 || lead > 0xf4 || length > left)
+		return 0;
+	for (size_t i = 1; i < length; i++)
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+	bool overlong = (lead == 0xe0 && text[1] < 0xa0) || (lead == 0xf0 && text[1] < 0x90);
+	bool surrogate = lead == 0xed && text[1] > 0x9f;
+	bool beyond = lead == 0xf4 && text[1] > 0x8f;
+	return overlong || surrogate || beyond ? 0 : length;
+}
+
+/* The kernel's names are any bytes, proto3 strings are UTF-8: what is none becomes '?'. Cuts at
+ * length_max. */
+static size_t text_clean(const char *text, size_t length_max, char clean[TEXT_MAX])
+{
+	/* Three bytes more, to tell a character that is cut by the bound from one that is broken.
+	 */
+	size_t left = text ? strnlen(text, length_max + 4) : 0;
+	size_t length = 0;
+	while (left > 0) {
+		size_t character = character_length((const uint8_t *)text, left);
+		size_t taken = character ? character : 1;
+		if (length + taken > length_max)
+			break;
+		if (character)
+			memcpy(clean + length, text, character);
+		else
+			clean[length] = '?';
+		length += taken;
+		text += taken;
+		left -= taken;
+	}
+	return length;
+}
+
+static uint32_t put_text(struct batch *batch, const char *text, size_t length_max)
+{
+	char clean[TEXT_MAX];
+	return dictionary_put(&batch->strings, clean, text_clean(text, length_max, clean));
+}
+
+static uint64_t column_value(const struct column *column, const void *row)
+{
+	const uint8_t *at = (const uint8_t *)row + column->offset;
+	if (column->type == COLUMN_U32 || column->type == COLUMN_SLOT)
+		return *(const uint32_t *)at;
+	return *(const uint64_t *)at;
+}
+
+static size_t row_cost(const struct group *group, const void *row)
+{
+	size_t cost = 0;
+	for (int i = 0; i < group->columns_count; i++) {
+		const struct column *column = &group->columns[i];
+		if (column->type == COLUMN_TIME)
+			cost += TIME_BYTES;
+		else if (column->type == COLUMN_SLOT)
+			cost += SLOT_BYTES;
+		else
+			cost += wire_varint_size(column_value(column, row));
+	}
+	return cost;
+}
+
+static size_t dictionaries_cost(const struct batch *batch, struct mark since)
+{
+	size_t cost = (batch->addresses.count - since.addresses) * sizeof(struct address);
+	for (uint32_t i = since.strings; i < batch->strings.count; i++) {
+		size_t length = batch->strings.ends[i] - dictionary_start(&batch->strings, i);
+		cost += 2 + wire_varint_size(length) + length;
+	}
+	return cost;
+}
+
+static void base_time_put(struct batch *batch, uint64_t time_us)
+{
+	if (time_us < batch->base_time_us)
+		batch->base_time_us = time_us;
+}
+
+/* Adds a row of which the dictionary entries are in since `mark`. */
+static bool batch_put(struct batch *batch, enum group_kind kind, const void *row, size_t extra,
+		      struct mark mark)
+{
+	size_t cost = row_cost(&groups[kind], row) + extra + dictionaries_cost(batch, mark);
+	if (batch->events == batch->options.events_max ||
+	    batch->cost + cost > batch->options.bytes_max) {
+		dictionary_cut(&batch->addresses, mark.addresses);
+		dictionary_cut(&batch->strings, mark.strings);
+		return false;
+	}
+	size_t row_size = groups[kind].row_size;
+	memcpy(batch->rows[kind] + batch->counts[kind] * row_size, row, row_size);
+	batch->counts[kind]++;
+	batch->events++;
+	batch->cost += cost;
+	return true;
+}
+
+static bool batch_put_timed(struct batch *batch, enum group_kind kind, const void *row,
+			    uint64_t time_us, struct mark mark)
+{
+	if (!batch_put(batch, kind, row, 0, mark))
+		return false;
+	base_time_put(batch, time_us);
+	return true;
+}
+
+bool batch_container(struct batch *batch, const struct batch_container *container)
+{
+	struct mark mark = batch_mark(batch);
+	struct container_row row = {
+		.cgroup = container->cgroup,
+		.id = put_text(batch, container->id, TEXT_MAX),
+		.name = put_text(batch, container->name, TEXT_MAX),
+		.image = put_text(batch, container->image, TEXT_MAX),
+		.pod = put_text(batch, container->pod, TEXT_MAX),
+		.namespace = put_text(batch, container->namespace, TEXT_MAX),
+		.workload = put_text(batch, container->workload, TEXT_MAX),
+		.unit = put_text(batch, container->unit, TEXT_MAX),
+		.path = put_text(batch, container->path, TEXT_MAX),
+		.version = put_text(batch, container->version, TEXT_MAX),
+	};
+	return batch_put(batch, CONTAINERS, &row, 0, mark);
+}
+
+bool batch_process(struct batch *batch, const struct batch_process *process)
+{
+	struct mark mark = batch_mark(batch);
+	struct process_row row = {
+		.pid = process->pid,
+		.parent = process->parent,
+		.started_ns = process->started_ns,
+		.cgroup = process->cgroup,
+		.comm = put_text(batch, process->comm, COMM_MAX),
+		.exe = put_text(batch, process->exe, TEXT_MAX),
+		.cmdline = put_text(batch, process->cmdline, CMDLINE_MAX),
+		.time_us = process->time_ns / NS_PER_US,
+	};
+	return batch_put_timed(batch, PROCESSES, &row, row.time_us, mark);
+}
+
+bool batch_nat(struct batch *batch, const struct batch_nat *nat)
+{
+	struct mark mark = batch_mark(batch);
+	struct nat_row row = {
+		.protocol = nat->protocol,
+		.op = nat->ended,
+		.original_source = put_address(batch, &nat->original_source),
+		.original_destination = put_address(batch, &nat->original_destination),
+		.reply_source = put_address(batch, &nat->reply_source),
+		.reply_destination = put_address(batch, &nat->reply_destination),
+		.original_source_port = nat->original_source_port,
+		.original_destination_port = nat->original_destination_port,
+		.reply_source_port = nat->reply_source_port,
+		.reply_destination_port = nat->reply_destination_port,
+		.time_us = nat->time_ns / NS_PER_US,
+	};
+	return batch_put_timed(batch, NATS, &row, row.time_us, mark);
+}
+
+bool batch_define(struct batch *batch, const struct batch_definition *definition)
+{
+	struct mark mark = batch_mark(batch);
+	struct definition_row row = {
+		.slot = definition->slot,
+		.generation = definition->generation,
+		.protocol = definition->protocol,
+		.flags = definition->flags,
+		.role = definition->role,
+		.local = put_address(batch, &definition->local),
+		.remote = put_address(batch, &definition->remote),
+		.local_port = definition->local_port,
+		.remote_port = definition->remote_port,
+		.pid = definition->pid,
+		.cgroup = definition->cgroup,
+		.age_us = definition->age_ns / NS_PER_US,
+		.connect_us = definition->connect_ns / NS_PER_US,
+		.total = definition->total,
+		.srtt_us = definition->srtt_us,
+		.min_rtt_us = definition->min_rtt_us,
+		.time_us = definition->time_ns / NS_PER_US,
+	};
+	return batch_put_timed(batch, DEFINITIONS, &row, row.time_us, mark);
+}
+
+/* The wire has 32 bits for segments moved; what does not fit comes with the next absolute. */
+static uint32_t clamp_u32(uint64_t value)
+{
+	return value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
+}
+
+static size_t update_cost(const struct update_row *row)
+{
+	return row_cost(&groups[UPDATES], row) + (row->retransmits ? SPARSE_BYTES : 0);
+}
+
+/* The slot's place in the table: where its update is, or an empty one. */
+static uint32_t slot_place(const struct batch *batch, uint32_t slot)
+{
+	const struct update_row *updates = (const struct update_row *)batch->rows[UPDATES];
+	uint32_t place = (uint32_t)hash_mix(slot) & batch->slots_mask;
+	while (batch->slots[place] && updates[batch->slots[place] - 1].slot != slot)
+		place = (place + 1) & batch->slots_mask;
+	return place;
+}
+
+static bool update_merge(struct batch *batch, struct update_row *row,
+			 const struct batch_update *update)
+{
+	struct update_row sum = *row;
+	sum.tx_bytes += update->moved.tx_bytes;
+	sum.rx_bytes += update->moved.rx_bytes;
+	sum.tx_segments = clamp_u32(sum.tx_segments + update->moved.tx_segments);
+	sum.rx_segments = clamp_u32(sum.rx_segments + update->moved.rx_segments);
+	sum.retransmits = clamp_u32(sum.retransmits + update->moved.retransmits);
+	if (update->srtt_us)
+		sum.srtt_us = update->srtt_us;
+	if (update->time_ns / NS_PER_US > sum.time_us)
+		sum.time_us = update->time_ns / NS_PER_US;
+	size_t cost = batch->cost - update_cost(row) + update_cost(&sum);
+	if (cost > batch->options.bytes_max)
+		return false;
+	batch->cost = cost;
+	*row = sum;
+	return true;
+}
+
+bool batch_update(struct batch *batch, const struct batch_update *update)
+{
+	uint32_t place = slot_place(batch, update->slot);
+	struct update_row *updates = (struct update_row *)batch->rows[UPDATES];
+	if (batch->slots[place])
+		return update_merge(batch, &updates[batch->slots[place] - 1], update);
+	struct update_row row = {
+		.slot = update->slot,
+		.tx_bytes = update->moved.tx_bytes,
+		.rx_bytes = update->moved.rx_bytes,
+		.tx_segments = clamp_u32(update->moved.tx_segments),
+		.rx_segments = clamp_u32(update->moved.rx_segments),
+		.retransmits = clamp_u32(update->moved.retransmits),
+		.srtt_us = update->srtt_us,
+		.time_us = update->time_ns / NS_PER_US,
+		.place = place,
+	};
+	if (!batch_put(batch, UPDATES, &row, row.retransmits ? SPARSE_BYTES : 0, batch_mark(batch)))
+		return false;
+	batch->slots[place] = batch->counts[UPDATES];
+	base_time_put(batch, row.time_us);
+	return true;
+}
+
+bool batch_close(struct batch *batch, const struct batch_close *close)
+{
+	struct close_row row = {
+		.slot = close->slot,
+		.reason = close->reason,
+		.pid = close->pid,
+		.total = close->total,
+		.min_rtt_us = close->min_rtt_us,
+		.connect_us = close->connect_ns / NS_PER_US,
+		.time_us = close->time_ns / NS_PER_US,
+	};
+	return batch_put_timed(batch, CLOSES, &row, row.time_us, batch_mark(batch));
+}
+
+bool batch_exit(struct batch *batch, const struct batch_exit *exit)
+{
+	struct exit_row row = {
+		.pid = exit->pid,
+		.started_ns = exit->started_ns,
+		.status = exit->status,
+		.signal = exit->signal,
+		.time_us = exit->time_ns / NS_PER_US,
+	};
+	return batch_put_timed(batch, EXITS, &row, row.time_us, batch_mark(batch));
+}
+
+/* Radix sort by slot, a byte a pass; passes in which all keys agree are skipped. qsort may
+ * allocate. */
+static const uint64_t *batch_sort(struct batch *batch)
+{
+	const struct update_row *updates = (const struct update_row *)batch->rows[UPDATES];
+	uint32_t count = batch->counts[UPDATES];
+	uint64_t *from = batch->order, *to = batch->order_scratch;
+	for (uint32_t i = 0; i < count; i++)
+		from[i] = (uint64_t)updates[i].slot << 32 | i;
+	for (unsigned shift = 32; shift < 64; shift += 8) {
+		uint32_t starts[257] = {0};
+		for (uint32_t i = 0; i < count; i++)
+			starts[(from[i] >> shift & 0xff) + 1]++;
+		if (count == 0 || starts[(from[0] >> shift & 0xff) + 1] == count)
+			continue;
+		for (int digit = 1; digit < 257; digit++)
+			starts[digit] += starts[digit - 1];
+		for (uint32_t i = 0; i < count; i++)
+			to[starts[from[i] >> shift & 0xff]++] = from[i];
+		uint64_t *swap = from;
+		from = to;
+		to = swap;
+	}
+	return from;
+}
+
+/* order: NULL for the order of puts. */
+static uint8_t *write_column(uint8_t *at, const struct column *column, const uint8_t *rows,
+			     size_t row_size, uint32_t count, const uint64_t *order,
+			     uint64_t base_time_us)
+{
+	uint8_t *mark = wire_tag(at, column->field, WIRE_LENGTH);
+	uint8_t *end = wire_content(mark);
+	uint64_t before = column->type == COLUMN_TIME ? base_time_us : 0;
+	bool differences = column->type == COLUMN_TIME || column->type == COLUMN_SLOT;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t index = order ? (uint32_t)order[i] : i;
+		uint64_t value = column_value(column, rows + index * row_size);
+		uint64_t difference = value - before;
+		/* A slot's difference is a sint32: it wraps at 32 bits, as the reader's sum does.
+		 */
+		if (column->type == COLUMN_SLOT)
+			difference = (uint64_t)(int64_t)(int32_t)difference;
+		end = wire_varint(end, differences ? wire_zigzag((int64_t)difference) : value);
+		before = value;
+	}
+	return wire_end(mark, end);
+}
+
+static uint8_t *write_retransmits(uint8_t *at, const struct batch *batch, const uint64_t *order)
+{
+	const struct update_row *updates = (const struct update_row *)batch->rows[UPDATES];
+	uint8_t *mark = wire_tag(at, UPDATES_RETRANSMITS_INDEX, WIRE_LENGTH);
+	uint8_t *end = wire_content(mark);
+	uint32_t before = 0, found = 0;
+	for (uint32_t i = 0; i < batch->counts[UPDATES]; i++) {
+		if (!updates[(uint32_t)order[i]].retransmits)
+			continue;
+		end = wire_varint(end, i - before);
+		before = i;
+		found++;
+	}
+	if (!found)
+		return at;
+	at = wire_end(mark, end);
+	mark = wire_tag(at, UPDATES_RETRANSMITS, WIRE_LENGTH);
+	end = wire_content(mark);
+	for (uint32_t i = 0; i < batch->counts[UPDATES]; i++) {
+		uint32_t retransmits = updates[(uint32_t)order[i]].retransmits;
+		if (retransmits)
+			end = wire_varint(end, retransmits);
+	}
+	return wire_end(mark, end);
+}
+
+static uint8_t *write_group(uint8_t *at, struct batch *batch, enum group_kind kind,
+			    uint64_t base_time_us)
+{
+	uint32_t count = batch->counts[kind];
+	if (count == 0)
+		return at;
+	const struct group *group = &groups[kind];
+	const uint64_t *order = kind == UPDATES ? batch_sort(batch) : NULL;
+	uint8_t *mark = wire_tag(at, group->field, WIRE_LENGTH);
+	uint8_t *end = wire_content(mark);
+	for (int i = 0; i < group->columns_count; i++)
+		end = write_column(end, &group->columns[i], batch->rows[kind], group->row_size,
+				   count, order, base_time_us);
+	if (kind == UPDATES)
+		end = write_retransmits(end, batch, order);
+	return wire_end(mark, end);
+}
+
+static uint8_t *write_text(uint8_t *at, uint32_t field, const char *text)
+{
+	char clean[TEXT_MAX];
+	return wire_bytes(at, field, clean, text_clean(text, HEADER_TEXT_MAX, clean));
+}
+
+static uint8_t *write_header(uint8_t *at, const struct batch *batch,
+			     const struct batch_sender *sender, uint64_t base_time_us,
+			     uint64_t boottime_ns, uint64_t realtime_ns)
+{
+	at = write_text(at, 1, sender->node);
+	at = wire_uint(at, 2, SCHEMA_VERSION);
+	at = wire_bytes(at, 4, sender->boot_id, sizeof(sender->boot_id));
+	at = wire_fixed64(at, 5, sender->epoch);
+	at = wire_uint(at, 6, batch->sequence);
+	at = wire_uint(at, 7, batch->first_event);
+	at = wire_uint(at, 8, batch->events);
+	at = wire_fixed64(at, 9, base_time_us);
+	at = wire_fixed64(at, 10, boottime_ns);
+	at = wire_fixed64(at, 11, realtime_ns);
+	at = wire_uint(at, 12, sender->dropped_ring);
+	at = wire_uint(at, 13, sender->dropped_netlink);
+	at = wire_uint(at, 14, sender->dropped_spool);
+	at = write_text(at, 15, sender->zone);
+	at = write_text(at, 16, sender->region);
+	at = write_text(at, 17, sender->role);
+	at = write_text(at, 18, sender->agent_version);
+	return wire_uint(at, 19, sender->scan_period_ms);
+}
+
+static uint8_t *write_dictionaries(uint8_t *at, const struct batch *batch)
+{
+	at = wire_bytes(at, 20, batch->addresses.bytes, dictionary_bytes(&batch->addresses));
+	if (batch->counts[CONTAINERS] + batch->counts[PROCESSES] == 0)
+		return at; /* nothing refers to a string */
+	for (uint32_t i = 0; i < batch->strings.count; i++) {
+		uint32_t start = dictionary_start(&batch->strings, i);
+		at = wire_element(at, 21, batch->strings.bytes + start,
+				  batch->strings.ends[i] - start);
+	}
+	return at;
+}
+
+static void batch_clear(struct batch *batch)
+{
+	const struct update_row *updates = (const struct update_row *)batch->rows[UPDATES];
+	for (uint32_t i = 0; i < batch->counts[UPDATES]; i++)
+		batch->slots[updates[i].place] = 0;
+	memset(batch->counts, 0, sizeof(batch->counts));
+	dictionary_cut(&batch->addresses, 0);
+	dictionary_cut(&batch->strings, 1);
+	batch->events = 0;
+	batch->cost = FRAME_BYTES;
+	batch->base_time_us = UINT64_MAX;
+}
+
+struct batch_bytes batch_seal(struct batch *batch, const struct batch_sender *sender,
+			      uint64_t boottime_ns, uint64_t realtime_ns)
+{
+	uint64_t base_time_us = batch->base_time_us;
+	if (base_time_us == UINT64_MAX)
+		base_time_us = realtime_ns / NS_PER_US;
+	uint8_t *at =
+		write_header(batch->bytes, batch, sender, base_time_us, boottime_ns, realtime_ns);
+	at = write_dictionaries(at, batch);
+	for (int kind = 0; kind < GROUPS; kind++)
+		at = write_group(at, batch, kind, base_time_us);
+	size_t length = (size_t)(at - batch->bytes);
+	if (batch->options.key) {
+		seal_sign(batch->key, batch->bytes, length);
+		length += SEAL_TRAILER_BYTES;
+	}
+	assert(length <= batch->options.bytes_max);
+	struct batch_bytes sealed = {batch->bytes, length, batch->events};
+	batch->sequence++;
+	batch->first_event += batch->events;
+	batch_clear(batch);
+	return sealed;
+}

@@ -1,0 +1,446 @@
+#include "agent/batch/batch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "agent/batch/seal.h"
+#include "base/clock.h"
+#include "millrace/v1/events.pb-c.h"
+
+enum { EVENTS_MAX = 512, BYTES_MAX = 64 * 1024 };
+
+static const uint64_t start_ns = 1700000000 * NS_PER_S;
+
+static const struct batch_sender sender = {
+	.node = "node-a",
+	.boot_id = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
+	.epoch = 0x1122334455667788,
+	.zone = "eu-1a",
+	.region = "eu-1",
+	.role = "db",
+	.agent_version = "0.1.0",
+	.dropped_ring = 3,
+	.dropped_netlink = 4,
+	.dropped_spool = 5,
+	.scan_period_ms = 100,
+};
+
+static const uint8_t secret[16] = "0123456789abcdef";
+
+static struct batch *batch_small(const uint8_t *key)
+{
+	return batch_new(&(struct batch_options){
+		.events_max = EVENTS_MAX, .bytes_max = BYTES_MAX, .key = key});
+}
+
+static Millrace__V1__Batch *sealed(struct batch *batch)
+{
+	struct batch_bytes bytes = batch_seal(batch, &sender, 77 * NS_PER_S, start_ns + NS_PER_S);
+	Millrace__V1__Batch *message = millrace__v1__batch__unpack(NULL, bytes.length, bytes.bytes);
+	assert_non_null(message);
+	return message;
+}
+
+static void free_message(Millrace__V1__Batch *message)
+{
+	millrace__v1__batch__free_unpacked(message, NULL);
+}
+
+static bool put_update(struct batch *batch, uint32_t slot, uint64_t tx_bytes, uint64_t retransmits)
+{
+	return batch_update(batch, &(struct batch_update){.slot = slot,
+							  .moved = {.tx_bytes = tx_bytes,
+								    .rx_bytes = 2 * tx_bytes,
+								    .tx_segments = 1,
+								    .rx_segments = 2,
+								    .retransmits = retransmits},
+							  .srtt_us = 100 + slot,
+							  .time_ns = start_ns + slot * NS_PER_MS});
+}
+
+/* One event of each kind and more: what tests/data/batch.pb holds. */
+static void fill(struct batch *batch)
+{
+	struct address a = address_v4(0x0a000001), b = address_v4(0x0a000002);
+	struct address vip = address_v4(0x0a600001);
+	struct address six = {{0x20, 0x01, 0x0d, 0xb8, [15] = 1}};
+	assert_true(batch_container(batch, &(struct batch_container){.cgroup = 4242,
+								     .id = "c0ffee",
+								     .name = "app",
+								     .image = "shop/cart:1.2",
+								     .pod = "cart-0",
+								     .namespace = "shop",
+								     .workload = "cart",
+								     .path = "/kube/cart"}));
+	assert_true(batch_container(
+		batch, &(struct batch_container){.cgroup = 7,
+						 .unit = "ssh.service",
+						 .path = "/system.slice/ssh.service"}));
+	assert_true(batch_process(batch, &(struct batch_process){.pid = 10,
+								 .parent = 1,
+								 .started_ns = 5 * NS_PER_S,
+								 .cgroup = 4242,
+								 .comm = "cart",
+								 .exe = "/usr/bin/cart",
+								 .cmdline = "cart --serve",
+								 .time_ns = start_ns + 5000}));
+	assert_true(batch_nat(batch, &(struct batch_nat){.protocol = 6,
+							 .original_source = a,
+							 .original_destination = vip,
+							 .reply_source = b,
+							 .reply_destination = a,
+							 .original_source_port = 40000,
+							 .original_destination_port = 80,
+							 .reply_source_port = 8080,
+							 .reply_destination_port = 40000,
+							 .time_ns = start_ns + 4000}));
+	assert_true(batch_define(batch, &(struct batch_definition){.slot = 3,
+								   .generation = 1,
+								   .protocol = 6,
+								   .role = BATCH_ROLE_CLIENT,
+								   .local = a,
+								   .remote = vip,
+								   .local_port = 40000,
+								   .remote_port = 80,
+								   .pid = 10,
+								   .cgroup = 4242,
+								   .age_ns = 900 * NS_PER_US,
+								   .connect_ns = 850 * NS_PER_US,
+								   .total = {.tx_bytes = 100,
+									     .rx_bytes = 5000000000,
+									     .tx_segments = 2,
+									     .rx_segments = 3,
+									     .retransmits = 1},
+								   .srtt_us = 250,
+								   .min_rtt_us = 200,
+								   .time_ns = start_ns + 9000}));
+	assert_true(
+		batch_define(batch, &(struct batch_definition){.slot = 900,
+							       .generation = 2,
+							       .protocol = 17,
+							       .role = BATCH_ROLE_SERVER,
+							       .flags = BATCH_AGAIN | BATCH_EXISTED,
+							       .local = six,
+							       .remote = six,
+							       .local_port = 53,
+							       .remote_port = 50000,
+							       .time_ns = start_ns + 3000}));
+	assert_true(put_update(batch, 900, 10, 0));
+	assert_true(put_update(batch, 3, 20, 2));
+	assert_true(put_update(batch, 17, 30, 0));
+	assert_true(put_update(batch, 901, 40, 1));
+	assert_true(batch_close(batch, &(struct batch_close){.slot = 17,
+							     .reason = CLOSE_RESET,
+							     .pid = 10,
+							     .total = {.tx_bytes = 1,
+								       .rx_bytes = 2,
+								       .tx_segments = 3,
+								       .rx_segments = 4,
+								       .retransmits = 5},
+							     .min_rtt_us = 6,
+							     .time_ns = start_ns + 8000}));
+	assert_true(batch_exit(batch, &(struct batch_exit){.pid = 10,
+							   .started_ns = 5 * NS_PER_S,
+							   .status = 1,
+							   .signal = 9,
+							   .time_ns = start_ns + 7000}));
+}
+
+static size_t read_whole(FILE *file, char *text, size_t size)
+{
+	assert_non_null(file);
+	size_t length = fread(text, 1, size - 1, file);
+	text[length] = 0;
+	return length;
+}
+
+static void a_batch_is_the_stored_record_and_protoc_reads_it(void **state)
+{
+	(void)state;
+	static char stored[8192], expected[32768], decoded[32768];
+	uint8_t key[SEAL_KEY_BYTES];
+	assert_int_equal(seal_node_key(secret, sizeof(secret), sender.node, key), 0);
+	struct batch *batch = batch_small(key);
+	fill(batch);
+	struct batch_bytes bytes = batch_seal(batch, &sender, 77 * NS_PER_S, start_ns + NS_PER_S);
+
+	FILE *file = fopen("tests/data/batch.pb", "rb");
+	assert_int_equal(read_whole(file, stored, sizeof(stored)), bytes.length);
+	fclose(file);
+	assert_memory_equal(stored, bytes.bytes, bytes.length);
+	assert_true(seal_check(key, bytes.bytes, bytes.length));
+
+	file = fopen("tests/data/batch.txtpb", "r");
+	read_whole(file, expected, sizeof(expected));
+	fclose(file);
+	FILE *protoc = popen("protoc --proto_path=proto --decode=millrace.v1.Batch "
+			     "millrace/v1/events.proto <tests/data/batch.pb",
+			     "r");
+	read_whole(protoc, decoded, sizeof(decoded));
+	assert_int_equal(pclose(protoc), 0);
+	assert_string_equal(decoded, expected);
+	batch_free(batch);
+}
+
+static void updates_are_ascending_by_slot(void **state)
+{
+	(void)state;
+	struct batch *batch = batch_small(NULL);
+	static const uint32_t slots[] = {70000, 3, 16777300, 259, 0, 258, 4294967295, 2};
+	static const uint32_t ascending[] = {0, 2, 3, 258, 259, 70000, 16777300, 4294967295};
+	for (size_t i = 0; i < 8; i++)
+		assert_true(
+			batch_update(batch, &(struct batch_update){.slot = slots[i],
+								   .moved = {.tx_bytes = slots[i]},
+								   .time_ns = start_ns}));
+	Millrace__V1__Batch *message = sealed(batch);
+	assert_int_equal(message->updates->n_slot, 8);
+	uint32_t slot = 0;
+	for (size_t i = 0; i < 8; i++) {
+		slot += (uint32_t)message->updates->slot[i];
+		assert_int_equal(slot, ascending[i]);
+		assert_int_equal(message->updates->tx_bytes[i], slot);
+	}
+	free_message(message);
+	batch_free(batch);
+}
+
+static void a_second_update_of_a_slot_is_added_to_the_first(void **state)
+{
+	(void)state;
+	struct batch *batch = batch_small(NULL);
+	assert_true(put_update(batch, 5, 10, 1));
+	assert_true(put_update(batch, 5, 30, 2));
+	assert_int_equal(batch_events(batch), 1);
+	Millrace__V1__Batch *message = sealed(batch);
+	assert_int_equal(message->events, 1);
+	assert_int_equal(message->updates->n_slot, 1);
+	assert_int_equal(message->updates->tx_bytes[0], 40);
+	assert_int_equal(message->updates->rx_bytes[0], 80);
+	assert_int_equal(message->updates->retransmits[0], 3);
+	free_message(message);
+	/* and not to one of the batch before */
+	assert_true(put_update(batch, 5, 7, 0));
+	message = sealed(batch);
+	assert_int_equal(message->updates->tx_bytes[0], 7);
+	free_message(message);
+	batch_free(batch);
+}
+
+static void times_are_the_base_plus_running_sums(void **state)
+{
+	(void)state;
+	struct batch *batch = batch_small(NULL);
+	static const uint64_t offsets_us[] = {500, 100, 900, 0, 700};
+	for (uint32_t i = 0; i < 5; i++)
+		assert_true(batch_exit(
+			batch, &(struct batch_exit){
+				       .pid = i, .time_ns = start_ns + offsets_us[i] * NS_PER_US}));
+	Millrace__V1__Batch *message = sealed(batch);
+	uint64_t time_us = message->base_time_us;
+	assert_int_equal(time_us, start_ns / NS_PER_US);
+	for (uint32_t i = 0; i < 5; i++) {
+		time_us += (uint64_t)message->exits->dt_us[i];
+		assert_int_equal(time_us, start_ns / NS_PER_US + offsets_us[i]);
+	}
+	free_message(message);
+	batch_free(batch);
+}
+
+static void an_empty_batch_is_a_heartbeat_and_numbers_go_on(void **state)
+{
+	(void)state;
+	struct batch *batch = batch_small(NULL);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_true(put_update(batch, i, 1, 0));
+	free_message(sealed(batch));
+	Millrace__V1__Batch *message = sealed(batch);
+	assert_int_equal(message->sequence, 1);
+	assert_int_equal(message->first_event, 3);
+	assert_int_equal(message->events, 0);
+	assert_int_equal(message->base_time_us, (start_ns + NS_PER_S) / NS_PER_US);
+	assert_null(message->updates);
+	assert_int_equal(message->n_strings, 0);
+	free_message(message);
+	batch_free(batch);
+}
+
+static void the_dictionaries_hold_each_value_once(void **state)
+{
+	(void)state;
+	struct batch *batch = batch_small(NULL);
+	for (uint32_t i = 0; i < 50; i++) {
+		assert_true(batch_define(batch,
+					 &(struct batch_definition){.slot = i,
+								    .local = address_v4(1),
+								    .remote = address_v4(2 + i % 3),
+								    .time_ns = start_ns}));
+		assert_true(
+			batch_process(batch, &(struct batch_process){.pid = i,
+								     .comm = i % 2 ? "odd" : "even",
+								     .time_ns = start_ns}));
+	}
+	Millrace__V1__Batch *message = sealed(batch);
+	assert_int_equal(message->addresses.len, 4 * 16);
+	assert_int_equal(message->n_strings, 3);
+	assert_string_equal(message->strings[0], "");
+	for (uint32_t i = 0; i < 50; i++) {
+		assert_string_equal(message->strings[message->processes->comm[i]],
+				    i % 2 ? "odd" : "even");
+		assert_string_equal(message->strings[message->processes->exe[i]], "");
+	}
+	free_message(message);
+	batch_free(batch);
+}
+
+static void strings_are_utf8_and_bounded(void **state)
+{
+	(void)state;
+	struct batch *batch = batch_small(NULL);
+	char endless[600];
+	memset(endless, 'x', sizeof(endless) - 1);
+	endless[sizeof(endless) - 1] = 0;
+	assert_true(
+		batch_process(batch, &(struct batch_process){.comm = "a\xff\xc3\xa9\xed\xa0\x80z",
+							     .exe = "",
+							     .cmdline = endless,
+							     .time_ns = start_ns}));
+	/* a character that the bound would cut in two stays out as a whole */
+	assert_true(
+		batch_process(batch, &(struct batch_process){.comm = "12345678901234\xe2\x82\xac",
+							     .time_ns = start_ns}));
+	Millrace__V1__Batch *message = sealed(batch);
+	assert_string_equal(message->strings[message->processes->comm[0]], "a?\xc3\xa9???z");
+	assert_int_equal(strlen(message->strings[message->processes->cmdline[0]]), 256);
+	assert_string_equal(message->strings[message->processes->comm[1]], "12345678901234");
+	free_message(message);
+	batch_free(batch);
+}
+
+static void a_put_past_the_count_is_refused(void **state)
+{
+	(void)state;
+	struct batch *batch = batch_small(NULL);
+	for (uint32_t i = 0; i < EVENTS_MAX; i++)
+		assert_true(put_update(batch, i, 1, 0));
+	assert_false(put_update(batch, EVENTS_MAX, 1, 0));
+	assert_true(put_update(batch, 0, 1, 0)); /* no new event */
+	assert_int_equal(batch_events(batch), EVENTS_MAX);
+	Millrace__V1__Batch *message = sealed(batch);
+	assert_int_equal(message->updates->n_slot, EVENTS_MAX);
+	free_message(message);
+	assert_true(put_update(batch, EVENTS_MAX, 1, 0));
+	batch_free(batch);
+}
+
+static void a_put_past_the_bytes_is_refused_and_changes_nothing(void **state)
+{
+	(void)state;
+	struct batch *batch = batch_small(NULL);
+	char path[1000];
+	uint32_t put = 0;
+	for (;; put++) {
+		memset(path, 'a' + (int)put % 26, sizeof(path));
+		path[sizeof(path) - 1] = 0;
+		memcpy(path,
+		       &(char[8]){'0' + (char)(put / 10), '0' + (char)(put % 10), '-', 'p', 'a',
+				  't', 'h', '-'},
+		       8);
+		if (!batch_container(batch, &(struct batch_container){
+						    .cgroup = put, .path = path, .name = "same"}))
+			break;
+	}
+	assert_in_range(put, 58, 64);
+	assert_int_equal(batch_events(batch), put);
+	struct batch_bytes bytes = batch_seal(batch, &sender, 1, start_ns);
+	assert_in_range(bytes.length, BYTES_MAX - 4096, BYTES_MAX);
+	Millrace__V1__Batch *message = millrace__v1__batch__unpack(NULL, bytes.length, bytes.bytes);
+	assert_non_null(message);
+	assert_int_equal(message->containers->n_cgroup, put);
+	assert_int_equal(message->n_strings,
+			 put + 2); /* "", "same": the refused path is not here */
+	free_message(message);
+	batch_free(batch);
+}
+
+static uint64_t random_next(uint64_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 7;
+	*seed ^= *seed << 17;
+	return *seed;
+}
+
+/* Any value of any size: what is put comes back, and the bound on bytes holds. */
+static void random_definitions_come_back_as_put(void **state)
+{
+	(void)state;
+	static struct batch_definition put[EVENTS_MAX];
+	for (uint64_t run = 1; run <= 50; run++) {
+		uint64_t seed = run * 0x9e3779b97f4a7c15;
+		struct batch *batch = batch_small(NULL);
+		uint32_t count = 0;
+		for (; count < EVENTS_MAX; count++) {
+			struct batch_definition *d = &put[count];
+			*d = (struct batch_definition){
+				.slot = (uint32_t)random_next(&seed) >> random_next(&seed) % 32,
+				.generation = (uint32_t)random_next(&seed),
+				.protocol = 6,
+				.flags = (uint32_t)random_next(&seed) & 15,
+				.role = (uint8_t)(random_next(&seed) % 3),
+				.local = address_v4((uint32_t)random_next(&seed) % 64),
+				.remote = address_v4((uint32_t)random_next(&seed) % 64),
+				.local_port = (uint16_t)random_next(&seed),
+				.remote_port = (uint16_t)random_next(&seed),
+				.pid = (uint32_t)random_next(&seed) >> random_next(&seed) % 32,
+				.cgroup = random_next(&seed) >> random_next(&seed) % 64,
+				.total.tx_bytes = random_next(&seed) >> random_next(&seed) % 64,
+				.time_ns = random_next(&seed) >> random_next(&seed) % 64};
+			if (!batch_define(batch, d))
+				break;
+		}
+		struct batch_bytes bytes = batch_seal(batch, &sender, 1, start_ns);
+		if (bytes.length > BYTES_MAX || bytes.events != count)
+			fail_msg("seed %llu: %zu bytes", (unsigned long long)run, bytes.length);
+		Millrace__V1__Batch *message =
+			millrace__v1__batch__unpack(NULL, bytes.length, bytes.bytes);
+		assert_non_null(message);
+		const Millrace__V1__Definitions *d = message->definitions;
+		uint64_t time_us = message->base_time_us;
+		for (uint32_t i = 0; i < count; i++) {
+			time_us += (uint64_t)d->dt_us[i];
+			if (d->slot[i] != put[i].slot || d->generation[i] != put[i].generation ||
+			    d->cgroup[i] != put[i].cgroup || d->pid[i] != put[i].pid ||
+			    d->tx_bytes[i] != put[i].total.tx_bytes ||
+			    d->local_port[i] != put[i].local_port ||
+			    memcmp(message->addresses.data + 16 * d->remote[i], &put[i].remote,
+				   16) ||
+			    time_us != put[i].time_ns / NS_PER_US)
+				fail_msg("seed %llu: event %u", (unsigned long long)run, i);
+		}
+		free_message(message);
+		batch_free(batch);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_batch_is_the_stored_record_and_protoc_reads_it),
+		cmocka_unit_test(updates_are_ascending_by_slot),
+		cmocka_unit_test(a_second_update_of_a_slot_is_added_to_the_first),
+		cmocka_unit_test(times_are_the_base_plus_running_sums),
+		cmocka_unit_test(an_empty_batch_is_a_heartbeat_and_numbers_go_on),
+		cmocka_unit_test(the_dictionaries_hold_each_value_once),
+		cmocka_unit_test(strings_are_utf8_and_bounded),
+		cmocka_unit_test(a_put_past_the_count_is_refused),
+		cmocka_unit_test(a_put_past_the_bytes_is_refused_and_changes_nothing),
+		cmocka_unit_test(random_definitions_come_back_as_put),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
