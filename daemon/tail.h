@@ -1,0 +1,41 @@
+/* Reads whole topics of small state records from their beginning: alerts, deliveries, baselines.
+ * Finding the topics waits for the broker on a thread of libuv's pool, with backoff from 100 ms to
+ * 2 s; all else is on the loop.
+ *
+ * `caught_up` is called once, when every partition was read to the end that it had; records go on
+ * coming after. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "config/config.h"
+
+struct tail;
+
+struct tail_record {
+	const char *topic;
+	const uint8_t *value; /* NULL: a tombstone */
+	size_t length;
+	uint64_t append_ns;
+};
+
+struct tail_options {
+	uv_loop_t *loop;
+	const char *brokers;
+	const struct config_map *kafka_options;
+	const char *const *topics; /* NULL at the end */
+	void *context;
+	void (*record)(void *context, const struct tail_record *record);
+	void (*caught_up)(void *context);
+	void (*trouble)(void *context, const char *sentence); /* for the log */
+};
+
+/* NULL with error told when librdkafka refuses the settings. */
+struct tail *tail_new(const struct tail_options *options, char *error, size_t size);
+
+/* Frees itself when its handles are gone; the loop must run on until then. No callback comes any
+ * more. */
+void tail_close(struct tail *tail);
