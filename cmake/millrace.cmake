@@ -20,6 +20,7 @@ macro(millrace_dependencies)
   pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
   pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
   find_program(PROTOC_C protoc-c REQUIRED)
+  find_program(PROTOC protoc REQUIRED)
   find_program(BPF_CLANG NAMES clang clang-14 clang-19 REQUIRED)
   find_program(LLVM_STRIP NAMES llvm-strip llvm-strip-14 llvm-strip-19 REQUIRED)
 
@@ -60,6 +61,27 @@ function(millrace_proto)
       DEPENDS ${protos} VERBATIM)
     list(APPEND sources ${stem}.c)
   endforeach()
+  # What gRPC reflection serves: every schema with what it imports, embedded as mr_descriptors[] .. _end[].
+  file(GLOB services CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/proto/grpc/*/*/*.proto)
+  set(descriptors ${CMAKE_BINARY_DIR}/generated/millrace/v1/descriptors.pb)
+  add_custom_command(
+    OUTPUT ${descriptors}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/generated/millrace/v1
+    COMMAND ${PROTOC} --proto_path=${CMAKE_SOURCE_DIR}/proto --include_imports
+            --descriptor_set_out=${descriptors} ${protos} ${services}
+    DEPENDS ${protos} ${services} VERBATIM)
+  set(embed ${CMAKE_BINARY_DIR}/generated/millrace/v1/descriptors.S)
+  file(CONFIGURE OUTPUT ${embed} CONTENT [[
+	.section .rodata
+	.global mr_descriptors, mr_descriptors_end
+mr_descriptors:
+	.incbin "@descriptors@"
+mr_descriptors_end:
+	.byte 0
+	.section .note.GNU-stack,"",%progbits
+]] @ONLY)
+  set_source_files_properties(${embed} PROPERTIES OBJECT_DEPENDS ${descriptors})
+  list(APPEND sources ${embed})
   add_library(millrace_proto STATIC ${sources})
   target_compile_options(millrace_proto PRIVATE -w)
   target_link_libraries(millrace_proto PUBLIC PkgConfig::PROTOBUFC)
@@ -192,6 +214,18 @@ function(millrace_tests)
     add_test(NAME ${name} COMMAND test-${target} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     set_tests_properties(${name} PROPERTIES TIMEOUT 120)
   endforeach()
+
+  # The server that Debian's own gRPC client and curl are set upon.
+  if(EXISTS ${CMAKE_SOURCE_DIR}/tests/api/http/echo/main.c)
+    add_executable(http-echo ${CMAKE_SOURCE_DIR}/tests/api/http/echo/main.c)
+    target_link_libraries(http-echo PRIVATE millrace_http millrace_proto)
+    set_target_properties(http-echo PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    foreach(noun grpc curl)
+      add_test(NAME api/http/${noun} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
+               COMMAND /usr/bin/python3 tests/api/http/${noun}_test.py $<TARGET_FILE:http-echo>)
+      set_tests_properties(api/http/${noun} PROPERTIES TIMEOUT 120)
+    endforeach()
+  endif()
 endfunction()
 
 # tests/fuzz/<noun>_fuzz.c -> fuzz-<noun>

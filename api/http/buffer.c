@@ -6,11 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void die_of_memory(size_t size)
-{
-	fprintf(stderr, "millrace: out of memory: http buffer of %zu bytes\n", size);
-	abort();
-}
+#include "base/memory.h"
 
 void buffer_done(struct buffer *buffer)
 {
@@ -35,10 +31,7 @@ uint8_t *buffer_reserve(struct buffer *buffer, size_t size)
 		size_t room = buffer->room ? buffer->room : 256;
 		while (room < buffer->size + size)
 			room *= 2;
-		uint8_t *bytes = realloc(buffer->bytes, room);
-		if (!bytes)
-			die_of_memory(room);
-		buffer->bytes = bytes;
+		buffer->bytes = memory_resize(buffer->bytes, room, 1);
 		buffer->room = room;
 	}
 	return buffer->bytes + buffer->size;

@@ -4,8 +4,7 @@
  * It doubles as it grows and slides its content down when the front has been consumed; whoever
  * fills it holds it to a bound. Running out of memory ends the process. One thread at a time.
  */
-#ifndef API_HTTP_BUFFER_H
-#define API_HTTP_BUFFER_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -42,5 +41,3 @@ static inline const uint8_t *buffer_bytes(const struct buffer *buffer)
 {
 	return buffer->bytes ? buffer->bytes + buffer->head : (const uint8_t *)"";
 }
-
-#endif

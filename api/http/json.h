@@ -7,8 +7,7 @@
  * bounded by JSON_DEPTH_MAX, and misuse (a value without its key, an end without its begin) is a
  * bug and asserts. One thread at a time.
  */
-#ifndef API_HTTP_JSON_H
-#define API_HTTP_JSON_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -48,5 +47,3 @@ void json_raw(struct json *json, const void *bytes, size_t size);
 
 /* The document so far: not terminated, valid until the next call. */
 const char *json_text(const struct json *json, size_t *size);
-
-#endif
