@@ -26,7 +26,8 @@ struct tail {
 	uv_poll_t readable;
 	uv_timer_t timer;
 	uv_work_t work;
-	rd_kafka_topic_partition_list_t *found; /* by the work, NULL: not found */
+	rd_kafka_topic_partition_list_t
+		*found; /* by the work, NULL: not found; opaque is set at its end */
 	char problem[256];
 	uint64_t backoff_ms;
 	int ends_missing; /* partitions not yet read to their end */
@@ -125,6 +126,8 @@ static void finish(struct tail *tail)
 {
 	if (!tail->closing || tail->working || tail->handles)
 		return;
+	if (tail->found)
+		rd_kafka_topic_partition_list_destroy(tail->found);
 	rd_kafka_queue_destroy(tail->queue);
 	rd_kafka_destroy(tail->kafka);
 	close(tail->pipe[0]);
@@ -141,8 +144,6 @@ static void found(uv_work_t *work, int status)
 	(void)status;
 	tail->working = false;
 	if (tail->closing) {
-		if (tail->found)
-			rd_kafka_topic_partition_list_destroy(tail->found);
 		finish(tail);
 		return;
 	}
@@ -155,10 +156,21 @@ static void found(uv_work_t *work, int status)
 	}
 	tail->ends_missing = tail->found->cnt;
 	rd_kafka_assign(tail->kafka, tail->found);
-	rd_kafka_topic_partition_list_destroy(tail->found);
-	tail->found = NULL;
 	tail->assigned = true;
 	uv_timer_start(&tail->timer, on_timer, POLL_MS, POLL_MS);
+}
+
+/* A partition that grows reaches an end again and again; its first one counts. */
+static void take_end(struct tail *tail, const rd_kafka_message_t *message)
+{
+	rd_kafka_topic_partition_t *partition = rd_kafka_topic_partition_list_find(
+		tail->found, rd_kafka_topic_name(message->rkt), message->partition);
+
+	if (!partition || partition->opaque)
+		return;
+	partition->opaque = tail;
+	if (--tail->ends_missing == 0)
+		tail->options.caught_up(tail->options.context);
 }
 
 static void take(struct tail *tail, const rd_kafka_message_t *message)
@@ -166,9 +178,7 @@ static void take(struct tail *tail, const rd_kafka_message_t *message)
 	struct tail_record record;
 
 	if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-		/* Counted once a partition: later ends do not make it negative. */
-		if (tail->ends_missing > 0 && --tail->ends_missing == 0)
-			tail->options.caught_up(tail->options.context);
+		take_end(tail, message);
 		return;
 	}
 	if (message->err) {

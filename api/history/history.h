@@ -1,0 +1,42 @@
+/* The history: time series of rollups in SQLite, 1 s windows for minutes and 10 s windows for
+ * hours, one table a window length, old rows deleted in slices. The map and the series are read
+ * from here, so what people see is what is stored. Names come with the rows and are stored once.
+ *
+ * Rows of one append become visible together. Amendments (signed rows) are added to the windows
+ * they name. Writes are one transaction an append. A full or broken disk is counted and told once;
+ * reading goes on. Bounded by retention and by rows_max rows a window length (past it the oldest
+ * windows leave early, counted). One thread. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "aggregate/rollup.h"
+#include "base/name.h"
+
+struct history;
+
+struct history_options {
+	const char *path; /* NULL or "": in memory */
+	uint64_t keep_1s_ns, keep_10s_ns;
+	uint64_t rows_max;
+	void *context;
+	void (*trouble)(void *context, const char *sentence);
+};
+
+struct history_stats {
+	uint64_t rows_1s, rows_10s, appended, amended, deleted, failed, bytes;
+	uint64_t newest_ns; /* end of the newest window */
+};
+
+/* NULL with *error set to a sentence when the file cannot be used. */
+struct history *history_new(const struct history_options *options, const char **error);
+void history_free(struct history *history);
+
+/* Rows of 1 s and 10 s windows, scopes EDGE, LANE, CLIENT and SERVER; others are passed over. */
+void history_append(struct history *history, const struct rollup *rollups, size_t count,
+		    const struct names *names);
+
+/* What was stored before now_ns less the retention goes, a slice a call: once a second. */
+void history_advance(struct history *history, uint64_t now_ns);
+struct history_stats history_stats(const struct history *history);

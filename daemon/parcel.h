@@ -1,0 +1,42 @@
+/* What a task's thread hands to the service thread: copies of the rows that people look at, alerts'
+ * news excepted (these go through Kafka), and each second the task's counters and agents. Handed
+ * over whole. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "aggregate/rollup.h"
+#include "api/query/query.h"
+#include "daemon/mailbox.h"
+#include "daemon/task.h"
+
+enum parcel_kind { PARCEL_ROLLUPS, PARCEL_STATS };
+
+struct parcel {
+	struct letter letter; /* first: a letter is a parcel */
+	enum parcel_kind kind;
+	uint32_t task;
+	/* ROLLUPS */
+	struct rollup *rollups; /* their cells too are in this allocation */
+	size_t rollups_count;
+	struct name *names; /* those not sent lately */
+	size_t names_count;
+	/* STATS */
+	struct task_stats stats;
+	struct agent_view *agents;
+	size_t agents_count;
+};
+
+/* One a task: remembers which names were sent. */
+struct parcels;
+
+struct parcels *parcels_new(uint32_t task, uint32_t names_max);
+void parcels_free(struct parcels *parcels);
+
+/* Copies the rows and the names that the reader does not have. */
+struct parcel *parcels_rollups(struct parcels *parcels, const struct rollup *rollups, size_t count,
+			       const struct names *names, uint64_t pane);
+struct parcel *parcels_stats(struct parcels *parcels, const struct task_stats *stats,
+			     const struct mirror *mirror);
+void parcel_free(struct parcel *parcel);
