@@ -155,12 +155,14 @@ static void start_request(struct session *session, struct stream *stream)
 static bool advance_head(struct session *session)
 {
 	struct http1 *http1 = &session->http1;
-	if (http1->scanned == 0 && buffer_size(&session->input) >= 2 &&
-	    !memcmp(buffer_bytes(&session->input), "\r\n", 2)) {
-		/* One empty line before a request is forgiven (RFC 9112, 2.2), and costs its time.
-		 */
-		buffer_consume(&session->input, 2);
-		return true;
+	/* One empty line before a request is forgiven (RFC 9112, 2.2), and costs its time. */
+	if (http1->scanned == 0 && *buffer_bytes(&session->input) == '\r') {
+		if (buffer_size(&session->input) < 2)
+			return false;
+		if (buffer_bytes(&session->input)[1] == '\n') {
+			buffer_consume(&session->input, 2);
+			return true;
+		}
 	}
 	size_t size = scan_head(session);
 	if (!size)
