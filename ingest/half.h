@@ -18,6 +18,8 @@ enum half_flag {
 	HALF_PROBE = 8,	       /* the agent's own marked connection */
 	HALF_FAILED = 16,      /* never established; its close is in the same bucket */
 	HALF_HOPPED = 32,      /* re-keyed through a NAT alias of another node */
+	HALF_TOLD = 64,	       /* between join tasks: a one-sided flow of it was emitted before */
+	HALF_VISITING = 128,   /* between join tasks: role turned round, on trial (join.h) */
 };
 
 /* key is the tuple that both halves share: what the server's socket sees. A server half's key is its own view.

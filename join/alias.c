@@ -1,0 +1,224 @@
+#include "join/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* By time, and then by everything else: the order in which tasks told them must not matter. */
+static int compare_events(const void *left, const void *right)
+{
+	const struct nat_alias *a = left, *b = right;
+	if (a->time_ns != b->time_ns)
+		return a->time_ns < b->time_ns ? -1 : 1;
+	if (a->op != b->op)
+		return a->op < b->op ? -1 : 1;
+	if (a->node != b->node)
+		return a->node < b->node ? -1 : 1;
+	int order = memcmp(&a->from, &b->from, sizeof(a->from));
+	return order ? order : memcmp(&a->to, &b->to, sizeof(a->to));
+}
+
+static void age_unlink(struct join *join, struct alias *alias)
+{
+	struct list *list = &join->aliases_by_age;
+	*(alias->older ? &join->aliases[alias->older].newer : &list->oldest) = alias->newer;
+	*(alias->newer ? &join->aliases[alias->newer].older : &list->newest) = alias->older;
+}
+
+static void age_link(struct join *join, uint32_t number)
+{
+	struct alias *alias = &join->aliases[number];
+	struct list *list = &join->aliases_by_age;
+	alias->since_ns = join->now_ns;
+	alias->older = list->newest;
+	alias->newer = 0;
+	*(list->newest ? &join->aliases[list->newest].newer : &list->oldest) = number;
+	list->newest = number;
+}
+
+static void alias_free(struct join *join, uint32_t number)
+{
+	struct alias *alias = &join->aliases[number];
+	uint32_t *link = &join->chains[alias->from].aliases_out;
+	while (*link != number)
+		link = &join->aliases[*link].next_out;
+	*link = alias->next_out;
+	link = &join->chains[alias->to].aliases_in;
+	while (*link != number)
+		link = &join->aliases[*link].next_in;
+	*link = alias->next_in;
+	age_unlink(join, alias);
+	tuple_drop(join, alias->from);
+	tuple_drop(join, alias->to);
+	*alias = (struct alias){.next_out = join->aliases_free};
+	join->aliases_free = number;
+	join->stats.aliases--;
+}
+
+/* The oldest of either chain that is at its bound leaves; chains hold the newest first. */
+static void chains_make_room(struct join *join, uint32_t from, uint32_t to)
+{
+	uint32_t count = 0, oldest = 0;
+	for (uint32_t at = join->chains[from].aliases_out; at;
+	     at = join->aliases[at].next_out, count++)
+		oldest = at;
+	if (count >= KEY_ALIASES_MAX) {
+		alias_free(join, oldest);
+		join->stats.evicted_aliases++;
+	}
+	count = 0;
+	for (uint32_t at = join->chains[to].aliases_in; at; at = join->aliases[at].next_in, count++)
+		oldest = at;
+	if (count >= KEY_ALIASES_MAX) {
+		alias_free(join, oldest);
+		join->stats.evicted_aliases++;
+	}
+}
+
+static uint32_t alias_add(struct join *join, const struct nat_alias *event)
+{
+	if (join->stats.aliases == join->options.aliases_max) {
+		alias_free(join, join->aliases_by_age.oldest);
+		join->stats.evicted_aliases++;
+	}
+	uint32_t from = tuple_hold(join, &event->from), to = tuple_hold(join, &event->to);
+	chains_make_room(join, from, to);
+	uint32_t number = join->aliases_free;
+	if (number)
+		join->aliases_free = join->aliases[number].next_out;
+	else
+		number = join->aliases_fresh++;
+	join->aliases[number] = (struct alias){
+		.from = from,
+		.to = to,
+		.next_out = join->chains[from].aliases_out,
+		.next_in = join->chains[to].aliases_in,
+		.node = event->node,
+		.begin_ns = event->time_ns,
+		.end_ns = event->op == NAT_DELETE ? event->time_ns : UINT64_MAX,
+	};
+	join->chains[from].aliases_out = number;
+	join->chains[to].aliases_in = number;
+	age_link(join, number);
+	join->stats.aliases++;
+	return number;
+}
+
+/* The stretch of this mapping that the event belongs to. */
+static uint32_t alias_find(const struct join *join, const struct nat_alias *event)
+{
+	uint32_t from = tuple_find(join, &event->from), to = tuple_find(join, &event->to);
+	if (!from || !to)
+		return 0;
+	for (uint32_t at = join->chains[from].aliases_out; at; at = join->aliases[at].next_out) {
+		const struct alias *alias = &join->aliases[at];
+		if (alias->to == to && alias->node == event->node &&
+		    event->time_ns <= alias->end_ns)
+			return at;
+	}
+	return 0;
+}
+
+/* Client halves under `from` may go on; a lone server half under `to` learns who its client is. */
+static void alias_wake(struct join *join, uint32_t from, uint32_t to)
+{
+	for (uint32_t at = join->chains[from].halves; at; at = join->halves[at].next_of_key)
+		if (half_is_live(&join->halves[at]) && join->halves[at].side == SIDE_CLIENT)
+			half_touch(join, at);
+	for (uint32_t at = join->chains[to].halves; at; at = join->halves[at].next_of_key)
+		if (half_is_live(&join->halves[at]) && join->halves[at].side == SIDE_SERVER &&
+		    !join->halves[at].peer)
+			half_change(join, at);
+}
+
+static void alias_take(struct join *join, const struct nat_alias *event)
+{
+	if (tuple_equal(&event->from, &event->to))
+		return;
+	uint32_t number = alias_find(join, event);
+	if (!number) {
+		number = alias_add(join, event);
+		alias_wake(join, join->aliases[number].from, join->aliases[number].to);
+		return;
+	}
+	struct alias *alias = &join->aliases[number];
+	bool earlier = event->time_ns < alias->begin_ns;
+	if (earlier)
+		alias->begin_ns = event->time_ns;
+	if (event->op == NAT_DELETE && alias->end_ns == UINT64_MAX)
+		alias->end_ns = event->time_ns;
+	age_unlink(join, alias);
+	age_link(join, number);
+	if (earlier)
+		alias_wake(join, alias->from, alias->to);
+}
+
+void aliases_take(struct join *join)
+{
+	struct nat_alias *events = join->alias_events.items;
+	size_t count = join->alias_events.count;
+	if (count > 1)
+		qsort(events, count, sizeof(*events), compare_events);
+	for (size_t i = 0; i < count; i++)
+		alias_take(join, &events[i]);
+	join->alias_events.count = 0;
+}
+
+void aliases_expire(struct join *join)
+{
+	for (uint32_t at; (at = join->aliases_by_age.oldest) != 0;) {
+		const struct alias *alias = &join->aliases[at];
+		if (join->now_ns - alias->since_ns < join->options.keep_ns)
+			return;
+		alias_free(join, at);
+	}
+}
+
+static bool alias_covers(const struct alias *alias, uint64_t opened_ns, uint64_t closed_ns)
+{
+	bool begins_in_time = closed_ns > UINT64_MAX - PAIR_SLACK_NS ||
+			      alias->begin_ns <= closed_ns + PAIR_SLACK_NS;
+	bool ends_in_time = alias->end_ns > UINT64_MAX - PAIR_SLACK_NS ||
+			    opened_ns <= alias->end_ns + PAIR_SLACK_NS;
+	return begins_in_time && ends_in_time;
+}
+
+/* A port may be reused through the same NAT: of the mappings that touch the life, the one that
+ * began nearest to the opening; ties by bytes. */
+static bool alias_better(const struct join *join, const struct alias *a, const struct alias *b,
+			 uint64_t opened_ns)
+{
+	uint64_t a_off =
+		a->begin_ns > opened_ns ? a->begin_ns - opened_ns : opened_ns - a->begin_ns;
+	uint64_t b_off =
+		b->begin_ns > opened_ns ? b->begin_ns - opened_ns : opened_ns - b->begin_ns;
+	if (a_off != b_off)
+		return a_off < b_off;
+	int order = memcmp(tuple_at(join, a->from), tuple_at(join, b->from), sizeof(struct tuple));
+	if (order == 0)
+		order = memcmp(tuple_at(join, a->to), tuple_at(join, b->to), sizeof(struct tuple));
+	return order ? order < 0 : a->node < b->node;
+}
+
+uint32_t alias_out(const struct join *join, uint32_t key, uint64_t opened_ns, uint64_t closed_ns)
+{
+	uint32_t best = 0;
+	for (uint32_t at = join->chains[key].aliases_out; at; at = join->aliases[at].next_out) {
+		const struct alias *alias = &join->aliases[at];
+		if (alias_covers(alias, opened_ns, closed_ns) &&
+		    (!best || alias_better(join, alias, &join->aliases[best], opened_ns)))
+			best = at;
+	}
+	return best;
+}
+
+uint32_t alias_in(const struct join *join, uint32_t key, uint64_t opened_ns, uint64_t closed_ns)
+{
+	uint32_t best = 0;
+	for (uint32_t at = join->chains[key].aliases_in; at; at = join->aliases[at].next_in) {
+		const struct alias *alias = &join->aliases[at];
+		if (alias_covers(alias, opened_ns, closed_ns) &&
+		    (!best || alias_better(join, alias, &join->aliases[best], opened_ns)))
+			best = at;
+	}
+	return best;
+}
