@@ -1,0 +1,40 @@
+/* /metrics in Prometheus' text format: all counters that the stages keep, summed over tasks where one would not ask for a
+ * task. Base units, HELP and TYPE for each. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api/history/history.h"
+#include "api/http/server.h"
+#include "api/notify/notify.h"
+#include "daemon/outputs.h"
+#include "daemon/task.h"
+
+struct metrics {
+	const struct task_stats *tasks;
+	uint32_t tasks_count;
+	struct history_stats history;
+	struct server_stats server;
+	struct outputs_stats outputs;
+	const struct notify_receiver_stats *receivers;
+	size_t receivers_count;
+	const struct metrics_histogram *event_to_webhook, *event_to_rollup;
+	uint64_t agents;
+	bool ready;
+	uint64_t now_ns;
+	uint64_t started_ns;
+};
+
+/* Latency histograms, seconds, cumulative buckets. */
+enum { METRICS_BUCKETS = 14 };
+struct metrics_histogram {
+	uint64_t counts[METRICS_BUCKETS + 1]; /* the last: above all */
+	uint64_t count;
+	double sum;
+};
+void metrics_observe(struct metrics_histogram *histogram, double seconds);
+
+/* The text; the caller frees it. */
+char *metrics_text(const struct metrics *metrics, size_t *length);
