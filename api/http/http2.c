@@ -149,10 +149,14 @@ static int on_data_chunk(nghttp2_session *nghttp2, uint8_t flags, int32_t id, co
 			 size_t size, void *context)
 {
 	struct stream *stream = stream_at(nghttp2, id);
+	struct http2 *http2 = context;
 	(void)flags;
-	(void)context;
-	if (stream)
-		stream_body(stream, bytes, size);
+	if (!stream)
+		return 0;
+	stream_body(stream, bytes, size);
+	if (stream->outpaced &&
+	    stream->body_total - stream->outpaced_total > http2->session->site->options.body_max)
+		http2_reset(http2, stream);
 	return 0;
 }
 
@@ -181,8 +185,20 @@ static int on_invalid_frame(nghttp2_session *nghttp2, const nghttp2_frame *frame
 	return 0;
 }
 
-/* An answer that did not wait for the request's end tells the client to stop sending (RFC
- * 9113, 8.1). */
+/*
+ * An answer that did not wait for the request's end leaves the stream half open. A reset would be
+ * allowed at once (RFC 9113, 8.1), but curl 7.88 then loses the answer if it still sends, so what
+ * comes is dropped for a while: until the request ends, body_max or body_grace_ms.
+ */
+static void outpaced(struct http2 *http2, struct stream *stream)
+{
+	if (stream->body_complete)
+		return;
+	stream->outpaced = true;
+	stream->outpaced_ms = http2->session->site->now_ms;
+	stream->outpaced_total = stream->body_total;
+}
+
 static int on_frame_send(nghttp2_session *nghttp2, const nghttp2_frame *frame, void *context)
 {
 	struct http2 *http2 = context;
@@ -191,10 +207,9 @@ static int on_frame_send(nghttp2_session *nghttp2, const nghttp2_frame *frame, v
 	if (frame->hd.type == NGHTTP2_DATA && http2->control_tokens < CONTROL_BURST)
 		http2->control_tokens +=
 			2; /* a window update for the stream, one for the connection */
-	if (stream && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) && !stream->body_complete &&
+	if (stream && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
 	    (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS))
-		nghttp2_submit_rst_stream(nghttp2, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
-					  NGHTTP2_NO_ERROR);
+		outpaced(http2, stream);
 	return 0;
 }
 
@@ -271,7 +286,7 @@ static void submit(struct http2 *http2, struct stream *stream)
 	stream->submitted = true;
 	if (nghttp2_submit_response(http2->nghttp2, stream->id, fields, count,
 				    empty ? NULL : &body))
-		http2_reset(http2, stream->id);
+		http2_reset(http2, stream);
 }
 
 static void prepare(struct http2 *http2, struct stream *stream)
@@ -279,7 +294,7 @@ static void prepare(struct http2 *http2, struct stream *stream)
 	struct response *response = &stream->response;
 	if (response->cut && !response->bodiless) {
 		response->cut = false;
-		http2_reset(http2, stream->id);
+		http2_reset(http2, stream);
 	} else if (response->begun && !stream->submitted) {
 		submit(http2, stream);
 	} else if (stream->deferred && (response_pending(response) || response->ended)) {
@@ -317,9 +332,10 @@ bool http2_feed(struct http2 *http2, const uint8_t *bytes, size_t size)
 	return false;
 }
 
-void http2_reset(struct http2 *http2, int32_t stream_id)
+void http2_reset(struct http2 *http2, const struct stream *stream)
 {
-	nghttp2_submit_rst_stream(http2->nghttp2, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_CANCEL);
+	nghttp2_submit_rst_stream(http2->nghttp2, NGHTTP2_FLAG_NONE, stream->id,
+				  stream->outpaced ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
 	session_wake(http2->session);
 }
 

@@ -16,13 +16,14 @@
 
 struct http2;
 struct session;
+struct stream;
 
 struct http2 *http2_new(struct session *session);
 void http2_free(struct http2 *http2);
 /* False: the connection is beyond repair. Mere protocol errors queue a GOAWAY instead. */
 bool http2_feed(struct http2 *http2, const uint8_t *bytes, size_t size);
 void http2_fetch(struct http2 *http2, struct buffer *out, size_t max);
-void http2_reset(struct http2 *http2, int32_t stream_id);
+void http2_reset(struct http2 *http2, const struct stream *stream);
 /* The first call announces the end, the second, at least a round trip later, sets the last stream.
  */
 void http2_shutdown(struct http2 *http2);

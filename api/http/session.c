@@ -151,7 +151,7 @@ static void tick_streams(struct session *session)
 		if (stream_tick(stream))
 			continue;
 		if (session->protocol == SESSION_HTTP2)
-			http2_reset(session->http2, stream->id);
+			http2_reset(session->http2, stream);
 		else
 			session->broken = true;
 		response_abandon(&stream->response);

@@ -300,6 +300,10 @@ bool stream_tick(struct stream *stream)
 		return true; /* the session's header timer watches it */
 	tick_deadline(stream);
 	tick_body(stream);
+	if (stream->outpaced && site->now_ms - stream->outpaced_ms > site->options.body_grace_ms) {
+		site->stats.body_timeouts++;
+		return false;
+	}
 	if (response_pending(&stream->response) &&
 	    site->now_ms - stream->progress_ms > site->options.stall_timeout_ms) {
 		site->stats.stall_timeouts++;

@@ -36,6 +36,9 @@ struct stream {
 	uint32_t header_bytes;
 	bool header_overflow;
 	bool submitted, deferred;
+	bool outpaced; /* all of the answer is sent, the request has not ended yet */
+	uint64_t outpaced_ms;
+	uint64_t outpaced_total; /* body_total then */
 };
 
 struct stream *stream_new(struct session *session, int32_t id);

@@ -512,6 +512,41 @@ static void a_closed_window_ends_a_stream_in_its_time(void **state)
 	buffer_done(&input);
 }
 
+/* Whether the output has a frame of this type. */
+static bool has_frame(struct fixture *fixture, uint8_t type)
+{
+	const uint8_t *at = buffer_bytes(&fixture->out), *end = at + buffer_size(&fixture->out);
+	for (; end - at >= 9; at += 9 + ((size_t)at[0] << 16 | (size_t)at[1] << 8 | at[2]))
+		if (at[3] == type)
+			return true;
+	return false;
+}
+
+static void an_early_answer_lets_the_request_run_out_for_a_while(void **state)
+{
+	struct fixture *fixture = *state;
+	struct buffer input = {0};
+	static const char post[] = "\x83\x86\x04\x05/nope\x01\x01x"
+				   "\x0f\x10\x10"
+				   "application/grpc";
+	open_http2(&input);
+	frame(&input, 1, 4, 1, post, sizeof(post) - 1);
+	frame(&input, 1, 4, 3, post, sizeof(post) - 1);
+	feed(fixture, buffer_bytes(&input), buffer_size(&input));
+	assert_true(has_frame(fixture, 1)); /* the trailers are out, unimplemented */
+	assert_false(has_frame(fixture, 3));
+	assert_int_equal(fixture->site.stats.streams_open, 2);
+	buffer_clear(&input);
+	frame(&input, 0, 1, 1, "late", 4);
+	feed(fixture, buffer_bytes(&input), buffer_size(&input));
+	assert_int_equal(fixture->site.stats.streams_open, 1);
+	assert_false(has_frame(fixture, 3));
+	advance(fixture, 5200);
+	assert_true(has_frame(fixture, 3));
+	assert_int_equal(fixture->site.stats.streams_open, 0);
+	buffer_done(&input);
+}
+
 static void a_drained_session_says_goaway_and_finishes_its_streams(void **state)
 {
 	struct fixture *fixture = *state;
@@ -558,6 +593,7 @@ int main(void)
 		sentence(control_frames_beyond_their_rate_are_answered_with_goaway),
 		sentence(endless_continuations_end_the_connection),
 		sentence(a_closed_window_ends_a_stream_in_its_time),
+		sentence(an_early_answer_lets_the_request_run_out_for_a_while),
 		sentence(a_drained_session_says_goaway_and_finishes_its_streams),
 		sentence(bodies_in_memory_are_bounded_over_all_connections),
 	};
