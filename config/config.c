@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 #include "config/load.h"
+#include "config/nearest.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -51,30 +52,6 @@ static void report_rest(struct config_error *error)
 			"\nand %zu more problems", error->count - CONFIG_ERRORS_MAX);
 }
 
-/* Levenshtein's distance; names longer than an entry's may be are as far as can be. */
-static size_t distance(const char *left, const char *right)
-{
-	size_t row[CONFIG_NAME_MAX_BYTES + 1], length = strlen(right);
-
-	if (length > CONFIG_NAME_MAX_BYTES)
-		return SIZE_MAX;
-	for (size_t at = 0; at <= length; at++)
-		row[at] = at;
-	for (size_t line = 1; left[line - 1]; line++) {
-		size_t diagonal = row[0];
-
-		row[0] = line;
-		for (size_t at = 1; at <= length; at++) {
-			size_t change = diagonal + (left[line - 1] != right[at - 1]);
-			size_t shift = (row[at] < row[at - 1] ? row[at] : row[at - 1]) + 1;
-
-			diagonal = row[at];
-			row[at] = change < shift ? change : shift;
-		}
-	}
-	return row[length];
-}
-
 static const char *last_word(const char *name)
 {
 	const char *dot = strrchr(name, '.');
@@ -82,23 +59,17 @@ static const char *last_word(const char *name)
 	return dot ? dot + 1 : name;
 }
 
-/* A third of the letters may differ; or only the section is wrong. */
+/* Or only the section is wrong. */
 static const char *nearest_name(const struct config_table *table, const char *name)
 {
-	const char *nearest = NULL;
-	size_t least = strlen(name) / 3 + 1;
+	const char *names[CONFIG_ENTRIES_MAX], *nearest;
 
-	for (size_t at = 0; at < table->count; at++) {
-		size_t far = distance(name, table->entries[at].name);
-
-		if (far < least || (far == least && !nearest)) {
-			nearest = table->entries[at].name;
-			least = far;
-		}
-	}
+	for (size_t at = 0; at < table->count; at++)
+		names[at] = table->entries[at].name;
+	nearest = nearest_of(names, table->count, name);
 	for (size_t at = 0; !nearest && at < table->count; at++)
-		if (strcmp(last_word(name), last_word(table->entries[at].name)) == 0)
-			nearest = table->entries[at].name;
+		if (strcmp(last_word(name), last_word(names[at])) == 0)
+			nearest = names[at];
 	return nearest;
 }
 
@@ -106,8 +77,7 @@ void config_report_unknown(struct config_error *error, const struct config_place
 			   const struct config_target *target, const char *name)
 {
 	char shown[CONFIG_TEXT_BYTES], full[2 * CONFIG_NAME_MAX_BYTES];
-	const char *nearest =
-		strlen(name) <= CONFIG_NAME_MAX_BYTES ? nearest_name(target->table, name) : NULL;
+	const char *nearest = nearest_name(target->table, name);
 
 	snprintf(full, sizeof(full), "%s%s", target->prefix, config_shown(name, shown));
 	if (nearest)

@@ -319,6 +319,7 @@ static void name_item(char name[CONFIG_NAME_MAX_BYTES], const struct value *valu
 	snprintf(name, CONFIG_NAME_MAX_BYTES, "%s[%zu]", value->name, at);
 }
 
+/* Of the items as written: one that was refused is there all the same. */
 static void check_count(struct reader *reader, const struct value *value, size_t count)
 {
 	char why[CONFIG_WHY_BYTES];
@@ -330,28 +331,29 @@ static void check_count(struct reader *reader, const struct value *value, size_t
 static void read_strings(struct reader *reader, const struct value *value)
 {
 	struct config_strings *strings = value->field;
+	size_t count = 0;
 	char why[CONFIG_WHY_BYTES], name[CONFIG_NAME_MAX_BYTES];
 
-	for (size_t at = 0; !reader->broken && reader->event.type != YAML_SEQUENCE_END_EVENT;
-	     at++) {
+	for (; !reader->broken && reader->event.type != YAML_SEQUENCE_END_EVENT; count++) {
 		char *text;
 
-		name_item(name, value, at);
+		name_item(name, value, count);
 		text = read_string(reader, name);
 		if (text && !config_value_append(value->entry, strings, text, why))
 			refuse(reader, name, why);
 		free(text);
 		skip(reader);
 	}
-	check_count(reader, value, strings->count);
+	check_count(reader, value, count);
 }
 
 static void read_map(struct reader *reader, const struct value *value)
 {
 	struct config_map *map = value->field;
+	size_t count = 0;
 	char why[CONFIG_WHY_BYTES];
 
-	while (!reader->broken && reader->event.type != YAML_MAPPING_END_EVENT) {
+	for (; !reader->broken && reader->event.type != YAML_MAPPING_END_EVENT; count++) {
 		char *key, *text = NULL;
 
 		key = is_scalar(reader) && !has_nul(reader)
@@ -368,7 +370,7 @@ static void read_map(struct reader *reader, const struct value *value)
 		free(key);
 		skip(reader);
 	}
-	check_count(reader, value, map->count);
+	check_count(reader, value, count);
 }
 
 static void read_section(struct reader *reader, struct config_target *target, const char *section);
@@ -376,15 +378,15 @@ static void read_section(struct reader *reader, struct config_target *target, co
 static void read_list(struct reader *reader, const struct value *value)
 {
 	struct config_list *list = value->field;
+	size_t count = 0;
 	struct config_target *target = memory_zeroed(1, sizeof(*target));
 	char why[CONFIG_WHY_BYTES], name[CONFIG_NAME_MAX_BYTES], prefix[CONFIG_NAME_MAX_BYTES + 1];
 
-	for (size_t at = 0; !reader->broken && reader->event.type != YAML_SEQUENCE_END_EVENT;
-	     at++) {
+	for (; !reader->broken && reader->event.type != YAML_SEQUENCE_END_EVENT; count++) {
 		struct config_place place = place_of(reader);
 		void *item;
 
-		name_item(name, value, at);
+		name_item(name, value, count);
 		snprintf(prefix, sizeof(prefix), "%s.", name);
 		if (reader->event.type != YAML_MAPPING_START_EVENT) {
 			refuse_type(reader, name, "a section");
@@ -401,7 +403,7 @@ static void read_list(struct reader *reader, const struct value *value)
 		if (!reader->broken)
 			config_target_check(target, &place, reader->error);
 	}
-	check_count(reader, value, list->count);
+	check_count(reader, value, count);
 	free(target);
 }
 

@@ -37,7 +37,8 @@ static void print_wrapped(FILE *file, int indent, const char *mark, const char *
 	fputc('\n', file);
 }
 
-/* In double quotes, as YAML and JSON both read it; the bytes from 0x80 on are UTF-8's and stay. */
+/* In double quotes, so that no text can be taken for another type; the bytes from 0x80 on are
+ * UTF-8's and stay. */
 static void print_quoted(FILE *file, const char *text)
 {
 	fputc('"', file);
