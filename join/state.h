@@ -18,7 +18,7 @@
 
 /* Halves of one key at once: more is a tuple that is reused faster than its halves pair; bounds a
  * pairing's cost. */
-enum { KEY_HALVES_MAX = 1024, KEY_ALIASES_MAX = 64 };
+enum { KEY_HALVES_MAX = 2048, KEY_ALIASES_MAX = 64 };
 
 /* Two ends' corrected clocks and the handshake's half round trip: lives that touch within this may
  * be one connection. */

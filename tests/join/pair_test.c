@@ -1,0 +1,382 @@
+#include "tests/join/rig.h"
+
+static const char *const A = "10.0.0.1", *const B = "10.0.0.2";
+
+static void two_halves_become_one_flow_in_the_pane_of_the_last_close(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	struct tuple key = tuple_of(A, 40000, B, 80);
+	struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
+	struct half_open server = half_of(2, SIDE_SERVER, key, rig_now(rig) + NS_PER_MS);
+	rig_open(rig, client);
+	rig_open(rig, server);
+	rig_pane(rig);
+	assert_labels_joined(rig);
+	assert_int_equal(rig->labels[1].edge.port, 80);
+	assert_int_equal(rig_stats(rig).flows, 1);
+	rig_close_with(rig, close_of(&client, rig_now(rig)));
+	rig_pane(rig);
+	assert_int_equal(rig->flows_count, 0);
+	rig_close_with(rig, close_of(&server, rig_now(rig)));
+	rig_pane(rig);
+	const struct flow *flow = rig_joined_flow(rig);
+	assert_true(flow->established && !flow->amended);
+	assert_true(tuple_equal(&flow->canonical, &key));
+	assert_true(address_equal(&flow->dialled, &key.server));
+	assert_int_equal(flow->client.total.tx_bytes, 1001);
+	assert_int_equal(flow->server.total.tx_bytes, 1002);
+	assert_int_equal(flow->connect_us, 300);
+	assert_int_equal(flow->opened_ns, client.opened_ns);
+	assert_int_equal(rig_stats(rig).halves, 0);
+	assert_int_equal(rig_stats(rig).paired, 2);
+	assert_int_equal(rig->labels_seen[1], 1);
+	rig_free(rig);
+}
+
+static void a_connection_of_one_pane_is_labelled_and_told_at_once(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	struct tuple key = tuple_of("2001:db8::1", 40000, "2001:db8::2", 443);
+	struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
+	struct half_open server = half_of(2, SIDE_SERVER, key, rig_now(rig) + 1000);
+	rig_close_with(rig, close_of(&client, rig_now(rig) + 5000));
+	rig_close_with(rig, close_of(&server, rig_now(rig) + 5000));
+	rig_open(rig, client);
+	rig_open(rig, server);
+	rig_pane(rig);
+	rig_joined_flow(rig);
+	assert_labels_joined(rig);
+	rig_free(rig);
+}
+
+static void a_half_without_a_peer_is_told_one_sided_and_amended_when_it_comes(void **state)
+{
+	(void)state;
+	for (int late = SIDE_CLIENT; late <= SIDE_SERVER; late++) {
+		struct rig *rig = rig_new();
+		struct tuple key = tuple_of(A, 40000, B, 80);
+		struct half_open halves[2] = {half_of(1, SIDE_CLIENT, key, rig_now(rig)),
+					      half_of(2, SIDE_SERVER, key, rig_now(rig) + 1000)};
+		uint64_t closed_ns = rig_now(rig) + 100 * NS_PER_MS;
+		uint32_t first = late == SIDE_CLIENT ? 2 : 1;
+		rig_open(rig, halves[first - 1]);
+		rig_close_with(rig, close_of(&halves[first - 1], closed_ns));
+		rig_pane(rig);
+		assert_false(rig->labels[first].joined);
+		assert_false(rig->labels[first].final);
+		assert_int_equal(rig->labels[first].counts_from,
+				 first == 1 ? SIDE_CLIENT : SIDE_SERVER);
+		rig_panes(rig, 7);
+		assert_int_equal(rig->flows_count, 0);
+		rig_pane(rig);
+		assert_int_equal(rig->flows_count, 1);
+		assert_false(rig->flows[0].joined);
+		const struct flow_end *unseen =
+			late == SIDE_CLIENT ? &rig->flows[0].client : &rig->flows[0].server;
+		const char *text = late == SIDE_CLIENT ? A : B;
+		assert_false(unseen->seen);
+		assert_int_equal(unseen->instance.workload, name_id(text, strlen(text)));
+		assert_int_equal(unseen->instance.resolution, RESOLUTION_ADDRESS);
+
+		rig_seconds(rig, 60);
+		rig_open(rig, halves[late]);
+		rig_close_with(rig, close_of(&halves[late], closed_ns));
+		rig_pane(rig);
+		assert_true(rig_joined_flow(rig)->amended);
+		assert_labels_joined(rig);
+		assert_int_equal(rig_stats(rig).amended, 1);
+		assert_int_equal(rig_stats(rig).halves, 0);
+		rig_free(rig);
+	}
+}
+
+static void a_peer_later_than_the_keeping_time_is_a_flow_of_its_own(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	struct tuple key = tuple_of(A, 40000, B, 80);
+	struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
+	struct half_open server = half_of(2, SIDE_SERVER, key, rig_now(rig));
+	rig_open(rig, client);
+	rig_close_with(rig, close_of(&client, client.opened_ns + 1000));
+	rig_seconds(rig, 123);
+	assert_int_equal(rig_stats(rig).halves, 0);
+	rig_open(rig, server);
+	rig_close_with(rig, close_of(&server, server.opened_ns + 1000));
+	rig_seconds(rig, 3);
+	assert_int_equal(rig->flows_count, 2);
+	assert_int_equal(rig_stats(rig).one_sided, 2);
+	rig_free(rig);
+}
+
+static void a_failed_attempt_is_told_in_its_pane_and_never_pairs(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	struct tuple key = tuple_of(A, 40000, B, 80);
+	struct half_open failed = half_of(1, SIDE_CLIENT, key, rig_now(rig));
+	struct half_open server = half_of(2, SIDE_SERVER, key, rig_now(rig));
+	failed.flags = HALF_FAILED;
+	struct half_close close = close_of(&failed, rig_now(rig) + 1000);
+	close.reason = CLOSE_REFUSED;
+	rig_open(rig, failed);
+	rig_close_with(rig, close);
+	rig_open(rig, server);
+	rig_pane(rig);
+	assert_int_equal(rig->flows_count, 1);
+	assert_false(rig->flows[0].established);
+	assert_int_equal(rig->flows[0].client.reason, CLOSE_REFUSED);
+	assert_int_equal(rig->labels_seen[1], 1);
+	assert_false(rig->labels[2].joined);
+	rig_free(rig);
+}
+
+/* 1 ms apart, 0.8 ms long, over four panes; the servers' halves come `delay` panes after the
+ * clients'. */
+static void reuse(uint64_t delay_panes)
+{
+	enum { CONNECTIONS = 1000 };
+	struct rig *rig = rig_new();
+	struct tuple key = tuple_of(A, 40000, B, 80);
+	uint64_t first_pane = rig->pane;
+	for (uint64_t pane = 0; pane < 4 + delay_panes + 12; pane++) {
+		for (uint32_t i = 0; i < CONNECTIONS; i++) {
+			uint64_t opened_ns = first_pane * PANE_NS + i * NS_PER_MS;
+			struct half_open client = half_of(1 + i, SIDE_CLIENT, key, opened_ns);
+			struct half_open server =
+				half_of(2001 + i, SIDE_SERVER, key, opened_ns + 300000);
+			if (i / 250 == pane) {
+				rig_open(rig, client);
+				rig_close_with(rig, close_of(&client, opened_ns + 800000));
+			}
+			if (i / 250 + delay_panes == pane) {
+				rig_open(rig, server);
+				rig_close_with(rig, close_of(&server, opened_ns + 800000));
+			}
+		}
+		rig_pane(rig);
+	}
+	assert_int_equal(rig->flows_count, CONNECTIONS);
+	assert_int_equal(rig->flow_records, CONNECTIONS);
+	for (uint32_t i = 0; i < CONNECTIONS; i++) {
+		assert_true(rig->flows[i].joined);
+		assert_int_equal(rig->flows[i].client.pid + 2000, rig->flows[i].server.pid);
+	}
+	assert_int_equal(rig_stats(rig).evicted_halves, 0);
+	rig_free(rig);
+}
+
+static void a_port_reused_a_thousand_times_never_crosses(void **state)
+{
+	(void)state;
+	reuse(0);
+	reuse(1);
+	reuse(5);
+}
+
+static void a_nearer_peer_takes_over_before_the_pair_settles(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	struct tuple key = tuple_of(A, 40000, B, 80);
+	uint64_t now = rig_now(rig);
+	struct half_open stale = half_of(3, SIDE_SERVER, key, now - 60 * NS_PER_S);
+	struct half_open client = half_of(1, SIDE_CLIENT, key, now);
+	struct half_open server = half_of(2, SIDE_SERVER, key, now + 1000);
+	rig_open(rig, stale);
+	rig_open(rig, client);
+	rig_pane(rig);
+	assert_true(rig->labels[3].joined);
+	rig_open(rig, server);
+	rig_pane(rig);
+	assert_labels_joined(rig);
+	assert_false(rig->labels[3].joined);
+	rig_free(rig);
+}
+
+static void a_peer_that_never_closes_does_not_hold_the_flow_for_ever(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	struct tuple key = tuple_of(A, 40000, B, 80);
+	struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
+	struct half_open server = half_of(2, SIDE_SERVER, key, rig_now(rig));
+	rig_open(rig, client);
+	rig_open(rig, server);
+	rig_seconds(rig, 5);
+	rig_close_with(rig, close_of(&client, rig_now(rig)));
+	rig_seconds(rig, 119);
+	assert_int_equal(rig->flows_count, 0);
+	rig_seconds(rig, 2);
+	const struct flow *flow = rig_joined_flow(rig);
+	assert_true(flow->client.closed);
+	assert_false(flow->server.closed);
+	rig_close_with(rig, close_of(&server, rig_now(rig)));
+	rig_seconds(rig, 10);
+	assert_int_equal(rig->flow_records, 1);
+	assert_int_equal(rig_stats(rig).halves, 0);
+	rig_free(rig);
+}
+
+static void a_new_identity_labels_both_halves_anew_and_the_same_one_none(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	struct tuple key = tuple_of(A, 40000, B, 80);
+	struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
+	struct half_open server = half_of(2, SIDE_SERVER, key, rig_now(rig));
+	rig_open(rig, client);
+	rig_open(rig, server);
+	rig_pane(rig);
+	client.flags = HALF_AGAIN;
+	rig_open(rig, client);
+	rig_pane(rig);
+	assert_int_equal(rig->labels_seen[1], 1);
+	client.self = workload("renamed");
+	rig_open(rig, client);
+	rig_pane(rig);
+	assert_int_equal(rig->labels_seen[1], 2);
+	assert_int_equal(rig->labels_seen[2], 2);
+	assert_int_equal(rig->labels[2].edge.client, name_id("renamed", 7));
+	assert_int_equal(rig_stats(rig).opened, 2);
+
+	struct half_open healed = half_of(5, SIDE_CLIENT, tuple_of(A, 1, B, 2), rig_now(rig));
+	healed.flags = HALF_AGAIN | HALF_EXISTED;
+	rig_open(rig, healed);
+	rig_pane(rig);
+	assert_int_equal(rig->labels_seen[5], 1);
+	rig_free(rig);
+}
+
+static void a_lone_half_gets_a_final_label_after_the_keeping_time(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	rig_open(rig, half_of(1, SIDE_CLIENT, tuple_of(A, 40000, B, 80), rig_now(rig)));
+	rig_seconds(rig, 119);
+	assert_int_equal(rig->labels_seen[1], 1);
+	rig_seconds(rig, 2);
+	assert_int_equal(rig->labels_seen[1], 2);
+	assert_true(rig->labels[1].final);
+	assert_false(rig->labels[1].joined);
+	rig_free(rig);
+}
+
+static void a_full_table_loses_the_oldest_closed_half_first_and_tells_it(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new_with(1, 8, 8);
+	struct half_open first = half_of(1, SIDE_CLIENT, tuple_of(A, 1, B, 80), rig_now(rig));
+	rig_open(rig, first);
+	rig_pane(rig);
+	for (uint16_t i = 2; i <= 8; i++)
+		rig_open(rig, half_of(i, SIDE_CLIENT, tuple_of(A, i, B, 80), rig_now(rig)));
+	struct half_open fourth = half_of(4, SIDE_CLIENT, tuple_of(A, 4, B, 80), rig_now(rig));
+	rig_close_with(rig, close_of(&fourth, rig_now(rig)));
+	rig_pane(rig);
+	assert_int_equal(rig_stats(rig).evicted_halves, 0);
+	rig_open(rig, half_of(9, SIDE_CLIENT, tuple_of(A, 9, B, 80), rig_now(rig)));
+	rig_pane(rig);
+	assert_int_equal(rig_stats(rig).evicted_halves, 1);
+	assert_int_equal(rig->flows_count, 1);
+	assert_int_equal(rig->flows[0].client.pid, 4);
+	rig_open(rig, half_of(10, SIDE_CLIENT, tuple_of(A, 10, B, 80), rig_now(rig)));
+	rig_pane(rig);
+	assert_int_equal(rig_stats(rig).evicted_halves, 2);
+	rig_close_with(rig,
+		       close_of(&first, rig_now(rig))); /* it left as the oldest of the lone ones */
+	rig_pane(rig);
+	assert_int_equal(rig_stats(rig).closes_unknown, 1);
+	assert_int_equal(rig_stats(rig).halves, 8);
+	rig_free(rig);
+}
+
+static void a_drain_tells_all_that_closed(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	struct half_open client = half_of(1, SIDE_CLIENT, tuple_of(A, 40000, B, 80), rig_now(rig));
+	rig_open(rig, client);
+	rig_close_with(rig, close_of(&client, rig_now(rig)));
+	rig_advance_to(rig, UINT64_MAX);
+	assert_int_equal(rig->flows_count, 1);
+	rig_free(rig);
+}
+
+/* Which of the two says what, whether the guess was wrong, and whether the other one knows its role
+ * for sure. */
+static void a_wrongly_guessed_role_is_turned_round_by_its_peer(void **state)
+{
+	(void)state;
+	for (int variant = 0; variant < 8; variant++) {
+		struct rig *rig = rig_new();
+		bool swapped = variant & 1, server_guesses = variant & 2, both_guess = variant & 4;
+		struct tuple key =
+			swapped ? tuple_of(B, 40000, A, 40001) : tuple_of(A, 40000, B, 40001);
+		struct half_open halves[2] = {half_of(1, SIDE_CLIENT, key, rig_now(rig)),
+					      half_of(2, SIDE_SERVER, key, rig_now(rig))};
+		struct half_open *wrong = &halves[server_guesses];
+		wrong->side ^= 1;
+		wrong->key = wrong->seen = tuple_back(key);
+		wrong->flags = HALF_ROLE_GUESSED;
+		if (both_guess)
+			halves[!server_guesses].flags = HALF_ROLE_GUESSED;
+		rig_open(rig, halves[0]);
+		rig_open(rig, halves[1]);
+		rig_seconds(rig, 3);
+		assert_true(rig->labels[1].joined && rig->labels[2].joined);
+		assert_int_not_equal(rig->labels[1].side, rig->labels[2].side);
+		if (!both_guess)
+			assert_labels_joined(rig);
+		rig_close_with(rig, close_of(&halves[0], rig_now(rig)));
+		rig_close_with(rig, close_of(&halves[1], rig_now(rig)));
+		rig_seconds(rig, 1);
+		assert_int_equal(rig->flows_count, 1);
+		assert_true(rig->flows[0].joined);
+		assert_int_equal(rig_stats(rig).halves, 0);
+		rig_free(rig);
+	}
+}
+
+static void a_guess_that_nobody_contradicts_stands(void **state)
+{
+	(void)state;
+	for (int swapped = 0; swapped < 2; swapped++) {
+		struct rig *rig = rig_new();
+		struct tuple key = swapped ? tuple_of(B, 40000, A, 80) : tuple_of(A, 40000, B, 80);
+		struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
+		client.flags = HALF_ROLE_GUESSED | HALF_EXISTED;
+		rig_open(rig, client);
+		rig_seconds(rig, 5);
+		assert_int_equal(rig->labels[1].side, SIDE_CLIENT);
+		assert_int_equal(rig->labels[1].edge.client, name_id("client", 6));
+		rig_open(rig, half_of(2, SIDE_SERVER, key, rig_now(rig)));
+		rig_pane(rig);
+		assert_labels_joined(rig);
+		assert_int_equal(rig_stats(rig).halves, 2);
+		rig_free(rig);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(two_halves_become_one_flow_in_the_pane_of_the_last_close),
+		cmocka_unit_test(a_connection_of_one_pane_is_labelled_and_told_at_once),
+		cmocka_unit_test(a_half_without_a_peer_is_told_one_sided_and_amended_when_it_comes),
+		cmocka_unit_test(a_peer_later_than_the_keeping_time_is_a_flow_of_its_own),
+		cmocka_unit_test(a_failed_attempt_is_told_in_its_pane_and_never_pairs),
+		cmocka_unit_test(a_port_reused_a_thousand_times_never_crosses),
+		cmocka_unit_test(a_nearer_peer_takes_over_before_the_pair_settles),
+		cmocka_unit_test(a_peer_that_never_closes_does_not_hold_the_flow_for_ever),
+		cmocka_unit_test(a_new_identity_labels_both_halves_anew_and_the_same_one_none),
+		cmocka_unit_test(a_lone_half_gets_a_final_label_after_the_keeping_time),
+		cmocka_unit_test(a_full_table_loses_the_oldest_closed_half_first_and_tells_it),
+		cmocka_unit_test(a_drain_tells_all_that_closed),
+		cmocka_unit_test(a_wrongly_guessed_role_is_turned_round_by_its_peer),
+		cmocka_unit_test(a_guess_that_nobody_contradicts_stands),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,298 @@
+/* Join tasks tied together as daemon/ does it, and what came out of them: each half's last label,
+ * each flow's last record. Everything by value and small: for tests only. */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/name.h"
+#include "join/join.h"
+
+enum { RIG_TASKS_MAX = 16, RIG_INDEXES = 8192 };
+
+struct rig_events {
+	struct half_open *opens;
+	struct half_close *closes;
+	struct nat_alias *aliases;
+	size_t opens_count, closes_count, aliases_count;
+};
+
+struct rig {
+	uint32_t tasks;
+	uint64_t pane;
+	struct join *joins[RIG_TASKS_MAX];
+	struct rig_events pushed[RIG_TASKS_MAX]; /* for the next pane, by task */
+	struct rig_events hopped[RIG_TASKS_MAX]; /* the same, from other tasks */
+	struct label labels[RIG_INDEXES];	 /* by half index; source 0 in all tests */
+	uint32_t labels_seen[RIG_INDEXES];
+	struct flow *flows; /* latest of each id, in order of first record */
+	size_t flows_count, flow_records, label_calls;
+	uint32_t labelled_in_pane[RIG_INDEXES];
+};
+
+#define RIG_APPEND(events, noun, item)                                                    \
+	do {                                                                              \
+		struct rig_events *e_ = (events);                                         \
+		e_->noun = realloc(e_->noun, (e_->noun##_count + 1) * sizeof(*e_->noun)); \
+		e_->noun[e_->noun##_count++] = (item);                                    \
+	} while (0)
+
+static inline void rig_labels(void *context, uint32_t source, const struct label *labels,
+			      size_t count)
+{
+	struct rig *rig = context;
+	rig->label_calls++;
+	for (size_t i = 0; i < count; i++) {
+		uint32_t index = labels[i].half.index;
+		assert_int_equal(labels[i].half.source, source);
+		assert_true(index < RIG_INDEXES);
+		assert_true(i == 0 ||
+			    labels[i - 1].half.index < index); /* sorted, each at most once */
+		assert_int_not_equal(rig->labelled_in_pane[index], (uint32_t)rig->pane);
+		rig->labelled_in_pane[index] = (uint32_t)rig->pane;
+		rig->labels[index] = labels[i];
+		rig->labels_seen[index]++;
+	}
+}
+
+static inline void rig_flows(void *context, const struct flow *flows, size_t count)
+{
+	struct rig *rig = context;
+	for (size_t i = 0; i < count; i++) {
+		size_t at = 0;
+		while (at < rig->flows_count && rig->flows[at].id != flows[i].id)
+			at++;
+		assert_int_equal(flows[i].amended, at < rig->flows_count);
+		if (at == rig->flows_count)
+			rig->flows = realloc(rig->flows, ++rig->flows_count * sizeof(*rig->flows));
+		rig->flows[at] = flows[i];
+		rig->flow_records++;
+	}
+}
+
+static inline void rig_hops(void *context, uint32_t task, const struct half_bucket *bucket)
+{
+	struct rig *rig = context;
+	for (size_t i = 0; i < bucket->opens_count; i++)
+		RIG_APPEND(&rig->hopped[task], opens, bucket->opens[i]);
+	for (size_t i = 0; i < bucket->closes_count; i++)
+		RIG_APPEND(&rig->hopped[task], closes, bucket->closes[i]);
+}
+
+static inline struct rig *rig_new_with(uint32_t tasks, uint32_t halves_max, uint32_t aliases_max)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+	rig->tasks = tasks;
+	rig->pane = 4000;
+	for (uint32_t task = 0; task < tasks; task++) {
+		const struct join_options options = {
+			.tasks = tasks,
+			.task = task,
+			.sources = 1,
+			.halves_max = halves_max,
+			.aliases_max = aliases_max,
+			.one_sided_ns = 2 * NS_PER_S,
+			.keep_ns = 120 * NS_PER_S,
+			.sinks = {rig, rig_labels, rig_hops, rig_flows},
+		};
+		rig->joins[task] = join_new(&options);
+	}
+	return rig;
+}
+
+static inline struct rig *rig_new(void)
+{
+	return rig_new_with(4, 4096, 1024);
+}
+
+static inline void rig_events_clear(struct rig_events *events)
+{
+	free(events->opens);
+	free(events->closes);
+	free(events->aliases);
+	*events = (struct rig_events){0};
+}
+
+static inline void rig_free(struct rig *rig)
+{
+	for (uint32_t task = 0; task < rig->tasks; task++) {
+		join_free(rig->joins[task]);
+		rig_events_clear(&rig->pushed[task]);
+		rig_events_clear(&rig->hopped[task]);
+	}
+	free(rig->flows);
+	free(rig);
+}
+
+static inline struct rig_events *rig_owner(struct rig *rig, const struct tuple *key)
+{
+	return &rig->pushed[hash_owner(tuple_hash(key), rig->tasks)];
+}
+
+static inline void rig_open(struct rig *rig, struct half_open open)
+{
+	RIG_APPEND(rig_owner(rig, &open.key), opens, open);
+}
+
+static inline void rig_close_with(struct rig *rig, struct half_close close)
+{
+	RIG_APPEND(rig_owner(rig, &close.key), closes, close);
+}
+
+static inline void rig_alias_with(struct rig *rig, struct nat_alias alias)
+{
+	struct rig_events *from = rig_owner(rig, &alias.from), *to = rig_owner(rig, &alias.to);
+	RIG_APPEND(from, aliases, alias);
+	if (to != from)
+		RIG_APPEND(to, aliases, alias);
+}
+
+static inline void rig_push(struct join *join, struct rig_events *events)
+{
+	const struct half_bucket bucket = {events->opens,	 events->closes,
+					   events->aliases,	 events->opens_count,
+					   events->closes_count, events->aliases_count};
+	join_push(join, &bucket);
+	rig_events_clear(events);
+}
+
+static inline void rig_advance_to(struct rig *rig, uint64_t now_ns)
+{
+	for (uint32_t task = 0; task < rig->tasks; task++) {
+		rig_push(rig->joins[task], &rig->hopped[task]);
+		rig_push(rig->joins[task], &rig->pushed[task]);
+	}
+	for (uint32_t task = 0; task < rig->tasks; task++)
+		join_advance(rig->joins[task], now_ns);
+}
+
+static inline void rig_pane(struct rig *rig)
+{
+	rig_advance_to(rig, pane_end(rig->pane));
+	rig->pane++;
+}
+
+static inline void rig_panes(struct rig *rig, uint64_t count)
+{
+	while (count--)
+		rig_pane(rig);
+}
+
+static inline void rig_seconds(struct rig *rig, uint64_t seconds)
+{
+	rig_panes(rig, seconds * PANES_PER_S);
+}
+
+/* Now, as a time within the pane that the next rig_pane() closes. */
+static inline uint64_t rig_now(const struct rig *rig)
+{
+	return rig->pane * PANE_NS;
+}
+
+static inline struct join_stats rig_stats(const struct rig *rig)
+{
+	struct join_stats sum = {0};
+	for (uint32_t task = 0; task < rig->tasks; task++) {
+		struct join_stats stats = join_stats(rig->joins[task]);
+		for (size_t i = 0; i < sizeof(sum) / sizeof(uint64_t); i++)
+			((uint64_t *)&sum)[i] += ((uint64_t *)&stats)[i];
+	}
+	return sum;
+}
+
+/* "10.0.0.1", 40000, ... */
+static inline struct tuple tuple_of(const char *client, uint16_t client_port, const char *server,
+				    uint16_t server_port)
+{
+	struct tuple tuple = {
+		.client_port = client_port, .server_port = server_port, .protocol = PROTOCOL_TCP};
+	assert_int_equal(address_parse(client, &tuple.client), 0);
+	assert_int_equal(address_parse(server, &tuple.server), 0);
+	return tuple;
+}
+
+static inline struct tuple tuple_back(struct tuple tuple)
+{
+	struct tuple back = tuple;
+	back.client = tuple.server;
+	back.server = tuple.client;
+	back.client_port = tuple.server_port;
+	back.server_port = tuple.client_port;
+	return back;
+}
+
+static inline struct instance workload(const char *name)
+{
+	struct instance instance = {.workload = name_id(name, strlen(name)),
+				    .node = name_id(name, 1),
+				    .resolution = RESOLUTION_WORKLOAD};
+	instance.id = instance_id(&instance);
+	return instance;
+}
+
+/* A half of workload "client" or "server" whose own view is its key; index names it in assertions.
+ */
+static inline struct half_open half_of(uint32_t index, enum side side, struct tuple key,
+				       uint64_t opened_ns)
+{
+	return (struct half_open){
+		.ref = {.index = index, .generation = 1},
+		.side = side,
+		.key = key,
+		.seen = key,
+		.opened_ns = opened_ns,
+		.time_ns = opened_ns,
+		.connect_us = side == SIDE_CLIENT ? 300 : 0,
+		.pid = index,
+		.self = workload(side == SIDE_CLIENT ? "client" : "server"),
+	};
+}
+
+static inline struct half_close close_of(const struct half_open *open, uint64_t time_ns)
+{
+	return (struct half_close){
+		.ref = open->ref,
+		.reason = CLOSE_NORMAL,
+		.key = open->key,
+		.time_ns = time_ns,
+		.total = {.tx_bytes = 1000 + open->ref.index, .rx_bytes = 2000},
+	};
+}
+
+static inline struct nat_alias alias_of(struct tuple from, struct tuple to, uint64_t time_ns)
+{
+	return (struct nat_alias){
+		.from = from, .to = to, .time_ns = time_ns, .node = 7, .op = NAT_ADD};
+}
+
+/* The only flow, joined of halves 1 (client) and 2 (server). */
+static inline const struct flow *rig_joined_flow(const struct rig *rig)
+{
+	assert_int_equal(rig->flows_count, 1);
+	assert_true(rig->flows[0].joined);
+	assert_int_equal(rig->flows[0].client.pid, 1);
+	assert_int_equal(rig->flows[0].server.pid, 2);
+	return &rig->flows[0];
+}
+
+static inline void assert_labels_joined(const struct rig *rig)
+{
+	for (int index = 1; index <= 2; index++) {
+		assert_true(rig->labels[index].joined);
+		assert_true(rig->labels[index].final);
+		assert_int_equal(rig->labels[index].edge.client, name_id("client", 6));
+		assert_int_equal(rig->labels[index].edge.server, name_id("server", 6));
+		assert_int_equal(rig->labels[index].counts_from, SIDE_CLIENT);
+	}
+	assert_int_equal(rig->labels[1].side, SIDE_CLIENT);
+	assert_int_equal(rig->labels[2].side, SIDE_SERVER);
+	assert_int_equal(rig->labels[1].edge.id, rig->labels[2].edge.id);
+}
