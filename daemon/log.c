@@ -51,7 +51,8 @@ static void write_line(enum log_level level, const char *message, uint64_t left_
 		length += (size_t)snprintf(line + length, sizeof(line) - length, " left_out=%llu",
 					   (unsigned long long)left_out);
 	line[length++] = '\n';
-	/* One write a line, so lines of threads do not mix. A closed standard error is nobody's loss. */
+	/* One write a line, so lines of threads do not mix. A closed standard error is nobody's
+	 * loss. */
 	if (write(STDERR_FILENO, line, length) < 0)
 		return;
 }
@@ -74,7 +75,8 @@ void log_limited(struct log_limit *limit, enum log_level level, const char *form
 	char message[LINE_MAX_BYTES];
 	va_list arguments;
 
-	if (now < next || !atomic_compare_exchange_strong(&limit->next_ns, &next, now + LOG_PERIOD_NS)) {
+	if (now < next ||
+	    !atomic_compare_exchange_strong(&limit->next_ns, &next, now + LOG_PERIOD_NS)) {
 		atomic_fetch_add(&limit->left_out, 1);
 		return;
 	}

@@ -1,6 +1,6 @@
-/* Log lines to standard error, logfmt: time, level, message. The rim logs; stages never do. What could flood (a
- * broker that is away, a receiver in trouble) goes through log_limited: at most one line of a kind a
- * LOG_PERIOD_NS, with the number of those left out. Any thread. */
+/* Log lines to standard error, logfmt: time, level, message. The rim logs; stages never do. What
+ * could flood (a broker that is away, a receiver in trouble) goes through log_limited: at most one
+ * line of a kind a LOG_PERIOD_NS, with the number of those left out. Any thread. */
 #pragma once
 
 #include <stdatomic.h>

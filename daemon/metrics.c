@@ -7,7 +7,8 @@
 
 #include "base/clock.h"
 
-static const double bounds[METRICS_BUCKETS] = {0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 5, 10, 30};
+static const double bounds[METRICS_BUCKETS] = {0.05, 0.1,  0.25, 0.5, 0.75, 1,	1.25,
+					       1.5,  1.75, 2,	 2.5, 5,    10, 30};
 
 void metrics_observe(struct metrics_histogram *histogram, double seconds)
 {
@@ -44,17 +45,20 @@ static void label(FILE *out, const char *value)
 	}
 }
 
-static void histogram(FILE *out, const char *name, const char *help, const struct metrics_histogram *from)
+static void histogram(FILE *out, const char *name, const char *help,
+		      const struct metrics_histogram *from)
 {
 	uint64_t sum = 0;
 
 	head(out, name, "histogram", help);
 	for (int i = 0; i < METRICS_BUCKETS; i++) {
 		sum += from->counts[i];
-		fprintf(out, "%s_bucket{le=\"%g\"} %llu\n", name, bounds[i], (unsigned long long)sum);
+		fprintf(out, "%s_bucket{le=\"%g\"} %llu\n", name, bounds[i],
+			(unsigned long long)sum);
 	}
 	fprintf(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.9g\n%s_count %llu\n", name,
-		(unsigned long long)from->count, name, from->sum, name, (unsigned long long)from->count);
+		(unsigned long long)from->count, name, from->sum, name,
+		(unsigned long long)from->count);
 }
 
 /* A sum over tasks of one uint64_t in task_stats. */
@@ -66,22 +70,32 @@ struct total {
 #define TOTAL(field) offsetof(struct task_stats, field)
 
 static const struct total totals[] = {
-	{"millrace_records_total", "counter", "Records read from millrace.events.", TOTAL(mirror.records)},
+	{"millrace_records_total", "counter", "Records read from millrace.events.",
+	 TOTAL(mirror.records)},
 	{"millrace_record_bytes_total", "counter", "Bytes of those records.", TOTAL(mirror.bytes)},
-	{"millrace_heartbeats_total", "counter", "Batches without events.", TOTAL(mirror.heartbeats)},
+	{"millrace_heartbeats_total", "counter", "Batches without events.",
+	 TOTAL(mirror.heartbeats)},
 	{"millrace_ticks_total", "counter", "Ticks of idle partitions.", TOTAL(mirror.ticks)},
-	{"millrace_events_issued_total", "counter", "Events that agents numbered.", TOTAL(mirror.issued)},
+	{"millrace_events_issued_total", "counter", "Events that agents numbered.",
+	 TOTAL(mirror.issued)},
 	{"millrace_events_received_total", "counter", "Events that arrived.", TOTAL(mirror.events)},
-	{"millrace_events_lost_total", "counter", "Events missing in agents' numbering.", TOTAL(mirror.lost)},
-	{"millrace_events_duplicate_total", "counter", "Events of batches seen before.", TOTAL(mirror.duplicate)},
-	{"millrace_events_late_total", "counter", "Events of panes closed already.", TOTAL(mirror.late)},
-	{"millrace_events_future_total", "counter", "Events ahead of the log, clamped.", TOTAL(mirror.future)},
-	{"millrace_events_refused_total", "counter", "Events that found a table full or no definition.",
-	 TOTAL(mirror.refused)},
-	{"millrace_events_aggregated_total", "counter", "Events that went into results.", TOTAL(mirror.aggregated)},
-	{"millrace_events_quarantined_total", "counter", "Events of unreadable records.", TOTAL(mirror.quarantined)},
+	{"millrace_events_lost_total", "counter", "Events missing in agents' numbering.",
+	 TOTAL(mirror.lost)},
+	{"millrace_events_duplicate_total", "counter", "Events of batches seen before.",
+	 TOTAL(mirror.duplicate)},
+	{"millrace_events_late_total", "counter", "Events of panes closed already.",
+	 TOTAL(mirror.late)},
+	{"millrace_events_future_total", "counter", "Events ahead of the log, clamped.",
+	 TOTAL(mirror.future)},
+	{"millrace_events_refused_total", "counter",
+	 "Events that found a table full or no definition.", TOTAL(mirror.refused)},
+	{"millrace_events_aggregated_total", "counter", "Events that went into results.",
+	 TOTAL(mirror.aggregated)},
+	{"millrace_events_quarantined_total", "counter", "Events of unreadable records.",
+	 TOTAL(mirror.quarantined)},
 	{"millrace_events_pending", "gauge", "Events stored in open panes.", TOTAL(mirror.pending)},
-	{"millrace_clock_steps_total", "counter", "Jumps of the brokers' clock.", TOTAL(mirror.clock_steps)},
+	{"millrace_clock_steps_total", "counter", "Jumps of the brokers' clock.",
+	 TOTAL(mirror.clock_steps)},
 	{"millrace_nodes", "gauge", "Nodes known.", TOTAL(mirror.nodes)},
 	{"millrace_sockets", "gauge", "Connection ends known.", TOTAL(mirror.halves)},
 	{"millrace_nat_entries", "gauge", "NAT entries known.", TOTAL(mirror.nats)},
@@ -93,33 +107,47 @@ static const struct total totals[] = {
 	{"millrace_join_flows", "gauge", "Flows in the join.", TOTAL(join.flows)},
 	{"millrace_join_aliases", "gauge", "NAT mappings in the join.", TOTAL(join.aliases)},
 	{"millrace_join_opened_total", "counter", "Connection ends that came.", TOTAL(join.opened)},
-	{"millrace_join_paired_total", "counter", "Connection ends that found their peer.", TOTAL(join.paired)},
-	{"millrace_join_one_sided_total", "counter", "Connection ends told without peer.", TOTAL(join.one_sided)},
-	{"millrace_join_amended_total", "counter", "Flows told again after a late peer.", TOTAL(join.amended)},
-	{"millrace_join_hops_total", "counter", "Ends re-keyed through another node's NAT.", TOTAL(join.hops)},
+	{"millrace_join_paired_total", "counter", "Connection ends that found their peer.",
+	 TOTAL(join.paired)},
+	{"millrace_join_one_sided_total", "counter", "Connection ends told without peer.",
+	 TOTAL(join.one_sided)},
+	{"millrace_join_amended_total", "counter", "Flows told again after a late peer.",
+	 TOTAL(join.amended)},
+	{"millrace_join_hops_total", "counter", "Ends re-keyed through another node's NAT.",
+	 TOTAL(join.hops)},
 	{"millrace_join_hops_exhausted_total", "counter", "Ends with too many NAT mappings.",
 	 TOTAL(join.hops_exhausted)},
-	{"millrace_join_evicted_halves_total", "counter", "Ends that left because the table was full.",
-	 TOTAL(join.evicted_halves)},
-	{"millrace_join_evicted_aliases_total", "counter", "Mappings that left because the table was full.",
-	 TOTAL(join.evicted_aliases)},
-	{"millrace_join_closes_unknown_total", "counter", "Closings of ends not known.", TOTAL(join.closes_unknown)},
+	{"millrace_join_evicted_halves_total", "counter",
+	 "Ends that left because the table was full.", TOTAL(join.evicted_halves)},
+	{"millrace_join_evicted_aliases_total", "counter",
+	 "Mappings that left because the table was full.", TOTAL(join.evicted_aliases)},
+	{"millrace_join_closes_unknown_total", "counter", "Closings of ends not known.",
+	 TOTAL(join.closes_unknown)},
 	{"millrace_flows_total", "counter", "Flow records written.", TOTAL(join.flows_emitted)},
-	{"millrace_flows_joined_total", "counter", "Of them, joined from both ends.", TOTAL(join.flows_joined)},
-	{"millrace_deltas_total", "counter", "Changes of connection ends, one a pane.", TOTAL(partial.deltas)},
+	{"millrace_flows_joined_total", "counter", "Of them, joined from both ends.",
+	 TOTAL(join.flows_joined)},
+	{"millrace_deltas_total", "counter", "Changes of connection ends, one a pane.",
+	 TOTAL(partial.deltas)},
 	{"millrace_partial_rows_total", "counter", "Partial rows.", TOTAL(partial.rows)},
-	{"millrace_partial_folded_total", "counter", "Changes folded into _other.", TOTAL(partial.folded)},
+	{"millrace_partial_folded_total", "counter", "Changes folded into _other.",
+	 TOTAL(partial.folded)},
 	{"millrace_rows", "gauge", "Rows aggregated.", TOTAL(aggregate.rows)},
 	{"millrace_edges", "gauge", "Edges aggregated.", TOTAL(aggregate.edges)},
-	{"millrace_rows_folded_total", "counter", "Rows folded into _other.", TOTAL(aggregate.folded)},
-	{"millrace_rollups_total", "counter", "Rollup rows written, all window lengths.", TOTAL(aggregate.emitted)},
-	{"millrace_rollups_amended_total", "counter", "Signed rows for closed windows.", TOTAL(aggregate.amended)},
-	{"millrace_rows_unnamed_total", "counter", "Rows written with a name missing.", TOTAL(aggregate.unnamed)},
+	{"millrace_rows_folded_total", "counter", "Rows folded into _other.",
+	 TOTAL(aggregate.folded)},
+	{"millrace_rollups_total", "counter", "Rollup rows written, all window lengths.",
+	 TOTAL(aggregate.emitted)},
+	{"millrace_rollups_amended_total", "counter", "Signed rows for closed windows.",
+	 TOTAL(aggregate.amended)},
+	{"millrace_rows_unnamed_total", "counter", "Rows written with a name missing.",
+	 TOTAL(aggregate.unnamed)},
 	{"millrace_watched_edges", "gauge", "Edges with a baseline.", TOTAL(anomaly.edges)},
 	{"millrace_episodes", "gauge", "Alerts firing.", TOTAL(anomaly.episodes)},
 	{"millrace_alerts_fired_total", "counter", "Alerts that fired.", TOTAL(anomaly.fired)},
-	{"millrace_alerts_resolved_total", "counter", "Alerts that resolved.", TOTAL(anomaly.resolved)},
-	{"millrace_alerts_suppressed_total", "counter", "Alerts past the bound.", TOTAL(anomaly.suppressed)},
+	{"millrace_alerts_resolved_total", "counter", "Alerts that resolved.",
+	 TOTAL(anomaly.resolved)},
+	{"millrace_alerts_suppressed_total", "counter", "Alerts past the bound.",
+	 TOTAL(anomaly.suppressed)},
 };
 
 static uint64_t sum(const struct metrics *metrics, size_t offset)
@@ -133,9 +161,11 @@ static uint64_t sum(const struct metrics *metrics, size_t offset)
 
 static void deadletters(FILE *out, const struct metrics *metrics)
 {
-	head(out, "millrace_deadletters_total", "counter", "Records that could not be read, by reason.");
+	head(out, "millrace_deadletters_total", "counter",
+	     "Records that could not be read, by reason.");
 	for (int reason = 0; reason < MIRROR_REASONS; reason++) {
-		uint64_t value = sum(metrics, TOTAL(mirror.deadletters) + (size_t)reason * sizeof(uint64_t));
+		uint64_t value =
+			sum(metrics, TOTAL(mirror.deadletters) + (size_t)reason * sizeof(uint64_t));
 
 		fprintf(out, "millrace_deadletters_total{reason=\"%s\"} %llu\n",
 			mirror_reason_name((enum mirror_reason)reason), (unsigned long long)value);
@@ -144,7 +174,8 @@ static void deadletters(FILE *out, const struct metrics *metrics)
 
 static void drops(FILE *out, const struct metrics *metrics)
 {
-	head(out, "millrace_agent_dropped_total", "counter", "Events that agents say they lost, by place.");
+	head(out, "millrace_agent_dropped_total", "counter",
+	     "Events that agents say they lost, by place.");
 	fprintf(out, "millrace_agent_dropped_total{place=\"ring\"} %llu\n",
 		(unsigned long long)sum(metrics, TOTAL(mirror.dropped_ring)));
 	fprintf(out, "millrace_agent_dropped_total{place=\"netlink\"} %llu\n",
@@ -165,7 +196,8 @@ static void receivers(FILE *out, const struct metrics *metrics)
 		 offsetof(struct notify_receiver_stats, failed)},
 		{"millrace_notifications_retried_total", "Attempts made again.",
 		 offsetof(struct notify_receiver_stats, retried)},
-		{"millrace_notifications_superseded_total", "Replaced by a newer transition before they went out.",
+		{"millrace_notifications_superseded_total",
+		 "Replaced by a newer transition before they went out.",
 		 offsetof(struct notify_receiver_stats, superseded)},
 	};
 
@@ -227,7 +259,8 @@ static void server(FILE *out, const struct server_stats *stats)
 	for (int i = 1; i < 6; i++)
 		fprintf(out, "millrace_http_responses_total{class=\"%dxx\"} %llu\n", i,
 			(unsigned long long)stats->responses[i]);
-	one(out, "millrace_http_connections", "gauge", "Open connections.", (double)stats->connections_open);
+	one(out, "millrace_http_connections", "gauge", "Open connections.",
+	    (double)stats->connections_open);
 	one(out, "millrace_http_malformed_total", "counter", "Requests refused as malformed.",
 	    (double)stats->malformed);
 }
@@ -242,10 +275,12 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	head(out, "millrace_build_info", "gauge", "Always 1; the version is a label.");
 	fprintf(out, "millrace_build_info{version=\"%s\"} 1\n", MILLRACE_VERSION);
 	one(out, "millrace_ready", "gauge", "1 when the pipeline runs.", metrics->ready);
-	one(out, "millrace_lag_seconds", "gauge", "Real time less the slowest task's log clock.", lag(metrics));
+	one(out, "millrace_lag_seconds", "gauge", "Real time less the slowest task's log clock.",
+	    lag(metrics));
 	one(out, "millrace_agents", "gauge", "Agents known.", (double)metrics->agents);
 	for (size_t i = 0; i < sizeof(totals) / sizeof(totals[0]); i++)
-		one(out, totals[i].name, totals[i].type, totals[i].help, (double)sum(metrics, totals[i].offset));
+		one(out, totals[i].name, totals[i].type, totals[i].help,
+		    (double)sum(metrics, totals[i].offset));
 	deadletters(out, metrics);
 	drops(out, metrics);
 	one(out, "millrace_outputs_total", "counter", "Records handed to Kafka's producer.",
@@ -254,16 +289,19 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	    (double)metrics->outputs.delivered);
 	one(out, "millrace_outputs_failed_total", "counter", "Records that Kafka refused for good.",
 	    (double)metrics->outputs.failed);
-	one(out, "millrace_outputs_waiting", "gauge", "Records waiting for Kafka.", (double)metrics->outputs.waiting);
+	one(out, "millrace_outputs_waiting", "gauge", "Records waiting for Kafka.",
+	    (double)metrics->outputs.waiting);
 	one(out, "millrace_history_rows", "gauge", "Rows in the history.",
 	    (double)(metrics->history.rows_1s + metrics->history.rows_10s));
 	one(out, "millrace_history_failed_total", "counter", "Rows that could not be stored.",
 	    (double)metrics->history.failed);
 	receivers(out, metrics);
 	histogram(out, "millrace_event_to_webhook_seconds",
-		  "From the newest deciding kernel event to the start of the request that a receiver took.",
+		  "From the newest deciding kernel event to the start of the request that a "
+		  "receiver took.",
 		  metrics->event_to_webhook);
-	histogram(out, "millrace_event_to_rollup_seconds", "From the newest kernel event in a 1 s row to the service.",
+	histogram(out, "millrace_event_to_rollup_seconds",
+		  "From the newest kernel event in a 1 s row to the service.",
 		  metrics->event_to_rollup);
 	server(out, &metrics->server);
 	process(out, metrics);

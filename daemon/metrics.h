@@ -1,5 +1,5 @@
-/* /metrics in Prometheus' text format: all counters that the stages keep, summed over tasks where one would not ask for a
- * task. Base units, HELP and TYPE for each. */
+/* /metrics in Prometheus' text format: all counters that the stages keep, summed over tasks where
+ * one would not ask for a task. Base units, HELP and TYPE for each. */
 #pragma once
 
 #include <stdbool.h>

@@ -210,6 +210,8 @@ static rd_kafka_resp_err_t check_ranges(struct consumer *consumer, int timeout_m
 
 		if (rc)
 			return rc;
+		if (position->offset == RD_KAFKA_OFFSET_END)
+			position->offset = high;
 		if (position->offset < 0 || (position->offset >= low && position->offset <= high))
 			continue;
 		snprintf(sentence, sizeof(sentence),

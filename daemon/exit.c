@@ -1,0 +1,157 @@
+#include "daemon/exit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "daemon/parcel.h"
+#include "daemon/topics.h"
+
+/* A record stays below Kafka's 1 MiB: a flow takes about 600 bytes, a row with both sketches up to
+ * 3 KiB. */
+enum { FLOWS_A_RECORD = 1000, ROLLUPS_A_RECORD = 250 };
+
+struct exit {
+	struct encoder *encoder;
+	struct parcels *parcels;
+	uint64_t flows, rollups, alerts, deadletters; /* next sequence */
+	char key[12];				      /* task number as text */
+	size_t key_length;
+};
+
+struct exits {
+	struct exits_options options;
+	struct exit *exits;
+};
+
+static struct output_number number(const struct exits *exits, uint32_t task, uint64_t *sequence)
+{
+	return (struct output_number){exits->options.epoch, task, (*sequence)++};
+}
+
+static void on_flows(void *context, uint32_t task, const struct flow *flows, size_t count,
+		     const struct names *names)
+{
+	struct exits *exits = context;
+	struct exit *way = &exits->exits[task];
+
+	for (size_t i = 0; i < count; i += FLOWS_A_RECORD) {
+		size_t some = count - i < FLOWS_A_RECORD ? count - i : FLOWS_A_RECORD;
+		struct output_number n = number(exits, task, &way->flows);
+
+		outputs_write(exits->options.outputs, TOPIC_FLOWS, (int32_t)task, way->key,
+			      way->key_length,
+			      encode_flows(way->encoder, &n, flows + i, some, names), &n);
+	}
+}
+
+/* Panes stay inside: seconds and longer are for people and other programs. */
+static void on_rollups(void *context, uint32_t task, const struct rollup *rollups, size_t count,
+		       const struct names *names)
+{
+	struct exits *exits = context;
+	struct exit *way = &exits->exits[task];
+	struct parcel *parcel;
+
+	if (count == 0 || rollups[0].window_ms < 1000)
+		return;
+	for (size_t i = 0; i < count; i += ROLLUPS_A_RECORD) {
+		size_t some = count - i < ROLLUPS_A_RECORD ? count - i : ROLLUPS_A_RECORD;
+		struct output_number n = number(exits, task, &way->rollups);
+
+		outputs_write(exits->options.outputs, TOPIC_ROLLUPS, (int32_t)task, way->key,
+			      way->key_length,
+			      encode_rollups(way->encoder, &n, rollups + i, some, names), &n);
+	}
+	parcel = parcels_rollups(way->parcels, rollups, count, names,
+				 pane_of(rollups[0].window_start_ns));
+	mailbox_send(exits->options.service, &parcel->letter);
+}
+
+static void on_alerts(void *context, uint32_t task, const struct alert *alerts, size_t count)
+{
+	struct exits *exits = context;
+	struct exit *way = &exits->exits[task];
+
+	for (size_t i = 0; i < count; i++) {
+		struct output_number n = number(exits, task, &way->alerts);
+
+		outputs_write(exits->options.outputs, TOPIC_ALERTS, -1, alerts[i].key,
+			      strlen(alerts[i].key), encode_alert(way->encoder, &n, &alerts[i]),
+			      &n);
+	}
+}
+
+static void on_baselines(void *context, uint32_t task, const struct baseline_record *records,
+			 size_t count, const struct names *names)
+{
+	struct exits *exits = context;
+	char key[64];
+
+	for (size_t i = 0; i < count; i++) {
+		int length = snprintf(key, sizeof(key), "%016llx|%s",
+				      (unsigned long long)records[i].edge.id,
+				      metric_name(records[i].metric));
+
+		outputs_write(exits->options.outputs, TOPIC_BASELINES, -1, key, (size_t)length,
+			      encode_baseline(exits->exits[task].encoder, &records[i], names),
+			      NULL);
+	}
+}
+
+static void on_deadletter(void *context, uint32_t task, const struct mirror_record *record,
+			  enum mirror_reason reason, const char *detail, const char *node)
+{
+	struct exits *exits = context;
+	struct exit *way = &exits->exits[task];
+	struct output_number n = number(exits, task, &way->deadletters);
+	const char *key = node ? node : "";
+
+	outputs_write(
+		exits->options.outputs, TOPIC_DEADLETTER, -1, key, strlen(key),
+		encode_deadletter(way->encoder, TOPIC_EVENTS, task, record, reason, detail, node),
+		&n);
+}
+
+void exits_stats(void *context, uint32_t task, const struct task_stats *stats,
+		 struct mirror *mirror)
+{
+	struct exits *exits = context;
+	struct parcel *parcel = parcels_stats(exits->exits[task].parcels, stats, mirror);
+
+	mailbox_send(exits->options.service, &parcel->letter);
+}
+
+struct exits *exits_new(const struct exits_options *options)
+{
+	struct exits *exits = memory_zeroed(1, sizeof(*exits));
+
+	exits->options = *options;
+	exits->exits = memory_zeroed(options->tasks, sizeof(*exits->exits));
+	for (uint32_t i = 0; i < options->tasks; i++) {
+		struct exit *way = &exits->exits[i];
+
+		way->encoder = encoder_new();
+		way->parcels = parcels_new(i, options->names_max);
+		way->key_length = (size_t)snprintf(way->key, sizeof(way->key), "%u", i);
+	}
+	return exits;
+}
+
+void exits_free(struct exits *exits)
+{
+	for (uint32_t i = 0; i < exits->options.tasks; i++) {
+		encoder_free(exits->exits[i].encoder);
+		parcels_free(exits->exits[i].parcels);
+	}
+	free(exits->exits);
+	free(exits);
+}
+
+struct task_sinks exits_sinks(struct exits *exits)
+{
+	return (struct task_sinks){exits,     on_flows,	    on_rollups,
+				   on_alerts, on_baselines, on_deadletter};
+}

@@ -1,0 +1,24 @@
+/* The way out of one task: its flows, rollups, alerts, baselines and dead letters are encoded,
+ * numbered and handed to Kafka's producer, and what people look at is handed to the service. Used
+ * on the task's thread. */
+#pragma once
+
+#include "daemon/mailbox.h"
+#include "daemon/outputs.h"
+#include "daemon/task.h"
+
+struct exits;
+
+struct exits_options {
+	struct outputs *outputs;
+	struct mailbox *service; /* takes parcels */
+	uint32_t tasks;
+	uint32_t names_max;
+	uint64_t epoch; /* of this life of the pipeline: outputs are numbered from 0 in it */
+};
+
+struct exits *exits_new(const struct exits_options *options);
+void exits_free(struct exits *exits);
+struct task_sinks exits_sinks(struct exits *exits);
+/* For pipeline_options.stats, with exits as context. */
+void exits_stats(void *exits, uint32_t task, const struct task_stats *stats, struct mirror *mirror);

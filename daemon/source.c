@@ -1,0 +1,152 @@
+#include "daemon/source.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <uv.h>
+
+#include "agent/batch/seal.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "daemon/topics.h"
+
+/* Marks of how far the log was when: a position may be committed when its pane is closed. One a
+ * pane suffices. */
+enum { MARKS_MAX = 256 };
+
+struct mark {
+	uint64_t append_ns;
+	int64_t offset; /* next after the record */
+};
+
+struct input {
+	struct encoder *encoder;
+	uint64_t last_record_ns; /* uv_hrtime */
+	_Atomic bool tick_done;
+	struct mark marks[MARKS_MAX];
+	uint32_t oldest, count;
+	int64_t position, committed; /* -1: none */
+	uint64_t next_commit_ns;
+};
+
+struct source {
+	struct consumer *consumer;
+	struct outputs *outputs;
+	struct input *inputs;
+	uint32_t partitions;
+	bool sealed;
+	uint8_t key[SEAL_KEY_BYTES];
+};
+
+static void remember(struct input *input, const struct mirror_record *record)
+{
+	struct mark *newest =
+		input->count ? &input->marks[(input->oldest + input->count - 1) % MARKS_MAX] : NULL;
+
+	/* Records of one pane share a mark; when marks run out the newest one stretches, which only
+	 * commits later. */
+	if (newest && (pane_of(newest->append_ns) >= pane_of(record->append_ns) ||
+		       input->count == MARKS_MAX)) {
+		newest->offset = record->offset + 1;
+		if (record->append_ns > newest->append_ns)
+			newest->append_ns = record->append_ns;
+		return;
+	}
+	input->marks[(input->oldest + input->count++) % MARKS_MAX] =
+		(struct mark){.append_ns = record->append_ns, .offset = record->offset + 1};
+}
+
+static bool next(void *context, uint32_t partition, struct mirror_record *record)
+{
+	struct source *source = context;
+	struct input *input = &source->inputs[partition];
+
+	if (!consumer_next(source->consumer, partition, record))
+		return false;
+	input->last_record_ns = uv_hrtime();
+	remember(input, record);
+	return true;
+}
+
+static int descriptor(void *context, uint32_t partition)
+{
+	struct source *source = context;
+
+	return consumer_descriptor(source->consumer, partition);
+}
+
+static void tick(struct source *source, uint32_t partition, uint64_t now)
+{
+	struct input *input = &source->inputs[partition];
+	struct timespec real;
+	struct encoded bytes;
+
+	if (now - input->last_record_ns < TICK_NS || !atomic_load(&input->tick_done))
+		return;
+	clock_gettime(CLOCK_REALTIME, &real);
+	bytes = encode_tick(input->encoder,
+			    (uint64_t)real.tv_sec * NS_PER_S + (uint64_t)real.tv_nsec,
+			    source->sealed ? source->key : NULL);
+	atomic_store(&input->tick_done, false);
+	if (!outputs_try(source->outputs, TOPIC_EVENTS, (int32_t)partition, bytes,
+			 &input->tick_done))
+		atomic_store(&input->tick_done, true);
+}
+
+static void commit(struct source *source, uint32_t partition, uint64_t now, uint64_t pane)
+{
+	struct input *input = &source->inputs[partition];
+
+	while (input->count && input->marks[input->oldest].append_ns <= pane_end(pane)) {
+		input->position = input->marks[input->oldest].offset;
+		input->oldest = (input->oldest + 1) % MARKS_MAX;
+		input->count--;
+	}
+	if (now < input->next_commit_ns || input->position == input->committed)
+		return;
+	consumer_commit(source->consumer, partition, input->position);
+	input->committed = input->position;
+	input->next_commit_ns = now + COMMIT_NS;
+}
+
+static void turn(void *context, uint32_t partition, uint64_t pane)
+{
+	struct source *source = context;
+	uint64_t now = uv_hrtime();
+
+	tick(source, partition, now);
+	if (pane)
+		commit(source, partition, now, pane);
+}
+
+struct source *source_new(struct consumer *consumer, struct outputs *outputs, uint32_t partitions,
+			  const char *secret)
+{
+	struct source *source = memory_zeroed(1, sizeof(*source));
+
+	source->consumer = consumer;
+	source->outputs = outputs;
+	source->partitions = partitions;
+	source->inputs = memory_zeroed(partitions, sizeof(*source->inputs));
+	source->sealed = secret && seal_pipeline_key((const uint8_t *)secret, strlen(secret),
+						     source->key) == 0;
+	for (uint32_t i = 0; i < partitions; i++) {
+		source->inputs[i].encoder = encoder_new();
+		source->inputs[i].position = source->inputs[i].committed = -1;
+		atomic_init(&source->inputs[i].tick_done, true);
+	}
+	return source;
+}
+
+void source_free(struct source *source)
+{
+	for (uint32_t i = 0; i < source->partitions; i++)
+		encoder_free(source->inputs[i].encoder);
+	free(source->inputs);
+	free(source);
+}
+
+struct pipeline_source source_callbacks(struct source *source)
+{
+	return (struct pipeline_source){source, next, descriptor, turn};
+}
