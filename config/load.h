@@ -1,5 +1,5 @@
-/* What the loading of one configuration keeps: which entry was given where, and the problems found.
- */
+/* What the loading of one configuration keeps: which entry was given where, and the
+ * problems found. */
 #pragma once
 
 #include "config/value.h"
@@ -24,8 +24,7 @@ struct config_target {
 /* One problem: "origin:line:column: name: what". name may be NULL. */
 void config_report(struct config_error *error, const struct config_place *place, const char *name,
 		   const char *format, ...) __attribute__((format(printf, 4, 5)));
-/* The same of a name that no entry has, with the nearest that one has. shown is the name with its
- * prefix. */
+/* The same of a name that no entry has, with the nearest that one has. */
 void config_report_unknown(struct config_error *error, const struct config_place *place,
 			   const struct config_target *target, const char *name);
 

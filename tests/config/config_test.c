@@ -522,6 +522,35 @@ static void what_must_be_given_is_asked_for(void **state)
 	       "c.yaml:1:19: receivers[0].url: want a string, not a list");
 }
 
+static void any_source_may_give_what_is_required(void **state)
+{
+	static const struct config_entry one[] = {{.name = "kafka.topic",
+						   .type = CONFIG_STRING,
+						   CONFIG_FIELD(struct route, match),
+						   .required = true,
+						   .help = "Topic."}};
+	static const struct config_table required = {.program = "milltest",
+						     .env_prefix = "MILLTEST_",
+						     .entries = one,
+						     .count = 1,
+						     .size = sizeof(struct route)};
+	const struct config_setting flag = {.value = "kafka.topic=flag", .origin = "--set"};
+	struct config_sources none = {0}, flags = {.settings = &flag, .settings_count = 1};
+	struct route route;
+
+	(void)state;
+	assert_int_equal(config_load(&required, &none, &route, &error), -EINVAL);
+	assert_string_equal(error.text, "milltest: kafka.topic: required, and not given");
+	assert_int_equal(config_load(&required, &flags, &route, &error), 0);
+	assert_string_equal(route.match, "flag");
+	config_free(&required, &route);
+	setenv("MILLTEST_KAFKA_TOPIC", "variable", 1);
+	assert_int_equal(config_load(&required, &none, &route, &error), 0);
+	assert_string_equal(route.match, "variable");
+	config_free(&required, &route);
+	unsetenv("MILLTEST_KAFKA_TOPIC");
+}
+
 static void yaml_beyond_a_configuration_is_refused(void **state)
 {
 	static const char *const cases[][2] = {
@@ -908,6 +937,7 @@ int main(void)
 		cmocka_unit_test(an_unknown_key_is_refused_with_the_nearest_known),
 		cmocka_unit_test(what_is_written_twice_is_refused),
 		cmocka_unit_test(what_must_be_given_is_asked_for),
+		cmocka_unit_test(any_source_may_give_what_is_required),
 		cmocka_unit_test(yaml_beyond_a_configuration_is_refused),
 		cmocka_unit_test(every_problem_is_told_up_to_a_bound),
 		cmocka_unit_test(a_file_that_is_not_there_or_too_large_is_refused),

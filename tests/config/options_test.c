@@ -61,9 +61,13 @@ static int run(const char *line, char output[1024])
 	if (child == 0) {
 		dup2(ends[1], STDOUT_FILENO);
 		dup2(ends[1], STDERR_FILENO);
-		read_all(argc, argv, stdout);
-		fflush(stdout);
-		_exit(0);
+		char *flags;
+		size_t flags_length;
+		FILE *file = open_memstream(&flags, &flags_length);
+
+		read_all(argc, argv, file); /* told only if none is refused */
+		fclose(file);
+		_exit(write(STDOUT_FILENO, flags, flags_length) != (ssize_t)flags_length);
 	}
 	close(ends[1]);
 	while ((got = read(ends[0], output + length, 1023 - length)) > 0)
