@@ -1,0 +1,436 @@
+/* The whole pipeline over a log in memory: what comes out is the same to the byte with 1, 2 and 4 workers, and each
+ * connection is in it once, joined. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "agent/batch/batch.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "daemon/encode.h"
+#include "daemon/pipeline.h"
+
+enum {
+	PARTITIONS = 8,
+	NODES = 12,
+	SECONDS = 14,
+	CONNECTIONS = 3000,
+	FLUSH_SECONDS = 30, /* of ticks behind the last event: closes all windows and waits */
+};
+
+#define START_NS (1700000000ULL * NS_PER_S)
+
+struct logged {
+	uint8_t *bytes;
+	size_t length;
+	uint64_t append_ns;
+};
+
+struct partition_log {
+	struct logged *records;
+	size_t count, max;
+};
+
+struct output {
+	uint8_t *bytes;
+	size_t length, max;
+};
+
+struct run {
+	const struct partition_log *logs;
+	size_t next[PARTITIONS];
+	_Atomic uint64_t pane[PARTITIONS];
+	struct output outputs[PARTITIONS];
+	struct encoder *encoders[PARTITIONS];
+	uint64_t flows[PARTITIONS], joined[PARTITIONS];
+	uint64_t tx_bytes[PARTITIONS], opened[PARTITIONS];
+};
+
+/* --- the log --- */
+
+static uint64_t seed = 42;
+
+static uint64_t random_u64(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed;
+}
+
+static void log_append(struct partition_log *log, const uint8_t *bytes, size_t length, uint64_t append_ns)
+{
+	if (log->count == log->max) {
+		log->max = memory_grown(log->max, log->count + 1);
+		log->records = memory_resize(log->records, log->max, sizeof(*log->records));
+	}
+	struct logged *record = &log->records[log->count++];
+
+	record->bytes = memory_zeroed(1, length);
+	memcpy(record->bytes, bytes, length);
+	record->length = length;
+	record->append_ns = append_ns;
+}
+
+struct connection {
+	uint32_t client, server; /* nodes */
+	uint32_t slot;
+	uint16_t port;
+	uint64_t opened_ns, closed_ns;
+	uint64_t tx, rx;
+	bool by_service; /* dialled a service address, translated on the client's node */
+};
+
+static struct address node_address(uint32_t node)
+{
+	return address_v4(0x0a000001 + node);
+}
+
+static struct connection connections[CONNECTIONS];
+static uint64_t expected_tx;
+
+static void make_connections(void)
+{
+	uint32_t slots[NODES] = {0};
+
+	for (uint32_t i = 0; i < CONNECTIONS; i++) {
+		struct connection *connection = &connections[i];
+
+		connection->client = (uint32_t)(random_u64() % NODES);
+		connection->server = (uint32_t)((connection->client + 1 + random_u64() % (NODES - 1)) % NODES);
+		connection->opened_ns = START_NS + random_u64() % ((SECONDS - 3) * NS_PER_S);
+		connection->closed_ns = connection->opened_ns + 1000000 + random_u64() % (2 * NS_PER_S);
+		connection->port = (uint16_t)(32768 + i);
+		connection->tx = 1 + random_u64() % 100000;
+		connection->rx = random_u64() % 100000;
+		connection->by_service = random_u64() % 3 == 0;
+		connection->slot = slots[connection->client]++;
+		expected_tx += connection->tx;
+	}
+}
+
+static void put_process(struct batch *batch, uint32_t node)
+{
+	char comm[16];
+
+	snprintf(comm, sizeof(comm), "service-%u", node % 5);
+	assert_true(batch_process(batch, &(struct batch_process){.pid = 100,
+								 .parent = 1,
+								 .started_ns = 5,
+								 .comm = comm,
+								 .exe = comm,
+								 .cmdline = comm,
+								 .time_ns = START_NS}));
+}
+
+static void put_open(struct batch *batch, const struct connection *connection, bool client, uint32_t slot)
+{
+	struct address service = address_v4(0x0a600000 + connection->server);
+	struct address local = node_address(client ? connection->client : connection->server);
+	struct address remote = node_address(client ? connection->server : connection->client);
+
+	if (client && connection->by_service) {
+		assert_true(batch_nat(batch, &(struct batch_nat){.protocol = 6,
+								 .original_source = local,
+								 .original_destination = service,
+								 .original_source_port = connection->port,
+								 .original_destination_port = 80,
+								 .reply_source = remote,
+								 .reply_destination = local,
+								 .reply_source_port = 8080,
+								 .reply_destination_port = connection->port,
+								 .time_ns = connection->opened_ns}));
+		remote = service;
+	}
+	assert_true(batch_define(
+		batch, &(struct batch_definition){.slot = slot,
+						  .generation = 1,
+						  .protocol = 6,
+						  .role = client ? BATCH_ROLE_CLIENT : BATCH_ROLE_SERVER,
+						  .local = local,
+						  .remote = remote,
+						  .local_port = client ? connection->port : 8080,
+						  .remote_port = client ? (connection->by_service ? 80 : 8080)
+									: connection->port,
+						  .pid = 100,
+						  .age_ns = 200000,
+						  .connect_ns = client ? 200000 : 0,
+						  .time_ns = connection->opened_ns}));
+}
+
+static void put_close(struct batch *batch, const struct connection *connection, bool client, uint32_t slot)
+{
+	struct traffic total = {.tx_bytes = client ? connection->tx : connection->rx,
+				.rx_bytes = client ? connection->rx : connection->tx,
+				.tx_segments = 3,
+				.rx_segments = 3};
+
+	assert_true(batch_close(batch, &(struct batch_close){.slot = slot,
+							     .reason = CLOSE_NORMAL,
+							     .total = total,
+							     .min_rtt_us = 90,
+							     .time_ns = connection->closed_ns}));
+}
+
+/* One node's batches: every 100 ms what happened in it. */
+static void log_node(uint32_t node, struct partition_log *log)
+{
+	struct batch *batch = batch_new(&(struct batch_options){.events_max = 16384, .bytes_max = 768 * 1024});
+	char name[32];
+	struct batch_sender sender = {.node = name, .epoch = 7 + node, .zone = node % 2 ? "zone-a" : "zone-b"};
+
+	snprintf(name, sizeof(name), "node-%u", node);
+	sender.boot_id[0] = (uint8_t)(node + 1);
+	put_process(batch, node);
+	for (uint64_t at = START_NS; at < START_NS + SECONDS * NS_PER_S; at += 100 * NS_PER_MS) {
+		uint64_t end = at + 100 * NS_PER_MS;
+
+		for (uint32_t i = 0; i < CONNECTIONS; i++) {
+			const struct connection *connection = &connections[i];
+
+			for (int client = 0; client < 2; client++) {
+				/* Slots of servers lie above those of clients; no slot is used twice. */
+				uint32_t slot = client ? connection->slot : CONNECTIONS + i;
+
+				if ((client ? connection->client : connection->server) != node)
+					continue;
+				if (connection->opened_ns >= at && connection->opened_ns < end)
+					put_open(batch, connection, client, slot);
+				if (connection->closed_ns >= at && connection->closed_ns < end)
+					put_close(batch, connection, client, slot);
+			}
+		}
+
+		struct batch_bytes sealed = batch_seal(batch, &sender, end - START_NS, end);
+
+		log_append(log, sealed.bytes, sealed.length, end + (node + 1) * 3 * NS_PER_MS);
+	}
+	batch_free(batch);
+}
+
+static int by_time(const void *a, const void *b)
+{
+	const struct logged *one = a, *other = b;
+
+	return (one->append_ns > other->append_ns) - (one->append_ns < other->append_ns);
+}
+
+static void make_logs(struct partition_log *logs)
+{
+	struct encoder *encoder = encoder_new();
+
+	make_connections();
+	for (uint32_t node = 0; node < NODES; node++)
+		log_node(node, &logs[node % PARTITIONS]);
+	for (uint32_t i = 0; i < PARTITIONS; i++) {
+		uint64_t end = START_NS + (SECONDS + FLUSH_SECONDS) * NS_PER_S;
+
+		for (uint64_t at = START_NS + SECONDS * NS_PER_S; at < end; at += 125 * NS_PER_MS) {
+			struct encoded tick = encode_tick(encoder, at, NULL);
+
+			log_append(&logs[i], tick.bytes, tick.length, at + 50 * NS_PER_MS);
+		}
+		qsort(logs[i].records, logs[i].count, sizeof(*logs[i].records), by_time);
+	}
+	encoder_free(encoder);
+}
+
+/* --- a run --- */
+
+static bool next(void *context, uint32_t partition, struct mirror_record *record)
+{
+	struct run *run = context;
+	const struct partition_log *log = &run->logs[partition];
+	size_t at = run->next[partition];
+
+	if (at == log->count)
+		return false;
+	run->next[partition]++;
+	*record = (struct mirror_record){log->records[at].bytes, log->records[at].length, log->records[at].append_ns,
+					 (int64_t)at};
+	return true;
+}
+
+static void turn(void *context, uint32_t partition, uint64_t pane)
+{
+	struct run *run = context;
+
+	atomic_store(&run->pane[partition], pane);
+}
+
+static void output_append(struct output *output, struct encoded encoded)
+{
+	if (output->length + encoded.length > output->max) {
+		output->max = memory_grown(output->max, output->length + encoded.length);
+		output->bytes = memory_resize(output->bytes, output->max, 1);
+	}
+	memcpy(output->bytes + output->length, encoded.bytes, encoded.length);
+	output->length += encoded.length;
+}
+
+static void on_flows(void *context, uint32_t task, const struct flow *flows, size_t count, const struct names *names)
+{
+	struct run *run = context;
+
+	for (size_t i = 0; i < count; i++) {
+		run->flows[task]++;
+		run->joined[task] += flows[i].joined;
+	}
+	output_append(&run->outputs[task],
+		      encode_flows(run->encoders[task], &(struct output_number){1, task, 0}, flows, count, names));
+}
+
+static void on_rollups(void *context, uint32_t task, const struct rollup *rollups, size_t count,
+		       const struct names *names)
+{
+	struct run *run = context;
+
+	for (size_t i = 0; i < count; i++) {
+		if (rollups[i].scope != SCOPE_EDGE || rollups[i].window_ms != 10000)
+			continue;
+		run->tx_bytes[task] += (uint64_t)rollups[i].counters[COUNTER_TX_BYTES];
+		run->opened[task] += (uint64_t)rollups[i].counters[COUNTER_OPENED];
+	}
+	output_append(&run->outputs[task], encode_rollups(run->encoders[task], &(struct output_number){1, task, 0},
+							  rollups, count, names));
+}
+
+static void on_alerts(void *context, uint32_t task, const struct alert *alerts, size_t count)
+{
+	struct run *run = context;
+
+	for (size_t i = 0; i < count; i++)
+		output_append(&run->outputs[task], encode_alert(run->encoders[task],
+								&(struct output_number){1, task, 0}, &alerts[i]));
+}
+
+static void on_baselines(void *context, uint32_t task, const struct baseline_record *records, size_t count,
+			 const struct names *names)
+{
+	struct run *run = context;
+
+	for (size_t i = 0; i < count; i++)
+		output_append(&run->outputs[task], encode_baseline(run->encoders[task], &records[i], names));
+}
+
+static void on_deadletter(void *context, uint32_t task, const struct mirror_record *record,
+			  enum mirror_reason reason, const char *detail, const char *node)
+{
+	(void)context;
+	(void)record;
+	(void)node;
+	fail_msg("task %u: %s: %s", task, mirror_reason_name(reason), detail);
+}
+
+static struct run *run_with(const struct partition_log *logs, uint32_t workers)
+{
+	struct run *run = memory_zeroed(1, sizeof(*run));
+	uint64_t last_pane = pane_of(START_NS + (SECONDS + FLUSH_SECONDS - 2) * NS_PER_S);
+	struct pipeline_options options = {
+		.workers = workers,
+		.task = {.tasks = PARTITIONS,
+			 .mirror = {.lateness_ns = 500 * NS_PER_MS,
+				    .keep_ns = 120 * NS_PER_S,
+				    .nodes_max = 64,
+				    .halves_max = 8192,
+				    .nats_max = 4096,
+				    .processes_max = 1024,
+				    .containers_max = 64,
+				    .amendments_max = 4096,
+				    .names_max = 4096,
+				    .record_bytes_max = 1 << 20},
+			 .join = {.halves_max = 8192,
+				  .aliases_max = 4096,
+				  .one_sided_ns = 2 * NS_PER_S,
+				  .keep_ns = 120 * NS_PER_S},
+			 .rows_max = 4096,
+			 .aggregate = {.rows_max = 8192, .names_max = 4096},
+			 .anomaly = {.baselines = true,
+				     .sensitivity = 6,
+				     .warmup_samples = 30,
+				     .update_ns = 10 * NS_PER_S,
+				     .baseline_save_ns = 10 * NS_PER_S,
+				     .edges_max = 1024,
+				     .episodes_max = 64},
+			 .sinks = {run, on_flows, on_rollups, on_alerts, on_baselines, on_deadletter}},
+		.source = {run, next, NULL, turn},
+	};
+	struct pipeline *pipeline;
+
+	run->logs = logs;
+	for (int i = 0; i < PARTITIONS; i++)
+		run->encoders[i] = encoder_new();
+	pipeline = pipeline_new(&options);
+	assert_int_equal(pipeline_start(pipeline), 0);
+	for (int i = 0; i < PARTITIONS; i++) {
+		for (int waited = 0; atomic_load(&run->pane[i]) < last_pane; waited++) {
+			assert_true(waited < 6000);
+			usleep(10000);
+		}
+	}
+	pipeline_stop(pipeline);
+	pipeline_free(pipeline);
+	return run;
+}
+
+static void run_free(struct run *run)
+{
+	for (int i = 0; i < PARTITIONS; i++) {
+		encoder_free(run->encoders[i]);
+		free(run->outputs[i].bytes);
+	}
+	free(run);
+}
+
+static void outputs_are_the_same_with_1_2_and_4_workers(void **state)
+{
+	struct partition_log logs[PARTITIONS] = {0};
+	struct run *one, *other;
+	uint64_t flows = 0, joined = 0, tx = 0, opened = 0;
+
+	(void)state;
+	make_logs(logs);
+	one = run_with(logs, 1);
+	for (int i = 0; i < PARTITIONS; i++) {
+		flows += one->flows[i];
+		joined += one->joined[i];
+		tx += one->tx_bytes[i];
+		opened += one->opened[i];
+	}
+	assert_int_equal(flows, CONNECTIONS);
+	assert_int_equal(joined, CONNECTIONS);
+	assert_int_equal(opened, CONNECTIONS);
+	assert_int_equal(tx, expected_tx);
+	for (uint32_t workers = 2; workers <= 4; workers *= 2) {
+		other = run_with(logs, workers);
+		for (int i = 0; i < PARTITIONS; i++) {
+			size_t common = one->outputs[i].length < other->outputs[i].length ? one->outputs[i].length
+											  : other->outputs[i].length;
+
+			/* The runs end some panes apart, so one output may be longer at its end. */
+			assert_true(common > 1000);
+			assert_memory_equal(one->outputs[i].bytes, other->outputs[i].bytes, common);
+		}
+		run_free(other);
+	}
+	run_free(one);
+	for (int i = 0; i < PARTITIONS; i++) {
+		for (size_t n = 0; n < logs[i].count; n++)
+			free(logs[i].records[n].bytes);
+		free(logs[i].records);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(outputs_are_the_same_with_1_2_and_4_workers)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
