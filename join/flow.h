@@ -21,7 +21,8 @@ struct flow_end {
 };
 
 struct flow {
-	uint64_t id; /* hash of canonical tuple and opening time: unique, and the same in each replay */
+	uint64_t id; /* hash of one half's own view, node and opening time (the client's, or that of the half
+		      * told first): unique, the same in each replay and in the amended record */
 	struct tuple canonical; /* true client -> the server's own socket address */
 	struct tuple wire;	/* as the server's socket sees it: the client may be a translated address */
 	struct address dialled; /* what the client dialled; the server's address if it is the same or unknown */

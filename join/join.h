@@ -4,8 +4,19 @@
  * if need be; when its peer comes, both get the final label. Halves pair by key and overlapping life
  * (PAIR_SLACK_NS), never by arrival order.
  *
- * Bounds: halves_max halves and aliases_max aliases live at once; at the bound the oldest closed or one-sided
- * half (the oldest alias) leaves and is counted. Pure: time comes in with the panes. One thread.
+ * Several candidates (a reused port): a stable matching on the distance of openings; a pair may still be parted
+ * by a nearer half until it is one_sided_ns old or its flow is told, and then its halves are labelled again. A
+ * failed attempt never pairs and is told in its pane. A half of guessed role that nobody meets is tried once the
+ * other way round (key reversed, side flipped) for three panes, the greater of two such keys first; a peer found
+ * there settles the roles, else it comes back. A told or settled half is not re-keyed under its peer.
+ *
+ * Ingest keeps using the key that it first sent for a half: what a hop leaves behind sends closes and key frames
+ * on, until the close.
+ *
+ * Bounds: halves_max halves (what hops left behind counts) and aliases_max aliases live at once; at the bound the
+ * oldest leaves and is counted: halves told one-sided first, then closed ones (told as they go), those whose flow
+ * is over, lone ones, forwards, pairs last. Of one key at most 2,048 halves and 64 aliases either way. Pure: time
+ * comes in with the panes. One thread.
  *
  * In pane k push the hop buckets of pane k - 1 in the order of their tasks, then the ingest buckets of pane k in
  * the order of theirs, then advance. Sinks are called from join_advance only, in a fixed order. */
