@@ -270,7 +270,7 @@ static char *path_beside(const char *config, const char *path)
 	char *whole = memory_resize(NULL, folder + strlen(path) + 1, 1);
 
 	memcpy(whole, config, folder);
-	strcpy(whole + folder, path);
+	memcpy(whole + folder, path, strlen(path) + 1);
 	return whole;
 }
 

@@ -57,7 +57,7 @@ const char *config_shown(const char *text, char shown[CONFIG_TEXT_BYTES])
 	if (text[at])
 		while (at > 0 && ((unsigned char)text[at] & 0xc0) == 0x80)
 			at--;
-	strcpy(shown + at, text[at] ? "..." : "");
+	snprintf(shown + at, 4, "%s", text[at] ? "..." : "");
 	return shown;
 }
 
@@ -554,7 +554,7 @@ void config_value_text(const struct config_entry *entry, const void *field,
 
 	switch (entry->type) {
 	case CONFIG_BOOL:
-		strcpy(text, *(const bool *)field ? "true" : "false");
+		snprintf(text, CONFIG_TEXT_BYTES, "%s", *(const bool *)field ? "true" : "false");
 		break;
 	case CONFIG_DOUBLE:
 		double_text(*(const double *)field, text);
@@ -567,7 +567,7 @@ void config_value_text(const struct config_entry *entry, const void *field,
 		if (value)
 			multiple_text(entry->type == CONFIG_SIZE ? sizes : durations, value, text);
 		else
-			strcpy(text, "0");
+			snprintf(text, CONFIG_TEXT_BYTES, "0");
 		break;
 	default:
 		snprintf(text, CONFIG_TEXT_BYTES, "%" PRIu64, value);
