@@ -212,7 +212,11 @@ function(millrace_tests)
     target_link_libraries(test-${target} PRIVATE ${links} PkgConfig::CMOCKA Threads::Threads)
     set_target_properties(test-${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     add_test(NAME ${name} COMMAND test-${target} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+    set_tests_properties(${name} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77
+                         ENVIRONMENT MILLRACE_BUILD=${CMAKE_BINARY_DIR})
+    if(name MATCHES "^(pipeline|netns|conformance|sim)/")
+      set_tests_properties(${name} PROPERTIES LABELS slow TIMEOUT 900 RUN_SERIAL ON)
+    endif()
   endforeach()
 
   # The server that Debian's own gRPC client and curl are set upon.
@@ -226,6 +230,34 @@ function(millrace_tests)
       set_tests_properties(api/http/${noun} PROPERTIES TIMEOUT 120)
     endforeach()
   endif()
+
+  millrace_scripts()
+endfunction()
+
+# tests/checks/<noun>.py -> test "checks/<noun>"; tests/<folder>/<noun>_test.{py,sh} -> test "<folder>/<noun>" with
+# MILLRACE_BUILD in its environment. Exit code 77 means skipped. Folders that start brokers, namespaces or the whole
+# pipeline are labelled slow and run one at a time: they measure time and use the whole machine.
+# Python is Debian's, to which its grpc and protobuf packages belong, not whichever comes first in PATH.
+function(millrace_scripts)
+  file(GLOB checks CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/checks/*.py)
+  file(GLOB_RECURSE scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*_test.py ${CMAKE_SOURCE_DIR}/tests/*_test.sh)
+  foreach(script ${checks} ${scripts})
+    file(RELATIVE_PATH path ${CMAKE_SOURCE_DIR}/tests ${script})
+    string(REGEX REPLACE "(_test)?\\.(py|sh)$" "" name ${path})
+    if(NOT TEST ${name})
+      if(script MATCHES "\\.sh$")
+        add_test(NAME ${name} COMMAND bash ${script} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+      else()
+        add_test(NAME ${name} COMMAND /usr/bin/python3 ${script} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+      endif()
+      set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+    endif()
+    set_tests_properties(${name} PROPERTIES
+      ENVIRONMENT "MILLRACE_BUILD=${CMAKE_BINARY_DIR};PYTHONDONTWRITEBYTECODE=1" SKIP_RETURN_CODE 77)
+    if(name MATCHES "^(pipeline|netns|conformance|sim)/")
+      set_tests_properties(${name} PROPERTIES LABELS slow TIMEOUT 900 RUN_SERIAL ON)
+    endif()
+  endforeach()
 endfunction()
 
 # tests/fuzz/<noun>_fuzz.c -> fuzz-<noun>

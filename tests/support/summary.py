@@ -1,0 +1,36 @@
+"""summary.py STATUS JUNIT...: add up what ctest recorded, name the failures, close with one line of counts.
+
+The exit code is 0 only if STATUS is 0, nothing failed and something ran: a run without tests is no success.
+"""
+
+import pathlib
+import sys
+import xml.etree.ElementTree as xml
+
+
+def outcome(case):
+    if case.find("failure") is not None or case.get("status") == "fail":
+        return "failed"
+    if case.find("skipped") is not None or case.get("status") in ("notrun", "disabled"):
+        return "skipped"
+    return "passed"
+
+
+def main(status, paths):
+    names = {"passed": [], "failed": [], "skipped": []}
+    for path in paths:
+        if pathlib.Path(path).exists():
+            for case in xml.parse(path).getroot().iter("testcase"):
+                names[outcome(case)].append(case.get("name"))
+    if status != 0 and not names["failed"]:
+        names["failed"].append("the build")  # it broke before any test could say so
+    print()
+    for kind in ("skipped", "failed"):
+        for name in names[kind]:
+            print(f"{kind}: {name}")
+    print(", ".join(f"{len(names[kind])} {kind}" for kind in ("passed", "failed", "skipped")))
+    return 0 if status == 0 and not names["failed"] and names["passed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))
