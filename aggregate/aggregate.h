@@ -1,11 +1,13 @@
-/* One owner's aggregate: merges the partial rows of all ingest tasks into panes (250 ms) and sums panes into
- * windows of 1 s and 10 s. Emits every row that changed, at the pane's or window's end, sorted by (edge, scope,
- * lane or instance). A window's end closes it; amendments to a closed 10 s window come out as signed rows with
- * amendment = true, in the pane that brought them.
+/* One owner's aggregate: merges the partial rows of all ingest tasks into panes (250 ms) and sums
+ * panes into windows of 1 s and 10 s. Emits every row that changed, at the pane's or window's end,
+ * sorted by (edge, scope, lane or instance). A window's end closes it; amendments to a closed 10 s
+ * window come out as signed rows with amendment = true, in the pane that brought them.
  *
- * Cardinality guard: rows_max rows live at once; when full, rows of the smallest keys fold into the edge
- * `_other` (of that server, then of all) by a deterministic rule; totals stay exact. Rows untouched for a
- * 10 s window leave. Pure; one thread. Push buckets in source order, then advance to the pane's end. */
+ * Cardinality guard: rows_max rows live at once; when full, rows of the smallest keys fold into the
+ * edge
+ * `_other` (of that server, then of all) by a deterministic rule; totals stay exact. Rows untouched
+ * for a 10 s window leave. Pure; one thread. Push buckets in source order, then advance to the
+ * pane's end. */
 #pragma once
 
 #include <stddef.h>
@@ -18,9 +20,10 @@ struct aggregate;
 
 struct aggregate_sinks {
 	void *context;
-	/* Rows of one window length, sorted; called for 250 ms, then 1 s, then 10 s, then amendments.
-	 * `names` resolves the ids in the rows; lent for the call. */
-	void (*rollups)(void *context, const struct rollup *rollups, size_t count, const struct names *names);
+	/* Rows of one window length, sorted; called for 250 ms, then 1 s, then 10 s, then
+	 * amendments. `names` resolves the ids in the rows; lent for the call. */
+	void (*rollups)(void *context, const struct rollup *rollups, size_t count,
+			const struct names *names);
 };
 
 struct aggregate_options {
@@ -30,7 +33,7 @@ struct aggregate_options {
 };
 
 struct aggregate_stats {
-	uint64_t rows, edges, names;	/* live now */
+	uint64_t rows, edges, names; /* live now */
 	uint64_t merged, folded, emitted, amended, expired;
 	uint64_t unnamed; /* ids without bytes when a row was emitted */
 };

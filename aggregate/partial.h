@@ -1,7 +1,8 @@
-/* One ingest task's partial rows of the pane at hand: deltas are added under their labels, and at the pane's
- * close each owner gets one bucket. Owner of a row: the server workload's, hash_owner(edge.server, owners).
- * Bounded: rows_max rows a pane; past it a delta goes to the owner's `_other` edge row (edge id 0 names) and is
- * counted as folded; totals stay exact. Pure, one thread.
+/* One ingest task's partial rows of the pane at hand: deltas are added under their labels, and at
+ * the pane's close each owner gets one bucket. Owner of a row: the server workload's,
+ * hash_owner(edge.server, owners). Bounded: rows_max rows a pane; past it a delta goes to the
+ * owner's `_other` edge row (edge id 0 names) and is counted as folded; totals stay exact. Pure,
+ * one thread.
  *
  * Descriptors (edge, lane, instance) and names travel with the rows the first time and every
  * NAMES_REFRESH_PANES; owners forget them NAMES_KEEP_PANES after the last use. */
@@ -15,8 +16,8 @@
 
 struct partial;
 
-/* What goes to one owner for one pane. Opaque between partial and aggregate; handed over whole, freed by
- * partial_bucket_free() on any thread. */
+/* What goes to one owner for one pane. Opaque between partial and aggregate; handed over whole,
+ * freed by partial_bucket_free() on any thread. */
 struct partial_bucket;
 
 struct partial_options {
@@ -35,8 +36,8 @@ void partial_free(struct partial *partial);
 void partial_push(struct partial *partial, const struct delta *deltas, size_t count);
 void partial_amend(struct partial *partial, const struct amendment *amendments, size_t count);
 
-/* Takes the pane's bucket for an owner (never NULL; may be empty), to be called for each owner once a pane, in
- * order; the rows begin anew after the last owner. */
+/* Takes the pane's bucket for an owner (never NULL; may be empty), to be called for each owner once
+ * a pane, in order; the rows begin anew after the last owner. */
 struct partial_bucket *partial_take(struct partial *partial, uint32_t owner, uint64_t pane);
 void partial_bucket_free(struct partial_bucket *bucket);
 struct partial_stats partial_stats(const struct partial *partial);

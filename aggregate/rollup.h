@@ -1,5 +1,6 @@
-/* A rollup: what passed over an edge, or a part of it, in one window. The noun that aggregate emits.
- * Counters are columns of one table (counter.h names them for people); distributions are sketches. Plain data. */
+/* A rollup: what passed over an edge, or a part of it, in one window. The noun that aggregate
+ * emits. Counters are columns of one table (counter.h names them for people); distributions are
+ * sketches. Plain data. */
 #pragma once
 
 #include <stdbool.h>
@@ -50,9 +51,10 @@ enum counter {
 	COUNTER_SRTT_US,
 	COUNTER_SRTT_COUNT,
 	/* Not in monitored rates (panes and 1 s windows have 0 here). */
-	COUNTER_LATE_BYTES,	 /* in TX/RX_BYTES of 10 s windows and longer too */
+	COUNTER_LATE_BYTES, /* in TX/RX_BYTES of 10 s windows and longer too */
 	COUNTER_LATE_CONNECTIONS,
-	COUNTER_RECOVERED_BYTES, /* healed after a loss; in TX/RX_BYTES of 10 s windows and longer too */
+	COUNTER_RECOVERED_BYTES, /* healed after a loss; in TX/RX_BYTES of 10 s windows and longer
+				    too */
 	/* Completeness = received / issued. */
 	COUNTER_AGENT_RECEIVED,
 	COUNTER_AGENT_ISSUED,
@@ -69,14 +71,14 @@ struct rollup {
 	struct lane lane;	  /* scope LANE; else zeros */
 	struct instance instance; /* scope CLIENT or SERVER; else zeros */
 	int64_t counters[COUNTERS];
-	uint32_t min_rtt_us;		  /* 0 if none */
+	uint32_t min_rtt_us;		    /* 0 if none */
 	struct sketch_cell *connect, *srtt; /* of ns; lent for the call; sorted by index */
 	uint32_t connect_cells, srtt_cells;
 	uint64_t last_event_ns; /* newest event time in it: for the latency histograms */
 };
 
-/* The connection-level failure share of a row and the like are derived by readers; this is the one table of what
- * a counter is called, its unit and its help text. */
+/* The connection-level failure share of a row and the like are derived by readers; this is the one
+ * table of what a counter is called, its unit and its help text. */
 struct counter_info {
 	const char *name; /* tx_bytes, failed_refused, ... */
 	const char *unit; /* bytes, connections, segments, microseconds */

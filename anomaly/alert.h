@@ -1,5 +1,6 @@
-/* An alert transition: what the anomaly stage emits when an episode begins, gets worse or ends. The topic
- * millrace.alerts is a sequence of these; the notifier and the API are its readers. Plain data. */
+/* An alert transition: what the anomaly stage emits when an episode begins, gets worse or ends. The
+ * topic millrace.alerts is a sequence of these; the notifier and the API are its readers. Plain
+ * data. */
 #pragma once
 
 #include <stdbool.h>
@@ -44,29 +45,32 @@ struct suspect {
 
 /* An edge in words. Empty strings are unknown. */
 struct alert_subject {
-	char client[ALERT_NAME_MAX], server[ALERT_NAME_MAX]; /* workloads; client empty: all clients */
-	uint16_t port;	  /* 0: all ports */
-	uint8_t protocol; /* 0: all */
+	char client[ALERT_NAME_MAX],
+		server[ALERT_NAME_MAX]; /* workloads; client empty: all clients */
+	uint16_t port;			/* 0: all ports */
+	uint8_t protocol;		/* 0: all */
 };
 
 struct alert {
-	char key[ALERT_KEY_TEXT]; /* base32(SHA-256(monitor, subject, episode start)): the dedup key */
-	uint64_t sequence;	  /* of this transition within the episode: 1 firing, 2 .. updates, last resolved */
-	uint32_t state;		  /* enum alert_state */
-	uint32_t severity;	  /* enum alert_severity */
+	char key[ALERT_KEY_TEXT]; /* base32(SHA-256(monitor, subject, episode start)): the dedup key
+				   */
+	uint64_t sequence; /* of this transition within the episode: 1 firing, 2 .. updates, last
+			      resolved */
+	uint32_t state;	   /* enum alert_state */
+	uint32_t severity; /* enum alert_severity */
 	char monitor[ALERT_MONITOR_MAX]; /* threshold monitor's name, or "baseline/<counter>" */
 	struct alert_subject subject;
 	char metric[ALERT_MONITOR_MAX]; /* what was measured: a counter's name or a derived one */
 	char unit[32];
-	double value;	  /* measured over the window */
-	double threshold; /* what it was compared with */
+	double value;			      /* measured over the window */
+	double threshold;		      /* what it was compared with */
 	double baseline_median, baseline_mad; /* 0 for thresholds */
 	uint32_t window_ms;
-	uint64_t started_ns;	/* end of the pane in which the episode began */
-	uint64_t ended_ns;	/* 0 while firing */
-	uint64_t pane_end_ns;	/* of this transition */
-	uint64_t last_event_ns; /* newest kernel event in the rows that decided it */
-	double completeness;	/* of those rows, 0..1 */
+	uint64_t started_ns;	      /* end of the pane in which the episode began */
+	uint64_t ended_ns;	      /* 0 while firing */
+	uint64_t pane_end_ns;	      /* of this transition */
+	uint64_t last_event_ns;	      /* newest kernel event in the rows that decided it */
+	double completeness;	      /* of those rows, 0..1 */
 	char summary[ALERT_TEXT_MAX]; /* one sentence: what, where, how much against what */
 	uint32_t suspects_count;
 	struct suspect suspects[ALERT_SUSPECTS_MAX]; /* best first */

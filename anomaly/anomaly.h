@@ -1,13 +1,16 @@
-/* One owner's anomaly stage: reads its aggregate's rows, keeps trailing windows and a baseline (running median
- * and MAD, in integers) per edge for failures, latency and throughput, and emits alert transitions.
+/* One owner's anomaly stage: reads its aggregate's rows, keeps trailing windows and a baseline
+ * (running median and MAD, in integers) per edge for failures, latency and throughput, and emits
+ * alert transitions.
  *
- * Each pane: push the pane's 250 ms rows (scopes EDGE, CLIENT, SERVER), then advance. Threshold monitors look at
- * trailing sums of panes; baselines at trailing seconds. An episode fires once, is updated at most every
- * update_ns when severity or first suspect changes, and resolves after clear_ns of quiet; a silent edge counts
- * as quiet. A baseline alone never fires below its warm-up. Suspects are ranked from the CLIENT and SERVER rows of the window.
+ * Each pane: push the pane's 250 ms rows (scopes EDGE, CLIENT, SERVER), then advance. Threshold
+ * monitors look at trailing sums of panes; baselines at trailing seconds. An episode fires once, is
+ * updated at most every update_ns when severity or first suspect changes, and resolves after
+ * clear_ns of quiet; a silent edge counts as quiet. A baseline alone never fires below its warm-up.
+ * Suspects are ranked from the CLIENT and SERVER rows of the window.
  *
- * Bounds: edges_max edges; past it an edge is watched by threshold monitors only through its server's sum, counted.
- * Open episodes are never evicted; episodes_max, past it counted and suppressed. Pure; one thread. */
+ * Bounds: edges_max edges; past it an edge is watched by threshold monitors only through its
+ * server's sum, counted. Open episodes are never evicted; episodes_max, past it counted and
+ * suppressed. Pure; one thread. */
 #pragma once
 
 #include <stddef.h>
@@ -19,19 +22,21 @@
 
 struct anomaly;
 
-/* A baseline as it is kept in millrace.baselines: the latest record of a key replaces older ones. */
+/* A baseline as it is kept in millrace.baselines: the latest record of a key replaces older ones.
+ */
 struct baseline_record {
 	struct edge edge; /* its id is the key together with metric */
 	uint32_t metric;
 	uint32_t samples;
-	uint64_t window_ns; /* end of the newest window in it */
+	uint64_t window_ns;  /* end of the newest window in it */
 	int64_t median, mad; /* in millionths of the metric's unit */
 };
 
 struct anomaly_sinks {
 	void *context;
 	void (*alerts)(void *context, const struct alert *alerts, size_t count);
-	/* Baselines that changed, spread over time: each live edge's about once every baseline_save_ns. */
+	/* Baselines that changed, spread over time: each live edge's about once every
+	 * baseline_save_ns. */
 	void (*baselines)(void *context, const struct baseline_record *records, size_t count,
 			  const struct names *names);
 };
@@ -55,8 +60,10 @@ struct anomaly_stats {
 
 struct anomaly *anomaly_new(const struct anomaly_options *options);
 void anomaly_free(struct anomaly *anomaly);
-/* Rows of one window length as aggregate emits them; 250 ms rows drive detection, 10 s rows the baselines. */
-void anomaly_push(struct anomaly *anomaly, const struct rollup *rollups, size_t count, const struct names *names);
+/* Rows of one window length as aggregate emits them; 250 ms rows drive detection, 10 s rows the
+ * baselines. */
+void anomaly_push(struct anomaly *anomaly, const struct rollup *rollups, size_t count,
+		  const struct names *names);
 void anomaly_advance(struct anomaly *anomaly, uint64_t now_ns);
 /* Before the first pane: what millrace.baselines holds. */
 void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count);

@@ -1,5 +1,6 @@
-/* An IP address as every part of Millrace holds it: 16 bytes in network order, IPv4 as ::ffff:a.b.c.d.
- * A v4-mapped IPv6 socket and an IPv4 socket therefore have the same address. Plain data, any thread. */
+/* An IP address as every part of Millrace holds it: 16 bytes in network order, IPv4 as
+ * ::ffff:a.b.c.d. A v4-mapped IPv6 socket and an IPv4 socket therefore have the same address. Plain
+ * data, any thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -18,7 +19,8 @@ struct address address_v6(const uint8_t bytes[16]); /* network order */
 bool address_is_v4(const struct address *address);
 bool address_is_loopback(const struct address *address);
 
-/* Private, link-local, loopback or unique-local: not reachable from the internet (RFC 1918, 6598, 4193). */
+/* Private, link-local, loopback or unique-local: not reachable from the internet (RFC 1918, 6598,
+ * 4193). */
 bool address_is_private(const struct address *address);
 
 /* Writes the RFC 5952 text (dotted quad for IPv4) and returns its length. */

@@ -1,5 +1,5 @@
-/* What one half did in one pane, under its label: the unit that ingest hands to aggregate/partial at the close
- * of each pane. At most one delta a half, pane and kind. Plain data. */
+/* What one half did in one pane, under its label: the unit that ingest hands to aggregate/partial
+ * at the close of each pane. At most one delta a half, pane and kind. Plain data. */
 #pragma once
 
 #include <stdbool.h>
@@ -35,15 +35,17 @@ struct traffic {
 };
 
 enum delta_flag {
-	DELTA_OPENED = 1,	  /* established in this pane */
-	DELTA_CLOSED = 2,	  /* an established connection ended; reason says how */
-	DELTA_FAILED = 4,	  /* an attempt failed; reason says how */
-	DELTA_FIRST_IN_PANE = 8,  /* first touch of the half in the pane, its second, its ten seconds: */
-	DELTA_FIRST_IN_1S = 16,	  /* distinct connections are counted here, as they do not add over panes */
+	DELTA_OPENED = 1, /* established in this pane */
+	DELTA_CLOSED = 2, /* an established connection ended; reason says how */
+	DELTA_FAILED = 4, /* an attempt failed; reason says how */
+	DELTA_FIRST_IN_PANE =
+		8, /* first touch of the half in the pane, its second, its ten seconds: */
+	DELTA_FIRST_IN_1S =
+		16, /* distinct connections are counted here, as they do not add over panes */
 	DELTA_FIRST_IN_10S = 32,
-	DELTA_LATE = 64,	  /* its own pane was closed already: counts in 10 s windows and longer */
-	DELTA_RECOVERED = 128,	  /* healed after a loss: in totals, not in monitored rates */
-	DELTA_PROBE = 256,	  /* the agent's own marked connection */
+	DELTA_LATE = 64, /* its own pane was closed already: counts in 10 s windows and longer */
+	DELTA_RECOVERED = 128, /* healed after a loss: in totals, not in monitored rates */
+	DELTA_PROBE = 256,     /* the agent's own marked connection */
 };
 
 struct delta {
@@ -53,18 +55,20 @@ struct delta {
 	struct traffic traffic;	   /* differences */
 	uint32_t srtt_us;	   /* last smoothed round-trip time in the pane; 0 if none */
 	uint32_t min_rtt_us;	   /* 0 if none */
-	uint64_t connect_us;	   /* with DELTA_OPENED or DELTA_FAILED at the client; 0 if not seen */
-	uint64_t time_ns;	   /* event time of the half's last event in the pane: for the latency histograms */
-	uint32_t node_received;	   /* events of the half's node that arrived in the pane, */
-	uint32_t node_lost;	   /* and those known lost: the row's completeness */
+	uint64_t connect_us;	/* with DELTA_OPENED or DELTA_FAILED at the client; 0 if not seen */
+	uint64_t time_ns;	/* event time of the half's last event in the pane: for the latency
+				   histograms */
+	uint32_t node_received; /* events of the half's node that arrived in the pane, */
+	uint32_t node_lost;	/* and those known lost: the row's completeness */
 };
 
-/* A label changed: what the half gave to the old label's rows within one 10 s window moves to the new one's. */
+/* A label changed: what the half gave to the old label's rows within one 10 s window moves to the
+ * new one's. */
 struct amendment {
-	uint64_t window_start_ns; /* of the 10 s window */
+	uint64_t window_start_ns;	    /* of the 10 s window */
 	const struct label *before, *after; /* lent for the call */
-	struct delta sum;	  /* of the window; its label is not read */
-	uint32_t opened, closed;  /* connections in sum */
+	struct delta sum;		    /* of the window; its label is not read */
+	uint32_t opened, closed;	    /* connections in sum */
 	uint32_t failed[CLOSE_REASONS];
 	uint32_t resets;
 };

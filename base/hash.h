@@ -1,5 +1,5 @@
-/* SipHash-1-3 (Aumasson, Bernstein 2012) with the pipeline's fixed key: the same bytes have the same hash in
- * every process, so a hash may travel and may order output. Pure; any thread. */
+/* SipHash-1-3 (Aumasson, Bernstein 2012) with the pipeline's fixed key: the same bytes have the
+ * same hash in every process, so a hash may travel and may order output. Pure; any thread. */
 #pragma once
 
 #include <stddef.h>
@@ -7,7 +7,8 @@
 
 uint64_t hash_bytes(const void *bytes, size_t length);
 
-/* For words that are already well spread or need no protection from crafted keys (murmur3's finalizer). */
+/* For words that are already well spread or need no protection from crafted keys (murmur3's
+ * finalizer). */
 static inline uint64_t hash_mix(uint64_t x)
 {
 	x ^= x >> 33;

@@ -1,5 +1,5 @@
-/* Who stands at an end of a flow, in name ids (base/name.h). Plain data that ingest fills, join puts together
- * and aggregate groups by. */
+/* Who stands at an end of a flow, in name ids (base/name.h). Plain data that ingest fills, join
+ * puts together and aggregate groups by. */
 #pragma once
 
 #include <stdint.h>
@@ -17,20 +17,20 @@ enum resolution {
 
 /* One replica of a workload: what a failure can be concentrated in. */
 struct instance {
-	uint64_t id; /* instance_id() of the rest */
+	uint64_t id;	   /* instance_id() of the rest */
 	uint64_t workload; /* "namespace/name", or "name" */
 	uint64_t version;
 	uint64_t zone;
 	uint64_t node;
-	uint64_t container; /* pod or container name */
-	uint64_t process;   /* executable name */
+	uint64_t container;  /* pod or container name */
+	uint64_t process;    /* executable name */
 	uint32_t resolution; /* enum resolution */
 	uint32_t pad;
 };
 
 /* Client workload -> server workload, server port, protocol. */
 struct edge {
-	uint64_t id; /* edge_id() of the rest */
+	uint64_t id;	 /* edge_id() of the rest */
 	uint64_t client; /* workload */
 	uint64_t server; /* workload */
 	uint16_t port;

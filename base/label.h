@@ -1,5 +1,5 @@
-/* What the join decided of one half: made in join/, carried back to ingest/ by daemon/, and there it names the
- * rows that the half's deltas are added to. Plain data. */
+/* What the join decided of one half: made in join/, carried back to ingest/ by daemon/, and there
+ * it names the rows that the half's deltas are added to. Plain data. */
 #pragma once
 
 #include <stdbool.h>
@@ -10,7 +10,8 @@
 
 enum side { SIDE_CLIENT, SIDE_SERVER };
 
-/* A half's place in its ingest task. The generation tells a half from a later one in the same place. */
+/* A half's place in its ingest task. The generation tells a half from a later one in the same
+ * place. */
 struct half_ref {
 	uint32_t source; /* ingest task */
 	uint32_t index;
@@ -26,6 +27,7 @@ struct label {
 	struct edge edge;
 	struct lane lane;
 	struct instance client, server;
-	/* An end without an agent: its name is this address's text; ingest makes it where it is needed. */
+	/* An end without an agent: its name is this address's text; ingest makes it where it is
+	 * needed. */
 	struct address client_address, server_address;
 };

@@ -1,8 +1,8 @@
-/* Names are known by number: a name's id is the hash of its bytes, so every task gives a name the same id
- * without asking anyone. Ids travel in definitions, labels and rows; the bytes travel apart, once to each
- * reader and again every NAMES_REFRESH_PANES, and are forgotten NAMES_KEEP_PANES after the last time.
- * The table is bounded: when it is full the name is not kept, the refusal is counted and readers print
- * the id. One thread. */
+/* Names are known by number: a name's id is the hash of its bytes, so every task gives a name the
+ * same id without asking anyone. Ids travel in definitions, labels and rows; the bytes travel
+ * apart, once to each reader and again every NAMES_REFRESH_PANES, and are forgotten
+ * NAMES_KEEP_PANES after the last time. The table is bounded: when it is full the name is not kept,
+ * the refusal is counted and readers print the id. One thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,7 +16,7 @@ enum {
 };
 
 struct name {
-	uint64_t id; /* 0 is the empty name: "unknown" */
+	uint64_t id;	   /* 0 is the empty name: "unknown" */
 	const char *bytes; /* NUL-terminated, not counted in length */
 	uint32_t length;
 };
@@ -32,15 +32,15 @@ struct names_stats {
 struct names *names_new(uint32_t names_max, uint32_t destinations);
 void names_free(struct names *names);
 
-/* Keeps a copy and marks it used in this pane. Longer names are cut at NAME_MAX_BYTES before hashing, at a
- * UTF-8 boundary. Returns the id. */
+/* Keeps a copy and marks it used in this pane. Longer names are cut at NAME_MAX_BYTES before
+ * hashing, at a UTF-8 boundary. Returns the id. */
 uint64_t names_put(struct names *names, const char *bytes, size_t length, uint64_t pane);
 
 /* NULL if the name is not here. */
 const struct name *names_get(const struct names *names, uint64_t id);
 
-/* The name if `destination` must be sent it now: it never was, or not for NAMES_REFRESH_PANES. Marks it sent
- * and used. NULL if there is nothing to send. */
+/* The name if `destination` must be sent it now: it never was, or not for NAMES_REFRESH_PANES.
+ * Marks it sent and used. NULL if there is nothing to send. */
 const struct name *names_due(struct names *names, uint64_t id, uint32_t destination, uint64_t pane);
 
 /* Forgets what was last used NAMES_KEEP_PANES before pane. */

@@ -1,5 +1,6 @@
-/* A half: one end of a flow, as its node's agent saw it. What ingest hands to the join: openings, closings and
- * NAT mappings, in buckets of one pane. Plain data; a bucket lends its arrays for the call. */
+/* A half: one end of a flow, as its node's agent saw it. What ingest hands to the join: openings,
+ * closings and NAT mappings, in buckets of one pane. Plain data; a bucket lends its arrays for the
+ * call. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,27 +14,29 @@
 
 enum half_flag {
 	HALF_ROLE_GUESSED = 1, /* role from ports, not seen at the opening */
-	HALF_AGAIN = 2,	       /* announced again (key frame, other owner process): same half, newer identity */
-	HALF_EXISTED = 4,      /* older than its agent: not a new connection */
-	HALF_PROBE = 8,	       /* the agent's own marked connection */
-	HALF_FAILED = 16,      /* never established; its close is in the same bucket */
-	HALF_HOPPED = 32,      /* re-keyed through a NAT alias of another node */
-	HALF_TOLD = 64,	       /* between join tasks: a one-sided flow of it was emitted before */
-	HALF_VISITING = 128,   /* between join tasks: role turned round, on trial (join.h) */
+	HALF_AGAIN =
+		2, /* announced again (key frame, other owner process): same half, newer identity */
+	HALF_EXISTED = 4,    /* older than its agent: not a new connection */
+	HALF_PROBE = 8,	     /* the agent's own marked connection */
+	HALF_FAILED = 16,    /* never established; its close is in the same bucket */
+	HALF_HOPPED = 32,    /* re-keyed through a NAT alias of another node */
+	HALF_TOLD = 64,	     /* between join tasks: a one-sided flow of it was emitted before */
+	HALF_VISITING = 128, /* between join tasks: role turned round, on trial (join.h) */
 };
 
-/* key is the tuple that both halves share: what the server's socket sees. A server half's key is its own view.
- * A client half's key is its own view mapped forward through the NAT entries known on its node, and at most
- * HOPS_MAX times more by the join through aliases of other nodes. */
+/* key is the tuple that both halves share: what the server's socket sees. A server half's key is
+ * its own view. A client half's key is its own view mapped forward through the NAT entries known on
+ * its node, and at most HOPS_MAX times more by the join through aliases of other nodes. */
 struct half_open {
 	struct half_ref ref;
-	uint8_t side;  /* enum side */
-	uint8_t hops;  /* aliases followed so far */
+	uint8_t side;	/* enum side */
+	uint8_t hops;	/* aliases followed so far */
 	uint16_t flags; /* enum half_flag */
 	struct tuple key;
-	struct tuple seen; /* as this half's socket has it: for a client, server = the address it dialled */
-	uint64_t opened_ns; /* connect or SYN */
-	uint64_t time_ns;   /* of the event: established, or failed */
+	struct tuple seen;   /* as this half's socket has it: for a client, server = the address it
+				dialled */
+	uint64_t opened_ns;  /* connect or SYN */
+	uint64_t time_ns;    /* of the event: established, or failed */
 	uint64_t connect_us; /* client; 0 if not seen */
 	uint32_t pid;
 	uint32_t pad;
@@ -42,7 +45,7 @@ struct half_open {
 
 struct half_close {
 	struct half_ref ref;
-	uint32_t reason; /* enum close_reason */
+	uint32_t reason;  /* enum close_reason */
 	struct tuple key; /* as last sent in half_open by ingest */
 	uint64_t time_ns;
 	struct traffic total; /* absolute */

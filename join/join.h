@@ -1,25 +1,27 @@
-/* The join puts the halves of a flow together and labels each half. It is keyed by what the server's socket
- * sees; client halves are re-keyed here through NAT mappings that other nodes told (an alias at the key's
- * owner), one hop a pane, at most HOPS_MAX. Every half is labelled in the pane that first shows it, from that half alone
- * if need be; when its peer comes, both get the final label. Halves pair by key and overlapping life
- * (PAIR_SLACK_NS), never by arrival order.
+/* The join puts the halves of a flow together and labels each half. It is keyed by what the
+ * server's socket sees; client halves are re-keyed here through NAT mappings that other nodes told
+ * (an alias at the key's owner), one hop a pane, at most HOPS_MAX. Every half is labelled in the
+ * pane that first shows it, from that half alone if need be; when its peer comes, both get the
+ * final label. Halves pair by key and overlapping life (PAIR_SLACK_NS), never by arrival order.
  *
- * Several candidates (a reused port): a stable matching on the distance of openings; a pair may still be parted
- * by a nearer half until it is one_sided_ns old or its flow is told, and then its halves are labelled again. A
- * failed attempt never pairs and is told in its pane. A half of guessed role that nobody meets is tried once the
- * other way round (key reversed, side flipped) for three panes, the greater of two such keys first; a peer found
- * there settles the roles, else it comes back. A told or settled half is not re-keyed under its peer.
+ * Several candidates (a reused port): a stable matching on the distance of openings; a pair may
+ * still be parted by a nearer half until it is one_sided_ns old or its flow is told, and then its
+ * halves are labelled again. A failed attempt never pairs and is told in its pane. A half of
+ * guessed role that nobody meets is tried once the other way round (key reversed, side flipped) for
+ * three panes, the greater of two such keys first; a peer found there settles the roles, else it
+ * comes back. A told or settled half is not re-keyed under its peer.
  *
- * Ingest keeps using the key that it first sent for a half: what a hop leaves behind sends closes and key frames
- * on, until the close.
+ * Ingest keeps using the key that it first sent for a half: what a hop leaves behind sends closes
+ * and key frames on, until the close.
  *
- * Bounds: halves_max halves (what hops left behind counts) and aliases_max aliases live at once; at the bound the
- * oldest leaves and is counted: halves told one-sided first, then closed ones (told as they go), those whose flow
- * is over, lone ones, forwards, pairs last. Of one key at most 2,048 halves and 64 aliases either way. Pure: time
- * comes in with the panes. One thread.
+ * Bounds: halves_max halves (what hops left behind counts) and aliases_max aliases live at once; at
+ * the bound the oldest leaves and is counted: halves told one-sided first, then closed ones (told
+ * as they go), those whose flow is over, lone ones, forwards, pairs last. Of one key at most 2,048
+ * halves and 64 aliases either way. Pure: time comes in with the panes. One thread.
  *
- * In pane k push the hop buckets of pane k - 1 in the order of their tasks, then the ingest buckets of pane k in
- * the order of theirs, then advance. Sinks are called from join_advance only, in a fixed order. */
+ * In pane k push the hop buckets of pane k - 1 in the order of their tasks, then the ingest buckets
+ * of pane k in the order of theirs, then advance. Sinks are called from join_advance only, in a
+ * fixed order. */
 #pragma once
 
 #include <stddef.h>
@@ -33,32 +35,35 @@ struct join;
 
 struct join_sinks {
 	void *context;
-	/* All labels decided in the pane for one ingest task; called at most once a task and pane. */
+	/* All labels decided in the pane for one ingest task; called at most once a task and pane.
+	 */
 	void (*labels)(void *context, uint32_t source, const struct label *labels, size_t count);
-	/* Halves (and closes that follow them) whose key another join task owns; at most once a task and pane. */
+	/* Halves (and closes that follow them) whose key another join task owns; at most once a
+	 * task and pane. */
 	void (*hops)(void *context, uint32_t task, const struct half_bucket *bucket);
 	void (*flows)(void *context, const struct flow *flows, size_t count);
 };
 
 struct join_options {
-	uint32_t tasks; /* join tasks; this one owns keys with hash_owner(tuple_hash(key), tasks) == task */
+	uint32_t tasks; /* join tasks; this one owns keys with hash_owner(tuple_hash(key), tasks) ==
+			   task */
 	uint32_t task;
-	uint32_t sources;	/* ingest tasks */
+	uint32_t sources; /* ingest tasks */
 	uint32_t halves_max;
 	uint32_t aliases_max;
-	uint64_t one_sided_ns;	/* a closed half without a peer becomes a flow after this (2 s) */
-	uint64_t keep_ns;	/* a one-sided half still finds a late peer for this (120 s); an alias lives this long
-				 * past its last announcement or its deletion */
+	uint64_t one_sided_ns; /* a closed half without a peer becomes a flow after this (2 s) */
+	uint64_t keep_ns; /* a one-sided half still finds a late peer for this (120 s); an alias
+			   * lives this long past its last announcement or its deletion */
 	struct join_sinks sinks;
 };
 
 struct join_stats {
-	uint64_t halves, flows, aliases;      /* live now */
-	uint64_t opened, paired, one_sided;   /* halves so far */
-	uint64_t amended;		      /* flows emitted again after a late peer */
+	uint64_t halves, flows, aliases;    /* live now */
+	uint64_t opened, paired, one_sided; /* halves so far */
+	uint64_t amended;		    /* flows emitted again after a late peer */
 	uint64_t hops, hops_exhausted;
 	uint64_t evicted_halves, evicted_aliases;
-	uint64_t closes_unknown;	      /* closes of halves that are not here */
+	uint64_t closes_unknown; /* closes of halves that are not here */
 	uint64_t flows_emitted, flows_joined;
 };
 

@@ -1,9 +1,10 @@
-/* The builder of one events Batch (proto/millrace/v1/events.proto): the agent, the shop simulation and the world
- * generator put events in by kind and get the sealed bytes of one Kafka record out.
+/* The builder of one events Batch (proto/millrace/v1/events.proto): the agent, the shop simulation
+ * and the world generator put events in by kind and get the sealed bytes of one Kafka record out.
  *
- * Put events in any order; batch_seal groups them by kind and updates by slot. Addresses and strings are put in
- * the batch's dictionaries here. Bounded by batch_options; a put that would pass a bound returns false and
- * changes nothing: seal, send, put again. Nothing allocates after batch_new. One thread.
+ * Put events in any order; batch_seal groups them by kind and updates by slot. Addresses and
+ * strings are put in the batch's dictionaries here. Bounded by batch_options; a put that would pass
+ * a bound returns false and changes nothing: seal, send, put again. Nothing allocates after
+ * batch_new. One thread.
  *
  * Times given are real time in ns; the wire has microseconds. */
 #pragma once
@@ -43,7 +44,8 @@ enum batch_definition_flag {
 
 struct batch_container {
 	uint64_t cgroup;
-	const char *id, *name, *image, *pod, *namespace, *workload, *unit, *path, *version; /* NULL is empty */
+	const char *id, *name, *image, *pod, *namespace, *workload, *unit, *path,
+		*version; /* NULL is empty */
 };
 
 struct batch_process {
@@ -58,21 +60,22 @@ struct batch_nat {
 	uint8_t protocol;
 	bool ended;
 	struct address original_source, original_destination, reply_source, reply_destination;
-	uint16_t original_source_port, original_destination_port, reply_source_port, reply_destination_port;
+	uint16_t original_source_port, original_destination_port, reply_source_port,
+		reply_destination_port;
 	uint64_t time_ns;
 };
 
 struct batch_definition {
 	uint32_t slot, generation;
 	uint8_t protocol;
-	uint8_t role; /* enum batch_role */
+	uint8_t role;	/* enum batch_role */
 	uint32_t flags; /* enum batch_definition_flag */
 	struct address local, remote;
 	uint16_t local_port, remote_port;
 	uint32_t pid;
 	uint64_t cgroup;
-	uint64_t age_ns;     /* opened this long before time_ns */
-	uint64_t connect_ns; /* client; 0 if not seen */
+	uint64_t age_ns;      /* opened this long before time_ns */
+	uint64_t connect_ns;  /* client; 0 if not seen */
 	struct traffic total; /* absolute */
 	uint32_t srtt_us, min_rtt_us;
 	uint64_t time_ns;
@@ -116,12 +119,13 @@ bool batch_close(struct batch *batch, const struct batch_close *close);
 bool batch_exit(struct batch *batch, const struct batch_exit *exit);
 uint32_t batch_events(const struct batch *batch);
 
-/* Encodes, signs and clears. The bytes are lent until the next put. sequence and first_event are kept by the
- * batch and go on from seal to seal. An empty batch seals to a heartbeat (no events). */
+/* Encodes, signs and clears. The bytes are lent until the next put. sequence and first_event are
+ * kept by the batch and go on from seal to seal. An empty batch seals to a heartbeat (no events).
+ */
 struct batch_bytes {
 	const uint8_t *bytes;
 	size_t length;
 	uint32_t events;
 };
-struct batch_bytes batch_seal(struct batch *batch, const struct batch_sender *sender, uint64_t boottime_ns,
-			      uint64_t realtime_ns);
+struct batch_bytes batch_seal(struct batch *batch, const struct batch_sender *sender,
+			      uint64_t boottime_ns, uint64_t realtime_ns);

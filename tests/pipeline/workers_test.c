@@ -1,5 +1,5 @@
-/* The whole pipeline over a log in memory: what comes out is the same to the byte with 1, 2 and 4 workers, and each
- * connection is in it once, joined. */
+/* The whole pipeline over a log in memory: what comes out is the same to the byte with 1, 2 and 4
+ * workers, and each connection is in it once, joined. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -65,7 +65,8 @@ static uint64_t random_u64(void)
 	return seed;
 }
 
-static void log_append(struct partition_log *log, const uint8_t *bytes, size_t length, uint64_t append_ns)
+static void log_append(struct partition_log *log, const uint8_t *bytes, size_t length,
+		       uint64_t append_ns)
 {
 	if (log->count == log->max) {
 		log->max = memory_grown(log->max, log->count + 1);
@@ -104,9 +105,11 @@ static void make_connections(void)
 		struct connection *connection = &connections[i];
 
 		connection->client = (uint32_t)(random_u64() % NODES);
-		connection->server = (uint32_t)((connection->client + 1 + random_u64() % (NODES - 1)) % NODES);
+		connection->server =
+			(uint32_t)((connection->client + 1 + random_u64() % (NODES - 1)) % NODES);
 		connection->opened_ns = START_NS + random_u64() % ((SECONDS - 3) * NS_PER_S);
-		connection->closed_ns = connection->opened_ns + 1000000 + random_u64() % (2 * NS_PER_S);
+		connection->closed_ns =
+			connection->opened_ns + 1000000 + random_u64() % (2 * NS_PER_S);
 		connection->port = (uint16_t)(32768 + i);
 		connection->tx = 1 + random_u64() % 100000;
 		connection->rx = random_u64() % 100000;
@@ -130,42 +133,46 @@ static void put_process(struct batch *batch, uint32_t node)
 								 .time_ns = START_NS}));
 }
 
-static void put_open(struct batch *batch, const struct connection *connection, bool client, uint32_t slot)
+static void put_open(struct batch *batch, const struct connection *connection, bool client,
+		     uint32_t slot)
 {
 	struct address service = address_v4(0x0a600000 + connection->server);
 	struct address local = node_address(client ? connection->client : connection->server);
 	struct address remote = node_address(client ? connection->server : connection->client);
 
 	if (client && connection->by_service) {
-		assert_true(batch_nat(batch, &(struct batch_nat){.protocol = 6,
-								 .original_source = local,
-								 .original_destination = service,
-								 .original_source_port = connection->port,
-								 .original_destination_port = 80,
-								 .reply_source = remote,
-								 .reply_destination = local,
-								 .reply_source_port = 8080,
-								 .reply_destination_port = connection->port,
-								 .time_ns = connection->opened_ns}));
+		assert_true(batch_nat(
+			batch, &(struct batch_nat){.protocol = 6,
+						   .original_source = local,
+						   .original_destination = service,
+						   .original_source_port = connection->port,
+						   .original_destination_port = 80,
+						   .reply_source = remote,
+						   .reply_destination = local,
+						   .reply_source_port = 8080,
+						   .reply_destination_port = connection->port,
+						   .time_ns = connection->opened_ns}));
 		remote = service;
 	}
 	assert_true(batch_define(
-		batch, &(struct batch_definition){.slot = slot,
-						  .generation = 1,
-						  .protocol = 6,
-						  .role = client ? BATCH_ROLE_CLIENT : BATCH_ROLE_SERVER,
-						  .local = local,
-						  .remote = remote,
-						  .local_port = client ? connection->port : 8080,
-						  .remote_port = client ? (connection->by_service ? 80 : 8080)
-									: connection->port,
-						  .pid = 100,
-						  .age_ns = 200000,
-						  .connect_ns = client ? 200000 : 0,
-						  .time_ns = connection->opened_ns}));
+		batch, &(struct batch_definition){
+			       .slot = slot,
+			       .generation = 1,
+			       .protocol = 6,
+			       .role = client ? BATCH_ROLE_CLIENT : BATCH_ROLE_SERVER,
+			       .local = local,
+			       .remote = remote,
+			       .local_port = client ? connection->port : 8080,
+			       .remote_port = client ? (connection->by_service ? 80 : 8080)
+						     : connection->port,
+			       .pid = 100,
+			       .age_ns = 200000,
+			       .connect_ns = client ? 200000 : 0,
+			       .time_ns = connection->opened_ns}));
 }
 
-static void put_close(struct batch *batch, const struct connection *connection, bool client, uint32_t slot)
+static void put_close(struct batch *batch, const struct connection *connection, bool client,
+		      uint32_t slot)
 {
 	struct traffic total = {.tx_bytes = client ? connection->tx : connection->rx,
 				.rx_bytes = client ? connection->rx : connection->tx,
@@ -182,9 +189,11 @@ static void put_close(struct batch *batch, const struct connection *connection, 
 /* One node's batches: every 100 ms what happened in it. */
 static void log_node(uint32_t node, struct partition_log *log)
 {
-	struct batch *batch = batch_new(&(struct batch_options){.events_max = 16384, .bytes_max = 768 * 1024});
+	struct batch *batch =
+		batch_new(&(struct batch_options){.events_max = 16384, .bytes_max = 768 * 1024});
 	char name[32];
-	struct batch_sender sender = {.node = name, .epoch = 7 + node, .zone = node % 2 ? "zone-a" : "zone-b"};
+	struct batch_sender sender = {
+		.node = name, .epoch = 7 + node, .zone = node % 2 ? "zone-a" : "zone-b"};
 
 	snprintf(name, sizeof(name), "node-%u", node);
 	sender.boot_id[0] = (uint8_t)(node + 1);
@@ -196,7 +205,8 @@ static void log_node(uint32_t node, struct partition_log *log)
 			const struct connection *connection = &connections[i];
 
 			for (int client = 0; client < 2; client++) {
-				/* Slots of servers lie above those of clients; no slot is used twice. */
+				/* Slots of servers lie above those of clients; no slot is used
+				 * twice. */
 				uint32_t slot = client ? connection->slot : CONNECTIONS + i;
 
 				if ((client ? connection->client : connection->server) != node)
@@ -253,8 +263,8 @@ static bool next(void *context, uint32_t partition, struct mirror_record *record
 	if (at == log->count)
 		return false;
 	run->next[partition]++;
-	*record = (struct mirror_record){log->records[at].bytes, log->records[at].length, log->records[at].append_ns,
-					 (int64_t)at};
+	*record = (struct mirror_record){log->records[at].bytes, log->records[at].length,
+					 log->records[at].append_ns, (int64_t)at};
 	return true;
 }
 
@@ -275,7 +285,8 @@ static void output_append(struct output *output, struct encoded encoded)
 	output->length += encoded.length;
 }
 
-static void on_flows(void *context, uint32_t task, const struct flow *flows, size_t count, const struct names *names)
+static void on_flows(void *context, uint32_t task, const struct flow *flows, size_t count,
+		     const struct names *names)
 {
 	struct run *run = context;
 
@@ -284,7 +295,8 @@ static void on_flows(void *context, uint32_t task, const struct flow *flows, siz
 		run->joined[task] += flows[i].joined;
 	}
 	output_append(&run->outputs[task],
-		      encode_flows(run->encoders[task], &(struct output_number){1, task, 0}, flows, count, names));
+		      encode_flows(run->encoders[task], &(struct output_number){1, task, 0}, flows,
+				   count, names));
 }
 
 static void on_rollups(void *context, uint32_t task, const struct rollup *rollups, size_t count,
@@ -298,8 +310,9 @@ static void on_rollups(void *context, uint32_t task, const struct rollup *rollup
 		run->tx_bytes[task] += (uint64_t)rollups[i].counters[COUNTER_TX_BYTES];
 		run->opened[task] += (uint64_t)rollups[i].counters[COUNTER_OPENED];
 	}
-	output_append(&run->outputs[task], encode_rollups(run->encoders[task], &(struct output_number){1, task, 0},
-							  rollups, count, names));
+	output_append(&run->outputs[task],
+		      encode_rollups(run->encoders[task], &(struct output_number){1, task, 0},
+				     rollups, count, names));
 }
 
 static void on_alerts(void *context, uint32_t task, const struct alert *alerts, size_t count)
@@ -307,17 +320,19 @@ static void on_alerts(void *context, uint32_t task, const struct alert *alerts, 
 	struct run *run = context;
 
 	for (size_t i = 0; i < count; i++)
-		output_append(&run->outputs[task], encode_alert(run->encoders[task],
-								&(struct output_number){1, task, 0}, &alerts[i]));
+		output_append(&run->outputs[task],
+			      encode_alert(run->encoders[task], &(struct output_number){1, task, 0},
+					   &alerts[i]));
 }
 
-static void on_baselines(void *context, uint32_t task, const struct baseline_record *records, size_t count,
-			 const struct names *names)
+static void on_baselines(void *context, uint32_t task, const struct baseline_record *records,
+			 size_t count, const struct names *names)
 {
 	struct run *run = context;
 
 	for (size_t i = 0; i < count; i++)
-		output_append(&run->outputs[task], encode_baseline(run->encoders[task], &records[i], names));
+		output_append(&run->outputs[task],
+			      encode_baseline(run->encoders[task], &records[i], names));
 }
 
 static void on_deadletter(void *context, uint32_t task, const struct mirror_record *record,
@@ -359,7 +374,8 @@ static struct run *run_with(const struct partition_log *logs, uint32_t workers)
 				     .baseline_save_ns = 10 * NS_PER_S,
 				     .edges_max = 1024,
 				     .episodes_max = 64},
-			 .sinks = {run, on_flows, on_rollups, on_alerts, on_baselines, on_deadletter}},
+			 .sinks = {run, on_flows, on_rollups, on_alerts, on_baselines,
+				   on_deadletter}},
 		.source = {run, next, NULL, turn},
 	};
 	struct pipeline *pipeline;
@@ -411,8 +427,9 @@ static void outputs_are_the_same_with_1_2_and_4_workers(void **state)
 	for (uint32_t workers = 2; workers <= 4; workers *= 2) {
 		other = run_with(logs, workers);
 		for (int i = 0; i < PARTITIONS; i++) {
-			size_t common = one->outputs[i].length < other->outputs[i].length ? one->outputs[i].length
-											  : other->outputs[i].length;
+			size_t common = one->outputs[i].length < other->outputs[i].length
+						? one->outputs[i].length
+						: other->outputs[i].length;
 
 			/* The runs end some panes apart, so one output may be longer at its end. */
 			assert_true(common > 1000);
@@ -430,7 +447,8 @@ static void outputs_are_the_same_with_1_2_and_4_workers(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(outputs_are_the_same_with_1_2_and_4_workers)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(outputs_are_the_same_with_1_2_and_4_workers)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
