@@ -28,6 +28,7 @@ struct rig_events {
 struct rig {
 	uint32_t tasks;
 	uint64_t pane;
+	bool nonsense; /* events that no agent sends: one half under several keys, ids that meet */
 	struct join *joins[RIG_TASKS_MAX];
 	struct rig_events pushed[RIG_TASKS_MAX]; /* for the next pane, by task */
 	struct rig_events hopped[RIG_TASKS_MAX]; /* the same, from other tasks */
@@ -54,9 +55,9 @@ static inline void rig_labels(void *context, uint32_t source, const struct label
 		uint32_t index = labels[i].half.index;
 		assert_int_equal(labels[i].half.source, source);
 		assert_true(index < RIG_INDEXES);
-		assert_true(i == 0 ||
-			    labels[i - 1].half.index < index); /* sorted, each at most once */
-		assert_int_not_equal(rig->labelled_in_pane[index], (uint32_t)rig->pane);
+		assert_true(i == 0 || labels[i - 1].half.index < index ||
+			    (rig->nonsense && labels[i - 1].half.index == index));
+		assert_true(rig->nonsense || rig->labelled_in_pane[index] != rig->pane);
 		rig->labelled_in_pane[index] = (uint32_t)rig->pane;
 		rig->labels[index] = labels[i];
 		rig->labels_seen[index]++;
@@ -70,7 +71,7 @@ static inline void rig_flows(void *context, const struct flow *flows, size_t cou
 		size_t at = 0;
 		while (at < rig->flows_count && rig->flows[at].id != flows[i].id)
 			at++;
-		assert_int_equal(flows[i].amended, at < rig->flows_count);
+		assert_true(rig->nonsense || flows[i].amended == (at < rig->flows_count));
 		if (at == rig->flows_count)
 			rig->flows = realloc(rig->flows, ++rig->flows_count * sizeof(*rig->flows));
 		rig->flows[at] = flows[i];
