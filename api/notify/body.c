@@ -1,0 +1,305 @@
+#include "api/notify/body.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/notify/text.h"
+
+/* Slack's limits: header 150 characters, section text 3,000, a field 2,000, fallback text 4,000; a
+ * label is cut shorter so that one long name does not bury the rest. PagerDuty's: summary 1,024. */
+enum {
+	HEADER_CHARACTERS = 149,
+	SUMMARY_CHARACTERS = 900,
+	LABEL_CHARACTERS = 150,
+	TEXT_BYTES = 8192, /* entities and UTF-8 included */
+};
+
+static const char *color_word(const struct alert *alert)
+{
+	static const char *const signs[] = {"\xF0\x9F\x94\xB5", "\xF0\x9F\x9F\xA1",
+					    "\xF0\x9F\x9F\xA0", "\xF0\x9F\x94\xB4"};
+
+	if (alert->state == ALERT_RESOLVED)
+		return "\xE2\x9C\x85";
+	return signs[alert->severity <= ALERT_CRITICAL ? alert->severity : ALERT_CRITICAL];
+}
+
+static void subject_text(char *out, size_t size, const struct alert_subject *subject)
+{
+	size_t length = 0;
+
+	if (subject->client[0])
+		length = (size_t)snprintf(out, size, "%s \xE2\x86\x92 ", subject->client);
+	length += (size_t)snprintf(out + length, size - length, "%s", subject->server);
+	if (subject->port)
+		snprintf(out + length, size - length, ":%u", subject->port);
+}
+
+static void title_text(char *out, size_t size, const struct alert *alert)
+{
+	char subject[2 * ALERT_NAME_MAX + 32];
+
+	subject_text(subject, sizeof(subject), &alert->subject);
+	snprintf(out, size, "%s %s: %s", alert->state == ALERT_RESOLVED ? "Resolved" : "Firing",
+		 alert->monitor, subject);
+}
+
+static void suspect_text(char *out, size_t size, const struct suspect *suspect)
+{
+	char kind[64];
+
+	snprintf(kind, sizeof(kind), "%s", suspect_kind_name(suspect->kind));
+	for (char *byte = kind; *byte; byte++) {
+		if (*byte == '_')
+			*byte = ' ';
+	}
+	snprintf(out, size, "%s %s: %.0f %% of the change", kind, suspect->name,
+		 suspect->share * 100);
+}
+
+static void link_text(char *out, size_t size, const struct alert *alert, const char *external_url)
+{
+	size_t length = strlen(external_url);
+
+	while (length && external_url[length - 1] == '/')
+		length--;
+	/* A key has base32 letters only: nothing to escape. */
+	snprintf(out, size, "%.*s/api/v1/alerts?key=%s", (int)length, external_url, alert->key);
+}
+
+/* --- Slack --- */
+
+static void slack_text(struct json *json, const char *type, const char *text)
+{
+	json_object_begin(json);
+	json_key(json, "type");
+	json_string(json, type);
+	json_key(json, "text");
+	json_string(json, text);
+	json_object_end(json);
+}
+
+static void slack_field(struct json *json, const char *label, const char *value)
+{
+	char safe[TEXT_BYTES / 4], text[TEXT_BYTES / 2];
+
+	if (!value[0])
+		return;
+	text_slack(safe, sizeof(safe), value, LABEL_CHARACTERS);
+	snprintf(text, sizeof(text), "*%s*\n%s", label, safe);
+	slack_text(json, "mrkdwn", text);
+}
+
+static void slack_fields(struct json *json, const struct alert *alert)
+{
+	char measured[128], compared[128], completeness[32], subject[ALERT_NAME_MAX + 16];
+
+	text_value(measured, sizeof(measured), alert->value, alert->unit);
+	text_value(compared, sizeof(compared), alert->threshold, alert->unit);
+	snprintf(completeness, sizeof(completeness), "%.1f %%", alert->completeness * 100);
+	snprintf(subject, sizeof(subject), alert->subject.port ? "%s:%u" : "%s",
+		 alert->subject.server, alert->subject.port);
+	json_object_begin(json);
+	json_key(json, "type");
+	json_string(json, "section");
+	json_key(json, "fields");
+	json_array_begin(json);
+	slack_field(json, "Client", alert->subject.client[0] ? alert->subject.client : "all");
+	slack_field(json, "Server", subject);
+	slack_field(json, alert->metric, measured);
+	slack_field(json, "Limit", compared);
+	slack_field(json, "Severity", alert_severity_name(alert->severity));
+	slack_field(json, "Completeness", completeness);
+	json_array_end(json);
+	json_object_end(json);
+}
+
+static void slack_section(struct json *json, const char *text)
+{
+	json_object_begin(json);
+	json_key(json, "type");
+	json_string(json, "section");
+	json_key(json, "text");
+	slack_text(json, "mrkdwn", text);
+	json_object_end(json);
+}
+
+static void slack_suspects(struct json *json, const struct alert *alert)
+{
+	char text[2500] = "*Where*";
+	size_t length = strlen(text);
+
+	if (alert->suspects_count == 0 || alert->state == ALERT_RESOLVED)
+		return;
+	for (uint32_t i = 0; i < alert->suspects_count; i++) {
+		char plain[ALERT_NAME_MAX + 128], safe[1024];
+
+		suspect_text(plain, sizeof(plain), &alert->suspects[i]);
+		text_slack(safe, sizeof(safe), plain, LABEL_CHARACTERS);
+		if (length + strlen(safe) + 8 > sizeof(text))
+			break;
+		length += (size_t)snprintf(text + length, sizeof(text) - length,
+					   "\n\xE2\x80\xA2 %s", safe);
+	}
+	slack_section(json, text);
+}
+
+static void slack_context(struct json *json, const struct alert *alert, const char *external_url)
+{
+	char text[2048], started[40], url[1200];
+	int length;
+
+	text_time(started, sizeof(started), alert->started_ns);
+	length = snprintf(text, sizeof(text), "since %s, alert `%s`", started, alert->key);
+	if (external_url) {
+		link_text(url, sizeof(url), alert, external_url);
+		snprintf(text + length, sizeof(text) - (size_t)length, ", <%s|open>", url);
+	}
+	json_object_begin(json);
+	json_key(json, "type");
+	json_string(json, "context");
+	json_key(json, "elements");
+	json_array_begin(json);
+	slack_text(json, "mrkdwn", text);
+	json_array_end(json);
+	json_object_end(json);
+}
+
+void body_slack(struct json *json, const struct alert *alert, const char *external_url)
+{
+	char title[3 * ALERT_NAME_MAX], header[TEXT_BYTES / 4], summary[TEXT_BYTES],
+		fallback[TEXT_BYTES];
+
+	title_text(title, sizeof(title), alert);
+	int sign = snprintf(header, sizeof(header), "%s ", color_word(alert));
+
+	text_safe(header + sign, sizeof(header) - (size_t)sign, title, HEADER_CHARACTERS - 4);
+	text_slack(summary, sizeof(summary), alert->summary, SUMMARY_CHARACTERS);
+	snprintf(fallback, sizeof(fallback), "%s: %s",
+		 alert->state == ALERT_RESOLVED ? "Resolved" : alert_severity_name(alert->severity),
+		 summary);
+	json_object_begin(json);
+	json_key(json, "text");
+	json_string(json, fallback);
+	json_key(json, "blocks");
+	json_array_begin(json);
+	json_object_begin(json);
+	json_key(json, "type");
+	json_string(json, "header");
+	json_key(json, "text");
+	slack_text(json, "plain_text", header);
+	json_object_end(json);
+	if (summary[0])
+		slack_section(json, summary);
+	slack_fields(json, alert);
+	slack_suspects(json, alert);
+	slack_context(json, alert, external_url);
+	json_array_end(json);
+	json_object_end(json);
+}
+
+/* --- PagerDuty --- */
+
+static void member(struct json *json, const char *key, const char *value)
+{
+	char safe[TEXT_BYTES / 2];
+
+	text_safe(safe, sizeof(safe), value, SUMMARY_CHARACTERS);
+	json_key(json, key);
+	json_string(json, safe);
+}
+
+static void number(struct json *json, const char *key, double value)
+{
+	json_key(json, key);
+	json_double(json, value);
+}
+
+static void pagerduty_details(struct json *json, const struct alert *alert)
+{
+	char text[ALERT_NAME_MAX + 128];
+
+	json_key(json, "custom_details");
+	json_object_begin(json);
+	member(json, "monitor", alert->monitor);
+	member(json, "client", alert->subject.client);
+	member(json, "server", alert->subject.server);
+	number(json, "port", alert->subject.port);
+	member(json, "metric", alert->metric);
+	member(json, "unit", alert->unit);
+	number(json, "value", alert->value);
+	number(json, "threshold", alert->threshold);
+	if (alert->baseline_median != 0 || alert->baseline_mad != 0) {
+		number(json, "baseline_median", alert->baseline_median);
+		number(json, "baseline_mad", alert->baseline_mad);
+	}
+	number(json, "window_seconds", alert->window_ms / 1000.0);
+	number(json, "completeness", alert->completeness);
+	json_key(json, "suspects");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < alert->suspects_count; i++) {
+		char safe[1024];
+
+		suspect_text(text, sizeof(text), &alert->suspects[i]);
+		text_safe(safe, sizeof(safe), text, LABEL_CHARACTERS);
+		json_string(json, safe);
+	}
+	json_array_end(json);
+	json_object_end(json);
+}
+
+static void pagerduty_payload(struct json *json, const struct alert *alert)
+{
+	char at[40], source[ALERT_NAME_MAX + 16];
+
+	text_time(at, sizeof(at), alert->started_ns);
+	snprintf(source, sizeof(source), alert->subject.port ? "%s:%u" : "%s",
+		 alert->subject.server[0] ? alert->subject.server : "millrace",
+		 alert->subject.port);
+	json_key(json, "payload");
+	json_object_begin(json);
+	member(json, "summary", alert->summary[0] ? alert->summary : alert->monitor);
+	member(json, "source", source);
+	json_key(json, "severity");
+	json_string(json, alert_severity_name(alert->severity));
+	json_key(json, "timestamp");
+	json_string(json, at);
+	member(json, "component", alert->subject.server);
+	member(json, "group", alert->subject.client[0] ? alert->subject.client : "all clients");
+	member(json, "class", alert->monitor);
+	pagerduty_details(json, alert);
+	json_object_end(json);
+}
+
+void body_pagerduty(struct json *json, const struct alert *alert, const char *routing_key,
+		    const char *external_url)
+{
+	json_object_begin(json);
+	json_key(json, "routing_key");
+	json_string(json, routing_key);
+	json_key(json, "event_action");
+	json_string(json, alert->state == ALERT_RESOLVED ? "resolve" : "trigger");
+	json_key(json, "dedup_key");
+	json_string(json, alert->key);
+	json_key(json, "client");
+	json_string(json, "Millrace");
+	if (external_url)
+		member(json, "client_url", external_url);
+	pagerduty_payload(json, alert);
+	if (external_url) {
+		char url[1200];
+
+		link_text(url, sizeof(url), alert, external_url);
+		json_key(json, "links");
+		json_array_begin(json);
+		json_object_begin(json);
+		json_key(json, "href");
+		json_string(json, url);
+		json_key(json, "text");
+		json_string(json, "Millrace");
+		json_object_end(json);
+		json_array_end(json);
+	}
+	json_object_end(json);
+}

@@ -1,0 +1,11 @@
+/* The bodies that receivers get, as JSON into a writer. Slack: incoming webhook with Block Kit;
+ * PagerDuty: Events API v2. Within their limits whatever an alert holds. Pure. */
+#pragma once
+
+#include "anomaly/alert.h"
+#include "api/http/json.h"
+
+/* external_url: of this Millrace, for links; NULL: none. */
+void body_slack(struct json *json, const struct alert *alert, const char *external_url);
+void body_pagerduty(struct json *json, const struct alert *alert, const char *routing_key,
+		    const char *external_url);

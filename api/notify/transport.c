@@ -1,0 +1,344 @@
+#include "api/notify/transport.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/address.h"
+#include "base/clock.h"
+#include "base/memory.h"
+
+enum { CONNECTIONS_A_HOST = 4 };
+
+struct post {
+	struct post *next, **previous; /* those under way */
+	struct transport *transport;
+	CURL *easy;
+	struct curl_slist *headers;
+	transport_done done;
+	void *context;
+	uint64_t sent_ns;
+	char error[CURL_ERROR_SIZE];
+	char retry_after[64];
+	size_t length; /* of the answer's body */
+	bool refused_address;
+	char body[ANSWER_BYTES_MAX + 1];
+};
+
+struct watch {
+	uv_poll_t poll;
+	curl_socket_t socket;
+	struct transport *transport;
+};
+
+struct transport {
+	struct transport_options options;
+	CURLM *multi;
+	uv_timer_t timer;
+	struct post *posts;
+	int handles; /* uv handles not yet closed */
+	bool closing;
+	void (*closed)(void *context);
+	void *closed_context;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* --- one request --- */
+
+static void post_free(struct post *post)
+{
+	*post->previous = post->next;
+	if (post->next)
+		post->next->previous = post->previous;
+	curl_multi_remove_handle(post->transport->multi, post->easy);
+	curl_easy_cleanup(post->easy);
+	curl_slist_free_all(post->headers);
+	free(post);
+}
+
+static size_t on_body(char *bytes, size_t size, size_t count, void *context)
+{
+	struct post *post = context;
+	size_t length = size * count;
+
+	if (length > ANSWER_BYTES_MAX - post->length)
+		return 0; /* curl ends the request: the status line has come, that is what counts */
+	memcpy(post->body + post->length, bytes, length);
+	post->length += length;
+	return length;
+}
+
+static size_t on_header(char *bytes, size_t size, size_t count, void *context)
+{
+	static const char name[] = "retry-after:";
+	struct post *post = context;
+	size_t length = size * count, at = sizeof(name) - 1, copied = 0;
+
+	if (length <= at || strncasecmp(bytes, name, at) != 0)
+		return length;
+	while (at < length && bytes[at] == ' ')
+		at++;
+	while (at < length && bytes[at] != '\r' && bytes[at] != '\n' &&
+	       copied + 1 < sizeof(post->retry_after))
+		post->retry_after[copied++] = bytes[at++];
+	post->retry_after[copied] = '\0';
+	return length;
+}
+
+static bool address_allowed(const struct transport *transport, const struct curl_sockaddr *to)
+{
+	struct address address;
+
+	if (to->family == AF_INET)
+		address =
+			address_v4(ntohl(((const struct sockaddr_in *)&to->addr)->sin_addr.s_addr));
+	else if (to->family == AF_INET6)
+		address = address_v6(((const struct sockaddr_in6 *)&to->addr)->sin6_addr.s6_addr);
+	else
+		return false;
+	return transport->options.allow_private || !address_is_private(&address);
+}
+
+static curl_socket_t on_open(void *context, curlsocktype purpose, struct curl_sockaddr *to)
+{
+	struct post *post = context;
+
+	(void)purpose;
+	if (!address_allowed(post->transport, to)) {
+		post->refused_address = true;
+		return CURL_SOCKET_BAD;
+	}
+	return socket(to->family, to->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, to->protocol);
+}
+
+static void finish(struct post *post, CURLcode code)
+{
+	struct answer answer = {
+		.sent_ns = post->sent_ns, .answered_ns = now_ns(), .body = post->body};
+	transport_done done = post->done;
+	void *context = post->context;
+
+	curl_easy_getinfo(post->easy, CURLINFO_RESPONSE_CODE, &answer.status);
+	/* A status line whose body was cut by us or by the peer is an answer; anything less is
+	 * none. */
+	if (code != CURLE_OK && code != CURLE_WRITE_ERROR)
+		answer.status = 0;
+	if (code != CURLE_OK)
+		snprintf(answer.error, sizeof(answer.error), "%s",
+			 post->refused_address
+				 ? "its address is private; set notify.allow_private to use it"
+			 : post->error[0] ? post->error
+					  : curl_easy_strerror(code));
+	snprintf(answer.retry_after, sizeof(answer.retry_after), "%s", post->retry_after);
+	post->body[post->length] = '\0';
+	done(context, &answer);
+	post_free(post);
+}
+
+void transport_post(struct transport *transport, const char *url, const char *body, size_t length,
+		    transport_done done, void *context)
+{
+	struct post *post = memory_zeroed(1, sizeof(*post));
+	CURL *easy = curl_easy_init();
+
+	if (!easy)
+		abort(); /* out of memory */
+	post->transport = transport;
+	post->easy = easy;
+	post->done = done;
+	post->context = context;
+	post->sent_ns = now_ns();
+	post->next = transport->posts;
+	post->previous = &transport->posts;
+	if (post->next)
+		post->next->previous = &post->next;
+	transport->posts = post;
+	post->headers = curl_slist_append(NULL, "Content-Type: application/json");
+	post->headers = curl_slist_append(post->headers, "Expect:");
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, post);
+	curl_easy_setopt(easy, CURLOPT_URL, url);
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR,
+			 transport->options.allow_http ? "https,http" : "https");
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, post->headers);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length);
+	curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, body);
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, "millrace/" MILLRACE_VERSION);
+	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
+			 (long)(transport->options.timeout_ns / NS_PER_MS));
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, post->error);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, post);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, post);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, post);
+	curl_multi_add_handle(transport->multi, easy);
+}
+
+/* --- curl on the loop --- */
+
+static void drain(struct transport *transport)
+{
+	CURLMsg *message;
+	int left;
+
+	while (!transport->closing &&
+	       (message = curl_multi_info_read(transport->multi, &left)) != NULL) {
+		char *post;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &post);
+		finish((struct post *)(void *)post, message->data.result);
+	}
+}
+
+static void on_event(uv_poll_t *poll, int status, int events)
+{
+	struct watch *watch = poll->data;
+	struct transport *transport = watch->transport;
+	int flags = status < 0 ? CURL_CSELECT_ERR
+			       : (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
+					 (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0);
+	int running;
+
+	curl_multi_socket_action(transport->multi, watch->socket, flags, &running);
+	drain(transport);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct transport *transport = timer->data;
+	int running;
+
+	curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	drain(transport);
+}
+
+/* curl must not be entered from here: even a due timer waits a millisecond. */
+static int set_timer(CURLM *multi, long timeout_ms, void *context)
+{
+	struct transport *transport = context;
+
+	(void)multi;
+	if (transport->closing)
+		return 0;
+	if (timeout_ms < 0)
+		uv_timer_stop(&transport->timer);
+	else
+		uv_timer_start(&transport->timer, on_timer,
+			       timeout_ms > 0 ? (uint64_t)timeout_ms : 1, 0);
+	return 0;
+}
+
+static void maybe_closed(struct transport *transport)
+{
+	void (*closed)(void *context) = transport->closed;
+	void *context = transport->closed_context;
+
+	if (!transport->closing || transport->handles)
+		return;
+	free(transport);
+	closed(context);
+}
+
+static void on_watch_closed(uv_handle_t *handle)
+{
+	struct watch *watch = handle->data;
+	struct transport *transport = watch->transport;
+
+	free(watch);
+	transport->handles--;
+	maybe_closed(transport);
+}
+
+static int set_socket(CURL *easy, curl_socket_t socket, int what, void *context,
+		      void *socket_context)
+{
+	struct transport *transport = context;
+	struct watch *watch = socket_context;
+	int events =
+		(what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
+
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		if (!watch)
+			return 0;
+		curl_multi_assign(transport->multi, socket, NULL);
+		uv_poll_stop(&watch->poll);
+		uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
+		return 0;
+	}
+	if (!watch) {
+		watch = memory_zeroed(1, sizeof(*watch));
+		watch->socket = socket;
+		watch->transport = transport;
+		watch->poll.data = watch;
+		if (uv_poll_init_socket(transport->options.loop, &watch->poll, socket)) {
+			free(watch);
+			return -1;
+		}
+		transport->handles++;
+		curl_multi_assign(transport->multi, socket, watch);
+	}
+	uv_poll_start(&watch->poll, events, on_event);
+	return 0;
+}
+
+struct transport *transport_new(const struct transport_options *options)
+{
+	struct transport *transport = memory_zeroed(1, sizeof(*transport));
+
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+	transport->options = *options;
+	transport->multi = curl_multi_init();
+	if (!transport->multi)
+		abort(); /* out of memory */
+	uv_timer_init(options->loop, &transport->timer);
+	transport->timer.data = transport;
+	transport->handles = 1;
+	curl_multi_setopt(transport->multi, CURLMOPT_SOCKETFUNCTION, set_socket);
+	curl_multi_setopt(transport->multi, CURLMOPT_SOCKETDATA, transport);
+	curl_multi_setopt(transport->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+	curl_multi_setopt(transport->multi, CURLMOPT_TIMERDATA, transport);
+	curl_multi_setopt(transport->multi, CURLMOPT_MAX_HOST_CONNECTIONS,
+			  (long)CONNECTIONS_A_HOST);
+	return transport;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	struct transport *transport = handle->data;
+
+	transport->handles--;
+	maybe_closed(transport);
+}
+
+void transport_close(struct transport *transport, void (*closed)(void *context), void *context)
+{
+	transport->closing = true;
+	transport->closed = closed;
+	transport->closed_context = context;
+	while (transport->posts) {
+		transport->posts->done(transport->posts->context, NULL);
+		post_free(transport->posts);
+	}
+	curl_multi_cleanup(transport->multi);
+	uv_close((uv_handle_t *)&transport->timer, on_timer_closed);
+}
