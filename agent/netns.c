@@ -1,0 +1,166 @@
+#include "agent/netns.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/net_namespace.h>
+#include <linux/rtnetlink.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Inodes of namespaces begin here (kernel: PROC_DYNAMIC_FIRST), pids end long before. */
+#define FIRST_INODE 0xf0000000UL
+
+static int inode_of(const char *path, uint32_t *inode)
+{
+	struct stat stat_buffer;
+	if (stat(path, &stat_buffer))
+		return -errno;
+	*inode = (uint32_t)stat_buffer.st_ino;
+	return 0;
+}
+
+static void add(struct netns_list *list, const char *path)
+{
+	uint32_t inode;
+	if (inode_of(path, &inode) || netns_by_inode(list, inode))
+		return;
+	if (list->count == NETNS_MAX) {
+		list->left_out++;
+		return;
+	}
+	struct netns *netns = &list->items[list->count++];
+	netns->inode = inode;
+	netns->nsid = -1;
+	snprintf(netns->path, sizeof(netns->path), "%s", path);
+}
+
+static void add_folder(struct netns_list *list, const char *folder, bool of_pids)
+{
+	DIR *directory = opendir(folder);
+	if (!directory)
+		return;
+	for (struct dirent *entry; (entry = readdir(directory));) {
+		char path[64];
+		bool is_pid = isdigit((unsigned char)entry->d_name[0]);
+		if (entry->d_name[0] == '.' || (of_pids && !is_pid))
+			continue;
+		int length = snprintf(path, sizeof(path), "%s/%s%s", folder, entry->d_name,
+				      of_pids ? "/ns/net" : "");
+		if (length < (int)sizeof(path))
+			add(list, path);
+	}
+	closedir(directory);
+}
+
+/* RTM_GETNSID with the namespace's file descriptor (net/core/net_namespace.c). */
+static int ask_nsid(int socket, int netns_fd)
+{
+	struct {
+		struct nlmsghdr header;
+		struct rtgenmsg message;
+		char pad[3];
+		struct nlattr attribute;
+		uint32_t fd;
+	} request = {
+		.header = {.nlmsg_len = sizeof(request),
+			   .nlmsg_type = RTM_GETNSID,
+			   .nlmsg_flags = NLM_F_REQUEST},
+		.message = {.rtgen_family = AF_UNSPEC},
+		.attribute = {.nla_len = sizeof(struct nlattr) + sizeof(uint32_t),
+			      .nla_type = NETNSA_FD},
+		.fd = (uint32_t)netns_fd,
+	};
+	union {
+		struct nlmsghdr header;
+		char bytes[512];
+	} answer;
+	if (send(socket, &request, sizeof(request), 0) < 0)
+		return -1;
+	ssize_t length = recv(socket, &answer, sizeof(answer), 0);
+	if (length < (ssize_t)NLMSG_LENGTH(sizeof(struct rtgenmsg)) ||
+	    answer.header.nlmsg_type != RTM_NEWNSID)
+		return -1;
+	const char *at = answer.bytes + NLMSG_SPACE(sizeof(struct rtgenmsg));
+	const char *end = answer.bytes + length;
+	while (end - at >= (ssize_t)sizeof(struct nlattr)) {
+		struct nlattr attribute;
+		memcpy(&attribute, at, sizeof(attribute));
+		if (attribute.nla_len < sizeof(attribute) || attribute.nla_len > end - at)
+			return -1;
+		int32_t nsid;
+		if (attribute.nla_type == NETNSA_NSID &&
+		    attribute.nla_len >= sizeof(attribute) + sizeof(nsid)) {
+			memcpy(&nsid, at + sizeof(attribute), sizeof(nsid));
+			return nsid;
+		}
+		at += NLA_ALIGN(attribute.nla_len);
+	}
+	return -1;
+}
+
+static int read_nsids(struct netns_list *list)
+{
+	int socket_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	if (socket_fd < 0)
+		return -errno;
+	for (size_t i = 0; i < list->count; i++) {
+		int fd = open(list->items[i].path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		list->items[i].nsid = ask_nsid(socket_fd, fd);
+		close(fd);
+	}
+	close(socket_fd);
+	return 0;
+}
+
+int netns_list_read(struct netns_list *list)
+{
+	list->count = list->left_out = 0;
+	int error = inode_of("/proc/self/ns/net", &list->own);
+	if (error)
+		return error;
+	add(list, "/proc/self/ns/net");
+	add_folder(list, "/run/netns", false);
+	add_folder(list, "/proc", true);
+	return read_nsids(list);
+}
+
+const struct netns *netns_by_nsid(const struct netns_list *list, int nsid)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (list->items[i].nsid == nsid)
+			return &list->items[i];
+	return NULL;
+}
+
+const struct netns *netns_by_inode(const struct netns_list *list, uint32_t inode)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (list->items[i].inode == inode)
+			return &list->items[i];
+	return NULL;
+}
+
+int netns_parse(const char *text, uint32_t *inode)
+{
+	char path[300];
+	char *end;
+	unsigned long number = strtoul(text, &end, 10);
+	bool is_number = *text && !*end;
+	if (is_number && number >= FIRST_INODE && number <= UINT32_MAX) {
+		*inode = (uint32_t)number;
+		return 0;
+	}
+	if (strchr(text, '/') || !*text)
+		return -EINVAL;
+	snprintf(path, sizeof(path), is_number ? "/proc/%s/ns/net" : "/run/netns/%s", text);
+	return inode_of(path, inode);
+}

@@ -1,0 +1,29 @@
+/* The network namespaces of this host: those of processes and those named in /run/netns, each once,
+ * by inode. Bounded by NETNS_MAX (more are left out and counted). Reads files and, for nsids, a
+ * netlink socket; any thread. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { NETNS_MAX = 4096 }; /* a Kubernetes node has at most some hundreds of pods */
+
+struct netns {
+	uint32_t inode;
+	int nsid;      /* what the agent's own namespace calls it; -1: it has no name for it */
+	char path[64]; /* of one of its handles, to open */
+};
+
+struct netns_list {
+	size_t count, left_out;
+	uint32_t own; /* inode of the process's first thread's */
+	struct netns items[NETNS_MAX];
+};
+
+/* 0 or -errno. */
+int netns_list_read(struct netns_list *list);
+const struct netns *netns_by_nsid(const struct netns_list *list, int nsid);
+const struct netns *netns_by_inode(const struct netns_list *list, uint32_t inode);
+
+/* A name in /run/netns, a pid, or an inode number: the inode, or -errno. */
+int netns_parse(const char *text, uint32_t *inode);

@@ -1,0 +1,43 @@
+/* Sealed batches to Kafka, in order and once each as far as the broker allows (idempotent
+ * producer), resent from the spool with the same sequence while the broker is away. The client is
+ * made again after a fatal error, with backoff.
+ *
+ * Bounds: the spool's bytes; SENT_MAX batches on their way, so that what is dropped when the spool
+ * is full can still be chosen. The caller's thread only: librdkafka's own threads are inside it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/spool.h"
+
+/* All lent for the publisher's life: the client is made from them again. */
+struct publisher_options {
+	const char *brokers, *topic, *key;
+	uint64_t spool_bytes_max;
+	const char *const *
+		properties; /* name, value, name, value, ...: librdkafka's own, over the defaults */
+	size_t properties_count; /* of pairs */
+};
+
+struct publisher_stats {
+	struct spool_stats spool;
+	uint64_t delivered_batches, delivered_bytes, failed, clients;
+	bool connected; /* the last thing heard of the broker was good */
+};
+
+enum { PUBLISHER_WHY_BYTES = 512 };
+
+struct publisher;
+int publisher_new(struct publisher **out, const struct publisher_options *options,
+		  char why[PUBLISHER_WHY_BYTES]);
+void publisher_free(struct publisher *publisher);
+int publisher_fd(const struct publisher *publisher); /* readable: call publisher_poll */
+void publisher_put(struct publisher *publisher, const uint8_t *bytes, size_t length,
+		   uint32_t events);
+/* Delivery reports and errors; sends what waits. Also called on a timer, for backoff. */
+void publisher_poll(struct publisher *publisher, uint64_t now_ns);
+/* Waits until all is delivered, at most this long. Whether it is. */
+bool publisher_flush(struct publisher *publisher, uint64_t wait_ms);
+struct publisher_stats publisher_stats(const struct publisher *publisher);

@@ -1,0 +1,516 @@
+#include "agent/recorder.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/processes.h"
+#include "agent/slots.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/tuple.h"
+
+/* An idle agent still says that it lives. */
+#define HEARTBEAT_NS NS_PER_S
+
+/* Walks a table's rows once in `period` ticks, a share each tick. */
+struct cursor {
+	uint32_t at;
+	uint64_t carry;
+};
+
+struct recorder {
+	struct recorder_options options;
+	struct slots *slots;
+	struct processes *processes;
+	uint32_t *redefine; /* slot numbers */
+	uint32_t redefine_count;
+	uint32_t cycle_ticks;
+	struct cursor sockets_cursor, processes_cursor, cgroups_cursor;
+	uint64_t boottime_ns, realtime_ns, sealed_ns;
+	uint32_t self;
+	uint16_t probe_port;
+	struct recorder_stats stats;
+};
+
+/* Puts, and when the batch is full seals it and puts again: an empty batch takes any one event. */
+#define PUT(recorder, put)                                                       \
+	do {                                                                     \
+		if (!(put)) {                                                    \
+			recorder_seal(recorder);                                 \
+			if (!(put))                                              \
+				assert(!"an event does not fit an empty batch"); \
+		}                                                                \
+	} while (0)
+
+struct recorder *recorder_new(const struct recorder_options *options)
+{
+	struct recorder *recorder = memory_zeroed(1, sizeof(*recorder));
+	recorder->options = *options;
+	recorder->slots = slots_new(options->sockets_max);
+	recorder->processes = processes_new(options->processes_max);
+	recorder->redefine = memory_zeroed(options->sockets_max, sizeof(*recorder->redefine));
+	/* one tick is lost to rounding, one to the batch's own wait */
+	uint64_t ticks = options->key_frame_ns / options->tick_ns;
+	recorder->cycle_ticks = ticks > 3 ? (uint32_t)ticks - 2 : 1;
+	recorder->self = (uint32_t)getpid();
+	return recorder;
+}
+
+void recorder_free(struct recorder *recorder)
+{
+	if (!recorder)
+		return;
+	slots_free(recorder->slots);
+	processes_free(recorder->processes);
+	free(recorder->redefine);
+	free(recorder);
+}
+
+void recorder_clock(struct recorder *recorder, uint64_t boottime_ns, uint64_t realtime_ns)
+{
+	recorder->boottime_ns = boottime_ns;
+	recorder->realtime_ns = realtime_ns;
+}
+
+static uint64_t to_realtime(const struct recorder *recorder, uint64_t boottime_ns)
+{
+	return recorder->realtime_ns + boottime_ns - recorder->boottime_ns;
+}
+
+void recorder_seal(struct recorder *recorder)
+{
+	struct batch_bytes bytes = batch_seal(recorder->options.batch, recorder->options.sender,
+					      recorder->boottime_ns, recorder->realtime_ns);
+	recorder->stats.batches++;
+	recorder->stats.events += bytes.events;
+	recorder->sealed_ns = recorder->boottime_ns;
+	slots_release(recorder->slots);
+	recorder->options.sealed(recorder->options.context, &bytes);
+}
+
+static void tell_container(struct recorder *recorder, struct cgroup_place *place)
+{
+	PUT(recorder,
+	    batch_container(recorder->options.batch, &(struct batch_container){
+							     .cgroup = place->id,
+							     .id = place->container.id,
+							     .name = place->name,
+							     .image = place->image,
+							     .namespace = place->project,
+							     .workload = place->service,
+							     .unit = place->container.unit,
+							     .path = place->path,
+						     }));
+	place->announced = true;
+}
+
+/* Whether what belongs to this cgroup is told; tells the cgroup first. An unknown one is in scope
+ * if all are. */
+static bool tell_cgroup(struct recorder *recorder, uint64_t cgroup, uint32_t pid)
+{
+	struct cgroup_place *place =
+		cgroup ? cgroups_get(recorder->options.cgroups, cgroup, pid, recorder->boottime_ns)
+		       : NULL;
+	if (!place)
+		return cgroups_all_in_scope(recorder->options.cgroups);
+	if (place->in_scope && !place->announced)
+		tell_container(recorder, place);
+	return place->in_scope;
+}
+
+static void tell_process(struct recorder *recorder, struct process *process, uint64_t time_ns)
+{
+	process->announced = true;
+	PUT(recorder,
+	    batch_process(recorder->options.batch, &(struct batch_process){
+							   .pid = process->pid,
+							   .parent = process->parent,
+							   .started_ns = process->started_ns,
+							   .cgroup = process->cgroup,
+							   .comm = process->comm,
+							   .exe = process->exe,
+							   .cmdline = process->cmdline,
+							   .time_ns = time_ns,
+						   }));
+}
+
+static void tell_owner(struct recorder *recorder, uint32_t pid, uint64_t time_ns)
+{
+	struct process *process = pid ? processes_get(recorder->processes, pid) : NULL;
+	if (process && !process->announced)
+		tell_process(recorder, process, time_ns);
+}
+
+static void tell_definition(struct recorder *recorder, struct slot *slot, uint32_t flags,
+			    uint64_t boottime_ns)
+{
+	struct batch_definition definition = {
+		.slot = slots_number(recorder->slots, slot),
+		.generation = slot->generation,
+		.protocol = PROTOCOL_TCP,
+		.role = slot->role,
+		.flags = slot->flags | flags,
+		.local = slot->local,
+		.remote = slot->remote,
+		.local_port = slot->local_port,
+		.remote_port = slot->remote_port,
+		.pid = slot->pid,
+		.cgroup = slot->cgroup,
+		.age_ns = boottime_ns > slot->opened_ns ? boottime_ns - slot->opened_ns : 0,
+		.connect_ns = slot->connect_ns,
+		.total = slot->total,
+		.srtt_us = slot->srtt_us,
+		.min_rtt_us = slot->min_rtt_us,
+		.time_ns = to_realtime(recorder, boottime_ns),
+	};
+	PUT(recorder, batch_define(recorder->options.batch, &definition));
+	recorder->stats.defined++;
+}
+
+static void tell_close(struct recorder *recorder, struct slot *slot, uint32_t reason,
+		       uint64_t boottime_ns)
+{
+	struct batch_close end = {
+		.slot = slots_number(recorder->slots, slot),
+		.reason = reason,
+		.pid = slot->pid,
+		.total = slot->total,
+		.min_rtt_us = slot->min_rtt_us,
+		.connect_ns = close_reason_is_failure(reason) ? slot->connect_ns : 0,
+		.time_ns = to_realtime(recorder, boottime_ns),
+	};
+	PUT(recorder, batch_close(recorder->options.batch, &end));
+	slots_end(recorder->slots, slot);
+	recorder->stats.closed++;
+}
+
+static void take_counters(struct slot *slot, const struct mr_counters *counters, uint64_t time_ns)
+{
+	slot->total = (struct traffic){
+		.tx_bytes = counters->tx_bytes,
+		.rx_bytes = counters->rx_bytes,
+		.tx_segments = counters->tx_segments,
+		.rx_segments = counters->rx_segments,
+		.retransmits = counters->retransmits,
+	};
+	if (counters->srtt_us)
+		slot->srtt_us = counters->srtt_us;
+	if (counters->min_rtt_us)
+		slot->min_rtt_us = counters->min_rtt_us;
+	slot->told_ns = time_ns;
+}
+
+static bool is_probe(const struct recorder *recorder, const struct mr_open *open)
+{
+	return recorder->probe_port && open->head.pid == recorder->self &&
+	       (open->local_port == recorder->probe_port ||
+		open->remote_port == recorder->probe_port);
+}
+
+static void push_open(struct recorder *recorder, const struct mr_open *open)
+{
+	if (!tell_cgroup(recorder, open->cgroup, open->head.pid))
+		return;
+	struct slot *slot = slots_get(recorder->slots, open->cookie);
+	if (slot) /* its end was lost; a socket may connect again */
+		tell_close(recorder, slot, CLOSE_VANISHED, slot->told_ns);
+	slot = slots_add(recorder->slots, open->cookie);
+	if (!slot)
+		return;
+	slot->pid = open->head.pid;
+	slot->cgroup = open->cgroup;
+	slot->local = address_v6(open->local);
+	slot->remote = address_v6(open->remote);
+	slot->local_port = open->local_port;
+	slot->remote_port = open->remote_port;
+	slot->role = open->role == MR_ROLE_CLIENT   ? BATCH_ROLE_CLIENT
+		     : open->role == MR_ROLE_SERVER ? BATCH_ROLE_SERVER
+						    : BATCH_ROLE_UNKNOWN;
+	slot->flags = (open->head.flags & MR_EXISTED ? BATCH_EXISTED : 0) |
+		      (open->head.flags & MR_ROLE_GUESSED ? BATCH_ROLE_GUESSED : 0) |
+		      (is_probe(recorder, open) ? BATCH_SELF_PROBE : 0);
+	slot->opened_ns = open->opened_ns;
+	slot->connect_ns = open->connect_ns;
+	slot->present = true;
+	take_counters(slot, &open->counters, open->head.time_ns);
+	tell_owner(recorder, slot->pid, to_realtime(recorder, open->head.time_ns));
+	bool failed = open->head.kind == MR_FAIL;
+	if (failed)
+		slot->connect_ns = 0; /* a definition's is the time to established */
+	tell_definition(recorder, slot, 0, open->head.time_ns);
+	if (!failed)
+		return;
+	slot->connect_ns = open->connect_ns;
+	tell_close(recorder, slot, open->counters.reason, open->head.time_ns);
+	recorder->stats.failed++;
+}
+
+static uint64_t rise(uint64_t now, uint64_t before)
+{
+	return now > before ? now - before : 0;
+}
+
+static void push_update(struct recorder *recorder, const struct mr_moved *record)
+{
+	struct slot *slot = slots_get(recorder->slots, record->cookie);
+	if (!slot) {
+		recorder->stats.unknown_sockets++;
+		return;
+	}
+	slot->present = true;
+	struct traffic before = slot->total;
+	take_counters(slot, &record->counters, record->head.time_ns);
+	struct batch_update update = {
+		.slot = slots_number(recorder->slots, slot),
+		.moved =
+			{
+				.tx_bytes = rise(slot->total.tx_bytes, before.tx_bytes),
+				.rx_bytes = rise(slot->total.rx_bytes, before.rx_bytes),
+				.tx_segments = rise(slot->total.tx_segments, before.tx_segments),
+				.rx_segments = rise(slot->total.rx_segments, before.rx_segments),
+				.retransmits = rise(slot->total.retransmits, before.retransmits),
+			},
+		.srtt_us = slot->srtt_us,
+		.time_ns = to_realtime(recorder, record->head.time_ns),
+	};
+	const struct traffic none = {0};
+	if (memcmp(&update.moved, &none, sizeof(none)) == 0)
+		return;
+	PUT(recorder, batch_update(recorder->options.batch, &update));
+	recorder->stats.updated++;
+}
+
+static void push_close(struct recorder *recorder, const struct mr_moved *record)
+{
+	struct slot *slot = slots_get(recorder->slots, record->cookie);
+	if (!slot) {
+		recorder->stats.unknown_sockets++;
+		return;
+	}
+	take_counters(slot, &record->counters, record->head.time_ns);
+	if (record->head.pid)
+		slot->pid = record->head.pid;
+	tell_owner(recorder, slot->pid, to_realtime(recorder, record->head.time_ns));
+	tell_close(recorder, slot, record->counters.reason, record->head.time_ns);
+}
+
+static void push_owner(struct recorder *recorder, const struct mr_owner *owner)
+{
+	struct slot *slot = slots_get(recorder->slots, owner->cookie);
+	if (!slot)
+		return;
+	slot->pid = owner->head.pid;
+	slot->cgroup = owner->cgroup;
+	if (slot->redefine || recorder->redefine_count == recorder->options.sockets_max)
+		return; /* or its key frame tells it */
+	slot->redefine = true;
+	recorder->redefine[recorder->redefine_count++] = slots_number(recorder->slots, slot);
+}
+
+static struct process *put_process(struct recorder *recorder, const struct mr_task *task)
+{
+	struct process *process =
+		processes_put(recorder->processes, task->head.pid, task->started_ns);
+	if (!process)
+		return NULL;
+	process->parent = task->parent;
+	process->cgroup = task->cgroup;
+	process_set_comm(process, task->comm, sizeof(task->comm));
+	return process;
+}
+
+static void push_fork(struct recorder *recorder, const struct mr_task *task)
+{
+	struct process *process = put_process(recorder, task);
+	struct process *parent = processes_get(recorder->processes, task->parent);
+	if (process && parent)
+		process_set_program(process, parent->exe, (uint32_t)strlen(parent->exe),
+				    parent->cmdline, (uint32_t)strlen(parent->cmdline));
+}
+
+static void push_task(struct recorder *recorder, const struct mr_task *task)
+{
+	if (!tell_cgroup(recorder, task->cgroup, task->head.pid))
+		return;
+	struct process *process = put_process(recorder, task);
+	if (!process || process->announced)
+		return;
+	process_read_program(process);
+	tell_process(recorder, process, to_realtime(recorder, task->head.time_ns));
+}
+
+static void push_exec(struct recorder *recorder, const struct mr_exec *exec)
+{
+	if (!tell_cgroup(recorder, exec->task.cgroup, exec->task.head.pid))
+		return;
+	struct process *process = put_process(recorder, &exec->task);
+	if (!process)
+		return;
+	process_set_program(process, exec->path, (uint32_t)strnlen(exec->path, sizeof(exec->path)),
+			    exec->arguments, exec->arguments_length);
+	tell_process(recorder, process, to_realtime(recorder, exec->task.head.time_ns));
+}
+
+static void push_exit(struct recorder *recorder, const struct mr_exit *record)
+{
+	struct process *process = processes_get(recorder->processes, record->head.pid);
+	if (!process || process->started_ns != record->started_ns)
+		return;
+	struct batch_exit end = {
+		.pid = record->head.pid,
+		.started_ns = record->started_ns,
+		.status = (record->code >> 8) & 0xff,
+		.signal = record->code & 0x7f,
+		.time_ns = to_realtime(recorder, record->head.time_ns),
+	};
+	if (process->announced)
+		PUT(recorder, batch_exit(recorder->options.batch, &end));
+	processes_remove(recorder->processes, process);
+}
+
+void recorder_push(struct recorder *recorder, const struct mr_head *record)
+{
+	switch (record->kind) {
+	case MR_OPEN:
+	case MR_FAIL:
+		push_open(recorder, (const struct mr_open *)record);
+		break;
+	case MR_UPDATE:
+		push_update(recorder, (const struct mr_moved *)record);
+		break;
+	case MR_CLOSE:
+		push_close(recorder, (const struct mr_moved *)record);
+		break;
+	case MR_OWNER:
+		push_owner(recorder, (const struct mr_owner *)record);
+		break;
+	case MR_FORK:
+		push_fork(recorder, (const struct mr_task *)record);
+		break;
+	case MR_TASK:
+		push_task(recorder, (const struct mr_task *)record);
+		break;
+	case MR_EXEC:
+		push_exec(recorder, (const struct mr_exec *)record);
+		break;
+	case MR_EXIT:
+		push_exit(recorder, (const struct mr_exit *)record);
+		break;
+	}
+}
+
+void recorder_nat(struct recorder *recorder, const struct batch_nat *nat)
+{
+	PUT(recorder, batch_nat(recorder->options.batch, nat));
+}
+
+/* How many of `rows` this tick walks, so that all are walked once in a cycle whatever their number.
+ */
+static uint32_t cursor_share(struct cursor *cursor, uint32_t rows, uint32_t cycle_ticks)
+{
+	cursor->carry += rows;
+	uint32_t share = (uint32_t)(cursor->carry / cycle_ticks);
+	cursor->carry %= cycle_ticks;
+	return share;
+}
+
+static uint32_t cursor_next(struct cursor *cursor, uint32_t rows)
+{
+	if (cursor->at >= rows)
+		cursor->at = 0;
+	return cursor->at++;
+}
+
+static void again(struct recorder *recorder, struct slot *slot)
+{
+	tell_definition(recorder, slot, BATCH_AGAIN, recorder->boottime_ns);
+}
+
+static void tell_redefined(struct recorder *recorder)
+{
+	for (uint32_t i = 0; i < recorder->redefine_count; i++) {
+		struct slot *slot = slots_at(recorder->slots, recorder->redefine[i]);
+		if (!slot || !slot->redefine)
+			continue;
+		slot->redefine = false;
+		tell_cgroup(recorder, slot->cgroup, slot->pid);
+		tell_owner(recorder, slot->pid, recorder->realtime_ns);
+		again(recorder, slot);
+	}
+	recorder->redefine_count = 0;
+}
+
+static void tell_key_frames(struct recorder *recorder)
+{
+	uint32_t rows = cgroups_high(recorder->options.cgroups);
+	for (uint32_t n = cursor_share(&recorder->cgroups_cursor, rows, recorder->cycle_ticks); n;
+	     n--) {
+		struct cgroup_place *place = cgroups_at(
+			recorder->options.cgroups, cursor_next(&recorder->cgroups_cursor, rows));
+		if (place->announced)
+			tell_container(recorder, place);
+	}
+	rows = processes_high(recorder->processes);
+	for (uint32_t n = cursor_share(&recorder->processes_cursor, rows, recorder->cycle_ticks); n;
+	     n--) {
+		struct process *process = processes_at(
+			recorder->processes, cursor_next(&recorder->processes_cursor, rows));
+		if (process && process->announced)
+			tell_process(recorder, process, recorder->realtime_ns);
+	}
+	rows = slots_high(recorder->slots);
+	for (uint32_t n = cursor_share(&recorder->sockets_cursor, rows, recorder->cycle_ticks); n;
+	     n--) {
+		struct slot *slot =
+			slots_at(recorder->slots, cursor_next(&recorder->sockets_cursor, rows));
+		if (slot)
+			again(recorder, slot);
+	}
+}
+
+void recorder_tick(struct recorder *recorder)
+{
+	if (batch_events(recorder->options.batch) ||
+	    recorder->boottime_ns - recorder->sealed_ns >= HEARTBEAT_NS)
+		recorder_seal(recorder);
+	tell_redefined(recorder);
+	tell_key_frames(recorder);
+}
+
+void recorder_roll_call(struct recorder *recorder)
+{
+	for (uint32_t i = 0; i < slots_high(recorder->slots); i++) {
+		struct slot *slot = slots_at(recorder->slots, i);
+		if (slot)
+			slot->present = false;
+	}
+}
+
+void recorder_roll_called(struct recorder *recorder, uint64_t started_ns)
+{
+	for (uint32_t i = 0; i < slots_high(recorder->slots); i++) {
+		struct slot *slot = slots_at(recorder->slots, i);
+		if (!slot || slot->present || slot->opened_ns >= started_ns)
+			continue;
+		tell_close(recorder, slot, CLOSE_VANISHED, recorder->boottime_ns);
+		recorder->stats.vanished++;
+	}
+}
+
+void recorder_probe_port(struct recorder *recorder, uint16_t port)
+{
+	recorder->probe_port = port;
+}
+
+struct recorder_stats recorder_stats(const struct recorder *recorder)
+{
+	struct recorder_stats stats = recorder->stats;
+	struct slots_stats slots = slots_stats(recorder->slots);
+	stats.sockets = slots.live;
+	stats.sockets_refused = slots.refused;
+	stats.processes = processes_live(recorder->processes);
+	stats.processes_refused = processes_refused(recorder->processes);
+	return stats;
+}

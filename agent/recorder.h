@@ -1,0 +1,61 @@
+/* Kernel records in, sealed batches out: keeps the node's objects (sockets in slots, processes,
+ * cgroups), turns absolute counters into differences, defines everything again in key frames, and
+ * puts events into the batch.
+ *
+ * Order within a batch: a reader applies definitions before updates, so a socket is defined again
+ * only at a batch's start, never after an update of the same batch; recorder_tick does that. A
+ * batch is sealed each tick and when it is full. Bounded by its options; what does not fit is
+ * counted in recorder_stats. One thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/batch/batch.h"
+#include "agent/bpf/event.h"
+#include "agent/cgroups.h"
+
+struct recorder_options {
+	struct batch *batch;	 /* lent for its life */
+	struct cgroups *cgroups; /* lent for its life */
+	uint32_t sockets_max, processes_max;
+	uint64_t tick_ns;	     /* how often recorder_tick is called */
+	uint64_t key_frame_ns;	     /* everything is told again at least this often */
+	struct batch_sender *sender; /* lent for its life: read at each seal */
+	void (*sealed)(void *context, const struct batch_bytes *bytes);
+	void *context;
+};
+
+struct recorder_stats {
+	uint64_t events, batches, defined, updated, closed, failed;
+	uint64_t sockets_refused, processes_refused; /* no room in the table */
+	uint64_t unknown_sockets; /* updates and closes of sockets that were never told */
+	uint64_t vanished;	  /* sockets that a roll call missed */
+	uint32_t sockets, processes;
+};
+
+struct recorder;
+struct recorder *recorder_new(const struct recorder_options *options);
+void recorder_free(struct recorder *recorder);
+
+/* Now, by both clocks: what record times are converted with. Before records of this time are
+ * pushed. */
+void recorder_clock(struct recorder *recorder, uint64_t boottime_ns, uint64_t realtime_ns);
+void recorder_push(struct recorder *recorder, const struct mr_head *record);
+void recorder_nat(struct recorder *recorder, const struct batch_nat *nat);
+
+/* Seals what there is (an empty batch once a second: the heartbeat) and begins the next with what
+ * is due again. */
+void recorder_tick(struct recorder *recorder);
+void recorder_seal(struct recorder *recorder);
+
+/* Sockets that no update names between the two calls end as vanished. started_ns: when the scan
+ * began. */
+void recorder_roll_call(struct recorder *recorder);
+void recorder_roll_called(struct recorder *recorder, uint64_t started_ns);
+
+/* The agent's own marked connections: those of its own process with this port at either end; 0:
+ * none. */
+void recorder_probe_port(struct recorder *recorder, uint16_t port);
+struct recorder_stats recorder_stats(const struct recorder *recorder);

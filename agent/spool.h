@@ -1,0 +1,35 @@
+/* Sealed batches that wait for the broker, oldest first. A record is waiting, or sent and waiting
+ * for its delivery report; it leaves when delivered. Bounded by bytes: when full, the oldest
+ * records that are not on their way go, and their events are counted as dropped; the pipeline sees
+ * the gap in the sequence numbers. One thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct spooled {
+	struct spooled *before, *after;
+	uint32_t events;
+	bool sent;
+	size_t length;
+	uint8_t bytes[];
+};
+
+struct spool_stats {
+	uint64_t dropped_events, dropped_batches;
+	uint64_t bytes;
+	uint32_t waiting, sent;
+};
+
+struct spool;
+struct spool *spool_new(uint64_t bytes_max);
+void spool_free(struct spool *spool);
+void spool_put(struct spool *spool, const uint8_t *bytes, size_t length,
+	       uint32_t events); /* copies */
+/* The oldest waiting record; NULL: none. It stays in the spool. */
+struct spooled *spool_next(const struct spool *spool);
+void spool_sent(struct spool *spool, struct spooled *record);
+void spool_failed(struct spool *spool, struct spooled *record); /* waits again, in its old place */
+void spool_delivered(struct spool *spool, struct spooled *record);
+struct spool_stats spool_stats(const struct spool *spool);
