@@ -1,0 +1,166 @@
+#include "aggregate/tally.h"
+
+static void tally_add(struct tally *tally, unsigned column, int64_t value)
+{
+	if (value == 0)
+		return;
+	tally->columns[tally->count] = (uint8_t)column;
+	tally->values[tally->count++] = value;
+}
+
+/* Rows speak of client to server and back; a half speaks of sent and received. */
+static struct traffic traffic_from_client(const struct traffic *traffic, uint8_t side)
+{
+	if (side == SIDE_CLIENT)
+		return *traffic;
+	return (struct traffic){
+		.tx_bytes = traffic->rx_bytes,
+		.rx_bytes = traffic->tx_bytes,
+		.tx_segments = traffic->rx_segments,
+		.rx_segments = traffic->tx_segments,
+		.retransmits = traffic->retransmits,
+	};
+}
+
+static void tally_side(struct tally *tally, const struct traffic *traffic, uint8_t side,
+		       int64_t sign)
+{
+	bool client = side == SIDE_CLIENT;
+	tally_add(tally, client ? COUNTER_CLIENT_TX_BYTES : COUNTER_SERVER_TX_BYTES,
+		  sign * (int64_t)traffic->tx_bytes);
+	tally_add(tally, client ? COUNTER_CLIENT_RX_BYTES : COUNTER_SERVER_RX_BYTES,
+		  sign * (int64_t)traffic->rx_bytes);
+	tally_add(tally, client ? COUNTER_CLIENT_RETRANSMITS : COUNTER_SERVER_RETRANSMITS,
+		  sign * (int64_t)traffic->retransmits);
+}
+
+static void tally_counted(struct tally *tally, const struct traffic *traffic, int64_t sign)
+{
+	tally_add(tally, COUNTER_TX_BYTES, sign * (int64_t)traffic->tx_bytes);
+	tally_add(tally, COUNTER_RX_BYTES, sign * (int64_t)traffic->rx_bytes);
+	tally_add(tally, COUNTER_TX_SEGMENTS, sign * (int64_t)traffic->tx_segments);
+	tally_add(tally, COUNTER_RX_SEGMENTS, sign * (int64_t)traffic->rx_segments);
+	tally_add(tally, COUNTER_RETRANSMITS, sign * (int64_t)traffic->retransmits);
+}
+
+/* FAILED stays the sum of its reasons: an attempt without a known reason was given up. */
+static enum counter failure_counter(unsigned reason)
+{
+	switch (reason) {
+	case CLOSE_REFUSED:
+		return COUNTER_FAILED_REFUSED;
+	case CLOSE_CONNECT_TIMEOUT:
+		return COUNTER_FAILED_TIMEOUT;
+	case CLOSE_UNREACHABLE:
+		return COUNTER_FAILED_UNREACHABLE;
+	default:
+		return COUNTER_FAILED_ABORTED;
+	}
+}
+
+static void tally_life(struct tally *tally, const struct delta *delta)
+{
+	if (delta->flags & DELTA_OPENED) {
+		tally_add(tally, COUNTER_OPENED, 1);
+		tally_add(tally, COUNTER_JOINED, delta->label->joined);
+	}
+	if (delta->flags & DELTA_CLOSED) {
+		tally_add(tally, COUNTER_CLOSED, 1);
+		tally_add(tally, COUNTER_RESETS, delta->reason == CLOSE_RESET);
+		tally_add(tally, COUNTER_TIMEOUTS, delta->reason == CLOSE_TIMEOUT);
+	}
+	if (delta->flags & DELTA_FAILED) {
+		tally_add(tally, COUNTER_FAILED, 1);
+		tally_add(tally, failure_counter(delta->reason), 1);
+	}
+}
+
+/* Each byte is late or recovered, never both: late goes first. */
+static void tally_long(struct tally *tally, const struct delta *delta)
+{
+	int64_t bytes = (int64_t)(delta->traffic.tx_bytes + delta->traffic.rx_bytes);
+	if (delta->flags & DELTA_LATE) {
+		bool opened = delta->flags & DELTA_OPENED, failed = delta->flags & DELTA_FAILED;
+		tally_add(tally, COUNTER_LATE_BYTES, bytes);
+		tally_add(tally, COUNTER_LATE_CONNECTIONS, opened + failed);
+	} else if (delta->flags & DELTA_RECOVERED) {
+		tally_add(tally, COUNTER_RECOVERED_BYTES, bytes);
+	}
+}
+
+/* Columns of windows that the row does not reach are never read. */
+static void tally_active(struct tally *tally, uint32_t flags)
+{
+	tally_add(tally, COUNTER_ACTIVE, (flags & DELTA_FIRST_IN_PANE) != 0);
+	tally_add(tally, COLUMN_ACTIVE_1S, (flags & DELTA_FIRST_IN_1S) != 0);
+	tally_add(tally, COLUMN_ACTIVE_10S, (flags & DELTA_FIRST_IN_10S) != 0);
+}
+
+static void tally_connect(struct tally *tally, uint64_t connect_us, int64_t count)
+{
+	tally_add(tally, COUNTER_CONNECT_US, (int64_t)connect_us * count);
+	tally_add(tally, COUNTER_CONNECT_COUNT, count);
+}
+
+void tally_delta(struct tally *tally, const struct delta *delta)
+{
+	tally->count = 0;
+	if (delta->flags & DELTA_PROBE)
+		return;
+	const struct label *label = delta->label;
+	struct traffic traffic = traffic_from_client(&delta->traffic, label->side);
+	tally_side(tally, &traffic, label->side, 1);
+	tally_add(tally, COUNTER_AGENT_RECEIVED, delta->node_received);
+	tally_add(tally, COUNTER_AGENT_ISSUED, (int64_t)delta->node_received + delta->node_lost);
+	if (delta_connect_us(delta))
+		tally_connect(tally, delta_connect_us(delta), 1);
+	if (label->counts_from != label->side)
+		return;
+	tally_counted(tally, &traffic, 1);
+	tally_life(tally, delta);
+	tally_long(tally, delta);
+	tally_active(tally, delta->flags);
+	tally_add(tally, COUNTER_SRTT_US, delta->srtt_us);
+	tally_add(tally, COUNTER_SRTT_COUNT, delta->srtt_us != 0);
+}
+
+static void tally_lives(struct tally *tally, const struct amendment *amendment,
+			const struct label *label, int64_t sign)
+{
+	int64_t reasons[COUNTERS] = {0}, failed = 0;
+	for (unsigned reason = 0; reason < CLOSE_REASONS; reason++) {
+		reasons[failure_counter(reason)] += amendment->failed[reason];
+		failed += amendment->failed[reason];
+	}
+	tally_add(tally, COUNTER_OPENED, sign * amendment->opened);
+	tally_add(tally, COUNTER_JOINED, label->joined ? sign * amendment->opened : 0);
+	tally_add(tally, COUNTER_CLOSED, sign * amendment->closed);
+	tally_add(tally, COUNTER_RESETS, sign * amendment->resets);
+	tally_add(tally, COUNTER_TIMEOUTS,
+		  amendment->sum.reason == CLOSE_TIMEOUT ? sign * amendment->closed : 0);
+	tally_add(tally, COUNTER_FAILED, sign * failed);
+	for (unsigned counter = COUNTER_FAILED_REFUSED; counter <= COUNTER_FAILED_ABORTED;
+	     counter++)
+		tally_add(tally, counter, sign * reasons[counter]);
+}
+
+void tally_amendment(struct tally *tally, const struct amendment *amendment,
+		     const struct label *label, int64_t sign)
+{
+	const struct delta *sum = &amendment->sum;
+	tally->count = 0;
+	if (sum->flags & DELTA_PROBE)
+		return;
+	struct traffic traffic = traffic_from_client(&sum->traffic, label->side);
+	tally_side(tally, &traffic, label->side, sign);
+	tally_add(tally, COUNTER_AGENT_RECEIVED, sign * sum->node_received);
+	tally_add(tally, COUNTER_AGENT_ISSUED,
+		  sign * ((int64_t)sum->node_received + sum->node_lost));
+	if (label->side == SIDE_CLIENT && sum->connect_us && amendment->opened)
+		tally_connect(tally, sum->connect_us, sign * amendment->opened);
+	if (label->counts_from != label->side)
+		return;
+	tally_counted(tally, &traffic, sign);
+	tally_lives(tally, amendment, label, sign);
+	tally_add(tally, COLUMN_ACTIVE_10S, sum->flags & DELTA_FIRST_IN_10S ? sign : 0);
+}
