@@ -752,7 +752,7 @@ static int start_kafka(struct service *service)
 		service->state_tail = tail_new(&tail, error, sizeof(error));
 	if (service->state_tail)
 		return 0;
-	log_line(LOG_LEVEL_ERROR, "kafka.options: %s", error);
+	log_line(LOG_LEVEL_ERROR, "kafka.properties: %s", error);
 	return -EINVAL;
 }
 
