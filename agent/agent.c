@@ -14,6 +14,8 @@
 #include "agent/cgroups.h"
 #include "agent/health.h"
 #include "agent/metrics.h"
+#include "agent/nat.h"
+#include "agent/natwatch.h"
 #include "agent/netns.h"
 #include "agent/probe.h"
 #include "agent/publisher.h"
@@ -48,13 +50,15 @@ struct agent {
 	struct recorder *recorder;
 	struct publisher *publisher;
 	struct tracer *tracer;
+	struct nat *nat;
+	struct natwatch *natwatch; /* NULL: off */
 	uint32_t *scope;
 	uint32_t scope_count;
 	char *brokers;		 /* joined by commas; lent to the publisher */
 	const char **properties; /* lent to the publisher */
 
 	struct batch_sender sender;
-	uint64_t boottime_ns;
+	uint64_t boottime_ns, realtime_ns;
 	uint64_t scan_cpu_ns; /* of one scan, smoothed */
 	uint64_t roll_lost;   /* losses that a roll call has mended */
 	uint64_t roll_called_ns;
@@ -77,7 +81,8 @@ static int complain(const char *what, int error)
 static void read_clock(struct agent *agent)
 {
 	agent->boottime_ns = clock_ns(CLOCK_BOOTTIME);
-	recorder_clock(agent->recorder, agent->boottime_ns, clock_ns(CLOCK_REALTIME));
+	agent->realtime_ns = clock_ns(CLOCK_REALTIME);
+	recorder_clock(agent->recorder, agent->boottime_ns, agent->realtime_ns);
 }
 
 /* What never reached a batch. Read before each seal: the header tells it. */
@@ -89,6 +94,9 @@ static void count_losses(struct agent *agent)
 		sum += agent->metrics.lost[i];
 	struct recorder_stats stats = recorder_stats(agent->recorder);
 	agent->sender.dropped_ring = sum + stats.sockets_refused + stats.processes_refused;
+	if (agent->natwatch)
+		agent->metrics.natwatch = natwatch_stats(agent->natwatch);
+	agent->sender.dropped_netlink = agent->metrics.natwatch.overruns;
 	agent->sender.dropped_spool = publisher_stats(agent->publisher).spool.dropped_events;
 }
 
@@ -116,6 +124,26 @@ static void on_sealed(void *context, const struct batch_bytes *bytes)
 	agent->metrics.batch_bytes += bytes->length;
 }
 
+static void on_nat(void *context, const struct conntrack_entry *entry)
+{
+	struct agent *agent = context;
+	read_clock(agent);
+	recorder_nat(agent->recorder,
+		     &(struct batch_nat){
+			     .protocol = entry->protocol,
+			     .ended = entry->ended,
+			     .original_source = entry->original.source,
+			     .original_destination = entry->original.destination,
+			     .original_source_port = entry->original.source_port,
+			     .original_destination_port = entry->original.destination_port,
+			     .reply_source = entry->reply.source,
+			     .reply_destination = entry->reply.destination,
+			     .reply_source_port = entry->reply.source_port,
+			     .reply_destination_port = entry->reply.destination_port,
+			     .time_ns = agent->realtime_ns,
+		     });
+}
+
 static void on_drain_timer(uv_timer_t *timer)
 {
 	drain(timer->data);
@@ -133,6 +161,8 @@ static void on_tick(uv_timer_t *timer)
 	drain(agent);
 	count_losses(agent);
 	recorder_tick(agent->recorder);
+	if (agent->nat)
+		nat_again(agent->nat, recorder_cycle_ticks(agent->recorder));
 	publisher_poll(agent->publisher, agent->boottime_ns);
 }
 
@@ -208,7 +238,8 @@ static void fill_metrics(struct agent *agent)
 	metrics->cost = tracer_cost(agent->tracer);
 	metrics->ring_bytes = tracer_ring_bytes(agent->tracer);
 	metrics->scan_period_ms = agent->sender.scan_period_ms;
-	metrics->dropped_netlink = agent->sender.dropped_netlink;
+	if (agent->nat)
+		metrics->nat = nat_stats(agent->nat);
 }
 
 static int answer(void *context, const char *path, FILE *body)
@@ -385,6 +416,8 @@ static void stop(struct agent *agent)
 {
 	health_close(agent->health);
 	probe_close(agent->probe);
+	natwatch_close(agent->natwatch);
+	agent->natwatch = NULL;
 	close_handle((uv_handle_t *)&agent->drain_timer);
 	close_handle((uv_handle_t *)&agent->tick_timer);
 	close_handle((uv_handle_t *)&agent->scan_timer);
@@ -426,6 +459,30 @@ static void open_probe(struct agent *agent)
 		complain("the self-probe cannot listen on 127.0.0.1", error);
 	else
 		recorder_probe_port(agent->recorder, probe_port(agent->probe));
+}
+
+/* Without conntrack the rest is as good. */
+static void open_natwatch(struct agent *agent)
+{
+	if (!agent->options->conntrack)
+		return;
+	agent->nat = nat_new(&(struct nat_options){
+		.entries_max = (uint32_t)agent->options->nat_max,
+		.told = on_nat,
+		.context = agent,
+	});
+	int error =
+		natwatch_open(&agent->natwatch, &(struct natwatch_options){
+							.loop = &agent->loop,
+							.sweep_ns = agent->options->key_frame_ns,
+							.scope = agent->scope,
+							.scope_count = agent->scope_count,
+							.nat = agent->nat,
+						});
+	if (error)
+		complain("NAT off: cannot subscribe to conntrack (CAP_NET_ADMIN, "
+			 "nf_conntrack_netlink)",
+			 error);
 }
 
 static void start_handles(struct agent *agent)
@@ -487,6 +544,7 @@ static int set_up(struct agent *agent)
 		return error;
 	open_probe(agent);
 	read_clock(agent);
+	open_natwatch(agent);
 	return 0;
 }
 
@@ -497,6 +555,7 @@ static void tear_down(struct agent *agent)
 	uv_run(&agent->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&agent->loop);
 	tracer_free(agent->tracer);
+	nat_free(agent->nat);
 	recorder_free(agent->recorder);
 	batch_free(agent->batch);
 	cgroups_free(agent->cgroups);

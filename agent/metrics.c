@@ -50,7 +50,7 @@ static void write_drops(const struct metrics *metrics, FILE *file)
 		"\n"
 		"millrace_agent_dropped_events_total{where=\"spool\",kind=\"any\"} %" PRIu64 "\n",
 		metrics->recorder.sockets_refused, metrics->recorder.processes_refused,
-		metrics->dropped_netlink, metrics->publisher.spool.dropped_events);
+		metrics->natwatch.overruns, metrics->publisher.spool.dropped_events);
 }
 
 static void write_events(const struct metrics *metrics, FILE *file)
@@ -74,6 +74,26 @@ static void write_events(const struct metrics *metrics, FILE *file)
 		recorder->unknown_sockets);
 	gauge(file, "sockets", "Live sockets told of.", recorder->sockets);
 	gauge(file, "processes", "Processes known.", recorder->processes);
+}
+
+static void write_nat(const struct metrics *metrics, FILE *file)
+{
+	gauge(file, "nat_entries", "NAT entries known.", metrics->nat.live);
+	counter(file, "nat_events_total", "Conntrack events with NAT.", metrics->natwatch.events);
+	counter(file, "nat_refused_total", "NAT entries for which there was no room.",
+		metrics->nat.refused);
+	counter(file, "nat_swept_total", "NAT entries that ended in silence.", metrics->nat.swept);
+	counter(file, "nat_unknown_namespace_total",
+		"Conntrack events of an unknown network namespace.",
+		metrics->natwatch.unknown_namespace);
+	counter(file, "nat_malformed_total", "Conntrack messages that could not be read.",
+		metrics->natwatch.malformed);
+	counter(file, "nat_left_out_total", "Entries and namespaces beyond the bounds of a dump.",
+		metrics->natwatch.left_out);
+	counter(file, "conntrack_dumps_total", "Dumps of all namespaces' NAT.",
+		metrics->natwatch.dumps);
+	counter(file, "conntrack_dump_errors_total", "Dumps that failed in a namespace at least.",
+		metrics->natwatch.dumps_failed);
 }
 
 static void write_kafka(const struct publisher_stats *publisher, FILE *file)
@@ -100,6 +120,7 @@ void metrics_write(const struct metrics *metrics, const char *node, FILE *file)
 		node);
 	write_events(metrics, file);
 	write_drops(metrics, file);
+	write_nat(metrics, file);
 	write_kafka(&metrics->publisher, file);
 	gauge(file, "ring_bytes", "Bytes waiting in the ring buffer.", (double)metrics->ring_bytes);
 	gauge(file, "ring_peak_bytes", "Most bytes waiting since the last scrape.",

@@ -5,6 +5,8 @@
 #include <stdio.h>
 
 #include "agent/bpf/event.h"
+#include "agent/nat.h"
+#include "agent/natwatch.h"
 #include "agent/publisher.h"
 #include "agent/recorder.h"
 #include "agent/tracer.h"
@@ -14,7 +16,8 @@ struct metrics {
 	uint64_t lost[MR_LOST_COUNTERS];
 	uint64_t ring_bytes, ring_peak_bytes;
 	uint64_t scans, scans_failed, scan_period_ms;
-	uint64_t dropped_netlink;
+	struct nat_stats nat;
+	struct natwatch_stats natwatch;
 	double cpu_seconds;
 	struct recorder_stats recorder;
 	struct publisher_stats publisher;

@@ -479,6 +479,11 @@ void recorder_tick(struct recorder *recorder)
 	tell_key_frames(recorder);
 }
 
+uint32_t recorder_cycle_ticks(const struct recorder *recorder)
+{
+	return recorder->cycle_ticks;
+}
+
 void recorder_roll_call(struct recorder *recorder)
 {
 	for (uint32_t i = 0; i < slots_high(recorder->slots); i++) {

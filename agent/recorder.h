@@ -48,6 +48,8 @@ void recorder_nat(struct recorder *recorder, const struct batch_nat *nat);
 /* Seals what there is (an empty batch once a second: the heartbeat) and begins the next with what
  * is due again. */
 void recorder_tick(struct recorder *recorder);
+/* Ticks within which everything is told again. */
+uint32_t recorder_cycle_ticks(const struct recorder *recorder);
 void recorder_seal(struct recorder *recorder);
 
 /* Sockets that no update names between the two calls end as vanished. started_ns: when the scan
