@@ -1,0 +1,77 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "agent/options.h"
+
+static int load(struct agent_options *options, struct config_error *error, const char *setting)
+{
+	struct config_setting settings[] = {{.value = setting, .origin = "--set"}};
+	struct config_sources sources = {.settings = settings, .settings_count = setting ? 1 : 0};
+	return config_load(&agent_options_table, &sources, options, error);
+}
+
+static void an_absent_file_gives_the_documented_defaults(void **state)
+{
+	(void)state;
+	struct agent_options options;
+	struct config_error error;
+	char why[CONFIG_ERROR_BYTES];
+	assert_int_equal(load(&options, &error, NULL), 0);
+	assert_int_equal(agent_options_finish(&options, why), 0);
+	assert_true(strlen(options.node) > 0);
+	assert_int_equal(options.brokers.count, 1);
+	assert_string_equal(options.brokers.items[0], "127.0.0.1:7472");
+	assert_string_equal(options.topic, "millrace.events");
+	assert_string_equal(options.listen, "127.0.0.1:7471");
+	assert_int_equal(options.batch_interval_ns, 100000000);
+	assert_int_equal(options.scan_period_ns, 1000000000);
+	assert_int_equal(options.key_frame_ns, 45000000000);
+	assert_int_equal(options.spool_bytes, 64 << 20);
+	assert_true(options.processes && options.conntrack && options.self_probe &&
+		    options.run_stats);
+	config_free(&agent_options_table, &options);
+}
+
+static void a_wrong_setting_is_refused(void **state)
+{
+	(void)state;
+	static const char *const wrong[] = {
+		"key_frame.period=60s", "batch.interval=0",	      "kafka.broker=a:1",
+		"limits.sockets=1",	"features.conntrack=perhaps", "key=short",
+		"scan.cpu=0",
+	};
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct agent_options options;
+		struct config_error error;
+		if (load(&options, &error, wrong[i]) == 0)
+			fail_msg("%s was taken", wrong[i]);
+		assert_true(error.count > 0);
+	}
+}
+
+static void a_list_is_taken_with_commas(void **state)
+{
+	(void)state;
+	struct agent_options options;
+	struct config_error error;
+	assert_int_equal(load(&options, &error, "scope.netns=blue,green"), 0);
+	assert_int_equal(options.scope_netns.count, 2);
+	assert_string_equal(options.scope_netns.items[1], "green");
+	config_free(&agent_options_table, &options);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_absent_file_gives_the_documented_defaults),
+		cmocka_unit_test(a_wrong_setting_is_refused),
+		cmocka_unit_test(a_list_is_taken_with_commas),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
