@@ -1,0 +1,380 @@
+#include "ingest/decode.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "agent/batch/seal.h"
+#include "agent/batch/wire.h"
+
+static const uint8_t secret[16] = "0123456789abcdef";
+
+enum { RECORD_MAX = 65536 };
+
+static uint8_t record[RECORD_MAX + 4096];
+static size_t record_length;
+static struct decoder *decoder;
+static struct decoded decoded;
+
+static int start(void **state)
+{
+	(void)state;
+	FILE *file = fopen("tests/data/batch.pb", "rb");
+	assert_non_null(file);
+	record_length = fread(record, 1, RECORD_MAX, file);
+	fclose(file);
+	decoder = decoder_new(&(struct decode_options){.record_bytes_max = RECORD_MAX});
+	return 0;
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	decoder_free(decoder);
+	return 0;
+}
+
+static void use_secret(void)
+{
+	decoder_free(decoder);
+	decoder = decoder_new(&(struct decode_options){
+		.record_bytes_max = RECORD_MAX, .secret = secret, .secret_length = sizeof(secret)});
+}
+
+static void refused(enum mirror_reason reason)
+{
+	decoder_read(decoder, record, record_length, &decoded);
+	if (decoded.batch || decoded.reason != reason)
+		fail_msg("%s instead of %s: %s", mirror_reason_name(decoded.reason),
+			 mirror_reason_name(reason), decoded.detail);
+	assert_true(decoded.detail[0]);
+}
+
+/* Packs the stored batch again after `change`. */
+static void repack(void (*change)(Millrace__V1__Batch *batch))
+{
+	Millrace__V1__Batch *batch = millrace__v1__batch__unpack(NULL, record_length, record);
+	assert_non_null(batch);
+	change(batch);
+	record_length = millrace__v1__batch__pack(batch, record);
+	millrace__v1__batch__free_unpacked(batch, NULL);
+}
+
+static void the_stored_batch_is_read(void **state)
+{
+	(void)state;
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_non_null(decoded.batch);
+	assert_string_equal(decoded.node, "node-a");
+	assert_int_equal(decoded.events, 12);
+	assert_int_equal(decoded.unknown_fields, 0);
+	assert_int_equal(decoded.batch->definitions->slot[1], 900);
+	assert_false(decoded.tick);
+}
+
+static void a_record_that_ends_early_is_truncated_or_whole(void **state)
+{
+	(void)state;
+	size_t whole = record_length, truncated = 0;
+	for (size_t length = 1; length < whole; length++) {
+		uint8_t *exact = malloc(length); /* so that ASan sees a read past the end */
+		memcpy(exact, record, length);
+		decoder_read(decoder, exact, length, &decoded);
+		free(exact);
+		truncated += decoded.reason == MIRROR_TRUNCATED;
+		/* at a field's end it is a batch with fewer fields */
+		assert_true(decoded.reason == MIRROR_TRUNCATED || decoded.reason == MIRROR_FIELD ||
+			    decoded.batch);
+	}
+	assert_in_range(truncated, whole - 60, whole);
+}
+
+static void random_damage_never_breaks_the_reader(void **state)
+{
+	(void)state;
+	static uint8_t damaged[RECORD_MAX];
+	uint64_t seed = 42;
+	size_t read = 0;
+	for (int run = 0; run < 20000; run++) {
+		memcpy(damaged, record, record_length);
+		for (int i = 0; i < 3; i++) {
+			seed = seed * 6364136223846793005ULL + 1442695040888963407ULL;
+			damaged[(seed >> 33) % record_length] = (uint8_t)(seed >> 20);
+		}
+		decoder_read(decoder, damaged, record_length, &decoded);
+		read += decoded.batch != NULL;
+	}
+	assert_in_range(read, 1, 19999);
+}
+
+static void another_wire_type_or_a_group_is_malformed(void **state)
+{
+	(void)state;
+	record_length = (size_t)(wire_tag(record + record_length, 40, 3) - record);
+	refused(MIRROR_MALFORMED);
+	record_length = 0;
+	record[record_length++] = 0; /* field 0 */
+	refused(MIRROR_MALFORMED);
+	memset(record, 0xff, 11);
+	record_length = 11;
+	refused(MIRROR_MALFORMED);
+}
+
+static void a_number_cut_off_within_a_group_is_malformed(void **state)
+{
+	(void)state;
+	static const uint8_t bytes[] = {0x0a, 1, 'n', 0x10, 1, 0xd2, 1, 2, 0x0a, 5};
+	memcpy(record, bytes, sizeof(bytes)); /* exits: a column of 5 bytes that are not there */
+	record[5] = 0xe2;		      /* field 28 */
+	record_length = sizeof(bytes);
+	refused(MIRROR_MALFORMED);
+}
+
+static void raise_version(Millrace__V1__Batch *batch)
+{
+	batch->version = 2;
+}
+
+static void a_future_version_is_told(void **state)
+{
+	(void)state;
+	repack(raise_version);
+	refused(MIRROR_VERSION);
+	assert_string_equal(decoded.detail, "version is 2, at most 1");
+	assert_string_equal(decoded.node, "node-a");
+	assert_int_equal(decoded.events, 12);
+}
+
+static void unknown_fields_are_counted_and_skipped(void **state)
+{
+	(void)state;
+	uint8_t *at = wire_uint(record + record_length, 60, 7);
+	at = wire_bytes(at, 61, "new", 3);
+	record_length = (size_t)(at - record);
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_non_null(decoded.batch);
+	assert_int_equal(decoded.unknown_fields, 2);
+}
+
+static void an_oversized_record_is_refused_at_its_bound(void **state)
+{
+	(void)state;
+	size_t filler = RECORD_MAX - record_length - 5;
+	uint8_t *at = wire_varint(wire_tag(record + record_length, 60, WIRE_LENGTH), filler);
+	memset(at, 0, filler);
+	record_length = RECORD_MAX;
+	assert_ptr_equal(at + filler, record + RECORD_MAX);
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_non_null(decoded.batch);
+	record_length++;
+	refused(MIRROR_OVERSIZED);
+}
+
+/* Two bytes each on the wire, sixty times that in memory. */
+static void empty_strings_cannot_amplify(void **state)
+{
+	(void)state;
+	decoder_free(decoder);
+	decoder = decoder_new(&(struct decode_options){.record_bytes_max = 1048576});
+	size_t length = 1048575;
+	uint8_t *bytes = malloc(length);
+	for (size_t i = 0; i < length; i += 3)
+		memcpy(bytes + i, "\xaa\x01", 3);
+	decoder_read(decoder, bytes, length, &decoded);
+	assert_null(decoded.batch);
+	assert_int_equal(decoded.reason, MIRROR_OVERSIZED);
+	free(bytes);
+}
+
+static void a_second_node_id_is_refused(void **state)
+{
+	(void)state;
+	record_length = (size_t)(wire_bytes(record + record_length, 1, "node-b", 6) - record);
+	refused(MIRROR_FIELD);
+	assert_string_equal(decoded.detail, "field 1 stands twice");
+}
+
+static void bad_index(Millrace__V1__Batch *batch)
+{
+	batch->definitions->local[0] = 4;
+}
+
+static void bad_string(Millrace__V1__Batch *batch)
+{
+	batch->processes->exe[0] = (uint32_t)batch->n_strings;
+}
+
+static void bad_port(Millrace__V1__Batch *batch)
+{
+	batch->definitions->local_port[0] = 65536;
+}
+
+static void bad_role(Millrace__V1__Batch *batch)
+{
+	batch->definitions->role[0] = 3;
+}
+
+static void bad_reason(Millrace__V1__Batch *batch)
+{
+	batch->closes->reason[0] = 9;
+}
+
+static void bad_slot_order(Millrace__V1__Batch *batch)
+{
+	batch->updates->slot[1] = 0;
+}
+
+static void bad_slot(Millrace__V1__Batch *batch)
+{
+	batch->updates->slot[3] = DECODE_SLOTS_MAX;
+}
+
+static void bad_time(Millrace__V1__Batch *batch)
+{
+	batch->exits->dt_us[0] = -(int64_t)batch->base_time_us - 1;
+}
+
+static void bad_time_sum(Millrace__V1__Batch *batch)
+{
+	batch->exits->dt_us[0] = INT64_MAX;
+}
+
+static void bad_retransmit(Millrace__V1__Batch *batch)
+{
+	batch->updates->retransmits_index[1] = 4;
+}
+
+static void bad_boot(Millrace__V1__Batch *batch)
+{
+	batch->boot_id.len = 15;
+}
+
+static void bad_addresses(Millrace__V1__Batch *batch)
+{
+	batch->addresses.len--;
+}
+
+static void bad_utf8(Millrace__V1__Batch *batch)
+{
+	batch->strings[2][0] = (char)0xc0;
+}
+
+static void bad_node(Millrace__V1__Batch *batch)
+{
+	batch->node[0] = ' ';
+}
+
+static void bad_events(Millrace__V1__Batch *batch)
+{
+	batch->events++;
+}
+
+static void values_out_of_range_are_told(void **state)
+{
+	static void (*const changes[])(Millrace__V1__Batch *) = {
+		bad_index, bad_string,	   bad_port, bad_role,	   bad_reason,
+		bad_slot,  bad_slot_order, bad_time, bad_time_sum, bad_retransmit,
+		bad_boot,  bad_addresses,  bad_utf8, bad_node,	   bad_events,
+	};
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		stop(state);
+		start(state);
+		repack(changes[i]);
+		refused(MIRROR_FIELD);
+	}
+}
+
+static void short_column(Millrace__V1__Batch *batch)
+{
+	batch->definitions->n_rx_bytes--;
+}
+
+static void short_sparse(Millrace__V1__Batch *batch)
+{
+	batch->updates->n_retransmits--;
+}
+
+static void columns_of_unequal_length_are_told(void **state)
+{
+	repack(short_column);
+	refused(MIRROR_COLUMN_LENGTH);
+	assert_string_equal(decoded.detail, "definitions.rx_bytes has 1 elements, slot has 2");
+	stop(state);
+	start(state);
+	repack(short_sparse);
+	refused(MIRROR_COLUMN_LENGTH);
+}
+
+static void the_hmac_is_checked_before_anything_else(void **state)
+{
+	(void)state;
+	use_secret();
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_non_null(decoded.batch);
+	record[record_length / 2] ^= 1;
+	refused(MIRROR_UNAUTHENTICATED);
+	record[record_length / 2] ^= 1;
+	record_length -= SEAL_TRAILER_BYTES;
+	refused(MIRROR_UNAUTHENTICATED);
+	record_length += SEAL_TRAILER_BYTES;
+	record[7] = 'b'; /* node-b, signed with node-a's key */
+	refused(MIRROR_UNAUTHENTICATED);
+}
+
+static size_t write_tick(const char *node, const uint8_t *key)
+{
+	uint8_t *at = wire_bytes(record, 1, node, strlen(node));
+	at = wire_uint(at, 2, 1);
+	at = wire_uint(at, 3, 1);
+	seal_sign(key, record, (size_t)(at - record));
+	return (size_t)(at - record) + SEAL_TRAILER_BYTES;
+}
+
+static void ticks_are_the_pipelines_alone(void **state)
+{
+	(void)state;
+	uint8_t pipeline[SEAL_KEY_BYTES], node[SEAL_KEY_BYTES];
+	seal_pipeline_key(secret, sizeof(secret), pipeline);
+	seal_node_key(secret, sizeof(secret), "node-a", node);
+	use_secret();
+	/* events under the pipeline's key */
+	seal_sign(pipeline, record, record_length - SEAL_TRAILER_BYTES);
+	refused(MIRROR_UNAUTHENTICATED);
+	record_length = write_tick("", pipeline);
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_non_null(decoded.batch);
+	assert_true(decoded.tick);
+	record_length = write_tick("node-a", node);
+	refused(MIRROR_UNAUTHENTICATED);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(the_stored_batch_is_read, start, stop),
+		cmocka_unit_test_setup_teardown(a_record_that_ends_early_is_truncated_or_whole,
+						start, stop),
+		cmocka_unit_test_setup_teardown(random_damage_never_breaks_the_reader, start, stop),
+		cmocka_unit_test_setup_teardown(another_wire_type_or_a_group_is_malformed, start,
+						stop),
+		cmocka_unit_test_setup_teardown(a_number_cut_off_within_a_group_is_malformed, start,
+						stop),
+		cmocka_unit_test_setup_teardown(a_future_version_is_told, start, stop),
+		cmocka_unit_test_setup_teardown(unknown_fields_are_counted_and_skipped, start,
+						stop),
+		cmocka_unit_test_setup_teardown(an_oversized_record_is_refused_at_its_bound, start,
+						stop),
+		cmocka_unit_test_setup_teardown(empty_strings_cannot_amplify, start, stop),
+		cmocka_unit_test_setup_teardown(a_second_node_id_is_refused, start, stop),
+		cmocka_unit_test_setup_teardown(values_out_of_range_are_told, start, stop),
+		cmocka_unit_test_setup_teardown(columns_of_unequal_length_are_told, start, stop),
+		cmocka_unit_test_setup_teardown(the_hmac_is_checked_before_anything_else, start,
+						stop),
+		cmocka_unit_test_setup_teardown(ticks_are_the_pipelines_alone, start, stop),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
