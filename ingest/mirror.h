@@ -61,14 +61,16 @@ struct mirror_options {
 	uint64_t keep_ns; /* a provisional half's contributions may be amended for this long: 120 s */
 	uint32_t nodes_max, halves_max, nats_max, processes_max, containers_max, amendments_max, names_max;
 	uint32_t record_bytes_max; /* 1 MiB */
+	uint32_t events_max;	   /* stored in open panes; more are refused. 0: 4,194,304 */
 	uint32_t destinations;	   /* readers of names: see mirror_names */
 	const uint8_t *secret;	   /* deployment key; NULL: HMACs are not checked */
 	size_t secret_length;
 	struct mirror_sinks sinks;
 };
 
-/* The accounting identity holds: issued = events + lost + dropped_*; events = aggregated + pending + late +
- * duplicate + quarantined + refused. */
+/* The accounting identity holds: issued = events - duplicate - quarantined + lost (what an agent dropped after
+ * numbering it is lost; dropped_* are told beside); events = aggregated + pending + late + duplicate +
+ * quarantined + refused. */
 struct mirror_stats {
 	uint64_t records, bytes, heartbeats, ticks;
 	uint64_t issued;	/* events that agents numbered */
@@ -86,6 +88,8 @@ struct mirror_stats {
 	uint64_t clock_steps;
 	uint64_t nodes, halves, nats, processes, containers; /* live now */
 	uint64_t amendments_dropped;
+	uint64_t deltas_dropped; /* of halves that never got a label */
+	uint64_t unknown_fields; /* of newer agents: skipped */
 };
 
 /* One node as the API's /agents shows it. */
@@ -109,6 +113,10 @@ uint64_t mirror_clock(const struct mirror *mirror);
 
 /* Whether the log clock has passed pane's end plus lateness. */
 bool mirror_ready(const struct mirror *mirror, uint64_t pane);
+
+/* Push one record at a time and close what is ready before the next: a record moves the clock by at most 10 s,
+ * and an event lies at most 10 s ahead of the clock. At most PANES_OPEN panes (ingest/pane.h) wait; an event for
+ * a pane beyond them is refused. */
 
 /* The first pane that can hold an event: that of the first record's time less lateness. */
 uint64_t mirror_first_pane(const struct mirror *mirror);
