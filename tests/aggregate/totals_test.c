@@ -1,0 +1,287 @@
+/* Seeded properties of partial and aggregate together: nothing is lost or doubled, in any scope and
+ * window, with and without the guard; and how deltas are spread over sources does not show.
+ * MILLRACE_SEED repeats a failure. */
+#include "aggregate/aggregate.h"
+
+#include "aggregate/tally.h"
+#include "tests/aggregate/world.h"
+
+enum { DELTAS = 6000, PANES = 90, AMENDMENTS_EVERY = 9 };
+
+static uint64_t seed_first(void)
+{
+	const char *text = getenv("MILLRACE_SEED");
+	return text ? strtoull(text, NULL, 0) : 1;
+}
+
+static uint64_t next_random(uint64_t *state)
+{
+	*state += 0x9e3779b97f4a7c15ULL;
+	return hash_mix(*state);
+}
+
+struct scenario {
+	struct label labels[DELTAS], others[DELTAS];
+	struct delta deltas[DELTAS];
+	struct amendment amendments[DELTAS];
+	uint64_t panes[DELTAS];
+	uint32_t sources[DELTAS];
+	int64_t totals[COLUMNS]; /* what the deltas fill */
+};
+
+static struct label random_label(struct names *names, uint64_t *random, uint32_t services)
+{
+	uint64_t r = next_random(random);
+	/* Squared: a few services have most of the traffic. */
+	uint32_t client = (uint32_t)((r % services) * (r >> 8 & 0xff) >> 8);
+	uint32_t server = (uint32_t)((r >> 16) % services);
+	struct label label = world_label(names, client, r >> 40 & 7, server, r >> 43 & 7, PANE_0);
+	label.side = r >> 50 & 1;
+	label.counts_from = r >> 51 & 1;
+	label.joined = r >> 52 & 1;
+	return label;
+}
+
+static void scenario_delta(struct scenario *scenario, uint32_t i, uint64_t *random)
+{
+	uint64_t r = next_random(random);
+	struct delta *delta = &scenario->deltas[i];
+	static const uint32_t kinds[] = {0, 0, 0, 0, 0, DELTA_LATE, DELTA_RECOVERED, DELTA_PROBE};
+	*delta = (struct delta){
+		.label = &scenario->labels[i],
+		.flags = kinds[r & 7],
+		.traffic = {.tx_bytes = r >> 8 & 0xffff,
+			    .rx_bytes = r >> 12 & 0xffff,
+			    .tx_segments = r >> 20 & 0xff,
+			    .rx_segments = r >> 22 & 0xff,
+			    .retransmits = r >> 30 & 3},
+		.srtt_us = (uint32_t)(r >> 32 & 0xfff),
+		.min_rtt_us = (uint32_t)(r >> 33 & 0x7ff),
+		.connect_us = r >> 36 & 0xfff,
+		.time_ns = pane_start(scenario->panes[i]) + (r >> 40),
+		.node_received = (uint32_t)(r >> 44 & 0xff),
+		.node_lost = (uint32_t)(r >> 52 & 1),
+	};
+	if (r >> 53 & 1)
+		delta->flags |= DELTA_OPENED;
+	if ((r >> 54 & 3) == 0) {
+		delta->flags |= r >> 56 & 1 ? DELTA_CLOSED : DELTA_FAILED;
+		delta->reason = 1 + (r >> 57) % (CLOSE_REASONS - 1);
+	}
+	if (!(delta->flags & DELTA_LATE))
+		delta->flags |= DELTA_FIRST_IN_PANE | DELTA_FIRST_IN_1S;
+	delta->flags |= DELTA_FIRST_IN_10S;
+}
+
+/* Moves the delta, a few panes later. */
+static void scenario_amendment(struct scenario *scenario, uint32_t i)
+{
+	const struct delta *delta = &scenario->deltas[i];
+	uint64_t start_ns = pane_start(scenario->panes[i]);
+	struct amendment *amendment = &scenario->amendments[i];
+	*amendment = (struct amendment){
+		.window_start_ns = start_ns - start_ns % (10 * NS_PER_S),
+		.before = &scenario->labels[i],
+		.after = &scenario->others[i],
+		.sum = *delta,
+		.opened = (delta->flags & DELTA_OPENED) != 0,
+		.closed = (delta->flags & DELTA_CLOSED) != 0,
+		.resets = delta->flags & DELTA_CLOSED && delta->reason == CLOSE_RESET,
+	};
+	if (delta->flags & DELTA_FAILED)
+		amendment->failed[delta->reason] = 1;
+	scenario->others[i].side = scenario->labels[i].side;
+	scenario->others[i].counts_from = scenario->labels[i].counts_from;
+	scenario->others[i].joined = scenario->labels[i].joined;
+}
+
+static struct scenario *scenario_new(uint64_t seed, uint32_t services)
+{
+	uint64_t random = hash_mix(seed);
+	struct scenario *scenario = memory_zeroed(1, sizeof(*scenario));
+	struct names *names = names_new(100000, 0);
+	for (uint32_t i = 0; i < DELTAS; i++) {
+		scenario->labels[i] = random_label(names, &random, services);
+		scenario->others[i] = random_label(names, &random, services);
+		scenario->panes[i] = PANE_0 + (uint64_t)i * PANES / DELTAS;
+		scenario->sources[i] = (uint32_t)next_random(&random);
+		scenario_delta(scenario, i, &random);
+		scenario_amendment(scenario, i);
+		struct tally tally;
+		tally_delta(&tally, &scenario->deltas[i]);
+		for (uint32_t j = 0; j < tally.count; j++)
+			scenario->totals[tally.columns[j]] += tally.values[j];
+	}
+	names_free(names);
+	return scenario;
+}
+
+/* Plays it; every source knows every name, as its nodes would have told it. */
+static void scenario_play(const struct scenario *scenario, struct world *world, bool amend)
+{
+	for (uint32_t source = 0; source < world->sources; source++)
+		for (uint32_t service = 0; service < 30; service++)
+			for (uint32_t replica = 0; replica < 8; replica++)
+				world_instance(world->names[source], service, replica, PANE_0);
+	uint32_t pushed = 0, amended = 0;
+	for (uint64_t pane = PANE_0; pane < PANE_0 + PANES + 80; pane++) {
+		for (; pushed < DELTAS && scenario->panes[pushed] == pane; pushed++)
+			partial_push(world->partials[scenario->sources[pushed] % world->sources],
+				     &scenario->deltas[pushed], 1);
+		for (; amend && amended < DELTAS && scenario->panes[amended] + 30 == pane;
+		     amended++)
+			if (amended % AMENDMENTS_EVERY == 0)
+				partial_amend(world->partials[scenario->sources[amended] %
+							      world->sources],
+					      &scenario->amendments[amended], 1);
+		world_close(world);
+	}
+	aggregate_advance(world->aggregate, UINT64_MAX);
+}
+
+/* A difference of the 10 s totals to the deltas, or of a shorter window to them less late and
+ * healed: seen by name. Returns whether all is well, and prints what is not. */
+static bool totals_agree(const struct scenario *scenario, const struct world *world, uint64_t seed)
+{
+	bool good = true;
+	int64_t monitored[COLUMNS] = {0};
+	for (uint32_t i = 0; i < DELTAS; i++) {
+		struct tally tally;
+		tally_delta(&tally, &scenario->deltas[i]);
+		if (scenario->deltas[i].flags & (DELTA_LATE | DELTA_RECOVERED))
+			continue;
+		for (uint32_t j = 0; j < tally.count; j++)
+			monitored[tally.columns[j]] += tally.values[j];
+	}
+	for (unsigned scope = 0; scope < SCOPES; scope++) {
+		for (unsigned counter = 0; counter < COUNTERS; counter++) {
+			bool active = counter == COUNTER_ACTIVE;
+			const int64_t expected[] = {
+				monitored[counter], monitored[active ? COLUMN_ACTIVE_1S : counter],
+				scenario->totals[active ? COLUMN_ACTIVE_10S : counter]};
+			static const uint32_t windows[] = {250, 1000, 10000};
+			for (unsigned w = 0; w < 3; w++) {
+				int64_t sum = collection_sum(&world->collection, windows[w], scope,
+							     counter);
+				if (sum == expected[w])
+					continue;
+				print_error("seed %llu: scope %u, %u ms, %s: %lld, not %lld\n",
+					    (unsigned long long)seed, scope, windows[w],
+					    counter_info(counter)->name, (long long)sum,
+					    (long long)expected[w]);
+				good = false;
+			}
+		}
+	}
+	return good;
+}
+
+static void totals_are_those_of_the_deltas_in_each_scope_and_window(void **state)
+{
+	(void)state;
+	for (uint64_t seed = seed_first(); seed < seed_first() + 5; seed++) {
+		struct scenario *scenario = scenario_new(seed, 30);
+		struct world world;
+		world_init(&world, 3, 100000, 100000);
+		scenario_play(scenario, &world, seed & 1);
+		assert_true(totals_agree(scenario, &world, seed));
+		struct aggregate_stats stats = aggregate_stats(world.aggregate);
+		assert_int_equal(stats.folded + stats.undescribed + stats.unnamed, 0);
+		assert_true(!(seed & 1) || stats.amended > 0);
+		world_done(&world);
+		free(scenario);
+	}
+}
+
+static void totals_stay_exact_when_the_guard_folds(void **state)
+{
+	(void)state;
+	for (uint64_t seed = seed_first(); seed < seed_first() + 12; seed++) {
+		struct scenario *scenario = scenario_new(seed, 30);
+		struct world world;
+		uint32_t rows_max = (uint32_t)(16 << seed % 6); /* 16 to 512 */
+		world_init(&world, 2, seed % 3 == 0 ? 30 : 100000, rows_max);
+		scenario_play(scenario, &world, seed & 1);
+		assert_true(totals_agree(scenario, &world, seed));
+		struct aggregate_stats stats = aggregate_stats(world.aggregate);
+		assert_true(stats.folded > 0);
+		assert_true(stats.rows <= rows_max);
+		for (uint32_t source = 0; source < 2; source++)
+			assert_true((partial_stats(world.partials[source]).folded > 0) ==
+				    (seed % 3 == 0));
+		world_done(&world);
+		free(scenario);
+	}
+}
+
+static bool same_rollup(const struct rollup *a, const struct rollup *b)
+{
+	struct rollup left = *a, right = *b;
+	left.connect = right.connect = left.srtt = right.srtt = NULL;
+	if (memcmp(&left, &right, sizeof(left)) != 0)
+		return false;
+	for (uint32_t i = 0; i < a->connect_cells; i++)
+		if (a->connect[i].index != b->connect[i].index ||
+		    a->connect[i].count != b->connect[i].count)
+			return false;
+	for (uint32_t i = 0; i < a->srtt_cells; i++)
+		if (a->srtt[i].index != b->srtt[i].index || a->srtt[i].count != b->srtt[i].count)
+			return false;
+	return true;
+}
+
+static void how_deltas_are_spread_over_sources_does_not_show(void **state)
+{
+	(void)state;
+	for (uint64_t seed = seed_first(); seed < seed_first() + 3; seed++) {
+		struct scenario *scenario = scenario_new(seed, 20);
+		struct world one, many;
+		world_init(&one, 1, 100000, 100000);
+		world_init(&many, 8, 100000, 100000);
+		scenario_play(scenario, &one, true);
+		scenario_play(scenario, &many, true);
+		if (one.collection.count != many.collection.count)
+			print_error("seed %llu\n", (unsigned long long)seed);
+		assert_int_equal(one.collection.count, many.collection.count);
+		for (size_t i = 0; i < one.collection.count; i++) {
+			bool same = same_rollup(&one.collection.rollups[i],
+						&many.collection.rollups[i]);
+			if (!same)
+				print_error("seed %llu, row %zu\n", (unsigned long long)seed, i);
+			assert_true(same);
+		}
+		world_done(&one);
+		world_done(&many);
+		free(scenario);
+	}
+}
+
+static void the_same_log_folds_the_same_way(void **state)
+{
+	(void)state;
+	struct scenario *scenario = scenario_new(seed_first(), 30);
+	struct world first, second;
+	world_init(&first, 2, 200, 300);
+	world_init(&second, 2, 200, 300);
+	scenario_play(scenario, &first, true);
+	scenario_play(scenario, &second, true);
+	assert_true(aggregate_stats(first.aggregate).folded > 0);
+	assert_int_equal(first.collection.count, second.collection.count);
+	for (size_t i = 0; i < first.collection.count; i++)
+		assert_true(
+			same_rollup(&first.collection.rollups[i], &second.collection.rollups[i]));
+	world_done(&first);
+	world_done(&second);
+	free(scenario);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(totals_are_those_of_the_deltas_in_each_scope_and_window),
+		cmocka_unit_test(totals_stay_exact_when_the_guard_folds),
+		cmocka_unit_test(how_deltas_are_spread_over_sources_does_not_show),
+		cmocka_unit_test(the_same_log_folds_the_same_way),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
