@@ -187,9 +187,12 @@ static void half_unindex(struct node *node, uint32_t index, struct half *half)
 		table_remove(&node->clients, client);
 }
 
+/* The key by which the join knows a half stays: from there the join follows the aliases by itself. */
 static void half_rekey(struct node *node, uint32_t index, struct half *half)
 {
 	uint8_t hops = 0;
+	if (half->state & HALF_ANNOUNCED)
+		return;
 	half_unindex(node, index, half);
 	half->key = half->side == SIDE_CLIENT ? half_mapped(node, half, &hops) : half->seen;
 	if (half->side != SIDE_CLIENT)
