@@ -76,6 +76,9 @@ struct alert {
 	struct suspect suspects[ALERT_SUSPECTS_MAX]; /* best first */
 };
 
+/* Fills the key from monitor, subject and started_ns. */
+void alert_key(struct alert *alert);
+
 const char *alert_state_name(uint32_t state);	    /* firing, resolved */
 const char *alert_severity_name(uint32_t severity); /* info, warning, error, critical */
 const char *suspect_kind_name(uint32_t kind);	    /* server_instance, ... */

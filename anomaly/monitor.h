@@ -33,7 +33,8 @@ struct monitor {
 	uint64_t minimum;   /* connections (opened + failed) in the window below which it stays silent */
 	uint32_t severity;  /* enum alert_severity */
 	bool per_server;    /* over all clients of a server workload and port; else per edge */
-	/* Glob patterns (* and ?) on workload names; empty matches all. */
+	/* Glob patterns (* and ?) on workload names; empty matches all. With per_server the client's is not read:
+	 * one sum serves all clients. */
 	char client[ALERT_NAME_MAX], server[ALERT_NAME_MAX];
 	uint16_t port; /* 0: any */
 };
@@ -41,3 +42,4 @@ struct monitor {
 const char *metric_name(uint32_t metric); /* connections_failed, failure_ratio, ... */
 const char *metric_unit(uint32_t metric);
 uint32_t metric_by_name(const char *name); /* METRICS if there is none */
+bool monitor_matches(const struct monitor *monitor, const char *client, const char *server, uint16_t port);

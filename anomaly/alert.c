@@ -1,0 +1,64 @@
+#include "anomaly/alert.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "anomaly/sha256.h"
+
+/* RFC 4648, section 6, without padding: 32 bytes make 52 characters. */
+static void base32(const uint8_t digest[SHA256_BYTES], char text[ALERT_KEY_TEXT])
+{
+	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+	for (unsigned i = 0; i < ALERT_KEY_TEXT - 1; i++) {
+		unsigned bit = i * 5, byte = bit / 8;
+		unsigned pair = (unsigned)digest[byte] << 8;
+		if (byte + 1 < SHA256_BYTES)
+			pair |= digest[byte + 1];
+		text[i] = alphabet[pair >> (11 - bit % 8) & 31];
+	}
+	text[ALERT_KEY_TEXT - 1] = '\0';
+}
+
+/* Each string with its NUL, so that no two subjects give the same bytes. */
+void alert_key(struct alert *alert)
+{
+	char numbers[64];
+	snprintf(numbers, sizeof(numbers), "%u/%u/%" PRIu64, alert->subject.port,
+		 alert->subject.protocol, alert->started_ns);
+	const char *const words[] = {alert->monitor, alert->subject.client, alert->subject.server,
+				     numbers};
+	struct sha256 sha256;
+	uint8_t digest[SHA256_BYTES];
+	sha256_init(&sha256);
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		sha256_push(&sha256, words[i], strlen(words[i]) + 1);
+	sha256_done(&sha256, digest);
+	base32(digest, alert->key);
+}
+
+const char *alert_state_name(uint32_t state)
+{
+	return state == ALERT_FIRING ? "firing" : "resolved";
+}
+
+const char *alert_severity_name(uint32_t severity)
+{
+	static const char *const names[] = {"info", "warning", "error", "critical"};
+	return severity <= ALERT_CRITICAL ? names[severity] : names[ALERT_CRITICAL];
+}
+
+const char *suspect_kind_name(uint32_t kind)
+{
+	static const char *const names[SUSPECT_KINDS] = {
+		[SUSPECT_CLIENT_INSTANCE] = "client_instance",
+		[SUSPECT_SERVER_INSTANCE] = "server_instance",
+		[SUSPECT_CLIENT_VERSION] = "client_version",
+		[SUSPECT_SERVER_VERSION] = "server_version",
+		[SUSPECT_CLIENT_ZONE] = "client_zone",
+		[SUSPECT_SERVER_ZONE] = "server_zone",
+		[SUSPECT_CLIENT_NODE] = "client_node",
+		[SUSPECT_SERVER_NODE] = "server_node",
+	};
+	return kind < SUSPECT_KINDS ? names[kind] : "unknown";
+}

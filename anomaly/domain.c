@@ -1,0 +1,578 @@
+#include "anomaly/domain.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "anomaly/name_text.h"
+#include "base/hash.h"
+#include "base/memory.h"
+
+enum dimension {
+	DIMENSION_INSTANCE,
+	DIMENSION_VERSION,
+	DIMENSION_NODE,
+	DIMENSION_ZONE,
+	DIMENSIONS
+};
+
+/* One instance's part of one pane. */
+struct domain_row {
+	uint64_t edge, server;
+	uint64_t values[DIMENSIONS]; /* instance id, and name ids */
+	uint64_t name, process;	     /* of the instance: its container, else its process */
+	uint64_t bytes, connect_us, srtt_us;
+	uint32_t opened, failed, resets, active, retransmits, segments, connects, srtts;
+	uint16_t port;
+	uint8_t protocol;
+	uint8_t side; /* 0 client, 1 server */
+};
+
+struct domain_pane {
+	struct domain_row *rows;
+	uint32_t count, capacity;
+	bool unsorted;
+};
+
+struct domain_log {
+	struct domain_pane panes[DOMAIN_PANES];
+	uint32_t head; /* the open pane */
+	uint32_t rows_max, rows;
+	uint64_t dropped;
+	struct leaf *leaves; /* of one ranking */
+	uint32_t leaves_capacity;
+};
+
+/* An instance in a ranking: how much of the change and of the traffic is its own. */
+struct leaf {
+	uint64_t values[DIMENSIONS];
+	uint64_t name, process;
+	double change, traffic;
+	double before_change, before_traffic; /* in the panes before the window */
+	uint8_t side;
+	bool explained;
+};
+
+/* A value of a dimension with all its leaves. */
+struct candidate {
+	enum dimension dimension;
+	uint64_t value, name, process;
+	uint64_t leaves; /* sum of hashes: equal for equal sets */
+	double change, traffic;
+	double score;
+};
+
+struct domain_log *domain_log_new(uint32_t rows_max)
+{
+	struct domain_log *log = memory_zeroed(1, sizeof(*log));
+	log->rows_max = rows_max;
+	return log;
+}
+
+void domain_log_free(struct domain_log *log)
+{
+	for (uint32_t i = 0; i < DOMAIN_PANES; i++)
+		free(log->panes[i].rows);
+	free(log->leaves);
+	free(log);
+}
+
+uint64_t domain_log_dropped(const struct domain_log *log)
+{
+	return log->dropped;
+}
+
+static int compare_words(uint64_t a, uint64_t b)
+{
+	return (a > b) - (a < b);
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+	const struct domain_row *left = a, *right = b;
+	int order = compare_words(left->edge, right->edge);
+	if (order == 0)
+		order = (int)left->side - (int)right->side;
+	return order ? order
+		     : compare_words(left->values[DIMENSION_INSTANCE],
+				     right->values[DIMENSION_INSTANCE]);
+}
+
+static void pane_empty(struct domain_log *log, struct domain_pane *pane)
+{
+	log->rows -= pane->count;
+	free(pane->rows);
+	*pane = (struct domain_pane){0};
+}
+
+/* Makes room by forgetting the oldest panes: their memory goes, or each pane would keep its peak.
+ */
+static bool make_room(struct domain_log *log)
+{
+	for (uint32_t i = 1; log->rows >= log->rows_max && i < DOMAIN_PANES; i++)
+		pane_empty(log, &log->panes[(log->head + i) % DOMAIN_PANES]);
+	return log->rows < log->rows_max;
+}
+
+static uint32_t count32(int64_t counter)
+{
+	return counter <= 0 ? 0 : counter < UINT32_MAX ? (uint32_t)counter : UINT32_MAX;
+}
+
+static uint64_t count64(int64_t counter)
+{
+	return counter > 0 ? (uint64_t)counter : 0;
+}
+
+static struct domain_row row_of(const struct rollup *rollup)
+{
+	const int64_t *counters = rollup->counters;
+	const struct instance *instance = &rollup->instance;
+	bool server = rollup->scope == SCOPE_SERVER;
+	int64_t own = counters[server ? COUNTER_SERVER_RETRANSMITS : COUNTER_CLIENT_RETRANSMITS];
+	return (struct domain_row){
+		.edge = rollup->edge.id,
+		.server = rollup->edge.server,
+		.values = {[DIMENSION_INSTANCE] = instance->id,
+			   [DIMENSION_VERSION] = instance->version,
+			   [DIMENSION_NODE] = instance->node,
+			   [DIMENSION_ZONE] = instance->zone},
+		.name = instance->container ? instance->container : instance->process,
+		.process = instance->process,
+		.bytes = count64(counters[COUNTER_TX_BYTES]) + count64(counters[COUNTER_RX_BYTES]),
+		.connect_us = count64(counters[COUNTER_CONNECT_US]),
+		.srtt_us = count64(counters[COUNTER_SRTT_US]),
+		.opened = count32(counters[COUNTER_OPENED]),
+		.failed = count32(counters[COUNTER_FAILED]),
+		.resets = count32(counters[COUNTER_RESETS]),
+		.active = count32(counters[COUNTER_ACTIVE]),
+		.retransmits = count32(own ? own : counters[COUNTER_RETRANSMITS]),
+		.segments = count32(counters[COUNTER_TX_SEGMENTS] + counters[COUNTER_RX_SEGMENTS]),
+		.connects = count32(counters[COUNTER_CONNECT_COUNT]),
+		.srtts = count32(counters[COUNTER_SRTT_COUNT]),
+		.port = rollup->edge.port,
+		.protocol = rollup->edge.protocol,
+		.side = server,
+	};
+}
+
+void domain_log_add(struct domain_log *log, const struct rollup *rollup)
+{
+	if (!make_room(log)) {
+		log->dropped++;
+		return;
+	}
+	struct domain_pane *pane = &log->panes[log->head];
+	if (pane->count == pane->capacity) {
+		pane->capacity = (uint32_t)memory_grown(pane->capacity, pane->count + 1);
+		pane->rows = memory_resize(pane->rows, pane->capacity, sizeof(*pane->rows));
+	}
+	struct domain_row *row = &pane->rows[pane->count];
+	*row = row_of(rollup);
+	pane->unsorted |= pane->count > 0 && compare_rows(row - 1, row) > 0;
+	pane->count++;
+	log->rows++;
+}
+
+void domain_log_close(struct domain_log *log)
+{
+	struct domain_pane *pane = &log->panes[log->head];
+	if (pane->unsorted)
+		qsort(pane->rows, pane->count, sizeof(*pane->rows), compare_rows);
+	uint32_t expected = pane->count;
+	log->head = (log->head + 1) % DOMAIN_PANES;
+	pane = &log->panes[log->head];
+	pane_empty(log, pane);
+	pane->capacity = expected;
+	pane->rows = memory_resize(NULL, expected, sizeof(*pane->rows));
+}
+
+/* The metric's bad part and its traffic in a row: failures of attempts, milliseconds of connects.
+ */
+static void row_measure(const struct domain_row *row, uint32_t metric, double *change,
+			double *traffic)
+{
+	*change = *traffic = 0;
+	switch (metric) {
+	case METRIC_CONNECTIONS_FAILED:
+	case METRIC_FAILURE_RATIO:
+		*change = row->failed;
+		*traffic = (double)row->failed + row->opened;
+		break;
+	case METRIC_CONNECTIONS_RESET:
+		*change = row->resets;
+		*traffic = row->active > row->resets ? row->active : row->resets;
+		break;
+	case METRIC_RETRANSMIT_RATIO:
+		*change = row->retransmits;
+		*traffic = row->segments;
+		break;
+	case METRIC_CONNECT_LATENCY:
+		*change = (double)row->connect_us;
+		*traffic = row->connects;
+		break;
+	case METRIC_RTT:
+		*change = (double)row->srtt_us;
+		*traffic = row->srtts;
+		break;
+	case METRIC_BYTES:
+		*change = *traffic = (double)row->bytes;
+		break;
+	case METRIC_CONNECTIONS_OPENED:
+		*change = *traffic = row->opened;
+		break;
+	}
+}
+
+static struct leaf *leaf_append(struct domain_log *log, uint32_t count)
+{
+	if (count == log->leaves_capacity) {
+		log->leaves_capacity = (uint32_t)memory_grown(log->leaves_capacity, count + 1);
+		log->leaves =
+			memory_resize(log->leaves, log->leaves_capacity, sizeof(*log->leaves));
+	}
+	return &log->leaves[count];
+}
+
+/* The first row of the edge, or where it would be. */
+static uint32_t pane_find(const struct domain_pane *pane, uint64_t edge)
+{
+	uint32_t low = 0, high = pane->count;
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+		if (pane->rows[middle].edge < edge)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool row_asked(const struct domain_row *row, const struct domain_query *query)
+{
+	if (!query->per_server)
+		return row->edge == query->edge.id;
+	return row->server == query->edge.server && row->port == query->edge.port &&
+	       row->protocol == query->edge.protocol;
+}
+
+static uint32_t gather_pane(struct domain_log *log, const struct domain_pane *pane,
+			    const struct domain_query *query, bool before, uint32_t count)
+{
+	uint32_t at = query->per_server ? 0 : pane_find(pane, query->edge.id);
+	for (; at < pane->count; at++) {
+		const struct domain_row *row = &pane->rows[at];
+		if (!row_asked(row, query)) {
+			if (query->per_server)
+				continue;
+			break;
+		}
+		double change, traffic;
+		row_measure(row, query->metric, &change, &traffic);
+		struct leaf *leaf = leaf_append(log, count++);
+		*leaf = (struct leaf){
+			.name = row->name, .process = row->process, .side = row->side};
+		memcpy(leaf->values, row->values, sizeof(leaf->values));
+		*(before ? &leaf->before_change : &leaf->change) = change;
+		*(before ? &leaf->before_traffic : &leaf->traffic) = traffic;
+	}
+	return count;
+}
+
+static int compare_leaves(const void *a, const void *b)
+{
+	const struct leaf *left = a, *right = b;
+	if (left->side != right->side)
+		return (int)left->side - (int)right->side;
+	return compare_words(left->values[DIMENSION_INSTANCE], right->values[DIMENSION_INSTANCE]);
+}
+
+/* One leaf an instance and side, sorted. Sums of counts below 2^53: their order does not matter. */
+static uint32_t merge_leaves(struct leaf *leaves, uint32_t count)
+{
+	uint32_t kept = 0;
+	qsort(leaves, count, sizeof(*leaves), compare_leaves);
+	for (uint32_t i = 0; i < count; i++) {
+		if (kept == 0 || compare_leaves(&leaves[kept - 1], &leaves[i]) != 0) {
+			leaves[kept++] = leaves[i];
+			continue;
+		}
+		struct leaf *leaf = &leaves[kept - 1];
+		leaf->change += leaves[i].change;
+		leaf->traffic += leaves[i].traffic;
+		leaf->before_change += leaves[i].before_change;
+		leaf->before_traffic += leaves[i].before_traffic;
+	}
+	return kept;
+}
+
+static bool metric_is_volume(uint32_t metric)
+{
+	return metric == METRIC_BYTES || metric == METRIC_CONNECTIONS_OPENED;
+}
+
+/* For volumes the change is against the panes before; what is not a count is brought to the scale
+ * of one: latencies to connects, volumes to VOLUME_UNITS, an amount of evidence that ranks but does
+ * not drown the penalty. */
+static void scale_changes(struct leaf *leaves, uint32_t count, const struct domain_query *query,
+			  double window_panes, double before_panes)
+{
+	enum { VOLUME_UNITS = 100 };
+	double change = 0, traffic = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		struct leaf *leaf = &leaves[i];
+		if (metric_is_volume(query->metric)) {
+			double usual = before_panes > 0
+					       ? leaf->before_change * window_panes / before_panes
+					       : 0;
+			double rise = leaf->change - usual;
+			leaf->traffic = leaf->change > usual ? leaf->change : usual;
+			leaf->change = query->comparison == COMPARE_BELOW ? -rise : rise;
+			if (leaf->change < 0 || before_panes == 0)
+				leaf->change = 0;
+		}
+		change += leaf->change;
+		traffic += leaf->traffic;
+	}
+	if (change <= 0 || query->metric <= METRIC_FAILURE_RATIO ||
+	    query->metric == METRIC_CONNECTIONS_RESET || query->metric == METRIC_RETRANSMIT_RATIO)
+		return;
+	double units = metric_is_volume(query->metric) ? VOLUME_UNITS : traffic;
+	for (uint32_t i = 0; i < count; i++)
+		leaves[i].change *= units / change;
+}
+
+/* The natural logarithm, x > 0, from IEEE arithmetic alone so that every machine agrees:
+ * ln(2^e m) = e ln 2 + 2 atanh((m - 1) / (m + 1)), m in [0.7, 1.4]; 10 terms leave less than
+ * 10^-16. */
+static double logarithm(double x)
+{
+	uint64_t bits;
+	memcpy(&bits, &x, sizeof(bits));
+	int exponent = (int)(bits >> 52 & 0x7ff) - 1023;
+	bits = (bits & 0xfffffffffffffULL) | 1023ULL << 52;
+	double mantissa;
+	memcpy(&mantissa, &bits, sizeof(mantissa));
+	if (mantissa > 1.4142135623730951) {
+		mantissa /= 2;
+		exponent++;
+	}
+	double z = (mantissa - 1) / (mantissa + 1), term = z, sum = 0;
+	for (int i = 0; i < 10; i++, term *= z * z)
+		sum += term / (2 * i + 1);
+	return exponent * 0.6931471805599453 + 2 * sum;
+}
+
+/* One side's totals of what is not yet explained. */
+struct totals {
+	double change, traffic;
+};
+
+static struct totals totals_of(const struct leaf *leaves, uint32_t count)
+{
+	struct totals totals = {0};
+	for (uint32_t i = 0; i < count; i++) {
+		if (leaves[i].explained)
+			continue;
+		totals.change += leaves[i].change;
+		totals.traffic += leaves[i].traffic;
+	}
+	return totals;
+}
+
+/* The Poisson scan statistic: how much better K bad of T are explained by a rate of their own than
+ * by the side's, less the price of naming one of `values` values of one of so many kinds. */
+static double candidate_score(const struct candidate *candidate, const struct totals *totals,
+			      uint32_t values)
+{
+	enum { EXCESS_PER_CENT_MIN = 125 };
+	double expected = totals->change * candidate->traffic / totals->traffic;
+	if (candidate->change * 100 < expected * EXCESS_PER_CENT_MIN || candidate->change <= 0)
+		return 0;
+	/* No traffic and yet some change cannot be: but never divide by it. */
+	if (expected < 1e-3)
+		expected = 1e-3;
+	double gain = candidate->change * logarithm(candidate->change / expected) -
+		      (candidate->change - expected);
+	return gain - logarithm(values) - logarithm(SUSPECT_KINDS);
+}
+
+struct keyed_leaf {
+	uint64_t value;
+	uint32_t leaf;
+};
+
+static int compare_keyed(const void *a, const void *b)
+{
+	const struct keyed_leaf *left = a, *right = b;
+	int order = compare_words(left->value, right->value);
+	return order ? order : compare_words(left->leaf, right->leaf);
+}
+
+/* One candidate for each value of the dimension that an unexplained leaf has. */
+static uint32_t list_candidates(const struct leaf *leaves, uint32_t count, enum dimension dimension,
+				struct keyed_leaf *keyed, struct candidate *candidates)
+{
+	uint32_t keys = 0, listed = 0;
+	for (uint32_t i = 0; i < count; i++)
+		if (!leaves[i].explained)
+			keyed[keys++] = (struct keyed_leaf){leaves[i].values[dimension], i};
+	qsort(keyed, keys, sizeof(*keyed), compare_keyed);
+	for (uint32_t i = 0; i < keys; i++) {
+		const struct leaf *leaf = &leaves[keyed[i].leaf];
+		if (listed == 0 || candidates[listed - 1].value != keyed[i].value)
+			candidates[listed++] = (struct candidate){.dimension = dimension,
+								  .value = keyed[i].value,
+								  .name = leaf->name,
+								  .process = leaf->process};
+		struct candidate *candidate = &candidates[listed - 1];
+		candidate->leaves += hash_mix(leaf->values[DIMENSION_INSTANCE]);
+		candidate->change += leaf->change;
+		candidate->traffic += leaf->traffic;
+	}
+	return listed;
+}
+
+/* The best of all dimensions first, then the values of other dimensions with the very same leaves:
+ * the most specific stands for its class. */
+struct finding {
+	double score;
+	uint32_t count;
+	struct candidate names[DIMENSIONS];
+};
+
+static bool candidate_named(const struct candidate *candidate)
+{
+	return candidate->dimension == DIMENSION_INSTANCE ? candidate->name != 0
+							  : candidate->value != 0;
+}
+
+static struct finding find_best(const struct leaf *leaves, uint32_t count,
+				const struct totals *totals, struct keyed_leaf *keyed,
+				struct candidate *candidates)
+{
+	struct finding finding = {0};
+	uint32_t listed[DIMENSIONS], from = 0;
+	uint64_t best_leaves = 0;
+	for (uint32_t d = 0; d < DIMENSIONS; from += listed[d++]) {
+		listed[d] = list_candidates(leaves, count, d, keyed, candidates + from);
+		for (uint32_t i = from; i < from + listed[d]; i++) {
+			double score = candidate_score(&candidates[i], totals, listed[d]);
+			if (score > finding.score && candidate_named(&candidates[i])) {
+				finding.score = score;
+				best_leaves = candidates[i].leaves;
+			}
+		}
+	}
+	for (uint32_t i = 0; finding.score > 0 && i < from; i++)
+		if (candidates[i].leaves == best_leaves && candidate_named(&candidates[i]) &&
+		    finding.count < DIMENSIONS)
+			finding.names[finding.count++] = candidates[i];
+	return finding;
+}
+
+static const uint8_t suspect_kinds[2][DIMENSIONS] = {
+	{SUSPECT_CLIENT_INSTANCE, SUSPECT_CLIENT_VERSION, SUSPECT_CLIENT_NODE, SUSPECT_CLIENT_ZONE},
+	{SUSPECT_SERVER_INSTANCE, SUSPECT_SERVER_VERSION, SUSPECT_SERVER_NODE, SUSPECT_SERVER_ZONE},
+};
+
+struct ranked {
+	double score;
+	struct suspect suspect;
+};
+
+static struct suspect suspect_of(const struct candidate *candidate, uint32_t side,
+				 const struct totals *whole, const struct names *names)
+{
+	struct suspect suspect = {
+		.kind = suspect_kinds[side][candidate->dimension],
+		.share = candidate->change / whole->change,
+	};
+	double traffic = candidate->traffic / whole->traffic;
+	/* New here and without usual traffic: as much as one unit of it would give. */
+	suspect.excess = suspect.share / (traffic > 0 ? traffic : 1 / whole->traffic);
+	uint64_t name =
+		candidate->dimension == DIMENSION_INSTANCE ? candidate->name : candidate->value;
+	name_text(names, name, suspect.name);
+	return suspect;
+}
+
+static void explain(struct leaf *leaves, uint32_t count, const struct candidate *candidate)
+{
+	for (uint32_t i = 0; i < count; i++)
+		leaves[i].explained |= leaves[i].values[candidate->dimension] == candidate->value;
+}
+
+/* Takes the best, removes its leaves, and again while something is gained. */
+static uint32_t rank_side(struct leaf *leaves, uint32_t count, uint32_t side,
+			  const struct names *names, struct ranked ranked[ALERT_SUSPECTS_MAX])
+{
+	uint32_t found = 0;
+	struct totals whole = totals_of(leaves, count), left = whole;
+	if (whole.change <= 0 || whole.traffic <= 0)
+		return 0;
+	struct keyed_leaf *keyed = memory_resize(NULL, count, sizeof(*keyed));
+	struct candidate *candidates =
+		memory_resize(NULL, (size_t)count * DIMENSIONS, sizeof(*candidates));
+	while (found < ALERT_SUSPECTS_MAX && left.change > 0 && left.traffic > 0) {
+		struct finding finding = find_best(leaves, count, &left, keyed, candidates);
+		if (finding.count == 0)
+			break;
+		for (uint32_t i = 0; i < finding.count && found < ALERT_SUSPECTS_MAX; i++)
+			ranked[found++] = (struct ranked){
+				.score = finding.score,
+				.suspect = suspect_of(&finding.names[i], side, &whole, names)};
+		explain(leaves, count, &finding.names[0]);
+		left = totals_of(leaves, count);
+	}
+	free(candidates);
+	free(keyed);
+	return found;
+}
+
+/* Both sides' findings, best score first; the client's on a tie. Each side's are in order. */
+static uint32_t merge_sides(struct ranked sides[2][ALERT_SUSPECTS_MAX], const uint32_t counts[2],
+			    struct suspect suspects[ALERT_SUSPECTS_MAX])
+{
+	uint32_t at[2] = {0}, count = 0;
+	while (count < ALERT_SUSPECTS_MAX && (at[0] < counts[0] || at[1] < counts[1])) {
+		uint32_t side =
+			at[0] == counts[0] ||
+			(at[1] < counts[1] && sides[1][at[1]].score > sides[0][at[0]].score);
+		suspects[count++] = sides[side][at[side]++].suspect;
+	}
+	return count;
+}
+
+static uint32_t gather(struct domain_log *log, const struct domain_query *query, uint32_t window,
+		       uint32_t before)
+{
+	uint32_t count = 0;
+	/* The open pane is empty: the newest closed one is one back. */
+	for (uint32_t back = 1; back <= window + before; back++) {
+		uint32_t at = (log->head + DOMAIN_PANES - back) % DOMAIN_PANES;
+		count = gather_pane(log, &log->panes[at], query, back > window, count);
+	}
+	return merge_leaves(log->leaves, count);
+}
+
+uint32_t domain_rank(struct domain_log *log, const struct domain_query *query,
+		     const struct names *names, struct suspect suspects[ALERT_SUSPECTS_MAX])
+{
+	struct ranked sides[2][ALERT_SUSPECTS_MAX];
+	uint32_t window = query->window_panes < DOMAIN_WINDOW_PANES ? query->window_panes
+								    : DOMAIN_WINDOW_PANES;
+	uint32_t before = metric_is_volume(query->metric) ? DOMAIN_PANES - 1 - window : 0;
+	uint32_t counts[2] = {0}, leaves = gather(log, query, window, before), clients = 0;
+	while (clients < leaves && log->leaves[clients].side == 0)
+		clients++;
+	uint32_t sizes[2] = {clients, leaves - clients};
+	for (uint32_t side = 0; side < 2; side++) {
+		uint32_t size = sizes[side] < DOMAIN_LEAVES_MAX ? sizes[side] : DOMAIN_LEAVES_MAX;
+		if (size == 0)
+			continue;
+		struct leaf *first = log->leaves + (side ? clients : 0);
+		scale_changes(first, size, query, window, before);
+		counts[side] = rank_side(first, size, side, names, sides[side]);
+	}
+	return merge_sides(sides, counts, suspects);
+}

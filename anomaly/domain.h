@@ -1,0 +1,44 @@
+/* Failure domains: which instance, version, zone or node of either side concentrates a change. The
+ * rows of single instances are kept for the last panes, in the order they came (edge, side,
+ * instance), and read only when an alert needs them: nothing is looked up per row.
+ *
+ * Bounds: DOMAIN_PANES panes and rows_max rows in all; the oldest panes leave first, so that a busy
+ * owner ranks over a shorter time. Pure; one thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "aggregate/rollup.h"
+#include "anomaly/alert.h"
+#include "anomaly/monitor.h"
+
+enum {
+	DOMAIN_PANES = 80, /* 20 s: the longest window compared, 10 s, and as much before it */
+	DOMAIN_WINDOW_PANES = 40,
+	/* Distinct instances of one side looked at in one ranking; more are left out, highest ids
+	   first. */
+	DOMAIN_LEAVES_MAX = 4096,
+};
+
+struct domain_log;
+
+struct domain_log *domain_log_new(uint32_t rows_max);
+void domain_log_free(struct domain_log *log);
+/* A row of scope CLIENT or SERVER, to the open pane. */
+void domain_log_add(struct domain_log *log, const struct rollup *rollup);
+void domain_log_close(struct domain_log *log);
+uint64_t domain_log_dropped(const struct domain_log *log); /* rows beyond rows_max in one pane */
+
+/* What to rank. client 0 with per_server: all edges to that server's port. */
+struct domain_query {
+	struct edge edge;
+	bool per_server;
+	uint32_t metric;     /* enum metric */
+	uint32_t comparison; /* of the change: above or below the usual */
+	uint32_t window_panes;
+};
+
+/* Best first, at most ALERT_SUSPECTS_MAX; nothing if the change is spread like the traffic. */
+uint32_t domain_rank(struct domain_log *log, const struct domain_query *query,
+		     const struct names *names, struct suspect suspects[ALERT_SUSPECTS_MAX]);
