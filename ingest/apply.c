@@ -187,7 +187,8 @@ static void half_unindex(struct node *node, uint32_t index, struct half *half)
 		table_remove(&node->clients, client);
 }
 
-/* The key by which the join knows a half stays: from there the join follows the aliases by itself. */
+/* The key by which the join knows a half stays: from there the join follows the aliases by itself.
+ */
 static void half_rekey(struct node *node, uint32_t index, struct half *half)
 {
 	uint8_t hops = 0;
@@ -211,17 +212,13 @@ static void half_announce(struct mirror *mirror, uint32_t index)
 	*(uint32_t *)queue_add(&mirror->openings, sizeof(uint32_t)) = index;
 }
 
-static void nat_concerns(struct mirror *mirror, struct node *node, const struct tuple *from)
+/* A mapping told by a later batch of the same pane still finds its client half before the join
+ * hears of it. */
+static void nat_concerns(const struct mirror *mirror, struct node *node, const struct tuple *from)
 {
 	const struct client_entry *client = table_find(&node->clients, from);
-	if (!client)
-		return;
-	uint32_t index = client->half;
-	struct half *half = half_at(mirror, index);
-	struct tuple before = half->key;
-	half_rekey(node, index, half);
-	if (!tuple_equal(&before, &half->key))
-		half_announce(mirror, index);
+	if (client)
+		half_rekey(node, client->half, half_at(mirror, client->half));
 }
 
 static void apply_nat(struct mirror *mirror, const struct nat_event *event)
@@ -651,6 +648,7 @@ static struct half_open open_of(struct mirror *mirror, uint32_t index)
 	};
 	if (half->state & HALF_ANNOUNCED)
 		open.flags |= HALF_AGAIN;
+	half_unindex(node, index, half); /* its key stays from now on */
 	half->state = (uint8_t)((half->state | HALF_ANNOUNCED) & ~HALF_OPENING);
 	half->self_id = open.self.id;
 	half->self_resolution = open.self.resolution;

@@ -41,7 +41,8 @@ struct container_entry {
 	bool used;
 };
 
-/* The open client half whose key this is: whom a later NAT entry concerns. */
+/* The client half of this key that the join has not heard of: whom a NAT entry of the same pane
+ * concerns. */
 struct client_entry {
 	struct tuple key;
 	uint32_t half;

@@ -37,7 +37,7 @@ enum half_state {
 	HALF_ANNOUNCED = 4,
 	HALF_LABELLED = 8,
 	HALF_OPENING = 16, /* in the pane's queue of openings */
-	HALF_INDEXED = 32, /* in its node's clients, under its key */
+	HALF_INDEXED = 32, /* in its node's clients, under its key, until it is announced */
 	HALF_LINGERING = 64,
 };
 
