@@ -10,14 +10,14 @@ void intern_init(struct intern *intern, uint32_t record_size, uint32_t records_m
 {
 	*intern =
 		(struct intern){.record_size = record_size, .records_max = records_max, .fresh = 1};
-	table_init(&intern->table, records_max);
+	slots_init(&intern->table, records_max);
 	intern->records = memory_zeroed((size_t)records_max + 1, record_size);
 	intern->users = memory_zeroed((size_t)records_max + 1, sizeof(*intern->users));
 }
 
 void intern_done(struct intern *intern)
 {
-	table_done(&intern->table);
+	slots_done(&intern->table);
 	free(intern->records);
 	free(intern->users);
 }
@@ -30,7 +30,7 @@ static bool intern_matches(const void *context, uint32_t record, const void *wan
 
 uint32_t intern_find(const struct intern *intern, const void *record, uint64_t hash)
 {
-	return table_find(&intern->table, hash, intern_matches, intern, record);
+	return slots_find(&intern->table, hash, intern_matches, intern, record);
 }
 
 uint32_t intern_hold(struct intern *intern, const void *record, uint64_t hash)
@@ -50,7 +50,7 @@ uint32_t intern_hold(struct intern *intern, const void *record, uint64_t hash)
 	       intern->record_size);
 	intern->users[number] = 1;
 	intern->live++;
-	table_add(&intern->table, hash, number);
+	slots_add(&intern->table, hash, number);
 	return number;
 }
 
@@ -59,7 +59,7 @@ bool intern_drop(struct intern *intern, uint32_t number, uint64_t hash)
 	assert(intern->users[number] > 0);
 	if (--intern->users[number] > 0)
 		return false;
-	table_remove(&intern->table, hash, number);
+	slots_remove(&intern->table, hash, number);
 	intern->users[number] = intern->free;
 	intern->free = number;
 	intern->live--;

@@ -8,10 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "join/table.h"
+#include "join/slots.h"
 
 struct intern {
-	struct table table;
+	struct slots table;
 	uint8_t *records;
 	uint32_t *users; /* of a free number: the next free one */
 	uint32_t record_size;

@@ -105,7 +105,7 @@ static void opens_take(struct join *join)
 	for (size_t i = 0; i < join->opens.count; i++) {
 		if (i % PREFETCH == 0)
 			for (size_t j = i; j < i + PREFETCH && j < join->opens.count; j++)
-				table_prefetch(&join->tuples.table, tuple_hash(&opens[j].key));
+				slots_prefetch(&join->tuples.table, tuple_hash(&opens[j].key));
 		open_take(join, &opens[i]);
 	}
 	join->opens.count = 0;

@@ -13,51 +13,51 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { TABLE_WAYS = 12 };
+enum { SLOTS_WAYS = 12 };
 
-struct table_bucket {
-	uint8_t tag[TABLE_WAYS];
+struct slots_bucket {
+	uint8_t tag[SLOTS_WAYS];
 	uint32_t passed;
-	uint32_t record[TABLE_WAYS];
+	uint32_t record[SLOTS_WAYS];
 };
 
-_Static_assert(sizeof(struct table_bucket) == 64, "a bucket is one cache line");
+_Static_assert(sizeof(struct slots_bucket) == 64, "a bucket is one cache line");
 
-struct table {
-	struct table_bucket *buckets;
+struct slots {
+	struct slots_bucket *buckets;
 	uint64_t mask;
 };
 
-void table_init(struct table *table, uint32_t records_max);
-void table_done(struct table *table);
+void slots_init(struct slots *slots, uint32_t records_max);
+void slots_done(struct slots *slots);
 
 /* Hashes choose owners by their high bits, so buckets and tags come from the low ones. */
-static inline struct table_bucket *table_home(const struct table *table, uint64_t hash)
+static inline struct slots_bucket *slots_home(const struct slots *slots, uint64_t hash)
 {
-	return &table->buckets[hash & table->mask];
+	return &slots->buckets[hash & slots->mask];
 }
 
-static inline uint8_t table_tag(uint64_t hash)
+static inline uint8_t slots_tag(uint64_t hash)
 {
 	uint8_t tag = (uint8_t)(hash >> 24);
 	return tag ? tag : 1;
 }
 
-static inline void table_prefetch(const struct table *table, uint64_t hash)
+static inline void slots_prefetch(const struct slots *slots, uint64_t hash)
 {
-	__builtin_prefetch(table_home(table, hash));
+	__builtin_prefetch(slots_home(slots, hash));
 }
 
 /* The record of this hash for which matches() is true, or 0. */
-static inline uint32_t table_find(const struct table *table, uint64_t hash,
+static inline uint32_t slots_find(const struct slots *slots, uint64_t hash,
 				  bool (*matches)(const void *context, uint32_t record,
 						  const void *wanted),
 				  const void *context, const void *wanted)
 {
-	uint8_t tag = table_tag(hash);
-	for (uint64_t at = hash & table->mask;; at = (at + 1) & table->mask) {
-		const struct table_bucket *bucket = &table->buckets[at];
-		for (int way = 0; way < TABLE_WAYS; way++)
+	uint8_t tag = slots_tag(hash);
+	for (uint64_t at = hash & slots->mask;; at = (at + 1) & slots->mask) {
+		const struct slots_bucket *bucket = &slots->buckets[at];
+		for (int way = 0; way < SLOTS_WAYS; way++)
 			if (bucket->tag[way] == tag &&
 			    matches(context, bucket->record[way], wanted))
 				return bucket->record[way];
@@ -67,7 +67,7 @@ static inline uint32_t table_find(const struct table *table, uint64_t hash,
 }
 
 /* The caller knows that it is not there yet. */
-void table_add(struct table *table, uint64_t hash, uint32_t record);
+void slots_add(struct slots *slots, uint64_t hash, uint32_t record);
 
 /* The caller knows that it is there. */
-void table_remove(struct table *table, uint64_t hash, uint32_t record);
+void slots_remove(struct slots *slots, uint64_t hash, uint32_t record);
