@@ -103,7 +103,9 @@ class Kafka:
 
     def produce(self, topic, value, key=None, partition=None, codec="none"):
         """One record, value and key as bytes without newline or tab; any bytes: use a client library."""
-        words = ["kcat", "-q", "-P", "-b", self.address, "-t", topic, "-z", codec]
+        # every topic exists from the start, so an unknown one need not be waited for
+        words = ["kcat", "-q", "-P", "-X", "topic.metadata.propagation.max.ms=1000", "-b", self.address, "-t", topic,
+                 "-z", codec]
         if partition is not None:
             words += ["-p", str(partition)]
         line = value
