@@ -2,6 +2,10 @@
  * hours, one table a window length, old rows deleted in slices. The map and the series are read
  * from here, so what people see is what is stored. Names come with the rows and are stored once.
  *
+ * Several tasks may tell parts of one row (`_other`): rows of the same key add up. Only of a window
+ * that the file had when it was opened, a row that is told again is passed over: the log is read
+ * again after a restart.
+ *
  * Rows of one append become visible together. Amendments (signed rows) are added to the windows
  * they name. Writes are one transaction an append. A full or broken disk is counted and told once;
  * reading goes on. Bounded by retention and by rows_max rows a window length (past it the oldest
@@ -26,7 +30,10 @@ struct history_options {
 
 struct history_stats {
 	uint64_t rows_1s, rows_10s, appended, amended, deleted, failed, bytes;
-	uint64_t newest_ns; /* end of the newest window */
+	uint64_t repeated;   /* told again after a restart, and passed over */
+	uint64_t left_early; /* of deleted: for rows_max, before their time */
+	uint64_t refused;    /* of failed: about an edge or instance more than can be known */
+	uint64_t newest_ns;  /* end of the newest window */
 };
 
 /* NULL with *error set to a sentence when the file cannot be used. */
