@@ -11,6 +11,7 @@
 #define MR_U32 uint32_t
 #define MR_U64 uint64_t
 #else
+#include "agent/bpf/kernel.h"
 #define MR_U8  __u8
 #define MR_U16 __u16
 #define MR_U32 __u32
