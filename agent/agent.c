@@ -25,7 +25,6 @@
 #include "base/memory.h"
 
 enum {
-	DRAIN_MS = 50, /* how stale a record may grow in the ring */
 	PROBE_MS = 5000,
 	FLUSH_MS = 5000,	    /* at the end; within a systemd stop and a pod's grace */
 	SCAN_PERIOD_MAX_MS = 15000, /* a third of a key frame: updates are still updates */
@@ -38,7 +37,7 @@ enum {
 struct agent {
 	const struct agent_options *options;
 	uv_loop_t loop;
-	uv_timer_t drain_timer, tick_timer, scan_timer;
+	uv_timer_t tick_timer, scan_timer;
 	uv_poll_t ring_poll, kafka_poll;
 	uv_signal_t interrupt, terminate;
 	struct health *health;
@@ -144,17 +143,14 @@ static void on_nat(void *context, const struct conntrack_entry *entry)
 		     });
 }
 
-static void on_drain_timer(uv_timer_t *timer)
-{
-	drain(timer->data);
-}
-
 static void on_ring(uv_poll_t *poll, int status, int events)
 {
 	(void)status, (void)events;
 	drain(poll->data);
 }
 
+/* The ring needs no timer of its own: what came since the last tick goes into this one's batch, and
+ * a ring that fills before wakes on_ring. */
 static void on_tick(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
@@ -315,14 +311,12 @@ static int read_identity(struct agent *agent)
 static int open_publisher(struct agent *agent)
 {
 	const struct agent_options *options = agent->options;
-	size_t length = 1;
-	for (size_t i = 0; i < options->brokers.count; i++)
-		length += strlen(options->brokers.items[i]) + 1;
-	char *brokers = agent->brokers = memory_zeroed(length, 1);
-	for (size_t i = 0; i < options->brokers.count; i++) {
-		strcat(brokers, i ? "," : "");
-		strcat(brokers, options->brokers.items[i]);
-	}
+	size_t length = 0;
+	FILE *joined = open_memstream(&agent->brokers, &length);
+	for (size_t i = 0; joined && i < options->brokers.count; i++)
+		fprintf(joined, "%s%s", i ? "," : "", options->brokers.items[i]);
+	if (!joined || fclose(joined))
+		return complain("kafka.brokers", -ENOMEM);
 	const char **properties = agent->properties =
 		memory_zeroed(options->kafka_properties.count * 2, sizeof(*properties));
 	for (size_t i = 0; i < options->kafka_properties.count; i++) {
@@ -332,7 +326,7 @@ static int open_publisher(struct agent *agent)
 	char why[PUBLISHER_WHY_BYTES];
 	int error = publisher_new(&agent->publisher,
 				  &(struct publisher_options){
-					  .brokers = brokers,
+					  .brokers = agent->brokers,
 					  .topic = options->topic,
 					  .key = options->node,
 					  .spool_bytes_max = options->spool_bytes,
@@ -418,7 +412,6 @@ static void stop(struct agent *agent)
 	probe_close(agent->probe);
 	natwatch_close(agent->natwatch);
 	agent->natwatch = NULL;
-	close_handle((uv_handle_t *)&agent->drain_timer);
 	close_handle((uv_handle_t *)&agent->tick_timer);
 	close_handle((uv_handle_t *)&agent->scan_timer);
 	close_handle((uv_handle_t *)&agent->ring_poll);
@@ -488,17 +481,15 @@ static void open_natwatch(struct agent *agent)
 static void start_handles(struct agent *agent)
 {
 	uint64_t tick_ms = agent->options->batch_interval_ns / NS_PER_MS;
-	uv_timer_init(&agent->loop, &agent->drain_timer);
 	uv_timer_init(&agent->loop, &agent->tick_timer);
 	uv_timer_init(&agent->loop, &agent->scan_timer);
 	uv_poll_init(&agent->loop, &agent->ring_poll, tracer_fd(agent->tracer));
 	uv_poll_init(&agent->loop, &agent->kafka_poll, publisher_fd(agent->publisher));
 	uv_signal_init(&agent->loop, &agent->interrupt);
 	uv_signal_init(&agent->loop, &agent->terminate);
-	agent->drain_timer.data = agent->tick_timer.data = agent->scan_timer.data = agent;
+	agent->tick_timer.data = agent->scan_timer.data = agent;
 	agent->ring_poll.data = agent->kafka_poll.data = agent;
 	agent->interrupt.data = agent->terminate.data = agent;
-	uv_timer_start(&agent->drain_timer, on_drain_timer, DRAIN_MS, DRAIN_MS);
 	uv_timer_start(&agent->tick_timer, on_tick, tick_ms, tick_ms);
 	uv_timer_start(&agent->scan_timer, on_scan, agent->options->scan_period_ns / NS_PER_MS, 0);
 	uv_poll_start(&agent->ring_poll, UV_READABLE, on_ring);

@@ -108,6 +108,8 @@ static void write_kafka(const struct publisher_stats *publisher, FILE *file)
 		publisher->clients);
 	counter(file, "dropped_batches_total", "Batches dropped because the spool was full.",
 		publisher->spool.dropped_batches);
+	gauge(file, "spool_batches", "Batches waiting for Kafka or on their way.",
+	      publisher->spool.waiting + publisher->spool.sent);
 	gauge(file, "spool_bytes", "Bytes waiting for Kafka.", (double)publisher->spool.bytes);
 	gauge(file, "kafka_connected", "1 when the last word of the broker was good.",
 	      publisher->connected);

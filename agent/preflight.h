@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { FINDINGS_MAX = 16, FINDING_BYTES = 240 };
+enum { FINDINGS_MAX = 16, FINDING_BYTES = 256 };
 
 struct finding {
 	bool fatal; /* nothing useful works without it */

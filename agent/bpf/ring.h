@@ -56,7 +56,7 @@ static __always_inline void *ring_reserve(__u32 kind, __u64 bytes)
 	return record;
 }
 
-/* A wake-up costs ten times the record: the reader comes by itself every 50 ms unless the ring
+/* A wake-up costs ten times the record: the reader comes by itself at each tick unless the ring
  * fills sooner. */
 static __always_inline void ring_submit(void *record)
 {

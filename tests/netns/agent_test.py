@@ -382,6 +382,30 @@ class Live(unittest.TestCase):
         self.assertLess(float(self.metrics["millrace_agent_bpf_seconds_total"]), 5)
 
 
+class Away(unittest.TestCase):
+    def test_a_broker_that_dies_and_comes_back_has_every_batch_in_order(self):
+        with tempfile.TemporaryDirectory(prefix="millrace-agent-") as folder, kafka.Kafka() as broker:
+            events_pb2 = sys.modules.get("millrace.v1.events_pb2") or load_schema(folder)
+            agent = Agent(broker.address, "away", 17473)
+            broker.kill()
+            waiting = 0
+            deadline = time.monotonic() + WITHIN_S
+            while waiting < 5 and time.monotonic() < deadline:
+                run("curl", "-s", "http://127.0.0.1:1/", check=False)  # something to tell
+                waiting = float(agent.metrics()["millrace_agent_spool_batches"])
+                time.sleep(0.1)
+            self.assertGreaterEqual(waiting, 5)
+            broker.restart()
+            while agent.get("/readyz") != 200 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            self.assertEqual(agent.stop(), 0, agent.log)
+            self.assertNotIn("not delivered", agent.log)
+            events = Events(broker.address, "away", events_pb2)
+            self.assertEqual([b.sequence for b in events.batches], list(range(len(events.batches))))
+            refused = [row for row in events.find(remote_port=1) if events.close(row).reason == REFUSED]
+            self.assertGreaterEqual(len(refused), 5)
+
+
 if __name__ == "__main__":
     reason = why_not()
     if reason:
