@@ -37,7 +37,6 @@ static const char *const settings[][2] = {
 	{"queue.buffering.max.messages", "200000"},
 	{"socket.nagle.disable", "true"},
 	{"topic.metadata.refresh.interval.ms", "30000"},
-	{"allow.auto.create.topics", "false"},
 	{"log.connection.close", "false"},
 };
 

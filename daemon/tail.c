@@ -51,7 +51,6 @@ static rd_kafka_conf_t *make_conf(const struct tail_options *options, char *erro
 		{"enable.partition.eof", "true"},
 		{"auto.offset.reset", "earliest"},
 		{"check.crcs", "true"},
-		{"allow.auto.create.topics", "false"},
 		{"receive.message.max.bytes", "16777216"},
 		{"fetch.max.bytes", "4194304"},
 		{"fetch.wait.max.ms", "100"},

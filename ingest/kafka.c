@@ -52,7 +52,6 @@ static const struct consumer_setting defaults[] = {
 	{"fetch.wait.max.ms", "20"},
 	{"fetch.min.bytes", "1"},
 	{"check.crcs", "true"},
-	{"allow.auto.create.topics", "false"},
 	{"reconnect.backoff.ms", "50"},
 	{"reconnect.backoff.max.ms", "1000"},
 	{"topic.metadata.refresh.interval.ms", "30000"},
