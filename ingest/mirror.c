@@ -75,7 +75,7 @@ void mirror_free(struct mirror *mirror)
 
 void *queue_room(struct queue *queue, size_t count, size_t size)
 {
-	if (count > queue->capacity) {
+	if (count > queue->capacity || !queue->items) {
 		queue->capacity = memory_grown(queue->capacity, count);
 		queue->items = memory_resize(queue->items, queue->capacity, size);
 	}
@@ -94,7 +94,7 @@ static void clock_advance(struct mirror *mirror, uint64_t append_ns)
 {
 	uint64_t step_ns = CLOCK_STEP_S * NS_PER_S;
 	if (mirror->clock_ns == 0) {
-		mirror->clock_ns = append_ns ? append_ns : 1;
+		mirror->clock_ns = append_ns;
 		mirror->first_pane = append_ns > mirror->options.lateness_ns
 					     ? pane_of(append_ns - mirror->options.lateness_ns)
 					     : 0;
@@ -156,6 +156,11 @@ static void push_record(struct mirror *mirror, struct mirror_record record)
 	intake_silence(mirror);
 	if (!record.value) {
 		deadletter(mirror, &record, MIRROR_CODEC, "the record batch cannot be decompressed",
+			   "");
+		return;
+	}
+	if (!mirror->clock_ns) {
+		deadletter(mirror, &record, MIRROR_FIELD, "the first record has no append time",
 			   "");
 		return;
 	}

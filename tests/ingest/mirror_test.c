@@ -1015,6 +1015,24 @@ static void an_unreadable_record_is_a_dead_letter(void **state)
 	agent_free(&a);
 }
 
+static void a_record_without_a_time_does_not_move_the_clock(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	struct batch_bytes sealed = batch_seal(a.batch, &a.sender, 1, now_ns);
+	struct mirror_record timeless = {sealed.bytes, sealed.length, 0, 0};
+	mirror_push(mirror, &timeless, 1);
+	assert_int_equal(mirror_clock(mirror), 0);
+	assert_int_equal(got.letters, 1);
+	timeless.append_ns = UINT64_MAX;
+	mirror_push(mirror, &timeless, 1);
+	assert_int_equal(mirror_clock(mirror), 0);
+	agent_send(&a);
+	mirror_push(mirror, &timeless, 1);
+	assert_int_equal(mirror_clock(mirror), start_ns);
+	agent_free(&a);
+}
+
 static void objects_not_announced_again_are_forgotten(void **state)
 {
 	(void)state;
@@ -1305,6 +1323,7 @@ int main(void)
 		TEST(contributions_past_the_bound_drop_the_oldest),
 		TEST(full_tables_refuse_and_count),
 		TEST(an_unreadable_record_is_a_dead_letter),
+		TEST(a_record_without_a_time_does_not_move_the_clock),
 		TEST(objects_not_announced_again_are_forgotten),
 		TEST(nodes_are_told_by_name),
 		TEST(every_event_is_accounted_for),
