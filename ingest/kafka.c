@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <librdkafka/rdkafka.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,7 @@ struct consumer {
 	struct partition *partitions;
 	_Atomic uint64_t records, bytes, undecodable, wrong_time, lost_offsets, errors;
 	_Atomic bool connected;
+	_Atomic bool closing; /* nobody is told any more */
 };
 
 static const struct consumer_setting defaults[] = {
@@ -63,7 +65,8 @@ static const struct consumer_setting defaults[] = {
 static void trouble(struct consumer *consumer, const char *sentence)
 {
 	atomic_fetch_add(&consumer->errors, 1);
-	consumer->options.trouble(consumer->options.context, sentence);
+	if (!atomic_load(&consumer->closing))
+		consumer->options.trouble(consumer->options.context, sentence);
 }
 
 static void on_error(rd_kafka_t *kafka, int code, const char *reason, void *context)
@@ -420,23 +423,48 @@ struct consumer_stats consumer_stats(struct consumer *consumer)
 	};
 }
 
+/* Destroying waits for a commit under way, and so for a broker that may never answer; correctness
+ * does not need it. */
+static void *destroy(void *context)
+{
+	struct consumer *consumer = context;
+
+	rd_kafka_destroy_flags(consumer->kafka, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	return NULL;
+}
+
+/* Whether it came to its end within timeout_ms; else it is left to go on by itself. */
+static bool destroy_within(struct consumer *consumer, int timeout_ms)
+{
+	struct timespec until;
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, destroy, consumer))
+		return false;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += timeout_ms / 1000;
+	until.tv_nsec += timeout_ms % 1000 * (long)NS_PER_MS;
+	if (until.tv_nsec >= (long)NS_PER_S) {
+		until.tv_sec++;
+		until.tv_nsec -= (long)NS_PER_S;
+	}
+	if (pthread_timedjoin_np(thread, NULL, &until) == 0)
+		return true;
+	pthread_detach(thread);
+	return false;
+}
+
 void consumer_close(struct consumer *consumer, int timeout_ms)
 {
-	struct timespec pause = {.tv_nsec = 10 * NS_PER_MS};
-
+	atomic_store(&consumer->closing, true);
 	for (uint32_t i = 0; i < consumer->options.partitions; i++) {
 		give_back(&consumer->partitions[i]);
 		if (consumer->partitions[i].queue)
 			rd_kafka_queue_destroy(consumer->partitions[i].queue);
 	}
 	rd_kafka_assign(consumer->kafka, NULL);
-	for (int waited = 0; rd_kafka_outq_len(consumer->kafka) > 0 && waited < timeout_ms;
-	     waited += 10) {
-		rd_kafka_poll(consumer->kafka, 0);
-		nanosleep(&pause, NULL);
-	}
-	/* Destroying may wait for a broker that never answers; correctness does not need it. */
-	rd_kafka_destroy_flags(consumer->kafka, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	if (!destroy_within(consumer, timeout_ms))
+		return; /* the client's threads still use what is left */
 	for (uint32_t i = 0; i < consumer->options.partitions; i++) {
 		if (consumer->partitions[i].queue) {
 			close(consumer->partitions[i].pipe[0]);
