@@ -119,24 +119,6 @@ int publisher_new(struct publisher **out, const struct publisher_options *option
 	return 0;
 }
 
-static void take_reports(struct publisher *publisher, rd_kafka_event_t *event);
-
-static void handle(struct publisher *publisher, rd_kafka_event_t *event)
-{
-	if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR) {
-		take_reports(publisher, event);
-		return;
-	}
-	if (rd_kafka_event_type(event) != RD_KAFKA_EVENT_ERROR)
-		return;
-	if (rd_kafka_event_error_is_fatal(event))
-		publisher->fatal = true;
-	if (publisher->stats.connected || publisher->fatal || !publisher->stats.failed)
-		fprintf(stderr, "millrace-agent: kafka: %s\n", rd_kafka_event_error_string(event));
-	publisher->stats.failed++;
-	publisher->stats.connected = false;
-}
-
 static void take_reports(struct publisher *publisher, rd_kafka_event_t *event)
 {
 	const rd_kafka_message_t *message;
@@ -156,6 +138,22 @@ static void take_reports(struct publisher *publisher, rd_kafka_event_t *event)
 		publisher->backoff_ns = BACKOFF_MIN_NS;
 		spool_delivered(publisher->spool, record);
 	}
+}
+
+static void handle(struct publisher *publisher, rd_kafka_event_t *event)
+{
+	if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR) {
+		take_reports(publisher, event);
+		return;
+	}
+	if (rd_kafka_event_type(event) != RD_KAFKA_EVENT_ERROR)
+		return;
+	if (rd_kafka_event_error_is_fatal(event))
+		publisher->fatal = true;
+	if (publisher->stats.connected || publisher->fatal || !publisher->stats.failed)
+		fprintf(stderr, "millrace-agent: kafka: %s\n", rd_kafka_event_error_string(event));
+	publisher->stats.failed++;
+	publisher->stats.connected = false;
 }
 
 static void drain(struct publisher *publisher)

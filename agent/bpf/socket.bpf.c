@@ -22,6 +22,7 @@ enum state_flag {
 	STATE_RESET = 8,     /* a RST came */
 	STATE_EXISTED = 16,
 	STATE_GUESSED = 32, /* role from listeners */
+	STATE_MISSED = 64,  /* the ring was full at its opening: counted */
 };
 
 /* Charged to the socket (net.core.optmem_max): keep it small. */
@@ -133,12 +134,17 @@ static __always_inline void read_ends(struct tcp_sock *tp, struct mr_open *open)
 	open->remote_port = __builtin_bswap16(sk->__sk_common.skc_dport);
 }
 
-static __always_inline _Bool tell_open(struct tcp_sock *tp, struct socket_state *state, __u16 kind,
-				       __u32 reason)
+static __always_inline void tell_open(struct tcp_sock *tp, struct socket_state *state, __u16 kind,
+				      __u32 reason)
 {
-	struct mr_open *open = ring_reserve(kind, sizeof(*open));
-	if (!open)
-		return 0;
+	struct mr_open *open = bpf_ringbuf_reserve(&ring, sizeof(*open), 0);
+	if (!open) {
+		if (!(state->flags &
+		      STATE_MISSED)) /* each scan tries again: one loss all the same */
+			count_lost(kind);
+		state->flags |= STATE_MISSED;
+		return;
+	}
 	open->head.kind = kind;
 	open->head.flags = (state->flags & STATE_EXISTED ? MR_EXISTED : 0) |
 			   (state->flags & STATE_GUESSED ? MR_ROLE_GUESSED : 0);
@@ -156,7 +162,6 @@ static __always_inline _Bool tell_open(struct tcp_sock *tp, struct socket_state 
 	remember(state, &open->counters);
 	ring_submit(open);
 	state->flags |= STATE_ANNOUNCED;
-	return 1;
 }
 
 static __always_inline void tell_moved(struct tcp_sock *tp, struct socket_state *state, __u16 kind,
