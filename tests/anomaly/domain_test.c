@@ -1,0 +1,238 @@
+#include "anomaly/domain.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/hash.h"
+
+enum { EDGE = 77 };
+
+struct stand {
+	struct names *names;
+	struct domain_log *log;
+};
+
+static int set_up(void **state)
+{
+	static struct stand stand;
+	stand.names = names_new(4096, 0);
+	stand.log = domain_log_new(100000);
+	*state = &stand;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct stand *stand = *state;
+	names_free(stand->names);
+	domain_log_free(stand->log);
+	return 0;
+}
+
+static uint64_t named(struct stand *stand, const char *text)
+{
+	return names_put(stand->names, text, strlen(text), 1);
+}
+
+static void add(struct stand *stand, uint8_t scope, const char *pod, const char *version,
+		const char *zone, const char *node, int64_t opened, int64_t failed)
+{
+	struct rollup rollup = {.scope = scope, .window_ms = 250, .edge = {.id = EDGE}};
+	rollup.instance = (struct instance){.version = named(stand, version),
+					    .zone = named(stand, zone),
+					    .node = named(stand, node),
+					    .container = named(stand, pod)};
+	rollup.instance.id = instance_id(&rollup.instance);
+	rollup.counters[COUNTER_OPENED] = opened;
+	rollup.counters[COUNTER_FAILED] = failed;
+	rollup.counters[COUNTER_TX_BYTES] = opened * 1000;
+	domain_log_add(stand->log, &rollup);
+}
+
+static uint32_t rank(struct stand *stand, uint32_t metric, uint32_t comparison,
+		     struct suspect suspects[ALERT_SUSPECTS_MAX])
+{
+	struct domain_query query = {.edge = {.id = EDGE},
+				     .metric = metric,
+				     .comparison = comparison,
+				     .window_panes = 4};
+	return domain_rank(stand->log, &query, stand->names, suspects);
+}
+
+static void the_version_that_fails_comes_before_its_instances(void **state)
+{
+	struct stand *stand = *state;
+	struct suspect suspects[ALERT_SUSPECTS_MAX];
+	add(stand, SCOPE_SERVER, "cart-1", "v1", "a", "n1", 20, 0);
+	add(stand, SCOPE_SERVER, "cart-2", "v1", "b", "n2", 20, 0);
+	add(stand, SCOPE_SERVER, "cart-3", "v1", "a", "n3", 20, 0);
+	add(stand, SCOPE_SERVER, "cart-4", "v2", "a", "n1", 10, 10);
+	add(stand, SCOPE_SERVER, "cart-5", "v2", "b", "n2", 10, 10);
+	domain_log_close(stand->log);
+	assert_int_equal(rank(stand, METRIC_CONNECTIONS_FAILED, COMPARE_ABOVE, suspects), 1);
+	assert_int_equal(suspects[0].kind, SUSPECT_SERVER_VERSION);
+	assert_string_equal(suspects[0].name, "v2");
+	assert_true(suspects[0].share == 1);
+	assert_true(suspects[0].excess == 2.5);
+}
+
+static void equals_are_named_once_each_the_most_specific_first(void **state)
+{
+	struct stand *stand = *state;
+	struct suspect suspects[ALERT_SUSPECTS_MAX];
+	add(stand, SCOPE_SERVER, "cart-1", "v1", "a", "n1", 50, 0);
+	add(stand, SCOPE_SERVER, "cart-2", "v1", "b", "n2", 50, 0);
+	add(stand, SCOPE_SERVER, "cart-3", "v2", "b", "n3", 0, 50);
+	domain_log_close(stand->log);
+	assert_int_equal(rank(stand, METRIC_FAILURE_RATIO, COMPARE_ABOVE, suspects), 3);
+	assert_int_equal(suspects[0].kind, SUSPECT_SERVER_INSTANCE);
+	assert_string_equal(suspects[0].name, "cart-3");
+	assert_int_equal(suspects[1].kind, SUSPECT_SERVER_VERSION);
+	assert_int_equal(suspects[2].kind, SUSPECT_SERVER_NODE);
+}
+
+static void the_side_that_concentrates_is_named(void **state)
+{
+	struct stand *stand = *state;
+	struct suspect suspects[ALERT_SUSPECTS_MAX];
+	for (int i = 0; i < 8; i++) {
+		char pod[24], node[24];
+		snprintf(pod, sizeof(pod), "web-%d", i);
+		snprintf(node, sizeof(node), "n%d", i);
+		/* All clients of zone c fail. */
+		add(stand, SCOPE_CLIENT, pod, "v1", i < 2 ? "c" : "a", node, i < 2 ? 2 : 20,
+		    i < 2 ? 18 : 0);
+		add(stand, SCOPE_SERVER, node, "v9", i % 2 ? "a" : "b", node, 15, 5);
+	}
+	domain_log_close(stand->log);
+	assert_int_equal(rank(stand, METRIC_FAILURE_RATIO, COMPARE_ABOVE, suspects), 1);
+	assert_int_equal(suspects[0].kind, SUSPECT_CLIENT_ZONE);
+	assert_string_equal(suspects[0].name, "c");
+}
+
+static void a_change_that_is_spread_like_the_traffic_has_no_suspects(void **state)
+{
+	struct stand *stand = *state;
+	struct suspect suspects[ALERT_SUSPECTS_MAX];
+	for (int pane = 0; pane < 4; pane++) {
+		for (int i = 0; i < 6; i++) {
+			char pod[24];
+			snprintf(pod, sizeof(pod), "cart-%d", i);
+			add(stand, SCOPE_SERVER, pod, i % 2 ? "v1" : "v2", i % 3 ? "a" : "b", pod,
+			    10 + i, 10 + i);
+		}
+		domain_log_close(stand->log);
+	}
+	assert_int_equal(rank(stand, METRIC_FAILURE_RATIO, COMPARE_ABOVE, suspects), 0);
+}
+
+static void a_single_instance_is_no_concentration(void **state)
+{
+	struct stand *stand = *state;
+	struct suspect suspects[ALERT_SUSPECTS_MAX];
+	add(stand, SCOPE_SERVER, "cart-1", "v1", "a", "n1", 0, 500);
+	add(stand, SCOPE_CLIENT, "web-1", "v1", "a", "n1", 0, 500);
+	domain_log_close(stand->log);
+	assert_int_equal(rank(stand, METRIC_CONNECTIONS_FAILED, COMPARE_ABOVE, suspects), 0);
+}
+
+static void the_instance_that_went_silent_explains_a_drop(void **state)
+{
+	struct stand *stand = *state;
+	struct suspect suspects[ALERT_SUSPECTS_MAX];
+	for (int pane = 0; pane < DOMAIN_PANES; pane++) {
+		bool now = pane >= DOMAIN_PANES - 4;
+		for (int i = 0; i < 4; i++) {
+			char pod[24];
+			snprintf(pod, sizeof(pod), "cart-%d", i);
+			if (!now || i != 2)
+				add(stand, SCOPE_SERVER, pod, "v1", "a", pod, 100, 0);
+		}
+		domain_log_close(stand->log);
+	}
+	assert_in_range(rank(stand, METRIC_BYTES, COMPARE_BELOW, suspects), 1, 2);
+	assert_int_equal(suspects[0].kind, SUSPECT_SERVER_INSTANCE);
+	assert_string_equal(suspects[0].name, "cart-2");
+	assert_true(suspects[0].share > 0.99);
+}
+
+static void the_order_of_rows_does_not_matter(void **state)
+{
+	struct stand *stand = *state;
+	struct suspect first[ALERT_SUSPECTS_MAX], other[ALERT_SUSPECTS_MAX];
+	uint32_t counts[2];
+	for (int turn = 0; turn < 2; turn++) {
+		struct domain_log *log = stand->log;
+		stand->log = domain_log_new(1000);
+		for (int i = 0; i < 40; i++) {
+			int at = turn ? 39 - i : i;
+			char pod[24], node[24];
+			snprintf(pod, sizeof(pod), "cart-%d", at);
+			snprintf(node, sizeof(node), "n%d", at % 7);
+			add(stand, SCOPE_SERVER, pod, at % 3 ? "v1" : "v2", "a", node, 10,
+			    at % 7 == 3 ? 12
+			    : at % 3	? 0
+					: 4);
+		}
+		domain_log_close(stand->log);
+		counts[turn] =
+			rank(stand, METRIC_FAILURE_RATIO, COMPARE_ABOVE, turn ? other : first);
+		domain_log_free(stand->log);
+		stand->log = log;
+	}
+	assert_int_equal(counts[0], counts[1]);
+	assert_true(counts[0] >= 2);
+	assert_string_equal(first[0].name, "n3");
+	for (uint32_t i = 0; i < counts[0]; i++) {
+		assert_string_equal(first[i].name, other[i].name);
+		assert_true(first[i].share == other[i].share);
+	}
+}
+
+static void a_full_log_forgets_its_oldest_panes(void **state)
+{
+	struct stand *stand = *state;
+	struct domain_log *log = stand->log;
+	struct suspect suspects[ALERT_SUSPECTS_MAX];
+	stand->log = domain_log_new(10);
+	for (int pane = 0; pane < 4; pane++) {
+		for (int i = 0; i < 5; i++) {
+			char pod[24];
+			snprintf(pod, sizeof(pod), "cart-%d", i);
+			/* Long ago it was 0 that failed, now it is 4. */
+			add(stand, SCOPE_SERVER, pod, "v1", "a", pod, 10,
+			    i == (pane < 2 ? 0 : 4) ? 50 : 0);
+		}
+		domain_log_close(stand->log);
+	}
+	assert_in_range(rank(stand, METRIC_FAILURE_RATIO, COMPARE_ABOVE, suspects), 1, 5);
+	assert_string_equal(suspects[0].name, "cart-4");
+	assert_true(suspects[0].share == 1);
+	assert_int_equal(domain_log_dropped(stand->log), 0);
+	for (int i = 0; i < 15; i++)
+		add(stand, SCOPE_SERVER, "cart-1", "v1", "a", "n1", 1, 1);
+	assert_int_equal(domain_log_dropped(stand->log), 5);
+	domain_log_free(stand->log);
+	stand->log = log;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define STAND(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+		STAND(the_version_that_fails_comes_before_its_instances),
+		STAND(equals_are_named_once_each_the_most_specific_first),
+		STAND(the_side_that_concentrates_is_named),
+		STAND(a_change_that_is_spread_like_the_traffic_has_no_suspects),
+		STAND(a_single_instance_is_no_concentration),
+		STAND(the_instance_that_went_silent_explains_a_drop),
+		STAND(the_order_of_rows_does_not_matter),
+		STAND(a_full_log_forgets_its_oldest_panes),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
