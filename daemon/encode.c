@@ -461,6 +461,8 @@ struct encoded encode_delivery(struct encoder *encoder, const struct delivery *d
 	message.state = (Millrace__V1__AlertState)delivery->state;
 	message.delivered_ns = delivery->delivered_ns;
 	message.sent_ns = delivery->sent_ns;
+	message.resolve_owed = delivery->resolve_owed;
+	message.severity = (Millrace__V1__Severity)delivery->severity;
 	message.attempts = delivery->attempts;
 	message.failed = delivery->failed;
 	message.error = text(encoder, delivery->error);
@@ -630,6 +632,8 @@ int decode_delivery(const uint8_t *bytes, size_t length, struct delivery *delive
 		.delivered_ns = message->delivered_ns,
 		.sent_ns = message->sent_ns,
 		.attempts = message->attempts,
+		.resolve_owed = message->resolve_owed,
+		.severity = message->severity,
 		.failed = message->failed,
 	};
 	cut(delivery->receiver, sizeof(delivery->receiver), message->receiver);

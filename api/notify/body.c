@@ -82,12 +82,13 @@ static void slack_text(struct json *json, const char *type, const char *text)
 
 static void slack_field(struct json *json, const char *label, const char *value)
 {
-	char safe[TEXT_BYTES / 4], text[TEXT_BYTES / 2];
+	char name[TEXT_BYTES / 8], safe[TEXT_BYTES / 8], text[TEXT_BYTES / 2];
 
 	if (!value[0])
 		return;
+	text_slack(name, sizeof(name), label, LABEL_CHARACTERS);
 	text_slack(safe, sizeof(safe), value, LABEL_CHARACTERS);
-	snprintf(text, sizeof(text), "*%s*\n%s", label, safe);
+	snprintf(text, sizeof(text), "*%s*\n%s", name, safe);
 	slack_text(json, "mrkdwn", text);
 }
 
@@ -107,7 +108,7 @@ static void slack_fields(struct json *json, const struct alert *alert)
 	json_array_begin(json);
 	slack_field(json, "Client", alert->subject.client[0] ? alert->subject.client : "all");
 	slack_field(json, "Server", subject);
-	slack_field(json, alert->metric, measured);
+	slack_field(json, alert->metric[0] ? alert->metric : "Value", measured);
 	slack_field(json, "Limit", compared);
 	slack_field(json, "Severity", alert_severity_name(alert->severity));
 	slack_field(json, "Completeness", completeness);
@@ -210,6 +211,15 @@ static void member(struct json *json, const char *key, const char *value)
 	json_string(json, safe);
 }
 
+/* A member that PagerDuty refuses to find empty. */
+static void required(struct json *json, const char *key, const char *value, const char *otherwise)
+{
+	char safe[TEXT_BYTES / 2];
+
+	member(json, key,
+	       text_safe(safe, sizeof(safe), value, SUMMARY_CHARACTERS) ? value : otherwise);
+}
+
 static void number(struct json *json, const char *key, double value)
 {
 	json_key(json, key);
@@ -255,12 +265,11 @@ static void pagerduty_payload(struct json *json, const struct alert *alert)
 
 	text_time(at, sizeof(at), alert->started_ns);
 	snprintf(source, sizeof(source), alert->subject.port ? "%s:%u" : "%s",
-		 alert->subject.server[0] ? alert->subject.server : "millrace",
-		 alert->subject.port);
+		 alert->subject.server, alert->subject.port);
 	json_key(json, "payload");
 	json_object_begin(json);
-	member(json, "summary", alert->summary[0] ? alert->summary : alert->monitor);
-	member(json, "source", source);
+	required(json, "summary", alert->summary, "Millrace alert");
+	required(json, "source", source, "millrace");
 	json_key(json, "severity");
 	json_string(json, alert_severity_name(alert->severity));
 	json_key(json, "timestamp");

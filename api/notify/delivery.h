@@ -16,6 +16,8 @@ struct delivery {
 				*/
 	uint64_t sent_ns;      /* real time when the first byte of the last request was sent */
 	uint32_t attempts;     /* tries for that transition */
+	bool resolve_owed;     /* the receiver holds a firing of it: its end is to be told */
+	uint32_t severity;     /* enum alert_severity: the last that the receiver has seen */
 	bool failed;	       /* given up: error says why */
 	char error[ALERT_TEXT_MAX];
 };

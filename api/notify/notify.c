@@ -1,29 +1,25 @@
 #include "api/notify/notify.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
-#include <curl/curl.h>
-
 #include "api/notify/body.h"
+#include "api/notify/retry.h"
+#include "api/notify/text.h"
 #include "api/notify/transport.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
 
 enum {
-	BUCKETS = 4096,	     /* of tickets, a receiver */
-	SETTLED_MAX = 65536, /* finished episodes remembered a receiver: more than an outbox of a
-				week holds twice */
-	IN_FLIGHT_MAX = 4,   /* requests under way a receiver */
-	BACKOFF_MIN_MS = 1000,
-	BACKOFF_MAX_MS = 300000,
-	RETRY_AFTER_MAX_MS = 3600000, /* whoever asks for more is asked again after an hour */
-	FAILURES_CAP = 16,
+	BUCKETS = 4096,	       /* of tickets, a receiver */
+	SETTLED_MAX = 65536,   /* finished episodes remembered a receiver: more than an outbox of a
+				  week holds twice */
+	IN_FLIGHT_MAX = 4,     /* requests under way a receiver */
+	ERROR_CHARACTERS = 60, /* of an answer's body in an error: a word or two */
 };
 
 /* How a kind of receiver is spoken to. */
@@ -41,14 +37,15 @@ struct ticket {
 	struct ticket *newer, *older; /* in the queue of waiting ones, or of settled ones */
 	char key[ALERT_KEY_TEXT];
 	uint64_t settled;  /* highest sequence that is settled */
-	uint32_t state;	   /* of that, and */
 	uint32_t severity; /* the severity that the receiver has seen */
 	bool delivered;	   /* its firing was delivered: a resolve is owed */
+	bool uncertain;	   /* a firing was sent and no answer came: the receiver may have it */
 	bool in_flight, waiting;
 	uint32_t attempts;     /* of the pending transition */
 	uint64_t since_ms;     /* uv_now when it became pending */
-	struct alert *pending; /* the newest transition, NULL: none */
 	uint64_t sending;      /* sequence under way */
+	struct alert *pending; /* the transition to send, or under way; NULL: none */
+	struct alert *next;    /* the resolve behind a pending firing that the receiver may have */
 };
 
 struct queue {
@@ -88,6 +85,7 @@ struct request {
 	struct channel *channel;
 	struct ticket *ticket;
 	struct alert alert; /* as sent */
+	uint32_t attempts;  /* this one included */
 };
 
 static void channel_run(struct channel *channel);
@@ -166,6 +164,7 @@ static void ticket_forget(struct channel *channel, struct ticket *ticket)
 		at = &(*at)->chain;
 	*at = ticket->chain;
 	free(ticket->pending);
+	free(ticket->next);
 	free(ticket);
 }
 
@@ -197,23 +196,34 @@ static struct ticket *ticket_get(struct channel *channel, const char *key)
 	return ticket;
 }
 
-static void make_wait(struct channel *channel, struct ticket *ticket)
+/* Makes a copy of the alert what the ticket waits to send. */
+static void make_pending(struct channel *channel, struct ticket *ticket, const struct alert *alert)
 {
+	if (!ticket->pending)
+		ticket->pending = memory_zeroed(1, sizeof(*ticket->pending));
+	*ticket->pending = *alert;
+	ticket->since_ms = uv_now(channel->notify->loop);
+	ticket->attempts = 0;
 	if (ticket->waiting)
 		return;
 	queue_remove(&channel->settled, ticket);
 	queue_add(&channel->waiting, ticket);
 	ticket->waiting = true;
-	ticket->since_ms = uv_now(channel->notify->loop);
-	ticket->attempts = 0;
 }
 
-static void stop_waiting(struct channel *channel, struct ticket *ticket)
+/* The pending transition is settled: what waited behind it is pending now, or nothing is. */
+static void pending_done(struct channel *channel, struct ticket *ticket)
 {
+	struct alert *next = ticket->next;
+
+	ticket->next = NULL;
+	if (next) {
+		make_pending(channel, ticket, next);
+		free(next);
+		return;
+	}
 	free(ticket->pending);
 	ticket->pending = NULL;
-	if (!ticket->waiting)
-		return;
 	queue_remove(&channel->waiting, ticket);
 	ticket->waiting = false;
 	ticket_rest(channel, ticket);
@@ -229,16 +239,20 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
-static void tell(struct channel *channel, const struct ticket *ticket, uint64_t sequence,
-		 uint32_t state, const struct answer *answer, const char *error)
+/* Writes down what became of a transition. */
+static void settle(struct channel *channel, struct ticket *ticket, const struct alert *alert,
+		   const struct answer *answer, uint32_t attempts, const char *error)
 {
-	struct delivery delivery = {.sequence = sequence,
-				    .state = state,
+	struct delivery delivery = {.sequence = alert->sequence,
+				    .state = alert->state,
 				    .delivered_ns = answer ? answer->answered_ns : now_ns(),
 				    .sent_ns = answer ? answer->sent_ns : 0,
-				    .attempts = ticket->attempts,
+				    .attempts = attempts,
+				    .resolve_owed = ticket->delivered,
+				    .severity = ticket->severity,
 				    .failed = error != NULL};
 
+	ticket->settled = alert->sequence;
 	snprintf(delivery.receiver, sizeof(delivery.receiver), "%s", channel->receiver.name);
 	snprintf(delivery.key, sizeof(delivery.key), "%s", ticket->key);
 	snprintf(delivery.error, sizeof(delivery.error), "%s", error ? error : "");
@@ -248,13 +262,9 @@ static void tell(struct channel *channel, const struct ticket *ticket, uint64_t 
 /* The pending transition will not be sent. */
 static void give_up(struct channel *channel, struct ticket *ticket, const char *error)
 {
-	const struct alert *alert = ticket->pending;
-
-	ticket->settled = alert->sequence;
-	ticket->state = alert->state;
 	channel->stats.failed++;
-	tell(channel, ticket, alert->sequence, alert->state, NULL, error);
-	stop_waiting(channel, ticket);
+	settle(channel, ticket, ticket->pending, NULL, ticket->attempts, error);
+	pending_done(channel, ticket);
 }
 
 /* Whether the receiver needs to hear of it: a first firing, a rise of severity, the end of what it
@@ -268,43 +278,13 @@ static bool worth_sending(const struct ticket *ticket, const struct alert *alert
 
 /* --- pace and retries --- */
 
-static uint64_t jitter(uint64_t most)
+static uint64_t dice(void)
 {
 	uint64_t random;
 
 	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
 		random = uv_hrtime();
-	return random % (most + 1);
-}
-
-/* Seconds, or an HTTP date; what cannot be read is no wish. */
-static uint64_t retry_after_ms(const char *text)
-{
-	char *end;
-	double number = strtod(text, &end);
-	time_t date;
-
-	if (text[0] && *end == '\0' && isdigit((unsigned char)text[0]))
-		return number * 1000 > RETRY_AFTER_MAX_MS ? RETRY_AFTER_MAX_MS
-							  : (uint64_t)(number * 1000);
-	date = curl_getdate(text, NULL);
-	if (date < 0 || date <= time(NULL))
-		return 0;
-	return (uint64_t)(date - time(NULL)) * 1000 > RETRY_AFTER_MAX_MS
-		       ? RETRY_AFTER_MAX_MS
-		       : (uint64_t)(date - time(NULL)) * 1000;
-}
-
-static uint64_t backoff_ms(struct channel *channel, const struct answer *answer)
-{
-	uint64_t wished = retry_after_ms(answer->retry_after);
-	uint64_t most = (uint64_t)BACKOFF_MIN_MS
-			<< (channel->failures < FAILURES_CAP ? channel->failures : FAILURES_CAP);
-
-	if (most > BACKOFF_MAX_MS)
-		most = BACKOFF_MAX_MS;
-	/* Full jitter, but never at once: a receiver that just failed is given a tenth of it. */
-	return wished ? wished : most / 10 + jitter(most - most / 10);
+	return random;
 }
 
 static bool take_token(struct channel *channel)
@@ -340,19 +320,21 @@ static void wake_in(struct notify *notify, uint64_t delay_ms)
 		uv_timer_start(&notify->timer, on_timer, delay_ms ? delay_ms : 1, 0);
 }
 
-static void delivered(struct channel *channel, struct ticket *ticket, const struct alert *alert,
-		      const struct answer *answer)
+static void delivered(struct request *request, const struct answer *answer)
 {
+	struct channel *channel = request->channel;
+	struct ticket *ticket = request->ticket;
+	const struct alert *alert = &request->alert;
+
 	channel->failures = 0;
 	channel->last_error[0] = '\0';
 	channel->stats.sent++;
-	ticket->settled = alert->sequence;
-	ticket->state = alert->state;
 	ticket->delivered = alert->state == ALERT_FIRING;
+	ticket->uncertain = false;
 	ticket->severity = alert->severity;
-	tell(channel, ticket, alert->sequence, alert->state, answer, NULL);
-	if (ticket->pending && ticket->pending->sequence <= alert->sequence)
-		stop_waiting(channel, ticket);
+	settle(channel, ticket, alert, answer, request->attempts, NULL);
+	if (ticket->pending->sequence <= alert->sequence)
+		pending_done(channel, ticket);
 }
 
 static bool is_permanent(long status)
@@ -360,39 +342,83 @@ static bool is_permanent(long status)
 	return status >= 300 && status < 500 && status != 408 && status != 429;
 }
 
-static void refused(struct channel *channel, struct ticket *ticket, const struct answer *answer)
+static void report(struct channel *channel, const char *error)
 {
-	char error[ANSWER_ERROR_MAX + 64];
-
-	snprintf(error, sizeof(error), "the receiver answered %ld: %.200s", answer->status,
-		 answer->body);
-	snprintf(channel->last_error, sizeof(channel->last_error), "%.250s", error);
+	snprintf(channel->last_error, sizeof(channel->last_error), "%s", error);
 	channel->notify->options.trouble(channel->notify->options.context, channel->receiver.name,
 					 error);
-	if (ticket->pending)
-		give_up(channel, ticket, error);
+}
+
+static void refused(struct request *request, const struct answer *answer)
+{
+	struct channel *channel = request->channel;
+	struct ticket *ticket = request->ticket;
+	char word[ANSWER_ERROR_MAX - 64], error[ANSWER_ERROR_MAX];
+
+	/* What it says is foreign text, and the error goes to logs and records. */
+	text_safe(word, sizeof(word), answer->body, ERROR_CHARACTERS);
+	snprintf(error, sizeof(error), "the receiver answered %ld: %s", answer->status, word);
+	report(channel, error);
+	channel->failures = 0; /* it is there, only not willing */
+	channel->stats.failed++;
+	settle(channel, ticket, &request->alert, answer, request->attempts, error);
+	if (ticket->pending->sequence <= request->alert.sequence)
+		pending_done(channel, ticket);
 	/* The hook is gone or forbidden: nothing will ever be taken there. */
 	if (answer->status == 403 || answer->status == 404 || answer->status == 410)
 		channel->disabled = true;
 }
 
-static void try_again(struct channel *channel, const struct answer *answer)
+static void block(struct channel *channel, const struct answer *answer)
 {
-	uint64_t delay = backoff_ms(channel, answer);
-	char error[ANSWER_ERROR_MAX + 64];
+	uint64_t now = uv_now(channel->notify->loop);
+	uint64_t wished = retry_after_ms(answer->retry_after, now_ns() / NS_PER_S);
+	uint64_t delay = wished ? wished : retry_backoff_ms(channel->failures, dice());
 
-	if (answer->status)
-		snprintf(error, sizeof(error), "the receiver answered %ld; trying again in %.1f s",
-			 answer->status, (double)delay / 1000);
-	else
-		snprintf(error, sizeof(error), "%.200s; trying again in %.1f s", answer->error,
-			 (double)delay / 1000);
-	snprintf(channel->last_error, sizeof(channel->last_error), "%.250s", error);
-	channel->notify->options.trouble(channel->notify->options.context, channel->receiver.name,
-					 error);
+	/* Requests that were under way together fail together: that is one failure. */
+	if (channel->failures && now < channel->blocked_until_ms) {
+		if (wished && now + wished > channel->blocked_until_ms)
+			channel->blocked_until_ms = now + wished;
+		return;
+	}
 	channel->failures++;
+	channel->blocked_until_ms = now + delay;
+}
+
+/* A firing without an answer may have arrived, so what it says must be ended by a resolve, and a
+ * resolve must not come first: the firing is sent until it is answered, and the resolve then. */
+static void keep_uncertain(struct ticket *ticket, const struct alert *firing)
+{
+	if (ticket->delivered || firing->state != ALERT_FIRING)
+		return;
+	ticket->uncertain = true;
+	if (ticket->pending->state != ALERT_RESOLVED)
+		return;
+	ticket->next = ticket->pending;
+	ticket->pending = memory_zeroed(1, sizeof(*ticket->pending));
+	*ticket->pending = *firing;
+}
+
+static void try_again(struct request *request, const struct answer *answer)
+{
+	struct channel *channel = request->channel;
+	char error[ANSWER_ERROR_MAX], seconds[32];
+
+	block(channel, answer);
 	channel->stats.retried++;
-	channel->blocked_until_ms = uv_now(channel->notify->loop) + delay;
+	/* Bad gateway, gateway timeout: a proxy that had no answer either. */
+	if (answer->status ? answer->status == 502 || answer->status == 504
+			   : answer->may_have_arrived)
+		keep_uncertain(request->ticket, &request->alert);
+	snprintf(seconds, sizeof(seconds), "%.1f",
+		 (double)(channel->blocked_until_ms - uv_now(channel->notify->loop)) / 1000);
+	if (answer->status)
+		snprintf(error, sizeof(error), "the receiver answered %ld; trying again in %s s",
+			 answer->status, seconds);
+	else
+		snprintf(error, sizeof(error), "%.180s; trying again in %s s", answer->error,
+			 seconds);
+	report(channel, error);
 }
 
 static void on_answer(void *context, const struct answer *answer)
@@ -408,11 +434,11 @@ static void on_answer(void *context, const struct answer *answer)
 	channel->in_flight--;
 	ticket->in_flight = false;
 	if (channel->dialect->accepted(answer))
-		delivered(channel, ticket, &request->alert, answer);
+		delivered(request, answer);
 	else if (is_permanent(answer->status))
-		refused(channel, ticket, answer);
+		refused(request, answer);
 	else
-		try_again(channel, answer);
+		try_again(request, answer);
 	free(request);
 	channel_run(channel);
 }
@@ -427,9 +453,9 @@ static void send_pending(struct channel *channel, struct ticket *ticket)
 	request->channel = channel;
 	request->ticket = ticket;
 	request->alert = *ticket->pending;
+	request->attempts = ++ticket->attempts;
 	ticket->in_flight = true;
 	ticket->sending = ticket->pending->sequence;
-	ticket->attempts++;
 	channel->in_flight++;
 	json_init(&json);
 	channel->dialect->body(&json, &request->alert, &channel->receiver,
@@ -440,32 +466,35 @@ static void send_pending(struct channel *channel, struct ticket *ticket)
 	json_done(&json);
 }
 
-/* Decides on a waiting ticket without sending. Returns whether it is gone from the queue. */
-static bool settle_without_sending(struct channel *channel, struct ticket *ticket)
+/* Why the pending transition will not be sent, or NULL. */
+static const char *reason_to_give_up(const struct channel *channel, const struct ticket *ticket)
 {
 	uint64_t age_ms = uv_now(channel->notify->loop) - ticket->since_ms;
 
-	if (ticket->in_flight)
-		return false;
-	if (!worth_sending(ticket, ticket->pending)) {
-		channel->stats.superseded++;
-		ticket->settled = ticket->pending->sequence;
-		ticket->state = ticket->pending->state;
-		tell(channel, ticket, ticket->settled, ticket->state, NULL,
-		     "nothing new for the receiver");
-		stop_waiting(channel, ticket);
-		return true;
+	if (channel->disabled)
+		return "the receiver refused for good; correct its configuration and restart";
+	if (age_ms > channel->notify->options.life_ns / NS_PER_MS)
+		return "not delivered within notify.life";
+	return NULL;
+}
+
+/* Settles what a waiting ticket need not or cannot send. */
+static void settle_without_sending(struct channel *channel, struct ticket *ticket)
+{
+	while (ticket->waiting && !ticket->in_flight) {
+		const char *reason = reason_to_give_up(channel, ticket);
+
+		if (!worth_sending(ticket, ticket->pending)) {
+			channel->stats.superseded++;
+			settle(channel, ticket, ticket->pending, NULL, 0,
+			       "nothing new for the receiver");
+			pending_done(channel, ticket);
+		} else if (reason) {
+			give_up(channel, ticket, reason);
+		} else {
+			return;
+		}
 	}
-	if (channel->disabled) {
-		give_up(channel, ticket,
-			"the receiver refused for good; correct its configuration and restart");
-		return true;
-	}
-	if (age_ms > channel->notify->options.life_ns / NS_PER_MS) {
-		give_up(channel, ticket, "not delivered within notify.life");
-		return true;
-	}
-	return false;
 }
 
 static void channel_run(struct channel *channel)
@@ -477,7 +506,8 @@ static void channel_run(struct channel *channel)
 
 	for (struct ticket *ticket = channel->waiting.oldest; ticket; ticket = next) {
 		next = ticket->newer;
-		if (settle_without_sending(channel, ticket) || ticket->in_flight)
+		settle_without_sending(channel, ticket);
+		if (!ticket->waiting || ticket->in_flight)
 			continue;
 		if (channel->in_flight >= most)
 			return;
@@ -497,31 +527,55 @@ static void channel_run(struct channel *channel)
 
 /* --- in --- */
 
+static bool is_news(const struct ticket *ticket, const struct alert *alert)
+{
+	return alert->sequence > ticket->settled &&
+	       (!ticket->pending || alert->sequence > ticket->pending->sequence) &&
+	       (!ticket->next || alert->sequence > ticket->next->sequence);
+}
+
+static void ticket_take(struct channel *channel, struct ticket *ticket, const struct alert *alert)
+{
+	free(ticket->next);
+	ticket->next = NULL;
+	if (ticket->pending && ticket->uncertain && alert->state == ALERT_RESOLVED) {
+		ticket->next = memory_zeroed(1, sizeof(*ticket->next));
+		*ticket->next = *alert;
+		return;
+	}
+	if (ticket->pending && !(ticket->in_flight && ticket->pending->sequence == ticket->sending))
+		channel->stats.superseded++;
+	make_pending(channel, ticket, alert);
+}
+
+/* At the bound the oldest is given up; those under way are not. */
+static void hold_bound(struct channel *channel)
+{
+	struct ticket *oldest = channel->waiting.oldest;
+
+	if (channel->waiting.count <= channel->notify->options.pending_max)
+		return;
+	while (oldest && oldest->in_flight)
+		oldest = oldest->newer;
+	if (!oldest)
+		return;
+	channel->stats.dropped++;
+	give_up(channel, oldest, "more notifications wait than notify.pending");
+}
+
 static void channel_push(struct channel *channel, const struct alert *alert)
 {
-	struct ticket *ticket;
+	struct ticket *ticket = ticket_find(channel, alert->key);
+	/* The end of what it heard of is told whatever its severity is by now. */
+	bool ends = ticket && alert->state == ALERT_RESOLVED;
 
-	if (alert->severity < channel->receiver.severity_min)
+	if (alert->severity < channel->receiver.severity_min && !ends)
 		return;
 	ticket = ticket_get(channel, alert->key);
-	if (alert->sequence <= ticket->settled ||
-	    (ticket->pending && alert->sequence <= ticket->pending->sequence))
+	if (!is_news(ticket, alert))
 		return;
-	if (ticket->pending && !ticket->in_flight)
-		channel->stats.superseded++;
-	if (!ticket->pending)
-		ticket->pending = memory_zeroed(1, sizeof(*ticket->pending));
-	*ticket->pending = *alert;
-	make_wait(channel, ticket);
-	if (channel->waiting.count > channel->notify->options.pending_max) {
-		struct ticket *oldest = channel->waiting.oldest;
-
-		while (oldest && oldest->in_flight)
-			oldest = oldest->newer;
-		channel->stats.dropped++;
-		if (oldest)
-			give_up(channel, oldest, "more notifications wait than notify.pending");
-	}
+	ticket_take(channel, ticket, alert);
+	hold_bound(channel);
 	channel_run(channel);
 }
 
@@ -545,13 +599,8 @@ void notify_settled(struct notify *notify, const struct delivery *delivery)
 		if (delivery->sequence < ticket->settled)
 			return;
 		ticket->settled = delivery->sequence;
-		ticket->state = delivery->state;
-		/* An update that was not worth sending says nothing of whether the firing was
-		 * delivered. */
-		if (!delivery->failed)
-			ticket->delivered = delivery->state == ALERT_FIRING;
-		else if (delivery->state == ALERT_RESOLVED)
-			ticket->delivered = false;
+		ticket->delivered = delivery->resolve_owed;
+		ticket->severity = delivery->severity;
 	}
 }
 

@@ -6,9 +6,10 @@
  *
  * Rules: the first attempt is made at once; retries wait 1 s to 5 min with full jitter, or what
  * Retry-After says; of one episode only the newest transition waits, and a resolve goes out only
- * after its firing was delivered. Given up after life_ns, or at once when the receiver says that it
- * will never take it. Bounded: pending_max transitions a receiver; past it the oldest is given up
- * and counted.
+ * after its firing was delivered. A firing that got no answer may have arrived: it is sent again
+ * until it is answered, and then its resolve. Given up after life_ns, or at once when the receiver
+ * says that it will never take it. Bounded: pending_max transitions a receiver; past it the oldest
+ * is given up and counted.
  *
  * One libuv loop, on its thread. */
 #pragma once

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -41,19 +42,8 @@ static bool unwanted(uint32_t point)
 	       point == 0xfeff;
 }
 
-static bool mentions(const unsigned char *in)
-{
-	static const char *const words[] = {"@here", "@channel", "@everyone"};
-
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (strncmp((const char *)in, words[i], strlen(words[i])) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* What stands for the character at `in`: itself, an entity, or nothing. */
-static const char *substitute(const unsigned char *in, uint32_t point, bool slack)
+/* What stands for the character: itself (NULL), an entity, or nothing. */
+static const char *substitute(uint32_t point, bool slack)
 {
 	if (unwanted(point))
 		return point == '\n' || point == '\t' ? " " : "";
@@ -61,41 +51,57 @@ static const char *substitute(const unsigned char *in, uint32_t point, bool slac
 		return "\xef\xbf\xbd";
 	if (!slack)
 		return NULL;
-	if (point == '&')
-		return "&amp;";
-	if (point == '<')
-		return "&lt;";
-	if (point == '>')
-		return "&gt;";
-	return point == '@' && mentions(in) ? "" : NULL;
+	return point == '&' ? "&amp;" : point == '<' ? "&lt;" : point == '>' ? "&gt;" : NULL;
 }
 
 static size_t clean(char *out, size_t size, const char *text, size_t characters, bool slack)
 {
 	static const char ellipsis[] = "\xe2\x80\xa6";
 	const unsigned char *in = (const unsigned char *)text;
-	size_t length = 0;
+	size_t length = 0, written = 0, cut = 0; /* cut: where the ellipsis would stand */
 
-	for (size_t written = 0; *in;) {
+	while (*in) {
 		uint32_t point;
 		size_t bytes = decode(in, &point);
-		const char *instead = substitute(in, point, slack);
+		const char *instead = substitute(point, slack);
 		size_t needed = instead ? strlen(instead) : bytes;
 
-		if (needed &&
-		    (written == characters || length + needed + sizeof(ellipsis) > size)) {
-			if (length + sizeof(ellipsis) <= size) {
-				memcpy(out + length, ellipsis, sizeof(ellipsis));
-				return length + sizeof(ellipsis) - 1;
-			}
-			break;
+		if (needed && (written == characters || length + needed >= size)) {
+			memcpy(out + cut, ellipsis, sizeof(ellipsis));
+			return cut + sizeof(ellipsis) - 1;
 		}
 		memcpy(out + length, instead ? instead : (const char *)in, needed);
 		length += needed;
 		written += needed > 0;
 		in += bytes;
+		if (written < characters && length + sizeof(ellipsis) <= size)
+			cut = length;
 	}
 	out[length] = '\0';
+	return length;
+}
+
+/* Takes the sign from @here, @channel and @everyone until none is left: what was cut out of a name
+ * may have brought a sign and a word together. */
+static size_t unmention(char *text, size_t length)
+{
+	static const char *const words[] = {"here", "channel", "everyone"};
+	char *at = text;
+
+	while ((at = strchr(at, '@'))) {
+		bool mention = false;
+
+		for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+			mention = mention || strncasecmp(at + 1, words[i], strlen(words[i])) == 0;
+		if (!mention) {
+			at++;
+			continue;
+		}
+		memmove(at, at + 1, length - (size_t)(at - text)); /* its NUL too */
+		length--;
+		if (at > text)
+			at--; /* another sign may stand before the word now */
+	}
 	return length;
 }
 
@@ -106,7 +112,7 @@ size_t text_safe(char *out, size_t size, const char *in, size_t characters)
 
 size_t text_slack(char *out, size_t size, const char *in, size_t characters)
 {
-	return clean(out, size, in, characters, true);
+	return unmention(out, clean(out, size, in, characters, true));
 }
 
 static size_t seconds(char *out, size_t size, double value)

@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Copies at most `characters` characters that fit size with their NUL; a cut ends in an ellipsis.
+/* Copies at most `characters` characters (one or more) that fit size (8 or more) with their NUL; a
+ * cut ends in an ellipsis, which is one of them.
  * Invalid bytes become U+FFFD, control and bidirectional characters are left out. Returns the
  * length. */
 size_t text_safe(char *out, size_t size, const char *in, size_t characters);

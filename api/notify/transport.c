@@ -26,8 +26,10 @@ struct post {
 	uint64_t sent_ns;
 	char error[CURL_ERROR_SIZE];
 	char retry_after[64];
-	size_t length; /* of the answer's body */
+	size_t request_length, length; /* of the request's body, of the answer's */
 	bool refused_address;
+	bool headed; /* the answer's headers came whole */
+	bool full;   /* and more of its body than is read */
 	char body[ANSWER_BYTES_MAX + 1];
 };
 
@@ -74,8 +76,10 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *context)
 	struct post *post = context;
 	size_t length = size * count;
 
-	if (length > ANSWER_BYTES_MAX - post->length)
-		return 0; /* curl ends the request: the status line has come, that is what counts */
+	if (length > ANSWER_BYTES_MAX - post->length) {
+		post->full = true;
+		return 0; /* curl ends the request: the status has come, that is what counts */
+	}
 	memcpy(post->body + post->length, bytes, length);
 	post->length += length;
 	return length;
@@ -87,6 +91,10 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *context)
 	struct post *post = context;
 	size_t length = size * count, at = sizeof(name) - 1, copied = 0;
 
+	if (length && (bytes[0] == '\r' || bytes[0] == '\n'))
+		post->headed = true; /* the empty line; trailers may follow the body */
+	else if (length > 5 && memcmp(bytes, "HTTP/", 5) == 0)
+		post->headed = false; /* a status line, the last may have been 100 */
 	if (length <= at || strncasecmp(bytes, name, at) != 0)
 		return length;
 	while (at < length && bytes[at] == ' ')
@@ -100,8 +108,11 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *context)
 
 static bool address_allowed(const struct transport *transport, const struct curl_sockaddr *to)
 {
+	static const struct address unspecified = {{0}};
 	struct address address;
 
+	if (transport->options.allow_private)
+		return true;
 	if (to->family == AF_INET)
 		address =
 			address_v4(ntohl(((const struct sockaddr_in *)&to->addr)->sin_addr.s_addr));
@@ -109,7 +120,9 @@ static bool address_allowed(const struct transport *transport, const struct curl
 		address = address_v6(((const struct sockaddr_in6 *)&to->addr)->sin6_addr.s6_addr);
 	else
 		return false;
-	return transport->options.allow_private || !address_is_private(&address);
+	/* Linux connects 0.0.0.0 and :: to loopback. */
+	return !address_is_private(&address) && !address_equal(&address, &unspecified) &&
+	       !(address_is_v4(&address) && address.bytes[12] == 0);
 }
 
 static curl_socket_t on_open(void *context, curlsocktype purpose, struct curl_sockaddr *to)
@@ -130,18 +143,21 @@ static void finish(struct post *post, CURLcode code)
 		.sent_ns = post->sent_ns, .answered_ns = now_ns(), .body = post->body};
 	transport_done done = post->done;
 	void *context = post->context;
+	curl_off_t uploaded = 0;
 
 	curl_easy_getinfo(post->easy, CURLINFO_RESPONSE_CODE, &answer.status);
-	/* A status line whose body was cut by us or by the peer is an answer; anything less is
-	 * none. */
-	if (code != CURLE_OK && code != CURLE_WRITE_ERROR)
+	curl_easy_getinfo(post->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
+	answer.may_have_arrived = (size_t)uploaded >= post->request_length;
+	/* What the peer cut short may be anything; what we cut short is an answer. */
+	if (!post->headed || (code != CURLE_OK && !post->full))
 		answer.status = 0;
-	if (code != CURLE_OK)
+	if (!answer.status)
 		snprintf(answer.error, sizeof(answer.error), "%s",
 			 post->refused_address
 				 ? "its address is private; set notify.allow_private to use it"
-			 : post->error[0] ? post->error
-					  : curl_easy_strerror(code));
+			 : post->error[0]   ? post->error
+			 : code != CURLE_OK ? curl_easy_strerror(code)
+					    : "the answer was cut in its headers");
 	snprintf(answer.retry_after, sizeof(answer.retry_after), "%s", post->retry_after);
 	post->body[post->length] = '\0';
 	done(context, &answer);
@@ -160,6 +176,7 @@ void transport_post(struct transport *transport, const char *url, const char *bo
 	post->easy = easy;
 	post->done = done;
 	post->context = context;
+	post->request_length = length;
 	post->sent_ns = now_ns();
 	post->next = transport->posts;
 	post->previous = &transport->posts;
@@ -179,6 +196,8 @@ void transport_post(struct transport *transport, const char *url, const char *bo
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(easy, CURLOPT_PROXY, "");
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	/* A look-up that outlives its request is left to its thread instead of holding the loop. */
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS,
 			 (long)(transport->options.timeout_ns / NS_PER_MS));
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, post->error);

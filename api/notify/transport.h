@@ -22,10 +22,11 @@ enum { ANSWER_BYTES_MAX = 64 * 1024, ANSWER_ERROR_MAX = 256 };
 struct answer {
 	long status; /* 0: no answer, error says why */
 	char error[ANSWER_ERROR_MAX];
-	char retry_after[64]; /* the header's value, or empty */
-	const char *body;     /* NUL-terminated; at most ANSWER_BYTES_MAX bytes of it */
-	uint64_t sent_ns;     /* real time when the request began */
-	uint64_t answered_ns; /* and when its answer was complete */
+	bool may_have_arrived; /* the whole request was sent, so the peer may have acted on it */
+	char retry_after[64];  /* the header's value, or empty */
+	const char *body;      /* NUL-terminated; at most ANSWER_BYTES_MAX bytes of it */
+	uint64_t sent_ns;      /* real time when the request began */
+	uint64_t answered_ns;  /* and when its answer was complete */
 };
 
 /* answer is NULL when the transport closes before there is one. */
@@ -35,5 +36,6 @@ struct transport *transport_new(const struct transport_options *options);
 /* The body is copied. done is called once, later or when the transport closes. */
 void transport_post(struct transport *transport, const char *url, const char *body, size_t length,
 		    transport_done done, void *context);
-/* Ends requests under way; closed is called when all handles are gone, and the transport with them. */
+/* Ends requests under way; closed is called when all handles are gone, and the transport with them.
+ */
 void transport_close(struct transport *transport, void (*closed)(void *context), void *context);

@@ -1,0 +1,45 @@
+#include "api/notify/retry.h"
+
+#include <string.h>
+
+#include <curl/curl.h>
+
+enum {
+	BACKOFF_MIN_MS = 1000,
+	BACKOFF_MAX_MS = 300000,
+	DOUBLINGS_MAX = 9, /* 1 s doubled 9 times is past the maximum */
+	RETRY_AFTER_MAX_S = 3600,
+};
+
+static uint64_t bounded_ms(uint64_t seconds)
+{
+	return (seconds < RETRY_AFTER_MAX_S ? seconds : RETRY_AFTER_MAX_S) * 1000;
+}
+
+uint64_t retry_after_ms(const char *text, uint64_t now_s)
+{
+	size_t digits, rest;
+	uint64_t seconds = 0;
+	time_t date;
+
+	text += strspn(text, " \t");
+	digits = strspn(text, "0123456789");
+	rest = digits + strspn(text + digits, " \t");
+	if (digits && text[rest] == '\0') {
+		for (size_t i = 0; i < digits && seconds < RETRY_AFTER_MAX_S; i++)
+			seconds = seconds * 10 + (uint64_t)(text[i] - '0');
+		return bounded_ms(seconds);
+	}
+	date = curl_getdate(text, NULL);
+	return date > 0 && (uint64_t)date > now_s ? bounded_ms((uint64_t)date - now_s) : 0;
+}
+
+uint64_t retry_backoff_ms(uint32_t failures, uint64_t dice)
+{
+	uint64_t most = (uint64_t)BACKOFF_MIN_MS
+			<< (failures < DOUBLINGS_MAX ? failures : DOUBLINGS_MAX);
+
+	if (most > BACKOFF_MAX_MS)
+		most = BACKOFF_MAX_MS;
+	return most / 10 + dice % (most - most / 10 + 1);
+}
