@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,6 +33,7 @@ enum {
 };
 #define RESYNC_EVERY_NS (30 * NS_PER_S)
 #define LIST_EVERY_NS	NS_PER_S /* namespaces are listed anew for an unknown nsid */
+#define RELIST_EVERY_NS (10 * NS_PER_S)
 
 struct dump {
 	uv_work_t work;
@@ -52,7 +54,7 @@ struct natwatch {
 	uv_timer_t timer;
 	int socket;
 	struct netns_list *namespaces;
-	uint64_t listed_ns, dumped_ns;
+	uint64_t listed_ns, dumped_ns, folders_changed;
 	bool dumping, closing, overrun;
 	unsigned handles; /* not yet closed */
 	struct natwatch_stats stats;
@@ -247,11 +249,31 @@ static void begin_dump(struct natwatch *natwatch)
 	}
 }
 
-/* Each second: is a sweep due, or a resync after an overrun? */
+/* A namespace must get a name before its connections begin, or its first events are missed: the
+ * folders in which runtimes put their namespaces tell at once, the processes' own are looked for
+ * more rarely, as that costs more. */
+static void list_new_namespaces(struct natwatch *natwatch)
+{
+	static const char *const folders[] = {"/run/netns", "/run/docker/netns"};
+	uint64_t now = boottime_ns(), changed = 0;
+	struct stat folder;
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
+		if (stat(folders[i], &folder) == 0)
+			changed += (uint64_t)folder.st_mtim.tv_sec * 1000000000 +
+				   (uint64_t)folder.st_mtim.tv_nsec;
+	if (changed == natwatch->folders_changed && now - natwatch->listed_ns < RELIST_EVERY_NS)
+		return;
+	natwatch->folders_changed = changed;
+	natwatch->listed_ns = now;
+	netns_list_read(natwatch->namespaces);
+}
+
+/* Each second: new namespaces; is a sweep due, or a resync after an overrun? */
 static void on_timer(uv_timer_t *timer)
 {
 	struct natwatch *natwatch = timer->data;
 	uint64_t since = boottime_ns() - natwatch->dumped_ns;
+	list_new_namespaces(natwatch);
 	if (!natwatch->dumping && (since >= natwatch->options.sweep_ns ||
 				   (natwatch->overrun && since >= RESYNC_EVERY_NS)))
 		begin_dump(natwatch);

@@ -105,6 +105,35 @@ static int ask_nsid(int socket, int netns_fd)
 	return -1;
 }
 
+/* RTM_NEWNSID, any number: events of a namespace reach us only if ours has a name for it. Needs
+ * CAP_NET_ADMIN; without it such a namespace is seen by dumps only. */
+static void name_nsid(int socket, int netns_fd)
+{
+	struct {
+		struct nlmsghdr header;
+		struct rtgenmsg message;
+		char pad[3];
+		struct nlattr nsid_attribute;
+		int32_t nsid;
+		struct nlattr fd_attribute;
+		uint32_t fd;
+	} request = {
+		.header = {.nlmsg_len = sizeof(request),
+			   .nlmsg_type = RTM_NEWNSID,
+			   .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+		.message = {.rtgen_family = AF_UNSPEC},
+		.nsid_attribute = {.nla_len = sizeof(struct nlattr) + sizeof(int32_t),
+				   .nla_type = NETNSA_NSID},
+		.nsid = NETNSA_NSID_NOT_ASSIGNED,
+		.fd_attribute = {.nla_len = sizeof(struct nlattr) + sizeof(uint32_t),
+				 .nla_type = NETNSA_FD},
+		.fd = (uint32_t)netns_fd,
+	};
+	char answer[512];
+	if (send(socket, &request, sizeof(request), 0) > 0)
+		(void)!recv(socket, answer, sizeof(answer), 0); /* asked again below: that tells */
+}
+
 static int read_nsids(struct netns_list *list)
 {
 	int socket_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
@@ -115,6 +144,10 @@ static int read_nsids(struct netns_list *list)
 		if (fd < 0)
 			continue;
 		list->items[i].nsid = ask_nsid(socket_fd, fd);
+		if (list->items[i].nsid < 0 && list->items[i].inode != list->own) {
+			name_nsid(socket_fd, fd);
+			list->items[i].nsid = ask_nsid(socket_fd, fd);
+		}
 		close(fd);
 	}
 	close(socket_fd);
