@@ -290,6 +290,8 @@ static int compare_leaves(const void *a, const void *b)
 static uint32_t merge_leaves(struct leaf *leaves, uint32_t count)
 {
 	uint32_t kept = 0;
+	if (count == 0)
+		return 0;
 	qsort(leaves, count, sizeof(*leaves), compare_leaves);
 	for (uint32_t i = 0; i < count; i++) {
 		if (kept == 0 || compare_leaves(&leaves[kept - 1], &leaves[i]) != 0) {

@@ -1,0 +1,825 @@
+#include "anomaly/anomaly.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/memory.h"
+
+enum { PANE_FIRST = 4000000, ALERTS_MAX = 4096, RECORDS_MAX = 4096 };
+
+/* The real stage, its rows of the open pane, and all that it said. */
+struct stand {
+	struct names *names;
+	struct anomaly *anomaly;
+	uint64_t pane; /* the open one */
+	struct rollup rows[64];
+	struct sketch_cell cells[64][2];
+	uint32_t rows_count;
+	struct alert *alerts;
+	uint32_t alerts_count;
+	struct baseline_record records[RECORDS_MAX];
+	uint32_t records_count;
+};
+
+static void on_alerts(void *context, const struct alert *alerts, size_t count)
+{
+	struct stand *stand = context;
+	for (size_t i = 0; i < count; i++) {
+		assert_true(stand->alerts_count < ALERTS_MAX);
+		stand->alerts[stand->alerts_count++] = alerts[i];
+	}
+}
+
+static void on_baselines(void *context, const struct baseline_record *records, size_t count,
+			 const struct names *names)
+{
+	struct stand *stand = context;
+	assert_non_null(names);
+	for (size_t i = 0; i < count; i++)
+		stand->records[stand->records_count++ % RECORDS_MAX] = records[i];
+}
+
+static const struct monitor failures = {
+	.name = "failures",
+	.metric = METRIC_FAILURE_RATIO,
+	.threshold = 0.5,
+	.clear = 0.25,
+	.window_ns = NS_PER_S,
+	.clear_ns = 2 * NS_PER_S,
+	.minimum = 5,
+	.severity = ALERT_CRITICAL,
+};
+
+static struct anomaly_options options_of(struct stand *stand, const struct monitor *monitors,
+					 size_t count)
+{
+	return (struct anomaly_options){
+		.monitors = monitors,
+		.monitors_count = count,
+		.sensitivity = 6,
+		.warmup_samples = 30,
+		.update_ns = 10 * NS_PER_S,
+		.baseline_save_ns = PANE_NS,
+		.edges_max = 1000,
+		.episodes_max = 100,
+		.sinks = {stand, on_alerts, on_baselines},
+	};
+}
+
+static struct stand *stand_new(void)
+{
+	struct stand *stand = memory_zeroed(1, sizeof(*stand));
+	stand->names = names_new(4096, 0);
+	stand->alerts = memory_zeroed(ALERTS_MAX, sizeof(*stand->alerts));
+	stand->pane = PANE_FIRST;
+	return stand;
+}
+
+static struct stand *stand_with(const struct monitor *monitors, size_t count)
+{
+	struct stand *stand = stand_new();
+	struct anomaly_options options = options_of(stand, monitors, count);
+	stand->anomaly = anomaly_new(&options);
+	return stand;
+}
+
+static struct stand *stand_with_baselines(void)
+{
+	struct stand *stand = stand_new();
+	struct anomaly_options options = options_of(stand, NULL, 0);
+	options.baselines = true;
+	stand->anomaly = anomaly_new(&options);
+	return stand;
+}
+
+static void stand_free(struct stand *stand)
+{
+	anomaly_free(stand->anomaly);
+	names_free(stand->names);
+	free(stand->alerts);
+	free(stand);
+}
+
+static uint64_t named(struct stand *stand, const char *text)
+{
+	return names_put(stand->names, text, strlen(text), 1);
+}
+
+static struct rollup *add_row(struct stand *stand, uint32_t window_ms, const char *client,
+			      const char *server)
+{
+	struct rollup *row = &stand->rows[stand->rows_count];
+	*row = (struct rollup){.window_ms = window_ms, .scope = SCOPE_EDGE};
+	row->window_start_ns = pane_end(stand->pane) - window_ms * NS_PER_MS;
+	row->last_event_ns = pane_end(stand->pane) - 1000;
+	row->edge = (struct edge){.client = named(stand, client),
+				  .server = named(stand, server),
+				  .port = 7070,
+				  .protocol = 6};
+	row->edge.id = edge_id(&row->edge);
+	row->connect = stand->cells[stand->rows_count++];
+	return row;
+}
+
+static struct rollup *add_counts(struct stand *stand, const char *client, const char *server,
+				 int64_t opened, int64_t failed)
+{
+	struct rollup *row = add_row(stand, 250, client, server);
+	row->counters[COUNTER_OPENED] = opened;
+	row->counters[COUNTER_FAILED] = failed;
+	return row;
+}
+
+static void add_instance(struct stand *stand, uint8_t scope, const char *node, int64_t opened,
+			 int64_t failed)
+{
+	struct rollup *row = add_counts(stand, "frontend", "cart", opened, failed);
+	row->scope = scope;
+	row->instance =
+		(struct instance){.node = named(stand, node), .container = named(stand, node)};
+	row->instance.id = instance_id(&row->instance);
+}
+
+static void close_pane(struct stand *stand)
+{
+	anomaly_push(stand->anomaly, stand->rows, stand->rows_count, stand->names);
+	anomaly_advance(stand->anomaly, pane_end(stand->pane++));
+	stand->rows_count = 0;
+}
+
+static void idle(struct stand *stand, uint32_t panes)
+{
+	for (uint32_t i = 0; i < panes; i++)
+		close_pane(stand);
+}
+
+/* --- threshold monitors --- */
+
+static void it_fires_in_the_pane_that_meets_the_condition(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(&failures, 1);
+	add_counts(stand, "frontend", "cart", 0, 4);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 0); /* below the minimum */
+	add_counts(stand, "frontend", "cart", 0, 8);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 1);
+	const struct alert *alert = &stand->alerts[0];
+	assert_int_equal(alert->state, ALERT_FIRING);
+	assert_int_equal(alert->severity, ALERT_CRITICAL);
+	assert_int_equal(alert->sequence, 1);
+	assert_int_equal(alert->started_ns, pane_end(PANE_FIRST + 1));
+	assert_int_equal(alert->pane_end_ns, pane_end(PANE_FIRST + 1));
+	assert_int_equal(alert->last_event_ns, pane_end(PANE_FIRST + 1) - 1000);
+	assert_int_equal(alert->window_ms, 1000);
+	assert_true(alert->value == 1 && alert->threshold == 0.5 && alert->completeness == 1);
+	assert_string_equal(alert->subject.client, "frontend");
+	assert_string_equal(alert->subject.server, "cart");
+	assert_string_equal(alert->metric, "failure_ratio");
+	assert_string_equal(
+		alert->summary,
+		"12 of 12 connections from frontend to cart:7070/tcp failed in the last "
+		"1 s (threshold: above 50 %)");
+	assert_int_equal(strlen(alert->key), 52);
+	assert_int_equal(strspn(alert->key, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"), 52);
+	stand_free(stand);
+}
+
+/* The bytes before hashing are in alert.c's words: monitor, client, server, "port/protocol/start",
+ * each with its NUL; the key was computed with Python's hashlib and base64. */
+static void keys_can_be_computed_by_others(void **state)
+{
+	(void)state;
+	struct alert alert = {.monitor = "failures",
+			      .subject = {"frontend", "cart", 7070, 6},
+			      .started_ns = 1000000000500000000};
+	alert_key(&alert);
+	assert_string_equal(alert.key, "QOBWT3P2GPSJ4MDBLH6HBF36LXUZR3PCEBIYWKSKDJGYGWUAEHTQ");
+}
+
+static void it_resolves_after_clear_ns_of_quiet_and_silence_is_quiet(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(&failures, 1);
+	add_counts(stand, "frontend", "cart", 0, 12);
+	close_pane(stand);
+	uint64_t left = stand->pane + 3; /* the first pane whose second is empty */
+	idle(stand, 11);
+	assert_int_equal(stand->alerts_count, 1);
+	idle(stand, 1);
+	assert_int_equal(stand->alerts_count, 2);
+	const struct alert *alert = &stand->alerts[1];
+	assert_int_equal(alert->state, ALERT_RESOLVED);
+	assert_int_equal(alert->sequence, 2);
+	assert_string_equal(alert->key, stand->alerts[0].key);
+	assert_int_equal(alert->ended_ns, pane_end(left) + 2 * NS_PER_S);
+	assert_int_equal(alert->started_ns, stand->alerts[0].started_ns);
+	assert_int_equal(anomaly_stats(stand->anomaly).episodes, 0);
+	idle(stand, 500);
+	assert_int_equal(stand->alerts_count, 2);
+	assert_int_equal(anomaly_stats(stand->anomaly).edges, 0);
+	stand_free(stand);
+}
+
+static void between_clear_and_threshold_nothing_begins_and_nothing_ends(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(&failures, 1);
+	for (int pane = 0; pane < 40; pane++) {
+		add_counts(stand, "frontend", "cart", 6, 4);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 0);
+	for (int pane = 0; pane < 80; pane++) {
+		add_counts(stand, "frontend", "cart", pane < 4 ? 0 : 6, 4);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 1);
+	for (int pane = 0; pane < 20; pane++) {
+		add_counts(stand, "frontend", "cart", 6, 1);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 2);
+	stand_free(stand);
+}
+
+static void a_server_is_watched_over_all_its_clients(void **state)
+{
+	(void)state;
+	struct monitor monitor = failures;
+	monitor.per_server = true;
+	monitor.metric = METRIC_CONNECTIONS_FAILED;
+	monitor.threshold = monitor.clear = 9;
+	struct stand *stand = stand_with(&monitor, 1);
+	add_counts(stand, "frontend", "cart", 5, 5);
+	add_counts(stand, "checkout", "cart", 5, 5);
+	add_counts(stand, "checkout", "mail", 5, 5);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 1);
+	assert_string_equal(stand->alerts[0].subject.client, "");
+	assert_string_equal(stand->alerts[0].subject.server, "cart");
+	assert_string_equal(stand->alerts[0].summary,
+			    "10 of 20 connections from all clients to cart:7070/tcp failed in the "
+			    "last 1 s (threshold: above 9 connections)");
+	stand_free(stand);
+}
+
+static void monitors_choose_by_glob_and_port(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *client, *server;
+		uint16_t port;
+		bool matches;
+	} cases[] = {
+		{"", "", 0, true},	  {"front*", "", 0, true},
+		{"", "ca?t", 7070, true}, {"", "", 7071, false},
+		{"*end", "*t", 0, true},  {"*x*", "", 0, false},
+		{"", "cart?", 0, false},  {"", "*", 0, true},
+		{"f*o*n*d", "", 0, true}, {"frontend*", "cart", 0, true},
+		{"", "*a*a*", 0, false},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct monitor monitor = failures;
+		snprintf(monitor.client, sizeof(monitor.client), "%s", cases[i].client);
+		snprintf(monitor.server, sizeof(monitor.server), "%s", cases[i].server);
+		monitor.port = cases[i].port;
+		struct stand *stand = stand_with(&monitor, 1);
+		add_counts(stand, "frontend", "cart", 0, 12);
+		close_pane(stand);
+		assert_int_equal(stand->alerts_count, cases[i].matches);
+		stand_free(stand);
+	}
+}
+
+static void slow_connects_fire_by_their_p95(void **state)
+{
+	(void)state;
+	struct monitor monitor = failures;
+	monitor.metric = METRIC_CONNECT_LATENCY;
+	monitor.threshold = monitor.clear = 0.1;
+	struct stand *stand = stand_with(&monitor, 1);
+	for (int slow = 1; slow < 8; slow += 5) {
+		for (int pane = 0; pane < 4; pane++) {
+			struct rollup *row = add_counts(stand, "frontend", "cart", 25, 0);
+			row->connect[0] = (struct sketch_cell){
+				(uint16_t)sketch_index(2 * NS_PER_MS), (uint32_t)(25 - slow)};
+			row->connect[1] = (struct sketch_cell){
+				(uint16_t)sketch_index(300 * NS_PER_MS), (uint32_t)slow};
+			row->connect_cells = 2;
+			close_pane(stand);
+		}
+		assert_int_equal(stand->alerts_count, slow > 1);
+	}
+	assert_true(stand->alerts[0].value > 0.29 && stand->alerts[0].value < 0.31);
+	stand_free(stand);
+}
+
+/* --- silence --- */
+
+static struct monitor silence_monitor(void)
+{
+	struct monitor monitor = failures;
+	monitor.metric = METRIC_CONNECTIONS_OPENED;
+	monitor.comparison = COMPARE_BELOW;
+	monitor.threshold = 1;
+	monitor.clear = 2;
+	monitor.minimum = 0;
+	return monitor;
+}
+
+/* Traffic for 2 s, then none for 3 s while `node` reports, if any. */
+static uint32_t alerts_after_silence(const char *node)
+{
+	struct monitor monitor = silence_monitor();
+	struct stand *stand = stand_with(&monitor, 1);
+	uint64_t other = 99, heard = node ? named(stand, node) : 0;
+	for (int pane = 0; pane < 20; pane++) {
+		if (pane < 8) {
+			add_counts(stand, "frontend", "cart", 3, 0);
+			add_instance(stand, SCOPE_CLIENT, "n1", 3, 0);
+		}
+		anomaly_heard(stand->anomaly, &other, 1);
+		if (heard)
+			anomaly_heard(stand->anomaly, &heard, 1);
+		close_pane(stand);
+	}
+	uint32_t count = stand->alerts_count;
+	stand_free(stand);
+	return count;
+}
+
+static void a_drop_to_nothing_fires_only_while_the_agents_report(void **state)
+{
+	(void)state;
+	assert_int_equal(alerts_after_silence("n1"), 1);
+	assert_int_equal(alerts_after_silence("n2"), 0);
+	assert_int_equal(alerts_after_silence(NULL), 0);
+}
+
+static void a_drop_ends_when_traffic_is_back_or_the_edge_is_forgotten(void **state)
+{
+	(void)state;
+	struct monitor monitor = silence_monitor();
+	for (int back = 0; back < 2; back++) {
+		struct stand *stand = stand_with(&monitor, 1);
+		for (int pane = 0; pane < 40; pane++) {
+			add_counts(stand, "frontend", pane < 8 ? "cart" : "mail", 3, 0);
+			close_pane(stand);
+		}
+		assert_int_equal(stand->alerts_count, 1);
+		assert_string_equal(stand->alerts[0].subject.server, "cart");
+		for (int pane = 0; pane < (back ? 40 : 3600 * 4); pane++) {
+			add_counts(stand, "frontend", "mail", 3, 0);
+			if (back)
+				add_counts(stand, "frontend", "cart", 3, 0);
+			close_pane(stand);
+		}
+		assert_int_equal(stand->alerts_count, 2);
+		assert_int_equal(stand->alerts[1].state, ALERT_RESOLVED);
+		assert_int_equal(anomaly_stats(stand->anomaly).edges, back ? 2 : 1);
+		stand_free(stand);
+	}
+}
+
+/* --- bounds --- */
+
+static void episodes_past_the_bound_are_suppressed_and_counted_once(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	struct anomaly_options options = options_of(stand, &failures, 1);
+	options.episodes_max = 3;
+	stand->anomaly = anomaly_new(&options);
+	for (int pane = 0; pane < 5; pane++) {
+		for (int edge = 0; edge < 10; edge++) {
+			char client[16];
+			snprintf(client, sizeof(client), "client-%d", edge);
+			add_counts(stand, client, "cart", 0, 12);
+		}
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 3);
+	assert_int_equal(anomaly_stats(stand->anomaly).suppressed, 7);
+	for (uint32_t i = 1; i < 3; i++)
+		assert_string_not_equal(stand->alerts[i].key, stand->alerts[0].key);
+	stand_free(stand);
+}
+
+static void edges_past_the_bound_are_still_in_their_servers_sum(void **state)
+{
+	(void)state;
+	struct monitor monitors[2] = {failures, failures};
+	monitors[1].per_server = true;
+	snprintf(monitors[1].name, sizeof(monitors[1].name), "server");
+	struct stand *stand = stand_new();
+	struct anomaly_options options = options_of(stand, monitors, 2);
+	options.edges_max = 1;
+	stand->anomaly = anomaly_new(&options);
+	add_counts(stand, "frontend", "cart", 1, 0);
+	add_counts(stand, "checkout", "cart", 0, 12);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 1);
+	assert_string_equal(stand->alerts[0].monitor, "server");
+	assert_int_equal(anomaly_stats(stand->anomaly).unwatched, 1);
+	stand_free(stand);
+}
+
+/* --- suspects --- */
+
+static void a_new_first_suspect_is_an_update_at_most_every_update_ns(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(&failures, 1);
+	for (int pane = 0; pane < 60; pane++) {
+		bool first = pane < 8;
+		add_counts(stand, "frontend", "cart", 40, 60);
+		add_instance(stand, SCOPE_SERVER, "n1", first ? 0 : 20, first ? 60 : 0);
+		add_instance(stand, SCOPE_SERVER, "n2", first ? 20 : 0, first ? 0 : 60);
+		add_instance(stand, SCOPE_SERVER, "n3", 20, 0);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 2);
+	assert_int_equal(stand->alerts[0].suspects[0].kind, SUSPECT_SERVER_INSTANCE);
+	assert_string_equal(stand->alerts[0].suspects[0].name, "n1");
+	assert_non_null(strstr(stand->alerts[0].summary, "; 100 % of it at server instance n1"));
+	assert_string_equal(stand->alerts[1].suspects[0].name, "n2");
+	assert_int_equal(stand->alerts[1].state, ALERT_FIRING);
+	assert_int_equal(stand->alerts[1].sequence, 2);
+	assert_int_equal(stand->alerts[1].pane_end_ns - stand->alerts[0].pane_end_ns,
+			 10 * NS_PER_S);
+	stand_free(stand);
+}
+
+/* --- baselines --- */
+
+/* One pane of an edge's life; at the end of each ten seconds also its 10 s row. */
+static void live_pane(struct stand *stand, int64_t opened, int64_t failed, int64_t bytes,
+		      uint64_t connect_ns, struct rollup *ten)
+{
+	struct rollup *row = add_counts(stand, "frontend", "cart", opened, failed);
+	row->counters[COUNTER_TX_BYTES] = bytes;
+	if (opened) {
+		row->connect[0] =
+			(struct sketch_cell){(uint16_t)sketch_index(connect_ns), (uint32_t)opened};
+		row->connect_cells = 1;
+	}
+	for (int i = 0; i < COUNTERS; i++)
+		ten->counters[i] += row->counters[i];
+	if ((stand->pane + 1) % 40 == 0) {
+		struct rollup *sum = add_row(stand, 10000, "frontend", "cart");
+		memcpy(sum->counters, ten->counters, sizeof(ten->counters));
+		sum->connect[0] = (struct sketch_cell){(uint16_t)sketch_index(connect_ns),
+						       (uint32_t)ten->counters[COUNTER_OPENED]};
+		sum->connect_cells = ten->counters[COUNTER_OPENED] > 0;
+		memset(ten->counters, 0, sizeof(ten->counters));
+	}
+	close_pane(stand);
+}
+
+static void warm_up(struct stand *stand, uint32_t panes)
+{
+	struct rollup ten = {0};
+	for (uint32_t pane = 0; pane < panes; pane++) {
+		uint64_t noise = hash_mix(pane + 1) % 100;
+		live_pane(stand, 25, 0, 50000 + (int64_t)noise * 100, 2 * NS_PER_MS + noise * 1000,
+			  &ten);
+	}
+}
+
+static void a_baseline_is_silent_before_its_warm_up(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with_baselines();
+	struct rollup ten = {0};
+	warm_up(stand, 40 * 29);
+	for (int pane = 0; pane < 8; pane++)
+		live_pane(stand, 25, 50, 9000000, 500 * NS_PER_MS, &ten);
+	assert_int_equal(stand->alerts_count, 0);
+	stand_free(stand);
+}
+
+static void what_is_unusual_fires_and_names_the_usual(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *monitor;
+		int64_t failed, bytes;
+		uint64_t connect_ns;
+		int panes; /* within */
+	} cases[] = {
+		{"baseline/connections_failed", 8, 50000, 2 * NS_PER_MS, 1},
+		{"baseline/connections_failed", 1, 50000, 2 * NS_PER_MS, 10},
+		{"baseline/connect_latency", 0, 50000, 60 * NS_PER_MS, 1},
+		{"baseline/bytes", 0, 1000000, 2 * NS_PER_MS, 8},
+		{"baseline/bytes", 0, 1000, 2 * NS_PER_MS, 36},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct stand *stand = stand_with_baselines();
+		struct rollup ten = {0};
+		warm_up(stand, 40 * 60);
+		assert_int_equal(stand->alerts_count, 0);
+		for (int pane = 0; pane < cases[i].panes; pane++)
+			live_pane(stand, 25, cases[i].failed, cases[i].bytes, cases[i].connect_ns,
+				  &ten);
+		assert_int_equal(stand->alerts_count, 1);
+		assert_string_equal(stand->alerts[0].monitor, cases[i].monitor);
+		assert_int_equal(stand->alerts[0].severity, ALERT_WARNING);
+		assert_non_null(strstr(stand->alerts[0].summary, "(usual: "));
+		uint32_t before = stand->alerts_count;
+		warm_up(stand, 40 * 3);
+		assert_int_equal(stand->alerts_count, 2 * before);
+		assert_int_equal(stand->alerts[1].state, ALERT_RESOLVED);
+		stand_free(stand);
+	}
+}
+
+static void an_edge_that_falls_silent_is_a_drop_of_its_bytes(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with_baselines();
+	warm_up(stand, 40 * 60);
+	for (int pane = 0; pane < 40; pane++) {
+		add_counts(stand, "other", "cart", 1, 0);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 1);
+	assert_string_equal(stand->alerts[0].monitor, "baseline/bytes");
+	assert_true(stand->alerts[0].value < stand->alerts[0].threshold);
+	stand_free(stand);
+}
+
+/* The records of one edge, saved and loaded into a new stage, decide alike. */
+static void what_was_saved_decides_like_what_went_on(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with_baselines(), *loaded = stand_with_baselines();
+	warm_up(stand, 40 * 50);
+	assert_int_equal(stand->records_count, 150); /* three metrics, each ten seconds */
+	anomaly_load(loaded->anomaly, stand->records, stand->records_count);
+	loaded->pane = stand->pane;
+	stand->records_count = loaded->records_count = 0;
+	struct rollup tens[2] = {0};
+	for (uint32_t pane = 0; pane < 40 * 80; pane++) {
+		bool bad = pane % 400 >= 360;
+		int64_t failed = bad ? (int64_t)(hash_mix(pane) % 5) : 0;
+		uint64_t connect_ns = (2 + hash_mix(pane) % (bad ? 90 : 2)) * NS_PER_MS;
+		live_pane(stand, 25, failed, 50000, connect_ns, &tens[0]);
+		live_pane(loaded, 25, failed, 50000, connect_ns, &tens[1]);
+	}
+	assert_true(stand->alerts_count >= 8);
+	assert_int_equal(stand->alerts_count, loaded->alerts_count);
+	for (uint32_t i = 0; i < stand->alerts_count; i++)
+		assert_memory_equal(&stand->alerts[i], &loaded->alerts[i], sizeof(struct alert));
+	assert_int_equal(stand->records_count, loaded->records_count);
+	for (uint32_t i = 0; i < stand->records_count; i++) {
+		assert_int_equal(stand->records[i].median, loaded->records[i].median);
+		assert_int_equal(stand->records[i].mad, loaded->records[i].mad);
+		assert_int_equal(stand->records[i].samples, loaded->records[i].samples);
+	}
+	stand_free(stand);
+	stand_free(loaded);
+}
+
+static void records_are_spread_over_the_save_time(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	struct anomaly_options options = options_of(stand, NULL, 0);
+	options.baselines = true;
+	options.baseline_save_ns = 10 * NS_PER_S;
+	stand->anomaly = anomaly_new(&options);
+	uint32_t busiest = 0, total = 0;
+	for (int pane = 0; pane < 160; pane++) {
+		for (int edge = 0; edge < 50; edge++) {
+			char client[16];
+			snprintf(client, sizeof(client), "client-%d", edge);
+			add_row(stand, (stand->pane + 1) % 40 ? 250 : 10000, client, "cart");
+		}
+		stand->records_count = 0;
+		close_pane(stand);
+		total += stand->records_count;
+		busiest = stand->records_count > busiest ? stand->records_count : busiest;
+	}
+	assert_in_range(total, 50 * 2 * 2, 50 * 2 * 4); /* no connects: failures and bytes */
+	assert_true(busiest < 20);
+	stand_free(stand);
+}
+
+static void foreign_records_are_not_believed(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with_baselines();
+	struct baseline_record records[] = {
+		{.edge = {.id = 0}, .metric = METRIC_BYTES},
+		{.edge = {.id = 1}, .metric = METRICS},
+		{.edge = {.id = 2}, .metric = METRIC_BYTES, .median = INT64_MAX},
+		{.edge = {.id = 3}, .metric = METRIC_BYTES, .mad = -1},
+	};
+	anomaly_load(stand->anomaly, records, 4);
+	assert_int_equal(anomaly_stats(stand->anomaly).edges, 0);
+	stand_free(stand);
+}
+
+/* --- the whole --- */
+
+static void a_resumed_episode_gets_its_resolve(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(&failures, 1), *other = stand_with(&failures, 1);
+	add_counts(stand, "frontend", "cart", 0, 12);
+	close_pane(stand);
+	assert_int_equal(anomaly_resume(other->anomaly, stand->alerts, 1), 1);
+	other->pane = stand->pane;
+	idle(other, 20);
+	assert_int_equal(other->alerts_count, 1);
+	assert_int_equal(other->alerts[0].state, ALERT_RESOLVED);
+	assert_int_equal(other->alerts[0].sequence, 2);
+	assert_string_equal(other->alerts[0].key, stand->alerts[0].key);
+	assert_int_equal(anomaly_resume(other->anomaly, other->alerts, 1), 0);
+	stand_free(stand);
+	stand_free(other);
+}
+
+static void amendments_change_nothing(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(&failures, 1);
+	add_counts(stand, "frontend", "cart", 0, 12)->amendment = true;
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 0);
+	assert_int_equal(anomaly_stats(stand->anomaly).edges, 0);
+	stand_free(stand);
+}
+
+static void a_drain_closes_what_waits_and_ends_nothing(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(&failures, 1);
+	add_counts(stand, "frontend", "cart", 0, 12);
+	anomaly_push(stand->anomaly, stand->rows, 1, stand->names);
+	anomaly_advance(stand->anomaly, UINT64_MAX);
+	anomaly_advance(stand->anomaly, UINT64_MAX);
+	assert_int_equal(stand->alerts_count, 1);
+	assert_int_equal(anomaly_stats(stand->anomaly).episodes, 1);
+	/* An hour without a word, told in one step. */
+	anomaly_advance(stand->anomaly, pane_end(stand->pane + 3600 * 4));
+	assert_int_equal(stand->alerts_count, 2);
+	stand_free(stand);
+}
+
+/* Some edges' random panes of one seed: the same in all runs. */
+static void random_pane(struct stand *stand, uint64_t seed, uint32_t pane, bool healthy)
+{
+	static const char *const servers[] = {"cart", "mail", "ads"};
+	for (uint32_t edge = 0; edge < 9; edge++) {
+		uint64_t word = hash_mix(hash_mix(seed << 32 | pane) + edge);
+		bool storm = !healthy && hash_mix(seed << 32 | (pane / 25 * 9 + edge)) % 3 == 0;
+		if (word % 4 == 0)
+			continue;
+		char client[16];
+		snprintf(client, sizeof(client), "client-%u", edge / 3);
+		struct rollup *row =
+			add_counts(stand, client, servers[edge % 3], (int64_t)(word >> 8 & 7),
+				   storm ? (int64_t)(word >> 16 & 15) : 0);
+		row->counters[COUNTER_RESETS] = storm ? (int64_t)(word >> 20 & 3) : 0;
+		row->counters[COUNTER_TX_BYTES] = (int64_t)(word >> 30 & 0xfffff);
+		if ((stand->pane + 1) % 40 == 0) {
+			struct rollup *ten = add_row(stand, 10000, client, servers[edge % 3]);
+			ten->counters[COUNTER_TX_BYTES] = (int64_t)(word >> 30 & 0xfffff) * 40;
+			ten->counters[COUNTER_FAILED] = storm ? 40 : 0;
+		}
+	}
+}
+
+/* step: rows a push. */
+static struct stand *random_run(uint64_t seed, uint32_t step)
+{
+	struct monitor monitors[4] = {failures, failures, failures, failures};
+	static const char *const names[] = {"ratio", "server", "resets", "many"};
+	for (int i = 0; i < 4; i++) {
+		snprintf(monitors[i].name, sizeof(monitors[i].name), "%s", names[i]);
+		monitors[i].window_ns = (1 + hash_mix(seed + (uint64_t)i) % 20) * PANE_NS;
+		monitors[i].clear_ns = hash_mix(seed * 3 + (uint64_t)i) % 20 * PANE_NS;
+	}
+	monitors[1].per_server = true;
+	monitors[2].metric = METRIC_CONNECTIONS_RESET;
+	monitors[2].threshold = monitors[2].clear = 2;
+	monitors[3].metric = METRIC_CONNECTIONS_FAILED;
+	monitors[3].threshold = 20;
+	monitors[3].clear = 5;
+	struct stand *stand = stand_new();
+	struct anomaly_options options = options_of(stand, monitors, 4);
+	options.baselines = true;
+	options.warmup_samples = 10;
+	options.episodes_max = seed % 3 ? 100 : 4;
+	options.edges_max = seed % 5 ? 100 : 5;
+	stand->anomaly = anomaly_new(&options);
+	for (uint32_t pane = 0; pane < 1200; pane++) {
+		random_pane(stand, seed, pane, pane < 410 || pane > 700);
+		for (uint32_t at = 0; at < stand->rows_count; at += step)
+			anomaly_push(stand->anomaly, stand->rows + at,
+				     stand->rows_count - at < step ? stand->rows_count - at : step,
+				     stand->names);
+		anomaly_advance(stand->anomaly, pane_end(stand->pane++));
+		stand->rows_count = 0;
+	}
+	return stand;
+}
+
+/* Of each key: 1 fires, then updates, then one resolve; numbered without gaps, in time's order. */
+static void check_episode(const struct stand *stand, uint32_t first, uint64_t seed)
+{
+	const struct alert *alert = &stand->alerts[first];
+	uint64_t sequence = 1, last_ns = alert->pane_end_ns;
+	bool resolved = false;
+	if (alert->state != ALERT_FIRING || alert->started_ns != alert->pane_end_ns)
+		fail_msg("seed %lu: %s does not begin", (unsigned long)seed, alert->monitor);
+	for (uint32_t i = first + 1; i < stand->alerts_count; i++) {
+		const struct alert *later = &stand->alerts[i];
+		if (strcmp(later->key, alert->key) != 0)
+			continue;
+		if (resolved || later->sequence != ++sequence || later->pane_end_ns <= last_ns)
+			fail_msg("seed %lu: %s goes on wrongly", (unsigned long)seed,
+				 alert->monitor);
+		resolved = later->state == ALERT_RESOLVED;
+		last_ns = later->pane_end_ns;
+	}
+	if (!resolved)
+		fail_msg("seed %lu: %s never ends", (unsigned long)seed, alert->summary);
+}
+
+static void every_episode_begins_once_and_ends_once(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		struct stand *stand = random_run(seed, 64);
+		struct anomaly_stats stats = anomaly_stats(stand->anomaly);
+		uint64_t begun = 0;
+		for (uint32_t i = 0; i < stand->alerts_count; i++) {
+			if (stand->alerts[i].sequence != 1)
+				continue;
+			begun++;
+			check_episode(stand, i, seed);
+		}
+		if (begun == 0 || stats.fired != begun || stats.resolved != begun ||
+		    stats.episodes != 0 ||
+		    stats.fired + stats.updated + stats.resolved != stand->alerts_count)
+			fail_msg("seed %lu: %lu begun", (unsigned long)seed, (unsigned long)begun);
+		stand_free(stand);
+	}
+}
+
+static void the_split_of_pushes_changes_nothing(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 10; seed++) {
+		struct stand *whole = random_run(seed, 64), *split = random_run(seed, 1 + seed % 3);
+		if (whole->alerts_count != split->alerts_count ||
+		    whole->records_count != split->records_count ||
+		    memcmp(whole->alerts, split->alerts,
+			   whole->alerts_count * sizeof(struct alert)) != 0)
+			fail_msg("seed %lu", (unsigned long)seed);
+		stand_free(whole);
+		stand_free(split);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(it_fires_in_the_pane_that_meets_the_condition),
+		cmocka_unit_test(keys_can_be_computed_by_others),
+		cmocka_unit_test(it_resolves_after_clear_ns_of_quiet_and_silence_is_quiet),
+		cmocka_unit_test(between_clear_and_threshold_nothing_begins_and_nothing_ends),
+		cmocka_unit_test(a_server_is_watched_over_all_its_clients),
+		cmocka_unit_test(monitors_choose_by_glob_and_port),
+		cmocka_unit_test(slow_connects_fire_by_their_p95),
+		cmocka_unit_test(a_drop_to_nothing_fires_only_while_the_agents_report),
+		cmocka_unit_test(a_drop_ends_when_traffic_is_back_or_the_edge_is_forgotten),
+		cmocka_unit_test(episodes_past_the_bound_are_suppressed_and_counted_once),
+		cmocka_unit_test(edges_past_the_bound_are_still_in_their_servers_sum),
+		cmocka_unit_test(a_new_first_suspect_is_an_update_at_most_every_update_ns),
+		cmocka_unit_test(a_baseline_is_silent_before_its_warm_up),
+		cmocka_unit_test(what_is_unusual_fires_and_names_the_usual),
+		cmocka_unit_test(an_edge_that_falls_silent_is_a_drop_of_its_bytes),
+		cmocka_unit_test(what_was_saved_decides_like_what_went_on),
+		cmocka_unit_test(records_are_spread_over_the_save_time),
+		cmocka_unit_test(foreign_records_are_not_believed),
+		cmocka_unit_test(a_resumed_episode_gets_its_resolve),
+		cmocka_unit_test(amendments_change_nothing),
+		cmocka_unit_test(a_drain_closes_what_waits_and_ends_nothing),
+		cmocka_unit_test(every_episode_begins_once_and_ends_once),
+		cmocka_unit_test(the_split_of_pushes_changes_nothing),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
