@@ -23,6 +23,7 @@ struct publisher {
 	rd_kafka_queue_t *events;
 	int event_fd;
 	bool fatal;
+	bool hold; /* a delivery failed: wait before the next */
 	uint64_t retry_ns, backoff_ns;
 	struct publisher_stats stats;
 };
@@ -119,6 +120,14 @@ int publisher_new(struct publisher **out, const struct publisher_options *option
 	return 0;
 }
 
+/* The broker will never take this record: keeping it would hold up all behind it. */
+static bool is_refused(rd_kafka_resp_err_t error)
+{
+	return error == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
+	       error == RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE ||
+	       error == RD_KAFKA_RESP_ERR_INVALID_RECORD;
+}
+
 static void take_reports(struct publisher *publisher, rd_kafka_event_t *event)
 {
 	const rd_kafka_message_t *message;
@@ -127,6 +136,9 @@ static void take_reports(struct publisher *publisher, rd_kafka_event_t *event)
 		if (message->err) {
 			publisher->stats.failed++;
 			spool_failed(publisher->spool, record);
+			if (is_refused(message->err))
+				spool_drop(publisher->spool, record);
+			publisher->hold = true;
 			continue;
 		}
 		publisher->stats.delivered_batches++;
@@ -201,17 +213,24 @@ int publisher_fd(const struct publisher *publisher)
 	return publisher->event_fd;
 }
 
-static bool send_one(struct publisher *publisher, struct spooled *record)
+static rd_kafka_resp_err_t send_one(struct publisher *publisher, struct spooled *record)
 {
 	rd_kafka_resp_err_t error = rd_kafka_producev(
 		publisher->client, RD_KAFKA_V_TOPIC(publisher->options.topic),
 		RD_KAFKA_V_KEY(publisher->options.key, strlen(publisher->options.key)),
 		RD_KAFKA_V_VALUE(record->bytes, record->length), RD_KAFKA_V_OPAQUE(record),
 		RD_KAFKA_V_END);
-	if (error)
-		return false;
-	spool_sent(publisher->spool, record);
-	return true;
+	if (!error)
+		spool_sent(publisher->spool, record);
+	return error;
+}
+
+static void back_off(struct publisher *publisher, uint64_t now_ns)
+{
+	publisher->retry_ns = now_ns + publisher->backoff_ns;
+	publisher->backoff_ns = publisher->backoff_ns * 2 > BACKOFF_MAX_NS
+					? BACKOFF_MAX_NS
+					: publisher->backoff_ns * 2;
 }
 
 static void send_waiting(struct publisher *publisher, uint64_t now_ns)
@@ -219,11 +238,16 @@ static void send_waiting(struct publisher *publisher, uint64_t now_ns)
 	struct spooled *record;
 	while (publisher->client && !publisher->fatal && now_ns >= publisher->retry_ns &&
 	       spool_stats(publisher->spool).sent < SENT_MAX &&
-	       (record = spool_next(publisher->spool)))
-		if (!send_one(publisher, record)) {
-			publisher->stats.failed++;
-			publisher->retry_ns = now_ns + publisher->backoff_ns;
-		}
+	       (record = spool_next(publisher->spool))) {
+		rd_kafka_resp_err_t error = send_one(publisher, record);
+		if (!error)
+			continue;
+		publisher->stats.failed++;
+		if (is_refused(error))
+			spool_drop(publisher->spool, record);
+		else
+			back_off(publisher, now_ns);
+	}
 }
 
 static void renew(struct publisher *publisher, uint64_t now_ns)
@@ -232,10 +256,7 @@ static void renew(struct publisher *publisher, uint64_t now_ns)
 	client_close(publisher);
 	if (client_open(publisher, why))
 		fprintf(stderr, "millrace-agent: %s\n", why);
-	publisher->retry_ns = now_ns + publisher->backoff_ns;
-	publisher->backoff_ns = publisher->backoff_ns * 2 > BACKOFF_MAX_NS
-					? BACKOFF_MAX_NS
-					: publisher->backoff_ns * 2;
+	back_off(publisher, now_ns);
 }
 
 void publisher_poll(struct publisher *publisher, uint64_t now_ns)
@@ -244,6 +265,9 @@ void publisher_poll(struct publisher *publisher, uint64_t now_ns)
 	while (read(publisher->event_fd, &wakes, sizeof(wakes)) > 0)
 		;
 	drain(publisher);
+	if (publisher->hold)
+		back_off(publisher, now_ns);
+	publisher->hold = false;
 	if ((publisher->fatal || !publisher->client) && now_ns >= publisher->retry_ns)
 		renew(publisher, now_ns);
 	send_waiting(publisher, now_ns);

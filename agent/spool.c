@@ -57,6 +57,14 @@ void spool_free(struct spool *spool)
 	free(spool);
 }
 
+void spool_drop(struct spool *spool, struct spooled *record)
+{
+	assert(!record->sent);
+	spool->stats.dropped_events += record->events;
+	spool->stats.dropped_batches++;
+	unlink_record(spool, record);
+}
+
 void spool_put(struct spool *spool, const uint8_t *bytes, size_t length, uint32_t events)
 {
 	struct spooled *record = memory_resize(NULL, 1, sizeof(*record) + length);
@@ -71,11 +79,8 @@ void spool_put(struct spool *spool, const uint8_t *bytes, size_t length, uint32_
 		spool->next = record;
 	spool->stats.waiting++;
 	spool->stats.bytes += size(record);
-	while (spool->stats.bytes > spool->bytes_max && spool->next != &spool->ends) {
-		spool->stats.dropped_events += spool->next->events;
-		spool->stats.dropped_batches++;
-		unlink_record(spool, spool->next);
-	}
+	while (spool->stats.bytes > spool->bytes_max && spool->next != &spool->ends)
+		spool_drop(spool, spool->next);
 }
 
 struct spooled *spool_next(const struct spool *spool)

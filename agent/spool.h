@@ -31,5 +31,6 @@ void spool_put(struct spool *spool, const uint8_t *bytes, size_t length,
 struct spooled *spool_next(const struct spool *spool);
 void spool_sent(struct spool *spool, struct spooled *record);
 void spool_failed(struct spool *spool, struct spooled *record); /* waits again, in its old place */
+void spool_drop(struct spool *spool, struct spooled *record);	/* it waits; counted as dropped */
 void spool_delivered(struct spool *spool, struct spooled *record);
 struct spool_stats spool_stats(const struct spool *spool);
