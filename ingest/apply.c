@@ -757,15 +757,26 @@ static void send_all(struct mirror *mirror)
 		send_task(mirror, task, &outgoing);
 }
 
+static void prefetch_next(const struct mirror *mirror, const struct pane *pane, size_t *offset)
+{
+	const struct event *event = pane_next(pane, offset);
+	if (event && event->kind >= EVENT_DEFINITION)
+		half_prefetch(mirror, event->half);
+}
+
 void mirror_halves(struct mirror *mirror, uint64_t number)
 {
 	struct pane *pane = panes_get(&mirror->panes, number);
 	const struct event *event;
-	size_t offset = 0;
+	size_t offset = 0, ahead = 0;
 	mirror->pane = number;
 	mirror->openings.count = mirror->closings.count = mirror->aliases.count = 0;
-	while (pane && (event = pane_next(pane, &offset)))
+	for (int i = 0; pane && i < PREFETCH_AHEAD; i++)
+		prefetch_next(mirror, pane, &ahead);
+	while (pane && (event = pane_next(pane, &offset))) {
+		prefetch_next(mirror, pane, &ahead);
 		apply_event(mirror, event);
+	}
 	if (pane)
 		panes_clear(&mirror->panes, pane);
 	tend_nodes(mirror);

@@ -288,11 +288,19 @@ static void intake_definitions(struct intake *intake)
 	}
 }
 
+static void slot_prefetch(const struct intake *intake, uint32_t slot)
+{
+	uint32_t half = slot_half(intake->node, slot);
+	if (half)
+		__builtin_prefetch(half_at(intake->mirror, half - 1));
+}
+
 static void intake_updates(struct intake *intake)
 {
 	const Millrace__V1__Updates *updates = intake->batch->updates;
 	uint64_t time_us = intake->batch->base_time_us, sparse = 0;
-	uint32_t slot = 0, sparse_index = 0;
+	uint32_t slot = 0, slot_ahead = 0, sparse_index = 0;
+	size_t ahead = 0;
 	if (updates && updates->n_retransmits_index)
 		sparse_index = updates->retransmits_index[0];
 	for (size_t i = 0; updates && i < updates->n_slot; i++) {
@@ -303,6 +311,8 @@ static void intake_updates(struct intake *intake)
 			.tx_bytes = updates->tx_bytes[i],
 			.rx_bytes = updates->rx_bytes[i],
 		};
+		for (; ahead < updates->n_slot && ahead < i + PREFETCH_AHEAD; ahead++)
+			slot_prefetch(intake, slot_ahead += (uint32_t)updates->slot[ahead]);
 		slot += (uint32_t)updates->slot[i];
 		time_us += (uint64_t)updates->dt_us[i];
 		if (sparse < updates->n_retransmits && i == sparse_index) {

@@ -161,7 +161,8 @@ static void keep_label(struct mirror *mirror, const struct label *label)
 		*change = (struct change){.half = index, .before = *kept};
 		half->change = (uint32_t)mirror->changes.count;
 	}
-	half->state |= HALF_LABELLED;
+	half->state = (uint8_t)((half->state & ~HALF_FINAL) | HALF_LABELLED);
+	half->state |= label->final ? HALF_FINAL : 0;
 	*kept = *label;
 	name_addresses(mirror, label);
 	if (label->final && half->state & HALF_CLOSED)
@@ -257,7 +258,7 @@ static void emit_part(struct mirror *mirror, const struct part *part)
 	half->parts[part->kind] = NONE;
 	if (delta->flags & DELTA_FIRST_IN_10S)
 		name_addresses(mirror, label); /* names live as long as they are used */
-	if (!label->final)
+	if (!(half->state & HALF_FINAL))
 		contribute(mirror, part->half, delta);
 }
 
@@ -275,6 +276,8 @@ static void collect_deltas(struct mirror *mirror)
 	mirror->deltas.count = 0;
 	for (size_t i = 0; i < mirror->parts.count; i++) {
 		struct half *half = half_at(mirror, parts[i].half);
+		if (i + PREFETCH_AHEAD < mirror->parts.count)
+			half_prefetch(mirror, parts[i + PREFETCH_AHEAD].half);
 		if (half->state & HALF_LABELLED) {
 			emit_part(mirror, &parts[i]);
 		} else if (half_expired(mirror, half)) {

@@ -5,6 +5,8 @@
 
 #include "base/memory.h"
 
+enum { PANE_BYTES = 4096 }; /* at least: any event fits */
+
 static const size_t event_sizes[EVENT_KINDS] = {
 	[EVENT_NODE] = sizeof(struct node_event),
 	[EVENT_RESET] = sizeof(struct reset_event),
@@ -27,6 +29,23 @@ void panes_done(struct panes *panes)
 {
 	for (int i = 0; i < PANES_OPEN; i++)
 		free(panes->ring[i].bytes);
+	for (int i = 0; i < panes->spares_count; i++)
+		free(panes->spares[i].bytes);
+}
+
+static void pane_room(struct panes *panes, struct pane *pane, size_t needed)
+{
+	if (needed <= pane->capacity)
+		return;
+	if (!pane->bytes && panes->spares_count) {
+		/* Holds an event at least: it held one before. */
+		struct spare *spare = &panes->spares[--panes->spares_count];
+		pane->bytes = spare->bytes;
+		pane->capacity = spare->capacity;
+		return;
+	}
+	pane->capacity = memory_grown(pane->capacity, needed < PANE_BYTES ? PANE_BYTES : needed);
+	pane->bytes = memory_resize(pane->bytes, pane->capacity, 1);
 }
 
 bool panes_put(struct panes *panes, uint64_t number, const struct event *event, size_t size)
@@ -36,10 +55,7 @@ bool panes_put(struct panes *panes, uint64_t number, const struct event *event, 
 		return false;
 	if (event->numbered && panes->pending == panes->events_max)
 		return false;
-	if (pane->length + size > pane->capacity) {
-		pane->capacity = memory_grown(pane->capacity, pane->length + size);
-		pane->bytes = memory_resize(pane->bytes, pane->capacity, 1);
-	}
+	pane_room(panes, pane, pane->length + size);
 	pane->number = number;
 	memcpy(pane->bytes + pane->length, event, size);
 	pane->length += size;
@@ -57,8 +73,11 @@ struct pane *panes_get(struct panes *panes, uint64_t number)
 void panes_clear(struct panes *panes, struct pane *pane)
 {
 	panes->pending -= pane->events;
-	pane->events = 0;
-	pane->length = 0;
+	if (panes->spares_count < PANES_SPARE)
+		panes->spares[panes->spares_count++] = (struct spare){pane->bytes, pane->capacity};
+	else
+		free(pane->bytes);
+	*pane = (struct pane){0};
 }
 
 const struct event *pane_next(const struct pane *pane, size_t *offset)

@@ -1,6 +1,7 @@
 /* The panes that are still open: each a log of small events in the order in which they came, so the
  * events of one batch keep its order of groups. A ring of PANES_OPEN panes, keyed by pane number;
- * memory is kept from pane to pane. Bounded: events_max over all panes. One thread. */
+ * the memory of a closed pane goes to the next one that opens, while it is warm. Bounded:
+ * events_max over all panes. One thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -10,7 +11,10 @@
 #include "base/delta.h"
 #include "base/tuple.h"
 
-enum { PANES_OPEN = 512 }; /* 128 s: what a caller may lag, and 20 s that records run ahead */
+enum {
+	PANES_OPEN = 512, /* 128 s: what a caller may lag, and 20 s that records run ahead */
+	PANES_SPARE = 4,  /* as many as are filled at once in an orderly log */
+};
 
 enum event_kind {
 	EVENT_NODE,  /* a batch came */
@@ -99,8 +103,15 @@ struct pane {
 	uint64_t events; /* numbered ones */
 };
 
+struct spare {
+	uint8_t *bytes;
+	size_t capacity;
+};
+
 struct panes {
 	struct pane ring[PANES_OPEN];
+	struct spare spares[PANES_SPARE];
+	int spares_count;
 	uint64_t pending, events_max; /* numbered events, over all */
 };
 

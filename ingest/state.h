@@ -39,32 +39,36 @@ enum half_state {
 	HALF_OPENING = 16, /* in the pane's queue of openings */
 	HALF_INDEXED = 32, /* in its node's clients, under its key, until it is announced */
 	HALF_LINGERING = 64,
+	HALF_FINAL = 128, /* its label is */
 };
 
 enum part_kind { PART_NORMAL, PART_RECOVERED, PART_LATE, PART_KINDS };
 
 struct half {
+	/* What an update touches, in the first two cache lines. */
 	uint32_t generation; /* of the place: half_ref's */
-	uint32_t node, incarnation;
-	uint32_t slot, slot_generation;
-	uint32_t older, newer;	 /* in its node's list */
-	uint32_t earlier, later; /* lingering, or later in the free list */
-	uint8_t state;		 /* enum half_state */
+	uint32_t node;
+	uint8_t state; /* enum half_state */
 	uint8_t side;
-	uint16_t flags; /* enum half_flag, without AGAIN and FAILED */
-	uint32_t pid, gaps;
-	uint64_t cgroup;
-	struct tuple seen, key;
-	uint64_t opened_ns, time_ns, connect_us, closed_ns;
-	uint64_t self_id;
-	uint32_t self_resolution;
-	uint32_t min_rtt_us;
-	uint64_t lost; /* of its node when it was opened */
+	uint16_t flags;		    /* enum half_flag, without AGAIN and FAILED */
+	uint32_t parts[PART_KINDS]; /* in mirror.parts, + 1 */
 	struct traffic accounted;
-	uint32_t parts[PART_KINDS];	      /* in mirror.parts, + 1 */
 	uint32_t pane, window_1s, window_10s; /* last touched; low 32 bits + 1 */
 	uint32_t contributions;		      /* newest, + 1 */
 	uint32_t change;		      /* in mirror.changes, + 1 */
+	uint32_t min_rtt_us;
+	uint64_t closed_ns;
+
+	uint32_t incarnation;
+	uint32_t slot, slot_generation;
+	uint32_t older, newer;	 /* in its node's list */
+	uint32_t earlier, later; /* lingering, or later in the free list */
+	uint32_t pid, gaps;
+	uint32_t self_resolution;
+	uint64_t self_id, cgroup;
+	struct tuple seen, key;
+	uint64_t opened_ns, time_ns, connect_us;
+	uint64_t lost; /* of its node when it was opened */
 };
 
 /* A delta in the making. */
@@ -131,6 +135,14 @@ struct mirror {
 	uint32_t contributions_used, contributions_free; /* places ever used; list */
 	uint32_t contribution_first, contribution_last;	 /* by age */
 };
+
+enum { PREFETCH_AHEAD = 12 }; /* events: a DRAM miss is about 100 ns, an event about 10 */
+
+static inline void half_prefetch(const struct mirror *mirror, uint32_t half)
+{
+	__builtin_prefetch(&mirror->halves[half], 1);
+	__builtin_prefetch((const char *)&mirror->halves[half] + 64, 1);
+}
 
 static inline struct half *half_at(const struct mirror *mirror, uint32_t half)
 {
