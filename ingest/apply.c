@@ -172,6 +172,11 @@ static struct tuple half_mapped(const struct node *node, const struct half *half
 			break;
 		if (nat->ended_ns && half->opened_ns > nat->ended_ns + NAT_AFTERLIFE_S * NS_PER_S)
 			break;
+		/* A mapping is made by a connection's first packet: one that was there long before
+		 * belonged to an earlier connection with the same ports, and ours comes in another
+		 * batch. The join waits for it. */
+		if (nat->began_ns + NAT_SLACK_NS < half->opened_ns)
+			break;
 		key = nat->to;
 	}
 	return key;
@@ -237,6 +242,9 @@ static void apply_nat(struct mirror *mirror, const struct nat_event *event)
 		return;
 	}
 	if (entry) {
+		if (!event->ended &&
+		    (!entry->began_ns || entry->ended_ns || !tuple_equal(&entry->to, &event->to)))
+			entry->began_ns = event->event.time_ns;
 		entry->to = event->to;
 		entry->ended_ns = event->ended ? event->event.time_ns : 0;
 		entry->seen_ns = event->event.time_ns;

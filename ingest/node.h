@@ -21,6 +21,7 @@ enum {
 struct nat_entry {
 	struct tuple from;
 	struct tuple to;
+	uint64_t began_ns; /* first told of, with this `to` */
 	uint64_t ended_ns; /* 0: lives */
 	uint64_t seen_ns;  /* last announced */
 };

@@ -20,6 +20,9 @@
 #include "ingest/node.h"
 #include "ingest/pane.h"
 
+/* A mapping may be told of this long before its connection, by the clocks' error. */
+#define NAT_SLACK_NS (250 * NS_PER_MS)
+
 enum {
 	NONE = 0, /* links are index + 1 */
 	NODE_SILENT_S = 120,
