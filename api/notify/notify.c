@@ -102,7 +102,7 @@ static void slack_body(struct json *json, const struct alert *alert,
 /* Slack says 200 and the word ok; another 200 is a proxy's page. */
 static bool slack_accepted(const struct answer *answer)
 {
-	return answer->status == 200 && strncmp(answer->body, "ok", 2) == 0;
+	return answer->status == 200 && strcmp(answer->body, "ok") == 0;
 }
 
 static void pagerduty_body(struct json *json, const struct alert *alert,

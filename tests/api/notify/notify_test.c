@@ -1,0 +1,775 @@
+/* The rules of delivery, against a receiver that answers from a script. Requests and retries are
+ * real; where a retry waits, the receiver names the wait, or it is the first one: at most a second.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <cJSON.h>
+
+#include "api/notify/notify.h"
+#include "base/clock.h"
+#include "tests/api/notify/receiver.h"
+
+#define ANSWER(status, body) "HTTP/1.1 " status "\r\nConnection: keep-alive\r\n" body
+#define OK		     ANSWER("200 OK", "Content-Length: 2\r\n\r\nok")
+#define TAKEN		     ANSWER("202 Accepted", "Content-Length: 2\r\n\r\n{}")
+#define NOTHING		     "Content-Length: 0\r\n\r\n"
+
+enum { SETTLED_KEPT = 4096, TIMEOUT_MS = 300 };
+
+struct fixture {
+	struct rig rig;
+	struct notify *notify;
+	struct delivery settled[SETTLED_KEPT];
+	size_t settled_count, wanted, troubles;
+	char trouble[512];
+	char url[64];
+	bool closed;
+};
+
+static void on_settled(void *context, const struct delivery *delivery)
+{
+	struct fixture *fixture = context;
+
+	assert_true(fixture->settled_count < SETTLED_KEPT);
+	fixture->settled[fixture->settled_count++] = *delivery;
+}
+
+static void on_trouble(void *context, const char *receiver, const char *sentence)
+{
+	struct fixture *fixture = context;
+
+	assert_string_equal(receiver, "team");
+	assert_null(strstr(sentence, "/services/"));
+	snprintf(fixture->trouble, sizeof(fixture->trouble), "%s", sentence);
+	fixture->troubles++;
+}
+
+static void on_closed(void *context)
+{
+	((struct fixture *)context)->closed = true;
+}
+
+static bool has_closed(void *context)
+{
+	return ((struct fixture *)context)->closed;
+}
+
+static bool enough_settled(void *context)
+{
+	struct fixture *fixture = context;
+
+	return fixture->settled_count >= fixture->wanted;
+}
+
+static bool enough_received(void *context)
+{
+	struct fixture *fixture = context;
+
+	return fixture->rig.count >= fixture->wanted;
+}
+
+static void start(struct fixture *fixture, uint32_t kind, const struct notify_options *changes)
+{
+	struct receiver receiver = {.name = "team",
+				    .kind = kind,
+				    .url = fixture->url,
+				    .routing_key = "0123456789abcdef0123456789abcdef",
+				    .severity_min = ALERT_INFO};
+	struct notify_options options = {.receivers = &receiver,
+					 .receivers_count = 1,
+					 .external_url = "https://millrace.example/",
+					 .allow_http = true,
+					 .allow_private = true,
+					 .timeout_ns = TIMEOUT_MS * NS_PER_MS,
+					 .life_ns = 3600 * NS_PER_S,
+					 .pending_max = 1000,
+					 .context = fixture,
+					 .settled = on_settled,
+					 .trouble = on_trouble};
+	const char *error = NULL;
+
+	if (changes && changes->life_ns)
+		options.life_ns = changes->life_ns;
+	if (changes && changes->pending_max)
+		options.pending_max = changes->pending_max;
+	if (changes && changes->receivers)
+		receiver.severity_min = changes->receivers->severity_min;
+	fixture->notify = notify_new(&fixture->rig.loop, &options, &error);
+	assert_null(error);
+	assert_non_null(fixture->notify);
+}
+
+static void stop(struct fixture *fixture)
+{
+	if (!fixture->notify)
+		return;
+	fixture->closed = false;
+	notify_close(fixture->notify, on_closed, fixture);
+	assert_true(rig_until(&fixture->rig, has_closed, fixture));
+	notify_free(fixture->notify);
+	fixture->notify = NULL;
+}
+
+static int setup(void **state)
+{
+	struct fixture *fixture = calloc(1, sizeof(*fixture));
+
+	rig_init(&fixture->rig);
+	snprintf(fixture->url, sizeof(fixture->url), "http://127.0.0.1:%d/services/T/B/X",
+		 fixture->rig.port);
+	*state = fixture;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *fixture = *state;
+
+	stop(fixture);
+	rig_done(&fixture->rig);
+	free(fixture);
+	return 0;
+}
+
+static struct alert episode(unsigned number)
+{
+	struct alert alert = {.sequence = 1,
+			      .state = ALERT_FIRING,
+			      .severity = ALERT_WARNING,
+			      .monitor = "errors",
+			      .subject = {"shop", "cart", 8080, 6},
+			      .metric = "error_ratio",
+			      .unit = "ratio",
+			      .value = 0.25,
+			      .threshold = 0.05,
+			      .completeness = 1,
+			      .started_ns = 1767323045678000000,
+			      .summary = "shop to cart: 25 % fail"};
+
+	snprintf(alert.key, sizeof(alert.key), "KEY%049u", number);
+	return alert;
+}
+
+static void push(struct fixture *fixture, unsigned number, uint64_t sequence, uint32_t state,
+		 uint32_t severity)
+{
+	struct alert alert = episode(number);
+
+	alert.sequence = sequence;
+	alert.state = state;
+	alert.severity = severity;
+	notify_push(fixture->notify, &alert);
+}
+
+static void fire(struct fixture *fixture, unsigned number)
+{
+	push(fixture, number, 1, ALERT_FIRING, ALERT_WARNING);
+}
+
+static void resolve(struct fixture *fixture, unsigned number)
+{
+	push(fixture, number, 2, ALERT_RESOLVED, ALERT_WARNING);
+}
+
+static void until_settled(struct fixture *fixture, size_t count)
+{
+	fixture->wanted = count;
+	assert_true(rig_until(&fixture->rig, enough_settled, fixture));
+	assert_int_equal(fixture->settled_count, count);
+}
+
+static void until_received(struct fixture *fixture, size_t count)
+{
+	fixture->wanted = count;
+	assert_true(rig_until(&fixture->rig, enough_received, fixture));
+}
+
+static struct notify_receiver_stats stats(const struct fixture *fixture)
+{
+	struct notify_receiver_stats stats;
+
+	assert_int_equal(notify_stats(fixture->notify, &stats, 1), 1);
+	return stats;
+}
+
+/* Whether the n-th request ends the episode rather than begins it. */
+static bool ends(const struct fixture *fixture, size_t number)
+{
+	cJSON *body = cJSON_Parse(fixture->rig.received[number].body);
+	cJSON *action = cJSON_GetObjectItem(body, "event_action");
+	cJSON *text = cJSON_GetObjectItem(body, "text");
+	bool end = action ? strcmp(action->valuestring, "resolve") == 0
+			  : strncmp(text->valuestring, "Resolved", 8) == 0;
+
+	cJSON_Delete(body);
+	return end;
+}
+
+#define SCRIPT(...)                                        \
+	static const struct line script[] = {__VA_ARGS__}; \
+	rig_script(&fixture->rig, script, sizeof(script) / sizeof(script[0]))
+
+static void slack_gets_a_firing_and_then_its_end(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	resolve(fixture, 1); /* while the firing is under way */
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 2);
+	assert_false(ends(fixture, 0));
+	assert_true(ends(fixture, 1));
+	assert_false(fixture->settled[0].failed);
+	assert_true(fixture->settled[0].resolve_owed);
+	assert_int_equal(fixture->settled[0].attempts, 1);
+	assert_true(fixture->settled[0].sent_ns <= fixture->settled[0].delivered_ns);
+	assert_int_equal(fixture->settled[1].sequence, 2);
+	assert_int_equal(fixture->settled[1].state, ALERT_RESOLVED);
+	assert_false(fixture->settled[1].resolve_owed);
+	assert_int_equal(stats(fixture).sent, 2);
+	assert_int_equal(stats(fixture).pending, 0);
+}
+
+static void pagerduty_gets_a_trigger_and_its_resolve_under_one_key(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	resolve(fixture, 1);
+	until_settled(fixture, 2);
+	for (size_t i = 0; i < 2; i++) {
+		cJSON *body = cJSON_Parse(fixture->rig.received[i].body);
+
+		assert_string_equal(cJSON_GetObjectItem(body, "dedup_key")->valuestring,
+				    fixture->settled[i].key);
+		assert_string_equal(cJSON_GetObjectItem(body, "routing_key")->valuestring,
+				    "0123456789abcdef0123456789abcdef");
+		cJSON_Delete(body);
+	}
+	assert_false(ends(fixture, 0));
+	assert_true(ends(fixture, 1));
+}
+
+static void a_bad_request_is_given_up_and_the_receiver_goes_on(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = ANSWER("400 Bad", "Content-Length: 17\r\n\r\ninvalid\x01\xff_payload")},
+	       {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	assert_true(fixture->settled[0].failed);
+	assert_false(fixture->settled[0].resolve_owed);
+	/* Foreign bytes reach no record and no log as they are. */
+	assert_string_equal(fixture->settled[0].error,
+			    "the receiver answered 400: invalid\xef\xbf\xbd_payload");
+	assert_string_equal(fixture->trouble, fixture->settled[0].error);
+	fire(fixture, 2);
+	resolve(fixture, 1); /* of what the receiver never took */
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 2);
+	assert_false(stats(fixture).disabled);
+	assert_int_equal(stats(fixture).failed, 1);
+}
+
+static void a_refusal_for_good_disables_the_receiver(void **state)
+{
+	struct fixture *fixture = *state;
+	static const struct line refusals[] = {
+		{.answer = ANSWER("403 No", "Content-Length: 17\r\n\r\naction_prohibited")},
+		{.answer = ANSWER("404 No", "Content-Length: 17\r\n\r\nchannel_not_found")},
+		{.answer = ANSWER("410 No", "Content-Length: 19\r\n\r\nchannel_is_archived")},
+	};
+
+	for (size_t i = 0; i < 3; i++) {
+		fixture->settled_count = 0;
+		rig_script(&fixture->rig, &refusals[i], 1);
+		start(fixture, RECEIVER_SLACK, NULL);
+		fire(fixture, 1);
+		until_settled(fixture, 1);
+		assert_true(fixture->settled[0].failed);
+		assert_true(stats(fixture).disabled);
+		fire(fixture, 2);
+		until_settled(fixture, 2);
+		assert_true(fixture->settled[1].failed);
+		assert_int_equal(fixture->rig.count, i + 1);
+		stop(fixture);
+	}
+}
+
+static void retry_after_in_seconds_is_obeyed(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = ANSWER("429 Slow", "Retry-After: 1\r\n" NOTHING)}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	assert_int_equal(fixture->rig.count, 2);
+	assert_true(fixture->rig.received[1].at_ms - fixture->rig.received[0].at_ms >= 990);
+	assert_int_equal(fixture->settled[0].attempts, 2);
+	assert_int_equal(stats(fixture).retried, 1);
+}
+
+static void whoever_asks_for_years_is_not_asked_at_once(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = ANSWER("429 Slow", "Retry-After: 1000000000\r\n" NOTHING)});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_received(fixture, 1);
+	rig_run_for(&fixture->rig, 20);
+	fire(fixture, 2);
+	rig_run_for(&fixture->rig, 1500);
+	assert_int_equal(fixture->rig.count, 1);
+	assert_int_equal(stats(fixture).pending, 2);
+	assert_non_null(strstr(fixture->trouble, "3600.0 s"));
+}
+
+/* The first wait is 0.1 to 1 s. */
+static void tried_again(struct fixture *fixture, uint32_t kind, struct line first)
+{
+	struct line script[] = {first, {.answer = kind == RECEIVER_SLACK ? OK : TAKEN}};
+	size_t before = fixture->rig.count;
+	struct line *played = calloc(before + 2, sizeof(*played));
+
+	memcpy(played + before, script, sizeof(script));
+	rig_script(&fixture->rig, played, before + 2);
+	fixture->settled_count = 0;
+	start(fixture, kind, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	assert_false(fixture->settled[0].failed);
+	assert_int_equal(fixture->settled[0].attempts, 2);
+	assert_int_equal(fixture->rig.count, before + 2);
+	assert_true(fixture->rig.received[before + 1].at_ms - fixture->rig.received[before].at_ms >=
+		    95);
+	assert_int_equal(stats(fixture).retried, 1);
+	assert_int_equal(stats(fixture).failed, 0);
+	stop(fixture);
+	free(played);
+}
+
+static void what_may_pass_is_tried_again(void **state)
+{
+	static const struct line passing[] = {
+		{.answer = ANSWER("500 Off", "Content-Length: 12\r\n\r\nrollup_error")},
+		{.answer = ANSWER("503 Off", "Retry-After: soon\r\n" NOTHING)},
+		{.answer = ANSWER("429 Slow", "Retry-After: -5\r\n" NOTHING)},
+		{.answer = ANSWER("429 Slow",
+				  "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n" NOTHING)},
+		{.answer = ANSWER("408 Late", NOTHING)},
+		{.answer = ANSWER("500 Off", "Content-Length: 10485760\r\n\r\n"),
+		 .filler = 10485760},
+		{.answer = NULL},
+		{.reset = true},
+		{.answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", .hang_up = true},
+		/* A page of a proxy, a refusal inside 200, and more than ok. */
+		{.answer = ANSWER("200 OK", "Content-Length: 6\r\n\r\n<html>")},
+		{.answer = ANSWER("200 OK", "Content-Length: 12\r\n\r\n{\"ok\":false}")},
+		{.answer = ANSWER("200 OK", "Content-Length: 4\r\n\r\nokay")},
+	};
+
+	for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++)
+		tried_again(*state, RECEIVER_SLACK, passing[i]);
+	tried_again(*state, RECEIVER_PAGERDUTY,
+		    (struct line){.answer = ANSWER("429 Slow", NOTHING)});
+	tried_again(*state, RECEIVER_PAGERDUTY, (struct line){.answer = OK});
+}
+
+static void a_redirect_is_a_refusal(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = ANSWER("302 There", "Location: /other\r\n" NOTHING)});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	assert_true(fixture->settled[0].failed);
+	assert_int_equal(fixture->rig.count, 1);
+}
+
+static void a_resolve_of_what_was_certainly_not_taken_is_never_sent(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = ANSWER("503 Off", NOTHING)}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_received(fixture, 1);
+	resolve(fixture, 1);
+	until_settled(fixture, 1);
+	rig_run_for(&fixture->rig, 1200);
+	assert_int_equal(fixture->rig.count, 1);
+	assert_int_equal(fixture->settled[0].sequence, 2);
+	assert_false(fixture->settled[0].resolve_owed);
+	resolve(fixture, 2); /* nor of an episode that it never heard of */
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 1);
+}
+
+/* The answer was lost: the receiver may hold an incident that only a resolve ends. */
+static void a_firing_without_an_answer_is_sent_again_and_then_ended(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.hang_up = true}, {.answer = ANSWER("503 Off", NOTHING)}, {.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	fire(fixture, 1);
+	until_received(fixture, 1);
+	resolve(fixture, 1);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 4);
+	for (size_t i = 0; i < 3; i++)
+		assert_false(ends(fixture, i));
+	assert_true(ends(fixture, 3));
+	assert_true(fixture->settled[0].resolve_owed);
+	assert_false(fixture->settled[1].resolve_owed);
+	assert_int_equal(fixture->settled[1].state, ALERT_RESOLVED);
+}
+
+static void a_resolve_that_comes_between_the_tries_waits_too(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = NULL}, {.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	fire(fixture, 1);
+	until_received(fixture, 1);
+	rig_run_for(&fixture->rig, TIMEOUT_MS + 20);
+	resolve(fixture, 1);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 3);
+	assert_false(ends(fixture, 1));
+	assert_true(ends(fixture, 2));
+}
+
+static void an_unanswered_firing_that_is_refused_then_needs_no_end(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.hang_up = true},
+	       {.answer = ANSWER("400 Bad", "Content-Length: 15\r\n\r\ninvalid_payload")});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_received(fixture, 1);
+	resolve(fixture, 1);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 2);
+	assert_true(fixture->settled[0].failed && fixture->settled[1].failed);
+}
+
+static void of_an_episode_only_the_newest_waits(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = ANSWER("503 Off", "Retry-After: 1\r\n" NOTHING)}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 9);
+	until_received(fixture, 1);
+	rig_run_for(&fixture->rig, 20);
+	fire(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_ERROR);
+	push(fixture, 1, 3, ALERT_FIRING, ALERT_CRITICAL);
+	assert_int_equal(stats(fixture).superseded, 2);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 3);
+	assert_int_equal(fixture->settled[1].sequence, 3);
+	assert_int_equal(fixture->settled[1].severity, ALERT_CRITICAL);
+	assert_int_equal(fixture->settled[1].attempts, 1);
+}
+
+static void a_newer_transition_outlives_the_refusal_of_an_older(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = ANSWER("400 Bad", NOTHING)}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 2);
+	assert_true(fixture->settled[0].failed);
+	assert_int_equal(fixture->settled[0].sequence, 1);
+	assert_false(fixture->settled[1].failed);
+	assert_int_equal(fixture->settled[1].sequence, 2);
+}
+
+static void only_a_rise_of_severity_is_told_again(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_WARNING);
+	until_settled(fixture, 2);
+	assert_true(fixture->settled[1].resolve_owed);
+	push(fixture, 1, 3, ALERT_FIRING, ALERT_ERROR);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 2);
+}
+
+static void nothing_is_sent_twice(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	fire(fixture, 1); /* under way */
+	until_settled(fixture, 1);
+	fire(fixture, 1); /* delivered */
+	resolve(fixture, 1);
+	until_settled(fixture, 2);
+	resolve(fixture, 1);
+	fire(fixture, 1);
+	rig_run_for(&fixture->rig, 50);
+	assert_int_equal(fixture->rig.count, 2);
+	assert_int_equal(fixture->settled_count, 2);
+}
+
+/* A compacted topic keeps the latest record of an episode: it must say all. */
+static void a_second_life_knows_from_the_latest_record_alone(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK}, {.answer = ANSWER("400 Bad", NOTHING)}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_CRITICAL); /* refused */
+	until_settled(fixture, 2);
+	assert_true(fixture->settled[1].failed);
+	stop(fixture);
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	notify_settled(fixture->notify, &fixture->settled[1]);
+	fire(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_CRITICAL);
+	rig_run_for(&fixture->rig, 50);
+	assert_int_equal(fixture->rig.count, 2);
+	push(fixture, 1, 3, ALERT_FIRING, ALERT_WARNING); /* as it has seen it */
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 2);
+	push(fixture, 1, 4, ALERT_RESOLVED, ALERT_WARNING);
+	until_settled(fixture, 4);
+	assert_int_equal(fixture->rig.count, 3);
+	assert_true(ends(fixture, 2));
+	stop(fixture);
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	notify_settled(fixture->notify, &fixture->settled[3]);
+	notify_settled(fixture->notify, &fixture->settled[0]); /* older: changes nothing */
+	for (uint64_t sequence = 1; sequence <= 4; sequence++)
+		push(fixture, 1, sequence, sequence == 4 ? ALERT_RESOLVED : ALERT_FIRING,
+		     ALERT_CRITICAL);
+	rig_run_for(&fixture->rig, 50);
+	assert_int_equal(fixture->rig.count, 3);
+}
+
+static void slack_gets_a_burst_of_three_and_then_one_a_second(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	for (unsigned i = 0; i < 5; i++)
+		fire(fixture, i);
+	until_settled(fixture, 5);
+	const struct received *received = fixture->rig.received;
+	assert_true(received[2].at_ms - received[0].at_ms < 500);
+	assert_true(received[3].at_ms - received[0].at_ms >= 980);
+	assert_true(received[4].at_ms - received[3].at_ms >= 980);
+}
+
+static void past_its_bound_the_oldest_is_given_up(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = ANSWER("503 Off", "Retry-After: 100\r\n" NOTHING)});
+
+	start(fixture, RECEIVER_SLACK, &(struct notify_options){.pending_max = 10});
+	fire(fixture, 0);
+	until_received(fixture, 1);
+	rig_run_for(&fixture->rig, 20);
+	for (unsigned i = 1; i <= 15; i++)
+		fire(fixture, i);
+	assert_int_equal(fixture->settled_count, 6);
+	assert_string_equal(fixture->settled[0].key, episode(0).key);
+	assert_string_equal(fixture->settled[5].key, episode(5).key);
+	assert_true(fixture->settled[5].failed);
+	assert_int_equal(stats(fixture).pending, 10);
+	assert_int_equal(stats(fixture).dropped, 6);
+}
+
+static void what_is_not_delivered_within_its_life_is_given_up(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = ANSWER("503 Off", "Retry-After: 1\r\n" NOTHING)});
+
+	start(fixture, RECEIVER_SLACK, &(struct notify_options){.life_ns = 500 * NS_PER_MS});
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	assert_true(fixture->settled[0].failed);
+	assert_int_equal(fixture->rig.count, 1);
+	assert_int_equal(stats(fixture).failed, 1);
+}
+
+static void lesser_alerts_are_not_sent_but_ends_are(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK,
+	      &(struct notify_options){.receivers =
+					       &(struct receiver){.severity_min = ALERT_ERROR}});
+	push(fixture, 1, 1, ALERT_FIRING, ALERT_WARNING);
+	push(fixture, 2, 1, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 1);
+	push(fixture, 1, 2, ALERT_RESOLVED, ALERT_INFO);
+	push(fixture, 2, 2, ALERT_RESOLVED, ALERT_INFO);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 2);
+	assert_true(ends(fixture, 1));
+}
+
+/* Four under way fail together: the next try still comes within a second. */
+static void requests_that_fail_together_are_one_failure(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = NULL}, {.answer = NULL}, {.answer = NULL}, {.answer = NULL},
+	       {.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	for (unsigned i = 0; i < 4; i++)
+		fire(fixture, i);
+	until_settled(fixture, 4);
+	assert_int_equal(fixture->rig.count, 8);
+	assert_true(fixture->rig.received[4].at_ms - fixture->rig.received[0].at_ms <
+		    TIMEOUT_MS + 1500);
+}
+
+static void closing_with_requests_under_way_leaves_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = NULL});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	for (unsigned i = 0; i < 6; i++)
+		fire(fixture, i);
+	until_received(fixture, 2);
+	stop(fixture);
+	assert_int_equal(fixture->settled_count, 0);
+}
+
+static void a_receiver_that_is_no_https_is_refused(void **state)
+{
+	struct fixture *fixture = *state;
+	static const char *const urls[] = {"http://example.org/", "ftp://example.org/", "", "x"};
+
+	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+		struct receiver receiver = {.name = "team", .url = urls[i]};
+		const char *error = NULL;
+
+		assert_null(notify_new(
+			&fixture->rig.loop,
+			&(struct notify_options){.receivers = &receiver, .receivers_count = 1},
+			&error));
+		assert_non_null(error);
+	}
+}
+
+static void many_episodes_each_end_right_whatever_the_receiver_does(void **state)
+{
+	struct fixture *fixture = *state;
+	enum { EPISODES = 12 };
+	static const struct line script[] = {
+		{.answer = TAKEN, .delay_ms = 5},
+		{.hang_up = true},
+		{.answer = TAKEN},
+		{.answer = ANSWER("429 Slow", "Retry-After: 1\r\n" NOTHING)},
+		{.answer = TAKEN, .delay_ms = 30},
+		{.reset = true},
+		{.answer = ANSWER("504 Late", NOTHING)},
+		{.answer = TAKEN},
+	};
+	bool begun[EPISODES] = {false}, open[EPISODES] = {false};
+
+	rig_script(&fixture->rig, script, sizeof(script) / sizeof(script[0]));
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	for (unsigned i = 0; i < EPISODES; i++) {
+		fire(fixture, i);
+		rig_run_for(&fixture->rig, 10);
+		resolve(fixture, i);
+	}
+	while (stats(fixture).pending)
+		rig_run_for(&fixture->rig, 20);
+	/* As PagerDuty sees it: what was taken, or may have been, is closed in the end, and no
+	 * resolve comes before a trigger. */
+	for (size_t i = 0; i < fixture->rig.count; i++) {
+		cJSON *body = cJSON_Parse(fixture->rig.received[i].body);
+		const char *key = cJSON_GetObjectItem(body, "dedup_key")->valuestring;
+		unsigned number = (unsigned)strtoul(key + 3, NULL, 10);
+
+		assert_true(number < EPISODES);
+		open[number] = !ends(fixture, i);
+		begun[number] = begun[number] || open[number];
+		assert_true(begun[number]);
+		cJSON_Delete(body);
+	}
+	for (unsigned i = 0; i < EPISODES; i++) {
+		bool told = false;
+
+		for (size_t at = 0; at < fixture->settled_count; at++)
+			told = told || (strcmp(fixture->settled[at].key, episode(i).key) == 0 &&
+					!fixture->settled[at].failed &&
+					fixture->settled[at].state == ALERT_FIRING);
+		assert_true(!told || !open[i]);
+	}
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(slack_gets_a_firing_and_then_its_end),
+		TEST(pagerduty_gets_a_trigger_and_its_resolve_under_one_key),
+		TEST(a_bad_request_is_given_up_and_the_receiver_goes_on),
+		TEST(a_refusal_for_good_disables_the_receiver),
+		TEST(retry_after_in_seconds_is_obeyed),
+		TEST(whoever_asks_for_years_is_not_asked_at_once),
+		TEST(what_may_pass_is_tried_again),
+		TEST(a_redirect_is_a_refusal),
+		TEST(a_resolve_of_what_was_certainly_not_taken_is_never_sent),
+		TEST(a_firing_without_an_answer_is_sent_again_and_then_ended),
+		TEST(a_resolve_that_comes_between_the_tries_waits_too),
+		TEST(an_unanswered_firing_that_is_refused_then_needs_no_end),
+		TEST(of_an_episode_only_the_newest_waits),
+		TEST(a_newer_transition_outlives_the_refusal_of_an_older),
+		TEST(only_a_rise_of_severity_is_told_again),
+		TEST(nothing_is_sent_twice),
+		TEST(a_second_life_knows_from_the_latest_record_alone),
+		TEST(slack_gets_a_burst_of_three_and_then_one_a_second),
+		TEST(past_its_bound_the_oldest_is_given_up),
+		TEST(what_is_not_delivered_within_its_life_is_given_up),
+		TEST(lesser_alerts_are_not_sent_but_ends_are),
+		TEST(requests_that_fail_together_are_one_failure),
+		TEST(closing_with_requests_under_way_leaves_nothing),
+		TEST(a_receiver_that_is_no_https_is_refused),
+		TEST(many_episodes_each_end_right_whatever_the_receiver_does),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
