@@ -1,0 +1,255 @@
+#include "api/query/answer.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/history/read.h"
+
+char *answer_name(struct query *query, uint64_t id)
+{
+	return arena_text(&query->arena, history_name(query->options.history, id));
+}
+
+const char *protocol_name(struct arena *arena, uint8_t protocol)
+{
+	if (protocol == 6)
+		return "tcp";
+	if (protocol == 17)
+		return "udp";
+	return protocol ? arena_format(arena, "ip-%u", protocol) : "";
+}
+
+Millrace__V1__Edge *edge_message(struct query *query, const struct edge *edge)
+{
+	struct arena *arena = &query->arena;
+	Millrace__V1__Edge *message = arena_take(arena, 1, sizeof(*message));
+
+	millrace__v1__edge__init(message);
+	message->id = arena_format(arena, "%016" PRIx64, edge->id);
+	message->client = answer_name(query, edge->client);
+	message->server = answer_name(query, edge->server);
+	message->port = edge->port;
+	message->protocol = (char *)protocol_name(arena, edge->protocol);
+	message->client_resolution = (char *)resolution_name(edge->client_resolution);
+	message->server_resolution = (char *)resolution_name(edge->server_resolution);
+	return message;
+}
+
+Millrace__V1__Instance *instance_message(struct query *query, const struct instance *instance)
+{
+	Millrace__V1__Instance *message = arena_take(&query->arena, 1, sizeof(*message));
+
+	millrace__v1__instance__init(message);
+	message->workload = answer_name(query, instance->workload);
+	message->version = answer_name(query, instance->version);
+	message->zone = answer_name(query, instance->zone);
+	message->node = answer_name(query, instance->node);
+	message->container = answer_name(query, instance->container);
+	message->process = answer_name(query, instance->process);
+	message->resolution = (char *)resolution_name(instance->resolution);
+	return message;
+}
+
+bool refuse_rows(int64_t rows, struct refusal *refusal)
+{
+	if (rows == HISTORY_TOO_MANY)
+		refuse(refusal, REFUSED_TOO_MUCH,
+		       "this takes more than %d rows of the history; accepted: a shorter time, a "
+		       "coarser step, or one client, server or port",
+		       READ_ROWS_MAX);
+	if (rows == HISTORY_BROKEN)
+		refuse(refusal, REFUSED_BROKEN,
+		       "the history cannot be read; see millraced's log and history.path");
+	return rows < 0;
+}
+
+/* --- alerts --- */
+
+static Millrace__V1__Suspect *suspect_message(struct arena *arena, const struct suspect *suspect)
+{
+	Millrace__V1__Suspect *message = arena_take(arena, 1, sizeof(*message));
+
+	millrace__v1__suspect__init(message);
+	message->kind = (char *)suspect_kind_name(suspect->kind);
+	message->name = arena_text(arena, suspect->name);
+	message->share = suspect->share;
+	message->excess = suspect->excess;
+	return message;
+}
+
+static Millrace__V1__Alert *alert_message(struct arena *arena, const struct alert *alert)
+{
+	Millrace__V1__Alert *message = arena_take(arena, 1, sizeof(*message));
+
+	millrace__v1__alert__init(message);
+	message->version = 1;
+	message->key = arena_text(arena, alert->key);
+	message->sequence = alert->sequence;
+	message->state = (Millrace__V1__AlertState)alert->state;
+	message->severity = (Millrace__V1__Severity)alert->severity;
+	message->monitor = arena_text(arena, alert->monitor);
+	message->client = arena_text(arena, alert->subject.client);
+	message->server = arena_text(arena, alert->subject.server);
+	message->port = alert->subject.port;
+	message->protocol = (char *)protocol_name(arena, alert->subject.protocol);
+	message->metric = arena_text(arena, alert->metric);
+	message->unit = arena_text(arena, alert->unit);
+	message->value = alert->value;
+	message->threshold = alert->threshold;
+	message->baseline_median = alert->baseline_median;
+	message->baseline_mad = alert->baseline_mad;
+	message->window_ms = alert->window_ms;
+	message->started_ns = alert->started_ns;
+	message->ended_ns = alert->ended_ns;
+	message->pane_end_ns = alert->pane_end_ns;
+	message->last_event_ns = alert->last_event_ns;
+	message->completeness = alert->completeness;
+	message->summary = arena_text(arena, alert->summary);
+	message->suspects = arena_take(arena, alert->suspects_count, sizeof(*message->suspects));
+	for (uint32_t i = 0; i < alert->suspects_count && i < ALERT_SUSPECTS_MAX; i++)
+		message->suspects[message->n_suspects++] =
+			suspect_message(arena, &alert->suspects[i]);
+	return message;
+}
+
+static Millrace__V1__Delivery *delivery_message(struct arena *arena,
+						const struct delivery *delivery)
+{
+	Millrace__V1__Delivery *message = arena_take(arena, 1, sizeof(*message));
+
+	millrace__v1__delivery__init(message);
+	message->receiver = arena_text(arena, delivery->receiver);
+	message->key = arena_text(arena, delivery->key);
+	message->sequence = delivery->sequence;
+	message->state = (Millrace__V1__AlertState)delivery->state;
+	message->delivered_ns = delivery->delivered_ns;
+	message->sent_ns = delivery->sent_ns;
+	message->attempts = delivery->attempts;
+	message->failed = delivery->failed;
+	message->error = arena_text(arena, delivery->error);
+	return message;
+}
+
+static int by_receiver(const void *one, const void *other)
+{
+	const Millrace__V1__Delivery *const *a = one, *const *b = other;
+
+	return strcmp((*a)->receiver, (*b)->receiver);
+}
+
+static Millrace__V1__AlertEpisode *episode_message(struct arena *arena,
+						   const struct episode *episode)
+{
+	Millrace__V1__AlertEpisode *message = arena_take(arena, 1, sizeof(*message));
+
+	millrace__v1__alert_episode__init(message);
+	message->alert = alert_message(arena, episode->alert);
+	message->n_deliveries = episode->deliveries_count;
+	message->deliveries =
+		arena_take(arena, episode->deliveries_count, sizeof(*message->deliveries));
+	for (uint32_t i = 0; i < episode->deliveries_count; i++)
+		message->deliveries[i] = delivery_message(arena, &episode->deliveries[i]);
+	qsort(message->deliveries, message->n_deliveries, sizeof(*message->deliveries),
+	      by_receiver);
+	message->event_to_webhook_s = episode_to_webhook_s(episode);
+	return message;
+}
+
+static int newest_first(const void *one, const void *other)
+{
+	const struct alert *a = (*(const struct episode *const *)one)->alert;
+	const struct alert *b = (*(const struct episode *const *)other)->alert;
+
+	if (a->started_ns != b->started_ns)
+		return a->started_ns < b->started_ns ? 1 : -1;
+	return strcmp(a->key, b->key);
+}
+
+static bool wanted(const Millrace__V1__AlertsRequest *request, const struct episode *episode)
+{
+	const struct alert *alert = episode->alert;
+
+	return alert &&
+	       (!*request->state || strcmp(request->state, alert_state_name(alert->state)) == 0) &&
+	       (!*request->workload || strcmp(request->workload, alert->subject.client) == 0 ||
+		strcmp(request->workload, alert->subject.server) == 0);
+}
+
+const ProtobufCMessage *answer_alerts(struct query *query, const ProtobufCMessage *request,
+				      struct refusal *refusal)
+{
+	const Millrace__V1__AlertsRequest *asked = (const Millrace__V1__AlertsRequest *)request;
+	struct arena *arena = &query->arena;
+	Millrace__V1__AlertsResponse *message = arena_take(arena, 1, sizeof(*message));
+	const struct episode **found =
+		arena_take(arena, book_count(query->book), sizeof(struct episode *));
+	size_t count = 0;
+
+	(void)refusal;
+	millrace__v1__alerts_response__init(message);
+	for (size_t i = 0; i < book_count(query->book); i++) {
+		if (wanted(asked, book_at(query->book, i)))
+			found[count++] = book_at(query->book, i);
+	}
+	qsort(found, count, sizeof(struct episode *), newest_first);
+	message->n_alerts = count < asked->limit ? count : asked->limit;
+	message->alerts = arena_take(arena, message->n_alerts, sizeof(*message->alerts));
+	for (size_t i = 0; i < message->n_alerts; i++)
+		message->alerts[i] = episode_message(arena, found[i]);
+	return &message->base;
+}
+
+/* --- agents --- */
+
+static Millrace__V1__Agent *agent_message(struct arena *arena, const struct agent_view *agent)
+{
+	Millrace__V1__Agent *message = arena_take(arena, 1, sizeof(*message));
+
+	millrace__v1__agent__init(message);
+	message->node = arena_text(arena, agent->node);
+	message->zone = arena_text(arena, agent->zone);
+	message->region = arena_text(arena, agent->region);
+	message->role = arena_text(arena, agent->role);
+	message->version = arena_text(arena, agent->version);
+	message->epoch = agent->epoch;
+	message->last_seen_s = (double)agent->last_seen_ns / 1e9;
+	message->clock_offset_s = (double)agent->clock_offset_ns / 1e9;
+	message->events = agent->events;
+	message->lost = agent->lost;
+	message->dropped_ring = agent->dropped_ring;
+	message->dropped_netlink = agent->dropped_netlink;
+	message->dropped_spool = agent->dropped_spool;
+	message->sockets = agent->sockets;
+	message->scan_period_s = agent->scan_period_ms / 1e3;
+	return message;
+}
+
+static int by_node(const void *one, const void *other)
+{
+	const Millrace__V1__Agent *const *a = one, *const *b = other;
+
+	return strcmp((*a)->node, (*b)->node);
+}
+
+const ProtobufCMessage *answer_agents(struct query *query, const ProtobufCMessage *request,
+				      struct refusal *refusal)
+{
+	struct arena *arena = &query->arena;
+	Millrace__V1__AgentsResponse *message = arena_take(arena, 1, sizeof(*message));
+	size_t count = 0;
+
+	(void)request;
+	(void)refusal;
+	millrace__v1__agents_response__init(message);
+	for (uint32_t task = 0; task < query->options.tasks; task++)
+		count += query->agents[task].count;
+	message->agents = arena_take(arena, count, sizeof(*message->agents));
+	for (uint32_t task = 0; task < query->options.tasks; task++) {
+		for (size_t i = 0; i < query->agents[task].count; i++)
+			message->agents[message->n_agents++] =
+				agent_message(arena, &query->agents[task].items[i]);
+	}
+	qsort(message->agents, message->n_agents, sizeof(*message->agents), by_node);
+	return &message->base;
+}

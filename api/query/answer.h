@@ -1,0 +1,75 @@
+/* The five answers. Each fills its response of query.proto, in the arena, from a checked request;
+ * NULL with *refusal set when it cannot. REST and gRPC both come here, so they say the same.
+ * Bounds: limits in each request, and READ_ROWS_MAX rows of the history an answer, since the loop
+ * that answers also delivers alerts. One thread. */
+#pragma once
+
+#include <stdint.h>
+
+#include "api/query/arena.h"
+#include "api/query/book.h"
+#include "api/query/groups.h"
+#include "api/query/parameter.h"
+#include "api/query/query.h"
+#include "millrace/v1/query.pb-c.h"
+
+enum {
+	/* About 0.3 s on one core: an edge's 6 h of 10 s windows many times over, or 60 s of 20,000
+	 * edges. */
+	READ_ROWS_MAX = 300000,
+	SERIES_POINTS_MAX = 11000, /* a series: 3 h of 1 s, 30 h of 10 s */
+};
+
+struct agents {
+	struct agent_view *items; /* strings are theirs */
+	size_t count;
+};
+
+struct method;
+
+/* The context of a route. */
+struct method_route {
+	struct query *query;
+	const struct method *method;
+};
+
+enum { QUERY_ROUTES = 5 };
+
+struct query {
+	struct query_options options;
+	struct method_route routes[QUERY_ROUTES];
+	struct book *book;
+	struct agents *agents; /* one a task */
+	struct arena arena;
+};
+
+typedef const ProtobufCMessage *(*answer)(struct query *query, const ProtobufCMessage *request,
+					  struct refusal *refusal);
+
+const ProtobufCMessage *answer_map(struct query *query, const ProtobufCMessage *request,
+				   struct refusal *refusal);
+const ProtobufCMessage *answer_series(struct query *query, const ProtobufCMessage *request,
+				      struct refusal *refusal);
+const ProtobufCMessage *answer_alerts(struct query *query, const ProtobufCMessage *request,
+				      struct refusal *refusal);
+const ProtobufCMessage *answer_search(struct query *query, const ProtobufCMessage *request,
+				      struct refusal *refusal);
+const ProtobufCMessage *answer_agents(struct query *query, const ProtobufCMessage *request,
+				      struct refusal *refusal);
+
+/* What series can be asked for. */
+struct measure {
+	const char *name, *unit;
+	uint32_t counter; /* COUNTERS: derived by `value` */
+	bool sketches;
+	bool (*value)(const struct group *group, double *value); /* false: no value in this step */
+};
+bool measure_find(const char *name, struct measure *measure);
+void measure_names(char *text, size_t size); /* all, comma between */
+
+/* Words of several answers. */
+char *answer_name(struct query *query, uint64_t id);
+const char *protocol_name(struct arena *arena, uint8_t protocol);
+Millrace__V1__Edge *edge_message(struct query *query, const struct edge *edge);
+Millrace__V1__Instance *instance_message(struct query *query, const struct instance *instance);
+bool refuse_rows(int64_t rows, struct refusal *refusal); /* of history_read; true: refused */

@@ -1,0 +1,533 @@
+/* The service map. A window is read in three parts, no second of it twice:
+ *
+ *     start      first whole 10 s            last 10 s that is surely complete        end
+ *       | 1 s rows |        10 s rows, with amendments         |        1 s rows       |
+ *
+ * so that it is as right as the closed windows are and at most a second or two behind. A 10 s
+ * window counts as complete when 1 s windows a second later are there: tasks close it one after the
+ * other. Where 1 s rows are no longer kept, the start moves back to a whole 10 s. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/history/read.h"
+#include "api/query/answer.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/name.h"
+
+enum {
+	TEN_S = 10,
+	/* With no newer row than this the window ends now, not at the newest row: nothing happens,
+	 * and rates must say so. */
+	LAG_MAX_S = 5,
+};
+
+struct span {
+	uint64_t start_s, first_s, last_s, end_s; /* 1 s rows, 10 s rows, 1 s rows between them */
+};
+
+static uint64_t floor_ten(uint64_t time_s)
+{
+	return time_s / TEN_S * TEN_S;
+}
+
+static uint64_t end_of_window(struct query *query, double at_s)
+{
+	uint64_t now_s = query->options.now_ns() / NS_PER_S;
+	uint64_t newest_s = history_newest_ns(query->options.history, 1000) / NS_PER_S;
+	uint64_t end_s = at_s > 0 && at_s < (double)now_s ? (uint64_t)at_s : now_s;
+
+	return newest_s < end_s && newest_s + LAG_MAX_S >= end_s ? newest_s : end_s;
+}
+
+static struct span find_span(struct query *query, const Millrace__V1__MapRequest *asked)
+{
+	struct history *history = query->options.history;
+	uint64_t newest_1s = history_newest_ns(history, 1000) / NS_PER_S;
+	uint64_t newest_10s = history_newest_ns(history, 10000) / NS_PER_S;
+	uint64_t now_s = query->options.now_ns() / NS_PER_S;
+	uint64_t keep_1s = history_keep_ns(history, 1000) / NS_PER_S;
+	uint64_t window_s = (uint64_t)(asked->window_s + 0.5);
+	struct span span = {.end_s = end_of_window(query, asked->at_s)};
+
+	if (window_s == 0)
+		window_s = 1;
+	span.start_s = span.end_s > window_s ? span.end_s - window_s : 0;
+	if (span.start_s + keep_1s < now_s)
+		span.start_s = floor_ten(span.start_s);
+	span.first_s = floor_ten(span.start_s + TEN_S - 1);
+	span.last_s = floor_ten(newest_1s ? newest_1s - 1 : 0);
+	if (newest_10s < span.last_s)
+		span.last_s = newest_10s;
+	if (floor_ten(span.end_s) < span.last_s)
+		span.last_s = floor_ten(span.end_s);
+	/* Long ago there is nothing finer: the end takes in the 10 s window that it lies in. */
+	if (span.last_s + keep_1s < now_s && span.last_s < span.end_s &&
+	    span.last_s + TEN_S <= newest_10s) {
+		span.last_s += TEN_S;
+		span.end_s = span.last_s;
+	}
+	if (span.last_s < span.first_s)
+		span.first_s = span.last_s = span.end_s;
+	return span;
+}
+
+/* --- edges --- */
+
+struct reading {
+	struct groups *groups;
+	uint64_t newest_ten_ns; /* start of the newest 10 s window */
+	uint64_t last_ns;	/* where the newest 1 s rows begin */
+};
+
+static void on_edge_row(void *context, const struct rollup *rollup)
+{
+	struct reading *reading = context;
+	struct group *group = groups_get(reading->groups, rollup->edge.id, rollup);
+	int64_t active = rollup->counters[COUNTER_ACTIVE];
+
+	group_add(group, rollup);
+	if (rollup->window_ms == 10000 && rollup->window_start_ns == reading->newest_ten_ns)
+		group->active_10s = active;
+	if (rollup->window_ms == 1000 && rollup->window_start_ns >= reading->last_ns &&
+	    active > group->active_1s)
+		group->active_1s = active;
+}
+
+typedef void (*row_visitor)(void *context, const struct rollup *rollup);
+
+/* True if all could be read. */
+static bool read_span(struct query *query, const struct span *span, uint32_t scope, bool sketches,
+		      row_visitor visit, void *context, struct refusal *refusal)
+{
+	const struct {
+		uint32_t window_ms;
+		uint64_t start_s, end_s;
+	} parts[] = {{1000, span->start_s, span->first_s},
+		     {10000, span->first_s, span->last_s},
+		     {1000, span->last_s, span->end_s}};
+	uint64_t left = READ_ROWS_MAX;
+
+	for (int i = 0; i < 3; i++) {
+		const struct history_filter filter = {.window_ms = parts[i].window_ms,
+						      .start_ns = parts[i].start_s * NS_PER_S,
+						      .end_ns = parts[i].end_s * NS_PER_S,
+						      .scope = scope,
+						      .sketches = sketches};
+
+		if (filter.start_ns >= filter.end_ns)
+			continue;
+
+		int64_t rows = history_read(query->options.history, &filter, left, visit, context);
+
+		if (refuse_rows(rows, refusal))
+			return false;
+		left -= (uint64_t)rows;
+	}
+	return true;
+}
+
+/* --- selection --- */
+
+struct zone_filter {
+	struct groups *groups;
+	uint64_t zone;
+};
+
+static void on_lane_row(void *context, const struct rollup *rollup)
+{
+	struct zone_filter *filter = context;
+	struct group *group = groups_find(filter->groups, rollup->edge.id);
+
+	if (group &&
+	    (rollup->lane.client_zone == filter->zone || rollup->lane.server_zone == filter->zone))
+		group->chosen = true;
+}
+
+static uint64_t id_of(const char *name)
+{
+	return name_id(name, strlen(name));
+}
+
+/* A workload on the map: hops is its distance from the selection. */
+struct node {
+	uint64_t workload;
+	uint32_t hops;
+	uint8_t resolution;
+	bool alerting;
+	uint32_t instances;
+	uint64_t *zones, *versions; /* ids, sorted later */
+	size_t zones_count, versions_count, zones_room, versions_room;
+};
+
+struct map {
+	struct query *query;
+	struct groups groups;
+	struct node *nodes; /* found by a scan of `order`, sorted by workload id */
+	size_t nodes_count, nodes_room;
+};
+
+static int by_workload(const void *one, const void *other)
+{
+	const struct node *a = one, *b = other;
+
+	return a->workload < b->workload ? -1 : a->workload > b->workload;
+}
+
+static struct node *find_node(struct map *map, uint64_t workload)
+{
+	struct node wanted = {.workload = workload};
+
+	return map->nodes_count ? bsearch(&wanted, map->nodes, map->nodes_count,
+					  sizeof(*map->nodes), by_workload)
+				: NULL;
+}
+
+/* Distances from the selection by rounds over the edges, at most 8. What is folded into `_other`
+ * has everything for a neighbour, so it is an end and no way through. */
+struct distances {
+	struct groups hops; /* key: workload; `hops` its distance */
+};
+
+static void reach(struct distances *distances, uint64_t workload, uint32_t hops)
+{
+	static const struct rollup none;
+	bool known = groups_find(&distances->hops, workload) != NULL;
+	struct group *group = groups_get(&distances->hops, workload, &none);
+
+	if (!known)
+		group->hops = hops;
+}
+
+static bool at_distance(const struct distances *distances, uint64_t workload, uint32_t hops,
+			uint64_t selection)
+{
+	const struct group *group = groups_find(&distances->hops, workload);
+
+	return group && group->hops == hops &&
+	       (workload == selection || workload != id_of("_other"));
+}
+
+static void select_round(struct map *map, struct distances *distances, uint32_t round,
+			 uint64_t selection)
+{
+	for (size_t i = 0; i < map->groups.count; i++) {
+		struct group *group = map->groups.items[i];
+		bool client = at_distance(distances, group->edge.client, round, selection);
+		bool server = at_distance(distances, group->edge.server, round, selection);
+
+		if (!client && !server)
+			continue;
+		group->hops = 1; /* reached */
+		reach(distances, group->edge.client, round + 1);
+		reach(distances, group->edge.server, round + 1);
+	}
+}
+
+static void select_edges(struct map *map, struct distances *distances,
+			 const Millrace__V1__MapRequest *asked)
+{
+	uint64_t selection = id_of(asked->workload);
+
+	if (!selection) {
+		for (size_t i = 0; i < map->groups.count; i++)
+			map->groups.items[i]->hops = 1;
+		return;
+	}
+	reach(distances, selection, 0);
+	for (uint32_t round = 0; round < asked->hops; round++)
+		select_round(map, distances, round, selection);
+}
+
+static int64_t bytes_of(const struct group *group)
+{
+	return group->counters[COUNTER_TX_BYTES] + group->counters[COUNTER_RX_BYTES];
+}
+
+static int busiest_first(const void *one, const void *other)
+{
+	const struct group *a = *(const struct group *const *)one;
+	const struct group *b = *(const struct group *const *)other;
+
+	if (bytes_of(a) != bytes_of(b))
+		return bytes_of(a) < bytes_of(b) ? 1 : -1;
+	return a->key < b->key ? -1 : a->key > b->key;
+}
+
+/* An edge that amendments took away whole is no edge. */
+static bool is_empty(const struct group *group)
+{
+	for (unsigned i = 0; i < COUNTERS; i++) {
+		if (group->counters[i] > 0)
+			return false;
+	}
+	return true;
+}
+
+/* --- nodes --- */
+
+static void add_node(struct map *map, const struct distances *distances, uint64_t workload,
+		     uint8_t resolution)
+{
+	const struct group *distance = groups_find(&distances->hops, workload);
+
+	if (map->nodes_count == map->nodes_room) {
+		map->nodes_room = memory_grown(map->nodes_room, map->nodes_count + 1);
+		map->nodes = memory_resize(map->nodes, map->nodes_room, sizeof(*map->nodes));
+	}
+	map->nodes[map->nodes_count++] = (struct node){.workload = workload,
+						       .hops = distance ? distance->hops : 0,
+						       .resolution = resolution};
+}
+
+static void once_each(struct map *map)
+{
+	size_t kept = 0;
+
+	if (map->nodes_count)
+		qsort(map->nodes, map->nodes_count, sizeof(*map->nodes), by_workload);
+	for (size_t i = 0; i < map->nodes_count; i++) {
+		if (!kept || map->nodes[kept - 1].workload != map->nodes[i].workload)
+			map->nodes[kept++] = map->nodes[i];
+	}
+	map->nodes_count = kept;
+}
+
+static void add_id(uint64_t **ids, size_t *count, size_t *room, uint64_t id)
+{
+	if (!id)
+		return;
+	for (size_t i = 0; i < *count; i++) {
+		if ((*ids)[i] == id)
+			return;
+	}
+	if (*count == *room) {
+		*room = memory_grown(*room, *count + 1);
+		*ids = memory_resize(*ids, *room, sizeof(**ids));
+	}
+	(*ids)[(*count)++] = id;
+}
+
+static void on_instance(void *context, const struct instance *instance)
+{
+	struct node *node = find_node(context, instance->workload);
+
+	if (!node)
+		return;
+	node->instances++;
+	add_id(&node->zones, &node->zones_count, &node->zones_room, instance->zone);
+	add_id(&node->versions, &node->versions_count, &node->versions_room, instance->version);
+}
+
+static int by_text(const void *one, const void *other)
+{
+	return strcmp(*(char *const *)one, *(char *const *)other);
+}
+
+static char **names_of(struct query *query, const uint64_t *ids, size_t count)
+{
+	char **names = arena_take(&query->arena, count, sizeof(*names));
+
+	for (size_t i = 0; i < count; i++)
+		names[i] = answer_name(query, ids[i]);
+	qsort(names, count, sizeof(*names), by_text);
+	return names;
+}
+
+static Millrace__V1__MapNode *node_message(struct query *query, const struct node *node)
+{
+	Millrace__V1__MapNode *message = arena_take(&query->arena, 1, sizeof(*message));
+
+	millrace__v1__map_node__init(message);
+	message->workload = answer_name(query, node->workload);
+	message->resolution = (char *)resolution_name(node->resolution);
+	message->hops = node->hops;
+	message->n_zones = node->zones_count;
+	message->zones = names_of(query, node->zones, node->zones_count);
+	message->n_versions = node->versions_count;
+	message->versions = names_of(query, node->versions, node->versions_count);
+	message->instances = node->instances;
+	message->alerting = node->alerting;
+	return message;
+}
+
+static int by_name(const void *one, const void *other)
+{
+	const Millrace__V1__MapNode *const *a = one, *const *b = other;
+
+	return strcmp((*a)->workload, (*b)->workload);
+}
+
+/* --- the answer --- */
+
+static uint64_t total(const struct group *group, enum counter counter)
+{
+	return group->counters[counter] > 0 ? (uint64_t)group->counters[counter] : 0;
+}
+
+static void set_totals(Millrace__V1__MapEdge *message, const struct group *group)
+{
+	message->tx_bytes = total(group, COUNTER_TX_BYTES);
+	message->rx_bytes = total(group, COUNTER_RX_BYTES);
+	message->opened = total(group, COUNTER_OPENED);
+	message->failed = total(group, COUNTER_FAILED);
+	message->joined = total(group, COUNTER_JOINED);
+	message->closed = total(group, COUNTER_CLOSED);
+	message->client_tx_bytes = total(group, COUNTER_CLIENT_TX_BYTES);
+	message->client_rx_bytes = total(group, COUNTER_CLIENT_RX_BYTES);
+	message->server_tx_bytes = total(group, COUNTER_SERVER_TX_BYTES);
+	message->server_rx_bytes = total(group, COUNTER_SERVER_RX_BYTES);
+	message->active = (uint64_t)(group->active_10s > group->active_1s ? group->active_10s
+									  : group->active_1s);
+}
+
+static Millrace__V1__MapEdge *map_edge_message(struct query *query, const struct group *group,
+					       double seconds)
+{
+	Millrace__V1__MapEdge *message = arena_take(&query->arena, 1, sizeof(*message));
+
+	millrace__v1__map_edge__init(message);
+	message->edge = edge_message(query, &group->edge);
+	set_totals(message, group);
+	message->tx_bytes_per_s = (double)message->tx_bytes / seconds;
+	message->rx_bytes_per_s = (double)message->rx_bytes / seconds;
+	message->connections_per_s = (double)message->opened / seconds;
+	message->failures_per_s = (double)message->failed / seconds;
+	message->resets_per_s = (double)total(group, COUNTER_RESETS) / seconds;
+	group_failure_ratio(group, &message->failure_ratio);
+	group_retransmit_ratio(group, &message->retransmit_ratio);
+	group_connect_quantile(group, 0.5, &message->connect_p50_s);
+	group_connect_quantile(group, 0.99, &message->connect_p99_s);
+	group_srtt_avg(group, &message->srtt_avg_s);
+	group_joined_ratio(group, &message->joined_ratio);
+	group_completeness(group, &message->completeness);
+	message->alerting = book_alerting(query->book, &group->edge);
+	return message;
+}
+
+/* Kept edges to the front, busiest first; returns how many there are. */
+static size_t rank_edges(struct map *map, bool by_zone)
+{
+	struct groups *groups = &map->groups;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < groups->count; i++) {
+		struct group *group = groups->items[i];
+
+		if (!group->hops || (by_zone && !group->chosen) || is_empty(group))
+			continue;
+		groups->items[i] = groups->items[kept];
+		groups->items[kept++] = group;
+	}
+	if (kept)
+		qsort(groups->items, kept, sizeof(struct group *), busiest_first);
+	return kept;
+}
+
+static void collect_nodes(struct map *map, const struct distances *distances, size_t edges,
+			  const struct span *span)
+{
+	const struct history_visitor visitor = {.context = map, .instance = on_instance};
+
+	for (size_t i = 0; i < edges; i++) {
+		const struct edge *edge = &map->groups.items[i]->edge;
+
+		add_node(map, distances, edge->client, edge->client_resolution);
+		add_node(map, distances, edge->server, edge->server_resolution);
+	}
+	once_each(map);
+	history_known(map->query->options.history, floor_ten(span->start_s) * NS_PER_S,
+		      span->end_s * NS_PER_S, &visitor);
+}
+
+static void flag_nodes(struct map *map)
+{
+	const struct book *book = map->query->book;
+
+	for (size_t i = 0; i < book_count(book); i++) {
+		const struct episode *episode = book_at(book, i);
+		struct node *client, *server;
+
+		if (!episode_firing(episode))
+			continue;
+		client = find_node(map, episode->client);
+		server = find_node(map, episode->server);
+		if (client)
+			client->alerting = true;
+		if (server)
+			server->alerting = true;
+	}
+}
+
+static void flag_ends(struct map *map, const struct edge *edge)
+{
+	find_node(map, edge->client)->alerting = true;
+	find_node(map, edge->server)->alerting = true;
+}
+
+static const ProtobufCMessage *map_response(struct map *map, const struct distances *distances,
+					    const struct span *span,
+					    const Millrace__V1__MapRequest *asked)
+{
+	struct query *query = map->query;
+	struct arena *arena = &query->arena;
+	Millrace__V1__MapResponse *message = arena_take(arena, 1, sizeof(*message));
+	size_t found = rank_edges(map, *asked->zone != '\0');
+	double seconds = (double)(span->end_s - span->start_s);
+
+	millrace__v1__map_response__init(message);
+	message->start_s = (double)span->start_s;
+	message->end_s = (double)span->end_s;
+	message->n_edges = found < asked->limit ? found : asked->limit;
+	message->edges_left_out = (uint32_t)(found - message->n_edges);
+	message->edges = arena_take(arena, message->n_edges, sizeof(*message->edges));
+	collect_nodes(map, distances, message->n_edges, span);
+	flag_nodes(map);
+	for (size_t i = 0; i < message->n_edges; i++) {
+		const struct group *group = map->groups.items[i];
+
+		message->edges[i] = map_edge_message(query, group, seconds);
+		if (message->edges[i]->alerting)
+			flag_ends(map, &group->edge);
+	}
+	message->n_nodes = map->nodes_count;
+	message->nodes = arena_take(arena, map->nodes_count, sizeof(*message->nodes));
+	for (size_t i = 0; i < map->nodes_count; i++)
+		message->nodes[i] = node_message(query, &map->nodes[i]);
+	qsort(message->nodes, message->n_nodes, sizeof(*message->nodes), by_name);
+	return &message->base;
+}
+
+static void map_done(struct map *map)
+{
+	for (size_t i = 0; i < map->nodes_count; i++) {
+		free(map->nodes[i].zones);
+		free(map->nodes[i].versions);
+	}
+	free(map->nodes);
+	groups_done(&map->groups);
+}
+
+const ProtobufCMessage *answer_map(struct query *query, const ProtobufCMessage *request,
+				   struct refusal *refusal)
+{
+	const Millrace__V1__MapRequest *asked = (const Millrace__V1__MapRequest *)request;
+	struct span span = find_span(query, asked);
+	struct map map = {.query = query};
+	struct distances distances = {0};
+	struct reading reading = {.groups = &map.groups,
+				  .newest_ten_ns = (span.last_s - TEN_S) * NS_PER_S,
+				  .last_ns = span.last_s * NS_PER_S};
+	struct zone_filter zone = {.groups = &map.groups, .zone = id_of(asked->zone)};
+	const ProtobufCMessage *message = NULL;
+
+	if (read_span(query, &span, SCOPE_EDGE, true, on_edge_row, &reading, refusal) &&
+	    (!zone.zone ||
+	     read_span(query, &span, SCOPE_LANE, false, on_lane_row, &zone, refusal))) {
+		select_edges(&map, &distances, asked);
+		message = map_response(&map, &distances, &span, asked);
+	}
+	groups_done(&distances.hops);
+	map_done(&map);
+	return message;
+}

@@ -1,0 +1,263 @@
+#include "api/query/method.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "api/http/json.h"
+#include "api/query/message_json.h"
+
+static const char *const states[] = {"firing", "resolved", NULL};
+static const char *const groupings[] = {
+	"edge", "client", "server", "lane", "client_instance", "server_instance", NULL,
+};
+
+static const struct parameter map_parameters[] = {
+	{"workload", "workload", PARAMETER_TEXT,
+	 .help = "Centre of the selection; empty: the whole map."},
+	{"hops", "hops", PARAMETER_COUNT, 1, 8, 1, .help = "How far round the selection."},
+	{"window", "window_s", PARAMETER_DURATION, 1, 3600, 60,
+	 .help = "The trailing window that figures are about."},
+	{"limit", "limit", PARAMETER_COUNT, 1, 2000, 200,
+	 .help = "Edges at most; the busiest are kept."},
+	{"zone", "zone", PARAMETER_TEXT, .help = "Only edges that touch this zone."},
+	{"at", "at_s", PARAMETER_TIME, .help = "End of the window; not given: now."},
+};
+
+static const struct parameter series_parameters[] = {
+	{"metric", "metric", PARAMETER_TEXT,
+	 .help = "A counter's name (tx_bytes, opened, failed, ...) or failure_ratio, connect_p95, "
+		 "srtt_avg, completeness, ...; a wrong one is answered with the list of all."},
+	{"client", "client", PARAMETER_TEXT, .help = "Client workload; empty: all."},
+	{"server", "server", PARAMETER_TEXT, .help = "Server workload; empty: all."},
+	{"port", "port", PARAMETER_COUNT, 0, 65535, 0, .help = "Server port; 0: all."},
+	{"start", "start_s", PARAMETER_TIME, .help = "Not given: 10 minutes before the end."},
+	{"end", "end_s", PARAMETER_TIME, .help = "Not given: now."},
+	{"step", "step_s", PARAMETER_DURATION, 1, 10, 0,
+	 .help = "1s or 10s; not given: 1s within the last 10 minutes, else 10s."},
+	{"group_by", "group_by", PARAMETER_CHOICE, .choices = groupings,
+	 .help = "One series for each of these; edge by default."},
+	{"limit", "limit", PARAMETER_COUNT, 1, 1000, 100,
+	 .help = "Series at most; the largest are kept."},
+};
+
+static const struct parameter alerts_parameters[] = {
+	{"state", "state", PARAMETER_CHOICE, .choices = states, .help = "Empty: all."},
+	{"workload", "workload", PARAMETER_TEXT, .help = "Only alerts that name it."},
+	{"limit", "limit", PARAMETER_COUNT, 1, 1000, 100, .help = "Episodes at most."},
+};
+
+static const struct parameter search_parameters[] = {
+	{"q", "q", PARAMETER_TEXT, .help = "Part of a name; empty: everything."},
+	{"limit", "limit", PARAMETER_COUNT, 1, 1000, 20, .help = "Hits at most."},
+};
+
+#define TABLE(entries)                                        \
+	{                                                     \
+		entries, sizeof(entries) / sizeof(entries[0]) \
+	}
+
+const struct method methods[METHODS] = {
+	{"/api/v1/map", "/millrace.v1.Query/Map",
+	 "The service map: edges round a selection, with their health over a trailing window.",
+	 &millrace__v1__map_request__descriptor, &millrace__v1__map_response__descriptor,
+	 TABLE(map_parameters), answer_map},
+	{"/api/v1/series", "/millrace.v1.Query/Series", "Time series of one metric.",
+	 &millrace__v1__series_request__descriptor, &millrace__v1__series_response__descriptor,
+	 TABLE(series_parameters), answer_series},
+	{"/api/v1/alerts", "/millrace.v1.Query/Alerts", "Alert episodes, newest first.",
+	 &millrace__v1__alerts_request__descriptor, &millrace__v1__alerts_response__descriptor,
+	 TABLE(alerts_parameters), answer_alerts},
+	{"/api/v1/search", "/millrace.v1.Query/Search",
+	 "Workloads, nodes, zones, versions, instances and edges by a part of their name.",
+	 &millrace__v1__search_request__descriptor, &millrace__v1__search_response__descriptor,
+	 TABLE(search_parameters), answer_search},
+	{"/api/v1/agents",
+	 "/millrace.v1.Query/Agents",
+	 "The agents that report.",
+	 &millrace__v1__agents_request__descriptor,
+	 &millrace__v1__agents_response__descriptor,
+	 {NULL, 0},
+	 answer_agents},
+};
+
+/* --- /openapi.json --- */
+
+static void member(struct json *json, const char *key, const char *value)
+{
+	json_key(json, key);
+	json_string(json, value);
+}
+
+static void begin(struct json *json, const char *key)
+{
+	json_key(json, key);
+	json_object_begin(json);
+}
+
+static void reply(struct json *json, const char *status, const char *description, const char *type,
+		  const char *schema)
+{
+	char path[128];
+
+	begin(json, status);
+	member(json, "description", description);
+	begin(json, "content");
+	begin(json, type);
+	begin(json, "schema");
+	if (schema) {
+		snprintf(path, sizeof(path), "#/components/schemas/%s", schema);
+		member(json, "$ref", path);
+	} else {
+		member(json, "type", strcmp(type, "application/json") ? "string" : "object");
+	}
+	json_object_end(json);
+	json_object_end(json);
+	json_object_end(json);
+	json_object_end(json);
+}
+
+static void method_path(struct json *json, const struct method *method)
+{
+	begin(json, method->path);
+	begin(json, "get");
+	member(json, "operationId", strrchr(method->rpc, '/') + 1);
+	member(json, "summary", method->summary);
+	json_key(json, "parameters");
+	parameters_schema(json, &method->parameters);
+	begin(json, "responses");
+	reply(json, "200", "The answer.", "application/json", method->response->short_name);
+	reply(json, "400",
+	      "A parameter is wrong: detail says which, what was given and what is "
+	      "accepted.",
+	      "application/problem+json", "Problem");
+	reply(json, "503", "The history cannot be read.", "application/problem+json", "Problem");
+	json_object_end(json);
+	json_object_end(json);
+	json_object_end(json);
+}
+
+/* What the daemon serves beside. */
+struct plain {
+	const char *path, *summary, *type;
+	bool may_be_503, verbose;
+};
+
+static const struct plain plains[] = {
+	{"/healthz", "Whether the process is alive.", "text/plain", false, false},
+	{"/readyz", "Whether the pipeline runs, and if not, why.", "text/plain", true, true},
+	{"/metrics", "Metrics in Prometheus' text format.", "text/plain", false, false},
+	{"/openapi.json", "This document.", "application/json", false, false},
+};
+
+static void verbose_parameter(struct json *json)
+{
+	json_key(json, "parameters");
+	json_array_begin(json);
+	json_object_begin(json);
+	member(json, "name", "verbose");
+	member(json, "in", "query");
+	member(json, "description", "Answer as JSON: ready, state and reasons.");
+	begin(json, "schema");
+	member(json, "type", "string");
+	json_object_end(json);
+	json_object_end(json);
+	json_array_end(json);
+}
+
+static void plain_path(struct json *json, const struct plain *plain)
+{
+	begin(json, plain->path);
+	begin(json, "get");
+	member(json, "operationId", plain->path + 1);
+	member(json, "summary", plain->summary);
+	if (plain->verbose)
+		verbose_parameter(json);
+	begin(json, "responses");
+	reply(json, "200", "The answer.", plain->type, NULL);
+	if (plain->may_be_503)
+		reply(json, "503", "Not ready.", plain->type, NULL);
+	json_object_end(json);
+	json_object_end(json);
+	json_object_end(json);
+}
+
+enum { SCHEMAS_MAX = 64 };
+
+struct schemas {
+	const ProtobufCMessageDescriptor *items[SCHEMAS_MAX];
+	size_t count;
+};
+
+/* A message and what it is made of, each once; the schema is small and has no cycles. */
+static void collect(struct schemas *schemas, const ProtobufCMessageDescriptor *descriptor)
+{
+	for (size_t i = 0; i < schemas->count; i++) {
+		if (schemas->items[i] == descriptor)
+			return;
+	}
+	if (schemas->count == SCHEMAS_MAX)
+		return;
+	schemas->items[schemas->count++] = descriptor;
+	for (unsigned i = 0; i < descriptor->n_fields; i++) {
+		if (descriptor->fields[i].type == PROTOBUF_C_TYPE_MESSAGE)
+			collect(schemas, descriptor->fields[i].descriptor);
+	}
+}
+
+static void problem_schema(struct json *json)
+{
+	static const char *const texts[] = {"type", "title", "detail"};
+
+	begin(json, "Problem");
+	member(json, "type", "object");
+	member(json, "description", "RFC 9457.");
+	begin(json, "properties");
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		begin(json, texts[i]);
+		member(json, "type", "string");
+		json_object_end(json);
+	}
+	begin(json, "status");
+	member(json, "type", "integer");
+	json_object_end(json);
+	json_object_end(json);
+	json_object_end(json);
+}
+
+static void components(struct json *json)
+{
+	struct schemas schemas = {0};
+
+	for (size_t i = 0; i < METHODS; i++)
+		collect(&schemas, methods[i].response);
+	begin(json, "components");
+	begin(json, "schemas");
+	for (size_t i = 0; i < schemas.count; i++) {
+		json_key(json, schemas.items[i]->short_name);
+		message_schema(json, schemas.items[i]);
+	}
+	problem_schema(json);
+	json_object_end(json);
+	json_object_end(json);
+}
+
+void methods_openapi(struct json *json)
+{
+	json_object_begin(json);
+	member(json, "openapi", "3.1.0");
+	begin(json, "info");
+	member(json, "title", "Millrace");
+	member(json, "version", MILLRACE_VERSION);
+	member(json, "description",
+	       "Durations are seconds, sizes bytes, times seconds since 1970 unless a name says "
+	       "otherwise. gRPC service millrace.v1.Query gives the same answers.");
+	json_object_end(json);
+	begin(json, "paths");
+	for (size_t i = 0; i < METHODS; i++)
+		method_path(json, &methods[i]);
+	for (size_t i = 0; i < sizeof(plains) / sizeof(plains[0]); i++)
+		plain_path(json, &plains[i]);
+	json_object_end(json);
+	components(json);
+	json_object_end(json);
+}
