@@ -231,6 +231,13 @@ function(millrace_tests)
     endforeach()
   endif()
 
+  # The API over a small known world, for the Python tests of the API and of the command line.
+  if(EXISTS ${CMAKE_SOURCE_DIR}/tests/api/query/world/main.c)
+    add_executable(query-world ${CMAKE_SOURCE_DIR}/tests/api/query/world/main.c)
+    target_link_libraries(query-world PRIVATE millrace_query)
+    set_target_properties(query-world PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  endif()
+
   millrace_scripts()
 endfunction()
 

@@ -1,8 +1,8 @@
 #include "api/query/parameter.h"
 
 #include <ctype.h>
-#include <math.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,9 +130,9 @@ bool parse_time(const char *text, double *seconds)
 
 static void in_words(double seconds, char text[32])
 {
-	if (seconds >= 3600 && fmod(seconds, 3600) == 0)
+	if (seconds >= 3600 && (uint64_t)seconds % 3600 == 0)
 		snprintf(text, 32, "%gh", seconds / 3600);
-	else if (seconds >= 60 && fmod(seconds, 60) == 0)
+	else if (seconds >= 60 && (uint64_t)seconds % 60 == 0)
 		snprintf(text, 32, "%gm", seconds / 60);
 	else
 		snprintf(text, 32, "%gs", seconds);
@@ -214,7 +214,7 @@ static bool parse_value(const struct parameter *parameter, const char *value, st
 		return !*value || is_choice(parameter, value);
 	case PARAMETER_COUNT:
 		if (!parse_decimal(value, &number, &rest) || *rest || number < parameter->min ||
-		    number > parameter->max || floor(number) != number)
+		    number > parameter->max || (double)(uint32_t)number != number)
 			return false;
 		*(uint32_t *)field = (uint32_t)number;
 		return true;

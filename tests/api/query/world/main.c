@@ -1,0 +1,332 @@
+/* A server over a small world that is the same each time, for independent clients: the API's tests
+ * and the command line's. Prints its port, then serves until SIGTERM.
+ * Arguments: now in seconds since 1970 [empty]. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "api/history/history.h"
+#include "api/http/server.h"
+#include "api/query/query.h"
+#include "base/clock.h"
+
+extern const uint8_t mr_descriptors[], mr_descriptors_end[];
+
+enum { SECONDS = 120 };
+
+static uint64_t now_s;
+static struct names *names;
+static struct history *history;
+static struct server *server;
+
+static uint64_t now_ns(void)
+{
+	return now_s * NS_PER_S;
+}
+
+static uint64_t name(const char *text)
+{
+	return names_put(names, text, strlen(text), 1);
+}
+
+static struct edge edge(const char *client, const char *to, uint16_t port)
+{
+	struct edge made = {.client = name(client),
+			    .server = name(to),
+			    .port = port,
+			    .protocol = 6,
+			    .client_resolution = RESOLUTION_WORKLOAD,
+			    .server_resolution = RESOLUTION_WORKLOAD};
+
+	made.id = edge_id(&made);
+	return made;
+}
+
+static struct instance instance(const char *workload, const char *version, const char *zone,
+				const char *node, const char *container)
+{
+	struct instance made = {.workload = name(workload),
+				.version = name(version),
+				.zone = name(zone),
+				.node = name(node),
+				.container = name(container),
+				.process = name("server"),
+				.resolution = RESOLUTION_WORKLOAD};
+
+	made.id = instance_id(&made);
+	return made;
+}
+
+static struct lane lane(const char *client_zone, const char *server_zone)
+{
+	struct lane made = {.client_zone = name(client_zone),
+			    .server_zone = name(server_zone),
+			    .client_version = name("v1"),
+			    .server_version = name("v2")};
+
+	made.id = lane_id(&made);
+	return made;
+}
+
+/* A second of an edge, `weight` times; times of 10 for a 10 s row. */
+static struct rollup row(struct edge about, uint64_t start_s, uint32_t window_s, int64_t weight)
+{
+	static struct sketch_cell cells[2];
+	struct rollup made = {
+		.window_start_ns = start_s * NS_PER_S, .window_ms = window_s * 1000, .edge = about};
+	int64_t times = weight * window_s;
+
+	/* Nine of ten connect in 1 ms, one in 50 ms. */
+	cells[0] = (struct sketch_cell){(uint16_t)sketch_index(NS_PER_MS), 9 * window_s};
+	cells[1] = (struct sketch_cell){(uint16_t)sketch_index(50 * NS_PER_MS), window_s};
+	made.connect = cells;
+	made.connect_cells = 2;
+	made.counters[COUNTER_TX_BYTES] = 1000 * times;
+	made.counters[COUNTER_RX_BYTES] = 5000 * times;
+	made.counters[COUNTER_CLIENT_TX_BYTES] = 1000 * times;
+	made.counters[COUNTER_CLIENT_RX_BYTES] = 5000 * times;
+	made.counters[COUNTER_SERVER_TX_BYTES] = 990 * times;
+	made.counters[COUNTER_SERVER_RX_BYTES] = 5010 * times;
+	made.counters[COUNTER_TX_SEGMENTS] = 10 * times;
+	made.counters[COUNTER_RX_SEGMENTS] = 10 * times;
+	made.counters[COUNTER_RETRANSMITS] = times;
+	made.counters[COUNTER_OPENED] = 9 * times;
+	made.counters[COUNTER_JOINED] = 8 * times;
+	made.counters[COUNTER_CLOSED] = 9 * times;
+	made.counters[COUNTER_FAILED] = times;
+	made.counters[COUNTER_RESETS] = times;
+	made.counters[COUNTER_ACTIVE] = 20 + window_s;
+	made.counters[COUNTER_SRTT_US] = 2000 * times;
+	made.counters[COUNTER_SRTT_COUNT] = times;
+	made.counters[COUNTER_AGENT_RECEIVED] = 19 * times;
+	made.counters[COUNTER_AGENT_ISSUED] = 20 * times;
+	made.last_event_ns = made.window_start_ns + NS_PER_MS;
+	return made;
+}
+
+static void append(struct rollup made)
+{
+	history_append(history, &made, 1, names);
+}
+
+static void append_all(struct edge about, uint64_t start_s, uint32_t window_s, int64_t weight,
+		       struct lane by, struct instance client, struct instance at)
+{
+	struct rollup made = row(about, start_s, window_s, weight);
+
+	append(made);
+	made.scope = SCOPE_LANE;
+	made.lane = by;
+	append(made);
+	made.scope = SCOPE_CLIENT;
+	made.lane = (struct lane){0};
+	made.instance = client;
+	append(made);
+	made.scope = SCOPE_SERVER;
+	made.instance = at;
+	append(made);
+}
+
+static void fill(uint64_t start_s, uint32_t window_s)
+{
+	struct instance web = instance("shop/web", "v1", "zone-a", "node-1", "web-0");
+	struct instance api = instance("shop/api", "v2", "zone-a", "node-2", "api-0");
+	struct instance db = instance("shop/db", "15.4", "zone-b", "node-3", "db-0");
+	struct instance batch = instance("ops/batch", "v1", "zone-b", "node-3", "batch-0");
+
+	append_all(edge("shop/web", "shop/api", 8080), start_s, window_s, 3,
+		   lane("zone-a", "zone-a"), web, api);
+	append_all(edge("shop/api", "shop/db", 5432), start_s, window_s, 2,
+		   lane("zone-a", "zone-b"), api, db);
+	append_all(edge("ops/batch", "shop/db", 5432), start_s, window_s, 1,
+		   lane("zone-b", "zone-b"), batch, db);
+}
+
+static void fill_history(void)
+{
+	for (uint64_t second = now_s - SECONDS; second < now_s; second++)
+		fill(second, 1);
+	for (uint64_t ten = (now_s - SECONDS + 9) / 10 * 10; ten + 10 <= now_s; ten += 10)
+		fill(ten, 10);
+
+	/* What came late moves 700 bytes of one closed window from one edge to another. */
+	struct rollup moved = {.window_start_ns = (now_s - 40) / 10 * 10 * NS_PER_S,
+			       .window_ms = 10000,
+			       .amendment = true};
+
+	moved.edge = edge("shop/web", "shop/api", 8080);
+	moved.counters[COUNTER_TX_BYTES] = 700;
+	append(moved);
+	moved.edge = edge("shop/api", "shop/db", 5432);
+	moved.counters[COUNTER_TX_BYTES] = -700;
+	append(moved);
+}
+
+static struct alert alert(const char *key, uint64_t sequence, uint32_t state)
+{
+	struct alert made = {.sequence = sequence,
+			     .state = state,
+			     .severity = ALERT_ERROR,
+			     .subject = {.port = 8080, .protocol = 6},
+			     .value = 0.25,
+			     .threshold = 0.1,
+			     .window_ms = 1000,
+			     .started_ns = (now_s - 30) * NS_PER_S,
+			     .last_event_ns = (now_s - 30) * NS_PER_S - 300 * NS_PER_MS,
+			     .completeness = 1,
+			     .suspects_count = 1};
+
+	snprintf(made.key, sizeof(made.key), "%s", key);
+	snprintf(made.monitor, sizeof(made.monitor), "failing");
+	snprintf(made.subject.client, sizeof(made.subject.client), "shop/web");
+	snprintf(made.subject.server, sizeof(made.subject.server), "shop/api");
+	snprintf(made.metric, sizeof(made.metric), "failure_ratio");
+	snprintf(made.unit, sizeof(made.unit), "ratio");
+	snprintf(made.summary, sizeof(made.summary), "25 %% of attempts from shop/web fail");
+	made.suspects[0] =
+		(struct suspect){.kind = SUSPECT_SERVER_INSTANCE, .share = 0.9, .excess = 3};
+	snprintf(made.suspects[0].name, sizeof(made.suspects[0].name), "api-0");
+	return made;
+}
+
+static void fill_alerts(struct query *query)
+{
+	struct delivery sent = {.sequence = 1,
+				.sent_ns = (now_s - 30) * NS_PER_S + 500 * NS_PER_MS,
+				.delivered_ns = (now_s - 30) * NS_PER_S + 600 * NS_PER_MS,
+				.attempts = 1};
+	struct alert first = alert("firing-key", 1, ALERT_FIRING);
+	struct alert second = alert("firing-key", 2, ALERT_FIRING);
+	struct alert resolved = alert("resolved-key", 3, ALERT_RESOLVED);
+
+	snprintf(sent.receiver, sizeof(sent.receiver), "pager");
+	snprintf(sent.key, sizeof(sent.key), "firing-key");
+	second.value = 0.5;
+	resolved.started_ns -= 60 * NS_PER_S;
+	resolved.ended_ns = resolved.started_ns + 10 * NS_PER_S;
+	snprintf(resolved.subject.client, sizeof(resolved.subject.client), "ops/batch");
+	snprintf(resolved.subject.server, sizeof(resolved.subject.server), "shop/db");
+	query_delivery(query, &sent); /* before its alert, as after a start */
+	query_alert(query, &second);
+	query_alert(query, &first);
+	query_alert(query, &resolved);
+	query_alert(query, &second);
+}
+
+static void fill_agents(struct query *query)
+{
+	struct agent_view agents[] = {
+		{.node = "node-2",
+		 .zone = "zone-a",
+		 .version = "0.1.0",
+		 .events = 1000,
+		 .last_seen_ns = now_s * NS_PER_S,
+		 .sockets = 12,
+		 .scan_period_ms = 1000},
+		{.node = "node-1",
+		 .zone = "zone-a",
+		 .version = "0.1.0",
+		 .events = 900,
+		 .lost = 5,
+		 .last_seen_ns = (now_s - 60) * NS_PER_S,
+		 .clock_offset_ns = -2000000},
+	};
+
+	query_agents(query, 0, agents, 2);
+	query_agents(query, 0, agents, 2);
+	agents[0].node = "node-3";
+	agents[0].zone = "zone-b";
+	query_agents(query, 1, agents, 1);
+}
+
+/* What the daemon serves beside the API. */
+static void on_ready(struct request *request, struct response *response, void *context)
+{
+	static const char body[] =
+		"{\"ready\":false,\"state\":\"catching_up\",\"reasons\":[\"reading state\"]}";
+
+	(void)request;
+	(void)context;
+	response_send(response, 503, "application/json", body, sizeof(body) - 1);
+}
+
+static void on_metrics(struct request *request, struct response *response, void *context)
+{
+	static const char body[] = "# HELP millrace_agents Agents known.\n"
+				   "# TYPE millrace_agents gauge\nmillrace_agents 3\n"
+				   "millrace_lag_seconds 0.75\nmillrace_edges 3\n"
+				   "millrace_events_lost_total 5\n"
+				   "millrace_events_received_total 2900\n";
+
+	(void)request;
+	(void)context;
+	response_send(response, 200, "text/plain; version=0.0.4", body, sizeof(body) - 1);
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+	(void)number;
+	uv_close((uv_handle_t *)signal, NULL);
+	server_close(server, NULL, NULL);
+}
+
+static int serve(struct query *query)
+{
+	struct server_options options = {
+		.drain_timeout_ms = 1000,
+		.descriptor_set = mr_descriptors,
+		.descriptor_set_size = (size_t)(mr_descriptors_end - mr_descriptors),
+	};
+	uv_signal_t term;
+	int error = server_new(uv_default_loop(), &options, &server);
+
+	if (error)
+		return error;
+	server_route(server, "GET", "/readyz", on_ready, NULL);
+	server_route(server, "GET", "/healthz", on_metrics, NULL);
+	server_route(server, "GET", "/metrics", on_metrics, NULL);
+	query_routes(query, server);
+	error = server_listen(server);
+	if (error)
+		return error;
+	uv_signal_init(uv_default_loop(), &term);
+	uv_signal_start(&term, on_signal, SIGTERM);
+	printf("%u\n", server_port(server));
+	fflush(stdout);
+	uv_run(uv_default_loop(), UV_RUN_DEFAULT);
+	uv_loop_close(uv_default_loop());
+	return 0;
+}
+
+int main(int count, char **arguments)
+{
+	struct history_options options = {.keep_1s_ns = 600 * NS_PER_S,
+					  .keep_10s_ns = 6 * 3600 * NS_PER_S,
+					  .rows_max = 1000000};
+	const char *error;
+
+	now_s = count > 1 ? strtoull(arguments[1], NULL, 10) : 1800000000;
+	signal(SIGPIPE, SIG_IGN);
+	names = names_new(1000, 0);
+	history = history_new(&options, &error);
+
+	struct query *query = query_new(&(struct query_options){
+		.history = history, .tasks = 2, .episodes_max = 100, .now_ns = now_ns});
+
+	if (count <= 2) {
+		fill_history();
+		fill_alerts(query);
+		fill_agents(query);
+	}
+
+	int failed = serve(query);
+
+	if (failed)
+		fprintf(stderr, "query-world: %s\n", uv_strerror(failed));
+	query_free(query);
+	history_free(history);
+	names_free(names);
+	return failed != 0;
+}
