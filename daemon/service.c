@@ -306,6 +306,7 @@ static struct task_options task_template(const struct service *service,
 			   .containers_max = (uint32_t)settings->containers_max,
 			   .amendments_max = (uint32_t)settings->amendments_max,
 			   .names_max = (uint32_t)settings->names_max,
+			   .events_max = (uint32_t)settings->events_max,
 			   .record_bytes_max = 1 << 20,
 			   .secret = (const uint8_t *)settings->auth_secret,
 			   .secret_length =
