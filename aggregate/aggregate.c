@@ -13,7 +13,10 @@
 
 /* Descriptors live nine times as long as a row at its shortest, but most are used again: two for
  * each row. */
-enum { DESCRIPTORS_PER_ROW = 2 };
+enum {
+	DESCRIPTORS_PER_ROW = 2,
+	PREFETCH_AHEAD = 4, /* rows: about a memory latency of work */
+};
 
 static const uint64_t window_ns[WINDOWS] = {PANE_NS, NS_PER_S, 10 * NS_PER_S};
 
@@ -274,6 +277,8 @@ static void aggregate_collect(struct aggregate *aggregate, enum window window, u
 	uint8_t bit = (uint8_t)(1 << window);
 	aggregate->rollups_count = 0;
 	for (uint32_t i = 0; i < guard->count; i++) {
+		if (i + PREFETCH_AHEAD < guard->count)
+			live_prefetch(&guard->rows[guard->order[i + PREFETCH_AHEAD]], window);
 		struct live *live = &guard->rows[guard->order[i]];
 		bool silent = live->scope == SCOPE_EDGE && live->published & bit;
 		if (!(live->touched & bit) && !silent)
@@ -291,11 +296,21 @@ static void aggregate_collect(struct aggregate *aggregate, enum window window, u
 	}
 }
 
+static void aggregate_prefetch_roll(const struct aggregate *aggregate, size_t i, enum window window)
+{
+	const struct live *live = &aggregate->guard.rows[aggregate->rollup_rows[i]];
+	live_prefetch(live, window);
+	if (window != WINDOW_10S)
+		live_prefetch(live, window + 1);
+}
+
 /* What went out flows into the next longer window. */
 static void aggregate_roll(struct aggregate *aggregate, enum window window)
 {
 	uint8_t bit = (uint8_t)(1 << window);
 	for (size_t i = 0; i < aggregate->rollups_count; i++) {
+		if (i + PREFETCH_AHEAD < aggregate->rollups_count)
+			aggregate_prefetch_roll(aggregate, i + PREFETCH_AHEAD, window);
 		struct live *live = &aggregate->guard.rows[aggregate->rollup_rows[i]];
 		bool touched = live->touched & bit;
 		struct sum *sum = &live->sums[window];

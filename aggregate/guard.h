@@ -27,15 +27,7 @@ enum window { WINDOW_PANE, WINDOW_1S, WINDOW_10S, WINDOWS };
 enum { GUARD_ROWS_MIN = 16 }; /* below this the reserve would not hold a fold */
 
 struct live {
-	struct edge edge;
-	union {
-		struct lane lane;
-		struct instance instance;
-	};
-	struct sum sums[WINDOWS];
-	uint64_t weight; /* of SCOPE_EDGE: connections of the last 10 s window */
-	uint32_t parent; /* its SCOPE_EDGE row; itself if it is one */
-	uint32_t parts;	 /* of SCOPE_EDGE: other rows of the edge */
+	/* What a walk over all rows reads, in one cache line. */
 	uint8_t scope;
 	uint8_t touched;   /* bit w: has something in window w */
 	uint8_t published; /* bit w: the last window w went out and was not the zero row */
@@ -43,6 +35,15 @@ struct live {
 	bool folded;	   /* stands for others */
 	bool shown;	   /* went out before */
 	bool leaving;
+	uint32_t parent; /* its SCOPE_EDGE row; itself if it is one */
+	uint32_t parts;	 /* of SCOPE_EDGE: other rows of the edge */
+	uint64_t weight; /* of SCOPE_EDGE: connections of the last 10 s window */
+	struct edge edge;
+	union {
+		struct lane lane;
+		struct instance instance;
+	};
+	struct sum sums[WINDOWS];
 };
 
 struct guard {
@@ -75,6 +76,17 @@ uint32_t guard_expire(struct guard *guard);
  * least weight (ties by id) until an eighth of rows_max is free. Only right after all windows were
  * published: nothing that is not yet out is lost. Returns how many rows left. */
 uint32_t guard_demote(struct guard *guard);
+
+/* Brings a row and its sum of a window near: rows are larger than caches, and walks know what comes
+ * next. */
+static inline void live_prefetch(const struct live *live, enum window window)
+{
+	const char *sum = (const char *)&live->sums[window];
+	__builtin_prefetch(live);
+	__builtin_prefetch((const char *)live + 64);
+	for (size_t at = 0; at < sizeof(struct sum); at += 64)
+		__builtin_prefetch(sum + at, 1);
+}
 
 static inline uint64_t live_sub_id(const struct live *live)
 {
