@@ -64,7 +64,7 @@ uint32_t rows_create(struct rows *rows, const struct row_key *key, uint64_t hash
 	return row;
 }
 
-void row_add(struct row *row, const struct tally *tally)
+void row_tally(struct row *row, const struct tally *tally)
 {
 	for (uint32_t i = 0; i < tally->count; i++)
 		row->columns[tally->columns[i]] += tally->values[i];

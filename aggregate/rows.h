@@ -65,7 +65,7 @@ uint32_t rows_find(const struct rows *rows, const struct row_key *key, uint64_t 
 uint32_t rows_create(struct rows *rows, const struct row_key *key, uint64_t hash,
 		     const struct row_identity *identity);
 
-void row_add(struct row *row, const struct tally *tally);
+void row_tally(struct row *row, const struct tally *tally);
 void rows_sample(struct rows *rows, uint32_t row, enum distribution distribution,
 		 uint64_t value_ns);
 /* Orders samples by row, distribution and sketch index. */

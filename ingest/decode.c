@@ -9,7 +9,7 @@
 #include "agent/batch/wire.h"
 #include "base/hash.h"
 #include "base/memory.h"
-#include "ingest/arena.h"
+#include "ingest/decode_arena.h"
 
 enum {
 	ARENA_SLACK = 256 * 1024, /* what even a small record takes: tables of columns and groups */
@@ -33,7 +33,7 @@ struct node_key {
 
 struct decoder {
 	struct decode_options options;
-	struct arena arena;
+	struct decode_arena arena;
 	struct node_key *keys; /* direct-mapped by the node id's hash */
 	uint8_t *secret;
 	uint8_t pipeline_key[SEAL_KEY_BYTES];
@@ -43,7 +43,7 @@ struct decoder *decoder_new(const struct decode_options *options)
 {
 	struct decoder *decoder = memory_zeroed(1, sizeof(*decoder));
 	decoder->options = *options;
-	arena_init(&decoder->arena,
+	decode_arena_init(&decoder->arena,
 		   (size_t)options->record_bytes_max * DECODE_AMPLIFICATION + ARENA_SLACK);
 	if (options->secret) {
 		decoder->secret = memory_zeroed(options->secret_length, 1);
@@ -57,7 +57,7 @@ void decoder_free(struct decoder *decoder)
 {
 	if (!decoder)
 		return;
-	arena_done(&decoder->arena);
+	decode_arena_done(&decoder->arena);
 	free(decoder->keys);
 	free(decoder->secret);
 	free(decoder);
@@ -629,7 +629,7 @@ static bool validate(const Millrace__V1__Batch *batch, struct decoded *decoded)
 static const Millrace__V1__Batch *unpack(struct decoder *decoder, const uint8_t *bytes,
 					 size_t length, struct decoded *decoded)
 {
-	arena_clear(&decoder->arena);
+	decode_arena_clear(&decoder->arena);
 	const Millrace__V1__Batch *batch =
 		millrace__v1__batch__unpack(&decoder->arena.allocator, length, bytes);
 	if (!batch && decoder->arena.exhausted)

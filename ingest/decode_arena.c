@@ -1,4 +1,4 @@
-#include "ingest/arena.h"
+#include "ingest/decode_arena.h"
 
 #include <stdlib.h>
 
@@ -6,9 +6,9 @@
 
 enum { ARENA_ALIGNMENT = 16 };
 
-static void *arena_take(void *context, size_t size)
+static void *decode_arena_take(void *context, size_t size)
 {
-	struct arena *arena = context;
+	struct decode_arena *arena = context;
 	size_t left = arena->size - arena->used;
 	if (size > left || left - size < ARENA_ALIGNMENT) {
 		arena->exhausted = true;
@@ -19,27 +19,27 @@ static void *arena_take(void *context, size_t size)
 	return piece;
 }
 
-static void arena_give(void *context, void *piece)
+static void decode_arena_give(void *context, void *piece)
 {
 	(void)context;
 	(void)piece;
 }
 
-void arena_init(struct arena *arena, size_t size)
+void decode_arena_init(struct decode_arena *arena, size_t size)
 {
-	*arena = (struct arena){
+	*arena = (struct decode_arena){
 		.block = memory_zeroed(size, 1),
 		.size = size,
-		.allocator = {.alloc = arena_take, .free = arena_give, .allocator_data = arena},
+		.allocator = {.alloc = decode_arena_take, .free = decode_arena_give, .allocator_data = arena},
 	};
 }
 
-void arena_done(struct arena *arena)
+void decode_arena_done(struct decode_arena *arena)
 {
 	free(arena->block);
 }
 
-void arena_clear(struct arena *arena)
+void decode_arena_clear(struct decode_arena *arena)
 {
 	arena->used = 0;
 	arena->exhausted = false;

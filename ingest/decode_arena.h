@@ -8,13 +8,13 @@
 
 #include <protobuf-c/protobuf-c.h>
 
-struct arena {
+struct decode_arena {
 	uint8_t *block;
 	size_t size, used;
 	bool exhausted;
 	ProtobufCAllocator allocator;
 };
 
-void arena_init(struct arena *arena, size_t size);
-void arena_done(struct arena *arena);
-void arena_clear(struct arena *arena);
+void decode_arena_init(struct decode_arena *arena, size_t size);
+void decode_arena_done(struct decode_arena *arena);
+void decode_arena_clear(struct decode_arena *arena);
