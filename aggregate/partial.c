@@ -175,7 +175,7 @@ static void partial_add(struct partial *partial, const struct delta *delta)
 	uint32_t min_rtt_us = delta->flags & DELTA_PROBE ? 0 : delta->min_rtt_us;
 	for (unsigned part = 0; part < PARTS; part++) {
 		struct row *row = &rows->rows[places[part]];
-		row_add(row, &tally);
+		row_tally(row, &tally);
 		if (delta->time_ns > row->last_event_ns)
 			row->last_event_ns = delta->time_ns;
 		if (min_rtt_us && (!row->min_rtt_us || min_rtt_us < row->min_rtt_us))
@@ -205,7 +205,7 @@ static void partial_move(struct partial *partial, const struct amendment *amendm
 	struct rows *rows =
 		partial_place(partial, label, ROW_AMEND, amendment->window_start_ns, places);
 	for (unsigned part = 0; part < PARTS; part++)
-		row_add(&rows->rows[places[part]], &tally);
+		row_tally(&rows->rows[places[part]], &tally);
 }
 
 void partial_amend(struct partial *partial, const struct amendment *amendments, size_t count)

@@ -240,11 +240,11 @@ struct batch *batch_new(const struct batch_options *options)
 		batch->rows[kind] = memory_zeroed(options->events_max, groups[kind].row_size);
 	/* Each entry takes its bytes on the wire, so bytes_max bounds both dictionaries; one event
 	 * adds at most 9 strings before it is known not to fit. */
-	dictionary_init(&batch->addresses, options->bytes_max / sizeof(struct address) + 4,
-			options->bytes_max + 4 * sizeof(struct address));
-	dictionary_init(&batch->strings, options->bytes_max / 2 + 9,
-			options->bytes_max + 9 * TEXT_MAX);
-	dictionary_put(&batch->strings, "", 0);
+	batch_dictionary_init(&batch->addresses, options->bytes_max / sizeof(struct address) + 4,
+			      options->bytes_max + 4 * sizeof(struct address));
+	batch_dictionary_init(&batch->strings, options->bytes_max / 2 + 9,
+			      options->bytes_max + 9 * TEXT_MAX);
+	batch_dictionary_put(&batch->strings, "", 0);
 	batch->slots_mask = 15;
 	while (batch->slots_mask + 1 < 2 * (uint64_t)options->events_max)
 		batch->slots_mask = batch->slots_mask * 2 + 1;
@@ -264,8 +264,8 @@ void batch_free(struct batch *batch)
 		return;
 	for (int kind = 0; kind < GROUPS; kind++)
 		free(batch->rows[kind]);
-	dictionary_done(&batch->addresses);
-	dictionary_done(&batch->strings);
+	batch_dictionary_done(&batch->addresses);
+	batch_dictionary_done(&batch->strings);
 	free(batch->slots);
 	free(batch->order);
 	free(batch->order_scratch);
@@ -290,7 +290,7 @@ static struct mark batch_mark(const struct batch *batch)
 
 static uint32_t put_address(struct batch *batch, const struct address *address)
 {
-	return dictionary_put(&batch->addresses, address->bytes, sizeof(address->bytes));
+	return batch_dictionary_put(&batch->addresses, address->bytes, sizeof(address->bytes));
 }
 
 /* Length of the UTF-8 character at text (RFC 3629), 0 if there is none. */
@@ -338,7 +338,7 @@ static size_t text_clean(const char *text, size_t length_max, char clean[TEXT_MA
 static uint32_t put_text(struct batch *batch, const char *text, size_t length_max)
 {
 	char clean[TEXT_MAX];
-	return dictionary_put(&batch->strings, clean, text_clean(text, length_max, clean));
+	return batch_dictionary_put(&batch->strings, clean, text_clean(text, length_max, clean));
 }
 
 static uint64_t column_value(const struct column *column, const void *row)
@@ -368,7 +368,7 @@ static size_t dictionaries_cost(const struct batch *batch, struct mark since)
 {
 	size_t cost = (batch->addresses.count - since.addresses) * sizeof(struct address);
 	for (uint32_t i = since.strings; i < batch->strings.count; i++) {
-		size_t length = batch->strings.ends[i] - dictionary_start(&batch->strings, i);
+		size_t length = batch->strings.ends[i] - batch_dictionary_start(&batch->strings, i);
 		cost += 2 + wire_varint_size(length) + length;
 	}
 	return cost;
@@ -387,8 +387,8 @@ static bool batch_put(struct batch *batch, enum group_kind kind, const void *row
 	size_t cost = row_cost(&groups[kind], row) + extra + dictionaries_cost(batch, mark);
 	if (batch->events == batch->options.events_max ||
 	    batch->cost + cost > batch->options.bytes_max) {
-		dictionary_cut(&batch->addresses, mark.addresses);
-		dictionary_cut(&batch->strings, mark.strings);
+		batch_dictionary_cut(&batch->addresses, mark.addresses);
+		batch_dictionary_cut(&batch->strings, mark.strings);
 		return false;
 	}
 	size_t row_size = groups[kind].row_size;
@@ -703,11 +703,11 @@ static uint8_t *write_header(uint8_t *at, const struct batch *batch,
 
 static uint8_t *write_dictionaries(uint8_t *at, const struct batch *batch)
 {
-	at = wire_bytes(at, 20, batch->addresses.bytes, dictionary_bytes(&batch->addresses));
+	at = wire_bytes(at, 20, batch->addresses.bytes, batch_dictionary_bytes(&batch->addresses));
 	if (batch->counts[CONTAINERS] + batch->counts[PROCESSES] == 0)
 		return at; /* nothing refers to a string */
 	for (uint32_t i = 0; i < batch->strings.count; i++) {
-		uint32_t start = dictionary_start(&batch->strings, i);
+		uint32_t start = batch_dictionary_start(&batch->strings, i);
 		at = wire_element(at, 21, batch->strings.bytes + start,
 				  batch->strings.ends[i] - start);
 	}
@@ -720,8 +720,8 @@ static void batch_clear(struct batch *batch)
 	for (uint32_t i = 0; i < batch->counts[UPDATES]; i++)
 		batch->slots[updates[i].place] = 0;
 	memset(batch->counts, 0, sizeof(batch->counts));
-	dictionary_cut(&batch->addresses, 0);
-	dictionary_cut(&batch->strings, 1);
+	batch_dictionary_cut(&batch->addresses, 0);
+	batch_dictionary_cut(&batch->strings, 1);
 	batch->events = 0;
 	batch->cost = FRAME_BYTES;
 	batch->base_time_us = UINT64_MAX;

@@ -6,7 +6,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 
-void dictionary_init(struct dictionary *dictionary, uint32_t entries_max, uint32_t bytes_max)
+void batch_dictionary_init(struct dictionary *dictionary, uint32_t entries_max, uint32_t bytes_max)
 {
 	uint32_t table_size = 16;
 	while (table_size < 2 * (uint64_t)entries_max)
@@ -22,7 +22,7 @@ void dictionary_init(struct dictionary *dictionary, uint32_t entries_max, uint32
 	};
 }
 
-void dictionary_done(struct dictionary *dictionary)
+void batch_dictionary_done(struct dictionary *dictionary)
 {
 	free(dictionary->bytes);
 	free(dictionary->ends);
@@ -30,17 +30,17 @@ void dictionary_done(struct dictionary *dictionary)
 	free(dictionary->table);
 }
 
-uint32_t dictionary_put(struct dictionary *dictionary, const void *bytes, size_t length)
+uint32_t batch_dictionary_put(struct dictionary *dictionary, const void *bytes, size_t length)
 {
 	uint32_t place = (uint32_t)hash_bytes(bytes, length) & dictionary->table_mask;
 	for (; dictionary->table[place]; place = (place + 1) & dictionary->table_mask) {
 		uint32_t entry = dictionary->table[place] - 1;
-		uint32_t start = dictionary_start(dictionary, entry);
+		uint32_t start = batch_dictionary_start(dictionary, entry);
 		if (dictionary->ends[entry] - start == length &&
 		    memcmp(dictionary->bytes + start, bytes, length) == 0)
 			return entry;
 	}
-	uint32_t start = dictionary_bytes(dictionary);
+	uint32_t start = batch_dictionary_bytes(dictionary);
 	if (dictionary->count == dictionary->entries_max || length > dictionary->bytes_max - start)
 		return DICTIONARY_FULL;
 	uint32_t entry = dictionary->count++;
@@ -51,7 +51,7 @@ uint32_t dictionary_put(struct dictionary *dictionary, const void *bytes, size_t
 	return entry;
 }
 
-void dictionary_cut(struct dictionary *dictionary, uint32_t count)
+void batch_dictionary_cut(struct dictionary *dictionary, uint32_t count)
 {
 	/* Newest first, so that no probe sequence is broken under an entry that stays. */
 	while (dictionary->count > count)

@@ -18,21 +18,21 @@ struct dictionary {
 
 enum { DICTIONARY_FULL = UINT32_MAX };
 
-void dictionary_init(struct dictionary *dictionary, uint32_t entries_max, uint32_t bytes_max);
-void dictionary_done(struct dictionary *dictionary);
+void batch_dictionary_init(struct dictionary *dictionary, uint32_t entries_max, uint32_t bytes_max);
+void batch_dictionary_done(struct dictionary *dictionary);
 
 /* The entry's index, or DICTIONARY_FULL. */
-uint32_t dictionary_put(struct dictionary *dictionary, const void *bytes, size_t length);
+uint32_t batch_dictionary_put(struct dictionary *dictionary, const void *bytes, size_t length);
 
 /* Takes back all but the first count entries. */
-void dictionary_cut(struct dictionary *dictionary, uint32_t count);
+void batch_dictionary_cut(struct dictionary *dictionary, uint32_t count);
 
-static inline uint32_t dictionary_start(const struct dictionary *dictionary, uint32_t entry)
+static inline uint32_t batch_dictionary_start(const struct dictionary *dictionary, uint32_t entry)
 {
 	return entry ? dictionary->ends[entry - 1] : 0;
 }
 
-static inline uint32_t dictionary_bytes(const struct dictionary *dictionary)
+static inline uint32_t batch_dictionary_bytes(const struct dictionary *dictionary)
 {
-	return dictionary_start(dictionary, dictionary->count);
+	return batch_dictionary_start(dictionary, dictionary->count);
 }
