@@ -17,7 +17,7 @@
  * leaves after 2 min of silence, after 1 h if it has a baseline or a COMPARE_BELOW monitor; an episode still open
  * then resolves. Open episodes are never evicted; past episodes_max one is suppressed and counted. At most 512
  * transitions a pane, 64 of them with ranked suspects: the rest follow in the next panes, suspects as updates.
- * Memory: 3 KB an edge, up to 17 KB with a monitor of 60 s; 8 instance rows an edge. Pure; one thread. */
+ * Memory: 4 KB an edge, up to 23 KB with a monitor of 60 s; 8 instance rows an edge. Pure; one thread. */
 #pragma once
 
 #include <stddef.h>

@@ -37,6 +37,7 @@ struct domain_log {
 	struct domain_pane panes[DOMAIN_PANES];
 	uint32_t head; /* the open pane */
 	uint32_t rows_max, rows;
+	struct domain_pane spare; /* memory of a forgotten pane, for the next one */
 	uint64_t dropped;
 	struct leaf *leaves; /* of one ranking */
 	uint32_t leaves_capacity;
@@ -72,6 +73,7 @@ void domain_log_free(struct domain_log *log)
 {
 	for (uint32_t i = 0; i < DOMAIN_PANES; i++)
 		free(log->panes[i].rows);
+	free(log->spare.rows);
 	free(log->leaves);
 	free(log);
 }
@@ -99,9 +101,15 @@ static int compare_rows(const void *a, const void *b)
 
 static void pane_empty(struct domain_log *log, struct domain_pane *pane)
 {
-	log->rows -= pane->count;
-	free(pane->rows);
+	struct domain_pane old = *pane;
+	log->rows -= old.count;
 	*pane = (struct domain_pane){0};
+	if (old.capacity > log->spare.capacity) {
+		free(log->spare.rows);
+		log->spare = (struct domain_pane){.rows = old.rows, .capacity = old.capacity};
+	} else {
+		free(old.rows);
+	}
 }
 
 /* Makes room by forgetting the oldest panes: their memory goes, or each pane would keep its peak.
@@ -178,12 +186,10 @@ void domain_log_close(struct domain_log *log)
 	struct domain_pane *pane = &log->panes[log->head];
 	if (pane->unsorted)
 		qsort(pane->rows, pane->count, sizeof(*pane->rows), compare_rows);
-	uint32_t expected = pane->count;
 	log->head = (log->head + 1) % DOMAIN_PANES;
-	pane = &log->panes[log->head];
-	pane_empty(log, pane);
-	pane->capacity = expected;
-	pane->rows = memory_resize(NULL, expected, sizeof(*pane->rows));
+	pane_empty(log, &log->panes[log->head]);
+	log->panes[log->head] = log->spare;
+	log->spare = (struct domain_pane){0};
 }
 
 /* The metric's bad part and its traffic in a row: failures of attempts, milliseconds of connects.

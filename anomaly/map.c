@@ -23,6 +23,12 @@ void *map_get(const struct map *map, uint64_t key)
 	return map->slots[at].key ? map->slots[at].value : NULL;
 }
 
+void map_prefetch(const struct map *map, uint64_t key)
+{
+	if (map->count)
+		__builtin_prefetch(&map->slots[hash_mix(key) & (map->capacity - 1)]);
+}
+
 static void map_double(struct map *map)
 {
 	struct map old = *map;

@@ -72,8 +72,11 @@ void series_add(struct series *series, const struct rollup *rollup)
 	pane_count(&pane->issued, counters[COUNTER_AGENT_ISSUED]);
 	if (rollup->last_event_ns > pane->last_event_ns)
 		pane->last_event_ns = rollup->last_event_ns;
-	if (series->connects)
-		sketch_merge(&pane->connect, rollup->connect, rollup->connect_cells);
+	if (!series->connects || rollup->connect_cells == 0)
+		return;
+	sketch_merge(&pane->connect, rollup->connect, rollup->connect_cells);
+	pane_count(&pane->connects, (int64_t)sketch_total(rollup->connect, rollup->connect_cells));
+	pane->connect_high = pane->connect.cells[pane->connect.count - 1].index;
 }
 
 static void window_enter(struct window *window, const struct pane_sums *pane)
@@ -89,12 +92,9 @@ static void window_enter(struct window *window, const struct pane_sums *pane)
 	sums->srtt_count += pane->srtt_count;
 	sums->received += pane->received;
 	sums->issued += pane->issued;
-	if (pane->connect.count == 0)
-		return;
-	sums->connects += sketch_total(pane->connect.cells, pane->connect.count);
-	uint16_t high = pane->connect.cells[pane->connect.count - 1].index;
-	if (high > window->connect_high)
-		window->connect_high = high;
+	sums->connects += pane->connects;
+	if (pane->connect_high > window->connect_high)
+		window->connect_high = pane->connect_high;
 }
 
 static void window_leave(struct window *window, const struct pane_sums *pane)
@@ -110,8 +110,7 @@ static void window_leave(struct window *window, const struct pane_sums *pane)
 	sums->srtt_count -= pane->srtt_count;
 	sums->received -= pane->received;
 	sums->issued -= pane->issued;
-	if (pane->connect.count)
-		sums->connects -= sketch_total(pane->connect.cells, pane->connect.count);
+	sums->connects -= pane->connects;
 }
 
 static void window_turn(struct window *window)
@@ -135,6 +134,14 @@ static struct pane_sums *series_pane(const struct series *series, uint32_t back)
 {
 	uint32_t at = series->head + series->ring_panes - back;
 	return &series->ring[at < series->ring_panes ? at : at - series->ring_panes];
+}
+
+void series_prefetch(const struct series *series)
+{
+	for (uint32_t i = 0; i < series->windows_count; i++)
+		__builtin_prefetch(series_pane(series, series->windows[i].panes));
+	if (series->ring_panes)
+		__builtin_prefetch(series_pane(series, 0));
 }
 
 void series_close(struct series *series)

@@ -5,7 +5,7 @@
  *     ring   | k-3 | k-2 | k-1 |  k  |      k: the open pane, rows are added to it
  *                   `--- window ---'        closing adds k to every window and takes out what left
  *
- * Bound: 72 bytes a pane (3 KB for 10 s, 17 KB for the 60 s that a monitor may ask for at most),
+ * Bound: 96 bytes a pane (4 KB for 10 s, 23 KB for the 60 s that a monitor may ask for at most),
  * plus the connect sketches' cells when latency is read. Pure; one thread. */
 #pragma once
 
@@ -21,6 +21,9 @@ struct pane_sums {
 	uint64_t bytes, srtt_us, last_event_ns;
 	uint32_t opened, failed, resets, retransmits, segments, srtt_count;
 	uint32_t received, issued; /* events of the agents: completeness */
+	/* Of the sketch, so that windows need not open it: how many, and the slowest's index. */
+	uint32_t connects;
+	uint16_t connect_high;
 	struct sketch connect;
 };
 
@@ -57,6 +60,9 @@ void series_init(struct series *series, const uint32_t *panes, uint32_t count, b
 void series_done(struct series *series);
 void series_add(struct series *series, const struct rollup *rollup); /* to the open pane */
 void series_close(struct series *series); /* the open pane; a new one begins */
+
+/* Brings near what the next close reads. */
+void series_prefetch(const struct series *series);
 
 /* All panes are empty: closing does nothing and every sum is 0. */
 static inline bool series_idle(const struct series *series)

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "anomaly/baseline.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
@@ -249,6 +250,50 @@ static void between_clear_and_threshold_nothing_begins_and_nothing_ends(void **s
 		close_pane(stand);
 	}
 	assert_int_equal(stand->alerts_count, 2);
+	stand_free(stand);
+}
+
+static void quiet_must_last_without_a_break(void **state)
+{
+	(void)state;
+	struct monitor monitor = failures;
+	monitor.window_ns = PANE_NS;
+	struct stand *stand = stand_with(&monitor, 1);
+	for (int pane = 0; pane < 60; pane++) {
+		add_counts(stand, "frontend", "cart", 0, pane % 6 ? 0 : 12);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 1);
+	idle(stand, 20);
+	assert_int_equal(stand->alerts_count, 2);
+	stand_free(stand);
+}
+
+static uint64_t subject_edge(const struct alert_subject *subject)
+{
+	struct edge edge = {.client = name_id(subject->client, strlen(subject->client)),
+			    .server = name_id(subject->server, strlen(subject->server)),
+			    .port = subject->port,
+			    .protocol = subject->protocol};
+	return edge_id(&edge);
+}
+
+static void alerts_of_a_pane_come_in_the_order_of_edges(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(&failures, 1);
+	for (int pane = 0; pane < 4; pane++) {
+		for (int edge = 0; edge < 10 * (pane + 1); edge++) {
+			char client[16];
+			snprintf(client, sizeof(client), "client-%d", edge);
+			add_counts(stand, client, "cart", 0, pane == 3 ? 12 : 1);
+		}
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 40);
+	for (uint32_t i = 1; i < 40; i++)
+		assert_true(subject_edge(&stand->alerts[i - 1].subject) <
+			    subject_edge(&stand->alerts[i].subject));
 	stand_free(stand);
 }
 
@@ -543,6 +588,33 @@ static void what_is_unusual_fires_and_names_the_usual(void **state)
 	}
 }
 
+static const struct baseline_record *latest_record(const struct stand *stand, uint32_t metric)
+{
+	uint32_t at = stand->records_count - 1;
+	while (stand->records[at].metric != metric)
+		at--;
+	return &stand->records[at];
+}
+
+static void an_incident_is_hardly_learned(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with_baselines();
+	struct rollup ten = {0};
+	warm_up(stand, 40 * 100);
+	const struct baseline_record *record = latest_record(stand, METRIC_CONNECTIONS_FAILED);
+	struct baseline eager = {record->samples, record->window_ns, record->median, record->mad};
+	for (uint32_t pane = 0; pane < 40 * 30; pane++) {
+		live_pane(stand, 25, 8, 50000, 2 * NS_PER_MS, &ten);
+		if (pane % 40 == 39)
+			baseline_learn(&eager, BASELINE_FAILED, 32000000, 0, false);
+	}
+	record = latest_record(stand, METRIC_CONNECTIONS_FAILED);
+	assert_int_equal(stand->alerts_count, 1);
+	assert_true(record->median > 0 && record->median < eager.median / 4);
+	stand_free(stand);
+}
+
 static void an_edge_that_falls_silent_is_a_drop_of_its_bytes(void **state)
 {
 	(void)state;
@@ -801,6 +873,8 @@ int main(void)
 		cmocka_unit_test(keys_can_be_computed_by_others),
 		cmocka_unit_test(it_resolves_after_clear_ns_of_quiet_and_silence_is_quiet),
 		cmocka_unit_test(between_clear_and_threshold_nothing_begins_and_nothing_ends),
+		cmocka_unit_test(quiet_must_last_without_a_break),
+		cmocka_unit_test(alerts_of_a_pane_come_in_the_order_of_edges),
 		cmocka_unit_test(a_server_is_watched_over_all_its_clients),
 		cmocka_unit_test(monitors_choose_by_glob_and_port),
 		cmocka_unit_test(slow_connects_fire_by_their_p95),
@@ -811,6 +885,7 @@ int main(void)
 		cmocka_unit_test(a_new_first_suspect_is_an_update_at_most_every_update_ns),
 		cmocka_unit_test(a_baseline_is_silent_before_its_warm_up),
 		cmocka_unit_test(what_is_unusual_fires_and_names_the_usual),
+		cmocka_unit_test(an_incident_is_hardly_learned),
 		cmocka_unit_test(an_edge_that_falls_silent_is_a_drop_of_its_bytes),
 		cmocka_unit_test(what_was_saved_decides_like_what_went_on),
 		cmocka_unit_test(records_are_spread_over_the_save_time),
