@@ -125,7 +125,7 @@ static bool save_part(struct history *history, uint32_t number)
 	const struct part *part = &entry->part;
 	uint64_t ids[ENTRY_NAMES_MAX] = {0};
 
-	if (!number || entry->saved)
+	if (entry->saved)
 		return true;
 
 	unsigned count = part_names(part, ids);
@@ -283,7 +283,7 @@ static bool append_row(struct append *append, const struct rollup *rollup)
 
 	if (!rollup->amendment && start_s + table->seconds > *newest_s)
 		*newest_s = start_s + table->seconds;
-	return save_edge(history, edge) && save_part(history, part) &&
+	return save_edge(history, edge) && (!part || save_part(history, part)) &&
 	       insert_row(append, table, rollup, edge, part);
 }
 

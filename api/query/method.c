@@ -206,7 +206,7 @@ static void collect(struct schemas *schemas, const ProtobufCMessageDescriptor *d
 
 static void problem_schema(struct json *json)
 {
-	static const char *const texts[] = {"type", "title", "detail"};
+	static const char *const texts[] = {"type", "title", "detail", "instance"};
 
 	begin(json, "Problem");
 	member(json, "type", "object");

@@ -40,7 +40,7 @@ static void add(struct search *search, struct hit hit)
 
 	if (!at || !*hit.name)
 		return;
-	hit.prefix = at == hit.name;
+	hit.prefix = at == hit.name || at[-1] == '/'; /* of the name proper, too */
 	if (search->count == search->room) {
 		search->room = memory_grown(search->room, search->count + 1);
 		search->hits = memory_resize(search->hits, search->room, sizeof(*search->hits));
