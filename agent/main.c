@@ -30,6 +30,7 @@ static void print_help(void)
 	       "  --check             say what this host lets the agent do, and end\n"
 	       "  --check-config      read the configuration, and end\n"
 	       "  --print-defaults    a commented configuration\n"
+	       "  --print-reference   the reference of the configuration as Markdown\n"
 	       "  --version, --help\n\n");
 	config_print_help(stdout, &agent_options_table);
 }
@@ -43,6 +44,7 @@ static bool parse(int count, char **words, struct arguments *arguments, int *sta
 		{"check", no_argument, NULL, 'k'},
 		{"check-config", no_argument, NULL, 'C'},
 		{"print-defaults", no_argument, NULL, 'd'},
+		{"print-reference", no_argument, NULL, 'r'},
 		{"version", no_argument, NULL, 'v'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
@@ -71,6 +73,9 @@ static bool parse(int count, char **words, struct arguments *arguments, int *sta
 			break;
 		case 'd':
 			config_print_defaults(stdout, &agent_options_table);
+			return false;
+		case 'r':
+			config_print_markdown(stdout, &agent_options_table);
 			return false;
 		case 'v':
 			printf("millrace-agent %s\n", MILLRACE_VERSION);
