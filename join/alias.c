@@ -94,6 +94,7 @@ static uint32_t alias_add(struct join *join, const struct nat_alias *event)
 		.next_in = join->chains[to].aliases_in,
 		.node = event->node,
 		.begin_ns = event->time_ns,
+		.latest_ns = event->op == NAT_ADD ? event->time_ns : 0,
 		.end_ns = event->op == NAT_DELETE ? event->time_ns : UINT64_MAX,
 	};
 	join->chains[from].aliases_out = number;
@@ -142,13 +143,16 @@ static void alias_take(struct join *join, const struct nat_alias *event)
 	}
 	struct alias *alias = &join->aliases[number];
 	bool earlier = event->time_ns < alias->begin_ns;
+	bool later = event->op == NAT_ADD && event->time_ns > alias->latest_ns;
 	if (earlier)
 		alias->begin_ns = event->time_ns;
+	if (later)
+		alias->latest_ns = event->time_ns;
 	if (event->op == NAT_DELETE && alias->end_ns == UINT64_MAX)
 		alias->end_ns = event->time_ns;
 	age_unlink(join, alias);
 	age_link(join, number);
-	if (earlier)
+	if (earlier || later)
 		alias_wake(join, alias->from, alias->to);
 }
 
@@ -173,13 +177,17 @@ void aliases_expire(struct join *join)
 	}
 }
 
+/* A mapping is made by a connection's first packet and told then, and again while it stands. One
+ * that was last told of before the opening was an earlier connection's; ours is still to come. */
 static bool alias_covers(const struct alias *alias, uint64_t opened_ns, uint64_t closed_ns)
 {
 	bool begins_in_time = closed_ns > UINT64_MAX - PAIR_SLACK_NS ||
 			      alias->begin_ns <= closed_ns + PAIR_SLACK_NS;
 	bool ends_in_time = alias->end_ns > UINT64_MAX - PAIR_SLACK_NS ||
 			    opened_ns <= alias->end_ns + PAIR_SLACK_NS;
-	return begins_in_time && ends_in_time;
+	bool told_since =
+		opened_ns < PAIR_SLACK_NS || alias->latest_ns >= opened_ns - PAIR_SLACK_NS;
+	return begins_in_time && ends_in_time && told_since;
 }
 
 /* A port may be reused through the same NAT: of the mappings that touch the life, the one that

@@ -82,6 +82,7 @@ struct alias {
 	uint32_t older, newer;
 	uint64_t node;
 	uint64_t begin_ns, end_ns; /* end: UINT64_MAX while it stands */
+	uint64_t latest_ns;	   /* event time of its newest announcement */
 	uint64_t since_ns;	   /* end of the pane of its last announcement or its deletion */
 };
 
