@@ -1,9 +1,13 @@
 #include "daemon/settings.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <librdkafka/rdkafka.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -422,7 +426,62 @@ const struct config_table settings_table = {
 	.size = sizeof(struct settings),
 };
 
-static int check_receiver(const struct settings_receiver *receiver, char *error, size_t size)
+/* ADDRESS:PORT or [ADDRESS]:PORT, an IP address. */
+static int check_address(const char *name, const char *text, char *error, size_t size)
+{
+	const char *colon = strrchr(text, ':');
+	size_t length = colon ? (size_t)(colon - text) : 0;
+	char host[ADDRESS_TEXT_MAX], *end = NULL;
+	struct address address;
+
+	if (length > 2 && text[0] == '[' && text[length - 1] == ']') {
+		text++;
+		length -= 2;
+	}
+	if (length && length < sizeof(host) && isdigit((unsigned char)colon[1])) {
+		snprintf(host, sizeof(host), "%.*s", (int)length, text);
+		if (strtoul(colon + 1, &end, 10) <= UINT16_MAX && *end == '\0' &&
+		    address_parse(host, &address) == 0)
+			return 0;
+	}
+	snprintf(error, size, "%s: %s is no address with a port, such as 127.0.0.1:7470", name,
+		 text);
+	return -EINVAL;
+}
+
+static int check_kafka(const struct config_map *properties, char *error, size_t size)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	char reason[256];
+	int rc = 0;
+
+	for (size_t i = 0; i < properties->count && rc == 0; i++) {
+		if (rd_kafka_conf_set(conf, properties->items[i].key, properties->items[i].value,
+				      reason, sizeof(reason)) == RD_KAFKA_CONF_OK)
+			continue;
+		/* Its sentence may repeat the value, which may be a password. */
+		snprintf(error, size, "kafka.properties: librdkafka does not take %s as given",
+			 properties->items[i].key);
+		rc = -EINVAL;
+	}
+	rd_kafka_conf_destroy(conf);
+	return rc;
+}
+
+static int check_url(const struct settings_receiver *receiver, bool allow_http, char *error,
+		     size_t size)
+{
+	bool http = receiver->url && strncmp(receiver->url, "http://", 7) == 0;
+
+	if (!receiver->url || strncmp(receiver->url, "https://", 8) == 0 || (http && allow_http))
+		return 0;
+	snprintf(error, size, "receivers: %s: its url must begin with https:%s", receiver->name,
+		 http ? "; set notify.allow_http to use http:" : "");
+	return -EINVAL;
+}
+
+static int check_receiver(const struct settings_receiver *receiver, bool allow_http, char *error,
+			  size_t size)
 {
 	if (receiver->type == RECEIVER_SLACK && !receiver->url) {
 		snprintf(error, size,
@@ -438,7 +497,7 @@ static int check_receiver(const struct settings_receiver *receiver, char *error,
 			 receiver->name);
 		return -EINVAL;
 	}
-	return 0;
+	return check_url(receiver, allow_http, error, size);
 }
 
 static int check_monitor(const struct settings_monitor *monitor, char *error, size_t size)
@@ -478,12 +537,16 @@ int settings_check(const struct settings *settings, char *error, size_t size)
 {
 	const struct settings_monitor *monitors = settings->monitors.items;
 	const struct settings_receiver *receivers = settings->receivers.items;
-	int rc = 0;
+	int rc = check_address("listen", settings->listen, error, size);
 
+	if (rc == 0)
+		rc = check_address("embedded.listen", settings->embedded_listen, error, size);
+	if (rc == 0)
+		rc = check_kafka(&settings->kafka_options, error, size);
 	for (size_t i = 0; i < settings->monitors.count && rc == 0; i++)
 		rc = check_monitor(&monitors[i], error, size);
 	for (size_t i = 0; i < settings->receivers.count && rc == 0; i++)
-		rc = check_receiver(&receivers[i], error, size);
+		rc = check_receiver(&receivers[i], settings->allow_http, error, size);
 	if (rc == 0)
 		rc = check_names(&settings->monitors, sizeof(*monitors), "monitors", error, size);
 	if (rc == 0)
