@@ -128,6 +128,8 @@ static Millrace__V1__Delivery *delivery_message(struct arena *arena,
 	message->attempts = delivery->attempts;
 	message->failed = delivery->failed;
 	message->error = arena_text(arena, delivery->error);
+	message->resolve_owed = delivery->resolve_owed;
+	message->severity = (Millrace__V1__Severity)delivery->severity;
 	return message;
 }
 

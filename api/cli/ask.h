@@ -1,0 +1,33 @@
+/* One GET of the API. Bounded: ASK_BYTES_MAX of answer, ASK_TIMEOUT_S. Main thread only. */
+#pragma once
+
+#include <stddef.h>
+
+#include "api/cli/cli.h"
+
+enum {
+	ASK_BYTES_MAX = 64 << 20, /* the largest answers are some megabytes */
+	ASK_TIMEOUT_S = 30,
+	ASK_PATH_MAX = 4096,
+};
+
+struct reply {
+	long code;  /* of HTTP */
+	char *body; /* NUL-terminated; the caller frees it */
+	size_t size;
+};
+
+/* STATUS_DONE for any answer; else the trouble has been told. */
+int ask(const struct cli *cli, const char *path, struct reply *reply);
+
+/* Asks and parses: *document is the caller's, to cJSON_Delete; *body as it came, to free (may be
+ * NULL when not wanted). An answer that is no 200 is told. */
+int ask_json(const struct cli *cli, const char *path, struct cJSON **document, char **body);
+
+/* A path with a query string; values are escaped. A NULL value adds nothing. */
+struct path {
+	char text[ASK_PATH_MAX];
+	bool asked; /* has a '?' */
+};
+void path_begin(struct path *path, const char *text);
+void path_add(struct path *path, const char *key, const char *value);

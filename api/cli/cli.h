@@ -1,0 +1,31 @@
+/* The command line client: what its commands share. A command asks the API once, and prints a table
+ * for people or JSON for programs: data on stdout, everything else on stderr. Main thread only. */
+#pragma once
+
+#include <stdbool.h>
+
+struct cJSON;
+
+enum status { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_UNREACHABLE = 3 };
+
+enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_JSONL };
+
+struct cli {
+	const char *server; /* http://127.0.0.1:7470 */
+	enum format format;
+	bool colour;
+	/* Of single commands; NULL: not given. */
+	const char *hops, *window, *limit, *state, *by, *watch, *zone;
+	bool once;
+	char **operands;
+	int operands_count;
+};
+
+/* Prints "millrace: ..." and returns the status. */
+int complain(enum status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+int command_map(const struct cli *cli);
+int command_top(const struct cli *cli);
+int command_alerts(const struct cli *cli);
+int command_agents(const struct cli *cli);
+int command_status(const struct cli *cli);

@@ -1,0 +1,209 @@
+/* millrace: the API on the command line. */
+#include <curl/curl.h>
+#include <getopt.h>
+#include <locale.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/cli/cli.h"
+#include "config/options.h"
+
+#define DEFAULT_SERVER "http://127.0.0.1:7470"
+
+static const struct option_entry flags[] = {
+	{"server", 's', "URL",
+	 "Address of millraced; " DEFAULT_SERVER ", or MILLRACE_SERVER's value."},
+	{"output", 'o', "FORMAT", "table, json or jsonl (an item a line)."},
+	{"hops", 0, "N", "map: how far round the workload, 1 to 8."},
+	{"window", 'w', "DURATION", "map, top: the trailing window, such as 60s or 5m."},
+	{"zone", 0, "ZONE", "map, top: only edges that touch it."},
+	{"limit", 'n', "N", "map, top, alerts: rows at most."},
+	{"by", 0, "WHAT", "top: bytes, connections, failures or latency."},
+	{"watch", 0, "DURATION", "top: time between two tables; 2s."},
+	{"once", '1', NULL, "top: one table; so too when stdout is no terminal."},
+	{"state", 0, "STATE", "alerts: firing or resolved."},
+};
+
+struct command {
+	const char *name, *operand, *help;
+	const char *flags; /* of its own, a space between */
+	int (*run)(const struct cli *cli);
+};
+
+static const struct command commands[] = {
+	{"map", "[WORKLOAD]", "Who talks to whom, and how well: all, or round a workload.",
+	 "hops window zone limit", command_map},
+	{"top", "", "The edges that have most, again and again.", "by limit window zone watch once",
+	 command_top},
+	{"alerts", "[WORKLOAD]", "What departs from normal, newest first.", "state limit",
+	 command_alerts},
+	{"agents", "", "The agents that report.", "", command_agents},
+	{"status", "", "Whether millraced is ready, and its main figures.", "", command_status},
+	{"version", "", "This program's version.", "", NULL},
+	{"help", "", "This text.", "", NULL},
+};
+
+enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static void print_commands(FILE *file)
+{
+	fputs("\nCommands:\n", file);
+	for (int i = 0; i < COMMANDS; i++)
+		fprintf(file, "  %-8s%-12s %s\n", commands[i].name, commands[i].operand,
+			commands[i].help);
+	fputs("\nExit status: 0 done, 1 failed or not ready, 2 usage, 3 millraced not reachable.\n",
+	      file);
+}
+
+static const struct option_table options = {
+	.program = "millrace",
+	.version = MILLRACE_VERSION,
+	.usage = "COMMAND [FLAG]...",
+	.summary = "Asks millraced: the service map, alerts, agents.",
+	.entries = flags,
+	.count = sizeof(flags) / sizeof(flags[0]),
+	.print_more = print_commands,
+};
+
+int complain(enum status status, const char *format, ...)
+{
+	va_list arguments;
+
+	fputs("millrace: ", stderr);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fputc('\n', stderr);
+	return status;
+}
+
+static enum format format_of(const char *name)
+{
+	static const char *const names[] = {"table", "json", "jsonl"};
+
+	for (int i = 0; i < 3; i++) {
+		if (strcmp(names[i], name) == 0)
+			return (enum format)i;
+	}
+	options_refuse(&options, "--output %s; accepted: table, json, jsonl", name);
+}
+
+/* Where a flag's argument goes. */
+static const char **place_of(struct cli *cli, const char *flag)
+{
+	const struct {
+		const char *name;
+		const char **place;
+	} places[] = {
+		{"server", &cli->server}, {"hops", &cli->hops},	  {"window", &cli->window},
+		{"zone", &cli->zone},	  {"limit", &cli->limit}, {"by", &cli->by},
+		{"watch", &cli->watch},	  {"state", &cli->state},
+	};
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		if (strcmp(places[i].name, flag) == 0)
+			return places[i].place;
+	}
+	return NULL;
+}
+
+/* Flags given, to be checked against the command's own when it is known. */
+struct given {
+	const char *names[OPTIONS_MAX];
+	size_t count;
+};
+
+static void read_flags(struct cli *cli, struct given *given, int argc, char **argv)
+{
+	const struct option_entry *entry;
+	const char *argument;
+
+	while ((entry = options_next(&options, argc, argv, &argument))) {
+		if (strcmp(entry->name, "output") == 0)
+			cli->format = format_of(argument);
+		else if (strcmp(entry->name, "once") == 0)
+			cli->once = true;
+		else
+			*place_of(cli, entry->name) = argument;
+		if (strcmp(entry->name, "output") != 0 && strcmp(entry->name, "server") != 0 &&
+		    given->count < OPTIONS_MAX)
+			given->names[given->count++] = entry->name;
+	}
+}
+
+static bool takes(const struct command *command, const char *flag)
+{
+	size_t length = strlen(flag);
+
+	for (const char *at = command->flags; *at; at += strspn(at, " ")) {
+		size_t word = strcspn(at, " ");
+
+		if (word == length && strncmp(at, flag, length) == 0)
+			return true;
+		at += word;
+	}
+	return false;
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (int i = 0; i < COMMANDS; i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	}
+	options_refuse(&options,
+		       "there is no command %s; accepted: map, top, alerts, agents, status, "
+		       "version, help",
+		       name);
+}
+
+static void check(const struct command *command, const struct cli *cli, const struct given *given)
+{
+	for (size_t i = 0; i < given->count; i++) {
+		if (!takes(command, given->names[i]))
+			options_refuse(&options, "%s has no --%s", command->name, given->names[i]);
+	}
+	if (cli->operands_count > (*command->operand ? 1 : 0))
+		options_refuse(&options, "%s takes no \"%s\"", command->name,
+			       cli->operands[*command->operand ? 1 : 0]);
+}
+
+int main(int argc, char **argv)
+{
+	const char *server = getenv("MILLRACE_SERVER");
+	const char *no_colour = getenv("NO_COLOR");
+	struct cli cli = {.server = server && *server ? server : DEFAULT_SERVER};
+	struct given given = {0};
+
+	setlocale(LC_CTYPE, "");
+	read_flags(&cli, &given, argc, argv);
+	cli.colour = isatty(STDOUT_FILENO) && !(no_colour && *no_colour);
+	if (optind >= argc)
+		options_refuse(&options,
+			       "which command? map, top, alerts, agents, status, version, help");
+
+	const struct command *command = find_command(argv[optind]);
+
+	cli.operands = argv + optind + 1;
+	cli.operands_count = argc - optind - 1;
+	check(command, &cli, &given);
+	if (strcmp(command->name, "help") == 0) {
+		options_print_help(stdout, &options);
+		return STATUS_DONE;
+	}
+	if (strcmp(command->name, "version") == 0) {
+		puts("millrace " MILLRACE_VERSION);
+		return STATUS_DONE;
+	}
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+
+	int status = command->run(&cli);
+
+	curl_global_cleanup();
+	if (fflush(stdout) != 0 || ferror(stdout))
+		return complain(STATUS_FAILED, "stdout cannot be written");
+	return status;
+}

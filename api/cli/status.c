@@ -1,0 +1,129 @@
+/* millrace status: is it ready, and a few figures. Exit 1 when it is not ready. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/cli/ask.h"
+#include "api/cli/document.h"
+#include "api/cli/table.h"
+
+struct figure {
+	const char *metric, *title, *unit;
+	double value;
+	bool known;
+};
+
+enum { FIGURES = 9 };
+
+static const struct figure figures[FIGURES] = {
+	{.metric = "millrace_lag_seconds", .title = "lag", .unit = "s"},
+	{.metric = "millrace_agents", .title = "agents", .unit = ""},
+	{.metric = "millrace_edges", .title = "edges", .unit = ""},
+	{.metric = "millrace_sockets", .title = "connection ends", .unit = ""},
+	{.metric = "millrace_events_received_total", .title = "events received", .unit = ""},
+	{.metric = "millrace_events_lost_total", .title = "events lost", .unit = ""},
+	{.metric = "millrace_events_late_total", .title = "events late", .unit = ""},
+	{.metric = "millrace_episodes", .title = "alerts firing", .unit = ""},
+	{.metric = "millrace_history_rows", .title = "history rows", .unit = ""},
+};
+
+/* "name value" lines of Prometheus' text format; those with labels are passed over. */
+static void read_metrics(const char *text, struct figure found[FIGURES])
+{
+	for (const char *line = text; line && *line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+
+		size_t length = strcspn(line, " {\n");
+
+		for (int i = 0; i < FIGURES && line[length] == ' '; i++) {
+			if (strlen(found[i].metric) != length ||
+			    strncmp(found[i].metric, line, length) != 0)
+				continue;
+			found[i].value = strtod(line + length, NULL);
+			found[i].known = true;
+		}
+	}
+}
+
+static void print_json(const cJSON *ready, const struct figure found[FIGURES])
+{
+	cJSON *document = cJSON_Duplicate(ready, true);
+	cJSON *metrics = cJSON_AddObjectToObject(document, "metrics");
+
+	for (int i = 0; i < FIGURES; i++) {
+		if (found[i].known)
+			cJSON_AddNumberToObject(metrics, found[i].metric, found[i].value);
+	}
+
+	char *text = cJSON_PrintUnformatted(document);
+
+	puts(text ? text : "null");
+	cJSON_free(text);
+	cJSON_Delete(document);
+}
+
+static void print_table(const struct cli *cli, const cJSON *ready,
+			const struct figure found[FIGURES])
+{
+	static const struct table_column columns[] = {{"WHAT", false}, {"VALUE", true}};
+	const cJSON *reason;
+	struct table table;
+
+	table_init(&table, columns, 2);
+	table_add(&table, "ready");
+	table_add(&table, flag_of(ready, "ready") ? "yes" : "no");
+	table_add(&table, "state");
+	table_add(&table, text_of(ready, "state"));
+	for (int i = 0; i < FIGURES; i++) {
+		if (!found[i].known)
+			continue;
+		table_add(&table, found[i].title);
+		table_addf(&table, "%.12g%s%s", found[i].value, *found[i].unit ? " " : "",
+			   found[i].unit);
+	}
+	table_print(&table, stdout, cli->colour);
+	table_done(&table);
+	cJSON_ArrayForEach(reason, list_of(ready, "reasons")) fprintf(
+		stderr, "Not ready: %s\n", cJSON_IsString(reason) ? reason->valuestring : "");
+}
+
+static int read_ready(const struct cli *cli, cJSON **ready)
+{
+	struct reply reply;
+	int status = ask(cli, "/readyz?verbose", &reply);
+
+	if (status != STATUS_DONE)
+		return status;
+	*ready = reply.code == 200 || reply.code == 503 ? cJSON_Parse(reply.body) : NULL;
+	if (!cJSON_IsObject(*ready))
+		status = complain(STATUS_FAILED,
+				  "%s answers %ld to /readyz; is it millraced? Check --server",
+				  cli->server, reply.code);
+	free(reply.body);
+	return status;
+}
+
+int command_status(const struct cli *cli)
+{
+	struct figure found[FIGURES];
+	struct reply metrics;
+	cJSON *ready = NULL;
+	int status = read_ready(cli, &ready);
+
+	memcpy(found, figures, sizeof(found));
+	if (status == STATUS_DONE)
+		status = ask(cli, "/metrics", &metrics);
+	if (status == STATUS_DONE) {
+		if (metrics.code == 200)
+			read_metrics(metrics.body, found);
+		free(metrics.body);
+		if (cli->format == FORMAT_TABLE)
+			print_table(cli, ready, found);
+		else
+			print_json(ready, found);
+		if (!flag_of(ready, "ready"))
+			status = STATUS_FAILED;
+	}
+	cJSON_Delete(ready);
+	return status;
+}

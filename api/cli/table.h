@@ -1,0 +1,38 @@
+/* A table of text: columns as wide as their widest cell, in terminal columns, not bytes (UTF-8).
+ * Numbers stand to the right. Cells are copied; what could steer a terminal is replaced. Bounded by
+ * the answers' limits. Main thread only. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+enum { TABLE_COLUMNS_MAX = 16 };
+
+struct table_column {
+	const char *title;
+	bool right;
+};
+
+struct table {
+	const struct table_column *columns;
+	size_t columns_count;
+	char **cells;
+	size_t count, room;
+};
+
+void table_init(struct table *table, const struct table_column *columns, size_t count);
+void table_done(struct table *table);
+/* The next cell, row by row. */
+void table_add(struct table *table, const char *text);
+void table_addf(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* bold: a heading for a terminal. */
+void table_print(const struct table *table, FILE *file, bool bold);
+
+/* Figures for people. */
+enum { FIGURE_MAX = 32 };
+const char *figure_bytes(char text[FIGURE_MAX], double bytes, const char *per); /* "1.5 KiB" per */
+const char *figure_seconds(char text[FIGURE_MAX], double seconds);		/* "1.2 ms" */
+const char *figure_share(char text[FIGURE_MAX], double share);			/* "12.5 %" */
+const char *figure_rate(char text[FIGURE_MAX], double rate);			/* "12.5" */
+size_t text_width(const char *text); /* in terminal columns */
