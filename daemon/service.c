@@ -81,6 +81,8 @@ struct service {
 
 	struct baseline_record *baselines;
 	size_t baselines_count, baselines_max;
+	struct alert *firing; /* of an earlier life, read back before the pipeline starts */
+	size_t firing_count, firing_max;
 	struct task_stats *stats;
 	uint64_t *agents; /* by task */
 	uint64_t backoff_ms;
@@ -242,15 +244,63 @@ static void add_baseline(struct service *service, const struct baseline_record *
 	service->baselines[service->baselines_count++] = *record;
 }
 
+/* Episodes that still fire go on under their keys in this life, so that each gets its resolve. */
+static void keep_firing(struct service *service, const struct alert *alert)
+{
+	size_t at = 0;
+
+	while (at < service->firing_count && strcmp(service->firing[at].key, alert->key) != 0)
+		at++;
+	if (alert->state != ALERT_FIRING) {
+		if (at < service->firing_count)
+			service->firing[at] = service->firing[--service->firing_count];
+		return;
+	}
+	if (at == service->firing_count) {
+		if (service->firing_count == service->firing_max) {
+			service->firing_max =
+				memory_grown(service->firing_max, service->firing_count + 1);
+			service->firing = memory_resize(service->firing, service->firing_max,
+							sizeof(*service->firing));
+		}
+		service->firing_count++;
+	}
+	service->firing[at] = *alert;
+}
+
+static void resume_firing(struct service *service)
+{
+	for (size_t i = 0; i < service->firing_count; i++) {
+		const struct alert *alert = &service->firing[i];
+		uint64_t server = name_id(alert->subject.server, strlen(alert->subject.server));
+		uint32_t owner = hash_owner(server, service->tasks);
+
+		if (!anomaly_resume(task_anomaly(pipeline_task(service->pipeline, owner)), alert,
+				    1))
+			log_line(LOG_LEVEL_WARNING,
+				 "alert %s of monitor %s fired in an earlier life and cannot go "
+				 "on: its monitor or its "
+				 "workload's name is gone; resolve it at its receivers",
+				 alert->key, alert->monitor);
+	}
+	free(service->firing);
+	service->firing = NULL;
+	service->firing_count = service->firing_max = 0;
+}
+
 static void on_state_record(void *context, const struct tail_record *record)
 {
 	struct service *service = context;
 	struct baseline_record baseline;
 	struct delivery delivery;
+	struct alert alert;
 
 	if (!record->value)
 		return;
-	if (strcmp(record->topic, TOPIC_BASELINES) == 0) {
+	if (strcmp(record->topic, TOPIC_ALERTS) == 0) {
+		if (decode_alert(record->value, record->length, &alert) == 0)
+			keep_firing(service, &alert);
+	} else if (strcmp(record->topic, TOPIC_BASELINES) == 0) {
 		if (decode_baseline(record->value, record->length, &baseline) == 0)
 			add_baseline(service, &baseline);
 	} else if (decode_delivery(record->value, record->length, &delivery) == 0) {
@@ -363,6 +413,7 @@ static void start_pipeline(struct service *service)
 	service->pipeline = pipeline_new(&options);
 	free(monitors);
 	load_baselines(service);
+	resume_firing(service);
 	rc = pipeline_start(service->pipeline);
 	if (rc) {
 		log_line(LOG_LEVEL_ERROR, "the worker threads could not be started: %s",
@@ -714,7 +765,7 @@ static int start_notify(struct service *service)
 
 static int start_kafka(struct service *service)
 {
-	static const char *const topics[] = {TOPIC_DELIVERY, TOPIC_BASELINES, NULL};
+	static const char *const topics[] = {TOPIC_DELIVERY, TOPIC_BASELINES, TOPIC_ALERTS, NULL};
 	const struct settings *settings = service->settings;
 	const struct config_map *map = &settings->kafka_options;
 	struct consumer_options consumer = {.brokers = service->brokers,
@@ -819,6 +870,7 @@ static void done(struct service *service)
 	encoder_free(service->encoder);
 	names_free(service->names);
 	free(service->baselines);
+	free(service->firing);
 	free(service->consumer_settings);
 	free(service->stats);
 	free(service->agents);
