@@ -20,6 +20,8 @@ enum {
 	/* With no newer row than this the window ends now, not at the newest row: nothing happens,
 	 * and rates must say so. */
 	LAG_MAX_S = 5,
+	/* Tasks close the same window within moments of each other. */
+	SETTLED_S = 3,
 };
 
 struct span {
@@ -56,9 +58,11 @@ static struct span find_span(struct query *query, const Millrace__V1__MapRequest
 	if (span.start_s + keep_1s < now_s)
 		span.start_s = floor_ten(span.start_s);
 	span.first_s = floor_ten(span.start_s + TEN_S - 1);
-	span.last_s = floor_ten(newest_1s ? newest_1s - 1 : 0);
-	if (newest_10s < span.last_s)
-		span.last_s = newest_10s;
+	/* A 10 s window takes the place of its seconds once all tasks have told it: when a later
+	 * second came, or after a while when nothing happens any more. */
+	span.last_s = newest_10s;
+	if (newest_1s <= newest_10s && now_s < newest_10s + SETTLED_S)
+		span.last_s = newest_10s > TEN_S ? newest_10s - TEN_S : 0;
 	if (floor_ten(span.end_s) < span.last_s)
 		span.last_s = floor_ten(span.end_s);
 	/* Long ago there is nothing finer: the end takes in the 10 s window that it lies in. */
