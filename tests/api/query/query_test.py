@@ -1,0 +1,366 @@
+#!/usr/bin/python3
+"""The API over the small world of tests/api/query/world: REST by urllib, gRPC by Debian's own client, the OpenAPI
+document against real answers."""
+import json, os, re, subprocess, unittest, urllib.error, urllib.parse, urllib.request
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+
+WORLD = os.path.join(os.environ.get("MILLRACE_BUILD", "build/dev"), "tests", "query-world")
+PER_S = {"tx_bytes": 1000, "rx_bytes": 5000, "opened": 9, "failed": 1, "joined": 8, "closed": 9,
+         "client_tx_bytes": 1000, "client_rx_bytes": 5000, "server_tx_bytes": 990, "server_rx_bytes": 5010}
+WEIGHT = {"shop/web": 3, "shop/api": 2, "ops/batch": 1}  # of the edge of that client
+MOVED = {"shop/web": 700, "shop/api": -700, "ops/batch": 0}  # amended tx_bytes
+
+
+def schema():
+    out = subprocess.run(["protoc", "--proto_path=proto", "--descriptor_set_out=/dev/stdout", "--include_imports",
+                          "proto/millrace/v1/query.proto"], check=True, capture_output=True).stdout
+    pool = descriptor_pool.DescriptorPool()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(out).file:
+        pool.Add(file)
+    factory = message_factory.MessageFactory(pool)
+    return lambda name: factory.GetPrototype(pool.FindMessageTypeByName("millrace.v1." + name))
+
+
+message = schema()
+
+
+class World(unittest.TestCase):
+    NOW = 1800000005
+    ARGUMENTS = []
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = subprocess.Popen([WORLD, str(cls.NOW), *cls.ARGUMENTS], stdout=subprocess.PIPE, text=True)
+        cls.port = int(cls.server.stdout.readline())
+        cls.addClassCleanup(cls.server.stdout.close)
+        cls.channel = grpc.insecure_channel(f"127.0.0.1:{cls.port}")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.channel.close()
+        cls.server.terminate()
+        status = cls.server.wait(10)
+        assert status == 0, f"server ended with {status}"  # the sanitizers speak through it
+
+    def get(self, path, **parameters):
+        query = "?" + urllib.parse.urlencode(parameters) if parameters else ""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}{query}") as response:
+            return json.load(response)
+
+    def refused(self, path, **parameters):
+        with self.assertRaises(urllib.error.HTTPError) as raised:
+            self.get(path, **parameters)
+        with raised.exception as error:
+            self.assertEqual(error.code, 400)
+            self.assertEqual(error.headers["content-type"], "application/problem+json")
+            return json.load(error)["detail"]
+
+    def call(self, method, **fields):
+        call = self.channel.unary_unary(f"/millrace.v1.Query/{method}",
+                                        request_serializer=message(method + "Request").SerializeToString,
+                                        response_deserializer=message(method + "Response").FromString)
+        return call(message(method + "Request")(**fields), timeout=10)
+
+
+class Map(World):
+    def edges(self, **parameters):
+        return {row["edge"]["client"]: row for row in self.get("/api/v1/map", **parameters)["edges"]}
+
+    def assert_totals(self, edges, seconds, amended):
+        for client, row in edges.items():
+            for name, per_s in PER_S.items():
+                more = MOVED[client] if amended and name == "tx_bytes" else 0
+                self.assertEqual(row[name], per_s * WEIGHT[client] * seconds + more, (client, name))
+
+    def test_each_second_of_a_window_counts_once_whatever_its_length(self):
+        for seconds in (1, 4, 5, 6, 10, 11, 15, 16, 25, 60, 61, 99, 100):
+            answer = self.get("/api/v1/map", window=f"{seconds}s")
+            self.assertEqual(answer["end_s"] - answer["start_s"], seconds)
+            self.assertEqual(answer["end_s"], self.NOW)
+            # the amended window is [now - 45, now - 35): 10 s rows are read of it when it lies in the window whole
+            start = self.NOW - seconds
+            first = -(-start // 10) * 10
+            amended = first <= (self.NOW - 40) // 10 * 10
+            edges = {row["edge"]["client"]: row for row in answer["edges"]}
+            self.assertEqual(len(edges), 3)
+            self.assert_totals(edges, seconds, amended)
+
+    def test_a_window_may_end_in_the_past(self):
+        for at in (self.NOW - 20, self.NOW - 13):
+            answer = self.get("/api/v1/map", window="40s", at=at)
+            self.assertEqual((answer["start_s"], answer["end_s"]), (at - 40, at))
+            self.assert_totals({row["edge"]["client"]: row for row in answer["edges"]}, 40, True)
+        self.assertEqual(self.get("/api/v1/map", at="2027-01-15T07:59:45Z"),
+                         self.get("/api/v1/map", at=1799999985))
+
+    def test_rates_and_ratios_follow_from_the_totals(self):
+        row = self.edges(window="60s")["ops/batch"]
+        self.assertEqual(row["tx_bytes_per_s"], 1000)
+        self.assertEqual(row["connections_per_s"], 9)
+        self.assertEqual(row["failure_ratio"], 0.1)
+        self.assertAlmostEqual(row["joined_ratio"], 8 / 9)
+        self.assertEqual(row["retransmit_ratio"], 0.05)
+        self.assertEqual(row["completeness"], 0.95)
+        self.assertEqual(row["srtt_avg_s"], 0.002)
+        self.assertEqual(row["active"], 30)  # of the newest 10 s row
+        self.assertAlmostEqual(row["connect_p50_s"], 0.001, delta=0.001 / 64)
+        self.assertAlmostEqual(row["connect_p99_s"], 0.05, delta=0.05 / 64)
+
+    def test_hops_select_round_a_workload(self):
+        one = self.get("/api/v1/map", workload="shop/web")
+        self.assertEqual([row["edge"]["client"] for row in one["edges"]], ["shop/web"])
+        self.assertEqual({node["workload"]: node["hops"] for node in one["nodes"]}, {"shop/web": 0, "shop/api": 1})
+        two = self.get("/api/v1/map", workload="shop/web", hops=2)
+        self.assertEqual({node["workload"]: node["hops"] for node in two["nodes"]},
+                         {"shop/web": 0, "shop/api": 1, "shop/db": 2})
+        self.assertEqual(len(self.edges(workload="shop/web", hops=3)), 3)
+        self.assertEqual(self.edges(workload="nobody"), {})
+
+    def test_the_busiest_edges_stay_within_the_limit(self):
+        answer = self.get("/api/v1/map", limit=1)
+        self.assertEqual([row["edge"]["client"] for row in answer["edges"]], ["shop/web"])
+        self.assertEqual(answer["edges_left_out"], 2)
+
+    def test_a_zone_selects_the_edges_that_touch_it(self):
+        self.assertEqual(set(self.edges(zone="zone-b")), {"shop/api", "ops/batch"})
+        self.assertEqual(set(self.edges(zone="zone-a")), {"shop/api", "shop/web"})
+        self.assertEqual(self.edges(zone="zone-c"), {})
+
+    def test_nodes_know_their_dimensions_and_alerts(self):
+        nodes = {node["workload"]: node for node in self.get("/api/v1/map")["nodes"]}
+        self.assertEqual(nodes["shop/db"], {"workload": "shop/db", "resolution": "workload", "hops": 0,
+                                            "zones": ["zone-b"], "versions": ["15.4"], "instances": 1,
+                                            "alerting": False})
+        self.assertTrue(nodes["shop/web"]["alerting"] and nodes["shop/api"]["alerting"])
+        self.assertEqual({client: row["alerting"] for client, row in self.edges().items()},
+                         {"shop/web": True, "shop/api": False, "ops/batch": False})
+
+
+class MapAtTen(Map):
+    NOW = 1800000000  # on the edge of a 10 s window
+
+
+class Empty(World):
+    ARGUMENTS = ["empty"]
+
+    def test_an_empty_history_gives_empty_answers(self):
+        self.assertEqual(self.get("/api/v1/map")["edges"], [])
+        self.assertEqual(self.get("/api/v1/series", metric="opened")["series"], [])
+        self.assertEqual(self.get("/api/v1/alerts"), {"alerts": []})
+        self.assertEqual(self.get("/api/v1/search")["hits"], [])
+        self.assertEqual(self.get("/api/v1/agents"), {"agents": []})
+
+
+class Others(World):
+    def test_series_sum_to_what_was_stored(self):
+        for step, seconds in ((1, 120), (10, 110)):
+            series = self.get("/api/v1/series", metric="tx_bytes", step=step)["series"]
+            self.assertEqual([one["client"] for one in series], ["shop/web", "shop/api", "ops/batch"])
+            for one in series:
+                self.assertEqual(len(one["points"]), seconds // step)
+                self.assertEqual(sum(point["value"] for point in one["points"]),
+                                 1000 * WEIGHT[one["client"]] * seconds + (MOVED[one["client"]] if step == 10 else 0))
+
+    def test_series_group_by_every_dimension(self):
+        for group_by, count in (("client", 3), ("server", 2), ("lane", 3), ("client_instance", 3),
+                                ("server_instance", 2)):
+            answer = self.get("/api/v1/series", metric="opened", group_by=group_by, step="1s")
+            self.assertEqual(len(answer["series"]), count, group_by)
+            self.assertEqual(sum(one["points"][0]["value"] for one in answer["series"]), 9 * 6, group_by)
+        largest = self.get("/api/v1/series", metric="opened", group_by="client_instance", limit=1)
+        self.assertEqual(largest["series"][0]["instance"]["container"], "web-0")
+        self.assertEqual(largest["series_left_out"], 2)
+
+    def test_series_filter_and_range(self):
+        answer = self.get("/api/v1/series", metric="failure_ratio", client="shop/web", server="shop/api", port=8080,
+                          start=self.NOW - 20, end=self.NOW - 10)
+        self.assertEqual(len(answer["series"]), 1)
+        self.assertEqual([point["time_s"] for point in answer["series"][0]["points"]],
+                         list(range(self.NOW - 20, self.NOW - 10)))
+        self.assertTrue(all(point["value"] == 0.1 for point in answer["series"][0]["points"]))
+        self.assertEqual(self.get("/api/v1/series", metric="opened", client="shop/web", port=1)["series"], [])
+
+    def test_every_metric_that_a_refusal_names_is_accepted(self):
+        names = self.refused("/api/v1/series", metric="nonsense").split("accepted: ")[1].split(", ")
+        self.assertGreater(len(names), 40)
+        for name in names:
+            self.get("/api/v1/series", metric=name, start=self.NOW - 10)
+
+    def test_alerts_show_the_newest_transition_and_its_delivery(self):
+        alerts = self.get("/api/v1/alerts")["alerts"]
+        self.assertEqual([one["alert"]["key"] for one in alerts], ["firing-key", "resolved-key"])
+        first = alerts[0]
+        self.assertEqual((first["alert"]["state"], first["alert"]["severity"]), ("firing", "error"))
+        self.assertEqual((first["alert"]["sequence"], first["alert"]["value"]), (2, 0.5))
+        self.assertAlmostEqual(first["event_to_webhook_s"], 0.8)
+        self.assertEqual([one["receiver"] for one in first["deliveries"]], ["pager"])
+        self.assertEqual(alerts[1]["event_to_webhook_s"], 0)
+
+    def test_alerts_filter(self):
+        def keys(**parameters):
+            return [one["alert"]["key"] for one in self.get("/api/v1/alerts", **parameters)["alerts"]]
+        self.assertEqual(keys(state="resolved"), ["resolved-key"])
+        self.assertEqual(keys(workload="shop/web"), ["firing-key"])
+        self.assertEqual(keys(workload="shop/web", state="resolved"), [])
+        self.assertEqual(keys(limit=1), ["firing-key"])
+
+    def test_search_finds_all_kinds_prefixes_first(self):
+        def names(q, **more):
+            return [(hit["kind"], hit["name"]) for hit in self.get("/api/v1/search", q=q, **more)["hits"]]
+        self.assertEqual(names("DB"), [("workload", "shop/db"), ("instance", "db-0"), ("edge", "ops/batch -> shop/db:5432"),
+                                       ("edge", "shop/api -> shop/db:5432")])
+        self.assertEqual(names("node-3"), [("node", "node-3")])
+        self.assertEqual(names("one-b"), [("zone", "zone-b")])
+        self.assertEqual(names("15"), [("version", "15.4")])
+        self.assertIn(("edge", "shop/web -> shop/api:8080"), names(":8080"))
+        everything = self.get("/api/v1/search", limit=3)
+        self.assertEqual((len(everything["hits"]), everything["hits_left_out"]), (3, 4 + 3 + 2 + 3 + 4 + 3 - 3))
+
+    def test_agents_replace_what_their_task_had(self):
+        agents = self.get("/api/v1/agents")["agents"]
+        self.assertEqual([one["node"] for one in agents], ["node-1", "node-2", "node-3"])
+        self.assertEqual((agents[0]["lost"], agents[0]["clock_offset_s"]), (5, -0.002))
+
+    def test_wrong_parameters_are_refused_with_what_is_accepted(self):
+        for path, parameters, wanted in (
+                ("map", {"windw": 1}, 'no parameter "windw" here; accepted: workload, hops, window'),
+                ("map", {"window": "abc"}, 'window is "abc"; accepted: a duration such as 60s or 5m, or seconds, from 1s to 1h'),
+                ("map", {"window": "2h"}, "from 1s to 1h"), ("map", {"window": "-5"}, "from 1s to 1h"),
+                ("map", {"window": "nan"}, "from 1s"), ("map", {"window": "1e3"}, "from 1s"),
+                ("map", {"hops": 0}, "from 1 to 8"), ("map", {"hops": 9}, "from 1 to 8"),
+                ("map", {"hops": "1.5"}, "a whole number"), ("map", {"limit": 2001}, "from 1 to 2000"),
+                ("map", {"at": "yesterday"}, "2026-01-31T12:00:00Z"), ("map", {"at": "2026-02-30T00:00:00Z"}, "a time"),
+                ("map", {"workload": "x" * 256}, "up to 255 bytes"),
+                ("series", {}, 'metric is ""; accepted: failure_ratio'),
+                ("series", {"metric": "opened", "group_by": "pod"}, "accepted: edge, client, server"),
+                ("series", {"metric": "opened", "step": 5}, "accepted: 1s or 10s"),
+                ("series", {"metric": "opened", "start": 20, "end": 10}, "a start before the end"),
+                ("series", {"metric": "opened", "start": 1, "end": self.NOW, "step": 1}, "at most 11000 steps"),
+                ("series", {"metric": "opened", "port": 65536}, "from 0 to 65535"),
+                ("alerts", {"state": "open"}, "accepted: firing, resolved"),
+                ("search", {"limit": 0}, "from 1 to"), ("agents", {"x": 1}, "accepted: none")):
+            self.assertIn(wanted, self.refused("/api/v1/" + path, **parameters))
+        with self.assertRaises(urllib.error.HTTPError) as raised:
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/map?hops=1&hops=2")
+        with raised.exception as error:
+            self.assertIn("more than once", json.load(error)["detail"])
+
+    def test_times_are_rfc_3339_or_seconds(self):
+        wanted = self.get("/api/v1/map", at=1799999985)
+        for text in ("2027-01-15T07:59:45Z", "2027-01-15T08:59:45+01:00", "2027-01-15t02:29:45.000-05:30",
+                     "1799999985.2"):
+            self.assertEqual(self.get("/api/v1/map", at=text), wanted, text)
+
+
+class Grpc(World):
+    def same(self, method, rest, fields, **parameters):
+        """The gRPC answer, printed by protobuf's own JSON code, is the REST answer."""
+        answer = self.call(method, **fields)
+        printed = json_format.MessageToDict(answer, including_default_value_fields=True,
+                                            preserving_proto_field_name=True)
+        self.assertEqual(self.normal(answer, printed), self.get(rest, **parameters), method)
+
+    def normal(self, of, value):
+        """protobuf's mapping to ours: 64-bit numbers, enum words, absent messages as null."""
+        for field in of.DESCRIPTOR.fields:
+            name = field.name
+            many = field.label == field.LABEL_REPEATED
+            if field.message_type:
+                inner = getattr(of, name)
+                if many:
+                    value[name] = [self.normal(one, json) for one, json in zip(inner, value.get(name, []))]
+                else:
+                    value[name] = self.normal(inner, value[name]) if of.HasField(name) else None
+            elif field.enum_type:
+                prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", field.enum_type.name).upper() + "_"
+                value[name] = value[name].removeprefix(prefix).lower()
+            elif field.cpp_type in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64):
+                value[name] = int(value[name])
+        return value
+
+    def test_grpc_and_rest_give_the_same_answers(self):
+        self.same("Map", "/api/v1/map", {})
+        self.same("Map", "/api/v1/map", {"workload": "shop/web", "hops": 2, "window_s": 30, "zone": "zone-a"},
+                  workload="shop/web", hops=2, window="30s", zone="zone-a")
+        self.same("Series", "/api/v1/series", {"metric": "connect_p95", "group_by": "client_instance", "step_s": 10},
+                  metric="connect_p95", group_by="client_instance", step="10s")
+        self.same("Series", "/api/v1/series", {"metric": "opened", "group_by": "lane", "limit": 1},
+                  metric="opened", group_by="lane", limit=1)
+        self.same("Alerts", "/api/v1/alerts", {})
+        self.same("Alerts", "/api/v1/alerts", {"state": "firing"}, state="firing")
+        self.same("Search", "/api/v1/search", {"q": "a"}, q="a")
+        self.same("Agents", "/api/v1/agents", {})
+
+    def test_a_wrong_request_is_an_invalid_argument(self):
+        for method, fields in (("Map", {"hops": 9}), ("Map", {"window_s": -1}), ("Map", {"window_s": float("nan")}),
+                               ("Map", {"at_s": float("inf")}), ("Series", {"metric": "x"}),
+                               ("Series", {"metric": "opened", "port": 70000}), ("Alerts", {"state": "open"}),
+                               ("Search", {"q": "x" * 9000})):
+            with self.assertRaises(grpc.RpcError) as raised:
+                self.call(method, **fields)
+            self.assertEqual(raised.exception.code(), grpc.StatusCode.INVALID_ARGUMENT, (method, fields))
+
+
+class OpenApi(World):
+    def document(self):
+        return self.get("/openapi.json")
+
+    def resolve(self, schema):
+        name = schema.get("$ref", "").removeprefix("#/components/schemas/")
+        return self.document_["components"]["schemas"][name] if name else schema
+
+    def fits(self, value, schema, where):
+        schema = self.resolve(schema)
+        if "oneOf" in schema:
+            schema = {"type": "null"} if value is None else self.resolve(schema["oneOf"][0])
+        kinds = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None),
+                 "number": (int, float), "integer": int}
+        self.assertIsInstance(value, kinds[schema["type"]], where)
+        if "enum" in schema:
+            self.assertIn(value, schema["enum"], where)
+        if schema["type"] == "object" and "properties" in schema:
+            self.assertEqual(list(value), list(schema["properties"]), where)
+            self.assertEqual(set(value), set(schema["required"]), where)
+            for name, inner in value.items():
+                self.fits(inner, schema["properties"][name], f"{where}.{name}")
+        if schema["type"] == "array":
+            for inner in value:
+                self.fits(inner, schema["items"], where + "[]")
+
+    def test_answers_fit_the_document(self):
+        self.document_ = self.document()
+        asked = {"/api/v1/series": {"metric": "opened", "group_by": "client_instance"}, "/api/v1/search": {"q": ""}}
+        for path, item in self.document_["paths"].items():
+            if not path.startswith("/api/"):
+                continue
+            schema = item["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+            answer = self.get(path, **asked.get(path, {}))
+            self.assertTrue(any(answer.values()), path)  # not fitting for being empty
+            self.fits(answer, schema, path)
+
+    def test_the_document_names_exactly_what_is_served(self):
+        document = self.document()
+        self.assertEqual(set(document["paths"]), {"/api/v1/" + name for name in ("search", "map", "series", "alerts", "agents")}
+                         | {"/openapi.json", "/healthz", "/readyz", "/metrics"})
+        for path in document["paths"]:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}").close()
+            except urllib.error.HTTPError as error:
+                with error:
+                    self.assertNotIn(error.code, (404, 405), path)
+
+    def test_documented_parameters_are_those_that_are_accepted(self):
+        for path, item in self.document()["paths"].items():
+            if path.startswith("/api/"):
+                names = [one["name"] for one in item["get"]["parameters"]]
+                self.assertEqual(", ".join(names) or "none", self.refused(path, nobody=1).split("accepted: ")[1])
+
+    def test_every_reference_leads_somewhere(self):
+        text = json.dumps(self.document())
+        for name in set(re.findall(r'"#/components/schemas/(\w+)"', text)):
+            self.assertIn(name, self.document()["components"]["schemas"])
+
+
+if __name__ == "__main__":
+    unittest.main()
