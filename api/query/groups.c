@@ -71,7 +71,8 @@ void groups_done(struct groups *groups)
 void group_add(struct group *group, const struct rollup *rollup)
 {
 	for (unsigned i = 0; i < COUNTERS; i++)
-		group->counters[i] += rollup->counters[i];
+		group->counters[i] =
+			(int64_t)((uint64_t)group->counters[i] + (uint64_t)rollup->counters[i]);
 	sketch_merge(&group->connect, rollup->connect, rollup->connect_cells);
 	sketch_merge(&group->srtt, rollup->srtt, rollup->srtt_cells);
 	if (rollup->min_rtt_us && (!group->min_rtt_us || rollup->min_rtt_us < group->min_rtt_us))
