@@ -51,13 +51,13 @@ Millrace__V1__Instance *instance_message(struct query *query, const struct insta
 	return message;
 }
 
-bool refuse_rows(int64_t rows, struct refusal *refusal)
+bool refuse_rows(struct query *query, int64_t rows, struct refusal *refusal)
 {
 	if (rows == HISTORY_TOO_MANY)
 		refuse(refusal, REFUSED_TOO_MUCH,
-		       "this takes more than %d rows of the history; accepted: a shorter time, a "
+		       "this takes more than %u rows of the history; accepted: a shorter time, a "
 		       "coarser step, or one client, server or port",
-		       READ_ROWS_MAX);
+		       query->options.read_rows_max);
 	if (rows == HISTORY_BROKEN)
 		refuse(refusal, REFUSED_BROKEN,
 		       "the history cannot be read; see millraced's log and history.path");

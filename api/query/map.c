@@ -110,7 +110,7 @@ static bool read_span(struct query *query, const struct span *span, uint32_t sco
 	} parts[] = {{1000, span->start_s, span->first_s},
 		     {10000, span->first_s, span->last_s},
 		     {1000, span->last_s, span->end_s}};
-	uint64_t left = READ_ROWS_MAX;
+	uint64_t left = query->options.read_rows_max;
 
 	for (int i = 0; i < 3; i++) {
 		const struct history_filter filter = {.window_ms = parts[i].window_ms,
@@ -124,7 +124,7 @@ static bool read_span(struct query *query, const struct span *span, uint32_t sco
 
 		int64_t rows = history_read(query->options.history, &filter, left, visit, context);
 
-		if (refuse_rows(rows, refusal))
+		if (refuse_rows(query, rows, refusal))
 			return false;
 		left -= (uint64_t)rows;
 	}
@@ -512,26 +512,50 @@ static void map_done(struct map *map)
 	groups_done(&map->groups);
 }
 
+/* The same length, or up to 9 s more, in closed 10 s windows. */
+static struct span coarse(const struct span *span)
+{
+	uint64_t end_s = span->last_s > span->first_s ? span->last_s : floor_ten(span->end_s);
+	uint64_t length_s = floor_ten(span->end_s - span->start_s + TEN_S - 1);
+	uint64_t start_s = end_s > length_s ? end_s - length_s : 0;
+
+	return (struct span){start_s, start_s, end_s, end_s};
+}
+
+static const ProtobufCMessage *map_of_span(struct query *query, const struct span *span,
+					   const Millrace__V1__MapRequest *asked,
+					   struct refusal *refusal)
+{
+	struct map map = {.query = query};
+	struct distances distances = {0};
+	struct reading reading = {.groups = &map.groups,
+				  .newest_ten_ns = (span->last_s - TEN_S) * NS_PER_S,
+				  .last_ns = span->last_s * NS_PER_S};
+	struct zone_filter zone = {.groups = &map.groups, .zone = id_of(asked->zone)};
+	const ProtobufCMessage *message = NULL;
+
+	if (read_span(query, span, SCOPE_EDGE, true, on_edge_row, &reading, refusal) &&
+	    (!zone.zone ||
+	     read_span(query, span, SCOPE_LANE, false, on_lane_row, &zone, refusal))) {
+		select_edges(&map, &distances, asked);
+		message = map_response(&map, &distances, span, asked);
+	}
+	groups_done(&distances.hops);
+	map_done(&map);
+	return message;
+}
+
 const ProtobufCMessage *answer_map(struct query *query, const ProtobufCMessage *request,
 				   struct refusal *refusal)
 {
 	const Millrace__V1__MapRequest *asked = (const Millrace__V1__MapRequest *)request;
 	struct span span = find_span(query, asked);
-	struct map map = {.query = query};
-	struct distances distances = {0};
-	struct reading reading = {.groups = &map.groups,
-				  .newest_ten_ns = (span.last_s - TEN_S) * NS_PER_S,
-				  .last_ns = span.last_s * NS_PER_S};
-	struct zone_filter zone = {.groups = &map.groups, .zone = id_of(asked->zone)};
-	const ProtobufCMessage *message = NULL;
+	const ProtobufCMessage *message = map_of_span(query, &span, asked, refusal);
 
-	if (read_span(query, &span, SCOPE_EDGE, true, on_edge_row, &reading, refusal) &&
-	    (!zone.zone ||
-	     read_span(query, &span, SCOPE_LANE, false, on_lane_row, &zone, refusal))) {
-		select_edges(&map, &distances, asked);
-		message = map_response(&map, &distances, &span, asked);
+	if (!message && refusal->kind == REFUSED_TOO_MUCH) {
+		*refusal = (struct refusal){0};
+		span = coarse(&span);
+		message = map_of_span(query, &span, asked, refusal);
 	}
-	groups_done(&distances.hops);
-	map_done(&map);
 	return message;
 }

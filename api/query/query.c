@@ -15,6 +15,8 @@ struct query *query_new(const struct query_options *options)
 	struct query *query = memory_zeroed(1, sizeof(*query));
 
 	query->options = *options;
+	if (!query->options.read_rows_max)
+		query->options.read_rows_max = READ_ROWS_MAX;
 	query->book = book_new(options->episodes_max);
 	query->agents = memory_zeroed(options->tasks, sizeof(*query->agents));
 	return query;

@@ -19,6 +19,7 @@ struct query_options {
 	uint32_t episodes_max; /* alert episodes kept for /alerts: 10,000; the oldest resolved leave
 				  first */
 	uint64_t (*now_ns)(void); /* real time: the default end of a window */
+	uint32_t read_rows_max;	  /* of the history, an answer; 0: 300,000 */
 };
 
 /* One agent, as /api/v1/agents shows it. Strings are copied. */

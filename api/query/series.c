@@ -355,10 +355,10 @@ const ProtobufCMessage *answer_series(struct query *query, const ProtobufCMessag
 					      .server = id_of(asked->server),
 					      .port = (uint16_t)asked->port,
 					      .sketches = series.measure.sketches};
-	int64_t rows =
-		history_read(query->options.history, &filter, READ_ROWS_MAX, on_row, &series);
+	int64_t rows = history_read(query->options.history, &filter, query->options.read_rows_max,
+				    on_row, &series);
 
-	if (!refuse_rows(rows, refusal))
+	if (!refuse_rows(query, rows, refusal))
 		message = series_response(query, &series, asked->limit, range.step_s);
 	groups_done(&series.groups);
 	return message;

@@ -63,7 +63,7 @@ class World(unittest.TestCase):
         return call(message(method + "Request")(**fields), timeout=10)
 
 
-class Map(World):
+class Edges(World):
     def edges(self, **parameters):
         return {row["edge"]["client"]: row for row in self.get("/api/v1/map", **parameters)["edges"]}
 
@@ -73,6 +73,8 @@ class Map(World):
                 more = MOVED[client] if amended and name == "tx_bytes" else 0
                 self.assertEqual(row[name], per_s * WEIGHT[client] * seconds + more, (client, name))
 
+
+class Map(Edges):
     def test_each_second_of_a_window_counts_once_whatever_its_length(self):
         for seconds in (1, 4, 5, 6, 10, 11, 15, 16, 25, 60, 61, 99, 100):
             answer = self.get("/api/v1/map", window=f"{seconds}s")
@@ -139,6 +141,23 @@ class Map(World):
 
 class MapAtTen(Map):
     NOW = 1800000000  # on the edge of a 10 s window
+
+
+class Bounded(Edges):
+    """30 rows are enough for the 18 of 10 s windows alone, not for the 45 to the second."""
+    ARGUMENTS = ["30"]
+
+    def test_a_map_too_large_for_seconds_is_read_in_closed_windows(self):
+        answer = self.get("/api/v1/map", window="60s")
+        self.assertEqual((answer["start_s"], answer["end_s"]), (self.NOW - 65, self.NOW - 5))
+        self.assert_totals({row["edge"]["client"]: row for row in answer["edges"]}, 60, True)
+
+    def test_what_is_too_large_even_so_is_refused(self):
+        self.assertIn("more than 30 rows", self.refused("/api/v1/map", window="110s"))
+        self.assertIn("more than 30 rows", self.refused("/api/v1/series", metric="opened"))
+        with self.assertRaises(grpc.RpcError) as raised:
+            self.call("Series", metric="opened")
+        self.assertEqual(raised.exception.code(), grpc.StatusCode.OUT_OF_RANGE)
 
 
 class Empty(World):

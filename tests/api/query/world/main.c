@@ -1,6 +1,6 @@
 /* A server over a small world that is the same each time, for independent clients: the API's tests
  * and the command line's. Prints its port, then serves until SIGTERM.
- * Arguments: now in seconds since 1970 [empty]. */
+ * Arguments: now in seconds since 1970 [empty | rows an answer may read]. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -313,9 +313,13 @@ int main(int count, char **arguments)
 	history = history_new(&options, &error);
 
 	struct query *query = query_new(&(struct query_options){
-		.history = history, .tasks = 2, .episodes_max = 100, .now_ns = now_ns});
+		.history = history,
+		.tasks = 2,
+		.episodes_max = 100,
+		.now_ns = now_ns,
+		.read_rows_max = count > 2 ? (uint32_t)strtoul(arguments[2], NULL, 10) : 0});
 
-	if (count <= 2) {
+	if (count <= 2 || strcmp(arguments[2], "empty") != 0) {
 		fill_history();
 		fill_alerts(query);
 		fill_agents(query);
