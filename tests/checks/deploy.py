@@ -1,0 +1,78 @@
+#!/usr/bin/python3
+"""What deploy/ ships works: the configurations are accepted by the program that they are for, with their commented
+parts too, and systemd takes the units and finds them no more exposed than they were."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import docs
+import source
+
+CONFIG = {"deploy/config/millraced.yaml": "millraced", "deploy/config/agent.yaml": "millrace-agent"}
+UNITS = {"deploy/systemd/millraced.service": 15, "deploy/systemd/millrace-agent.service": 30}  # exposure in tenths
+SETTING = re.compile(r"^( *)# ?( *(?:- )?[a-z_.]+:(?: .*)?)$", re.M)
+
+
+def uncommented(text):
+    """Settings that stand in comments, switched on; prose stays a comment."""
+    return SETTING.sub(lambda match: match[1] + match[2] if re.match(r" *(- )?[a-z_.]+:($| [^a-z]| \S+$)", match[2])
+                       else match[0], text)
+
+
+def refusals(path, name, text):
+    with tempfile.TemporaryDirectory() as folder:
+        for secret in re.findall(r"_file: (\S+)", text):
+            pathlib.Path(folder, pathlib.Path(secret).name).write_text("0123456789abcdef0123456789abcdef\n")
+        config = pathlib.Path(folder, "config.yaml")
+        config.write_text(re.sub(r"(_file: )\S*/(\S+)", r"\1\2", text))
+        result = subprocess.run([path, "--config", config, "--check-config"], capture_output=True, text=True,
+                                env={"KAFKA_PASSWORD": "secret"})
+    if result.returncode:
+        yield f"{name}: {path.name} refuses it: {result.stderr.strip()}"
+
+
+def verified(root, name):
+    """systemd's complaints, about all but the programs that are not installed here."""
+    result = subprocess.run(["systemd-analyze", "verify", "--man=no", root / name], capture_output=True, text=True)
+    for line in result.stderr.splitlines():
+        if pathlib.Path(name).name in line and "is not executable: No such file" not in line:
+            yield f"{name}: {line}"
+
+
+def exposure(root, name, limit):
+    result = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--no-pager", f"--threshold={limit}",
+                             root / name], capture_output=True, text=True)
+    if result.returncode:
+        yield f"{name}: {(result.stdout.splitlines() or [result.stderr])[-1]}, at most {limit / 10} is wanted"
+
+
+def problems(root):
+    found = []
+    for name, program in CONFIG.items():
+        path = docs.program(source.ROOT, program)
+        if path and (root / name).exists():
+            text = (root / name).read_text()
+            found += list(refusals(path, name, text)) + list(refusals(path, name, uncommented(text)))
+    for name, limit in UNITS.items():
+        if (root / name).exists():
+            found += list(verified(root, name)) + list(exposure(root, name, limit))
+    return found
+
+
+UNIT = (source.ROOT / "deploy/systemd/millraced.service").read_text()
+GOOD = {"deploy/systemd/millraced.service": UNIT}
+FAULTS = [({"deploy/systemd/millraced.service": UNIT.replace("RestartSec", "RestartSecs")}, "RestartSecs"),
+          ({"deploy/systemd/millraced.service": UNIT.replace("CapabilityBoundingSet=\n", "")}, "at most 1.5 is wanted")]
+if docs.program(source.ROOT, "millraced"):
+    FAULTS.append(({"deploy/config/millraced.yaml": "kafka:\n  broker: [a]\n"}, "refuses it"))
+
+if __name__ == "__main__":
+    if not shutil.which("systemd-analyze"):
+        source.skip("systemd-analyze is not installed")
+    source.run(problems, GOOD, FAULTS)
