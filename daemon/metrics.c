@@ -184,6 +184,14 @@ static void drops(FILE *out, const struct metrics *metrics)
 		(unsigned long long)sum(metrics, TOTAL(mirror.dropped_spool)));
 }
 
+static void receiver_gauge(FILE *out, const char *name,
+			   const struct notify_receiver_stats *receiver, uint64_t value)
+{
+	fprintf(out, "%s{receiver=\"", name);
+	label(out, receiver->name);
+	fprintf(out, "\"} %llu\n", (unsigned long long)value);
+}
+
 static void receivers(FILE *out, const struct metrics *metrics)
 {
 	static const struct {
@@ -199,6 +207,9 @@ static void receivers(FILE *out, const struct metrics *metrics)
 		{"millrace_notifications_superseded_total",
 		 "Replaced by a newer transition before they went out.",
 		 offsetof(struct notify_receiver_stats, superseded)},
+		{"millrace_notifications_dropped_total",
+		 "Of those given up: the oldest when more waited than notify.pending.",
+		 offsetof(struct notify_receiver_stats, dropped)},
 	};
 
 	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
@@ -211,6 +222,15 @@ static void receivers(FILE *out, const struct metrics *metrics)
 			fprintf(out, "\"} %llu\n", (unsigned long long)*(const uint64_t *)at);
 		}
 	}
+	head(out, "millrace_notifications_pending", "gauge", "Notifications waiting.");
+	for (size_t n = 0; n < metrics->receivers_count; n++)
+		receiver_gauge(out, "millrace_notifications_pending", &metrics->receivers[n],
+			       metrics->receivers[n].pending);
+	head(out, "millrace_receiver_disabled", "gauge",
+	     "1 when the receiver refused for good and nothing more is sent to it.");
+	for (size_t n = 0; n < metrics->receivers_count; n++)
+		receiver_gauge(out, "millrace_receiver_disabled", &metrics->receivers[n],
+			       metrics->receivers[n].disabled);
 }
 
 static void process(FILE *out, const struct metrics *metrics)

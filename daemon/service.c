@@ -31,9 +31,10 @@ enum {
 	BACKOFF_MIN_MS = 100,
 	BACKOFF_MAX_MS = 2000,
 	TURN_MS = 1000,
-	CLOSE_TIMEOUT_MS = 5000,
-	STOP_SECONDS = 15, /* after which the process ends whatever is under way */
-	SILENT_MS = 3000,  /* no tick comes back from Kafka for this long: not ready */
+	CLOSE_TIMEOUT_MS = 1500, /* for the outputs, then for the consumer: a stop takes under 5 s
+				    also when Kafka is away */
+	STOP_SECONDS = 15,	 /* after which the process ends whatever is under way */
+	SILENT_MS = 3000,	 /* no tick comes back from Kafka for this long: not ready */
 	RECENT_ALERTS =
 		1024, /* firing alerts whose delivery is awaited, for the latency histogram */
 	EPISODES_MAX = 10000,
@@ -58,7 +59,8 @@ struct service {
 	uv_work_t connect;
 	struct mailbox mailbox;
 	enum state state;
-	char waits_for[256]; /* the last reason why it is not ready */
+	char waits_for[256];	 /* the last reason why it is not ready */
+	char connect_error[256]; /* written by the connecting thread until it is done */
 	bool connecting;
 
 	char *brokers;
@@ -446,8 +448,9 @@ static void connect_work(uv_work_t *work)
 {
 	struct service *service = work->data;
 
-	service->connect_result = consumer_connect(service->consumer, CONNECT_TIMEOUT_MS,
-						   service->waits_for, sizeof(service->waits_for));
+	service->connect_result =
+		consumer_connect(service->consumer, CONNECT_TIMEOUT_MS, service->connect_error,
+				 sizeof(service->connect_error));
 }
 
 static void connected(uv_work_t *work, int status)
@@ -467,6 +470,7 @@ static void connected(uv_work_t *work, int status)
 			 service->tasks, worker_count(service), TOPIC_EVENTS, service->brokers);
 		return;
 	}
+	memcpy(service->waits_for, service->connect_error, sizeof(service->waits_for));
 	if (service->connect_result == -EINVAL) {
 		log_line(LOG_LEVEL_ERROR, "%s", service->waits_for);
 		stop(service, 1);
@@ -899,6 +903,8 @@ int service_run(const struct service_options *options)
 		return 1;
 	if (!service->brokers)
 		service->brokers = join_brokers(&options->settings->kafka_brokers);
+	snprintf(service->waits_for, sizeof(service->waits_for),
+		 "Kafka at %s has not given back the kept state yet", service->brokers);
 	if (start_history(service) < 0 || start_server(service) < 0 || start_notify(service) < 0 ||
 	    start_kafka(service) < 0)
 		return 1;
