@@ -72,15 +72,15 @@ struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t
 }
 
 struct message *message_labels(uint32_t source, uint32_t task, uint64_t pane,
-			       const struct label *labels, size_t count)
+			       const struct label *labels, const size_t round_ends[ROUNDS_MAX])
 {
-	struct message *message =
-		message_sized(MESSAGE_LABELS, source, task, pane, count * sizeof(*labels));
+	size_t bytes = round_ends[ROUNDS_MAX - 1] * sizeof(*labels);
+	struct message *message = message_sized(MESSAGE_LABELS, source, task, pane, bytes);
 
 	message->labels = (struct label *)(message + 1);
-	message->labels_count = count;
-	if (count)
-		memcpy(message->labels, labels, count * sizeof(*labels));
+	memcpy(message->round_ends, round_ends, sizeof(message->round_ends));
+	if (bytes)
+		memcpy(message->labels, labels, bytes);
 	return message;
 }
 

@@ -4,11 +4,12 @@
  *
  * START  ingest -> every task   the first pane of this partition
  * HALVES ingest -> join         definitions, closes, aliases, and the names that they use
- * HOPS   join   -> join         re-keyed halves, read in the next pane
+ * HOPS   join   -> join         re-keyed halves, read in the next round of the pane, one a round
  * LABELS join   -> ingest       what was decided
  * ROWS   ingest -> aggregate    partial rows */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,9 @@ enum message_kind {
 	MESSAGE_KINDS,
 };
 
+/* Rounds of a pane's join: the first and one for each hop. */
+enum { ROUNDS_MAX = 1 + HOPS_MAX };
+
 struct message {
 	struct letter letter; /* first: a letter is a message */
 	enum message_kind kind;
@@ -36,10 +40,11 @@ struct message {
 			struct half_bucket bucket; /* HALVES, HOPS: points into this allocation */
 			const struct name *names;  /* bytes too */
 			size_t names_count;
+			bool unfinished; /* HOPS: the sender sent hops to somebody in this round */
 		};
 		struct {
-			struct label *labels;
-			size_t labels_count;
+			struct label *labels; /* of the pane's rounds, one behind the other */
+			size_t round_ends[ROUNDS_MAX];
 		};
 		struct partial_bucket *rows;
 	};
@@ -52,7 +57,7 @@ struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t
 			       uint64_t pane, const struct half_bucket *bucket,
 			       const struct name *const *names, size_t names_count);
 struct message *message_labels(uint32_t source, uint32_t task, uint64_t pane,
-			       const struct label *labels, size_t count);
+			       const struct label *labels, const size_t round_ends[ROUNDS_MAX]);
 
 /* Frees the rows too, unless they were taken (set to NULL). */
 void message_free(struct message *message);

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -21,6 +22,13 @@ struct inbox {
 	uint32_t filled;      /* queues that are not empty */
 };
 
+/* Labels of all rounds of a pane for one ingest task. */
+struct labels {
+	struct label *items;
+	size_t count, max;
+	size_t round_ends[ROUNDS_MAX];
+};
+
 struct task {
 	struct task_options options;
 	struct mirror *mirror;
@@ -35,11 +43,13 @@ struct task {
 	uint32_t starts;
 	uint64_t first_pane;
 	bool waits_for_labels;
+	uint32_t join_round; /* of the pane at hand: 0 before its first */
 	uint64_t mirror_pane, join_pane, aggregate_pane; /* next to run */
 
 	/* Of the pane at hand, by receiver: NULL until the stage has something for it. */
 	struct message **outgoing;
 	struct message **outgoing_hops;
+	struct labels *labels;	 /* by ingest task */
 	const struct name **due; /* scratch */
 	size_t due_max;
 };
@@ -175,17 +185,29 @@ static bool run_halves(struct task *task)
 	return true;
 }
 
+/* Round by round, so that a half's last label stands whichever task decided it. */
+static void take_labels(struct task *task)
+{
+	struct inbox *inbox = &task->inboxes[MESSAGE_LABELS];
+
+	for (int round = 0; round < ROUNDS_MAX; round++) {
+		for (uint32_t i = 0; i < task->options.tasks; i++) {
+			const struct message *message = inbox->queues[i].oldest;
+			size_t begin = round ? message->round_ends[round - 1] : 0;
+
+			mirror_labels(task->mirror, message->labels + begin,
+				      message->round_ends[round] - begin);
+		}
+	}
+	for (uint32_t i = 0; i < task->options.tasks; i++)
+		message_free(inbox_take(inbox, i, task->mirror_pane));
+}
+
 static bool run_labels(struct task *task)
 {
 	if (!task->waits_for_labels || !inbox_full(task, MESSAGE_LABELS))
 		return false;
-	for (uint32_t i = 0; i < task->options.tasks; i++) {
-		struct message *message =
-			inbox_take(&task->inboxes[MESSAGE_LABELS], i, task->mirror_pane);
-
-		mirror_labels(task->mirror, message->labels, message->labels_count);
-		message_free(message);
-	}
+	take_labels(task);
 	mirror_deltas(task->mirror, task->mirror_pane);
 	for (uint32_t i = 0; i < task->options.tasks; i++) {
 		struct message *message =
@@ -205,10 +227,16 @@ static bool run_labels(struct task *task)
 static void on_labels(void *context, uint32_t source, const struct label *labels, size_t count)
 {
 	struct task *task = context;
+	struct labels *kept = &task->labels[source];
 
-	assert(!task->outgoing[source]);
-	task->outgoing[source] =
-		message_labels(task->options.task, source, task->join_pane, labels, count);
+	if (count == 0)
+		return;
+	if (kept->count + count > kept->max) {
+		kept->max = memory_grown(kept->max, kept->count + count);
+		kept->items = memory_resize(kept->items, kept->max, sizeof(*kept->items));
+	}
+	memcpy(kept->items + kept->count, labels, count * sizeof(*labels));
+	kept->count += count;
 }
 
 static void collect_hop_name(struct task *task, uint64_t id, size_t *count)
@@ -266,21 +294,84 @@ static void push_halves(struct task *task, enum message_kind kind, uint64_t pane
 	}
 }
 
+static void end_round(struct task *task)
+{
+	for (uint32_t i = 0; i < task->options.tasks; i++) {
+		for (uint32_t round = task->join_round; round < ROUNDS_MAX; round++)
+			task->labels[i].round_ends[round] = task->labels[i].count;
+	}
+	task->join_round++;
+}
+
+static void send_hops(struct task *task)
+{
+	bool unfinished = join_unfinished(task->join);
+
+	for (uint32_t i = 0; i < task->options.tasks; i++) {
+		struct message *message = task->outgoing_hops[i];
+
+		task->outgoing_hops[i] = NULL;
+		if (!message)
+			message = message_new(MESSAGE_HOPS, task->options.task, i, task->join_pane);
+		message->unfinished = unfinished;
+		hand_over(task, message);
+	}
+}
+
+static void send_labels(struct task *task)
+{
+	for (uint32_t i = 0; i < task->options.tasks; i++) {
+		struct labels *labels = &task->labels[i];
+
+		hand_over(task, message_labels(task->options.task, i, task->join_pane,
+					       labels->items, labels->round_ends));
+		labels->count = 0;
+	}
+}
+
+/* Every task reads the same flags, so all go on to the next round or none does. */
+static bool any_unfinished(const struct task *task)
+{
+	for (uint32_t i = 0; i < task->options.tasks; i++) {
+		if (task->inboxes[MESSAGE_HOPS].queues[i].oldest->unfinished)
+			return true;
+	}
+	return false;
+}
+
+/* The first round of a pane: hops left from the last pane's rounds, then what ingest tells. */
 static bool run_join(struct task *task)
 {
 	bool has_hops = task->started && task->join_pane > task->first_pane;
 
-	if (!task->started || !inbox_full(task, MESSAGE_HALVES) ||
+	if (!task->started || task->join_round || !inbox_full(task, MESSAGE_HALVES) ||
 	    (has_hops && !inbox_full(task, MESSAGE_HOPS)))
 		return false;
 	if (has_hops)
 		push_halves(task, MESSAGE_HOPS, task->join_pane - 1);
 	push_halves(task, MESSAGE_HALVES, task->join_pane);
 	join_advance(task->join, pane_end(task->join_pane));
-	send_outgoing(task, task->outgoing, MESSAGE_LABELS, task->join_pane);
-	send_outgoing(task, task->outgoing_hops, MESSAGE_HOPS, task->join_pane);
+	send_hops(task);
+	end_round(task);
+	return true;
+}
+
+/* Further rounds, while anybody sent hops; then the pane's labels. */
+static bool run_rounds(struct task *task)
+{
+	if (!task->join_round || !inbox_full(task, MESSAGE_HOPS))
+		return false;
+	if (any_unfinished(task) && task->join_round < ROUNDS_MAX) {
+		push_halves(task, MESSAGE_HOPS, task->join_pane);
+		join_advance(task->join, pane_end(task->join_pane));
+		send_hops(task);
+		end_round(task);
+		return true;
+	}
+	send_labels(task);
 	names_advance(task->join_names, task->join_pane);
 	task->join_pane++;
+	task->join_round = 0;
 	return true;
 }
 
@@ -382,7 +473,8 @@ bool task_run(struct task *task)
 	bool any = false;
 
 	/* Downstream first: what is nearest to leaving is done before more comes in. */
-	while (run_aggregate(task) || run_labels(task) || run_join(task) || run_halves(task))
+	while (run_aggregate(task) || run_labels(task) || run_rounds(task) || run_join(task) ||
+	       run_halves(task))
 		any = true;
 	return any;
 }
@@ -395,6 +487,7 @@ struct task *task_new(const struct task_options *options)
 	task->options = *options;
 	task->outgoing = memory_zeroed(tasks, sizeof(struct message *));
 	task->outgoing_hops = memory_zeroed(tasks, sizeof(struct message *));
+	task->labels = memory_zeroed(tasks, sizeof(*task->labels));
 	for (int kind = 0; kind < MESSAGE_KINDS; kind++)
 		task->inboxes[kind].queues = memory_zeroed(tasks, sizeof(struct queue));
 
@@ -456,6 +549,9 @@ void task_free(struct task *task)
 	mirror_free(task->mirror);
 	free(task->outgoing);
 	free(task->outgoing_hops);
+	for (uint32_t i = 0; i < task->options.tasks; i++)
+		free(task->labels[i].items);
+	free(task->labels);
 	free(task->due);
 	free(task);
 }

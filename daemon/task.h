@@ -3,14 +3,15 @@
  * what they compute does not depend on threads or on the order of arrival:
  *
  *   records -> mirror --HALVES--> join --LABELS--> mirror --ROWS--> aggregate -> anomaly
- *                                  join --HOPS--> join of the next pane
+ *                                  join --HOPS--> join, next round
  *
  * Pane k of the mirror is closed when the log clock has passed it; the join runs it when it has the
- * HALVES of every task (and the HOPS of pane k - 1), the mirror makes its rows when it has the
- * LABELS of every task, the aggregate runs it when it has the ROWS of every task. Each reads its
- * messages in the order of their sources. A mirror closes pane k + 1 only after it has made the
- * rows of pane k, so at most two panes of messages are under way between any two tasks, and a task
- * whose log is ahead stops reading (task_hungry).
+ * HALVES of every task (and the HOPS that pane k - 1 left), and again in rounds while anybody's
+ * halves hop, the mirror makes its rows when it has the LABELS of every task, the aggregate runs it
+ * when it has the ROWS of every task. Each reads its messages in the order of their sources. A
+ * mirror closes pane k + 1 only after it has made the rows of pane k, so at most two panes of
+ * messages are under way between any two tasks, and a task whose log is ahead stops reading
+ * (task_hungry).
  *
  * The first pane of all is the smallest that any partition can hold an event of; every task learns
  * it from START. One thread at a time. */

@@ -202,8 +202,10 @@ static void bucket_clear(struct hop_bucket *bucket)
 
 void hops_send(struct join *join)
 {
+	join->unfinished = false;
 	for (uint32_t task = 0; task < join->options.tasks; task++) {
 		struct hop_bucket *bucket = &join->hops[task];
+		join->unfinished |= bucket->opens.count > 0 || bucket->closes.count > 0;
 		if (task == join->options.task) {
 			struct hop_bucket taken = join->own_hops;
 			join->own_hops = *bucket;

@@ -262,6 +262,7 @@ static void touched_label(struct join *join)
 
 void join_advance(struct join *join, uint64_t now_ns)
 {
+	bool first_round = now_ns != join->now_ns;
 	join->now_ns = now_ns;
 	store(&join->opens, join->own_hops.opens.items, join->own_hops.opens.count,
 	      sizeof(struct half_open));
@@ -272,7 +273,8 @@ void join_advance(struct join *join, uint64_t now_ns)
 	closes_take(join);
 	touched_go_on(join);
 	pairs_seek(join);
-	guessers_visit(join);
+	if (first_round)
+		guessers_visit(join);
 	touched_place(join);
 	settle_due(join);
 	tell_due(join);
@@ -282,6 +284,11 @@ void join_advance(struct join *join, uint64_t now_ns)
 	labels_send(join);
 	flows_send(join);
 	hops_send(join);
+}
+
+bool join_unfinished(const struct join *join)
+{
+	return join->unfinished;
 }
 
 struct join_stats join_stats(const struct join *join)

@@ -1,6 +1,6 @@
 /* The join puts the halves of a flow together and labels each half. It is keyed by what the
  * server's socket sees; client halves are re-keyed here through NAT mappings that other nodes told
- * (an alias at the key's owner), one hop a pane, at most HOPS_MAX. Every half is labelled in the
+ * (an alias at the key's owner), one hop a round, at most HOPS_MAX. Every half is labelled in the
  * pane that first shows it, from that half alone if need be; when its peer comes, both get the
  * final label. Halves pair by key and overlapping life (PAIR_SLACK_NS), never by arrival order.
  *
@@ -19,11 +19,15 @@
  * as they go), those whose flow is over, lone ones, forwards, pairs last. Of one key at most 2,048
  * halves and 64 aliases either way. Pure: time comes in with the panes. One thread.
  *
- * In pane k push the hop buckets of pane k - 1 in the order of their tasks, then the ingest buckets
- * of pane k in the order of theirs, then advance. Sinks are called from join_advance only, in a
- * fixed order. */
+ * In pane k push the hop buckets that are left from pane k - 1 in the order of their tasks, then
+ * the ingest buckets of pane k in the order of theirs, then advance. That is the pane's first
+ * round. While any task is unfinished its hops may be pushed and all tasks advanced again with the
+ * same time: further rounds, so that a half reaches its key in the pane that shows it; what is left
+ * goes to the next pane. A later round's label of a half replaces an earlier one's. Sinks are
+ * called from join_advance only, in a fixed order. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,11 +39,12 @@ struct join;
 
 struct join_sinks {
 	void *context;
-	/* All labels decided in the pane for one ingest task; called at most once a task and pane.
+	/* All labels decided in the round for one ingest task; called at most once a task and
+	 * round.
 	 */
 	void (*labels)(void *context, uint32_t source, const struct label *labels, size_t count);
 	/* Halves (and closes that follow them) whose key another join task owns; at most once a
-	 * task and pane. */
+	 * task and round. */
 	void (*hops)(void *context, uint32_t task, const struct half_bucket *bucket);
 	void (*flows)(void *context, const struct flow *flows, size_t count);
 };
@@ -71,4 +76,6 @@ struct join *join_new(const struct join_options *options);
 void join_free(struct join *join);
 void join_push(struct join *join, const struct half_bucket *bucket);
 void join_advance(struct join *join, uint64_t now_ns); /* now_ns: end of the pane */
+/* Whether the last round sent hops, to whatever task. */
+bool join_unfinished(const struct join *join);
 struct join_stats join_stats(const struct join *join);

@@ -130,7 +130,8 @@ struct join {
 	struct array guessers; /* struct guesser: roles on or before their trial */
 	struct array labels, flows;
 	struct hop_bucket *hops;    /* by task, this task too; sent at the pane's end */
-	struct hop_bucket own_hops; /* what this task sent itself in the pane before */
+	struct hop_bucket own_hops; /* what this task sent itself in the round before */
+	bool unfinished;	    /* the last round sent hops */
 	uint32_t pairs, forwards;
 	struct join_stats stats;
 };
