@@ -89,6 +89,9 @@ struct outputs *outputs_new(const struct outputs_options *options, char *error, 
 	}
 	outputs->queue = rd_kafka_queue_get_main(outputs->kafka);
 	rd_kafka_queue_io_event_enable(outputs->queue, outputs->pipe[1], "1", 1);
+	/* What came before that told nobody, and the queue tells only when it stops being empty. */
+	if (write(outputs->pipe[1], "1", 1) != 1)
+		abort(); /* a fresh pipe takes a byte */
 	return outputs;
 }
 

@@ -255,6 +255,9 @@ struct tail *tail_new(const struct tail_options *options, char *error, size_t si
 		return NULL;
 	}
 	rd_kafka_queue_io_event_enable(tail->queue, tail->pipe[1], "1", 1);
+	/* What came before that told nobody, and the queue tells only when it stops being empty. */
+	if (write(tail->pipe[1], "1", 1) != 1)
+		abort(); /* a fresh pipe takes a byte */
 	uv_poll_init(options->loop, &tail->readable, tail->pipe[0]);
 	uv_timer_init(options->loop, &tail->timer);
 	tail->handles = 2;
