@@ -92,6 +92,8 @@ static int client_open(struct publisher *publisher, char why[PUBLISHER_WHY_BYTES
 	publisher->events = rd_kafka_queue_get_main(publisher->client);
 	uint64_t one = 1;
 	rd_kafka_queue_io_event_enable(publisher->events, publisher->event_fd, &one, sizeof(one));
+	/* What came before that told nobody, and the queue tells only when it stops being empty. */
+	eventfd_write(publisher->event_fd, one);
 	publisher->stats.clients++;
 	publisher->fatal = false;
 	return 0;
