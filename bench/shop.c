@@ -220,7 +220,7 @@ static void publish(void *context, const char *node, const struct batch_bytes *b
 int main(int argc, char **argv)
 {
 	struct command command = read_flags(argc, argv);
-	uint64_t start_ns = now_ns(), end_ns;
+	uint64_t start_ns, end_ns;
 	char why[512] = "";
 	struct topic *topic = topic_open(command.brokers, command.topic, why, sizeof(why));
 	struct shop *shop;
@@ -230,6 +230,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "bench-shop: %s\n", why);
 		return 1;
 	}
+	start_ns = now_ns();
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
 	shop = shop_new(&(struct shop_options){.seed = command.seed,

@@ -1,13 +1,14 @@
 #include "bench/world/topic.h"
 
 #include <librdkafka/rdkafka.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 
-enum { FULL_POLL_MS = 20, FULL_POLLS_MAX = 50 };
+enum { FULL_POLL_MS = 20, FULL_POLLS_MAX = 50, READY_MS = 15000 };
 
 struct topic {
 	rd_kafka_t *client;
@@ -44,6 +45,8 @@ struct topic *topic_open(const char *brokers, const char *name, char *why, size_
 {
 	struct topic *topic = memory_zeroed(1, sizeof(*topic));
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	const struct rd_kafka_metadata *metadata;
+	rd_kafka_resp_err_t error;
 	bool good = rd_kafka_conf_set(conf, "bootstrap.servers", brokers, why, size) ==
 		    RD_KAFKA_CONF_OK;
 
@@ -60,6 +63,13 @@ struct topic *topic_open(const char *brokers, const char *name, char *why, size_
 		return NULL;
 	}
 	topic->name = strdup(name);
+	error = rd_kafka_metadata(topic->client, 1, NULL, &metadata, READY_MS);
+	if (error) {
+		snprintf(why, size, "%s: %s", brokers, rd_kafka_err2str(error));
+		topic_close(topic);
+		return NULL;
+	}
+	rd_kafka_metadata_destroy(metadata);
 	return topic;
 }
 

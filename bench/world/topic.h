@@ -14,7 +14,8 @@ struct topic_stats {
 	uint64_t sent, delivered, dropped, failed; /* batches */
 };
 
-/* NULL with a sentence in why. */
+/* Waits for the brokers, so that the first batch is not late: NULL with a sentence in why when they
+ * do not answer within 15 s. */
 struct topic *topic_open(const char *brokers, const char *name, char *why, size_t size);
 void topic_send(struct topic *topic, const char *key, const struct batch_bytes *bytes);
 /* Waits up to wait_ms for what is on its way. */
