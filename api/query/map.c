@@ -259,9 +259,11 @@ static int busiest_first(const void *one, const void *other)
 }
 
 /* An edge that amendments took away whole is no edge. */
+/* Nothing passed, or all that did was moved to another edge: averages and completeness are not
+ * moved. */
 static bool is_empty(const struct group *group)
 {
-	for (unsigned i = 0; i < COUNTERS; i++) {
+	for (unsigned i = 0; i <= COUNTER_JOINED; i++) {
 		if (group->counters[i] > 0)
 			return false;
 	}
