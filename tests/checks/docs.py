@@ -125,23 +125,29 @@ def links(root, name, text):
             yield f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {match[1]} is not there"
 
 
+def refusal(path, text):
+    """What the program says against a configuration; the secrets' files that it names exist where it is read."""
+    with tempfile.TemporaryDirectory() as folder:
+        for secret in re.findall(r"_file: (\S+)", text):
+            name = pathlib.Path(secret).name
+            value = "https://hooks.slack.com/services/T/B/X" if "slack" in name else "0123456789abcdef0123456789abcdef"
+            pathlib.Path(folder, name).write_text(value + "\n")
+        config = pathlib.Path(folder, "config.yaml")
+        config.write_text(re.sub(r"(_file: )\S*/(\S+)", r"\1\2", text))
+        result = subprocess.run([path, "--config", config, "--check-config"], capture_output=True, text=True,
+                                env={"KAFKA_PASSWORD": "secret"})
+    return result.stderr.strip() if result.returncode else ""
+
+
 def configurations(root, name, text):
     for match in FENCED.finditer(text):
         block = match[1]
         named = NAMED.search(block.splitlines()[0])
         path = named and program(root, {"millraced": "millraced", "agent": "millrace-agent"}[named[1]])
-        if not path:
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            # the secrets' files that an example names exist where it is read
-            for secret in re.findall(r"_file: (\S+)", block):
-                pathlib.Path(folder, pathlib.Path(secret).name).write_text("0123456789abcdef0123456789abcdef\n")
-            config = pathlib.Path(folder, "config.yaml")
-            config.write_text(re.sub(r"(_file: )\S*/(\S+)", r"\1\2", block))
-            result = subprocess.run([path, "--config", config, "--check-config"], capture_output=True, text=True)
-        if result.returncode:
+        refused = path and refusal(path, block)
+        if refused:
             line = text.count("\n", 0, match.start()) + 1
-            yield f"{name}:{line}: {path.name} refuses this configuration: {result.stderr.strip()}"
+            yield f"{name}:{line}: {path.name} refuses this configuration: {refused}"
 
 
 def documents(root):
