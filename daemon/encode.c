@@ -210,14 +210,14 @@ static Millrace__V1__Instance *instance_message(struct encoder *encoder,
 
 /* --- flows --- */
 
-/* An end that no agent saw is known by its address alone. */
+/* An end that no agent saw is known by its address, unless a server was told of there. */
 static Millrace__V1__Instance *end_instance(struct encoder *encoder, const struct flow_end *end,
 					    const struct address *address,
 					    const struct names *names)
 {
 	Millrace__V1__Instance *message;
 
-	if (end->seen)
+	if (end->instance.resolution != RESOLUTION_ADDRESS)
 		return instance_message(encoder, &end->instance, names);
 	message = scratch(encoder, sizeof(*message));
 	millrace__v1__instance__init(message);
@@ -275,9 +275,9 @@ static Millrace__V1__Flow *flow_message(struct encoder *encoder, const struct fl
 	message->server = flow_end_message(encoder, &flow->server, &flow->canonical.server, names);
 	message->hops = flow->hops;
 	/* The edge's ends without an agent have no name but their address. */
-	if (!flow->client.seen)
+	if (flow->client.instance.resolution == RESOLUTION_ADDRESS)
 		message->edge->client = message->client->instance->workload;
-	if (!flow->server.seen)
+	if (flow->server.instance.resolution == RESOLUTION_ADDRESS)
 		message->edge->server = message->server->instance->workload;
 	return message;
 }

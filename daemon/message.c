@@ -40,19 +40,23 @@ struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t
 	size_t opens = bucket->opens_count * sizeof(*bucket->opens);
 	size_t closes = bucket->closes_count * sizeof(*bucket->closes);
 	size_t aliases = bucket->aliases_count * sizeof(*bucket->aliases);
+	size_t servers = bucket->servers_count * sizeof(*bucket->servers);
 	size_t bytes = 0;
 
 	for (size_t i = 0; i < names_count; i++)
 		bytes += names[i]->length + 1;
 
-	struct message *message = message_sized(
-		kind, source, task, pane,
-		opens + closes + aliases + names_count * sizeof(struct name) + bytes + 32);
+	struct message *message =
+		message_sized(kind, source, task, pane,
+			      opens + closes + aliases + servers +
+				      names_count * sizeof(struct name) + bytes + 32);
 	uint8_t *cursor = (uint8_t *)(message + 1);
 
 	message->bucket.opens = append(&cursor, bucket->opens, opens);
 	message->bucket.closes = append(&cursor, bucket->closes, closes);
 	message->bucket.aliases = append(&cursor, bucket->aliases, aliases);
+	message->bucket.servers = append(&cursor, bucket->servers, servers);
+	message->bucket.servers_count = bucket->servers_count;
 	message->bucket.opens_count = bucket->opens_count;
 	message->bucket.closes_count = bucket->closes_count;
 	message->bucket.aliases_count = bucket->aliases_count;

@@ -111,20 +111,25 @@ static void collect_due(struct task *task, uint64_t id, uint32_t destination, si
 	task->due[(*count)++] = name;
 }
 
+static void collect_instance(struct task *task, const struct instance *instance,
+			     uint32_t destination, size_t *count)
+{
+	collect_due(task, instance->workload, destination, count);
+	collect_due(task, instance->version, destination, count);
+	collect_due(task, instance->zone, destination, count);
+	collect_due(task, instance->node, destination, count);
+	collect_due(task, instance->container, destination, count);
+	collect_due(task, instance->process, destination, count);
+}
+
 static size_t collect_names(struct task *task, uint32_t join_task, const struct half_bucket *bucket)
 {
 	size_t count = 0;
 
-	for (size_t i = 0; i < bucket->opens_count; i++) {
-		const struct instance *self = &bucket->opens[i].self;
-
-		collect_due(task, self->workload, join_task, &count);
-		collect_due(task, self->version, join_task, &count);
-		collect_due(task, self->zone, join_task, &count);
-		collect_due(task, self->node, join_task, &count);
-		collect_due(task, self->container, join_task, &count);
-		collect_due(task, self->process, join_task, &count);
-	}
+	for (size_t i = 0; i < bucket->opens_count; i++)
+		collect_instance(task, &bucket->opens[i].self, join_task, &count);
+	for (size_t i = 0; i < bucket->servers_count; i++)
+		collect_instance(task, &bucket->servers[i].instance, join_task, &count);
 	return count;
 }
 

@@ -685,7 +685,11 @@ static void send_task(struct mirror *mirror, uint32_t task, const struct outgoin
 		queue_room(&mirror->task_closes, outgoing->closes_count, sizeof(struct half_close));
 	struct nat_alias *aliases = queue_room(&mirror->task_aliases, outgoing->aliases_count,
 					       sizeof(struct nat_alias));
-	struct half_bucket bucket = {.opens = opens, .closes = closes, .aliases = aliases};
+	struct half_bucket bucket = {.opens = opens,
+				     .closes = closes,
+				     .aliases = aliases,
+				     .servers = mirror->servers.items,
+				     .servers_count = mirror->servers.count};
 	for (size_t i = 0; i < outgoing->opens_count; i++)
 		if (outgoing->open_owners[i] == task)
 			opens[bucket.opens_count++] = outgoing->opens[i];
@@ -699,6 +703,44 @@ static void send_task(struct mirror *mirror, uint32_t task, const struct outgoin
 	mirror->options.sinks.halves(mirror->options.sinks.context, task, &bucket);
 }
 
+/* Servers that all join tasks should know of: new ones, moved ones, and each again after a while.
+ */
+static void tell_server(struct mirror *mirror, const struct half_open *open)
+{
+	const struct tuple *seen = &open->seen;
+	struct server_key key = {.address = seen->server,
+				 .port = seen->server_port,
+				 .protocol = seen->protocol,
+				 .scope = seen->scope};
+	if (open->side != SIDE_SERVER || address_is_loopback(&key.address) ||
+	    open->flags & (HALF_ROLE_GUESSED | HALF_FAILED))
+		return;
+	/* Full: all are forgotten and so told anew, a burst instead of a gap. */
+	if (mirror->servers_told.count >= mirror->options.halves_max)
+		table_clear(&mirror->servers_told);
+	struct told_server *told = table_put(&mirror->servers_told, &key);
+	if (told->instance == open->self.id && told->pane + NAMES_REFRESH_PANES > mirror->pane)
+		return;
+	told->instance = open->self.id;
+	told->pane = mirror->pane;
+	*(struct server_place *)queue_add(&mirror->servers, sizeof(struct server_place)) =
+		(struct server_place){
+			.key = key, .time_ns = pane_end(mirror->pane), .instance = open->self};
+}
+
+static void forget_servers(struct mirror *mirror)
+{
+	if (mirror->pane % NAMES_REFRESH_PANES)
+		return;
+	for (uint32_t place = 0; place < mirror->servers_told.capacity;) {
+		struct told_server *told = table_at(&mirror->servers_told, place);
+		if (told && told->pane + NAMES_KEEP_PANES < mirror->pane)
+			table_remove(&mirror->servers_told, told);
+		else
+			place++;
+	}
+}
+
 static void collect_opens(struct mirror *mirror, struct outgoing *outgoing, uint32_t *owners)
 {
 	size_t count = mirror->openings.count;
@@ -710,6 +752,7 @@ static void collect_opens(struct mirror *mirror, struct outgoing *outgoing, uint
 	for (size_t i = 0; i < count; i++) {
 		opens[i] = open_of(mirror, openings[i]);
 		owners[i] = tuple_owner(mirror, &opens[i].key);
+		tell_server(mirror, &opens[i]);
 	}
 	outgoing->opens = opens;
 	outgoing->opens_count = count;
@@ -779,6 +822,7 @@ void mirror_halves(struct mirror *mirror, uint64_t number)
 	size_t offset = 0, ahead = 0;
 	mirror->pane = number;
 	mirror->openings.count = mirror->closings.count = mirror->aliases.count = 0;
+	mirror->servers.count = 0;
 	for (int i = 0; pane && i < PREFETCH_AHEAD; i++)
 		prefetch_next(mirror, pane, &ahead);
 	while (pane && (event = pane_next(pane, &offset))) {
@@ -788,5 +832,6 @@ void mirror_halves(struct mirror *mirror, uint64_t number)
 	if (pane)
 		panes_clear(&mirror->panes, pane);
 	tend_nodes(mirror);
+	forget_servers(mirror);
 	send_all(mirror);
 }

@@ -65,12 +65,30 @@ struct nat_alias {
 	uint8_t pad[7];
 };
 
+/* Where a server is: told to every join task when one of its halves is announced and again each
+ * NAMES_REFRESH_PANES, so that an attempt which nobody answered still has a name at its far end.
+ * Loopback addresses are not told: they mean another server on each node. */
+struct server_key {
+	struct address address;
+	uint16_t port;
+	uint8_t protocol;
+	uint8_t pad; /* zero: compared as bytes */
+	uint32_t scope;
+};
+
+struct server_place {
+	struct server_key key;
+	uint64_t time_ns; /* end of the pane in which it was told */
+	struct instance instance;
+};
+
 /* All that one task has for one join task in one pane. */
 struct half_bucket {
 	const struct half_open *opens;
 	const struct half_close *closes;
 	const struct nat_alias *aliases;
-	size_t opens_count, closes_count, aliases_count;
+	const struct server_place *servers;
+	size_t opens_count, closes_count, aliases_count, servers_count;
 };
 
 enum { HOPS_MAX = 4 };

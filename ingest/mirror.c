@@ -39,6 +39,7 @@ struct mirror *mirror_new(const struct mirror_options *options)
 	panes_init(&mirror->panes, options->events_max ? options->events_max : EVENTS_MAX);
 	mirror->nodes = memory_zeroed(options->nodes_max, sizeof(struct node *));
 	table_init(&mirror->node_ids, sizeof(uint64_t), 2 * sizeof(uint64_t));
+	table_init(&mirror->servers_told, sizeof(struct server_key), sizeof(struct told_server));
 	mirror->halves = memory_zeroed(options->halves_max, sizeof(*mirror->halves));
 	mirror->labels = memory_zeroed(options->halves_max, sizeof(*mirror->labels));
 	mirror->contributions =
@@ -55,7 +56,7 @@ void mirror_free(struct mirror *mirror)
 		&mirror->parts,	       &mirror->leaving,       &mirror->changes,
 		&mirror->sorted_opens, &mirror->sorted_closes, &mirror->owners,
 		&mirror->deltas,       &mirror->amendments,    &mirror->task_opens,
-		&mirror->task_closes,  &mirror->task_aliases,
+		&mirror->task_closes,  &mirror->task_aliases,  &mirror->servers,
 	};
 	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
 		free(queues[i]->items);
@@ -66,6 +67,7 @@ void mirror_free(struct mirror *mirror)
 	names_free(mirror->names);
 	panes_done(&mirror->panes);
 	table_done(&mirror->node_ids);
+	table_done(&mirror->servers_told);
 	free(mirror->nodes);
 	free(mirror->halves);
 	free(mirror->labels);

@@ -100,6 +100,13 @@ struct change {
 };
 
 /* A growing array that is emptied each pane. */
+/* A server's place as it was last told to the join tasks. */
+struct told_server {
+	struct server_key key;
+	uint64_t instance; /* id */
+	uint64_t pane;
+};
+
 struct queue {
 	void *items;
 	size_t count, capacity;
@@ -133,6 +140,8 @@ struct mirror {
 	struct queue changes;  /* struct change */
 	struct queue sorted_opens, sorted_closes, owners, deltas, amendments;
 	struct queue task_opens, task_closes, task_aliases; /* of one join task */
+	struct queue servers;				    /* struct server_place, of this pane */
+	struct table servers_told;			    /* struct told_server */
 
 	struct contribution *contributions;
 	uint32_t contributions_used, contributions_free; /* places ever used; list */

@@ -14,9 +14,9 @@ struct flow_end {
 	bool closed;	 /* and saw it end: total and reason are set */
 	uint32_t reason; /* enum close_reason */
 	uint32_t pid;
-	struct instance
-		instance; /* of an unseen end: workload is its address's name, resolution address */
-	struct traffic total; /* absolute, over the connection's life */
+	struct instance instance; /* of an unseen end: the server told of at that address, else its
+				     address */
+	struct traffic total;	  /* absolute, over the connection's life */
 	uint32_t min_rtt_us;
 	uint32_t lost; /* events of its node known lost during its life: 0 means exact */
 };

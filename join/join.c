@@ -20,6 +20,7 @@ struct join *join_new(const struct join_options *options)
 	 * dropped. */
 	uint32_t tuples_max = 2 * options->halves_max + 2 * options->aliases_max + 8;
 	intern_init(&join->tuples, sizeof(struct tuple), tuples_max);
+	servers_init(join);
 	intern_init(&join->instances, sizeof(struct instance), options->halves_max + 1);
 	join->chains = memory_zeroed((size_t)tuples_max + 1, sizeof(*join->chains));
 	join->halves = memory_zeroed(halves, sizeof(*join->halves));
@@ -53,6 +54,7 @@ void join_free(struct join *join)
 	free(join->closings);
 	free(join->halves);
 	free(join->chains);
+	servers_done(join);
 	intern_done(&join->instances);
 	intern_done(&join->tuples);
 	free(join);
@@ -70,6 +72,8 @@ void join_push(struct join *join, const struct half_bucket *bucket)
 	store(&join->closes, bucket->closes, bucket->closes_count, sizeof(struct half_close));
 	store(&join->alias_events, bucket->aliases, bucket->aliases_count,
 	      sizeof(struct nat_alias));
+	store(&join->server_events, bucket->servers, bucket->servers_count,
+	      sizeof(struct server_place));
 }
 
 static void open_new(struct join *join, const struct half_open *open)
@@ -269,6 +273,7 @@ void join_advance(struct join *join, uint64_t now_ns)
 	store(&join->closes, join->own_hops.closes.items, join->own_hops.closes.count,
 	      sizeof(struct half_close));
 	aliases_take(join);
+	servers_take(join);
 	opens_take(join);
 	closes_take(join);
 	touched_go_on(join);

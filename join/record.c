@@ -68,7 +68,9 @@ static struct ends ends_of(const struct join *join, uint32_t number)
 	client_find(join, &ends, key);
 	ends.client_instance = ends.client ? *instance_at(join, ends.client->self)
 					   : address_instance(&ends.client_address);
+	const struct instance *told = ends.server ? NULL : server_find(join, key);
 	ends.server_instance = ends.server ? *instance_at(join, ends.server->self)
+			       : told	   ? *told
 					   : address_instance(&ends.server_address);
 	return ends;
 }

@@ -125,8 +125,11 @@ struct join {
 	struct list places[PLACES];
 	struct list aliases_by_age;
 	struct array opens, closes, alias_events; /* of this pane, as pushed */
-	struct array seekers;			  /* half numbers that may find a (better) peer */
-	struct array touched;			  /* half numbers whose place may have changed */
+	struct array server_events;		  /* of this pane, as pushed */
+	struct server_place *servers;		  /* sets of SERVER_WAYS: see server.c */
+	uint32_t server_sets;
+	struct array seekers;  /* half numbers that may find a (better) peer */
+	struct array touched;  /* half numbers whose place may have changed */
 	struct array guessers; /* struct guesser: roles on or before their trial */
 	struct array labels, flows;
 	struct hop_bucket *hops;    /* by task, this task too; sent at the pane's end */
@@ -199,3 +202,10 @@ void label_add(struct join *join, uint32_t number);
 void flow_add(struct join *join, uint32_t number); /* of the half and its peer, if any */
 void labels_send(struct join *join);
 void flows_send(struct join *join);
+
+/* server.c */
+void servers_init(struct join *join);
+void servers_done(struct join *join);
+void servers_take(struct join *join);
+/* Who serves there as far as anybody told lately, or NULL. */
+const struct instance *server_find(const struct join *join, const struct tuple *key);

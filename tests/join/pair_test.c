@@ -360,9 +360,63 @@ static void a_guess_that_nobody_contradicts_stands(void **state)
 	}
 }
 
+/* Nobody answered, but the address was a server's a moment ago. */
+static void a_refused_attempt_has_the_name_of_the_server_told_of_at_its_address(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	struct tuple key = tuple_of("10.0.0.1", 40000, "10.0.0.2", 80);
+	struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
+	struct server_place place = {
+		.key = {.address = key.server, .port = 80, .protocol = key.protocol},
+		.time_ns = rig_now(rig) + PANE_NS,
+		.instance = workload("shop")};
+	const struct half_bucket told = {.servers = &place, .servers_count = 1};
+	for (uint32_t task = 0; task < rig->tasks; task++)
+		join_push(rig->joins[task], &told);
+	client.flags |= HALF_FAILED;
+	rig_open(rig, client);
+	struct half_close close = close_of(&client, rig_now(rig));
+	close.reason = CLOSE_REFUSED;
+	rig_close_with(rig, close);
+	rig_pane(rig);
+	assert_int_equal(rig->flows_count, 1);
+	assert_int_equal(rig->flows[0].edge.server, place.instance.workload);
+	assert_int_equal(rig->flows[0].server.instance.id, place.instance.id);
+	assert_false(rig->flows[0].server.seen);
+	rig_free(rig);
+}
+
+/* The same long after: the address may be anybody's. */
+static void a_server_not_told_of_lately_is_an_address_again(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	struct tuple key = tuple_of("10.0.0.1", 40000, "10.0.0.2", 80);
+	struct server_place place = {
+		.key = {.address = key.server, .port = 80, .protocol = key.protocol},
+		.time_ns = rig_now(rig) + PANE_NS,
+		.instance = workload("shop")};
+	const struct half_bucket told = {.servers = &place, .servers_count = 1};
+	for (uint32_t task = 0; task < rig->tasks; task++)
+		join_push(rig->joins[task], &told);
+	rig_seconds(rig, 181);
+	struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
+	client.flags |= HALF_FAILED;
+	rig_open(rig, client);
+	rig_close_with(rig, close_of(&client, rig_now(rig)));
+	rig_pane(rig);
+	assert_int_equal(rig->flows_count, 1);
+	assert_int_equal(rig->flows[0].server.instance.resolution, RESOLUTION_ADDRESS);
+	rig_free(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			a_refused_attempt_has_the_name_of_the_server_told_of_at_its_address),
+		cmocka_unit_test(a_server_not_told_of_lately_is_an_address_again),
 		cmocka_unit_test(two_halves_become_one_flow_in_the_pane_of_the_last_close),
 		cmocka_unit_test(a_connection_of_one_pane_is_labelled_and_told_at_once),
 		cmocka_unit_test(a_half_without_a_peer_is_told_one_sided_and_amended_when_it_comes),

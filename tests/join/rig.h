@@ -158,9 +158,12 @@ static inline void rig_alias_with(struct rig *rig, struct nat_alias alias)
 
 static inline void rig_push(struct join *join, struct rig_events *events)
 {
-	const struct half_bucket bucket = {events->opens,	 events->closes,
-					   events->aliases,	 events->opens_count,
-					   events->closes_count, events->aliases_count};
+	const struct half_bucket bucket = {.opens = events->opens,
+					   .closes = events->closes,
+					   .aliases = events->aliases,
+					   .opens_count = events->opens_count,
+					   .closes_count = events->closes_count,
+					   .aliases_count = events->aliases_count};
 	join_push(join, &bucket);
 	rig_events_clear(events);
 }
