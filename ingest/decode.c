@@ -44,7 +44,7 @@ struct decoder *decoder_new(const struct decode_options *options)
 	struct decoder *decoder = memory_zeroed(1, sizeof(*decoder));
 	decoder->options = *options;
 	decode_arena_init(&decoder->arena,
-		   (size_t)options->record_bytes_max * DECODE_AMPLIFICATION + ARENA_SLACK);
+			  (size_t)options->record_bytes_max * DECODE_AMPLIFICATION + ARENA_SLACK);
 	if (options->secret) {
 		decoder->secret = memory_zeroed(options->secret_length, 1);
 		memcpy(decoder->secret, options->secret, options->secret_length);

@@ -30,7 +30,9 @@ void decode_arena_init(struct decode_arena *arena, size_t size)
 	*arena = (struct decode_arena){
 		.block = memory_zeroed(size, 1),
 		.size = size,
-		.allocator = {.alloc = decode_arena_take, .free = decode_arena_give, .allocator_data = arena},
+		.allocator = {.alloc = decode_arena_take,
+			      .free = decode_arena_give,
+			      .allocator_data = arena},
 	};
 }
 

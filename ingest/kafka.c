@@ -342,8 +342,10 @@ static bool take_error(struct consumer *consumer, uint32_t number,
 	partition->bad_step = partition->bad_step ? partition->bad_step * 2 : 1;
 	if (partition->bad_step > BAD_STEP_MAX)
 		partition->bad_step = BAD_STEP_MAX;
-	seek_to(consumer, number,
-		(partition->next_offset > 0 ? partition->next_offset : 0) + partition->bad_step);
+	/* From where the last step ended: a batch may hold more records than the largest step. */
+	partition->next_offset =
+		(partition->next_offset > 0 ? partition->next_offset : 0) + partition->bad_step;
+	seek_to(consumer, number, partition->next_offset);
 	atomic_fetch_add(&consumer->undecodable, 1);
 	return true;
 }
@@ -383,7 +385,7 @@ bool consumer_next(struct consumer *consumer, uint32_t number, struct mirror_rec
 			rd_kafka_message_destroy(message);
 			if (!given_up)
 				continue;
-			*record = (struct mirror_record){.offset = partition->next_offset};
+			*record = (struct mirror_record){.offset = partition->next_offset - 1};
 			return true;
 		}
 		partition->lent = message;

@@ -1,17 +1,19 @@
-/* The mirror of one partition of millrace.events: verifies and decodes batches, keeps each node's sockets, NAT,
- * processes and containers in arrays indexed by slot, and turns them into half buckets for the join and deltas
- * for the aggregate. Pure: time is the log's. One thread.
+/* The mirror of one partition of millrace.events: verifies and decodes batches, keeps each node's
+ * sockets, NAT, processes and containers in arrays indexed by slot, and turns them into half
+ * buckets for the join and deltas for the aggregate. Pure: time is the log's. One thread.
  *
- * Panes. A record's events belong to the panes of their own corrected times. mirror_push only stores them, pane
- * by pane. A pane is closed when the log clock passes its end plus lateness_ns (mirror_ready); events of closed
- * panes are late and go, flagged, to the oldest open one. To close pane k the caller calls mirror_halves(k)
- * (definitions, closes and aliases go to the sinks, one bucket a join task), later mirror_labels() with what the
- * join tasks decided of pane k, then mirror_deltas(k): each half's delta of the pane under its label, then
- * amendments; and halves that ended leave. Panes are closed one by one, without gaps.
+ * Panes. A record's events belong to the panes of their own corrected times. mirror_push only
+ * stores them, pane by pane. A pane is closed when the log clock passes its end plus lateness_ns
+ * (mirror_ready); events of closed panes are late and go, flagged, to the oldest open one. To close
+ * pane k the caller calls mirror_halves(k) (definitions, closes and aliases go to the sinks, one
+ * bucket a join task), later mirror_labels() with what the join tasks decided of pane k, then
+ * mirror_deltas(k): each half's delta of the pane under its label, then amendments; and halves that
+ * ended leave. Panes are closed one by one, without gaps.
  *
- * Bounds: nodes_max, halves_max, nats_max, processes_max, containers_max a partition; at a bound the newcomer is
- * refused and counted (it comes again with the next key frame). amendments_max 10 s contributions are kept.
- * Records that cannot be read go to the deadletter sink and are counted; nothing they hold is used. */
+ * Bounds: nodes_max, halves_max, nats_max, processes_max, containers_max a partition; at a bound
+ * the newcomer is refused and counted (it comes again with the next key frame). amendments_max 10 s
+ * contributions are kept. Records that cannot be read go to the deadletter sink and are counted;
+ * nothing they hold is used. */
 #pragma once
 
 #include <stdbool.h>
@@ -32,9 +34,9 @@ enum mirror_reason {
 	MIRROR_OVERSIZED,	/* record, element count or memory over the bound */
 	MIRROR_VERSION,		/* schema version of the future */
 	MIRROR_UNAUTHENTICATED, /* HMAC wrong or missing where a key is configured */
-	MIRROR_FIELD,		/* a field's value out of range: node id, boot id, dictionary index, ... */
-	MIRROR_COLUMN_LENGTH,	/* columns of one group differ in length */
-	MIRROR_CODEC,		/* Kafka record that could not be decompressed */
+	MIRROR_FIELD, /* a field's value out of range: node id, boot id, dictionary index, ... */
+	MIRROR_COLUMN_LENGTH, /* columns of one group differ in length */
+	MIRROR_CODEC,	      /* Kafka record that could not be decompressed */
 	MIRROR_REASONS,
 };
 
@@ -50,16 +52,18 @@ struct mirror_sinks {
 	void (*halves)(void *context, uint32_t join_task, const struct half_bucket *bucket);
 	void (*deltas)(void *context, const struct delta *deltas, size_t count);
 	void (*amendments)(void *context, const struct amendment *amendments, size_t count);
-	void (*deadletter)(void *context, const struct mirror_record *record, enum mirror_reason reason,
-			   const char *detail, const char *node);
+	void (*deadletter)(void *context, const struct mirror_record *record,
+			   enum mirror_reason reason, const char *detail, const char *node);
 };
 
 struct mirror_options {
 	uint32_t source; /* this partition */
 	uint32_t join_tasks;
 	uint64_t lateness_ns;
-	uint64_t keep_ns; /* a provisional half's contributions may be amended for this long: 120 s */
-	uint32_t nodes_max, halves_max, nats_max, processes_max, containers_max, amendments_max, names_max;
+	uint64_t keep_ns; /* a provisional half's contributions may be amended for this long: 120 s
+			   */
+	uint32_t nodes_max, halves_max, nats_max, processes_max, containers_max, amendments_max,
+		names_max;
 	uint32_t record_bytes_max; /* 1 MiB */
 	uint32_t events_max;	   /* stored in open panes; more are refused. 0: 4,194,304 */
 	uint32_t destinations;	   /* readers of names: see mirror_names */
@@ -68,21 +72,23 @@ struct mirror_options {
 	struct mirror_sinks sinks;
 };
 
-/* The accounting identity holds: issued = events - duplicate - quarantined + lost (what an agent dropped after
- * numbering it is lost; dropped_* are told beside); events = aggregated + pending + late + duplicate +
- * quarantined + refused. */
+/* The accounting identity holds: issued = events - duplicate - quarantined + lost (what an agent
+ * dropped after numbering it is lost; dropped_* are told beside); events = aggregated + pending +
+ * late + duplicate + quarantined + refused. */
 struct mirror_stats {
 	uint64_t records, bytes, heartbeats, ticks;
-	uint64_t issued;	/* events that agents numbered */
-	uint64_t events;	/* arrived */
-	uint64_t lost;		/* gaps in the numbering */
-	uint64_t duplicate;	/* events of batches seen before */
-	uint64_t late;		/* events of closed panes */
-	uint64_t future;	/* clamped to the append time */
-	uint64_t refused;	/* events that found their table full, or an unknown slot before its key frame */
-	uint64_t aggregated;	/* events that went out in deltas, definitions or metadata */
-	uint64_t pending;	/* stored in open panes now */
-	uint64_t quarantined;	/* events of records that went to the deadletter, if they could be counted */
+	uint64_t issued;    /* events that agents numbered */
+	uint64_t events;    /* arrived */
+	uint64_t lost;	    /* gaps in the numbering */
+	uint64_t duplicate; /* events of batches seen before */
+	uint64_t late;	    /* events of closed panes */
+	uint64_t future;    /* clamped to the append time */
+	uint64_t refused;   /* events that found their table full, or an unknown slot before its key
+			       frame */
+	uint64_t aggregated;  /* events that went out in deltas, definitions or metadata */
+	uint64_t pending;     /* stored in open panes now */
+	uint64_t quarantined; /* events of records that went to the deadletter, if they could be
+				 counted */
 	uint64_t dropped_ring, dropped_netlink, dropped_spool; /* told by agents */
 	uint64_t deadletters[MIRROR_REASONS];
 	uint64_t clock_steps;
@@ -108,15 +114,16 @@ void mirror_free(struct mirror *mirror);
 
 void mirror_push(struct mirror *mirror, const struct mirror_record *records, size_t count);
 
-/* The log clock: running maximum of append times, at most 10 s forward a record. 0 before the first record. */
+/* The log clock: running maximum of append times, at most 10 s forward a record. 0 before the first
+ * record. */
 uint64_t mirror_clock(const struct mirror *mirror);
 
 /* Whether the log clock has passed pane's end plus lateness. */
 bool mirror_ready(const struct mirror *mirror, uint64_t pane);
 
-/* Push one record at a time and close what is ready before the next: a record moves the clock by at most 10 s,
- * and an event lies at most 10 s ahead of the clock. At most PANES_OPEN panes (ingest/pane.h) wait; an event for
- * a pane beyond them is refused. */
+/* Push one record at a time and close what is ready before the next: a record moves the clock by at
+ * most 10 s, and an event lies at most 10 s ahead of the clock. At most PANES_OPEN panes
+ * (ingest/pane.h) wait; an event for a pane beyond them is refused. */
 
 /* The first pane that can hold an event: that of the first record's time less lateness. */
 uint64_t mirror_first_pane(const struct mirror *mirror);
@@ -129,6 +136,6 @@ void mirror_deltas(struct mirror *mirror, uint64_t pane);
 struct names *mirror_names(struct mirror *mirror);
 struct mirror_stats mirror_stats(const struct mirror *mirror);
 /* Calls each with every node, in the order of their names. */
-void mirror_nodes(const struct mirror *mirror, void (*each)(void *context, const struct mirror_node *node),
-		  void *context);
+void mirror_nodes(const struct mirror *mirror,
+		  void (*each)(void *context, const struct mirror_node *node), void *context);
 const char *mirror_reason_name(enum mirror_reason reason);
