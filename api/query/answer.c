@@ -172,7 +172,7 @@ static bool wanted(const Millrace__V1__AlertsRequest *request, const struct epis
 {
 	const struct alert *alert = episode->alert;
 
-	return alert &&
+	return alert && (!*request->key || strcmp(request->key, alert->key) == 0) &&
 	       (!*request->state || strcmp(request->state, alert_state_name(alert->state)) == 0) &&
 	       (!*request->workload || strcmp(request->workload, alert->subject.client) == 0 ||
 		strcmp(request->workload, alert->subject.server) == 0);

@@ -43,6 +43,8 @@ static const struct parameter series_parameters[] = {
 static const struct parameter alerts_parameters[] = {
 	{"state", "state", PARAMETER_CHOICE, .choices = states, .help = "Empty: all."},
 	{"workload", "workload", PARAMETER_TEXT, .help = "Only alerts that name it."},
+	{"key", "key", PARAMETER_TEXT,
+	 .help = "Only this episode, as the links in notifications say."},
 	{"limit", "limit", PARAMETER_COUNT, 1, 1000, 100, .help = "Episodes at most."},
 };
 

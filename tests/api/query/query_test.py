@@ -223,6 +223,8 @@ class Others(World):
         self.assertEqual(keys(workload="shop/web"), ["firing-key"])
         self.assertEqual(keys(workload="shop/web", state="resolved"), [])
         self.assertEqual(keys(limit=1), ["firing-key"])
+        self.assertEqual(keys(key="resolved-key"), ["resolved-key"])
+        self.assertEqual(keys(key="other-key"), [])
 
     def test_search_finds_all_kinds_prefixes_first(self):
         def names(q, **more):
