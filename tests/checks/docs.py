@@ -80,9 +80,22 @@ def counters(text):
     return "\n".join(rows) + "\n"
 
 
+def methods(text):
+    """The query API's paths with what a request may say."""
+    given = {name: re.findall(r'^\s*\{"(\w+)", "\w+", PARAMETER_', body, re.M)
+             for name, body in re.findall(r"struct parameter (\w+)\[\] = \{(.*?)\n\};", text, re.S)}
+    rows = ["| Path | gRPC, service `millrace.v1.Query` | Parameters |", "|---|---|---|"]
+    for path, rpc, rest in re.findall(r'"(/api/v1/\w+)",\s*"/millrace\.v1\.Query/(\w+)",(.*?answer_\w+)', text, re.S):
+        table = re.search(r"TABLE\((\w+)\)", rest)
+        names = ", ".join(f"`{name}`" for name in given[table[1]]) if table else "–"
+        rows.append(f"| `{path}` | `{rpc}` | {names} |")
+    return "\n".join(rows) + "\n"
+
+
 FILES = {"daemon/metrics.c": lambda text: metrics(text, ""),
          "agent/metrics.c": lambda text: metrics(text, "millrace_agent_"),
-         "deploy/kafka/topics": topics, "aggregate/counter.c": counters}
+         "deploy/kafka/topics": topics, "aggregate/counter.c": counters,
+         "api/query/method.c": methods}
 
 
 def program(root, name):
