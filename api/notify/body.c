@@ -36,13 +36,20 @@ static void subject_text(char *out, size_t size, const struct alert_subject *sub
 		snprintf(out + length, size - length, ":%u", subject->port);
 }
 
+/* What this message says of its episode. */
+static const char *stage_word(const struct alert *alert)
+{
+	if (alert->state == ALERT_RESOLVED)
+		return "Resolved";
+	return alert->sequence > 1 ? "Update" : "Firing";
+}
+
 static void title_text(char *out, size_t size, const struct alert *alert)
 {
 	char subject[2 * ALERT_NAME_MAX + 32];
 
 	subject_text(subject, sizeof(subject), &alert->subject);
-	snprintf(out, size, "%s %s: %s", alert->state == ALERT_RESOLVED ? "Resolved" : "Firing",
-		 alert->monitor, subject);
+	snprintf(out, size, "%s %s: %s", stage_word(alert), alert->monitor, subject);
 }
 
 static void suspect_text(char *out, size_t size, const struct suspect *suspect)

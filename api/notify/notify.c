@@ -29,6 +29,8 @@ struct dialect {
 	void (*body)(struct json *json, const struct alert *alert, const struct receiver *receiver,
 		     const char *external_url);
 	bool (*accepted)(const struct answer *answer);
+	bool in_place; /* another message of an episode replaces the one before: PagerDuty, by dedup
+			  key */
 };
 
 /* What one receiver knows of one episode. */
@@ -38,6 +40,7 @@ struct ticket {
 	char key[ALERT_KEY_TEXT];
 	uint64_t settled;  /* highest sequence that is settled */
 	uint32_t severity; /* the severity that the receiver has seen */
+	bool located;	   /* and that it was told where the change is */
 	bool delivered;	   /* its firing was delivered: a resolve is owed */
 	bool uncertain;	   /* a firing was sent and no answer came: the receiver may have it */
 	bool in_flight, waiting;
@@ -117,8 +120,8 @@ static bool pagerduty_accepted(const struct answer *answer)
 }
 
 static const struct dialect dialects[] = {
-	[RECEIVER_SLACK] = {1.0, 3, slack_body, slack_accepted},
-	[RECEIVER_PAGERDUTY] = {100.0 / 60, 10, pagerduty_body, pagerduty_accepted},
+	[RECEIVER_SLACK] = {1.0, 3, slack_body, slack_accepted, false},
+	[RECEIVER_PAGERDUTY] = {100.0 / 60, 10, pagerduty_body, pagerduty_accepted, true},
 };
 
 /* --- tickets --- */
@@ -267,13 +270,16 @@ static void give_up(struct channel *channel, struct ticket *ticket, const char *
 	pending_done(channel, ticket);
 }
 
-/* Whether the receiver needs to hear of it: a first firing, a rise of severity, the end of what it
- * heard of. */
-static bool worth_sending(const struct ticket *ticket, const struct alert *alert)
+/* Whether the receiver needs to hear of it: a first firing, a rise of severity, where the change is
+ * once that is known, the end of what it heard of. What updates in place may be told every change.
+ */
+static bool worth_sending(const struct channel *channel, const struct ticket *ticket,
+			  const struct alert *alert)
 {
 	if (alert->state == ALERT_RESOLVED)
 		return ticket->delivered;
-	return !ticket->delivered || alert->severity > ticket->severity;
+	return !ticket->delivered || alert->severity > ticket->severity ||
+	       channel->dialect->in_place || (alert->suspects_count && !ticket->located);
 }
 
 /* --- pace and retries --- */
@@ -332,6 +338,7 @@ static void delivered(struct request *request, const struct answer *answer)
 	ticket->delivered = alert->state == ALERT_FIRING;
 	ticket->uncertain = false;
 	ticket->severity = alert->severity;
+	ticket->located |= alert->suspects_count > 0;
 	settle(channel, ticket, alert, answer, request->attempts, NULL);
 	if (ticket->pending->sequence <= alert->sequence)
 		pending_done(channel, ticket);
@@ -484,7 +491,7 @@ static void settle_without_sending(struct channel *channel, struct ticket *ticke
 	while (ticket->waiting && !ticket->in_flight) {
 		const char *reason = reason_to_give_up(channel, ticket);
 
-		if (!worth_sending(ticket, ticket->pending)) {
+		if (!worth_sending(channel, ticket, ticket->pending)) {
 			channel->stats.superseded++;
 			settle(channel, ticket, ticket->pending, NULL, 0,
 			       "nothing new for the receiver");
@@ -601,6 +608,7 @@ void notify_settled(struct notify *notify, const struct delivery *delivery)
 		ticket->settled = delivery->sequence;
 		ticket->delivered = delivery->resolve_owed;
 		ticket->severity = delivery->severity;
+		ticket->located = delivery->sequence > 1;
 	}
 }
 
