@@ -134,6 +134,16 @@ void process_set_program(struct process *process, const char *exe, uint32_t exe_
 	process->cmdline = copy(text);
 }
 
+/* A program whose file was replaced, as by an upgrade, is still that program. */
+static uint32_t without_deleted(const char *exe, ssize_t length)
+{
+	static const char mark[] = " (deleted)";
+	const ssize_t mark_length = sizeof(mark) - 1;
+	if (length > mark_length && memcmp(exe + length - mark_length, mark, mark_length) == 0)
+		length -= mark_length;
+	return length < 0 ? 0 : (uint32_t)length;
+}
+
 void process_read_program(struct process *process)
 {
 	char name[64], exe[PROCESS_TEXT_BYTES], cmdline[PROCESS_TEXT_BYTES];
@@ -144,6 +154,6 @@ void process_read_program(struct process *process)
 	ssize_t length = fd < 0 ? 0 : read(fd, cmdline, sizeof(cmdline));
 	if (fd >= 0)
 		close(fd);
-	process_set_program(process, exe, exe_length < 0 ? 0 : (uint32_t)exe_length, cmdline,
+	process_set_program(process, exe, without_deleted(exe, exe_length), cmdline,
 			    length < 0 ? 0 : (uint32_t)length);
 }

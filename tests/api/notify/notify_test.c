@@ -506,6 +506,46 @@ static void a_newer_transition_outlives_the_refusal_of_an_older(void **state)
 	assert_int_equal(fixture->settled[1].sequence, 2);
 }
 
+static void push_located(struct fixture *fixture, uint64_t sequence)
+{
+	struct alert alert = episode(1);
+
+	alert.sequence = sequence;
+	alert.suspects_count = 1;
+	snprintf(alert.suspects[0].name, sizeof(alert.suspects[0].name), "v2");
+	notify_push(fixture->notify, &alert);
+}
+
+static void slack_is_told_once_where_the_change_is(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push_located(fixture, 2);
+	until_settled(fixture, 2);
+	push_located(fixture, 3);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 2);
+}
+
+static void pagerduty_is_told_every_change_in_place(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push_located(fixture, 2);
+	until_settled(fixture, 2);
+	push_located(fixture, 3);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 3);
+}
+
 static void only_a_rise_of_severity_is_told_again(void **state)
 {
 	struct fixture *fixture = *state;
@@ -759,6 +799,8 @@ int main(void)
 		TEST(of_an_episode_only_the_newest_waits),
 		TEST(a_newer_transition_outlives_the_refusal_of_an_older),
 		TEST(only_a_rise_of_severity_is_told_again),
+		TEST(slack_is_told_once_where_the_change_is),
+		TEST(pagerduty_is_told_every_change_in_place),
 		TEST(nothing_is_sent_twice),
 		TEST(a_second_life_knows_from_the_latest_record_alone),
 		TEST(slack_gets_a_burst_of_three_and_then_one_a_second),
