@@ -258,7 +258,6 @@ static int busiest_first(const void *one, const void *other)
 	return a->key < b->key ? -1 : a->key > b->key;
 }
 
-/* An edge that amendments took away whole is no edge. */
 /* Nothing passed, or all that did was moved to another edge: averages and completeness are not
  * moved. */
 static bool is_empty(const struct group *group)
