@@ -35,8 +35,9 @@ struct aggregate_options {
 struct aggregate_stats {
 	uint64_t rows, edges, names; /* live now */
 	uint64_t merged, folded, emitted, amended, expired;
-	uint64_t unnamed; /* ids without bytes when a row was first emitted */
-	uint64_t undescribed; /* contributions whose edge, lane or instance is not known here: in `_other` */
+	uint64_t unnamed;     /* ids without bytes when a row was first emitted */
+	uint64_t undescribed; /* contributions whose edge, lane or instance is not known here: in
+				 `_other` */
 	uint64_t saturated;   /* samples that did not fit their sketch's cells */
 	uint64_t demoted;     /* rows that made room */
 };
@@ -44,7 +45,7 @@ struct aggregate_stats {
 struct aggregate *aggregate_new(const struct aggregate_options *options);
 void aggregate_free(struct aggregate *aggregate);
 void aggregate_push(struct aggregate *aggregate, const struct partial_bucket *bucket);
-/* now_ns: end of the pane. Panes passed over are closed one by one, empty; what was pushed belongs to the first.
- * UINT64_MAX closes the 10 s window at hand. */
+/* now_ns: end of the pane. Panes passed over are closed one by one, empty; what was pushed belongs
+ * to the first. UINT64_MAX closes the 10 s window at hand. */
 void aggregate_advance(struct aggregate *aggregate, uint64_t now_ns);
 struct aggregate_stats aggregate_stats(const struct aggregate *aggregate);

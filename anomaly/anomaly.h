@@ -1,23 +1,27 @@
-/* One owner's anomaly stage: reads its aggregate's rows, keeps trailing windows and a baseline (running median
- * and MAD, in integers) per edge for failures, latency and throughput, and emits alert transitions.
+/* One owner's anomaly stage: reads its aggregate's rows, keeps trailing windows and a baseline
+ * (running median and MAD, in integers) per edge for failures, latency and throughput, and emits
+ * alert transitions.
  *
- * Each pane: push the pane's rows, then advance. Threshold monitors look at trailing sums of panes; baselines at
- * trailing seconds. An episode fires in the pane in which its condition is met, is updated at most every
- * update_ns when its first suspect changes, and resolves after clear_ns of quiet. A baseline never fires below
- * its warm-up. Suspects are ranked from the CLIENT and SERVER rows of the window. What comes out depends on the
- * rows of each pane alone, in the order of edges, not on how they were split over pushes.
+ * Each pane: push the pane's rows, then advance. Threshold monitors look at trailing sums of panes;
+ * baselines at trailing seconds. An episode fires in the pane in which its condition is met, is
+ * updated at most every update_ns when its first suspect changes, and resolves after clear_ns of
+ * quiet. A baseline never fires below its warm-up. Suspects are ranked from the CLIENT and SERVER
+ * rows of the window. What comes out depends on the rows of each pane alone, in the order of edges,
+ * not on how they were split over pushes.
  *
- * Silence. Counts and rates of a silent edge are 0: quiet for a monitor that looks for too much. For one that
- * looks for too little (COMPARE_BELOW, a baseline's drop) it is 0 only if the edge was seen a whole window ago
- * and an agent of one of its nodes reported since it fell silent and within 10 s; else nothing is known and the
- * state is held. Nodes report by their rows here and by anomaly_heard(); while that was never called, any row
- * counts. Ratios and latencies of nothing are unknown: quiet.
+ * Silence. Counts and rates of a silent edge are 0: quiet for a monitor that looks for too much.
+ * For one that looks for too little (COMPARE_BELOW, a baseline's drop) it is 0 only if the edge was
+ * seen a whole window ago and an agent of one of its nodes reported since it fell silent and within
+ * 10 s; else nothing is known and the state is held. Nodes report by their rows here and by
+ * anomaly_heard(); while that was never called, any row counts. Ratios and latencies of nothing are
+ * unknown: quiet.
  *
- * Bounds: edges_max edges; past it an edge is watched only through its server's sum, counted in unwatched. An edge
- * leaves after 2 min of silence, after 1 h if it has a baseline or a COMPARE_BELOW monitor; an episode still open
- * then resolves. Open episodes are never evicted; past episodes_max one is suppressed and counted. At most 512
- * transitions a pane, 64 of them with ranked suspects: the rest follow in the next panes, suspects as updates.
- * Memory: 4 KB an edge, up to 23 KB with a monitor of 60 s; 8 instance rows an edge. Pure; one thread. */
+ * Bounds: edges_max edges; past it an edge is watched only through its server's sum, counted in
+ * unwatched. An edge leaves after 2 min of silence, after 1 h if it has a baseline or a
+ * COMPARE_BELOW monitor; an episode still open then resolves. Open episodes are never evicted; past
+ * episodes_max one is suppressed and counted. At most 512 transitions a pane, 64 of them with
+ * ranked suspects: the rest follow in the next panes, suspects as updates. Memory: 4 KB an edge, up
+ * to 23 KB with a monitor of 60 s; 8 instance rows an edge. Pure; one thread. */
 #pragma once
 
 #include <stddef.h>
@@ -74,8 +78,9 @@ void anomaly_push(struct anomaly *anomaly, const struct rollup *rollups, size_t 
 void anomaly_advance(struct anomaly *anomaly, uint64_t now_ns);
 /* Nodes (name ids) whose agents sent a batch in this pane; before advance. */
 void anomaly_heard(struct anomaly *anomaly, const uint64_t *nodes, size_t count);
-/* Before the first pane: the latest transition of each episode in millrace.alerts. Those that still fire go on
- * under their keys, so that each gets its resolve. Returns how many; one whose monitor or names are gone is left. */
+/* Before the first pane: the latest transition of each episode in millrace.alerts. Those that still
+ * fire go on under their keys, so that each gets its resolve. Returns how many; one whose monitor
+ * or names are gone is left. */
 size_t anomaly_resume(struct anomaly *anomaly, const struct alert *alerts, size_t count);
 /* Before the first pane: what millrace.baselines holds. */
 void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count);

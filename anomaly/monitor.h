@@ -1,5 +1,5 @@
-/* A monitor: a rule over rollups. Threshold monitors come from the configuration; the baseline monitors are
- * built in and configured by sensitivity. Plain data, the same for all tasks. */
+/* A monitor: a rule over rollups. Threshold monitors come from the configuration; the baseline
+ * monitors are built in and configured by sensitivity. Plain data, the same for all tasks. */
 #pragma once
 
 #include <stdbool.h>
@@ -27,14 +27,15 @@ struct monitor {
 	uint32_t metric;     /* enum metric */
 	uint32_t comparison; /* enum comparison */
 	double threshold;
-	double clear;	   /* resolves when past this the other way; = threshold by default */
+	double clear;	    /* resolves when past this the other way; = threshold by default */
 	uint64_t window_ns; /* trailing: 250 ms .. 60 s, whole panes */
 	uint64_t clear_ns;  /* and quiet for this long: 5 s by default */
-	uint64_t minimum;   /* connections (opened + failed) in the window below which it stays silent */
-	uint32_t severity;  /* enum alert_severity */
-	bool per_server;    /* over all clients of a server workload and port; else per edge */
-	/* Glob patterns (* and ?) on workload names; empty matches all. With per_server the client's is not read:
-	 * one sum serves all clients. */
+	uint64_t minimum; /* connections (opened + failed) in the window below which it stays silent
+			   */
+	uint32_t severity; /* enum alert_severity */
+	bool per_server;   /* over all clients of a server workload and port; else per edge */
+	/* Glob patterns (* and ?) on workload names; empty matches all. With per_server the
+	 * client's is not read: one sum serves all clients. */
 	char client[ALERT_NAME_MAX], server[ALERT_NAME_MAX];
 	uint16_t port; /* 0: any */
 };
@@ -42,4 +43,5 @@ struct monitor {
 const char *metric_name(uint32_t metric); /* connections_failed, failure_ratio, ... */
 const char *metric_unit(uint32_t metric);
 uint32_t metric_by_name(const char *name); /* METRICS if there is none */
-bool monitor_matches(const struct monitor *monitor, const char *client, const char *server, uint16_t port);
+bool monitor_matches(const struct monitor *monitor, const char *client, const char *server,
+		     uint16_t port);
