@@ -128,7 +128,8 @@ static void finish(struct tail *tail)
 	if (tail->found)
 		rd_kafka_topic_partition_list_destroy(tail->found);
 	rd_kafka_queue_destroy(tail->queue);
-	rd_kafka_destroy(tail->kafka);
+	/* In no group, so there is nothing to leave, and no broker to wait for. */
+	rd_kafka_destroy_flags(tail->kafka, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 	close(tail->pipe[0]);
 	close(tail->pipe[1]);
 	free(tail);
@@ -207,6 +208,10 @@ static void drain(struct tail *tail)
 		take(tail, message);
 		rd_kafka_message_destroy(message);
 	}
+	/* The descriptor tells of an empty queue's first record only, and this one is not empty.
+	 * Not at once: timers that are due run before descriptors are looked at. */
+	if (tail->assigned && !tail->closing)
+		uv_timer_start(&tail->timer, on_timer, 1, POLL_MS);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
