@@ -254,7 +254,7 @@ static void process(FILE *out, const struct metrics *metrics)
 	    (double)metrics->started_ns / 1e9);
 }
 
-/* How far the slowest task's log clock is behind real time. */
+/* How far the slowest task's log clock is behind real time; since the start while one has none. */
 static double lag(const struct metrics *metrics)
 {
 	uint64_t oldest = metrics->now_ns;
@@ -263,7 +263,9 @@ static double lag(const struct metrics *metrics)
 		if (metrics->tasks[i].clock_ns < oldest)
 			oldest = metrics->tasks[i].clock_ns;
 	}
-	return oldest ? (double)(metrics->now_ns - oldest) / 1e9 : 0;
+	if (!oldest)
+		oldest = metrics->started_ns;
+	return (double)(metrics->now_ns - oldest) / 1e9;
 }
 
 static void server(FILE *out, const struct server_stats *stats)
