@@ -1,5 +1,6 @@
 #include "daemon/exit.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,9 +10,14 @@
 #include "daemon/parcel.h"
 #include "daemon/topics.h"
 
-/* A record stays below Kafka's 1 MiB: a flow takes about 600 bytes, a row with both sketches up to
- * 3 KiB. */
-enum { FLOWS_A_RECORD = 1000, ROLLUPS_A_RECORD = 250 };
+/* A record stays below the producer's message.max.bytes (10^6, with key and header): a flow takes
+ * about 600 bytes, a row with both sketches up to 3 KiB. With long names or wide sketches they take
+ * more, so a record that came out too large is made again of half as many. */
+enum { FLOWS_A_RECORD = 1000, ROLLUPS_A_RECORD = 250, RECORD_BYTES_MAX = 950000 };
+
+/* Rows that the service may be behind by before tasks wait for it, about 200 MB: many seconds of
+ * the heaviest load. */
+enum { ROWS_WAITING_MAX = 250000 };
 
 struct exit {
 	struct encoder *encoder;
@@ -24,11 +30,17 @@ struct exit {
 struct exits {
 	struct exits_options options;
 	struct exit *exits;
+	_Atomic uint64_t rows_waiting; /* handed to the service, not yet taken */
 };
 
 static struct output_number number(const struct exits *exits, uint32_t task, uint64_t *sequence)
 {
 	return (struct output_number){exits->options.epoch, task, (*sequence)++};
+}
+
+static size_t fewer(size_t left, size_t most)
+{
+	return left < most ? left : most;
 }
 
 static void on_flows(void *context, uint32_t task, const struct flow *flows, size_t count,
@@ -37,13 +49,17 @@ static void on_flows(void *context, uint32_t task, const struct flow *flows, siz
 	struct exits *exits = context;
 	struct exit *way = &exits->exits[task];
 
-	for (size_t i = 0; i < count; i += FLOWS_A_RECORD) {
-		size_t some = count - i < FLOWS_A_RECORD ? count - i : FLOWS_A_RECORD;
+	for (size_t i = 0, some; i < count; i += some) {
 		struct output_number n = number(exits, task, &way->flows);
+		struct encoded bytes;
 
+		some = fewer(count - i, FLOWS_A_RECORD);
+		while ((bytes = encode_flows(way->encoder, &n, flows + i, some, names)).length >
+			       RECORD_BYTES_MAX &&
+		       some > 1)
+			some /= 2;
 		outputs_write(exits->options.outputs, TOPIC_FLOWS, (int32_t)task, way->key,
-			      way->key_length,
-			      encode_flows(way->encoder, &n, flows + i, some, names), &n);
+			      way->key_length, bytes, &n);
 	}
 }
 
@@ -57,16 +73,21 @@ static void on_rollups(void *context, uint32_t task, const struct rollup *rollup
 
 	if (count == 0 || rollups[0].window_ms < 1000)
 		return;
-	for (size_t i = 0; i < count; i += ROLLUPS_A_RECORD) {
-		size_t some = count - i < ROLLUPS_A_RECORD ? count - i : ROLLUPS_A_RECORD;
+	for (size_t i = 0, some; i < count; i += some) {
 		struct output_number n = number(exits, task, &way->rollups);
+		struct encoded bytes;
 
+		some = fewer(count - i, ROLLUPS_A_RECORD);
+		while ((bytes = encode_rollups(way->encoder, &n, rollups + i, some, names)).length >
+			       RECORD_BYTES_MAX &&
+		       some > 1)
+			some /= 2;
 		outputs_write(exits->options.outputs, TOPIC_ROLLUPS, (int32_t)task, way->key,
-			      way->key_length,
-			      encode_rollups(way->encoder, &n, rollups + i, some, names), &n);
+			      way->key_length, bytes, &n);
 	}
 	parcel = parcels_rollups(way->parcels, rollups, count, names,
 				 pane_of(rollups[0].window_start_ns));
+	atomic_fetch_add(&exits->rows_waiting, count);
 	mailbox_send(exits->options.service, &parcel->letter);
 }
 
@@ -122,6 +143,16 @@ void exits_stats(void *context, uint32_t task, const struct task_stats *stats,
 	struct parcel *parcel = parcels_stats(exits->exits[task].parcels, stats, mirror);
 
 	mailbox_send(exits->options.service, &parcel->letter);
+}
+
+void exits_taken(struct exits *exits, size_t rows)
+{
+	atomic_fetch_sub(&exits->rows_waiting, rows);
+}
+
+bool exits_full(const struct exits *exits)
+{
+	return atomic_load_explicit(&exits->rows_waiting, memory_order_relaxed) > ROWS_WAITING_MAX;
 }
 
 struct exits *exits_new(const struct exits_options *options)

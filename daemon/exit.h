@@ -1,7 +1,10 @@
 /* The way out of one task: its flows, rollups, alerts, baselines and dead letters are encoded,
  * numbered and handed to Kafka's producer, and what people look at is handed to the service. Used
- * on the task's thread. */
+ * on the task's thread, but for exits_taken. Bounded: while the service is too far behind, exits
+ * are full and the source gives no more records. */
 #pragma once
+
+#include <stdbool.h>
 
 #include "daemon/mailbox.h"
 #include "daemon/outputs.h"
@@ -20,5 +23,11 @@ struct exits_options {
 struct exits *exits_new(const struct exits_options *options);
 void exits_free(struct exits *exits);
 struct task_sinks exits_sinks(struct exits *exits);
+
+/* The service has done with so many rows of parcels; on its thread. */
+void exits_taken(struct exits *exits, size_t rows);
+/* Whether the service must catch up first. Any thread. */
+bool exits_full(const struct exits *exits);
+
 /* For pipeline_options.stats, with exits as context. */
 void exits_stats(void *exits, uint32_t task, const struct task_stats *stats, struct mirror *mirror);

@@ -3,7 +3,7 @@
  *
  * A lock-free stack that the receiver takes at once and turns round; the loop is woken only when
  * the box was empty. mailbox_send: any thread. The rest: the receiver's thread. Unbounded by
- * itself: what is under way is bounded by the protocol of its users (task.h, service.h). */
+ * itself: what is under way is bounded by the protocol of its users (task.h, exit.h). */
 #pragma once
 
 #include <stdatomic.h>

@@ -5,19 +5,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 #define QUEUE_KBYTES "65536" /* half a minute of the heaviest rollups; tasks wait beyond it */
+
+/* Between two looks at a full queue: short against a pane, long against the look. */
+#define FULL_WAIT_NS (5 * NS_PER_MS)
 
 struct outputs {
 	struct outputs_options options;
 	rd_kafka_t *kafka;
 	rd_kafka_queue_t *queue;
 	int pipe[2]; /* librdkafka writes a byte when the queue stops being empty */
-	_Atomic uint64_t written, bytes;
+	_Atomic uint64_t written, bytes, refused;
+	_Atomic bool released; /* nobody waits any more */
 	uint64_t delivered, failed;
 };
 
@@ -96,57 +102,85 @@ struct outputs *outputs_new(const struct outputs_options *options, char *error, 
 }
 
 static rd_kafka_resp_err_t produce(struct outputs *outputs, const char *topic, int32_t partition,
-				   int flags, const char *key, size_t key_length,
-				   struct encoded value, const struct output_number *number,
-				   void *opaque)
+				   const char *key, size_t key_length, struct encoded value,
+				   const struct output_number *number, void *opaque)
 {
 	char header[64];
 	int length = 0;
+	rd_kafka_resp_err_t rc;
 
 	if (number)
 		length = snprintf(header, sizeof(header), "%llu.%u.%llu",
 				  (unsigned long long)number->epoch, number->task,
 				  (unsigned long long)number->sequence);
-	atomic_fetch_add_explicit(&outputs->written, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&outputs->bytes, value.length, memory_order_relaxed);
 	if (number)
-		return rd_kafka_producev(
+		rc = rd_kafka_producev(
 			outputs->kafka, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
-			RD_KAFKA_V_MSGFLAGS(flags | RD_KAFKA_MSG_F_COPY),
-			RD_KAFKA_V_KEY(key, key_length),
+			RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, key_length),
 			RD_KAFKA_V_VALUE((void *)(uintptr_t)value.bytes, value.length),
 			RD_KAFKA_V_HEADER("millrace-output", header, length),
 			RD_KAFKA_V_OPAQUE(opaque), RD_KAFKA_V_END);
-	return rd_kafka_producev(
-		outputs->kafka, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
-		RD_KAFKA_V_MSGFLAGS(flags | RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, key_length),
-		RD_KAFKA_V_VALUE((void *)(uintptr_t)value.bytes, value.length),
-		RD_KAFKA_V_OPAQUE(opaque), RD_KAFKA_V_END);
+	else
+		rc = rd_kafka_producev(
+			outputs->kafka, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
+			RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, key_length),
+			RD_KAFKA_V_VALUE((void *)(uintptr_t)value.bytes, value.length),
+			RD_KAFKA_V_OPAQUE(opaque), RD_KAFKA_V_END);
+	if (rc == RD_KAFKA_RESP_ERR_NO_ERROR) {
+		atomic_fetch_add_explicit(&outputs->written, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&outputs->bytes, value.length, memory_order_relaxed);
+	}
+	return rc;
+}
+
+static void refuse(struct outputs *outputs, const char *topic, size_t length,
+		   rd_kafka_resp_err_t rc)
+{
+	char sentence[256];
+
+	atomic_fetch_add_explicit(&outputs->refused, 1, memory_order_relaxed);
+	snprintf(sentence, sizeof(sentence), "a record of %zu bytes for topic %s was refused: %s",
+		 length, topic, rd_kafka_err2str(rc));
+	outputs->options.trouble(outputs->options.context, sentence);
 }
 
 void outputs_write(struct outputs *outputs, const char *topic, int32_t partition, const char *key,
 		   size_t key_length, struct encoded value, const struct output_number *number)
 {
-	rd_kafka_resp_err_t rc = produce(outputs, topic, partition, RD_KAFKA_MSG_F_BLOCK, key,
-					 key_length, value, number, NULL);
+	const struct timespec pause = {.tv_nsec = (long)FULL_WAIT_NS};
+	rd_kafka_resp_err_t rc;
 
-	/* Only a record that can never be taken ends here (larger than message.max.bytes, unknown
-	 * partition). */
-	if (rc) {
-		char sentence[256];
+	/* librdkafka's own waiting (RD_KAFKA_MSG_F_BLOCK) could not be ended: room comes from
+	 * delivery reports, and who takes them may be waiting for this thread to stop. */
+	while ((rc = produce(outputs, topic, partition, key, key_length, value, number, NULL)) ==
+		       RD_KAFKA_RESP_ERR__QUEUE_FULL &&
+	       !atomic_load(&outputs->released))
+		nanosleep(&pause, NULL);
+	/* After release, or a record that can never be taken (larger than message.max.bytes,
+	 * unknown partition). */
+	if (rc)
+		refuse(outputs, topic, value.length, rc);
+}
 
-		snprintf(sentence, sizeof(sentence),
-			 "a record of %zu bytes for topic %s was refused: %s", value.length, topic,
-			 rd_kafka_err2str(rc));
-		outputs->options.trouble(outputs->options.context, sentence);
-	}
+void outputs_offer(struct outputs *outputs, const char *topic, const char *key, size_t key_length,
+		   struct encoded value)
+{
+	rd_kafka_resp_err_t rc = produce(outputs, topic, -1, key, key_length, value, NULL, NULL);
+
+	if (rc)
+		refuse(outputs, topic, value.length, rc);
 }
 
 bool outputs_try(struct outputs *outputs, const char *topic, int32_t partition,
 		 struct encoded value, _Atomic bool *done)
 {
-	return produce(outputs, topic, partition, 0, NULL, 0, value, NULL, done) ==
+	return produce(outputs, topic, partition, NULL, 0, value, NULL, done) ==
 	       RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+void outputs_release(struct outputs *outputs)
+{
+	atomic_store(&outputs->released, true);
 }
 
 int outputs_descriptor(struct outputs *outputs)
@@ -193,7 +227,8 @@ struct outputs_stats outputs_stats(struct outputs *outputs)
 		.written = atomic_load_explicit(&outputs->written, memory_order_relaxed),
 		.bytes = atomic_load_explicit(&outputs->bytes, memory_order_relaxed),
 		.delivered = outputs->delivered,
-		.failed = outputs->failed,
+		.failed = outputs->failed +
+			  atomic_load_explicit(&outputs->refused, memory_order_relaxed),
 		.waiting = (uint64_t)rd_kafka_outq_len(outputs->kafka),
 	};
 }

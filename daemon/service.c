@@ -81,8 +81,6 @@ struct service {
 	struct pipeline *pipeline;
 	struct names *names;
 
-	struct baseline_record *baselines;
-	size_t baselines_count, baselines_max;
 	struct alert *firing; /* of an earlier life, read back before the pipeline starts */
 	size_t firing_count, firing_max;
 	struct task_stats *stats;
@@ -163,10 +161,12 @@ static void on_mail(void *context)
 		struct letter *next = letter->next;
 		struct parcel *parcel = (struct parcel *)letter;
 
-		if (parcel->kind == PARCEL_ROLLUPS)
+		if (parcel->kind == PARCEL_ROLLUPS) {
 			take_rollups(service, parcel);
-		else
+			exits_taken(service->exits, parcel->rollups_count);
+		} else {
 			take_stats(service, parcel);
+		}
 		parcel_free(parcel);
 		letter = next;
 	}
@@ -222,8 +222,8 @@ static void on_settled(void *context, const struct delivery *delivery)
 	char key[ALERT_MONITOR_MAX + ALERT_KEY_TEXT + 2];
 	int length = snprintf(key, sizeof(key), "%s|%s", delivery->receiver, delivery->key);
 
-	outputs_write(service->outputs, TOPIC_DELIVERY, -1, key, (size_t)length,
-		      encode_delivery(service->encoder, delivery), NULL);
+	outputs_offer(service->outputs, TOPIC_DELIVERY, key, (size_t)length,
+		      encode_delivery(service->encoder, delivery));
 	query_delivery(service->query, delivery);
 	observe_delivery(service, delivery);
 }
@@ -235,15 +235,11 @@ static void on_alerts_caught_up(void *context)
 
 /* --- start: state, consumer, pipeline --- */
 
-static void add_baseline(struct service *service, const struct baseline_record *record)
+static void load_baseline(struct service *service, const struct baseline_record *record)
 {
-	if (service->baselines_count == service->baselines_max) {
-		service->baselines_max =
-			memory_grown(service->baselines_max, service->baselines_count + 1);
-		service->baselines = memory_resize(service->baselines, service->baselines_max,
-						   sizeof(*service->baselines));
-	}
-	service->baselines[service->baselines_count++] = *record;
+	uint32_t owner = hash_owner(record->edge.server, service->tasks);
+
+	anomaly_load(task_anomaly(pipeline_task(service->pipeline, owner)), record, 1);
 }
 
 /* Episodes that still fire go on under their keys in this life, so that each gets its resolve. */
@@ -304,7 +300,7 @@ static void on_state_record(void *context, const struct tail_record *record)
 			keep_firing(service, &alert);
 	} else if (strcmp(record->topic, TOPIC_BASELINES) == 0) {
 		if (decode_baseline(record->value, record->length, &baseline) == 0)
-			add_baseline(service, &baseline);
+			load_baseline(service, &baseline);
 	} else if (decode_delivery(record->value, record->length, &delivery) == 0) {
 		notify_settled(service->notify, &delivery);
 		query_delivery(service->query, &delivery);
@@ -327,19 +323,6 @@ static void on_state_read(void *context)
 	service->state_tail = NULL;
 	service->backoff_ms = BACKOFF_MIN_MS;
 	start_connecting(service);
-}
-
-static void load_baselines(struct service *service)
-{
-	for (size_t i = 0; i < service->baselines_count; i++) {
-		const struct baseline_record *record = &service->baselines[i];
-		uint32_t owner = hash_owner(record->edge.server, service->tasks);
-
-		anomaly_load(task_anomaly(pipeline_task(service->pipeline, owner)), record, 1);
-	}
-	free(service->baselines);
-	service->baselines = NULL;
-	service->baselines_count = service->baselines_max = 0;
 }
 
 static struct task_options task_template(const struct service *service,
@@ -391,15 +374,14 @@ static uint32_t worker_count(const struct service *service)
 	return (uint32_t)(workers < service->tasks ? workers : service->tasks);
 }
 
-static void start_pipeline(struct service *service)
+/* The pipeline stands before its state is read, so that what is read goes where it belongs at once:
+ * a topic not yet compacted holds a baseline many times. */
+static void make_pipeline(struct service *service)
 {
 	size_t count;
 	struct monitor *monitors = settings_monitors(service->settings, &count);
 	struct pipeline_options options;
-	int rc;
 
-	service->source = source_new(service->consumer, service->outputs, service->tasks,
-				     service->settings->auth_secret);
 	/* Until snapshots carry numbers over a restart, each start is an epoch of its own. */
 	service->exits = exits_new(
 		&(struct exits_options){.outputs = service->outputs,
@@ -407,6 +389,8 @@ static void start_pipeline(struct service *service)
 					.tasks = service->tasks,
 					.names_max = (uint32_t)service->settings->names_max,
 					.epoch = service->started_ns / NS_PER_MS});
+	service->source = source_new(service->consumer, service->outputs, service->exits,
+				     service->tasks, service->settings->auth_secret);
 	options = (struct pipeline_options){.workers = worker_count(service),
 					    .task = task_template(service, monitors, count),
 					    .source = source_callbacks(service->source),
@@ -414,7 +398,12 @@ static void start_pipeline(struct service *service)
 					    .stats_context = service->exits};
 	service->pipeline = pipeline_new(&options);
 	free(monitors);
-	load_baselines(service);
+}
+
+static void start_pipeline(struct service *service)
+{
+	int rc;
+
 	resume_firing(service);
 	rc = pipeline_start(service->pipeline);
 	if (rc) {
@@ -618,8 +607,8 @@ static void stop(struct service *service, int status)
 	service->status = status;
 	alarm(STOP_SECONDS);
 	log_line(LOG_LEVEL_INFO, "stopping");
-	if (service->pipeline)
-		pipeline_stop(service->pipeline);
+	outputs_release(service->outputs);
+	pipeline_stop(service->pipeline);
 	on_mail(service);
 	if (service->state_tail)
 		tail_close(service->state_tail);
@@ -804,8 +793,10 @@ static int start_kafka(struct service *service)
 	service->outputs = outputs_new(&outputs, error, sizeof(error));
 	if (service->outputs)
 		service->consumer = consumer_new(&consumer, error, sizeof(error));
-	if (service->consumer)
+	if (service->consumer) {
+		make_pipeline(service);
 		service->state_tail = tail_new(&tail, error, sizeof(error));
+	}
 	if (service->state_tail)
 		return 0;
 	log_line(LOG_LEVEL_ERROR, "kafka.properties: %s", error);
@@ -835,18 +826,24 @@ static int start_history(struct service *service)
 	return 0;
 }
 
-static void start_handles(struct service *service)
+/* Before anything that takes time: a stop that is asked for meanwhile is done when the loop runs.
+ */
+static void start_signals(struct service *service)
 {
 	uv_signal_init(&service->loop, &service->terminate);
 	uv_signal_init(&service->loop, &service->interrupt);
+	service->terminate.data = service->interrupt.data = service;
+	uv_signal_start(&service->terminate, on_signal, SIGTERM);
+	uv_signal_start(&service->interrupt, on_signal, SIGINT);
+}
+
+static void start_handles(struct service *service)
+{
 	uv_timer_init(&service->loop, &service->turn);
 	uv_timer_init(&service->loop, &service->retry);
 	uv_poll_init(&service->loop, &service->outputs_readable,
 		     outputs_descriptor(service->outputs));
-	service->terminate.data = service->interrupt.data = service->turn.data =
-		service->retry.data = service->outputs_readable.data = service;
-	uv_signal_start(&service->terminate, on_signal, SIGTERM);
-	uv_signal_start(&service->interrupt, on_signal, SIGINT);
+	service->turn.data = service->retry.data = service->outputs_readable.data = service;
 	uv_timer_start(&service->turn, on_turn, TURN_MS, TURN_MS);
 	uv_poll_start(&service->outputs_readable, UV_READABLE, on_outputs_readable);
 	mailbox_init(&service->mailbox, &service->loop, on_mail, service);
@@ -859,13 +856,10 @@ static void done(struct service *service)
 	if (left)
 		log_line(LOG_LEVEL_WARNING, "%llu records could not be handed to Kafka in time",
 			 (unsigned long long)left);
-	if (service->pipeline)
-		pipeline_free(service->pipeline);
-	if (service->source)
-		source_free(service->source);
+	pipeline_free(service->pipeline);
+	source_free(service->source);
 	consumer_close(service->consumer, CLOSE_TIMEOUT_MS);
-	if (service->exits)
-		exits_free(service->exits);
+	exits_free(service->exits);
 	notify_free(service->notify);
 	query_free(service->query);
 	history_free(service->history);
@@ -873,7 +867,6 @@ static void done(struct service *service)
 		embedded_stop(service->embedded);
 	encoder_free(service->encoder);
 	names_free(service->names);
-	free(service->baselines);
 	free(service->firing);
 	free(service->consumer_settings);
 	free(service->stats);
@@ -895,6 +888,7 @@ int service_run(const struct service_options *options)
 	service->encoder = encoder_new();
 	service->names = names_new((uint32_t)options->settings->names_max, 0);
 	uv_loop_init(&service->loop);
+	start_signals(service);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGALRM, on_alarm);
 	/* What is refused here ends the process before anything runs; the system takes back what

@@ -32,6 +32,7 @@ struct input {
 struct source {
 	struct consumer *consumer;
 	struct outputs *outputs;
+	const struct exits *exits;
 	struct input *inputs;
 	uint32_t partitions;
 	bool sealed;
@@ -61,6 +62,9 @@ static bool next(void *context, uint32_t partition, struct mirror_record *record
 	struct source *source = context;
 	struct input *input = &source->inputs[partition];
 
+	/* The next turn asks again. */
+	if (exits_full(source->exits))
+		return false;
 	if (!consumer_next(source->consumer, partition, record))
 		return false;
 	input->last_record_ns = uv_hrtime();
@@ -97,7 +101,7 @@ static void commit(struct source *source, uint32_t partition, uint64_t now, uint
 {
 	struct input *input = &source->inputs[partition];
 
-	while (input->count && input->marks[input->oldest].append_ns <= pane_end(pane)) {
+	while (input->count && input->marks[input->oldest].append_ns < pane_end(pane)) {
 		input->position = input->marks[input->oldest].offset;
 		input->oldest = (input->oldest + 1) % MARKS_MAX;
 		input->count--;
@@ -119,13 +123,14 @@ static void turn(void *context, uint32_t partition, uint64_t pane)
 		commit(source, partition, now, pane);
 }
 
-struct source *source_new(struct consumer *consumer, struct outputs *outputs, uint32_t partitions,
-			  const char *secret)
+struct source *source_new(struct consumer *consumer, struct outputs *outputs,
+			  const struct exits *exits, uint32_t partitions, const char *secret)
 {
 	struct source *source = memory_zeroed(1, sizeof(*source));
 
 	source->consumer = consumer;
 	source->outputs = outputs;
+	source->exits = exits;
 	source->partitions = partitions;
 	source->inputs = memory_zeroed(partitions, sizeof(*source->inputs));
 	source->sealed = secret && seal_pipeline_key((const uint8_t *)secret, strlen(secret),

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "daemon/exit.h"
 #include "daemon/outputs.h"
 #include "daemon/pipeline.h"
 #include "ingest/kafka.h"
@@ -15,9 +16,9 @@
 
 struct source;
 
-/* secret: the deployment's key, or NULL: ticks are signed with the pipeline's own. consumer and
- * outputs are lent. */
-struct source *source_new(struct consumer *consumer, struct outputs *outputs, uint32_t partitions,
-			  const char *secret);
+/* secret: the deployment's key, or NULL: ticks are not signed. consumer, outputs and exits are
+ * lent; while exits are full no record is given. */
+struct source *source_new(struct consumer *consumer, struct outputs *outputs,
+			  const struct exits *exits, uint32_t partitions, const char *secret);
 void source_free(struct source *source);
 struct pipeline_source source_callbacks(struct source *source);
