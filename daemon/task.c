@@ -96,11 +96,18 @@ static void hand_over(struct task *task, struct message *message)
 
 /* --- ingest --- */
 
-static void collect_due(struct task *task, uint64_t id, uint32_t destination, size_t *count)
+/* The name that a message to a task must carry, or NULL. */
+typedef const struct name *name_finder(struct task *task, uint64_t id, uint32_t destination);
+
+static const struct name *find_due(struct task *task, uint64_t id, uint32_t destination)
 {
-	const struct name *name =
-		id ? names_due(mirror_names(task->mirror), id, destination, task->mirror_pane)
-		   : NULL;
+	return names_due(mirror_names(task->mirror), id, destination, task->mirror_pane);
+}
+
+static void collect_name(struct task *task, uint64_t id, uint32_t destination, name_finder *find,
+			 size_t *count)
+{
+	const struct name *name = id ? find(task, id, destination) : NULL;
 
 	if (!name)
 		return;
@@ -112,14 +119,14 @@ static void collect_due(struct task *task, uint64_t id, uint32_t destination, si
 }
 
 static void collect_instance(struct task *task, const struct instance *instance,
-			     uint32_t destination, size_t *count)
+			     uint32_t destination, name_finder *find, size_t *count)
 {
-	collect_due(task, instance->workload, destination, count);
-	collect_due(task, instance->version, destination, count);
-	collect_due(task, instance->zone, destination, count);
-	collect_due(task, instance->node, destination, count);
-	collect_due(task, instance->container, destination, count);
-	collect_due(task, instance->process, destination, count);
+	collect_name(task, instance->workload, destination, find, count);
+	collect_name(task, instance->version, destination, find, count);
+	collect_name(task, instance->zone, destination, find, count);
+	collect_name(task, instance->node, destination, find, count);
+	collect_name(task, instance->container, destination, find, count);
+	collect_name(task, instance->process, destination, find, count);
 }
 
 static size_t collect_names(struct task *task, uint32_t join_task, const struct half_bucket *bucket)
@@ -127,9 +134,9 @@ static size_t collect_names(struct task *task, uint32_t join_task, const struct 
 	size_t count = 0;
 
 	for (size_t i = 0; i < bucket->opens_count; i++)
-		collect_instance(task, &bucket->opens[i].self, join_task, &count);
+		collect_instance(task, &bucket->opens[i].self, join_task, find_due, &count);
 	for (size_t i = 0; i < bucket->servers_count; i++)
-		collect_instance(task, &bucket->servers[i].instance, join_task, &count);
+		collect_instance(task, &bucket->servers[i].instance, join_task, find_due, &count);
 	return count;
 }
 
@@ -244,17 +251,10 @@ static void on_labels(void *context, uint32_t source, const struct label *labels
 	kept->count += count;
 }
 
-static void collect_hop_name(struct task *task, uint64_t id, size_t *count)
+static const struct name *find_kept(struct task *task, uint64_t id, uint32_t destination)
 {
-	const struct name *name = id ? names_get(task->join_names, id) : NULL;
-
-	if (!name)
-		return;
-	if (*count == task->due_max) {
-		task->due_max = memory_grown(task->due_max, *count + 1);
-		task->due = memory_resize(task->due, task->due_max, sizeof(*task->due));
-	}
-	task->due[(*count)++] = name;
+	(void)destination;
+	return names_get(task->join_names, id);
 }
 
 /* A half that changes its owner takes its names along. */
@@ -263,16 +263,8 @@ static void on_hops(void *context, uint32_t join_task, const struct half_bucket 
 	struct task *task = context;
 	size_t count = 0;
 
-	for (size_t i = 0; i < bucket->opens_count; i++) {
-		const struct instance *self = &bucket->opens[i].self;
-
-		collect_hop_name(task, self->workload, &count);
-		collect_hop_name(task, self->version, &count);
-		collect_hop_name(task, self->zone, &count);
-		collect_hop_name(task, self->node, &count);
-		collect_hop_name(task, self->container, &count);
-		collect_hop_name(task, self->process, &count);
-	}
+	for (size_t i = 0; i < bucket->opens_count; i++)
+		collect_instance(task, &bucket->opens[i].self, join_task, find_kept, &count);
 	assert(!task->outgoing_hops[join_task]);
 	task->outgoing_hops[join_task] = message_halves(MESSAGE_HOPS, task->options.task, join_task,
 							task->join_pane, bucket, task->due, count);
