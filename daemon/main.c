@@ -112,9 +112,8 @@ int main(int argc, char **argv)
 		config_free(&settings_table, &settings);
 		return 0;
 	}
-	status = service_run(&(struct service_options){.settings = &settings,
-						       .embedded = command.embedded,
-						       .config_path = command.config});
+	status = service_run(
+		&(struct service_options){.settings = &settings, .embedded = command.embedded});
 	config_free(&settings_table, &settings);
 	return status;
 }

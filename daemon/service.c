@@ -228,11 +228,6 @@ static void on_settled(void *context, const struct delivery *delivery)
 	observe_delivery(service, delivery);
 }
 
-static void on_alerts_caught_up(void *context)
-{
-	(void)context;
-}
-
 /* --- start: state, consumer, pipeline --- */
 
 static void load_baseline(struct service *service, const struct baseline_record *record)
@@ -422,7 +417,6 @@ static void start_alerts(struct service *service)
 				       .topics = topics,
 				       .context = service,
 				       .record = on_alert_record,
-				       .caught_up = on_alerts_caught_up,
 				       .trouble = on_kafka_trouble};
 	char error[256];
 

@@ -16,8 +16,7 @@
 
 struct service_options {
 	const struct settings *settings;
-	bool embedded;		 /* start the embedded broker and use it */
-	const char *config_path; /* for messages */
+	bool embedded; /* start the embedded broker and use it */
 };
 
 /* Runs until SIGTERM or SIGINT. Returns the process's exit status. */

@@ -169,7 +169,7 @@ static void take_end(struct tail *tail, const rd_kafka_message_t *message)
 	if (!partition || partition->opaque)
 		return;
 	partition->opaque = tail;
-	if (--tail->ends_missing == 0)
+	if (--tail->ends_missing == 0 && tail->options.caught_up)
 		tail->options.caught_up(tail->options.context);
 }
 

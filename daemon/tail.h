@@ -29,7 +29,7 @@ struct tail_options {
 	const char *const *topics; /* NULL at the end */
 	void *context;
 	void (*record)(void *context, const struct tail_record *record);
-	void (*caught_up)(void *context);
+	void (*caught_up)(void *context);		      /* may be NULL */
 	void (*trouble)(void *context, const char *sentence); /* for the log */
 };
 
