@@ -13,6 +13,7 @@
 
 #include "base/delta.h"
 #include "base/name.h"
+#include "base/roster.h"
 
 struct partial;
 
@@ -25,6 +26,9 @@ struct partial_options {
 	uint32_t rows_max;
 	struct names *names; /* the mirror's: asked for names_due(id, owner + names_offset, pane) */
 	uint32_t names_offset;
+	struct roster *roster; /* the mirror's: places number its instances; asked for
+				  roster_due(number, owner + names_offset, pane) */
+	uint32_t lanes_max;
 };
 
 struct partial_stats {
@@ -33,6 +37,11 @@ struct partial_stats {
 
 struct partial *partial_new(const struct partial_options *options);
 void partial_free(struct partial *partial);
+/* The lane of two instances (roster numbers), a server's port and protocol, with one more user; 0:
+ * lanes_max are live, its deltas fold. A lane without users leaves. */
+uint32_t partial_lane_hold(struct partial *partial, uint32_t client, uint32_t server, uint16_t port,
+			   uint8_t protocol);
+void partial_lane_drop(struct partial *partial, uint32_t lane);
 void partial_push(struct partial *partial, const struct delta *deltas, size_t count);
 void partial_amend(struct partial *partial, const struct amendment *amendments, size_t count);
 

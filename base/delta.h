@@ -43,18 +43,20 @@ enum delta_flag {
 	DELTA_FIRST_IN_1S =
 		16, /* distinct connections are counted here, as they do not add over panes */
 	DELTA_FIRST_IN_10S = 32,
+	DELTA_FIRST_IN_60S = 512,
+	DELTA_FIRST_IN_1H = 1024,
 	DELTA_LATE = 64, /* its own pane was closed already: counts in 10 s windows and longer */
 	DELTA_RECOVERED = 128, /* healed after a loss: in totals, not in monitored rates */
 	DELTA_PROBE = 256,     /* the agent's own marked connection */
 };
 
 struct delta {
-	const struct label *label; /* lent for the call */
-	uint32_t flags;		   /* enum delta_flag */
-	uint32_t reason;	   /* enum close_reason, with DELTA_CLOSED or DELTA_FAILED */
-	struct traffic traffic;	   /* differences */
-	uint32_t srtt_us;	   /* last smoothed round-trip time in the pane; 0 if none */
-	uint32_t min_rtt_us;	   /* 0 if none */
+	struct place place;
+	uint16_t flags;		/* enum delta_flag */
+	uint8_t reason;		/* enum close_reason, with DELTA_CLOSED or DELTA_FAILED */
+	struct traffic traffic; /* differences */
+	uint32_t srtt_us;	/* last smoothed round-trip time in the pane; 0 if none */
+	uint32_t min_rtt_us;	/* 0 if none */
 	uint64_t connect_us;	/* with DELTA_OPENED or DELTA_FAILED at the client; 0 if not seen */
 	uint64_t time_ns;	/* event time of the half's last event in the pane: for the latency
 				   histograms */
@@ -65,10 +67,10 @@ struct delta {
 /* A label changed: what the half gave to the old label's rows within one 10 s window moves to the
  * new one's. */
 struct amendment {
-	uint64_t window_start_ns;	    /* of the 10 s window */
-	const struct label *before, *after; /* lent for the call */
-	struct delta sum;		    /* of the window; its label is not read */
-	uint32_t opened, closed;	    /* connections in sum */
+	uint64_t window_start_ns; /* of the 10 s window */
+	struct place before, after;
+	struct delta sum;	 /* of the window; its place is not read */
+	uint32_t opened, closed; /* connections in sum */
 	uint32_t failed[CLOSE_REASONS];
 	uint32_t resets;
 };

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "base/address.h"
+
 /* How a workload's name was found, best first; published per end as `resolution`. */
 enum resolution {
 	RESOLUTION_UNKNOWN,
@@ -26,6 +28,9 @@ struct instance {
 	uint64_t process;    /* executable name */
 	uint32_t resolution; /* enum resolution */
 	uint32_t pad;
+	/* RESOLUTION_ADDRESS: the end's, of which workload is the text's name; else zeros. Not
+	 * hashed. */
+	struct address address;
 };
 
 /* Client workload -> server workload, server port, protocol. */

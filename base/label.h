@@ -5,29 +5,36 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/address.h"
-#include "base/identity.h"
-
 enum side { SIDE_CLIENT, SIDE_SERVER };
 
 /* A half's place in its ingest task. The generation tells a half from a later one in the same
  * place. */
 struct half_ref {
-	uint32_t source; /* ingest task */
 	uint32_t index;
-	uint32_t generation;
+	uint16_t source; /* ingest task */
+	uint16_t generation;
 };
 
+/* Instances go by id; who tells a label has told their descriptors (base/roster.h). */
 struct label {
 	struct half_ref half;
-	uint8_t side;	     /* enum side of this half */
-	uint8_t counts_from; /* enum side whose half fills the counted columns */
-	bool joined;	     /* both halves are paired */
-	bool final;	     /* no later label will change this one */
-	struct edge edge;
-	struct lane lane;
-	struct instance client, server;
-	/* An end without an agent: its name is this address's text; ingest makes it where it is
-	 * needed. */
-	struct address client_address, server_address;
+	uint32_t number;    /* of the half in its join task, which closes and news of it name */
+	uint16_t join_task; /* where the half is now */
+	uint16_t port;	    /* the edge's: the server's */
+	uint8_t protocol;
+	uint8_t side;		 /* enum side of this half */
+	uint8_t counts_from;	 /* enum side whose half fills the counted columns */
+	bool joined : 1;	 /* both halves are paired */
+	bool final : 1;		 /* no later label will change this one */
+	uint64_t client, server; /* instance ids */
+};
+
+/* Which rows a delta counts in. lane numbers the pair of workloads, zones and versions with the
+ * server's port and protocol in the ingest task's partial rows (0: no room, `_other`); client and
+ * server number instances in the task's roster. */
+struct place {
+	uint32_t lane, client, server;
+	uint8_t side, counts_from; /* enum side */
+	bool joined;
+	uint8_t pad;
 };

@@ -29,9 +29,10 @@ enum half_flag {
  * its node, and at most HOPS_MAX times more by the join through aliases of other nodes. */
 struct half_open {
 	struct half_ref ref;
-	uint8_t side;	/* enum side */
-	uint8_t hops;	/* aliases followed so far */
-	uint16_t flags; /* enum half_flag */
+	uint32_t number; /* HALF_AGAIN: of its label, in the join task that this goes to */
+	uint8_t side;	 /* enum side */
+	uint8_t hops;	 /* aliases followed so far */
+	uint16_t flags;	 /* enum half_flag */
 	struct tuple key;
 	struct tuple seen;   /* as this half's socket has it: for a client, server = the address it
 				dialled */
@@ -40,13 +41,15 @@ struct half_open {
 	uint64_t connect_us; /* client; 0 if not seen */
 	uint32_t pid;
 	uint32_t pad;
-	struct instance self; /* who owns this half */
+	uint64_t self; /* id of the instance that owns this half */
 };
 
 struct half_close {
 	struct half_ref ref;
-	uint32_t reason;  /* enum close_reason */
-	struct tuple key; /* as last sent in half_open by ingest */
+	uint32_t number; /* of its label, in the join task that this goes to; 0: its half_open is in
+			    the same bucket */
+	uint32_t reason; /* enum close_reason */
+	uint32_t pid;
 	uint64_t time_ns;
 	struct traffic total; /* absolute */
 	uint32_t min_rtt_us;
@@ -88,7 +91,9 @@ struct half_bucket {
 	const struct half_close *closes;
 	const struct nat_alias *aliases;
 	const struct server_place *servers;
-	size_t opens_count, closes_count, aliases_count, servers_count;
+	const struct instance
+		*instances; /* that opens name and the receiver was not told of lately */
+	size_t opens_count, closes_count, aliases_count, servers_count, instances_count;
 };
 
 enum { HOPS_MAX = 4 };

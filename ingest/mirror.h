@@ -23,6 +23,7 @@
 #include "base/delta.h"
 #include "base/label.h"
 #include "base/name.h"
+#include "base/roster.h"
 #include "ingest/half.h"
 
 struct mirror;
@@ -52,6 +53,11 @@ struct mirror_sinks {
 	void (*halves)(void *context, uint32_t join_task, const struct half_bucket *bucket);
 	void (*deltas)(void *context, const struct delta *deltas, size_t count);
 	void (*amendments)(void *context, const struct amendment *amendments, size_t count);
+	/* The lane of two instances (roster numbers) and a server's port and protocol, with one
+	 * more user; 0: no room. And one user less. */
+	uint32_t (*lane_hold)(void *context, uint32_t client, uint32_t server, uint16_t port,
+			      uint8_t protocol);
+	void (*lane_drop)(void *context, uint32_t lane);
 	void (*deadletter)(void *context, const struct mirror_record *record,
 			   enum mirror_reason reason, const char *detail, const char *node);
 };
@@ -63,10 +69,10 @@ struct mirror_options {
 	uint64_t keep_ns; /* a provisional half's contributions may be amended for this long: 120 s
 			   */
 	uint32_t nodes_max, halves_max, nats_max, processes_max, containers_max, amendments_max,
-		names_max;
+		names_max, instances_max;
 	uint32_t record_bytes_max; /* 1 MiB */
 	uint32_t events_max;	   /* stored in open panes; more are refused. 0: 4,194,304 */
-	uint32_t destinations;	   /* readers of names: see mirror_names */
+	uint32_t destinations;	   /* readers of names and instances: join tasks first */
 	const uint8_t *secret;	   /* deployment key; NULL: HMACs are not checked */
 	size_t secret_length;
 	struct mirror_sinks sinks;
@@ -129,11 +135,15 @@ bool mirror_ready(const struct mirror *mirror, uint64_t pane);
 uint64_t mirror_first_pane(const struct mirror *mirror);
 
 void mirror_halves(struct mirror *mirror, uint64_t pane);
-void mirror_labels(struct mirror *mirror, const struct label *labels, size_t count);
+/* The instances that the labels name and this mirror was not told of lately come with them. */
+void mirror_labels(struct mirror *mirror, const struct label *labels, size_t count,
+		   const struct instance *instances, size_t instances_count);
 void mirror_deltas(struct mirror *mirror, uint64_t pane);
 
 /* Names of everything this mirror's instances use; the caller sends names_due() to readers. */
 struct names *mirror_names(struct mirror *mirror);
+/* The instances that places number. */
+struct roster *mirror_roster(struct mirror *mirror);
 struct mirror_stats mirror_stats(const struct mirror *mirror);
 /* Calls each with every node, in the order of their names. */
 void mirror_nodes(const struct mirror *mirror,

@@ -40,9 +40,9 @@ struct join;
 struct join_sinks {
 	void *context;
 	/* All labels decided in the round for one ingest task; called at most once a task and
-	 * round.
-	 */
-	void (*labels)(void *context, uint32_t source, const struct label *labels, size_t count);
+	 * round. instances: those that the labels name and this task was not told of lately. */
+	void (*labels)(void *context, uint32_t source, const struct label *labels, size_t count,
+		       const struct instance *instances, size_t instances_count);
 	/* Halves (and closes that follow them) whose key another join task owns; at most once a
 	 * task and round. */
 	void (*hops)(void *context, uint32_t task, const struct half_bucket *bucket);
@@ -56,6 +56,7 @@ struct join_options {
 	uint32_t sources; /* ingest tasks */
 	uint32_t halves_max;
 	uint32_t aliases_max;
+	uint32_t instances_max;
 	uint64_t one_sided_ns; /* a closed half without a peer becomes a flow after this (2 s) */
 	uint64_t keep_ns; /* a one-sided half still finds a late peer for this (120 s); an alias
 			   * lives this long past its last announcement or its deletion */

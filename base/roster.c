@@ -1,0 +1,214 @@
+#include "base/roster.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/name.h"
+
+enum { SWEEP_PANES = 64 }; /* all entries are looked at once in so many panes */
+
+struct entry {
+	struct instance instance; /* of a free number: id is 0 */
+	uint64_t put_pane;
+	uint32_t users;
+	uint32_t next_free;
+};
+
+struct roster {
+	struct entry *entries; /* by number; grows as needed */
+	uint32_t *told;	       /* by number and destination: refresh period + 1, 0: never */
+	uint32_t capacity, used, free;
+	uint32_t *places; /* open addressing by id: numbers; at most half full */
+	uint32_t mask;
+	uint32_t instances_max, destinations;
+	uint32_t sweep; /* number at which the sweep goes on */
+	struct roster_stats stats;
+};
+
+static void roster_grow(struct roster *roster)
+{
+	uint32_t capacity = (uint32_t)memory_grown(roster->capacity, roster->used + 1);
+	roster->entries = memory_resize(roster->entries, capacity, sizeof(*roster->entries));
+	if (roster->destinations)
+		roster->told = memory_resize(roster->told, (size_t)capacity * roster->destinations,
+					     sizeof(*roster->told));
+	roster->capacity = capacity;
+}
+
+struct roster *roster_new(uint32_t instances_max, uint32_t destinations)
+{
+	struct roster *roster = memory_zeroed(1, sizeof(*roster));
+	roster->instances_max = instances_max;
+	roster->destinations = destinations;
+	roster->mask = 63;
+	roster->places = memory_zeroed(roster->mask + 1, sizeof(*roster->places));
+	roster_grow(roster);
+	roster->entries[0] = (struct entry){0};
+	roster->used = 1;
+	return roster;
+}
+
+void roster_free(struct roster *roster)
+{
+	if (!roster)
+		return;
+	free(roster->entries);
+	free(roster->told);
+	free(roster->places);
+	free(roster);
+}
+
+/* ---- by id: ids are hashes already ---- */
+
+static uint32_t place_of(const struct roster *roster, uint64_t id)
+{
+	uint32_t place = (uint32_t)id & roster->mask;
+	while (roster->places[place] && roster->entries[roster->places[place]].instance.id != id)
+		place = (place + 1) & roster->mask;
+	return place;
+}
+
+static void places_grow(struct roster *roster)
+{
+	free(roster->places);
+	roster->mask = roster->mask * 2 + 1;
+	roster->places = memory_zeroed((size_t)roster->mask + 1, sizeof(*roster->places));
+	for (uint32_t number = 1; number < roster->used; number++)
+		if (roster->entries[number].instance.id)
+			roster->places[place_of(roster, roster->entries[number].instance.id)] =
+				number;
+}
+
+/* What stood behind it moves up, so that no search ends too early. */
+static void place_clear(struct roster *roster, uint32_t place)
+{
+	roster->places[place] = 0;
+	for (uint32_t next = (place + 1) & roster->mask; roster->places[next];
+	     next = (next + 1) & roster->mask) {
+		uint32_t number = roster->places[next];
+		roster->places[next] = 0;
+		roster->places[place_of(roster, roster->entries[number].instance.id)] = number;
+	}
+}
+
+uint32_t roster_number(const struct roster *roster, uint64_t id)
+{
+	return id ? roster->places[place_of(roster, id)] : 0;
+}
+
+/* ---- entries ---- */
+
+static void forget_told(struct roster *roster, uint32_t number)
+{
+	if (roster->destinations)
+		memset(&roster->told[(size_t)number * roster->destinations], 0,
+		       roster->destinations * sizeof(*roster->told));
+}
+
+static uint32_t roster_take(struct roster *roster)
+{
+	uint32_t number = roster->free;
+	if (number) {
+		roster->free = roster->entries[number].next_free;
+		return number;
+	}
+	if (roster->used == roster->capacity)
+		roster_grow(roster);
+	return roster->used++;
+}
+
+static uint32_t roster_add(struct roster *roster, const struct instance *instance)
+{
+	if (roster->stats.live == roster->instances_max) {
+		roster->stats.refused++;
+		return 0;
+	}
+	if (2 * (roster->stats.live + 1) > roster->mask)
+		places_grow(roster);
+	uint32_t number = roster_take(roster);
+	roster->places[place_of(roster, instance->id)] = number;
+	roster->entries[number] = (struct entry){.instance = *instance};
+	forget_told(roster, number);
+	roster->stats.live++;
+	return number;
+}
+
+uint32_t roster_put(struct roster *roster, const struct instance *instance, uint64_t pane)
+{
+	assert(instance->id);
+	uint32_t number = roster_number(roster, instance->id);
+	if (!number)
+		number = roster_add(roster, instance);
+	if (!number)
+		return 0;
+	struct entry *entry = &roster->entries[number];
+	entry->put_pane = pane;
+	if (memcmp(&entry->instance, instance, sizeof(*instance)) != 0) {
+		entry->instance = *instance;
+		forget_told(roster, number);
+	}
+	return number;
+}
+
+void roster_hold(struct roster *roster, uint32_t number)
+{
+	if (number)
+		roster->entries[number].users++;
+}
+
+void roster_drop(struct roster *roster, uint32_t number)
+{
+	if (!number)
+		return;
+	assert(roster->entries[number].users);
+	roster->entries[number].users--;
+}
+
+const struct instance *roster_at(const struct roster *roster, uint32_t number)
+{
+	return &roster->entries[number].instance;
+}
+
+bool roster_due(struct roster *roster, uint32_t number, uint32_t destination, uint64_t pane)
+{
+	if (!number)
+		return false;
+	uint32_t *told = &roster->told[(size_t)number * roster->destinations + destination];
+	uint32_t period = (uint32_t)(pane / NAMES_REFRESH_PANES) + 1;
+	if (*told == period)
+		return false;
+	*told = period;
+	return true;
+}
+
+static void roster_forget(struct roster *roster, uint32_t number)
+{
+	struct entry *entry = &roster->entries[number];
+	place_clear(roster, place_of(roster, entry->instance.id));
+	*entry = (struct entry){.next_free = roster->free};
+	roster->free = number;
+	roster->stats.live--;
+	roster->stats.expired++;
+}
+
+void roster_advance(struct roster *roster, uint64_t pane)
+{
+	uint32_t steps = roster->used / SWEEP_PANES + 1;
+	for (uint32_t step = 0; step < steps; step++) {
+		if (++roster->sweep >= roster->used)
+			roster->sweep = 1;
+		if (roster->sweep >= roster->used)
+			return;
+		const struct entry *entry = &roster->entries[roster->sweep];
+		if (entry->instance.id && !entry->users &&
+		    entry->put_pane + NAMES_KEEP_PANES < pane)
+			roster_forget(roster, roster->sweep);
+	}
+}
+
+struct roster_stats roster_stats(const struct roster *roster)
+{
+	return roster->stats;
+}
