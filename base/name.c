@@ -173,6 +173,13 @@ const struct name *names_due(struct names *names, uint64_t id, uint32_t destinat
 	return &entry->name;
 }
 
+void names_touch(struct names *names, uint64_t id, uint64_t pane)
+{
+	struct entry *entry = id ? names->slots[names_slot(names, id)] : NULL;
+	if (entry)
+		names_use(names, entry, pane);
+}
+
 void names_advance(struct names *names, uint64_t pane)
 {
 	while (names->oldest && names->oldest->used_pane + NAMES_KEEP_PANES <= pane) {

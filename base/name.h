@@ -43,6 +43,9 @@ const struct name *names_get(const struct names *names, uint64_t id);
  * Marks it sent and used. NULL if there is nothing to send. */
 const struct name *names_due(struct names *names, uint64_t id, uint32_t destination, uint64_t pane);
 
+/* Marks the name used in this pane, if it is here. */
+void names_touch(struct names *names, uint64_t id, uint64_t pane);
+
 /* Forgets what was last used NAMES_KEEP_PANES before pane. */
 void names_advance(struct names *names, uint64_t pane);
 struct names_stats names_stats(const struct names *names);

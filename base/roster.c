@@ -193,7 +193,17 @@ static void roster_forget(struct roster *roster, uint32_t number)
 	roster->stats.expired++;
 }
 
-void roster_advance(struct roster *roster, uint64_t pane)
+static void touch_names(struct names *names, const struct instance *instance, uint64_t pane)
+{
+	names_touch(names, instance->workload, pane);
+	names_touch(names, instance->version, pane);
+	names_touch(names, instance->zone, pane);
+	names_touch(names, instance->node, pane);
+	names_touch(names, instance->container, pane);
+	names_touch(names, instance->process, pane);
+}
+
+void roster_advance(struct roster *roster, struct names *names, uint64_t pane)
 {
 	uint32_t steps = roster->used / SWEEP_PANES + 1;
 	for (uint32_t step = 0; step < steps; step++) {
@@ -205,6 +215,8 @@ void roster_advance(struct roster *roster, uint64_t pane)
 		if (entry->instance.id && !entry->users &&
 		    entry->put_pane + NAMES_KEEP_PANES < pane)
 			roster_forget(roster, roster->sweep);
+		else if (entry->instance.id && names)
+			touch_names(names, &entry->instance, pane);
 	}
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/identity.h"
 
+struct names;
 struct roster;
 
 struct roster_stats {
@@ -39,6 +40,7 @@ const struct instance *roster_at(const struct roster *roster, uint32_t number);
  * its descriptor changed. Marks it told. Never of number 0. */
 bool roster_due(struct roster *roster, uint32_t number, uint32_t destination, uint64_t pane);
 
-/* Forgets what nobody holds and was last put NAMES_KEEP_PANES before pane. */
-void roster_advance(struct roster *roster, uint64_t pane);
+/* Forgets what nobody holds and was last put NAMES_KEEP_PANES before pane. The names of what is
+ * held stay in names as long (NULL: there are none). */
+void roster_advance(struct roster *roster, struct names *names, uint64_t pane);
 struct roster_stats roster_stats(const struct roster *roster);

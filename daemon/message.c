@@ -5,10 +5,14 @@
 
 #include "base/memory.h"
 
+enum { ALIGNMENT = 8, BUCKET_ARRAYS = 5 };
+
 static struct message *message_sized(enum message_kind kind, uint32_t source, uint32_t task,
 				     uint64_t pane, size_t extra)
 {
-	struct message *message = memory_zeroed(1, sizeof(*message) + extra);
+	struct message *message = memory_resize(NULL, 1, sizeof(*message) + extra);
+
+	memset(message, 0, sizeof(*message));
 
 	message->kind = kind;
 	message->source = source;
@@ -29,8 +33,33 @@ static const void *append(uint8_t **cursor, const void *array, size_t bytes)
 
 	if (bytes)
 		memcpy(copy, array, bytes);
-	*cursor += (bytes + 7) & ~(size_t)7;
+	*cursor += (bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
 	return copy;
+}
+
+static size_t names_bytes(const struct name *const *names, size_t count)
+{
+	size_t bytes = count * sizeof(struct name);
+
+	for (size_t i = 0; i < count; i++)
+		bytes += names[i]->length + 1;
+	return bytes;
+}
+
+static void append_names(struct message *message, uint8_t *cursor, const struct name *const *names,
+			 size_t count)
+{
+	struct name *copies = (struct name *)cursor;
+	char *text = (char *)(copies + count);
+
+	for (size_t i = 0; i < count; i++) {
+		copies[i] = (struct name){
+			.id = names[i]->id, .bytes = text, .length = names[i]->length};
+		memcpy(text, names[i]->bytes, names[i]->length + 1);
+		text += names[i]->length + 1;
+	}
+	message->names = copies;
+	message->names_count = count;
 }
 
 struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t task,
@@ -41,50 +70,38 @@ struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t
 	size_t closes = bucket->closes_count * sizeof(*bucket->closes);
 	size_t aliases = bucket->aliases_count * sizeof(*bucket->aliases);
 	size_t servers = bucket->servers_count * sizeof(*bucket->servers);
-	size_t bytes = 0;
-
-	for (size_t i = 0; i < names_count; i++)
-		bytes += names[i]->length + 1;
-
+	size_t instances = bucket->instances_count * sizeof(*bucket->instances);
 	struct message *message =
 		message_sized(kind, source, task, pane,
-			      opens + closes + aliases + servers +
-				      names_count * sizeof(struct name) + bytes + 32);
+			      opens + closes + aliases + servers + instances +
+				      names_bytes(names, names_count) + BUCKET_ARRAYS * ALIGNMENT);
 	uint8_t *cursor = (uint8_t *)(message + 1);
 
+	message->bucket = *bucket;
 	message->bucket.opens = append(&cursor, bucket->opens, opens);
 	message->bucket.closes = append(&cursor, bucket->closes, closes);
 	message->bucket.aliases = append(&cursor, bucket->aliases, aliases);
 	message->bucket.servers = append(&cursor, bucket->servers, servers);
-	message->bucket.servers_count = bucket->servers_count;
-	message->bucket.opens_count = bucket->opens_count;
-	message->bucket.closes_count = bucket->closes_count;
-	message->bucket.aliases_count = bucket->aliases_count;
-
-	struct name *copies = (struct name *)cursor;
-	char *text = (char *)(copies + names_count);
-
-	for (size_t i = 0; i < names_count; i++) {
-		copies[i] = (struct name){
-			.id = names[i]->id, .bytes = text, .length = names[i]->length};
-		memcpy(text, names[i]->bytes, names[i]->length + 1);
-		text += names[i]->length + 1;
-	}
-	message->names = copies;
-	message->names_count = names_count;
+	message->bucket.instances = append(&cursor, bucket->instances, instances);
+	append_names(message, cursor, names, names_count);
 	return message;
 }
 
 struct message *message_labels(uint32_t source, uint32_t task, uint64_t pane,
-			       const struct label *labels, const size_t round_ends[ROUNDS_MAX])
+			       const struct label_bucket *bucket, const struct name *const *names,
+			       size_t names_count)
 {
-	size_t bytes = round_ends[ROUNDS_MAX - 1] * sizeof(*labels);
-	struct message *message = message_sized(MESSAGE_LABELS, source, task, pane, bytes);
+	size_t labels = bucket->round_ends[ROUNDS_MAX - 1] * sizeof(*bucket->labels);
+	size_t instances = bucket->instances_count * sizeof(*bucket->instances);
+	struct message *message = message_sized(
+		MESSAGE_LABELS, source, task, pane,
+		labels + instances + names_bytes(names, names_count) + BUCKET_ARRAYS * ALIGNMENT);
+	uint8_t *cursor = (uint8_t *)(message + 1);
 
-	message->labels = (struct label *)(message + 1);
-	memcpy(message->round_ends, round_ends, sizeof(message->round_ends));
-	if (bytes)
-		memcpy(message->labels, labels, bytes);
+	message->labelled = *bucket;
+	message->labelled.labels = append(&cursor, bucket->labels, labels);
+	message->labelled.instances = append(&cursor, bucket->instances, instances);
+	append_names(message, cursor, names, names_count);
 	return message;
 }
 

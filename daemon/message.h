@@ -3,9 +3,9 @@
  * handed over whole.
  *
  * START  ingest -> every task   the first pane of this partition
- * HALVES ingest -> join         definitions, closes, aliases, and the names that they use
+ * HALVES ingest -> join         definitions, closes, aliases, instances and their names
  * HOPS   join   -> join         re-keyed halves, read in the next round of the pane, one a round
- * LABELS join   -> ingest       what was decided
+ * LABELS join   -> ingest       what was decided, instances and their names
  * ROWS   ingest -> aggregate    partial rows */
 #pragma once
 
@@ -30,6 +30,14 @@ enum message_kind {
 /* Rounds of a pane's join: the first and one for each hop. */
 enum { ROUNDS_MAX = 1 + HOPS_MAX };
 
+/* All that one join task has for one ingest task in one pane. */
+struct label_bucket {
+	const struct label *labels; /* of the pane's rounds, one behind the other */
+	size_t round_ends[ROUNDS_MAX];
+	const struct instance *instances; /* of all rounds */
+	size_t instances_count;
+};
+
 struct message {
 	struct letter letter; /* first: a letter is a message */
 	enum message_kind kind;
@@ -38,26 +46,25 @@ struct message {
 	union {
 		struct {
 			struct half_bucket bucket; /* HALVES, HOPS: points into this allocation */
-			const struct name *names;  /* bytes too */
-			size_t names_count;
 			bool unfinished; /* HOPS: the sender sent hops to somebody in this round */
 		};
-		struct {
-			struct label *labels; /* of the pane's rounds, one behind the other */
-			size_t round_ends[ROUNDS_MAX];
-		};
+		struct label_bucket labelled; /* LABELS: points into this allocation */
 		struct partial_bucket *rows;
 	};
+	/* HALVES, HOPS, LABELS: names of the instances told; bytes too. */
+	const struct name *names;
+	size_t names_count;
 };
 
 struct message *message_new(enum message_kind kind, uint32_t source, uint32_t task, uint64_t pane);
 
-/* Copies the bucket and the names' bytes. */
+/* Both copy the bucket and the names' bytes. */
 struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t task,
 			       uint64_t pane, const struct half_bucket *bucket,
 			       const struct name *const *names, size_t names_count);
 struct message *message_labels(uint32_t source, uint32_t task, uint64_t pane,
-			       const struct label *labels, const size_t round_ends[ROUNDS_MAX]);
+			       const struct label_bucket *bucket, const struct name *const *names,
+			       size_t names_count);
 
 /* Frees the rows too, unless they were taken (set to NULL). */
 void message_free(struct message *message);

@@ -31,6 +31,7 @@ struct settings {
 	uint64_t workers, tasks, lateness_ns, keep_ns, one_sided_ns;
 	uint64_t nodes_max, halves_max, nats_max, processes_max, containers_max, amendments_max,
 		names_max, events_max;
+	uint64_t instances_max, lanes_max;
 	uint64_t rows_max, edges_max, episodes_max;
 	char *auth_secret;
 	char *history_path;

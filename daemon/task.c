@@ -22,10 +22,11 @@ struct inbox {
 	uint32_t filled;      /* queues that are not empty */
 };
 
-/* Labels of all rounds of a pane for one ingest task. */
+/* Labels of all rounds of a pane for one ingest task, and the instances that they name. */
 struct labels {
 	struct label *items;
-	size_t count, max;
+	struct instance *instances;
+	size_t count, max, instances_count, instances_max;
 	size_t round_ends[ROUNDS_MAX];
 };
 
@@ -129,21 +130,23 @@ static void collect_instance(struct task *task, const struct instance *instance,
 	collect_name(task, instance->process, destination, find, count);
 }
 
-static size_t collect_names(struct task *task, uint32_t join_task, const struct half_bucket *bucket)
+/* Names travel with the instances that use them. */
+static size_t collect_names(struct task *task, uint32_t destination, name_finder *find,
+			    const struct half_bucket *bucket)
 {
 	size_t count = 0;
 
-	for (size_t i = 0; i < bucket->opens_count; i++)
-		collect_instance(task, &bucket->opens[i].self, join_task, find_due, &count);
+	for (size_t i = 0; i < bucket->instances_count; i++)
+		collect_instance(task, &bucket->instances[i], destination, find, &count);
 	for (size_t i = 0; i < bucket->servers_count; i++)
-		collect_instance(task, &bucket->servers[i].instance, join_task, find_due, &count);
+		collect_instance(task, &bucket->servers[i].instance, destination, find, &count);
 	return count;
 }
 
 static void on_halves(void *context, uint32_t join_task, const struct half_bucket *bucket)
 {
 	struct task *task = context;
-	size_t names = collect_names(task, join_task, bucket);
+	size_t names = collect_names(task, join_task, find_due, bucket);
 
 	assert(!task->outgoing[join_task]);
 	task->outgoing[join_task] = message_halves(MESSAGE_HALVES, task->options.task, join_task,
@@ -162,6 +165,21 @@ static void on_amendments(void *context, const struct amendment *amendments, siz
 	struct task *task = context;
 
 	partial_amend(task->partial, amendments, count);
+}
+
+static uint32_t on_lane_hold(void *context, uint32_t client, uint32_t server, uint16_t port,
+			     uint8_t protocol)
+{
+	struct task *task = context;
+
+	return partial_lane_hold(task->partial, client, server, port, protocol);
+}
+
+static void on_lane_drop(void *context, uint32_t lane)
+{
+	struct task *task = context;
+
+	partial_lane_drop(task->partial, lane);
 }
 
 static void on_deadletter(void *context, const struct mirror_record *record,
@@ -197,18 +215,29 @@ static bool run_halves(struct task *task)
 	return true;
 }
 
+static void take_told(struct task *task, const struct message *message)
+{
+	for (size_t n = 0; n < message->names_count; n++)
+		names_put(mirror_names(task->mirror), message->names[n].bytes,
+			  message->names[n].length, task->mirror_pane);
+	mirror_labels(task->mirror, NULL, 0, message->labelled.instances,
+		      message->labelled.instances_count);
+}
+
 /* Round by round, so that a half's last label stands whichever task decided it. */
 static void take_labels(struct task *task)
 {
 	struct inbox *inbox = &task->inboxes[MESSAGE_LABELS];
 
+	for (uint32_t i = 0; i < task->options.tasks; i++)
+		take_told(task, inbox->queues[i].oldest);
 	for (int round = 0; round < ROUNDS_MAX; round++) {
 		for (uint32_t i = 0; i < task->options.tasks; i++) {
-			const struct message *message = inbox->queues[i].oldest;
-			size_t begin = round ? message->round_ends[round - 1] : 0;
+			const struct label_bucket *bucket = &inbox->queues[i].oldest->labelled;
+			size_t begin = round ? bucket->round_ends[round - 1] : 0;
 
-			mirror_labels(task->mirror, message->labels + begin,
-				      message->round_ends[round] - begin);
+			mirror_labels(task->mirror, bucket->labels + begin,
+				      bucket->round_ends[round] - begin, NULL, 0);
 		}
 	}
 	for (uint32_t i = 0; i < task->options.tasks; i++)
@@ -229,6 +258,7 @@ static bool run_labels(struct task *task)
 		hand_over(task, message);
 	}
 	names_advance(mirror_names(task->mirror), task->mirror_pane);
+	roster_advance(mirror_roster(task->mirror), mirror_names(task->mirror), task->mirror_pane);
 	task->mirror_pane++;
 	task->waits_for_labels = false;
 	return true;
@@ -236,19 +266,29 @@ static bool run_labels(struct task *task)
 
 /* --- join --- */
 
-static void on_labels(void *context, uint32_t source, const struct label *labels, size_t count)
+static void on_labels(void *context, uint32_t source, const struct label *labels, size_t count,
+		      const struct instance *instances, size_t instances_count)
 {
 	struct task *task = context;
 	struct labels *kept = &task->labels[source];
 
-	if (count == 0)
-		return;
 	if (kept->count + count > kept->max) {
 		kept->max = memory_grown(kept->max, kept->count + count);
 		kept->items = memory_resize(kept->items, kept->max, sizeof(*kept->items));
 	}
-	memcpy(kept->items + kept->count, labels, count * sizeof(*labels));
+	if (kept->instances_count + instances_count > kept->instances_max) {
+		kept->instances_max =
+			memory_grown(kept->instances_max, kept->instances_count + instances_count);
+		kept->instances = memory_resize(kept->instances, kept->instances_max,
+						sizeof(*kept->instances));
+	}
+	if (count)
+		memcpy(kept->items + kept->count, labels, count * sizeof(*labels));
+	if (instances_count)
+		memcpy(kept->instances + kept->instances_count, instances,
+		       instances_count * sizeof(*instances));
 	kept->count += count;
+	kept->instances_count += instances_count;
 }
 
 static const struct name *find_kept(struct task *task, uint64_t id, uint32_t destination)
@@ -261,10 +301,8 @@ static const struct name *find_kept(struct task *task, uint64_t id, uint32_t des
 static void on_hops(void *context, uint32_t join_task, const struct half_bucket *bucket)
 {
 	struct task *task = context;
-	size_t count = 0;
+	size_t count = collect_names(task, join_task, find_kept, bucket);
 
-	for (size_t i = 0; i < bucket->opens_count; i++)
-		collect_instance(task, &bucket->opens[i].self, join_task, find_kept, &count);
 	assert(!task->outgoing_hops[join_task]);
 	task->outgoing_hops[join_task] = message_halves(MESSAGE_HOPS, task->options.task, join_task,
 							task->join_pane, bucket, task->due, count);
@@ -315,14 +353,26 @@ static void send_hops(struct task *task)
 	}
 }
 
+static struct message *labels_message(struct task *task, uint32_t source)
+{
+	const struct labels *labels = &task->labels[source];
+	struct label_bucket bucket = {.labels = labels->items,
+				      .instances = labels->instances,
+				      .instances_count = labels->instances_count};
+	size_t names = 0;
+
+	memcpy(bucket.round_ends, labels->round_ends, sizeof(bucket.round_ends));
+	for (size_t i = 0; i < bucket.instances_count; i++)
+		collect_instance(task, &bucket.instances[i], source, find_kept, &names);
+	return message_labels(task->options.task, source, task->join_pane, &bucket, task->due,
+			      names);
+}
+
 static void send_labels(struct task *task)
 {
 	for (uint32_t i = 0; i < task->options.tasks; i++) {
-		struct labels *labels = &task->labels[i];
-
-		hand_over(task, message_labels(task->options.task, i, task->join_pane,
-					       labels->items, labels->round_ends));
-		labels->count = 0;
+		hand_over(task, labels_message(task, i));
+		task->labels[i].count = task->labels[i].instances_count = 0;
 	}
 }
 
@@ -366,6 +416,7 @@ static bool run_rounds(struct task *task)
 		return true;
 	}
 	send_labels(task);
+	roster_advance(join_roster(task->join), task->join_names, task->join_pane);
 	names_advance(task->join_names, task->join_pane);
 	task->join_pane++;
 	task->join_round = 0;
@@ -493,7 +544,8 @@ struct task *task_new(const struct task_options *options)
 	mirror.join_tasks = tasks;
 	mirror.destinations = 2 * tasks; /* join tasks, then aggregate tasks */
 	mirror.sinks =
-		(struct mirror_sinks){task, on_halves, on_deltas, on_amendments, on_deadletter};
+		(struct mirror_sinks){task,	    on_halves,	  on_deltas,	on_amendments,
+				      on_lane_hold, on_lane_drop, on_deadletter};
 	task->mirror = mirror_new(&mirror);
 
 	struct join_options join = options->join;
@@ -506,7 +558,9 @@ struct task *task_new(const struct task_options *options)
 
 	task->partial = partial_new(&(struct partial_options){.owners = tasks,
 							      .rows_max = options->rows_max,
+							      .lanes_max = options->lanes_max,
 							      .names = mirror_names(task->mirror),
+							      .roster = mirror_roster(task->mirror),
 							      .names_offset = tasks});
 
 	struct aggregate_options aggregate = options->aggregate;
@@ -534,6 +588,12 @@ static void inbox_done(struct inbox *inbox, uint32_t tasks)
 	free(inbox->queues);
 }
 
+static void free_labels(struct labels *labels)
+{
+	free(labels->items);
+	free(labels->instances);
+}
+
 void task_free(struct task *task)
 {
 	for (int kind = 0; kind < MESSAGE_KINDS; kind++)
@@ -547,7 +607,7 @@ void task_free(struct task *task)
 	free(task->outgoing);
 	free(task->outgoing_hops);
 	for (uint32_t i = 0; i < task->options.tasks; i++)
-		free(task->labels[i].items);
+		free_labels(&task->labels[i]);
 	free(task->labels);
 	free(task->due);
 	free(task);

@@ -32,6 +32,7 @@
 #include <stdint.h>
 
 #include "base/label.h"
+#include "base/roster.h"
 #include "ingest/half.h"
 #include "join/flow.h"
 
@@ -79,4 +80,6 @@ void join_push(struct join *join, const struct half_bucket *bucket);
 void join_advance(struct join *join, uint64_t now_ns); /* now_ns: end of the pane */
 /* Whether the last round sent hops, to whatever task. */
 bool join_unfinished(const struct join *join);
+/* Of this task; the caller advances it and sends names along with descriptors. */
+struct roster *join_roster(struct join *join);
 struct join_stats join_stats(const struct join *join);

@@ -29,7 +29,7 @@ static void an_instance_keeps_its_number_while_it_is_held(void **state)
 			roster_hold(roster, numbers[i]);
 	}
 	for (uint64_t pane = 10; pane < 10 + NAMES_KEEP_PANES + 200; pane++)
-		roster_advance(roster, pane);
+		roster_advance(roster, NULL, pane);
 	for (uint64_t i = 0; i < 500; i++) {
 		struct instance made = instance(i + 1);
 		assert_int_equal(roster_number(roster, made.id), i % 2 ? numbers[i] : 0);
@@ -39,6 +39,27 @@ static void an_instance_keeps_its_number_while_it_is_held(void **state)
 	assert_int_equal(roster_stats(roster).live, 250);
 	assert_int_equal(roster_stats(roster).expired, 250);
 	roster_free(roster);
+}
+
+static void names_of_what_is_held_stay_known(void **state)
+{
+	(void)state;
+	struct names *names = names_new(10, 0);
+	struct roster *roster = roster_new(10, 0);
+	struct instance held = {.workload = names_put(names, "cart", 4, 1)};
+	struct instance idle = {.workload = names_put(names, "mail", 4, 1)};
+	held.id = instance_id(&held);
+	idle.id = instance_id(&idle);
+	roster_hold(roster, roster_put(roster, &held, 1));
+	roster_put(roster, &idle, 1);
+	for (uint64_t pane = 1; pane < 4 * NAMES_KEEP_PANES; pane++) {
+		roster_advance(roster, names, pane);
+		names_advance(names, pane);
+	}
+	assert_non_null(names_get(names, held.workload));
+	assert_null(names_get(names, idle.workload));
+	roster_free(roster);
+	names_free(names);
 }
 
 static void each_reader_is_told_once_a_period_and_of_changes(void **state)
@@ -87,7 +108,7 @@ static void numbers_come_again_only_after_they_were_forgotten(void **state)
 				    roster_number(roster, held[number]) != number);
 			held[number] = made.id;
 		}
-		roster_advance(roster, pane);
+		roster_advance(roster, NULL, pane);
 		assert_true(roster_stats(roster).live <= MAX);
 	}
 	assert_true(roster_stats(roster).expired > 1000);
@@ -98,6 +119,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_instance_keeps_its_number_while_it_is_held),
+		cmocka_unit_test(names_of_what_is_held_stay_known),
 		cmocka_unit_test(each_reader_is_told_once_a_period_and_of_changes),
 		cmocka_unit_test(a_full_roster_refuses_the_newcomer_and_counts_it),
 		cmocka_unit_test(numbers_come_again_only_after_they_were_forgotten),

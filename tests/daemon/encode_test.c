@@ -159,6 +159,18 @@ static void on_amendments(void *context, const struct amendment *amendments, siz
 	(void)context, (void)amendments, (void)count;
 }
 
+static uint32_t on_lane_hold(void *context, uint32_t client, uint32_t server, uint16_t port,
+			     uint8_t protocol)
+{
+	(void)context, (void)client, (void)server, (void)port, (void)protocol;
+	return 0;
+}
+
+static void on_lane_drop(void *context, uint32_t lane)
+{
+	(void)context, (void)lane;
+}
+
 static void on_deadletter(void *context, const struct mirror_record *record,
 			  enum mirror_reason reason, const char *detail, const char *node)
 {
@@ -168,22 +180,24 @@ static void on_deadletter(void *context, const struct mirror_record *record,
 
 static void check_tick(const char *secret)
 {
-	struct mirror *mirror = mirror_new(&(struct mirror_options){
-		.join_tasks = 1,
-		.lateness_ns = 500 * NS_PER_MS,
-		.keep_ns = 120 * NS_PER_S,
-		.nodes_max = 4,
-		.halves_max = 64,
-		.nats_max = 64,
-		.processes_max = 64,
-		.containers_max = 64,
-		.amendments_max = 64,
-		.names_max = 64,
-		.record_bytes_max = 1 << 20,
-		.destinations = 2,
-		.secret = (const uint8_t *)secret,
-		.secret_length = secret ? strlen(secret) : 0,
-		.sinks = {NULL, on_halves, on_deltas, on_amendments, on_deadletter}});
+	struct mirror *mirror = mirror_new(
+		&(struct mirror_options){.join_tasks = 1,
+					 .lateness_ns = 500 * NS_PER_MS,
+					 .keep_ns = 120 * NS_PER_S,
+					 .nodes_max = 4,
+					 .halves_max = 64,
+					 .nats_max = 64,
+					 .processes_max = 64,
+					 .containers_max = 64,
+					 .amendments_max = 64,
+					 .names_max = 64,
+					 .instances_max = 64,
+					 .record_bytes_max = 1 << 20,
+					 .destinations = 2,
+					 .secret = (const uint8_t *)secret,
+					 .secret_length = secret ? strlen(secret) : 0,
+					 .sinks = {NULL, on_halves, on_deltas, on_amendments,
+						   on_lane_hold, on_lane_drop, on_deadletter}});
 	struct encoder *encoder = encoder_new();
 	uint64_t now = 1700000000 * NS_PER_S;
 	uint8_t key[SEAL_KEY_BYTES];

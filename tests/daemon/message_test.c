@@ -40,20 +40,29 @@ static void halves_and_names_are_copied(void **state)
 static void labels_are_copied_with_the_ends_of_their_rounds(void **state)
 {
 	struct label labels[2];
-	size_t ends[ROUNDS_MAX];
+	struct instance instance;
+	struct name name = {.id = 5, .bytes = "cart", .length = 4};
+	const struct name *names[] = {&name};
+	struct label_bucket bucket = {
+		.labels = labels, .instances = &instance, .instances_count = 1};
 	struct message *message;
 
 	(void)state;
 	memset(labels, 0x3c, sizeof(labels));
+	memset(&instance, 0x3d, sizeof(instance));
 	for (size_t i = 0; i < ROUNDS_MAX; i++)
-		ends[i] = i ? 2 : 1;
-	message = message_labels(3, 4, 41, labels, ends);
+		bucket.round_ends[i] = i ? 2 : 1;
+	message = message_labels(3, 4, 41, &bucket, names, 1);
 	memset(labels, 0, sizeof(labels));
+	memset(&instance, 0, sizeof(instance));
 	assert_int_equal(MESSAGE_LABELS, message->kind);
-	assert_int_equal(1, message->round_ends[0]);
-	assert_int_equal(2, message->round_ends[ROUNDS_MAX - 1]);
+	assert_int_equal(1, message->labelled.round_ends[0]);
+	assert_int_equal(2, message->labelled.round_ends[ROUNDS_MAX - 1]);
 	for (size_t i = 0; i < sizeof(labels); i++)
-		assert_int_equal(0x3c, ((const uint8_t *)message->labels)[i]);
+		assert_int_equal(0x3c, ((const uint8_t *)message->labelled.labels)[i]);
+	assert_int_equal(1, message->labelled.instances_count);
+	assert_int_equal(0x3d, *(const uint8_t *)message->labelled.instances);
+	assert_string_equal("cart", message->names[0].bytes);
 	message_free(message);
 }
 
