@@ -7,20 +7,6 @@
 
 #include "base/clock.h"
 
-static const double bounds[METRICS_BUCKETS] = {0.05, 0.1,  0.25, 0.5, 0.75, 1,	1.25,
-					       1.5,  1.75, 2,	 2.5, 5,    10, 30};
-
-void metrics_observe(struct metrics_histogram *histogram, double seconds)
-{
-	int bucket = 0;
-
-	while (bucket < METRICS_BUCKETS && seconds > bounds[bucket])
-		bucket++;
-	histogram->counts[bucket]++;
-	histogram->count++;
-	histogram->sum += seconds;
-}
-
 static void head(FILE *out, const char *name, const char *type, const char *help)
 {
 	fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
@@ -45,15 +31,15 @@ static void label(FILE *out, const char *value)
 	}
 }
 
-static void histogram(FILE *out, const char *name, const char *help,
-		      const struct metrics_histogram *from)
+static void write_histogram(FILE *out, const char *name, const char *help,
+			    const struct histogram *from)
 {
 	uint64_t sum = 0;
 
 	head(out, name, "histogram", help);
-	for (int i = 0; i < METRICS_BUCKETS; i++) {
+	for (int i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		sum += from->counts[i];
-		fprintf(out, "%s_bucket{le=\"%g\"} %llu\n", name, bounds[i],
+		fprintf(out, "%s_bucket{le=\"%g\"} %llu\n", name, histogram_bound(i),
 			(unsigned long long)sum);
 	}
 	fprintf(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.9g\n%s_count %llu\n", name,
@@ -291,12 +277,15 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 {
 	char *text = NULL;
 	FILE *out = open_memstream(&text, length);
+	struct histogram to_pane = {0};
 
 	if (!out)
 		abort(); /* out of memory */
 	head(out, "millrace_build_info", "gauge", "Always 1; the version is a label.");
 	fprintf(out, "millrace_build_info{version=\"%s\"} 1\n", MILLRACE_VERSION);
 	one(out, "millrace_ready", "gauge", "1 when the pipeline runs.", metrics->ready);
+	for (uint32_t i = 0; i < metrics->tasks_count; i++)
+		histogram_add(&to_pane, &metrics->tasks[i].event_to_pane);
 	one(out, "millrace_lag_seconds", "gauge", "Real time less the slowest task's log clock.",
 	    lag(metrics));
 	one(out, "millrace_agents", "gauge", "Agents known.", (double)metrics->agents);
@@ -318,13 +307,18 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	one(out, "millrace_history_failed_total", "counter", "Rows that could not be stored.",
 	    (double)metrics->history.failed);
 	receivers(out, metrics);
-	histogram(out, "millrace_event_to_webhook_seconds",
-		  "From the newest deciding kernel event to the start of the request that a "
-		  "receiver took.",
-		  metrics->event_to_webhook);
-	histogram(out, "millrace_event_to_rollup_seconds",
-		  "From the newest kernel event in a 1 s row to the service.",
-		  metrics->event_to_rollup);
+	write_histogram(out, "millrace_event_to_webhook_seconds",
+			"From the newest deciding kernel event to the start of the request that a "
+			"receiver took.",
+			metrics->event_to_webhook);
+	write_histogram(out, "millrace_event_to_rollup_seconds",
+			"From the newest kernel event in a 1 s row to the service.",
+			metrics->event_to_rollup);
+	write_histogram(
+		out, "millrace_event_to_pane_seconds",
+		"From the start of a 250 ms pane, so from its earliest kernel event, until its "
+		"rows have passed the anomaly stage; one observation a task and pane.",
+		&to_pane);
 	server(out, &metrics->server);
 	process(out, metrics);
 	fclose(out);

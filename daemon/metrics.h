@@ -9,6 +9,7 @@
 #include "api/history/history.h"
 #include "api/http/server.h"
 #include "api/notify/notify.h"
+#include "daemon/histogram.h"
 #include "daemon/outputs.h"
 #include "daemon/task.h"
 
@@ -20,21 +21,12 @@ struct metrics {
 	struct outputs_stats outputs;
 	const struct notify_receiver_stats *receivers;
 	size_t receivers_count;
-	const struct metrics_histogram *event_to_webhook, *event_to_rollup;
+	const struct histogram *event_to_webhook, *event_to_rollup;
 	uint64_t agents;
 	bool ready;
 	uint64_t now_ns;
 	uint64_t started_ns;
 };
-
-/* Latency histograms, seconds, cumulative buckets. */
-enum { METRICS_BUCKETS = 14 };
-struct metrics_histogram {
-	uint64_t counts[METRICS_BUCKETS + 1]; /* the last: above all */
-	uint64_t count;
-	double sum;
-};
-void metrics_observe(struct metrics_histogram *histogram, double seconds);
 
 /* The text; the caller frees it. */
 char *metrics_text(const struct metrics *metrics, size_t *length);

@@ -3,9 +3,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "daemon/mailbox.h"
 
@@ -17,7 +19,9 @@ struct input {
 	struct worker *worker;
 	uint32_t task;
 	int descriptor;
-	bool ready; /* may have records */
+	bool ready;    /* may have records */
+	uint64_t pane; /* that left the aggregate last; 0: none yet */
+	struct histogram event_to_pane;
 };
 
 struct worker {
@@ -85,6 +89,25 @@ static bool read_input(struct worker *worker, struct input *input)
 	return input->ready;
 }
 
+/* Whole panes only: the clock is read once a pane that leaves. */
+static bool run_task(struct worker *worker, struct input *input)
+{
+	struct task *task = worker->pipeline->tasks[input->task];
+	bool any = task_run(task);
+	uint64_t next = task_pane(task);
+	struct timespec now;
+
+	if (next == 0 || (input->pane && input->pane + 1 == next))
+		return any;
+	clock_gettime(CLOCK_REALTIME, &now);
+	for (uint64_t pane = input->pane ? input->pane + 1 : next; pane < next; pane++)
+		histogram_observe(&input->event_to_pane,
+				  (double)now.tv_sec + (double)now.tv_nsec / NS_PER_S -
+					  (double)(pane * PANE_NS) / NS_PER_S);
+	input->pane = next - 1;
+	return any;
+}
+
 static void worker_close(struct worker *worker);
 static void on_again(uv_idle_t *idle);
 
@@ -103,12 +126,12 @@ static void worker_work(struct worker *worker)
 		moved = false;
 		take_mail(worker);
 		for (uint32_t i = 0; i < worker->inputs_count; i++)
-			moved |= task_run(worker->pipeline->tasks[worker->inputs[i].task]);
+			moved |= run_task(worker, &worker->inputs[i]);
 	}
 	for (uint32_t i = 0; i < worker->inputs_count; i++)
 		more |= read_input(worker, &worker->inputs[i]);
 	for (uint32_t i = 0; i < worker->inputs_count; i++)
-		more |= task_run(worker->pipeline->tasks[worker->inputs[i].task]);
+		more |= run_task(worker, &worker->inputs[i]);
 	if (more && !uv_is_active((uv_handle_t *)&worker->again))
 		uv_idle_start(&worker->again, on_again);
 	else if (!more)
@@ -165,6 +188,7 @@ static void on_stats(uv_timer_t *timer)
 		struct task *task = worker->pipeline->tasks[worker->inputs[i].task];
 		struct task_stats stats = task_stats(task);
 
+		stats.event_to_pane = worker->inputs[i].event_to_pane;
 		options->stats(options->stats_context, worker->inputs[i].task, &stats,
 			       task_mirror(task));
 	}

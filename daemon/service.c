@@ -90,7 +90,7 @@ struct service {
 
 	struct recent recent[RECENT_ALERTS];
 	size_t recent_next;
-	struct metrics_histogram event_to_webhook, event_to_rollup;
+	struct histogram event_to_webhook, event_to_rollup;
 	struct log_limit kafka_log, receiver_log, history_log;
 	int status;
 };
@@ -142,7 +142,7 @@ static void take_rollups(struct service *service, const struct parcel *parcel)
 			newest = rollup->last_event_ns;
 	}
 	if (newest && newest < now_ns())
-		metrics_observe(&service->event_to_rollup, (double)(now_ns() - newest) / 1e9);
+		histogram_observe(&service->event_to_rollup, (double)(now_ns() - newest) / 1e9);
 }
 
 static void take_stats(struct service *service, const struct parcel *parcel)
@@ -210,8 +210,9 @@ static void observe_delivery(struct service *service, const struct delivery *del
 		if (strcmp(recent->key, delivery->key) != 0)
 			continue;
 		if (delivery->sent_ns > recent->last_event_ns)
-			metrics_observe(&service->event_to_webhook,
-					(double)(delivery->sent_ns - recent->last_event_ns) / 1e9);
+			histogram_observe(&service->event_to_webhook,
+					  (double)(delivery->sent_ns - recent->last_event_ns) /
+						  1e9);
 		return;
 	}
 }

@@ -623,6 +623,11 @@ struct mirror *task_mirror(struct task *task)
 	return task->mirror;
 }
 
+uint64_t task_pane(const struct task *task)
+{
+	return task->started ? task->aggregate_pane : 0;
+}
+
 struct task_stats task_stats(const struct task *task)
 {
 	return (struct task_stats){

@@ -23,6 +23,7 @@
 
 #include "aggregate/aggregate.h"
 #include "anomaly/anomaly.h"
+#include "daemon/histogram.h"
 #include "daemon/message.h"
 #include "ingest/mirror.h"
 #include "join/join.h"
@@ -65,6 +66,7 @@ struct task_stats {
 	struct partial_stats partial;
 	struct aggregate_stats aggregate;
 	struct anomaly_stats anomaly;
+	struct histogram event_to_pane; /* the worker's: tasks know no clock */
 };
 
 struct task *task_new(const struct task_options *options);
@@ -83,4 +85,6 @@ bool task_run(struct task *task);
 
 struct anomaly *task_anomaly(struct task *task); /* to load baselines before the first record */
 struct mirror *task_mirror(struct task *task);	 /* to list nodes */
+/* The pane that leaves the aggregate next; 0 before the first. */
+uint64_t task_pane(const struct task *task);
 struct task_stats task_stats(const struct task *task);
