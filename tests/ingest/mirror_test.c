@@ -22,42 +22,110 @@ static const uint64_t lateness_ns = 500 * NS_PER_MS;
 
 /* ---- a sink that keeps everything ---- */
 
+enum { LANES = 4096, TOLD = 1024 };
+
+struct lane_use {
+	uint32_t client, server;
+	uint16_t port;
+	uint8_t protocol;
+	uint32_t users;
+};
+
 static struct {
 	struct half_open opens[65536];
 	struct half_close closes[65536];
 	struct nat_alias aliases[4096];
 	struct delta deltas[65536];
-	struct label labels[65536]; /* of the deltas */
 	struct amendment amendments[4096];
-	struct label before[4096], after[4096];
-	size_t opens_count, closes_count, aliases_count, deltas_count, amendments_count;
-	uint32_t open_tasks[65536], alias_tasks[4096];
+	struct server_place servers[256]; /* that the first task was told of */
+	size_t opens_count, closes_count, aliases_count, deltas_count, amendments_count,
+		servers_count;
+	uint32_t open_tasks[65536], close_tasks[65536], alias_tasks[4096];
 	size_t buckets, letters;
 	char reason[256];
+	struct lane_use lanes[LANES]; /* by number */
+	uint64_t told[TASKS][TOLD];   /* ids of instances */
+	size_t told_count[TASKS];
+	uint64_t digest; /* of all that came, byte for byte */
 } got;
+
+static void digest(const void *bytes, size_t length)
+{
+	got.digest = hash_mix(got.digest * 31 + hash_bytes(bytes, length));
+}
+
+static bool told(uint32_t task, uint64_t id)
+{
+	for (size_t i = 0; i < got.told_count[task]; i++)
+		if (got.told[task][i] == id)
+			return true;
+	return false;
+}
+
+static bool opened_in(const struct half_bucket *bucket, const struct half_ref *ref)
+{
+	for (size_t i = 0; i < bucket->opens_count; i++)
+		if (memcmp(&bucket->opens[i].ref, ref, sizeof(*ref)) == 0)
+			return true;
+	return false;
+}
+
+/* Numbers of labels are the task's times a thousand and one: see label_of(). */
+static uint32_t number_task(uint32_t number)
+{
+	return number % 1000 - 1;
+}
+
+static void take_opens(uint32_t task, const struct half_bucket *bucket)
+{
+	for (size_t i = 0; i < bucket->opens_count; i++) {
+		const struct half_open *open = &bucket->opens[i];
+		if (open->number)
+			assert_int_equal(number_task(open->number), task);
+		else
+			assert_int_equal(hash_owner(tuple_hash(&open->key), TASKS), task);
+		assert_true(told(task, open->self));
+		got.open_tasks[got.opens_count % 65536] = task;
+		got.opens[got.opens_count++ % 65536] = *open;
+	}
+}
 
 static void take_halves(void *context, uint32_t task, const struct half_bucket *bucket)
 {
 	(void)context;
 	assert_true(task < TASKS);
 	got.buckets++;
-	for (size_t i = 0; i < bucket->opens_count; i++) {
-		assert_int_equal(hash_owner(tuple_hash(&bucket->opens[i].key), TASKS), task);
-		got.opens[got.opens_count++ % 65536] = bucket->opens[i];
-	}
-	for (size_t i = 0; i < bucket->closes_count; i++)
+	for (size_t i = 0; i < bucket->instances_count; i++)
+		if (!told(task, bucket->instances[i].id))
+			got.told[task][got.told_count[task]++ % TOLD] = bucket->instances[i].id;
+	take_opens(task, bucket);
+	for (size_t i = 0; i < bucket->closes_count; i++) {
+		if (bucket->closes[i].number)
+			assert_int_equal(number_task(bucket->closes[i].number), task);
+		else
+			assert_true(opened_in(bucket, &bucket->closes[i].ref));
+		got.close_tasks[got.closes_count % 65536] = task;
 		got.closes[got.closes_count++ % 65536] = bucket->closes[i];
+	}
 	for (size_t i = 0; i < bucket->aliases_count; i++) {
 		got.alias_tasks[got.aliases_count % 4096] = task;
 		got.aliases[got.aliases_count++ % 4096] = bucket->aliases[i];
 	}
+	for (size_t i = 0; task == 0 && i < bucket->servers_count; i++)
+		got.servers[got.servers_count++ % 256] = bucket->servers[i];
+	digest(bucket->opens, bucket->opens_count * sizeof(*bucket->opens));
+	digest(bucket->closes, bucket->closes_count * sizeof(*bucket->closes));
+	digest(bucket->aliases, bucket->aliases_count * sizeof(*bucket->aliases));
+	digest(bucket->servers, bucket->servers_count * sizeof(*bucket->servers));
+	digest(bucket->instances, bucket->instances_count * sizeof(*bucket->instances));
 }
 
 static void take_deltas(void *context, const struct delta *deltas, size_t count)
 {
 	(void)context;
+	digest(deltas, count * sizeof(*deltas));
 	for (size_t i = 0; i < count; i++) {
-		got.labels[got.deltas_count % 65536] = *deltas[i].label;
+		assert_true(got.lanes[deltas[i].place.lane].users > 0);
 		got.deltas[got.deltas_count++ % 65536] = deltas[i];
 	}
 }
@@ -65,11 +133,41 @@ static void take_deltas(void *context, const struct delta *deltas, size_t count)
 static void take_amendments(void *context, const struct amendment *amendments, size_t count)
 {
 	(void)context;
+	digest(amendments, count * sizeof(*amendments));
 	for (size_t i = 0; i < count; i++) {
-		got.before[got.amendments_count % 4096] = *amendments[i].before;
-		got.after[got.amendments_count % 4096] = *amendments[i].after;
+		assert_true(got.lanes[amendments[i].before.lane].users > 0);
+		assert_true(got.lanes[amendments[i].after.lane].users > 0);
 		got.amendments[got.amendments_count++ % 4096] = amendments[i];
 	}
+}
+
+static uint32_t hold_lane(void *context, uint32_t client, uint32_t server, uint16_t port,
+			  uint8_t protocol)
+{
+	uint32_t vacant = 0;
+	(void)context;
+	for (uint32_t i = 1; i < LANES; i++) {
+		struct lane_use *lane = &got.lanes[i];
+		if (lane->users && lane->client == client && lane->server == server &&
+		    lane->port == port && lane->protocol == protocol) {
+			lane->users++;
+			return i;
+		}
+		if (!lane->users && !vacant)
+			vacant = i;
+		if (!lane->users && !lane->port)
+			break; /* never used: nor is what follows */
+	}
+	assert_int_not_equal(vacant, 0);
+	got.lanes[vacant] = (struct lane_use){client, server, port, protocol, 1};
+	return vacant;
+}
+
+static void drop_lane(void *context, uint32_t lane)
+{
+	(void)context;
+	assert_true(got.lanes[lane].users > 0);
+	got.lanes[lane].users--;
 }
 
 static void take_letter(void *context, const struct mirror_record *record,
@@ -96,10 +194,14 @@ static struct mirror_options small_options(void)
 		.containers_max = 64,
 		.amendments_max = 1024,
 		.names_max = 1024,
+		.instances_max = 1024,
+		.destinations = TASKS,
 		.record_bytes_max = 1048576,
 		.sinks = {.halves = take_halves,
 			  .deltas = take_deltas,
 			  .amendments = take_amendments,
+			  .lane_hold = hold_lane,
+			  .lane_drop = drop_lane,
 			  .deadletter = take_letter},
 	};
 }
@@ -132,18 +234,20 @@ static void agent_free(struct agent *agent)
 
 static struct label label_of(const struct half_open *open, bool final)
 {
+	uint32_t task = open->number ? number_task(open->number)
+				     : hash_owner(tuple_hash(&open->key), TASKS);
 	struct label label = {
 		.half = open->ref,
+		.number = open->number ? open->number : (open->ref.index + 1) * 1000 + task + 1,
+		.join_task = (uint16_t)task,
+		.port = 80,
+		.protocol = 6,
 		.side = open->side,
 		.counts_from = open->side,
 		.final = final,
 		.joined = final,
 	};
 	*(open->side == SIDE_CLIENT ? &label.client : &label.server) = open->self;
-	label.edge = (struct edge){.client = label.client.workload,
-				   .server = label.server.workload,
-				   .port = open->key.server_port};
-	label.edge.id = edge_id(&label.edge);
 	return label;
 }
 
@@ -153,7 +257,7 @@ static void label_opens(void)
 		struct label label =
 			label_of(&got.opens[opens_labelled % 65536], labelling == LABEL_FINAL);
 		if (labelling != LABEL_NONE)
-			mirror_labels(mirror, &label, 1);
+			mirror_labels(mirror, &label, 1, NULL, 0);
 	}
 }
 
@@ -276,6 +380,12 @@ static void end(struct agent *agent, uint32_t slot, uint32_t reason, uint64_t tx
 								    .time_ns = now_ns}));
 }
 
+static const struct instance *self_of(const struct half_open *open)
+{
+	struct roster *roster = mirror_roster(mirror);
+	return roster_at(roster, roster_number(roster, open->self));
+}
+
 static uint64_t sum_tx(uint32_t with, uint32_t without)
 {
 	uint64_t sum = 0;
@@ -313,14 +423,15 @@ static void a_connection_opens_moves_bytes_and_ends(void **state)
 	assert_int_equal(got.opens_count, 1);
 	assert_int_equal(got.opens[0].side, SIDE_CLIENT);
 	assert_int_equal(got.opens[0].opened_ns, start_ns - NS_PER_MS);
-	assert_string_equal(name_of(got.opens[0].self.node), "a");
-	assert_string_equal(name_of(got.opens[0].self.zone), "eu-1a");
+	assert_string_equal(name_of(self_of(&got.opens[0])->node), "a");
+	assert_string_equal(name_of(self_of(&got.opens[0])->zone), "eu-1a");
 	assert_int_equal(got.closes_count, 1);
 	assert_int_equal(got.closes[0].total.tx_bytes, 170);
 	assert_memory_equal(&got.closes[0].ref, &got.opens[0].ref, sizeof(struct half_ref));
 	assert_int_equal(got.deltas_count, 3);
 	assert_int_equal(got.deltas[0].flags, DELTA_OPENED | DELTA_FIRST_IN_PANE |
-						      DELTA_FIRST_IN_1S | DELTA_FIRST_IN_10S);
+						      DELTA_FIRST_IN_1S | DELTA_FIRST_IN_10S |
+						      DELTA_FIRST_IN_60S | DELTA_FIRST_IN_1H);
 	assert_int_equal(got.deltas[0].connect_us, 1000);
 	assert_int_equal(got.deltas[2].flags & DELTA_CLOSED, DELTA_CLOSED);
 	assert_int_equal(got.deltas[2].reason, CLOSE_NORMAL);
@@ -355,6 +466,8 @@ static void first_touches_are_told_per_window(void **state)
 	assert_int_equal(count_flag(DELTA_FIRST_IN_PANE), 80);
 	assert_int_equal(count_flag(DELTA_FIRST_IN_1S), 20);
 	assert_int_equal(count_flag(DELTA_FIRST_IN_10S), 2);
+	assert_int_equal(count_flag(DELTA_FIRST_IN_60S), 1);
+	assert_int_equal(count_flag(DELTA_FIRST_IN_1H), 1);
 	agent_free(&a);
 }
 
@@ -395,6 +508,7 @@ static void a_key_frame_after_a_gap_recovers_what_was_lost(void **state)
 {
 	(void)state;
 	struct agent a = agent_new("a", 1, 1);
+	labelling = LABEL_PROVISIONAL;
 	define(&a, client(1, 1));
 	agent_send(&a);
 	pass(&a, 1000);
@@ -413,6 +527,7 @@ static void a_key_frame_after_a_gap_recovers_what_was_lost(void **state)
 	assert_int_equal(mirror_stats(mirror).lost, 1);
 	assert_int_equal(got.opens_count, 2);
 	assert_int_equal(got.opens[1].flags & HALF_AGAIN, HALF_AGAIN);
+	assert_int_equal(got.opens[1].number, label_of(&got.opens[0], false).number);
 	uint32_t lost = 0;
 	for (size_t i = 0; i < got.deltas_count; i++)
 		lost += got.deltas[i].node_lost;
@@ -645,10 +760,10 @@ static void describe(struct agent *agent, struct batch_container container)
 static void expect_owner(const struct half_open *open, const char *workload,
 			 enum resolution resolution, const char *version)
 {
-	assert_string_equal(name_of(open->self.workload), workload);
-	assert_int_equal(open->self.resolution, resolution);
-	assert_string_equal(name_of(open->self.version), version);
-	assert_int_equal(open->self.id, instance_id(&open->self));
+	assert_string_equal(name_of(self_of(open)->workload), workload);
+	assert_int_equal(self_of(open)->resolution, resolution);
+	assert_string_equal(name_of(self_of(open)->version), version);
+	assert_int_equal(open->self, instance_id(self_of(open)));
 }
 
 static void the_workload_is_the_best_name_known(void **state)
@@ -688,8 +803,8 @@ static void the_workload_is_the_best_name_known(void **state)
 	pass(&a, 1000);
 	assert_int_equal(got.opens_count, 5);
 	expect_owner(&got.opens[0], "shop/cart", RESOLUTION_WORKLOAD, "1.2");
-	assert_string_equal(name_of(got.opens[0].self.container), "cart-0");
-	assert_string_equal(name_of(got.opens[0].self.process), "redis");
+	assert_string_equal(name_of(self_of(&got.opens[0])->container), "cart-0");
+	assert_string_equal(name_of(self_of(&got.opens[0])->process), "redis");
 	expect_owner(&got.opens[1], "web", RESOLUTION_CONTAINER, "sha256:0123456789ab");
 	expect_owner(&got.opens[2], "ssh", RESOLUTION_UNIT, "v9");
 	expect_owner(&got.opens[3], "redis@db", RESOLUTION_PROCESS, "");
@@ -777,12 +892,12 @@ static void a_mapping_of_a_later_batch_of_the_pane_is_in_the_key(void **state)
 	agent_free(&a);
 }
 
-/* From the first key the join follows the alias by itself; a second key would be a second half
- * there. */
-static void a_mapping_after_the_pane_leaves_the_key_and_tells_its_owner(void **state)
+/* From the first key the join follows the alias by itself: the half goes by its label's number. */
+static void a_mapping_after_the_pane_leaves_the_half_where_it_is(void **state)
 {
 	(void)state;
 	struct agent a = agent_new("a", 1, 1);
+	labelling = LABEL_PROVISIONAL;
 	define(&a, client(1, 1));
 	agent_send(&a);
 	pass(&a, 1000);
@@ -799,8 +914,9 @@ static void a_mapping_after_the_pane_leaves_the_key_and_tells_its_owner(void **s
 	agent_send(&a);
 	pass(&a, 1000);
 	assert_int_equal(got.opens_count, 2);
-	assert_true(tuple_equal(&got.opens[1].key, &got.opens[0].key));
-	assert_true(tuple_equal(&got.closes[0].key, &got.opens[0].key));
+	assert_int_equal(got.open_tasks[1], got.open_tasks[0]);
+	assert_int_equal(got.close_tasks[0], got.open_tasks[0]);
+	assert_memory_equal(&got.opens[1].ref, &got.opens[0].ref, sizeof(struct half_ref));
 	uint32_t owner = hash_owner(tuple_hash(&got.opens[0].key), TASKS);
 	assert_true(got.alias_tasks[0] == owner || got.alias_tasks[1] == owner);
 	assert_true(tuple_equal(&got.aliases[0].from, &got.opens[0].key));
@@ -875,7 +991,7 @@ static void a_delta_waits_for_its_label(void **state)
 	pass(&a, 1000);
 	assert_int_equal(got.deltas_count, 0);
 	struct label label = label_of(&got.opens[0], true);
-	mirror_labels(mirror, &label, 1);
+	mirror_labels(mirror, &label, 1, NULL, 0);
 	pass(&a, 250);
 	assert_int_equal(got.deltas_count, 1);
 	assert_int_equal(got.deltas[0].traffic.tx_bytes, 11);
@@ -898,16 +1014,20 @@ static void a_changed_label_moves_each_windows_sum(void **state)
 	pass(&a, 1000);
 	assert_int_equal(mirror_stats(mirror).halves, 1); /* ended, but its label is not final */
 	struct label label = label_of(&got.opens[0], true);
-	label.server.id = 99;
-	mirror_labels(mirror, &label, 1);
+	struct instance peer = {.id = 99, .resolution = RESOLUTION_ADDRESS};
+	peer.address = address_v4(0x0a000002);
+	label.server = 99;
+	mirror_labels(mirror, &label, 1, &peer, 1);
+	assert_string_equal(name_of(name_id("10.0.0.2", 8)), "10.0.0.2");
 	pass(&a, 250);
 	assert_int_equal(got.amendments_count, 2);
 	uint64_t tx_bytes = 0;
 	uint32_t opened = 0, closed = 0, resets = 0;
 	for (size_t i = 0; i < 2; i++) {
 		assert_int_equal(got.amendments[i].window_start_ns % (10 * NS_PER_S), 0);
-		assert_int_equal(got.before[i].server.id, 0);
-		assert_int_equal(got.after[i].server.id, 99);
+		assert_int_equal(got.amendments[i].before.server, 0);
+		assert_int_equal(got.amendments[i].after.server,
+				 roster_number(mirror_roster(mirror), 99));
 		tx_bytes += got.amendments[i].sum.traffic.tx_bytes;
 		opened += got.amendments[i].opened;
 		closed += got.amendments[i].closed;
@@ -935,7 +1055,7 @@ static void a_half_without_a_final_label_leaves_after_its_time(void **state)
 	assert_int_equal(mirror_stats(mirror).halves, 0);
 	/* a label that comes now finds nothing */
 	struct label label = label_of(&got.opens[0], true);
-	mirror_labels(mirror, &label, 1);
+	mirror_labels(mirror, &label, 1, NULL, 0);
 	agent_free(&a);
 }
 
@@ -957,7 +1077,7 @@ static void contributions_past_the_bound_drop_the_oldest(void **state)
 	assert_int_equal(mirror_stats(mirror).amendments_dropped, 1);
 	for (size_t i = 0; i < 3; i++) {
 		struct label label = label_of(&got.opens[i], true);
-		mirror_labels(mirror, &label, 1);
+		mirror_labels(mirror, &label, 1, NULL, 0);
 	}
 	pass(&a, 250);
 	assert_int_equal(got.amendments_count, 2);
@@ -1313,7 +1433,7 @@ int main(void)
 		TEST(late_metadata_announces_the_half_again),
 		TEST(a_client_is_keyed_by_where_its_node_sends_it),
 		TEST(a_mapping_of_a_later_batch_of_the_pane_is_in_the_key),
-		TEST(a_mapping_after_the_pane_leaves_the_key_and_tells_its_owner),
+		TEST(a_mapping_after_the_pane_leaves_the_half_where_it_is),
 		TEST(a_mapping_that_ended_is_not_for_new_connections),
 		TEST(a_circle_of_mappings_ends),
 		TEST(loopback_is_a_network_of_its_own_on_each_node),
