@@ -1084,7 +1084,263 @@ static void contributions_past_the_bound_drop_the_oldest(void **state)
 	agent_free(&a);
 }
 
+/* ---- slots, counters, key frames ---- */
+
+static void a_slot_is_free_while_its_last_half_waits_for_its_label(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	labelling = LABEL_PROVISIONAL;
+	define(&a, client(1, 1));
+	update(&a, 1, 5);
+	agent_send(&a);
+	now_ns += 100 * NS_PER_MS;
+	end(&a, 1, CLOSE_NORMAL, 5);
+	agent_send(&a);
+	now_ns += 100 * NS_PER_MS;
+	define(&a, client(1, 2));
+	update(&a, 1, 70);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 2);
+	assert_int_equal(got.opens[0].ref.index, got.opens[1].ref.index);
+	assert_int_not_equal(got.opens[0].ref.generation, got.opens[1].ref.generation);
+	assert_int_equal(got.closes_count, 1);
+	assert_memory_equal(&got.closes[0].ref, &got.opens[0].ref, sizeof(struct half_ref));
+	assert_int_equal(mirror_stats(mirror).halves, 2);
+	struct label label = label_of(&got.opens[0], true);
+	mirror_labels(mirror, &label, 1, NULL, 0);
+	pass(&a, 250);
+	assert_int_equal(got.amendments_count, 1);
+	assert_int_equal(got.amendments[0].sum.traffic.tx_bytes, 5);
+	assert_int_equal(mirror_stats(mirror).halves, 1);
+	agent_free(&a);
+}
+
+/* Batches may be applied out of order where they meet panes: what the former owner of a slot did
+ * must not count for the new one. */
+static void what_a_slots_former_owner_did_is_not_the_new_ones(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	define(&a, client(1, 1));
+	agent_send(&a);
+	now_ns = (now_ns / PANE_NS + 8) * PANE_NS; /* a pane begins */
+	end(&a, 1, CLOSE_NORMAL, 9);
+	agent_send(&a);
+	struct batch_definition next = client(1, 2);
+	next.time_ns -= NS_PER_MS; /* and yet it is before the close */
+	define(&a, next);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 2);
+	assert_int_equal(got.closes_count, 1);
+	assert_int_equal(got.closes[0].reason, CLOSE_VANISHED);
+	assert_memory_equal(&got.closes[0].ref, &got.opens[0].ref, sizeof(struct half_ref));
+	assert_int_equal(mirror_stats(mirror).refused, 1);
+	agent_free(&a);
+}
+
+static void counters_are_healed_across_their_edges(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	struct batch_definition d = client(1, 1);
+	d.flags = BATCH_EXISTED;
+	d.total = (struct traffic){(1ULL << 40) - 10, (1ULL << 40) - 10, (1ULL << 32) - 5,
+				   (1ULL << 32) - 5, (1ULL << 25) - 2};
+	define(&a, d);
+	agent_send(&a);
+	pass(&a, 1000);
+	struct batch_update up = {
+		.slot = 1, .moved = {30, 3, 10, 1, 4}, .srtt_us = 1, .time_ns = now_ns};
+	assert_true(batch_update(a.batch, &up));
+	agent_send(&a);
+	agent_lose(&a);
+	update(&a, 1, 7);
+	agent_lose(&a);
+	d.flags = BATCH_AGAIN;
+	d.time_ns = now_ns;
+	d.total = (struct traffic){(1ULL << 40) + 27, (1ULL << 40) + 3, (1ULL << 32) + 9,
+				   (1ULL << 32) + 1, (1ULL << 25) + 4};
+	define(&a, d);
+	agent_send(&a);
+	pass(&a, 1000);
+	struct traffic normal = {0}, healed = {0};
+	for (size_t i = 0; i < got.deltas_count; i++) {
+		const struct delta *delta = &got.deltas[i];
+		struct traffic *sum = delta->flags & DELTA_RECOVERED ? &healed : &normal;
+		sum->tx_bytes += delta->traffic.tx_bytes;
+		sum->rx_bytes += delta->traffic.rx_bytes;
+		sum->tx_segments += delta->traffic.tx_segments;
+		sum->rx_segments += delta->traffic.rx_segments;
+		sum->retransmits += delta->traffic.retransmits;
+	}
+	assert_memory_equal(&normal, &((struct traffic){30, 3, 10, 1, 4}), sizeof(normal));
+	assert_memory_equal(&healed, &((struct traffic){7, 10, 4, 5, 2}), sizeof(healed));
+	assert_int_equal(mirror_stats(mirror).backwards, 0);
+	d.total.tx_bytes -= 1;
+	d.time_ns = now_ns;
+	define(&a, d);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(mirror_stats(mirror).backwards, 1);
+	assert_int_equal(sum_tx(0, 0), 37);
+	agent_free(&a);
+}
+
+static void great_updates_and_batches_over_panes_count_whole(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	now_ns = (now_ns / PANE_NS + 4) * PANE_NS - 50 * NS_PER_MS;
+	for (uint32_t slot = 1; slot <= 9; slot++)
+		define(&a, client(slot, 1));
+	agent_send(&a);
+	now_ns += 50 * NS_PER_MS;
+	for (uint32_t slot = 1; slot <= 9; slot++) {
+		struct batch_update up = {
+			.slot = slot,
+			.moved = {.tx_bytes = slot == 4 ? 5ULL << 32 : slot, .retransmits = slot},
+			.time_ns = now_ns + slot % 3 * PANE_NS,
+		};
+		assert_true(batch_update(a.batch, &up));
+	}
+	agent_send(&a);
+	pass(&a, 2000);
+	uint64_t retransmits = 0;
+	for (size_t i = 0; i < got.deltas_count; i++)
+		retransmits += got.deltas[i].traffic.retransmits;
+	assert_int_equal(sum_tx(0, 0), 45 - 4 + (5ULL << 32));
+	assert_int_equal(retransmits, 45);
+	assert_int_equal(got.deltas_count, 18);
+	agent_free(&a);
+}
+
+static void a_key_frame_of_a_joined_half_is_silent_until_its_owner_changes(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	struct batch_definition d = client(1, 1);
+	define(&a, d);
+	describe(&a, (struct batch_container){.cgroup = 77, .workload = "cart"});
+	agent_send(&a);
+	pass(&a, 1000);
+	d.flags = BATCH_AGAIN;
+	d.time_ns = now_ns;
+	define(&a, d);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 1);
+	d.cgroup = 77;
+	d.time_ns = now_ns;
+	define(&a, d);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 2);
+	expect_owner(&got.opens[1], "cart", RESOLUTION_WORKLOAD, "");
+	assert_int_equal(got.opens[1].number, label_of(&got.opens[0], true).number);
+	agent_free(&a);
+}
+
+static void a_close_waits_for_the_label_that_says_where_it_goes(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	labelling = LABEL_NONE;
+	define(&a, client(1, 1));
+	agent_send(&a);
+	pass(&a, 1000);
+	end(&a, 1, CLOSE_NORMAL, 3);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.closes_count, 0);
+	struct label label = label_of(&got.opens[0], true);
+	mirror_labels(mirror, &label, 1, NULL, 0);
+	pass(&a, 500);
+	assert_int_equal(got.closes_count, 1);
+	assert_int_equal(got.closes[0].number, label.number);
+	assert_int_equal(got.close_tasks[0], label.join_task);
+	assert_int_equal(sum_tx(DELTA_CLOSED, 0), 3);
+	assert_int_equal(mirror_stats(mirror).halves, 0);
+	agent_free(&a);
+}
+
+static void a_server_is_told_once_and_again_each_minute(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	struct batch_definition d = client(1, 1);
+	d.role = BATCH_ROLE_SERVER;
+	d.local_port = 80;
+	define(&a, d);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.servers_count, 1);
+	assert_int_equal(got.servers[0].key.port, 80);
+	assert_string_equal(name_of(got.servers[0].instance.workload), "a");
+	d.flags = BATCH_AGAIN;
+	for (int i = 0; i < 2; i++) {
+		pass(&a, 31000);
+		d.time_ns = now_ns;
+		define(&a, d);
+		agent_send(&a);
+		pass(&a, 1000);
+		assert_int_equal(got.servers_count, 1 + i);
+	}
+	agent_free(&a);
+}
+
 /* ---- bounds ---- */
+
+static void events_past_the_bound_are_refused_until_a_pane_closes(void **state)
+{
+	(void)state;
+	mirror_free(mirror);
+	struct mirror_options options = small_options();
+	options.events_max = 3;
+	begin(&options);
+	struct agent a = agent_new("a", 1, 1);
+	for (uint32_t i = 1; i <= 3; i++)
+		define(&a, client(i, 1));
+	agent_send(&a);
+	assert_int_equal(mirror_stats(mirror).refused, 0);
+	assert_int_equal(mirror_stats(mirror).pending, 3);
+	update(&a, 1, 5);
+	agent_send(&a);
+	assert_int_equal(mirror_stats(mirror).refused, 1);
+	pass(&a, 1000);
+	update(&a, 1, 6);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(mirror_stats(mirror).refused, 1);
+	assert_int_equal(sum_tx(0, 0), 6);
+	agent_free(&a);
+}
+
+static void the_oldest_that_waits_for_its_label_makes_room(void **state)
+{
+	(void)state;
+	mirror_free(mirror);
+	struct mirror_options options = small_options();
+	options.halves_max = 2;
+	begin(&options);
+	labelling = LABEL_PROVISIONAL;
+	struct agent a = agent_new("a", 1, 1);
+	for (uint32_t i = 1; i <= 3; i++) {
+		define(&a, client(i, 1));
+		agent_send(&a);
+		pass(&a, 1000);
+		end(&a, i, CLOSE_NORMAL, i);
+		agent_send(&a);
+		pass(&a, 1000);
+	}
+	assert_int_equal(got.closes_count, 3);
+	assert_int_equal(mirror_stats(mirror).halves, 2);
+	assert_int_equal(mirror_stats(mirror).refused, 0);
+	assert_int_equal(sum_tx(0, 0), 6);
+	agent_free(&a);
+}
 
 static void full_tables_refuse_and_count(void **state)
 {
@@ -1408,6 +1664,164 @@ static void every_event_is_accounted_for(void **state)
 	assert_in_range(deltas, 10000, UINT64_MAX);
 }
 
+/* ---- any order ---- */
+
+enum { ORDER_NODES = 3, ORDER_SLOTS = 12, ORDER_BATCHES = 60, ORDER_RECORDS = 512 };
+
+struct order_record {
+	uint8_t bytes[4096];
+	size_t length;
+	uint64_t sent_ns, append_ns;
+};
+
+static struct {
+	struct order_record records[ORDER_RECORDS];
+	size_t count;
+	uint64_t tx_bytes;
+} order;
+
+struct order_node {
+	struct agent agent;
+	bool open[ORDER_SLOTS], ended[ORDER_SLOTS];
+	uint32_t generation[ORDER_SLOTS];
+	uint64_t total[ORDER_SLOTS];
+};
+
+static void order_slot(struct order_node *node, uint32_t slot)
+{
+	uint64_t fate = random_below(10), tx_bytes = random_below(1000);
+	struct batch_definition d = client(slot, node->generation[slot]);
+	if (!node->open[slot] && !node->ended[slot]) {
+		node->open[slot] = true;
+		node->total[slot] = 0;
+		d.generation = ++node->generation[slot];
+		d.role = slot % 2 ? BATCH_ROLE_CLIENT : BATCH_ROLE_SERVER;
+		d.pid = 10 + slot % 3;
+		define(&node->agent, d);
+	} else if (node->open[slot] && fate < 6) {
+		node->total[slot] += tx_bytes;
+		order.tx_bytes += tx_bytes;
+		update(&node->agent, slot, tx_bytes);
+	} else if (node->open[slot] && fate == 6) {
+		d.flags = BATCH_AGAIN;
+		d.total.tx_bytes = node->total[slot];
+		d.role = slot % 2 ? BATCH_ROLE_CLIENT : BATCH_ROLE_SERVER;
+		d.pid = 10 + slot % 3;
+		define(&node->agent, d);
+		node->ended[slot] = true; /* no update after its counters */
+	} else if (node->open[slot] && fate == 7) {
+		end(&node->agent, slot, 1 + (uint32_t)random_below(8), node->total[slot]);
+		node->open[slot] = false;
+		node->ended[slot] = true;
+	}
+}
+
+static void order_batch(struct order_node *node)
+{
+	struct batch_nat nat = vip_nat(random_below(2));
+	memset(node->ended, 0, sizeof(node->ended));
+	for (uint32_t i = 0; i < 6; i++) {
+		now_ns += 10 * NS_PER_MS;
+		order_slot(node, i * 2 + (uint32_t)random_below(2));
+	}
+	if (random_below(4) == 0)
+		assert_true(batch_nat(node->agent.batch, &nat));
+	if (random_below(4) == 0)
+		assert_true(batch_process(node->agent.batch,
+					  &(struct batch_process){.pid = 10,
+								  .comm = "x",
+								  .started_ns = random_below(3),
+								  .time_ns = now_ns}));
+	struct batch_bytes sealed = batch_seal(node->agent.batch, &node->agent.sender, 1, now_ns);
+	struct order_record *record = &order.records[order.count++];
+	assert_true(sealed.length <= sizeof(record->bytes));
+	memcpy(record->bytes, sealed.bytes, sealed.length);
+	record->length = sealed.length;
+	record->sent_ns = now_ns;
+}
+
+/* Batches of some nodes, 60 ms each, of which some get lost. */
+static void order_world(uint64_t run, bool lossy)
+{
+	struct order_node nodes[ORDER_NODES] = {0};
+	random_seed = run * 0x9e3779b97f4a7c15ULL;
+	order.count = 0;
+	order.tx_bytes = 0;
+	now_ns = start_ns;
+	for (int i = 0; i < ORDER_NODES; i++) {
+		const char *names[ORDER_NODES] = {"b", "c", "a"};
+		nodes[i].agent = agent_new(names[i], 1, 1);
+	}
+	for (int batch = 0; batch < ORDER_BATCHES; batch++)
+		for (int i = 0; i < ORDER_NODES; i++) {
+			now_ns = start_ns + (uint64_t)batch * 60 * NS_PER_MS;
+			order_batch(&nodes[i]);
+			if (lossy && batch && random_below(10) == 0)
+				order.count--;
+		}
+	for (int i = 0; i < ORDER_NODES; i++)
+		agent_free(&nodes[i].agent);
+}
+
+static int compare_appends(const void *a, const void *b)
+{
+	const struct order_record *first = a, *second = b;
+	return first->append_ns < second->append_ns ? -1 : first->append_ns > second->append_ns;
+}
+
+/* Each record comes up to delay_ms after it was sent; the nodes' first ones come at once, so that
+ * their clocks are known. */
+static uint64_t order_digest(uint64_t run, uint64_t delay_ms)
+{
+	struct mirror_options options = small_options();
+	mirror_free(mirror);
+	begin(&options);
+	labelling = run % 3 ? LABEL_FINAL : LABEL_PROVISIONAL;
+	random_seed = run + delay_ms + 1;
+	for (size_t i = 0; i < order.count; i++) {
+		struct order_record *record = &order.records[i];
+		record->append_ns = record->sent_ns + i;
+		if (i >= ORDER_NODES)
+			record->append_ns += random_below(delay_ms * NS_PER_MS + 1);
+	}
+	qsort(order.records, order.count, sizeof(order.records[0]), compare_appends);
+	for (size_t i = 0; i < order.count; i++) {
+		now_ns = order.records[i].append_ns;
+		push_bytes(order.records[i].bytes, order.records[i].length);
+	}
+	struct agent ticker = agent_new("t", 1, 1);
+	now_ns = start_ns + 30 * NS_PER_S;
+	for (int i = 0; i < 4; i++, now_ns += NS_PER_S)
+		agent_send(&ticker);
+	agent_free(&ticker);
+	identities_hold();
+	assert_int_equal(mirror_stats(mirror).late, 0);
+	return got.digest;
+}
+
+/* The order in which records come within the lateness does not show: not in the buckets, not in the
+ * deltas, not in what is counted as lost. And bytes in are bytes out. */
+static void disorder_within_lateness_leaves_no_trace(void **state)
+{
+	(void)state;
+	for (uint64_t run = 1; run <= 60; run++) {
+		bool lossy = run % 2;
+		order_world(run, lossy);
+		uint64_t expected = order_digest(run, 0);
+		struct mirror_stats before = mirror_stats(mirror);
+		uint64_t sum = sum_tx(0, 0);
+		if (!lossy && (sum != order.tx_bytes || before.refused))
+			fail_msg("seed %llu: %llu bytes in, %llu out", (unsigned long long)run,
+				 (unsigned long long)order.tx_bytes, (unsigned long long)sum);
+		uint64_t digest_now = order_digest(run, 400);
+		struct mirror_stats after = mirror_stats(mirror);
+		if (digest_now != expected || before.lost != after.lost ||
+		    before.refused != after.refused)
+			fail_msg("seed %llu: the order shows", (unsigned long long)run);
+		assert_true(got.deltas_count > 100);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1441,12 +1855,22 @@ int main(void)
 		TEST(a_changed_label_moves_each_windows_sum),
 		TEST(a_half_without_a_final_label_leaves_after_its_time),
 		TEST(contributions_past_the_bound_drop_the_oldest),
+		TEST(a_slot_is_free_while_its_last_half_waits_for_its_label),
+		TEST(what_a_slots_former_owner_did_is_not_the_new_ones),
+		TEST(counters_are_healed_across_their_edges),
+		TEST(great_updates_and_batches_over_panes_count_whole),
+		TEST(a_key_frame_of_a_joined_half_is_silent_until_its_owner_changes),
+		TEST(a_close_waits_for_the_label_that_says_where_it_goes),
+		TEST(a_server_is_told_once_and_again_each_minute),
+		TEST(events_past_the_bound_are_refused_until_a_pane_closes),
+		TEST(the_oldest_that_waits_for_its_label_makes_room),
 		TEST(full_tables_refuse_and_count),
 		TEST(an_unreadable_record_is_a_dead_letter),
 		TEST(a_record_without_a_time_does_not_move_the_clock),
 		TEST(objects_not_announced_again_are_forgotten),
 		TEST(nodes_are_told_by_name),
 		TEST(every_event_is_accounted_for),
+		TEST(disorder_within_lateness_leaves_no_trace),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
