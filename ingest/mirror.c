@@ -8,7 +8,12 @@
 #include "base/memory.h"
 #include "ingest/state.h"
 
-enum { EVENTS_MAX = 4194304 };
+enum {
+	EVENTS_MAX = 4194304,
+	NODES_MAX = 65536, /* a delta in the making has 16 bits for its node */
+	HALVES_A_PAGE_MIN =
+		32, /* on average, besides two pages a node: agents number slots densely */
+};
 
 const char *mirror_reason_name(enum mirror_reason reason)
 {
@@ -27,7 +32,9 @@ const char *mirror_reason_name(enum mirror_reason reason)
 
 struct mirror *mirror_new(const struct mirror_options *options)
 {
-	assert(options->join_tasks > 0 && options->nodes_max > 0 && options->halves_max > 0);
+	assert(options->join_tasks > 0 && options->join_tasks <= options->destinations);
+	assert(options->nodes_max > 0 && options->nodes_max <= NODES_MAX);
+	assert(options->halves_max > 0 && options->instances_max <= INSTANCES_MAX);
 	struct mirror *mirror = memory_zeroed(1, sizeof(*mirror));
 	mirror->options = *options;
 	mirror->decoder = decoder_new(&(struct decode_options){
@@ -40,8 +47,13 @@ struct mirror *mirror_new(const struct mirror_options *options)
 	mirror->nodes = memory_zeroed(options->nodes_max, sizeof(struct node *));
 	table_init(&mirror->node_ids, sizeof(uint64_t), 2 * sizeof(uint64_t));
 	table_init(&mirror->servers_told, sizeof(struct server_key), sizeof(struct told_server));
-	mirror->halves = memory_zeroed(options->halves_max, sizeof(*mirror->halves));
-	mirror->labels = memory_zeroed(options->halves_max, sizeof(*mirror->labels));
+	mirror->roster = roster_new(options->instances_max, options->destinations);
+	pages_init(&mirror->pages,
+		   options->halves_max / HALVES_A_PAGE_MIN + 2 * options->nodes_max);
+	/* Memory that is not touched costs nothing: nodes have a few thousand slots. */
+	for (int kind = 0; kind < PART_KINDS; kind++)
+		mirror->scratch.parts[kind] = memory_zeroed(DECODE_SLOTS_MAX, sizeof(uint32_t));
+	mirror->scratch.openings = memory_zeroed(DECODE_SLOTS_MAX, sizeof(uint32_t));
 	mirror->contributions =
 		memory_zeroed(options->amendments_max, sizeof(*mirror->contributions));
 	return mirror;
@@ -52,11 +64,14 @@ void mirror_free(struct mirror *mirror)
 	if (!mirror)
 		return;
 	struct queue *queues[] = {
-		&mirror->openings,     &mirror->closings,      &mirror->aliases,
-		&mirror->parts,	       &mirror->leaving,       &mirror->changes,
-		&mirror->sorted_opens, &mirror->sorted_closes, &mirror->owners,
-		&mirror->deltas,       &mirror->amendments,    &mirror->task_opens,
-		&mirror->task_closes,  &mirror->task_aliases,  &mirror->servers,
+		&mirror->times,	      &mirror->picks,	     &mirror->deltas,
+		&mirror->parts,	      &mirror->unplaced,     &mirror->openings,
+		&mirror->closings,    &mirror->aliases,	     &mirror->held_closes,
+		&mirror->servers,     &mirror->changes,	     &mirror->released,
+		&mirror->leaving,     &mirror->amendments,   &mirror->task_opens,
+		&mirror->task_closes, &mirror->task_aliases, &mirror->task_instances,
+		&mirror->task_selves, &mirror->counts,	     &mirror->kept_deltas,
+		&mirror->kept_parts,
 	};
 	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
 		free(queues[i]->items);
@@ -69,25 +84,14 @@ void mirror_free(struct mirror *mirror)
 	table_done(&mirror->node_ids);
 	table_done(&mirror->servers_told);
 	free(mirror->nodes);
-	free(mirror->halves);
-	free(mirror->labels);
+	pages_done(&mirror->pages);
+	lingers_done(&mirror->lingers);
+	roster_free(mirror->roster);
+	for (int kind = 0; kind < PART_KINDS; kind++)
+		free(mirror->scratch.parts[kind]);
+	free(mirror->scratch.openings);
 	free(mirror->contributions);
 	free(mirror);
-}
-
-void *queue_room(struct queue *queue, size_t count, size_t size)
-{
-	if (count > queue->capacity || !queue->items) {
-		queue->capacity = memory_grown(queue->capacity, count);
-		queue->items = memory_resize(queue->items, queue->capacity, size);
-	}
-	return queue->items;
-}
-
-void *queue_add(struct queue *queue, size_t size)
-{
-	queue_room(queue, queue->count + 1, size);
-	return (uint8_t *)queue->items + size * queue->count++;
 }
 
 /* ---- the clock ---- */
@@ -187,97 +191,17 @@ void mirror_push(struct mirror *mirror, const struct mirror_record *records, siz
 		push_record(mirror, records[i]);
 }
 
-/* ---- halves ---- */
-
-static void half_unlinger(struct mirror *mirror, struct half *half)
-{
-	*(half->earlier ? &half_at(mirror, half->earlier - 1)->later : &mirror->linger_first) =
-		half->later;
-	*(half->later ? &half_at(mirror, half->later - 1)->earlier : &mirror->linger_last) =
-		half->earlier;
-	half->state &= (uint8_t)~HALF_LINGERING;
-}
-
-void half_linger(struct mirror *mirror, uint32_t index)
-{
-	struct half *half = half_at(mirror, index);
-	half->earlier = mirror->linger_last;
-	half->later = NONE;
-	*(half->earlier ? &half_at(mirror, half->earlier - 1)->later : &mirror->linger_first) =
-		index + 1;
-	mirror->linger_last = index + 1;
-	half->state |= HALF_LINGERING;
-}
-
-/* A closed half that waits for its final label makes room for a new one, the oldest first; not
- * while its last deltas or its amendments are still to go. */
-static void half_evict(struct mirror *mirror)
-{
-	if (!mirror->linger_first)
-		return;
-	const struct half *oldest = half_at(mirror, mirror->linger_first - 1);
-	bool busy = oldest->change != NONE;
-	for (int kind = 0; kind < PART_KINDS; kind++)
-		busy |= oldest->parts[kind] != NONE;
-	if (!busy)
-		half_give(mirror, mirror->linger_first - 1);
-}
-
-uint32_t half_take(struct mirror *mirror, struct node *node)
-{
-	if (!mirror->halves_free && mirror->halves_used == mirror->options.halves_max)
-		half_evict(mirror);
-	uint32_t index;
-	if (mirror->halves_free) {
-		index = mirror->halves_free - 1;
-		mirror->halves_free = half_at(mirror, index)->later;
-	} else if (mirror->halves_used < mirror->options.halves_max) {
-		index = mirror->halves_used++;
-	} else {
-		return NONE;
-	}
-	struct half *half = half_at(mirror, index);
-	*half = (struct half){
-		.generation = half->generation,
-		.node = node->index,
-		.incarnation = node->incarnation,
-		.older = node->halves,
-	};
-	if (node->halves)
-		half_at(mirror, node->halves - 1)->newer = index + 1;
-	node->halves = index + 1;
-	mirror->stats.halves++;
-	return index + 1;
-}
-
-void half_give(struct mirror *mirror, uint32_t index)
-{
-	struct half *half = half_at(mirror, index);
-	struct node *node = mirror->nodes[half->node];
-	if (half->state & HALF_LINGERING)
-		half_unlinger(mirror, half);
-	outcome_forget(mirror, half);
-	*(half->newer ? &half_at(mirror, half->newer - 1)->older : &node->halves) = half->older;
-	if (half->older)
-		half_at(mirror, half->older - 1)->newer = half->newer;
-	half->generation++;
-	half->state = 0;
-	half->later = mirror->halves_free;
-	mirror->halves_free = index + 1;
-	mirror->stats.halves--;
-}
-
 /* ---- nodes ---- */
 
 void node_leave(struct mirror *mirror, struct node *node)
 {
-	mirror->slots_count -= node->slots_count;
 	mirror->stats.nats -= node->nats.count;
 	mirror->stats.processes -= node->processes.count;
 	mirror->stats.containers -= node->containers.count;
 	mirror->stats.nodes--;
 	table_remove(&mirror->node_ids, table_find(&mirror->node_ids, &node->name_id));
-	mirror->nodes[node->index] = NULL;
+	mirror->nodes[node->place] = NULL;
+	mirror->ranks_stale = true;
 	node_free(node);
 }
 
@@ -330,6 +254,11 @@ void mirror_nodes(const struct mirror *mirror,
 struct names *mirror_names(struct mirror *mirror)
 {
 	return mirror->names;
+}
+
+struct roster *mirror_roster(struct mirror *mirror)
+{
+	return mirror->roster;
 }
 
 struct mirror_stats mirror_stats(const struct mirror *mirror)

@@ -13,27 +13,30 @@ enum {
 		50, /* a smaller one is the path's delay rather than the clock's error */
 };
 
-struct node *node_new(const char *name, uint64_t name_id, uint32_t index)
+struct node *node_new(const char *name, uint64_t name_id, uint32_t place)
 {
 	struct node *node = memory_zeroed(1, sizeof(*node));
 	memcpy(node->name, name, strlen(name) + 1);
 	node->name_id = name_id;
-	node->index = index;
+	node->place = place;
 	node->incarnation = node->applied_incarnation = 1;
+	node->owners = memory_zeroed(1, sizeof(*node->owners));
+	node->owners_count = node->owners_capacity = 1;
 	table_init(&node->nats, sizeof(struct tuple), sizeof(struct nat_entry));
 	table_init(&node->processes, sizeof(uint64_t), sizeof(struct process_entry));
 	table_init(&node->containers, sizeof(uint64_t), sizeof(struct container_entry));
-	table_init(&node->clients, sizeof(struct tuple), sizeof(struct client_entry));
+	table_init(&node->owner_keys, sizeof(struct owner_key), sizeof(struct owner_entry));
 	return node;
 }
 
 void node_free(struct node *node)
 {
-	free(node->slots);
+	free(node->index.pages);
+	free(node->owners);
 	table_done(&node->nats);
 	table_done(&node->processes);
 	table_done(&node->containers);
-	table_done(&node->clients);
+	table_done(&node->owner_keys);
 	free(node);
 }
 
@@ -61,8 +64,6 @@ bool node_sequence(struct node *node, uint64_t sequence)
 		window_set(node, sequence, true);
 		return true;
 	}
-	if (sequence > node->sequence_next)
-		node->gaps++;
 	if (sequence - node->sequence_next >= WINDOW_BATCHES)
 		memset(node->window, 0, sizeof(node->window));
 	else
@@ -73,21 +74,29 @@ bool node_sequence(struct node *node, uint64_t sequence)
 	return true;
 }
 
-int64_t node_account(struct node *node, uint64_t first_event, uint32_t events, uint64_t *issued)
+int64_t ledger_account(struct ledger *ledger, uint64_t first_event, uint32_t events,
+		       uint64_t *issued)
 {
-	uint64_t issued_before = node->end_event - node->first_event;
-	uint64_t lost_before = issued_before - node->received;
-	if (first_event < node->first_event)
-		node->first_event = first_event;
-	if (first_event + events > node->end_event)
-		node->end_event = first_event + events;
-	node->received += events;
+	uint64_t issued_before = ledger->end_event - ledger->first_event;
+	uint64_t lost_before = issued_before - ledger->received;
+	if (first_event < ledger->first_event)
+		ledger->first_event = first_event;
+	if (first_event + events > ledger->end_event)
+		ledger->end_event = first_event + events;
+	ledger->received += events;
 	/* An agent that numbers wrongly cannot have issued less than what came. */
-	if (node->end_event - node->first_event < node->received)
-		node->end_event = node->first_event + node->received;
-	uint64_t issued_now = node->end_event - node->first_event;
+	if (ledger->end_event - ledger->first_event < ledger->received)
+		ledger->end_event = ledger->first_event + ledger->received;
+	uint64_t issued_now = ledger->end_event - ledger->first_event;
 	*issued = issued_now - issued_before;
-	return (int64_t)(issued_now - node->received - lost_before);
+	return (int64_t)(issued_now - ledger->received - lost_before);
+}
+
+void ledger_begin(struct ledger *ledger, uint64_t first_event, bool known)
+{
+	*ledger = (struct ledger){0};
+	if (!known)
+		ledger->first_event = ledger->end_event = first_event;
 }
 
 void node_begin(struct node *node, uint64_t epoch, uint64_t sequence, uint64_t first_event,
@@ -97,10 +106,10 @@ void node_begin(struct node *node, uint64_t epoch, uint64_t sequence, uint64_t f
 		sizeof(node->former_epochs) - sizeof(node->former_epochs[0]));
 	node->former_epochs[0] = node->epoch;
 	node->epoch = epoch;
+	node->epochs++;
 	memset(node->window, 0, sizeof(node->window));
 	node->sequence_next = known ? 0 : sequence;
-	node->first_event = node->end_event = known ? 0 : first_event;
-	node->received = 0;
+	ledger_begin(&node->ledger, first_event, known);
 	node->dropped_ring = node->dropped_netlink = node->dropped_spool = 0;
 }
 

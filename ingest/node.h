@@ -8,6 +8,8 @@
 
 #include "base/tuple.h"
 #include "ingest/decode.h"
+#include "ingest/half.h"
+#include "ingest/page.h"
 #include "ingest/table.h"
 
 enum {
@@ -15,6 +17,7 @@ enum {
 	OFFSET_BUCKETS = 12,   /* of 5 s: the running minimum over 60 s (H-07) */
 	FORMER_EPOCHS = 4,     /* whose stragglers are told from a new agent */
 	WANTED_WORDS = 64,
+	OWNERS_MAX = 65535, /* a half has 16 bits for its owner */
 };
 
 /* Entries of the tables; the key comes first. */
@@ -32,7 +35,7 @@ struct process_entry {
 	uint64_t cgroup;
 	uint64_t name, workload; /* name ids: executable; executable@role */
 	uint64_t seen_ns;
-	bool used; /* by a half that was announced */
+	bool used; /* by an owner */
 };
 
 struct container_entry {
@@ -42,66 +45,96 @@ struct container_entry {
 	bool used;
 };
 
-/* The client half of this key that the join has not heard of: whom a NAT entry of the same pane
- * concerns. */
-struct client_entry {
-	struct tuple key;
-	uint32_t half;
+/* Who the sockets of one process in one cgroup belong to. */
+struct owner {
+	uint64_t cgroup;
+	uint32_t pid;
+	uint32_t users;	  /* halves and openings; 0: this place is free */
+	uint64_t self_id; /* of the instance, as last announced */
+	uint32_t self;	  /* its roster number, held */
+	uint32_t resolution;
+	bool changed; /* in this pane */
+	/* The server that it was last told to be. */
+	struct server_key told;
+	uint64_t told_id, told_pane;
+	uint32_t next_free; /* + 1 */
+};
+
+struct owner_key {
+	uint64_t cgroup, pid;
+};
+
+struct owner_entry {
+	struct owner_key key;
+	uint32_t owner;
+};
+
+/* Of which events numbered by one start of the agent is known that they exist. */
+struct ledger {
+	uint64_t first_event, end_event, received;
 };
 
 struct node {
 	char name[DECODE_NODE_MAX + 1];
 	uint64_t name_id, zone, region, role, agent_version; /* name ids */
 	char role_text[NAME_MAX_BYTES + 1];
-	uint32_t index;
+	uint32_t place; /* in mirror.nodes */
 	uint8_t boot_id[16];
 	uint64_t epoch, former_epochs[FORMER_EPOCHS];
-	uint32_t incarnation,
-		applied_incarnation; /* agent starts and silences: as pushed, as closed */
-	bool silent;
+	uint32_t rank;	       /* place of its name among the nodes' */
+	uint32_t incarnation;  /* agent starts and silences */
+	uint32_t epochs;       /* agent starts */
+	bool silent, rebooted; /* the present incarnation began with a new boot */
 
 	uint64_t sequence_next; /* the highest that came, plus one */
 	uint64_t window[WINDOW_BATCHES / 64];
-	uint64_t first_event, end_event, received; /* of this epoch; lost is what they leave */
+	struct ledger ledger;				       /* of this epoch */
 	uint64_t dropped_ring, dropped_netlink, dropped_spool; /* of this epoch, as last told */
-	uint32_t gaps; /* times that something is known to be missing */
 	uint32_t scan_period_ms;
 
 	uint64_t offset_bucket[OFFSET_BUCKETS]; /* log time / 5 s, plus one */
 	int64_t offset_minimum[OFFSET_BUCKETS];
 	int64_t offset_ns; /* added to its times */
 
-	uint64_t first_ns; /* the earliest time of what it told */
 	uint64_t last_append_ns;
 	uint64_t events, lost; /* over all epochs */
-	uint64_t pending;      /* stored in open panes, marks included */
+	uint32_t pending;      /* runs in open panes */
 
-	uint32_t *slots; /* half + 1, as pushed */
-	uint32_t slots_count;
-	struct table nats, processes, containers, clients;
-	uint32_t halves;  /* newest in its list, + 1 */
-	uint32_t sockets; /* open */
-
-	/* As applied. */
-	uint64_t lost_applied;
-	uint64_t pane; /* that the next two are of */
-	uint32_t pane_received, pane_lost;
+	/* As applied: what follows changes only when a pane closes, by the batches' sequence. */
+	uint32_t applied_incarnation, applied_epoch;
+	struct ledger applied;	   /* of applied_epoch */
+	uint64_t applied_sequence; /* the highest */
+	uint64_t applied_dropped, applied_zone;
+	uint64_t applied_lost;
+	uint64_t first_ns;	 /* the earliest time of what it told; 0: not known */
+	struct page_index index; /* its halves */
+	struct owner *owners;	 /* the first is nobody's: what finds no room */
+	uint32_t owners_count, owners_capacity, owners_free;
+	uint16_t owner_latest;	 /* taken: connections come in groups */
+	struct table owner_keys; /* struct owner_entry */
+	struct table nats, processes, containers;
+	uint32_t sockets;	       /* open */
+	uint32_t held;		       /* newest delta without a label, + 1 */
 	uint64_t wanted[WANTED_WORDS]; /* hashes of pids and cgroups that a half needed and were not
 					  here */
 	bool recheck;
 };
 
-struct node *node_new(const char *name, uint64_t name_id, uint32_t index);
+struct node *node_new(const char *name, uint64_t name_id, uint32_t place);
 void node_free(struct node *node);
 
-/* Whether the batch is new; a gap before it raises gaps. */
+/* Whether the batch is new. */
 bool node_sequence(struct node *node, uint64_t sequence);
 
-/* Counts the batch's events; returns by how much the number of lost events changed. issued: by how
+/* Counts a batch's events; returns by how much the number of lost events changed. issued: by how
  * much the number of numbered ones did. */
-int64_t node_account(struct node *node, uint64_t first_event, uint32_t events, uint64_t *issued);
+int64_t ledger_account(struct ledger *ledger, uint64_t first_event, uint32_t events,
+		       uint64_t *issued);
 
-/* A new start of the agent. known: the node was here before, so its numbers start at 0. */
+/* known: the node was here before, so its numbers start at 0. */
+void ledger_begin(struct ledger *ledger, uint64_t first_event, bool known);
+
+/* A new start of the agent. */
 void node_begin(struct node *node, uint64_t epoch, uint64_t sequence, uint64_t first_event,
 		bool known);
 bool node_had_epoch(const struct node *node, uint64_t epoch);

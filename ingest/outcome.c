@@ -1,317 +1,305 @@
-/* Closing a pane, second half: labels come back from the join, each half's delta goes out under its
- * label, and what a half gave under a label that has changed is moved by amendments. */
+/* Closing a pane, second half: labels come back from the join, the deltas that waited for them are
+ * placed and all go out, and what has ended for good leaves. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "ingest/state.h"
 
-enum { PANES_PER_10S = 10 * PANES_PER_S };
+/* ---- places ---- */
 
-/* ---- contributions ---- */
-
-static struct contribution *contribution_at(const struct mirror *mirror, uint32_t place)
+struct place half_place(const struct half *half)
 {
-	return &mirror->contributions[place - 1];
-}
-
-/* Out of the list by age; the caller takes it out of its half's. */
-static void contribution_free(struct mirror *mirror, uint32_t place)
-{
-	struct contribution *freed = contribution_at(mirror, place);
-	*(freed->earlier ? &contribution_at(mirror, freed->earlier)->later
-			 : &mirror->contribution_first) = freed->later;
-	*(freed->later ? &contribution_at(mirror, freed->later)->earlier
-		       : &mirror->contribution_last) = freed->earlier;
-	freed->next = mirror->contributions_free;
-	mirror->contributions_free = place;
-}
-
-static void contribution_drop_oldest(struct mirror *mirror)
-{
-	uint32_t place = mirror->contribution_first;
-	uint32_t *link = &half_at(mirror, contribution_at(mirror, place)->half)->contributions;
-	while (*link != place)
-		link = &contribution_at(mirror, *link)->next;
-	*link = contribution_at(mirror, place)->next;
-	contribution_free(mirror, place);
-}
-
-static uint32_t contribution_take(struct mirror *mirror)
-{
-	uint32_t place = mirror->contributions_free;
-	if (place) {
-		mirror->contributions_free = contribution_at(mirror, place)->next;
-		return place;
-	}
-	if (mirror->contributions_used < mirror->options.amendments_max)
-		return ++mirror->contributions_used;
-	mirror->stats.amendments_dropped++;
-	if (!mirror->contribution_first)
-		return NONE;
-	contribution_drop_oldest(mirror);
-	return contribution_take(mirror);
-}
-
-/* The half's contribution to a window; windows only grow, so it is the newest or a new one. */
-static struct contribution *contribution_of(struct mirror *mirror, uint32_t index,
-					    uint64_t window_start_ns)
-{
-	struct half *half = half_at(mirror, index);
-	uint32_t newest = half->contributions;
-	if (newest && contribution_at(mirror, newest)->amendment.window_start_ns == window_start_ns)
-		return contribution_at(mirror, newest);
-	uint32_t place = contribution_take(mirror);
-	if (!place)
-		return NULL;
-	struct contribution *taken = contribution_at(mirror, place);
-	*taken = (struct contribution){
-		.half = index,
-		.next = half->contributions,
-		.earlier = mirror->contribution_last,
-		.amendment = {.window_start_ns = window_start_ns},
+	bool client = half->label_side == SIDE_CLIENT;
+	return (struct place){
+		.lane = half->lane,
+		.client = client ? half->self : half->peer,
+		.server = client ? half->peer : half->self,
+		.side = half->label_side,
+		.counts_from = half->counts_from,
+		.joined = half->joined,
 	};
-	*(taken->earlier ? &contribution_at(mirror, taken->earlier)->later
-			 : &mirror->contribution_first) = place;
-	mirror->contribution_last = place;
-	half->contributions = place;
-	return taken;
 }
 
-static void contribute(struct mirror *mirror, uint32_t index, const struct delta *delta)
+bool place_moves(const struct place *before, const struct place *after)
 {
-	uint64_t window = mirror->pane / PANES_PER_10S;
-	struct contribution *contribution =
-		contribution_of(mirror, index, window * PANES_PER_10S * PANE_NS);
-	if (!contribution)
+	return before->lane != after->lane || before->client != after->client ||
+	       before->server != after->server || before->side != after->side ||
+	       before->counts_from != after->counts_from || before->joined != after->joined;
+}
+
+/* An end without an agent goes by its address. Names live as long as they are used. */
+static void name_address(struct mirror *mirror, const struct instance *instance)
+{
+	char text[ADDRESS_TEXT_MAX];
+	if (instance->resolution != RESOLUTION_ADDRESS)
 		return;
-	struct amendment *amendment = &contribution->amendment;
-	struct delta *sum = &amendment->sum;
-	sum->traffic.tx_bytes += delta->traffic.tx_bytes;
-	sum->traffic.rx_bytes += delta->traffic.rx_bytes;
-	sum->traffic.tx_segments += delta->traffic.tx_segments;
-	sum->traffic.rx_segments += delta->traffic.rx_segments;
-	sum->traffic.retransmits += delta->traffic.retransmits;
-	sum->flags |= delta->flags;
-	sum->time_ns = delta->time_ns;
-	if (delta->srtt_us)
-		sum->srtt_us = delta->srtt_us;
-	if (delta->min_rtt_us && (!sum->min_rtt_us || delta->min_rtt_us < sum->min_rtt_us))
-		sum->min_rtt_us = delta->min_rtt_us;
-	if (delta->connect_us)
-		sum->connect_us = delta->connect_us;
-	if (delta->flags & (DELTA_CLOSED | DELTA_FAILED))
-		sum->reason = delta->reason;
-	amendment->opened += !!(delta->flags & DELTA_OPENED);
-	amendment->closed += !!(delta->flags & DELTA_CLOSED);
-	amendment->resets += delta->flags & DELTA_CLOSED && delta->reason == CLOSE_RESET;
-	if (delta->flags & DELTA_FAILED)
-		amendment->failed[delta->reason]++;
+	size_t length = address_format(&instance->address, text);
+	names_put(mirror->names, text, length, mirror->pane);
 }
 
-void outcome_forget(struct mirror *mirror, struct half *half)
+void name_peer(struct mirror *mirror, uint32_t peer)
 {
-	while (half->contributions) {
-		uint32_t place = half->contributions;
-		half->contributions = contribution_at(mirror, place)->next;
-		contribution_free(mirror, place);
+	name_address(mirror, roster_at(mirror->roster, peer));
+}
+
+static struct place label_place(struct mirror *mirror, const struct label *label)
+{
+	const struct mirror_sinks *sinks = &mirror->options.sinks;
+	struct place place = {
+		.client = roster_number(mirror->roster, label->client),
+		.server = roster_number(mirror->roster, label->server),
+		.side = label->side,
+		.counts_from = label->counts_from,
+		.joined = label->joined,
+	};
+	roster_hold(mirror->roster, place.client);
+	roster_hold(mirror->roster, place.server);
+	place.lane = sinks->lane_hold(sinks->context, place.client, place.server, label->port,
+				      label->protocol);
+	return place;
+}
+
+/* When the deltas are out: some may be placed there already. */
+void outcome_release(struct mirror *mirror, const struct place *place)
+{
+	*(struct place *)queue_add(&mirror->released, sizeof(*place)) = *place;
+}
+
+static void release_all(struct mirror *mirror)
+{
+	const struct mirror_sinks *sinks = &mirror->options.sinks;
+	const struct place *places = mirror->released.items;
+	for (size_t i = 0; i < mirror->released.count; i++) {
+		if (places[i].lane)
+			sinks->lane_drop(sinks->context, places[i].lane);
+		roster_drop(mirror->roster, places[i].client);
+		roster_drop(mirror->roster, places[i].server);
 	}
-}
-
-static void contributions_expire(struct mirror *mirror)
-{
-	while (mirror->contribution_first &&
-	       contribution_at(mirror, mirror->contribution_first)->amendment.window_start_ns +
-			       mirror->options.keep_ns <
-		       pane_end(mirror->pane))
-		contribution_drop_oldest(mirror);
+	mirror->released.count = 0;
 }
 
 /* ---- labels ---- */
 
-static bool label_moves(const struct label *before, const struct label *after)
+/* Returns whether the change is the pane's first, whose `before` counts; else before is released.
+ */
+static bool keep_change(struct mirror *mirror, uint32_t half, bool changed,
+			const struct place *before, const struct place *after)
 {
-	return before->edge.id != after->edge.id || before->lane.id != after->lane.id ||
-	       before->client.id != after->client.id || before->server.id != after->server.id ||
-	       before->counts_from != after->counts_from || before->joined != after->joined;
+	if (changed || !place_moves(before, after)) {
+		outcome_release(mirror, before);
+		return changed;
+	}
+	*(struct change *)queue_add(&mirror->changes, sizeof(struct change)) =
+		(struct change){half, *before};
+	return true;
 }
 
-/* An end without an agent goes by its address. */
-static void name_addresses(struct mirror *mirror, const struct label *label)
+static void label_half(struct mirror *mirror, uint32_t index, struct half *half,
+		       const struct label *label)
 {
-	char text[ADDRESS_TEXT_MAX];
-	size_t length;
-	if (label->client.resolution == RESOLUTION_ADDRESS) {
-		length = address_format(&label->client_address, text);
-		names_put(mirror->names, text, length, mirror->pane);
+	struct place before = half_place(half), place = label_place(mirror, label);
+	bool client = label->side == SIDE_CLIENT;
+	if (half->labelled)
+		half->changed = keep_change(mirror, index, half->changed, &before, &place);
+	half->labelled = 1;
+	half->final = label->final;
+	half->joined = label->joined;
+	half->label_side = label->side;
+	half->counts_from = label->counts_from;
+	half->lane = place.lane;
+	half->self = (client ? place.client : place.server) & INSTANCES_MAX;
+	half->peer = (client ? place.server : place.client) & INSTANCES_MAX;
+	half->number = label->number;
+	half->join_task = label->join_task;
+	if (half->final && !half->changed)
+		contributions_forget(mirror, index);
+}
+
+static void label_linger(struct mirror *mirror, struct linger *linger, const struct label *label)
+{
+	uint32_t at = (uint32_t)(linger - mirror->lingers.items);
+	struct place place = label_place(mirror, label);
+	if (linger->labelled)
+		linger->changed = keep_change(mirror, LINGERING | at, linger->changed,
+					      &linger->place, &place);
+	linger->labelled = true;
+	linger->final = label->final;
+	linger->place = place;
+	if (linger->close) {
+		struct held_close *held =
+			&((struct held_close *)mirror->held_closes.items)[linger->close - 1];
+		held->close.number = label->number;
+		held->task = label->join_task;
+		held->state = HELD_READY;
+		linger->close = 0;
 	}
-	if (label->server.resolution == RESOLUTION_ADDRESS) {
-		length = address_format(&label->server_address, text);
-		names_put(mirror->names, text, length, mirror->pane);
-	}
+	if (linger->final)
+		*(uint32_t *)queue_add(&mirror->leaving, sizeof(uint32_t)) = at;
 }
 
 static void keep_label(struct mirror *mirror, const struct label *label)
 {
-	uint32_t index = label->half.index;
-	struct half *half = half_at(mirror, index);
-	struct label *kept = &mirror->labels[index];
-	if (half->state & HALF_LABELLED && label_moves(kept, label) && !half->change) {
-		struct change *change = queue_add(&mirror->changes, sizeof(*change));
-		*change = (struct change){.half = index, .before = *kept};
-		half->change = (uint32_t)mirror->changes.count;
+	const struct half_ref *ref = &label->half;
+	if (ref->source != mirror->options.source || ref->index & LINGERING)
+		return;
+	if (ref->index >> PAGE_SHIFT < mirror->pages.count) {
+		struct half *half = pages_at(&mirror->pages, ref->index);
+		if (half->live && half->generation == ref->generation) {
+			label_half(mirror, ref->index, half, label);
+			return;
+		}
 	}
-	half->state = (uint8_t)((half->state & ~HALF_FINAL) | HALF_LABELLED);
-	half->state |= label->final ? HALF_FINAL : 0;
-	*kept = *label;
-	name_addresses(mirror, label);
-	if (label->final && half->state & HALF_CLOSED)
-		*(uint32_t *)queue_add(&mirror->leaving, sizeof(uint32_t)) = index;
+	struct linger *linger = lingers_find(&mirror->lingers, ref->index, ref->generation);
+	if (linger)
+		label_linger(mirror, linger, label);
 }
 
-void mirror_labels(struct mirror *mirror, const struct label *labels, size_t count)
+void mirror_labels(struct mirror *mirror, const struct label *labels, size_t count,
+		   const struct instance *instances, size_t instances_count)
 {
-	for (size_t i = 0; i < count; i++) {
-		const struct half_ref *ref = &labels[i].half;
-		if (ref->source == mirror->options.source && ref->index < mirror->halves_used &&
-		    half_at(mirror, ref->index)->generation == ref->generation &&
-		    half_at(mirror, ref->index)->state & HALF_APPLIED)
-			keep_label(mirror, &labels[i]);
+	for (size_t i = 0; i < instances_count; i++) {
+		roster_put(mirror->roster, &instances[i], mirror->pane);
+		name_address(mirror, &instances[i]);
 	}
-}
-
-/* ---- amendments ---- */
-
-static int compare_changes(const void *a, const void *b, void *context)
-{
-	const struct mirror *mirror = context;
-	const struct change *first = a, *second = b;
-	const struct half *x = half_at(mirror, first->half), *y = half_at(mirror, second->half);
-	if (x->node != y->node)
-		return strcmp(mirror->nodes[x->node]->name, mirror->nodes[y->node]->name);
-	if (x->slot != y->slot)
-		return x->slot < y->slot ? -1 : 1;
-	return x->slot_generation < y->slot_generation ? -1 : 1;
-}
-
-static void amend_half(struct mirror *mirror, const struct change *change)
-{
-	struct half *half = half_at(mirror, change->half);
-	const struct label *after = &mirror->labels[change->half];
-	half->change = NONE;
-	if (!label_moves(&change->before, after))
-		return; /* back to what it was within the pane */
-	for (uint32_t place = half->contributions; place;
-	     place = contribution_at(mirror, place)->next) {
-		struct amendment *amendment = queue_add(&mirror->amendments, sizeof(*amendment));
-		*amendment = contribution_at(mirror, place)->amendment;
-		amendment->before = &change->before;
-		amendment->after = after;
-	}
-}
-
-/* Before this pane's deltas are added: those go out under the new label at once. */
-static void collect_amendments(struct mirror *mirror)
-{
-	struct change *changes = mirror->changes.items;
-	mirror->amendments.count = 0;
-	if (mirror->changes.count)
-		qsort_r(changes, mirror->changes.count, sizeof(*changes), compare_changes, mirror);
-	for (size_t i = 0; i < mirror->changes.count; i++) {
-		amend_half(mirror, &changes[i]);
-		if (mirror->labels[changes[i].half].final)
-			outcome_forget(mirror, half_at(mirror, changes[i].half));
-	}
+	for (size_t i = 0; i < count; i++)
+		keep_label(mirror, &labels[i]);
 }
 
 /* ---- deltas ---- */
 
-/* First touches of the half: in the pane, its second, its ten seconds. What is late counts from ten
- * seconds on. */
-static uint32_t first_flags(const struct mirror *mirror, struct half *half, bool late)
+static bool linger_expired(const struct mirror *mirror, const struct linger *linger)
 {
-	uint32_t pane = (uint32_t)mirror->pane + 1;
-	uint32_t second = (uint32_t)(mirror->pane / PANES_PER_S) + 1;
-	uint32_t window = (uint32_t)(mirror->pane / PANES_PER_10S) + 1;
-	uint32_t flags = half->window_10s != window ? DELTA_FIRST_IN_10S : 0;
-	half->window_10s = window;
-	if (late)
-		return flags;
-	flags |= half->window_1s != second ? DELTA_FIRST_IN_1S : 0;
-	flags |= half->pane != pane ? DELTA_FIRST_IN_PANE : 0;
-	half->window_1s = second;
-	half->pane = pane;
-	return flags;
+	return linger->closed_ns + mirror->options.keep_ns < pane_end(mirror->pane);
 }
 
-static void emit_part(struct mirror *mirror, const struct part *part)
+/* Returns false if there is no label yet. */
+static bool place_open(struct mirror *mirror, const struct part *part, struct delta *delta)
 {
-	struct half *half = half_at(mirror, part->half);
-	struct node *node = mirror->nodes[half->node];
-	const struct label *label = &mirror->labels[part->half];
-	struct delta *delta = queue_add(&mirror->deltas, sizeof(*delta));
-	*delta = part->delta;
-	delta->label = label;
-	delta->flags |= first_flags(mirror, half, part->kind == PART_LATE);
-	delta->node_received = node->pane_received;
-	delta->node_lost = node->pane_lost;
-	half->parts[part->kind] = NONE;
-	if (delta->flags & DELTA_FIRST_IN_10S)
-		name_addresses(mirror, label); /* names live as long as they are used */
-	if (!(half->state & HALF_FINAL))
+	struct half *half = pages_at(&mirror->pages, part->half);
+	if (!half->labelled)
+		return false;
+	delta->place = half_place(half);
+	delta->flags |= half_touch(mirror, half, part->kind == PART_LATE);
+	if (delta->flags & DELTA_FIRST_IN_60S)
+		name_peer(mirror, half->peer);
+	if (!half->final)
 		contribute(mirror, part->half, delta);
+	return true;
 }
 
-static bool half_expired(const struct mirror *mirror, const struct half *half)
+static bool place_lingering(struct mirror *mirror, const struct part *part, struct delta *delta)
 {
-	return half->state & HALF_CLOSED &&
-	       half->closed_ns + mirror->options.keep_ns < pane_end(mirror->pane);
+	struct linger *linger = &mirror->lingers.items[part->half & ~LINGERING];
+	if (!linger->labelled)
+		return false;
+	delta->place = linger->place;
+	delta->flags |= touch_flags(&linger->touched, &mirror->marks, part->kind == PART_LATE);
+	if (!linger->final)
+		contribute(mirror, part->half, delta);
+	linger->parts--;
+	return true;
 }
 
-/* A half without a label keeps its deltas for the next pane, until it expires. */
-static void collect_deltas(struct mirror *mirror)
+/* Nobody will ever say whose it is. */
+static bool drop_expired(struct mirror *mirror, const struct part *part)
 {
+	if (!(part->half & LINGERING))
+		return false;
+	struct linger *linger = &mirror->lingers.items[part->half & ~LINGERING];
+	if (!linger_expired(mirror, linger))
+		return false;
+	linger->parts--;
+	mirror->stats.deltas_dropped++;
+	return true;
+}
+
+/* What has no label is kept aside for the next pane; returns how many places are empty now. */
+static size_t place_deltas(struct mirror *mirror)
+{
+	const uint32_t *unplaced = mirror->unplaced.items;
 	struct part *parts = mirror->parts.items;
-	size_t kept = 0;
-	mirror->deltas.count = 0;
-	for (size_t i = 0; i < mirror->parts.count; i++) {
-		struct half *half = half_at(mirror, parts[i].half);
-		if (i + PREFETCH_AHEAD < mirror->parts.count)
-			half_prefetch(mirror, parts[i + PREFETCH_AHEAD].half);
-		if (half->state & HALF_LABELLED) {
-			emit_part(mirror, &parts[i]);
-		} else if (half_expired(mirror, half)) {
-			mirror->stats.deltas_dropped++;
-			half->parts[parts[i].kind] = NONE;
-		} else {
-			parts[kept++] = parts[i];
-			half->parts[parts[i].kind] = (uint32_t)kept;
+	struct delta *deltas = mirror->deltas.items;
+	size_t empty = 0;
+	mirror->kept_deltas.count = mirror->kept_parts.count = 0;
+	for (size_t i = 0; i < mirror->unplaced.count; i++) {
+		struct part *part = &parts[unplaced[i]];
+		struct delta *delta = &deltas[unplaced[i]];
+		if (part->half & LINGERING ? place_lingering(mirror, part, delta)
+					   : place_open(mirror, part, delta)) {
+			part->placed = true;
+			continue;
 		}
+		empty++;
+		if (drop_expired(mirror, part))
+			continue;
+		*(struct delta *)queue_add(&mirror->kept_deltas, sizeof(*delta)) = *delta;
+		*(struct part *)queue_add(&mirror->kept_parts, sizeof(*part)) = *part;
 	}
-	mirror->parts.count = kept;
+	return empty;
+}
+
+static void close_up(struct mirror *mirror)
+{
+	const struct part *parts = mirror->parts.items;
+	struct delta *deltas = mirror->deltas.items;
+	size_t placed = 0;
+	for (size_t i = 0; i < mirror->deltas.count; i++)
+		if (parts[i].placed)
+			deltas[placed++] = deltas[i];
+	mirror->deltas.count = placed;
+}
+
+/* Deltas without labels begin the next pane's. */
+static void keep_unplaced(struct mirror *mirror)
+{
+	struct part *kept = mirror->kept_parts.items;
+	size_t count = mirror->kept_parts.count;
+	mirror->deltas.count = mirror->parts.count = mirror->unplaced.count = 0;
+	for (uint32_t i = 0; i < mirror->nodes_count && mirror->nodes_held; i++)
+		if (mirror->nodes[i])
+			mirror->nodes[i]->held = 0;
+	mirror->nodes_held = count != 0;
+	for (size_t i = 0; i < count; i++) {
+		struct node *node = mirror->nodes[kept[i].node];
+		*(struct delta *)queue_add(&mirror->deltas, sizeof(struct delta)) =
+			((struct delta *)mirror->kept_deltas.items)[i];
+		*(struct part *)queue_add(&mirror->parts, sizeof(struct part)) = kept[i];
+		*(uint32_t *)queue_add(&mirror->unplaced, sizeof(uint32_t)) = (uint32_t)i;
+		if (kept[i].half & LINGERING)
+			continue;
+		((struct part *)mirror->parts.items)[i].next = node->held;
+		node->held = (uint32_t)i + 1;
+	}
 }
 
 /* ---- who leaves ---- */
 
-static void leave_if_final(struct mirror *mirror, uint32_t index)
+void linger_leave(struct mirror *mirror, uint32_t at)
 {
-	const struct half *half = half_at(mirror, index);
-	if (half->state & HALF_CLOSED && half->state & HALF_LABELLED && mirror->labels[index].final)
-		half_give(mirror, index);
+	struct linger *linger = &mirror->lingers.items[at];
+	contributions_forget(mirror, LINGERING | at);
+	if (linger->labelled)
+		outcome_release(mirror, &linger->place);
+	if (linger->close)
+		((struct held_close *)mirror->held_closes.items)[linger->close - 1].state =
+			HELD_GONE;
+	lingers_give(&mirror->lingers, at);
+	mirror->stats.halves--;
 }
 
 static void let_go(struct mirror *mirror)
 {
-	const struct closing *closings = mirror->closings.items;
 	const uint32_t *leaving = mirror->leaving.items;
-	for (size_t i = 0; i < mirror->closings.count; i++)
-		leave_if_final(mirror, closings[i].half);
-	for (size_t i = 0; i < mirror->leaving.count; i++)
-		leave_if_final(mirror, leaving[i]);
+	for (size_t i = 0; i < mirror->leaving.count; i++) {
+		const struct linger *linger = &mirror->lingers.items[leaving[i]];
+		if (linger->live && linger->final)
+			linger_leave(mirror, leaving[i]);
+	}
 	mirror->leaving.count = 0;
-	while (mirror->linger_first &&
-	       half_expired(mirror, half_at(mirror, mirror->linger_first - 1)))
-		half_give(mirror, mirror->linger_first - 1);
+	while (mirror->lingers.first &&
+	       linger_expired(mirror, &mirror->lingers.items[mirror->lingers.first - 1]))
+		linger_leave(mirror, mirror->lingers.first - 1);
 }
 
 void mirror_deltas(struct mirror *mirror, uint64_t pane)
@@ -319,13 +307,15 @@ void mirror_deltas(struct mirror *mirror, uint64_t pane)
 	const struct mirror_sinks *sinks = &mirror->options.sinks;
 	mirror->pane = pane;
 	collect_amendments(mirror);
-	collect_deltas(mirror);
+	if (place_deltas(mirror))
+		close_up(mirror);
 	if (mirror->deltas.count)
 		sinks->deltas(sinks->context, mirror->deltas.items, mirror->deltas.count);
 	if (mirror->amendments.count)
 		sinks->amendments(sinks->context, mirror->amendments.items,
 				  mirror->amendments.count);
-	mirror->changes.count = 0;
+	keep_unplaced(mirror);
 	let_go(mirror);
 	contributions_expire(mirror);
+	release_all(mirror);
 }

@@ -1,9 +1,12 @@
 /* Who owns a half: the workload is the first of container workload, container, systemd unit,
  * executable, node that is known. Names are made when the metadata comes, so that an instance is a
- * matter of ids. */
+ * matter of ids. The sockets of a process share an owner, whose instance is looked up once and
+ * again when metadata changed. */
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/memory.h"
 #include "ingest/state.h"
 
 /* A name of two words: "namespace/workload", "executable@role". Words are at most NAME_MAX_BYTES
@@ -60,7 +63,7 @@ static uint64_t put_unit(struct mirror *mirror, const char *unit, const char *pa
 }
 
 void owner_container(struct mirror *mirror, const Millrace__V1__Batch *batch, size_t i,
-		     struct container_event *event)
+		     struct container_row *row)
 {
 	const Millrace__V1__Containers *containers = batch->containers;
 	const char *namespace = batch->strings[containers->namespace_[i]];
@@ -68,19 +71,19 @@ void owner_container(struct mirror *mirror, const Millrace__V1__Batch *batch, si
 	const char *pod = batch->strings[containers->pod[i]];
 	const char *version = batch->strings[containers->version[i]];
 	const char *replica = pod[0] ? pod : name;
-	event->cgroup = containers->cgroup[i];
-	event->workload = put_qualified(mirror, namespace, batch->strings[containers->workload[i]]);
-	event->name = put_qualified(mirror, namespace, name[0] ? name : pod);
-	event->container = put_name(mirror, replica, strlen(replica));
-	event->unit = put_unit(mirror, batch->strings[containers->unit[i]],
-			       batch->strings[containers->path[i]]);
-	event->version = put_image_version(mirror, batch->strings[containers->image[i]]);
-	if (!event->version)
-		event->version = put_name(mirror, version, strlen(version));
+	row->cgroup = containers->cgroup[i];
+	row->workload = put_qualified(mirror, namespace, batch->strings[containers->workload[i]]);
+	row->name = put_qualified(mirror, namespace, name[0] ? name : pod);
+	row->container = put_name(mirror, replica, strlen(replica));
+	row->unit = put_unit(mirror, batch->strings[containers->unit[i]],
+			     batch->strings[containers->path[i]]);
+	row->version = put_image_version(mirror, batch->strings[containers->image[i]]);
+	if (!row->version)
+		row->version = put_name(mirror, version, strlen(version));
 }
 
 void owner_process(struct mirror *mirror, const struct node *node, const Millrace__V1__Batch *batch,
-		   size_t i, struct process_event *event)
+		   size_t i, struct process_row *row)
 {
 	const Millrace__V1__Processes *processes = batch->processes;
 	const char *exe = batch->strings[processes->exe[i]];
@@ -88,16 +91,93 @@ void owner_process(struct mirror *mirror, const struct node *node, const Millrac
 	const char *base = slash ? slash + 1 : exe;
 	if (!base[0])
 		base = batch->strings[processes->comm[i]];
-	event->pid = processes->pid[i];
-	event->started_ns = processes->started_ns[i];
-	event->cgroup = processes->cgroup[i];
-	event->name = put_name(mirror, base, strlen(base));
-	event->workload = event->name;
-	if (event->name && node->role_text[0])
-		event->workload = put_joined(mirror, base, '@', node->role_text);
+	row->pid = processes->pid[i];
+	row->started_ns = processes->started_ns[i];
+	row->cgroup = processes->cgroup[i];
+	row->name = put_name(mirror, base, strlen(base));
+	row->workload = row->name;
+	if (row->name && node->role_text[0])
+		row->workload = put_joined(mirror, base, '@', node->role_text);
 }
 
-static struct container_entry *half_container(struct node *node, uint64_t cgroup)
+/* ---- as applied ---- */
+
+/* Whoever needed this id and did not find it, or used what it said before, is looked at again. */
+static void metadata_changed(struct node *node, uint64_t id, bool used)
+{
+	if (used || node_wanted(node, id))
+		node->recheck = true;
+}
+
+/* A new entry in a table that may hold so many over all nodes; NULL if there is no room. */
+void *table_admit(struct table *table, const void *key, uint64_t *live, uint32_t max)
+{
+	void *entry = table_find(table, key);
+	if (entry)
+		return entry;
+	if (*live == max)
+		return NULL;
+	++*live;
+	return table_put(table, key);
+}
+
+static void apply_container(struct apply *apply, const struct container_row *row)
+{
+	struct mirror *mirror = apply->mirror;
+	struct node *node = apply->node;
+	struct container_entry *entry =
+		table_admit(&node->containers, &row->cgroup, &mirror->stats.containers,
+			    mirror->options.containers_max);
+	if (!entry) {
+		apply->refused++;
+		return;
+	}
+	if (entry->workload != row->workload || entry->container != row->container ||
+	    entry->name != row->name || entry->unit != row->unit || entry->version != row->version)
+		metadata_changed(node, row->cgroup, entry->used);
+	entry->workload = row->workload;
+	entry->container = row->container;
+	entry->name = row->name;
+	entry->unit = row->unit;
+	entry->version = row->version;
+	entry->seen_ns = apply->run->batch_ns;
+}
+
+void apply_containers(struct apply *apply, const struct container_row *rows, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		apply_container(apply, &rows[i]);
+}
+
+static void apply_process(struct apply *apply, const struct process_row *row)
+{
+	struct mirror *mirror = apply->mirror;
+	struct node *node = apply->node;
+	struct process_entry *entry =
+		table_admit(&node->processes, &row->pid, &mirror->stats.processes,
+			    mirror->options.processes_max);
+	if (!entry) {
+		apply->refused++;
+		return;
+	}
+	if (entry->workload != row->workload || entry->cgroup != row->cgroup)
+		metadata_changed(node, row->pid, entry->used);
+	entry->started_ns = row->started_ns;
+	entry->cgroup = row->cgroup;
+	entry->name = row->name;
+	entry->workload = row->workload;
+	entry->seen_ns = run_time(apply->run, row->time_us);
+}
+
+void apply_processes(struct apply *apply, const struct process_row *rows, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		apply_process(apply, &rows[i]);
+}
+
+/* ---- owners ---- */
+
+static struct container_entry *owner_container_entry(struct node *node, uint64_t cgroup)
 {
 	struct container_entry *container = cgroup ? table_find(&node->containers, &cgroup) : NULL;
 	if (container)
@@ -107,7 +187,7 @@ static struct container_entry *half_container(struct node *node, uint64_t cgroup
 	return container;
 }
 
-static struct process_entry *half_process(struct node *node, uint64_t pid)
+static struct process_entry *owner_process_entry(struct node *node, uint64_t pid)
 {
 	struct process_entry *process = pid ? table_find(&node->processes, &pid) : NULL;
 	if (process)
@@ -137,14 +217,14 @@ static void instance_workload(struct instance *instance, const struct container_
 	instance->resolution = candidates[i].resolution;
 }
 
-struct instance owner_of(struct node *node, const struct half *half)
+static struct instance owner_instance(struct node *node, const struct owner *owner)
 {
-	const struct process_entry *process = half_process(node, half->pid);
-	uint64_t cgroup = half->cgroup ? half->cgroup : process ? process->cgroup : 0;
-	const struct container_entry *container = half_container(node, cgroup);
+	const struct process_entry *process = owner_process_entry(node, owner->pid);
+	uint64_t cgroup = owner->cgroup ? owner->cgroup : process ? process->cgroup : 0;
+	const struct container_entry *container = owner_container_entry(node, cgroup);
 	struct instance instance = {
 		.version = container ? container->version : 0,
-		.zone = node->zone,
+		.zone = node->applied_zone,
 		.node = node->name_id,
 		.container = container ? container->container : 0,
 		.process = process ? process->name : 0,
@@ -152,4 +232,100 @@ struct instance owner_of(struct node *node, const struct half *half)
 	instance_workload(&instance, container, process);
 	instance.id = instance_id(&instance);
 	return instance;
+}
+
+static void owner_resolve(struct mirror *mirror, struct node *node, struct owner *owner)
+{
+	struct instance instance = owner_instance(node, owner);
+	uint32_t before = owner->self;
+	owner->changed = owner->self_id != instance.id || owner->resolution != instance.resolution;
+	owner->self_id = instance.id;
+	owner->resolution = instance.resolution;
+	owner->self = roster_put(mirror->roster, &instance, mirror->pane);
+	roster_hold(mirror->roster, owner->self);
+	roster_drop(mirror->roster, before);
+}
+
+/* A free place; 0, nobody's, when all are taken. */
+static uint32_t owner_place(struct node *node)
+{
+	uint32_t place = node->owners_free;
+	if (place) {
+		node->owners_free = node->owners[place].next_free;
+		return place;
+	}
+	if (node->owners_count > OWNERS_MAX)
+		return 0;
+	if (node->owners_count == node->owners_capacity) {
+		node->owners_capacity =
+			(uint32_t)memory_grown(node->owners_capacity, node->owners_count + 1);
+		node->owners =
+			memory_resize(node->owners, node->owners_capacity, sizeof(*node->owners));
+	}
+	return node->owners_count++;
+}
+
+uint16_t owner_take(struct mirror *mirror, struct node *node, uint32_t pid, uint64_t cgroup)
+{
+	struct owner_key key = {cgroup, pid};
+	struct owner *latest = &node->owners[node->owner_latest];
+	if (latest->users && latest->pid == pid && latest->cgroup == cgroup) {
+		latest->users++;
+		return node->owner_latest;
+	}
+	struct owner_entry *entry = table_find(&node->owner_keys, &key);
+	uint32_t place = entry ? entry->owner : owner_place(node);
+	struct owner *owner = &node->owners[place];
+	if (!entry && place) {
+		*owner = (struct owner){.cgroup = cgroup, .pid = pid};
+		entry = table_put(&node->owner_keys, &key);
+		entry->owner = place;
+	}
+	if (!owner->users++) {
+		owner_resolve(mirror, node, owner);
+		owner->changed = false;
+	}
+	node->owner_latest = (uint16_t)place;
+	return (uint16_t)place;
+}
+
+void owner_drop(struct mirror *mirror, struct node *node, uint16_t place)
+{
+	struct owner *owner = &node->owners[place];
+	if (--owner->users)
+		return;
+	roster_drop(mirror->roster, owner->self);
+	owner->self = 0;
+	if (!place)
+		return;
+	struct owner_key key = {owner->cgroup, owner->pid};
+	table_remove(&node->owner_keys, table_find(&node->owner_keys, &key));
+	owner->next_free = node->owners_free;
+	node->owners_free = place;
+}
+
+/* Late metadata may say better whose a half is: it is then announced again. */
+void owners_recheck(struct mirror *mirror, struct node *node)
+{
+	bool changed = false;
+	node->recheck = false;
+	memset(node->wanted, 0, sizeof(node->wanted));
+	for (uint32_t i = 0; i < node->owners_count; i++) {
+		struct owner *owner = &node->owners[i];
+		if (!owner->users)
+			continue;
+		owner_resolve(mirror, node, owner);
+		if (owner->changed)
+			server_moved(mirror, owner);
+		changed |= owner->changed;
+	}
+	for (uint32_t at = 0; changed && at < node->index.count; at++) {
+		uint32_t page = node->index.pages[at];
+		for (uint32_t i = 0; page && i < PAGE_HALVES; i++) {
+			uint32_t index = (page - 1) << PAGE_SHIFT | i;
+			struct half *half = pages_at(&mirror->pages, index);
+			if (half->live && node->owners[half->owner].changed)
+				socket_again(mirror, node, index, half, pane_end(mirror->pane));
+		}
+	}
 }

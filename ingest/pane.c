@@ -5,19 +5,7 @@
 
 #include "base/memory.h"
 
-enum { PANE_BYTES = 4096 }; /* at least: any event fits */
-
-static const size_t event_sizes[EVENT_KINDS] = {
-	[EVENT_NODE] = sizeof(struct node_event),
-	[EVENT_RESET] = sizeof(struct reset_event),
-	[EVENT_CONTAINER] = sizeof(struct container_event),
-	[EVENT_PROCESS] = sizeof(struct process_event),
-	[EVENT_EXIT] = sizeof(struct exit_event),
-	[EVENT_NAT] = sizeof(struct nat_event),
-	[EVENT_DEFINITION] = sizeof(struct definition_event),
-	[EVENT_UPDATE] = sizeof(struct update_event),
-	[EVENT_CLOSE] = sizeof(struct close_event),
-};
+enum { PANE_BYTES = 65536 }; /* at least */
 
 void panes_init(struct panes *panes, uint64_t events_max)
 {
@@ -25,66 +13,80 @@ void panes_init(struct panes *panes, uint64_t events_max)
 	panes->events_max = events_max;
 }
 
+static void pane_done(struct pane *pane)
+{
+	free(pane->bytes);
+	free(pane->runs);
+}
+
 void panes_done(struct panes *panes)
 {
 	for (int i = 0; i < PANES_OPEN; i++)
-		free(panes->ring[i].bytes);
+		pane_done(&panes->ring[i]);
 	for (int i = 0; i < panes->spares_count; i++)
-		free(panes->spares[i].bytes);
+		pane_done(&panes->spares[i]);
 }
 
-static void pane_room(struct panes *panes, struct pane *pane, size_t needed)
+static void pane_open(struct panes *panes, struct pane *pane, uint64_t number)
 {
-	if (needed <= pane->capacity)
-		return;
-	if (!pane->bytes && panes->spares_count) {
-		/* Holds an event at least: it held one before. */
-		struct spare *spare = &panes->spares[--panes->spares_count];
-		pane->bytes = spare->bytes;
-		pane->capacity = spare->capacity;
-		return;
-	}
-	pane->capacity = memory_grown(pane->capacity, needed < PANE_BYTES ? PANE_BYTES : needed);
-	pane->bytes = memory_resize(pane->bytes, pane->capacity, 1);
+	if (!pane->bytes && panes->spares_count)
+		*pane = panes->spares[--panes->spares_count];
+	pane->number = number;
 }
 
-bool panes_put(struct panes *panes, uint64_t number, const struct event *event, size_t size)
+struct run *panes_room(struct panes *panes, uint64_t number, size_t size)
 {
 	struct pane *pane = &panes->ring[number % PANES_OPEN];
-	if (pane->length && pane->number != number)
-		return false;
-	if (event->numbered && panes->pending == panes->events_max)
-		return false;
-	pane_room(panes, pane, pane->length + size);
-	pane->number = number;
-	memcpy(pane->bytes + pane->length, event, size);
-	pane->length += size;
-	pane->events += event->numbered;
-	panes->pending += event->numbered;
-	return true;
+	if (pane->runs_count && pane->number != number)
+		return NULL;
+	if (!pane->runs_count)
+		pane_open(panes, pane, number);
+	size_t needed = pane->length + size;
+	if (needed > pane->capacity) {
+		pane->capacity =
+			memory_grown(pane->capacity, needed < PANE_BYTES ? PANE_BYTES : needed);
+		pane->bytes = memory_resize(pane->bytes, pane->capacity, 1);
+	}
+	return (struct run *)(pane->bytes + pane->length);
+}
+
+void panes_keep(struct panes *panes, uint64_t number, size_t length, uint64_t events)
+{
+	struct pane *pane = &panes->ring[number % PANES_OPEN];
+	const struct run *run = (const struct run *)(pane->bytes + pane->length);
+	if (pane->runs_count == pane->runs_capacity) {
+		pane->runs_capacity =
+			(uint32_t)memory_grown(pane->runs_capacity, pane->runs_count + 1);
+		pane->runs = memory_resize(pane->runs, pane->runs_capacity, sizeof(*pane->runs));
+	}
+	pane->runs[pane->runs_count++] = (struct run_place){
+		.sequence = run->sequence,
+		.offset = pane->length,
+		.node = run->node,
+		.incarnation = run->incarnation,
+		.order = run->flags & RUN_SILENT ? 0
+			 : run->flags & RUN_LATE ? 1
+						 : 2,
+	};
+	pane->length += length;
+	pane->events += events;
+	panes->pending += events;
 }
 
 struct pane *panes_get(struct panes *panes, uint64_t number)
 {
 	struct pane *pane = &panes->ring[number % PANES_OPEN];
-	return pane->length && pane->number == number ? pane : NULL;
+	return pane->runs_count && pane->number == number ? pane : NULL;
 }
 
 void panes_clear(struct panes *panes, struct pane *pane)
 {
 	panes->pending -= pane->events;
+	pane->length = pane->runs_count = 0;
+	pane->events = 0;
 	if (panes->spares_count < PANES_SPARE)
-		panes->spares[panes->spares_count++] = (struct spare){pane->bytes, pane->capacity};
+		panes->spares[panes->spares_count++] = *pane;
 	else
-		free(pane->bytes);
+		pane_done(pane);
 	*pane = (struct pane){0};
-}
-
-const struct event *pane_next(const struct pane *pane, size_t *offset)
-{
-	if (*offset == pane->length)
-		return NULL;
-	const struct event *event = (const struct event *)(pane->bytes + *offset);
-	*offset += event_sizes[event->kind];
-	return event;
 }

@@ -1,30 +1,39 @@
-/* What the mirror's parts share: the halves, the nodes and the queues of the pane that is being
- * closed. Private to ingest/. intake.c stores records, apply.c closes a pane, owner.c tells who
- * owns a half, outcome.c keeps labels and hands out deltas and amendments.
+/* What the mirror's parts share: nodes, halves and the queues of the pane that is being closed.
+ * Private to ingest/.
  *
- * A half's life:
+ *   mirror_push    intake.c   the node: duplicates, clock, epoch, loss
+ *                  gather.c   its batch, as one run a pane
+ *   mirror_halves  apply.c    node by node: runs in the order of their sequence
+ *                  socket.c   definitions, updates, closes: halves, deltas, openings, closings
+ *                  owner.c    processes and containers: who owns a half
+ *                  nat.c      NAT mappings, keys
+ *                  send.c     openings, closings and aliases to their join tasks
+ *   mirror_labels, mirror_deltas
+ *                  outcome.c  labels, deltas, who leaves
+ *                  amend.c    contributions, amendments
  *
- *   pushed        definition stored      half_take: slot -> half; updates and closes find it by
- * slot APPLIED       its pane is closed     goes to the join, collects deltas LABELLED      the
- * join has decided   deltas go out under the label CLOSED        ended                  lingers
- * until its label is FINAL, at most keep_ns (free)        generation raised
- */
+ * A half is open in its node's pages (page.h) from its definition to its close; if its label is not
+ * final then, it lingers (linger.h) until that comes, at most keep_ns. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/hash.h"
 #include "ingest/decode.h"
+#include "ingest/linger.h"
 #include "ingest/mirror.h"
 #include "ingest/node.h"
+#include "ingest/page.h"
 #include "ingest/pane.h"
+#include "ingest/part.h"
+#include "ingest/queue.h"
 
 /* A mapping may be told of this long before its connection, by the clocks' error. */
 #define NAT_SLACK_NS (250 * NS_PER_MS)
 
 enum {
-	NONE = 0, /* links are index + 1 */
 	NODE_SILENT_S = 120,
 	CLOCK_STEP_S = 10, /* the clock's longest step, and how far ahead an event may lie */
 	OBJECT_KEEP_S =
@@ -34,56 +43,33 @@ enum {
 	SWEEP_PANES = 40, /* each node's tables are swept once in so many panes */
 };
 
-enum half_state {
-	HALF_APPLIED = 1,
-	HALF_CLOSED = 2,
-	HALF_ANNOUNCED = 4,
-	HALF_LABELLED = 8,
-	HALF_OPENING = 16, /* in the pane's queue of openings */
-	HALF_INDEXED = 32, /* in its node's clients, under its key, until it is announced */
-	HALF_LINGERING = 64,
-	HALF_FINAL = 128, /* its label is */
+/* A half that the join hears of in this pane. */
+struct opening {
+	struct half_open open;
+	uint32_t task;
+	uint32_t self;	/* its instance's roster number */
+	uint16_t owner; /* of its node's; held until the opening is told */
+	bool keyed;	/* or known by its label's number */
 };
 
-enum part_kind { PART_NORMAL, PART_RECOVERED, PART_LATE, PART_KINDS };
-
-struct half {
-	/* What an update touches, in the first two cache lines. */
-	uint32_t generation; /* of the place: half_ref's */
-	uint32_t node;
-	uint8_t state; /* enum half_state */
-	uint8_t side;
-	uint16_t flags;		    /* enum half_flag, without AGAIN and FAILED */
-	uint32_t parts[PART_KINDS]; /* in mirror.parts, + 1 */
-	struct traffic accounted;
-	uint32_t pane, window_1s, window_10s; /* last touched; low 32 bits + 1 */
-	uint32_t contributions;		      /* newest, + 1 */
-	uint32_t change;		      /* in mirror.changes, + 1 */
-	uint32_t min_rtt_us;
-	uint64_t closed_ns;
-
-	uint32_t incarnation;
-	uint32_t slot, slot_generation;
-	uint32_t older, newer;	 /* in its node's list */
-	uint32_t earlier, later; /* lingering, or later in the free list */
-	uint32_t pid, gaps;
-	uint32_t self_resolution;
-	uint64_t self_id, cgroup;
-	struct tuple seen, key;
-	uint64_t opened_ns, time_ns, connect_us;
-	uint64_t lost; /* of its node when it was opened */
-};
-
-/* A delta in the making. */
-struct part {
-	uint32_t half;
-	uint8_t kind;
-	struct delta delta;
+/* An alias goes to the owners of both keys. */
+struct sent_alias {
+	struct nat_alias alias;
+	uint32_t tasks[2];
 };
 
 struct closing {
-	uint32_t half;
 	struct half_close close;
+	uint32_t task;
+	uint32_t opening; /* of the same pane, whose task it goes to; + 1 */
+};
+
+/* The close of a half that has no label yet: the join task is not known. */
+struct held_close {
+	struct half_close close;
+	uint32_t task;
+	enum { HELD_WAITS, HELD_READY, HELD_GONE } state;
+	uint32_t linger;
 };
 
 /* What a half under a provisional label gave to one 10 s window. */
@@ -94,12 +80,12 @@ struct contribution {
 	struct amendment amendment;
 };
 
+/* A label changed in this pane. */
 struct change {
-	uint32_t half;
-	struct label before;
+	uint32_t half; /* as in struct part, with LINGERING */
+	struct place before;
 };
 
-/* A growing array that is emptied each pane. */
 /* A server's place as it was last told to the join tasks. */
 struct told_server {
 	struct server_key key;
@@ -107,9 +93,10 @@ struct told_server {
 	uint64_t pane;
 };
 
-struct queue {
-	void *items;
-	size_t count, capacity;
+/* Of the node whose runs are being applied, by slot: 0 is none, else + 1. */
+struct scratch {
+	uint32_t *parts[PART_KINDS];
+	uint32_t *openings;
 };
 
 struct mirror {
@@ -118,70 +105,140 @@ struct mirror {
 	struct decoder *decoder;
 	struct decoded decoded;
 	struct names *names;
+	struct roster *roster;
 	uint64_t clock_ns, first_pane, silence_checked_s;
 	struct panes panes;
+	struct queue times, picks; /* of a batch: int64_t, uint32_t */
 
 	struct node **nodes;   /* nodes_max places */
 	uint32_t nodes_count;  /* places ever used */
 	struct table node_ids; /* name id -> index */
-	uint64_t slots_count;  /* of all nodes' slot arrays */
+	bool ranks_stale;
+	bool nodes_held; /* some node has deltas without labels */
 
-	struct half *halves;
-	struct label *labels;
-	uint32_t halves_used, halves_free; /* places ever used; list */
-	uint32_t linger_first, linger_last;
+	struct pages pages;
+	struct lingers lingers;
+	struct scratch scratch;
 
-	uint64_t pane;	       /* being closed */
-	struct queue openings; /* uint32_t half */
-	struct queue closings; /* struct closing */
-	struct queue aliases;  /* struct nat_alias */
-	struct queue parts;    /* struct part */
-	struct queue leaving;  /* uint32_t half: got its final label after its end */
-	struct queue changes;  /* struct change */
-	struct queue sorted_opens, sorted_closes, owners, deltas, amendments;
-	struct queue task_opens, task_closes, task_aliases; /* of one join task */
-	struct queue servers;				    /* struct server_place, of this pane */
-	struct table servers_told;			    /* struct told_server */
+	uint64_t pane;		   /* being closed */
+	struct touch_marks marks;  /* of it */
+	uint16_t node;		   /* being applied */
+	struct delta blank;	   /* a delta of it */
+	struct queue deltas;	   /* struct delta: of the pane, in the making */
+	struct queue parts;	   /* struct part: of each delta */
+	struct queue unplaced;	   /* uint32_t: parts that wait for labels */
+	struct queue openings;	   /* struct opening */
+	struct queue closings;	   /* struct closing */
+	struct queue aliases;	   /* struct sent_alias */
+	struct queue held_closes;  /* struct held_close */
+	struct queue servers;	   /* struct server_place */
+	struct table servers_told; /* struct told_server */
+	struct queue changes;	   /* struct change */
+	struct queue released;	   /* struct place: users that leave when the deltas are out */
+	struct queue leaving;	   /* uint32_t: lingering, with a final label */
+	struct queue amendments;
+	struct queue task_opens, task_closes, task_aliases, task_instances, task_selves, counts;
+	struct queue kept_deltas, kept_parts;
 
 	struct contribution *contributions;
 	uint32_t contributions_used, contributions_free; /* places ever used; list */
 	uint32_t contribution_first, contribution_last;	 /* by age */
 };
 
-enum { PREFETCH_AHEAD = 12 }; /* events: a DRAM miss is about 100 ns, an event about 10 */
+/* A run being applied. */
+struct apply {
+	struct mirror *mirror;
+	struct node *node;
+	const struct run *run;
+	enum part_kind kind; /* of what is not recovered */
+	uint64_t refused;
+};
 
-static inline void half_prefetch(const struct mirror *mirror, uint32_t half)
+static inline uint64_t run_time(const struct run *run, uint32_t time_us)
 {
-	__builtin_prefetch(&mirror->halves[half], 1);
-	__builtin_prefetch((const char *)&mirror->halves[half] + 64, 1);
+	return run->base_ns + time_us * 1000ULL;
 }
 
-static inline struct half *half_at(const struct mirror *mirror, uint32_t half)
+static inline uint32_t place_task(const struct mirror *mirror, const struct tuple *key)
 {
-	return &mirror->halves[half];
+	return hash_owner(tuple_hash(key), mirror->options.join_tasks);
 }
 
-void *queue_add(struct queue *queue, size_t size);
-void *queue_room(struct queue *queue, size_t count, size_t size);
+static inline uint32_t min_rtt(uint32_t a, uint32_t b)
+{
+	return a == 0 || (b && b < a) ? b : a;
+}
 
 /* mirror.c */
-uint64_t mirror_open_pane(const struct mirror *mirror);	      /* the oldest that is not ready */
-uint32_t half_take(struct mirror *mirror, struct node *node); /* index + 1, or NONE */
-void half_give(struct mirror *mirror, uint32_t half);
-void half_linger(struct mirror *mirror, uint32_t half);
+uint64_t mirror_open_pane(const struct mirror *mirror); /* the oldest that is not ready */
 void node_leave(struct mirror *mirror, struct node *node);
 
 /* intake.c */
 void intake_batch(struct mirror *mirror, const struct mirror_record *record);
 void intake_silence(struct mirror *mirror);
 
-/* owner.c */
-struct container_event;
-void owner_container(struct mirror *mirror, const Millrace__V1__Batch *batch, size_t i,
-		     struct container_event *event);
-void owner_process(struct mirror *mirror, const struct node *node, const Millrace__V1__Batch *batch,
-		   size_t i, struct process_event *event);
-struct instance owner_of(struct node *node, const struct half *half);
+/* gather.c: the batch in runs. header: what all of them have. */
+void gather_batch(struct mirror *mirror, struct node *node, const Millrace__V1__Batch *batch,
+		  uint64_t append_ns, const struct run *header);
 
-/* apply.c: all of mirror_halves. outcome.c: labels and deltas. */
-void outcome_forget(struct mirror *mirror, struct half *half);
+/* owner.c */
+void owner_container(struct mirror *mirror, const Millrace__V1__Batch *batch, size_t i,
+		     struct container_row *row);
+void owner_process(struct mirror *mirror, const struct node *node, const Millrace__V1__Batch *batch,
+		   size_t i, struct process_row *row);
+void apply_containers(struct apply *apply, const struct container_row *rows, size_t count);
+void apply_processes(struct apply *apply, const struct process_row *rows, size_t count);
+uint16_t owner_take(struct mirror *mirror, struct node *node, uint32_t pid, uint64_t cgroup);
+void owner_drop(struct mirror *mirror, struct node *node, uint16_t owner);
+void owners_recheck(struct mirror *mirror, struct node *node);
+void *table_admit(struct table *table, const void *key, uint64_t *live, uint32_t max);
+
+/* server.c */
+void server_seen(struct mirror *mirror, struct node *node, uint16_t owner,
+		 const struct tuple *seen);
+void server_moved(struct mirror *mirror, struct owner *owner); /* it is another instance */
+void servers_forget(struct mirror *mirror);
+
+/* nat.c */
+void apply_nats(struct apply *apply, const struct nat_row *rows, size_t count, bool ended);
+struct tuple nat_key(const struct node *node, const struct tuple *seen, uint64_t opened_ns);
+
+/* socket.c */
+void apply_definitions(struct apply *apply, const struct definition_row *rows, size_t count);
+void *apply_updates(struct apply *apply, void *columns);
+void apply_retransmits(struct apply *apply, const struct retransmit_row *rows, size_t count);
+void apply_closes(struct apply *apply, const struct close_row *rows, size_t count);
+void socket_end(struct apply *apply, uint32_t slot, uint32_t reason, uint64_t time_ns);
+void socket_follow(struct mirror *mirror, struct node *node);
+void socket_again(struct mirror *mirror, struct node *node, uint32_t index, struct half *half,
+		  uint64_t time_ns);
+
+/* The half's flags of a touch in the pane. */
+static inline uint16_t half_touch(const struct mirror *mirror, struct half *half, bool late)
+{
+	uint32_t touched = half->touched;
+	uint16_t flags = touch_flags(&touched, &mirror->marks, late);
+	half->touched = touched & TOUCH_MASK;
+	return flags;
+}
+
+/* send.c */
+void send_node(struct mirror *mirror, struct node *node, size_t openings, size_t closings);
+void send_keys(struct mirror *mirror, const struct node *node, size_t openings);
+void send_held(struct mirror *mirror);
+void send_all(struct mirror *mirror);
+
+/* outcome.c */
+struct place half_place(const struct half *half);
+bool place_moves(const struct place *before, const struct place *after);
+void outcome_release(struct mirror *mirror, const struct place *place);
+void linger_leave(struct mirror *mirror, uint32_t linger);
+
+void name_peer(struct mirror *mirror, uint32_t peer);
+
+/* amend.c */
+void contribute(struct mirror *mirror, uint32_t half, const struct delta *delta);
+void contributions_forget(struct mirror *mirror, uint32_t half);
+void contributions_move(struct mirror *mirror, uint32_t half, uint32_t linger);
+void contributions_expire(struct mirror *mirror);
+void collect_amendments(struct mirror *mirror);

@@ -22,42 +22,110 @@ static const uint64_t lateness_ns = 500 * NS_PER_MS;
 
 /* ---- a sink that keeps everything ---- */
 
+enum { LANES = 4096, TOLD = 1024 };
+
+struct lane_use {
+	uint32_t client, server;
+	uint16_t port;
+	uint8_t protocol;
+	uint32_t users;
+};
+
 static struct {
 	struct half_open opens[65536];
 	struct half_close closes[65536];
 	struct nat_alias aliases[4096];
 	struct delta deltas[65536];
-	struct label labels[65536]; /* of the deltas */
 	struct amendment amendments[4096];
-	struct label before[4096], after[4096];
-	size_t opens_count, closes_count, aliases_count, deltas_count, amendments_count;
-	uint32_t open_tasks[65536], alias_tasks[4096];
+	struct server_place servers[256]; /* that the first task was told of */
+	size_t opens_count, closes_count, aliases_count, deltas_count, amendments_count,
+		servers_count;
+	uint32_t open_tasks[65536], close_tasks[65536], alias_tasks[4096];
 	size_t buckets, letters;
 	char reason[256];
+	struct lane_use lanes[LANES]; /* by number */
+	uint64_t told[TASKS][TOLD];   /* ids of instances */
+	size_t told_count[TASKS];
+	uint64_t digest; /* of all that came, byte for byte */
 } got;
+
+static void digest(const void *bytes, size_t length)
+{
+	got.digest = hash_mix(got.digest * 31 + hash_bytes(bytes, length));
+}
+
+static bool told(uint32_t task, uint64_t id)
+{
+	for (size_t i = 0; i < got.told_count[task]; i++)
+		if (got.told[task][i] == id)
+			return true;
+	return false;
+}
+
+static bool opened_in(const struct half_bucket *bucket, const struct half_ref *ref)
+{
+	for (size_t i = 0; i < bucket->opens_count; i++)
+		if (memcmp(&bucket->opens[i].ref, ref, sizeof(*ref)) == 0)
+			return true;
+	return false;
+}
+
+/* Numbers of labels are the task's times a thousand and one: see label_of(). */
+static uint32_t number_task(uint32_t number)
+{
+	return number % 1000 - 1;
+}
+
+static void take_opens(uint32_t task, const struct half_bucket *bucket)
+{
+	for (size_t i = 0; i < bucket->opens_count; i++) {
+		const struct half_open *open = &bucket->opens[i];
+		if (open->number)
+			assert_int_equal(number_task(open->number), task);
+		else
+			assert_int_equal(hash_owner(tuple_hash(&open->key), TASKS), task);
+		assert_true(told(task, open->self));
+		got.open_tasks[got.opens_count % 65536] = task;
+		got.opens[got.opens_count++ % 65536] = *open;
+	}
+}
 
 static void take_halves(void *context, uint32_t task, const struct half_bucket *bucket)
 {
 	(void)context;
 	assert_true(task < TASKS);
 	got.buckets++;
-	for (size_t i = 0; i < bucket->opens_count; i++) {
-		assert_int_equal(hash_owner(tuple_hash(&bucket->opens[i].key), TASKS), task);
-		got.opens[got.opens_count++ % 65536] = bucket->opens[i];
-	}
-	for (size_t i = 0; i < bucket->closes_count; i++)
+	for (size_t i = 0; i < bucket->instances_count; i++)
+		if (!told(task, bucket->instances[i].id))
+			got.told[task][got.told_count[task]++ % TOLD] = bucket->instances[i].id;
+	take_opens(task, bucket);
+	for (size_t i = 0; i < bucket->closes_count; i++) {
+		if (bucket->closes[i].number)
+			assert_int_equal(number_task(bucket->closes[i].number), task);
+		else
+			assert_true(opened_in(bucket, &bucket->closes[i].ref));
+		got.close_tasks[got.closes_count % 65536] = task;
 		got.closes[got.closes_count++ % 65536] = bucket->closes[i];
+	}
 	for (size_t i = 0; i < bucket->aliases_count; i++) {
 		got.alias_tasks[got.aliases_count % 4096] = task;
 		got.aliases[got.aliases_count++ % 4096] = bucket->aliases[i];
 	}
+	for (size_t i = 0; task == 0 && i < bucket->servers_count; i++)
+		got.servers[got.servers_count++ % 256] = bucket->servers[i];
+	digest(bucket->opens, bucket->opens_count * sizeof(*bucket->opens));
+	digest(bucket->closes, bucket->closes_count * sizeof(*bucket->closes));
+	digest(bucket->aliases, bucket->aliases_count * sizeof(*bucket->aliases));
+	digest(bucket->servers, bucket->servers_count * sizeof(*bucket->servers));
+	digest(bucket->instances, bucket->instances_count * sizeof(*bucket->instances));
 }
 
 static void take_deltas(void *context, const struct delta *deltas, size_t count)
 {
 	(void)context;
+	digest(deltas, count * sizeof(*deltas));
 	for (size_t i = 0; i < count; i++) {
-		got.labels[got.deltas_count % 65536] = *deltas[i].label;
+		assert_true(got.lanes[deltas[i].place.lane].users > 0);
 		got.deltas[got.deltas_count++ % 65536] = deltas[i];
 	}
 }
@@ -65,11 +133,41 @@ static void take_deltas(void *context, const struct delta *deltas, size_t count)
 static void take_amendments(void *context, const struct amendment *amendments, size_t count)
 {
 	(void)context;
+	digest(amendments, count * sizeof(*amendments));
 	for (size_t i = 0; i < count; i++) {
-		got.before[got.amendments_count % 4096] = *amendments[i].before;
-		got.after[got.amendments_count % 4096] = *amendments[i].after;
+		assert_true(got.lanes[amendments[i].before.lane].users > 0);
+		assert_true(got.lanes[amendments[i].after.lane].users > 0);
 		got.amendments[got.amendments_count++ % 4096] = amendments[i];
 	}
+}
+
+static uint32_t hold_lane(void *context, uint32_t client, uint32_t server, uint16_t port,
+			  uint8_t protocol)
+{
+	uint32_t vacant = 0;
+	(void)context;
+	for (uint32_t i = 1; i < LANES; i++) {
+		struct lane_use *lane = &got.lanes[i];
+		if (lane->users && lane->client == client && lane->server == server &&
+		    lane->port == port && lane->protocol == protocol) {
+			lane->users++;
+			return i;
+		}
+		if (!lane->users && !vacant)
+			vacant = i;
+		if (!lane->users && !lane->port)
+			break; /* never used: nor is what follows */
+	}
+	assert_int_not_equal(vacant, 0);
+	got.lanes[vacant] = (struct lane_use){client, server, port, protocol, 1};
+	return vacant;
+}
+
+static void drop_lane(void *context, uint32_t lane)
+{
+	(void)context;
+	assert_true(got.lanes[lane].users > 0);
+	got.lanes[lane].users--;
 }
 
 static void take_letter(void *context, const struct mirror_record *record,
@@ -96,10 +194,14 @@ static struct mirror_options small_options(void)
 		.containers_max = 64,
 		.amendments_max = 1024,
 		.names_max = 1024,
+		.instances_max = 1024,
+		.destinations = TASKS,
 		.record_bytes_max = 1048576,
 		.sinks = {.halves = take_halves,
 			  .deltas = take_deltas,
 			  .amendments = take_amendments,
+			  .lane_hold = hold_lane,
+			  .lane_drop = drop_lane,
 			  .deadletter = take_letter},
 	};
 }
@@ -132,18 +234,20 @@ static void agent_free(struct agent *agent)
 
 static struct label label_of(const struct half_open *open, bool final)
 {
+	uint32_t task = open->number ? number_task(open->number)
+				     : hash_owner(tuple_hash(&open->key), TASKS);
 	struct label label = {
 		.half = open->ref,
+		.number = open->number ? open->number : (open->ref.index + 1) * 1000 + task + 1,
+		.join_task = (uint16_t)task,
+		.port = 80,
+		.protocol = 6,
 		.side = open->side,
 		.counts_from = open->side,
 		.final = final,
 		.joined = final,
 	};
 	*(open->side == SIDE_CLIENT ? &label.client : &label.server) = open->self;
-	label.edge = (struct edge){.client = label.client.workload,
-				   .server = label.server.workload,
-				   .port = open->key.server_port};
-	label.edge.id = edge_id(&label.edge);
 	return label;
 }
 
@@ -153,7 +257,7 @@ static void label_opens(void)
 		struct label label =
 			label_of(&got.opens[opens_labelled % 65536], labelling == LABEL_FINAL);
 		if (labelling != LABEL_NONE)
-			mirror_labels(mirror, &label, 1);
+			mirror_labels(mirror, &label, 1, NULL, 0);
 	}
 }
 
@@ -276,6 +380,12 @@ static void end(struct agent *agent, uint32_t slot, uint32_t reason, uint64_t tx
 								    .time_ns = now_ns}));
 }
 
+static const struct instance *self_of(const struct half_open *open)
+{
+	struct roster *roster = mirror_roster(mirror);
+	return roster_at(roster, roster_number(roster, open->self));
+}
+
 static uint64_t sum_tx(uint32_t with, uint32_t without)
 {
 	uint64_t sum = 0;
@@ -313,14 +423,15 @@ static void a_connection_opens_moves_bytes_and_ends(void **state)
 	assert_int_equal(got.opens_count, 1);
 	assert_int_equal(got.opens[0].side, SIDE_CLIENT);
 	assert_int_equal(got.opens[0].opened_ns, start_ns - NS_PER_MS);
-	assert_string_equal(name_of(got.opens[0].self.node), "a");
-	assert_string_equal(name_of(got.opens[0].self.zone), "eu-1a");
+	assert_string_equal(name_of(self_of(&got.opens[0])->node), "a");
+	assert_string_equal(name_of(self_of(&got.opens[0])->zone), "eu-1a");
 	assert_int_equal(got.closes_count, 1);
 	assert_int_equal(got.closes[0].total.tx_bytes, 170);
 	assert_memory_equal(&got.closes[0].ref, &got.opens[0].ref, sizeof(struct half_ref));
 	assert_int_equal(got.deltas_count, 3);
 	assert_int_equal(got.deltas[0].flags, DELTA_OPENED | DELTA_FIRST_IN_PANE |
-						      DELTA_FIRST_IN_1S | DELTA_FIRST_IN_10S);
+						      DELTA_FIRST_IN_1S | DELTA_FIRST_IN_10S |
+						      DELTA_FIRST_IN_60S | DELTA_FIRST_IN_1H);
 	assert_int_equal(got.deltas[0].connect_us, 1000);
 	assert_int_equal(got.deltas[2].flags & DELTA_CLOSED, DELTA_CLOSED);
 	assert_int_equal(got.deltas[2].reason, CLOSE_NORMAL);
@@ -355,6 +466,8 @@ static void first_touches_are_told_per_window(void **state)
 	assert_int_equal(count_flag(DELTA_FIRST_IN_PANE), 80);
 	assert_int_equal(count_flag(DELTA_FIRST_IN_1S), 20);
 	assert_int_equal(count_flag(DELTA_FIRST_IN_10S), 2);
+	assert_int_equal(count_flag(DELTA_FIRST_IN_60S), 1);
+	assert_int_equal(count_flag(DELTA_FIRST_IN_1H), 1);
 	agent_free(&a);
 }
 
@@ -395,6 +508,7 @@ static void a_key_frame_after_a_gap_recovers_what_was_lost(void **state)
 {
 	(void)state;
 	struct agent a = agent_new("a", 1, 1);
+	labelling = LABEL_PROVISIONAL;
 	define(&a, client(1, 1));
 	agent_send(&a);
 	pass(&a, 1000);
@@ -413,6 +527,7 @@ static void a_key_frame_after_a_gap_recovers_what_was_lost(void **state)
 	assert_int_equal(mirror_stats(mirror).lost, 1);
 	assert_int_equal(got.opens_count, 2);
 	assert_int_equal(got.opens[1].flags & HALF_AGAIN, HALF_AGAIN);
+	assert_int_equal(got.opens[1].number, label_of(&got.opens[0], false).number);
 	uint32_t lost = 0;
 	for (size_t i = 0; i < got.deltas_count; i++)
 		lost += got.deltas[i].node_lost;
@@ -645,10 +760,10 @@ static void describe(struct agent *agent, struct batch_container container)
 static void expect_owner(const struct half_open *open, const char *workload,
 			 enum resolution resolution, const char *version)
 {
-	assert_string_equal(name_of(open->self.workload), workload);
-	assert_int_equal(open->self.resolution, resolution);
-	assert_string_equal(name_of(open->self.version), version);
-	assert_int_equal(open->self.id, instance_id(&open->self));
+	assert_string_equal(name_of(self_of(open)->workload), workload);
+	assert_int_equal(self_of(open)->resolution, resolution);
+	assert_string_equal(name_of(self_of(open)->version), version);
+	assert_int_equal(open->self, instance_id(self_of(open)));
 }
 
 static void the_workload_is_the_best_name_known(void **state)
@@ -688,8 +803,8 @@ static void the_workload_is_the_best_name_known(void **state)
 	pass(&a, 1000);
 	assert_int_equal(got.opens_count, 5);
 	expect_owner(&got.opens[0], "shop/cart", RESOLUTION_WORKLOAD, "1.2");
-	assert_string_equal(name_of(got.opens[0].self.container), "cart-0");
-	assert_string_equal(name_of(got.opens[0].self.process), "redis");
+	assert_string_equal(name_of(self_of(&got.opens[0])->container), "cart-0");
+	assert_string_equal(name_of(self_of(&got.opens[0])->process), "redis");
 	expect_owner(&got.opens[1], "web", RESOLUTION_CONTAINER, "sha256:0123456789ab");
 	expect_owner(&got.opens[2], "ssh", RESOLUTION_UNIT, "v9");
 	expect_owner(&got.opens[3], "redis@db", RESOLUTION_PROCESS, "");
@@ -777,12 +892,12 @@ static void a_mapping_of_a_later_batch_of_the_pane_is_in_the_key(void **state)
 	agent_free(&a);
 }
 
-/* From the first key the join follows the alias by itself; a second key would be a second half
- * there. */
-static void a_mapping_after_the_pane_leaves_the_key_and_tells_its_owner(void **state)
+/* From the first key the join follows the alias by itself: the half goes by its label's number. */
+static void a_mapping_after_the_pane_leaves_the_half_where_it_is(void **state)
 {
 	(void)state;
 	struct agent a = agent_new("a", 1, 1);
+	labelling = LABEL_PROVISIONAL;
 	define(&a, client(1, 1));
 	agent_send(&a);
 	pass(&a, 1000);
@@ -799,8 +914,9 @@ static void a_mapping_after_the_pane_leaves_the_key_and_tells_its_owner(void **s
 	agent_send(&a);
 	pass(&a, 1000);
 	assert_int_equal(got.opens_count, 2);
-	assert_true(tuple_equal(&got.opens[1].key, &got.opens[0].key));
-	assert_true(tuple_equal(&got.closes[0].key, &got.opens[0].key));
+	assert_int_equal(got.open_tasks[1], got.open_tasks[0]);
+	assert_int_equal(got.close_tasks[0], got.open_tasks[0]);
+	assert_memory_equal(&got.opens[1].ref, &got.opens[0].ref, sizeof(struct half_ref));
 	uint32_t owner = hash_owner(tuple_hash(&got.opens[0].key), TASKS);
 	assert_true(got.alias_tasks[0] == owner || got.alias_tasks[1] == owner);
 	assert_true(tuple_equal(&got.aliases[0].from, &got.opens[0].key));
@@ -875,7 +991,7 @@ static void a_delta_waits_for_its_label(void **state)
 	pass(&a, 1000);
 	assert_int_equal(got.deltas_count, 0);
 	struct label label = label_of(&got.opens[0], true);
-	mirror_labels(mirror, &label, 1);
+	mirror_labels(mirror, &label, 1, NULL, 0);
 	pass(&a, 250);
 	assert_int_equal(got.deltas_count, 1);
 	assert_int_equal(got.deltas[0].traffic.tx_bytes, 11);
@@ -898,16 +1014,20 @@ static void a_changed_label_moves_each_windows_sum(void **state)
 	pass(&a, 1000);
 	assert_int_equal(mirror_stats(mirror).halves, 1); /* ended, but its label is not final */
 	struct label label = label_of(&got.opens[0], true);
-	label.server.id = 99;
-	mirror_labels(mirror, &label, 1);
+	struct instance peer = {.id = 99, .resolution = RESOLUTION_ADDRESS};
+	peer.address = address_v4(0x0a000002);
+	label.server = 99;
+	mirror_labels(mirror, &label, 1, &peer, 1);
+	assert_string_equal(name_of(name_id("10.0.0.2", 8)), "10.0.0.2");
 	pass(&a, 250);
 	assert_int_equal(got.amendments_count, 2);
 	uint64_t tx_bytes = 0;
 	uint32_t opened = 0, closed = 0, resets = 0;
 	for (size_t i = 0; i < 2; i++) {
 		assert_int_equal(got.amendments[i].window_start_ns % (10 * NS_PER_S), 0);
-		assert_int_equal(got.before[i].server.id, 0);
-		assert_int_equal(got.after[i].server.id, 99);
+		assert_int_equal(got.amendments[i].before.server, 0);
+		assert_int_equal(got.amendments[i].after.server,
+				 roster_number(mirror_roster(mirror), 99));
 		tx_bytes += got.amendments[i].sum.traffic.tx_bytes;
 		opened += got.amendments[i].opened;
 		closed += got.amendments[i].closed;
@@ -935,7 +1055,7 @@ static void a_half_without_a_final_label_leaves_after_its_time(void **state)
 	assert_int_equal(mirror_stats(mirror).halves, 0);
 	/* a label that comes now finds nothing */
 	struct label label = label_of(&got.opens[0], true);
-	mirror_labels(mirror, &label, 1);
+	mirror_labels(mirror, &label, 1, NULL, 0);
 	agent_free(&a);
 }
 
@@ -957,14 +1077,270 @@ static void contributions_past_the_bound_drop_the_oldest(void **state)
 	assert_int_equal(mirror_stats(mirror).amendments_dropped, 1);
 	for (size_t i = 0; i < 3; i++) {
 		struct label label = label_of(&got.opens[i], true);
-		mirror_labels(mirror, &label, 1);
+		mirror_labels(mirror, &label, 1, NULL, 0);
 	}
 	pass(&a, 250);
 	assert_int_equal(got.amendments_count, 2);
 	agent_free(&a);
 }
 
+/* ---- slots, counters, key frames ---- */
+
+static void a_slot_is_free_while_its_last_half_waits_for_its_label(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	labelling = LABEL_PROVISIONAL;
+	define(&a, client(1, 1));
+	update(&a, 1, 5);
+	agent_send(&a);
+	now_ns += 100 * NS_PER_MS;
+	end(&a, 1, CLOSE_NORMAL, 5);
+	agent_send(&a);
+	now_ns += 100 * NS_PER_MS;
+	define(&a, client(1, 2));
+	update(&a, 1, 70);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 2);
+	assert_int_equal(got.opens[0].ref.index, got.opens[1].ref.index);
+	assert_int_not_equal(got.opens[0].ref.generation, got.opens[1].ref.generation);
+	assert_int_equal(got.closes_count, 1);
+	assert_memory_equal(&got.closes[0].ref, &got.opens[0].ref, sizeof(struct half_ref));
+	assert_int_equal(mirror_stats(mirror).halves, 2);
+	struct label label = label_of(&got.opens[0], true);
+	mirror_labels(mirror, &label, 1, NULL, 0);
+	pass(&a, 250);
+	assert_int_equal(got.amendments_count, 1);
+	assert_int_equal(got.amendments[0].sum.traffic.tx_bytes, 5);
+	assert_int_equal(mirror_stats(mirror).halves, 1);
+	agent_free(&a);
+}
+
+/* Batches may be applied out of order where they meet panes: what the former owner of a slot did
+ * must not count for the new one. */
+static void what_a_slots_former_owner_did_is_not_the_new_ones(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	define(&a, client(1, 1));
+	agent_send(&a);
+	now_ns = (now_ns / PANE_NS + 8) * PANE_NS; /* a pane begins */
+	end(&a, 1, CLOSE_NORMAL, 9);
+	agent_send(&a);
+	struct batch_definition next = client(1, 2);
+	next.time_ns -= NS_PER_MS; /* and yet it is before the close */
+	define(&a, next);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 2);
+	assert_int_equal(got.closes_count, 1);
+	assert_int_equal(got.closes[0].reason, CLOSE_VANISHED);
+	assert_memory_equal(&got.closes[0].ref, &got.opens[0].ref, sizeof(struct half_ref));
+	assert_int_equal(mirror_stats(mirror).refused, 1);
+	agent_free(&a);
+}
+
+static void counters_are_healed_across_their_edges(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	struct batch_definition d = client(1, 1);
+	d.flags = BATCH_EXISTED;
+	d.total = (struct traffic){(1ULL << 40) - 10, (1ULL << 40) - 10, (1ULL << 32) - 5,
+				   (1ULL << 32) - 5, (1ULL << 25) - 2};
+	define(&a, d);
+	agent_send(&a);
+	pass(&a, 1000);
+	struct batch_update up = {
+		.slot = 1, .moved = {30, 3, 10, 1, 4}, .srtt_us = 1, .time_ns = now_ns};
+	assert_true(batch_update(a.batch, &up));
+	agent_send(&a);
+	agent_lose(&a);
+	update(&a, 1, 7);
+	agent_lose(&a);
+	d.flags = BATCH_AGAIN;
+	d.time_ns = now_ns;
+	d.total = (struct traffic){(1ULL << 40) + 27, (1ULL << 40) + 3, (1ULL << 32) + 9,
+				   (1ULL << 32) + 1, (1ULL << 25) + 4};
+	define(&a, d);
+	agent_send(&a);
+	pass(&a, 1000);
+	struct traffic normal = {0}, healed = {0};
+	for (size_t i = 0; i < got.deltas_count; i++) {
+		const struct delta *delta = &got.deltas[i];
+		struct traffic *sum = delta->flags & DELTA_RECOVERED ? &healed : &normal;
+		sum->tx_bytes += delta->traffic.tx_bytes;
+		sum->rx_bytes += delta->traffic.rx_bytes;
+		sum->tx_segments += delta->traffic.tx_segments;
+		sum->rx_segments += delta->traffic.rx_segments;
+		sum->retransmits += delta->traffic.retransmits;
+	}
+	assert_memory_equal(&normal, &((struct traffic){30, 3, 10, 1, 4}), sizeof(normal));
+	assert_memory_equal(&healed, &((struct traffic){7, 10, 4, 5, 2}), sizeof(healed));
+	assert_int_equal(mirror_stats(mirror).backwards, 0);
+	d.total.tx_bytes -= 1;
+	d.time_ns = now_ns;
+	define(&a, d);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(mirror_stats(mirror).backwards, 1);
+	assert_int_equal(sum_tx(0, 0), 37);
+	agent_free(&a);
+}
+
+static void great_updates_and_batches_over_panes_count_whole(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	now_ns = (now_ns / PANE_NS + 4) * PANE_NS - 50 * NS_PER_MS;
+	for (uint32_t slot = 1; slot <= 9; slot++)
+		define(&a, client(slot, 1));
+	agent_send(&a);
+	now_ns += 50 * NS_PER_MS;
+	for (uint32_t slot = 1; slot <= 9; slot++) {
+		struct batch_update up = {
+			.slot = slot,
+			.moved = {.tx_bytes = slot == 4 ? 5ULL << 32 : slot, .retransmits = slot},
+			.time_ns = now_ns + slot % 3 * PANE_NS,
+		};
+		assert_true(batch_update(a.batch, &up));
+	}
+	agent_send(&a);
+	pass(&a, 2000);
+	uint64_t retransmits = 0;
+	for (size_t i = 0; i < got.deltas_count; i++)
+		retransmits += got.deltas[i].traffic.retransmits;
+	assert_int_equal(sum_tx(0, 0), 45 - 4 + (5ULL << 32));
+	assert_int_equal(retransmits, 45);
+	assert_int_equal(got.deltas_count, 18);
+	agent_free(&a);
+}
+
+static void a_key_frame_of_a_joined_half_is_silent_until_its_owner_changes(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	struct batch_definition d = client(1, 1);
+	define(&a, d);
+	describe(&a, (struct batch_container){.cgroup = 77, .workload = "cart"});
+	agent_send(&a);
+	pass(&a, 1000);
+	d.flags = BATCH_AGAIN;
+	d.time_ns = now_ns;
+	define(&a, d);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 1);
+	d.cgroup = 77;
+	d.time_ns = now_ns;
+	define(&a, d);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 2);
+	expect_owner(&got.opens[1], "cart", RESOLUTION_WORKLOAD, "");
+	assert_int_equal(got.opens[1].number, label_of(&got.opens[0], true).number);
+	agent_free(&a);
+}
+
+static void a_close_waits_for_the_label_that_says_where_it_goes(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	labelling = LABEL_NONE;
+	define(&a, client(1, 1));
+	agent_send(&a);
+	pass(&a, 1000);
+	end(&a, 1, CLOSE_NORMAL, 3);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.closes_count, 0);
+	struct label label = label_of(&got.opens[0], true);
+	mirror_labels(mirror, &label, 1, NULL, 0);
+	pass(&a, 500);
+	assert_int_equal(got.closes_count, 1);
+	assert_int_equal(got.closes[0].number, label.number);
+	assert_int_equal(got.close_tasks[0], label.join_task);
+	assert_int_equal(sum_tx(DELTA_CLOSED, 0), 3);
+	assert_int_equal(mirror_stats(mirror).halves, 0);
+	agent_free(&a);
+}
+
+static void a_server_is_told_once_and_again_each_minute(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	struct batch_definition d = client(1, 1);
+	d.role = BATCH_ROLE_SERVER;
+	d.local_port = 80;
+	define(&a, d);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.servers_count, 1);
+	assert_int_equal(got.servers[0].key.port, 80);
+	assert_string_equal(name_of(got.servers[0].instance.workload), "a");
+	d.flags = BATCH_AGAIN;
+	for (int i = 0; i < 2; i++) {
+		pass(&a, 31000);
+		d.time_ns = now_ns;
+		define(&a, d);
+		agent_send(&a);
+		pass(&a, 1000);
+		assert_int_equal(got.servers_count, 1 + i);
+	}
+	agent_free(&a);
+}
+
 /* ---- bounds ---- */
+
+static void events_past_the_bound_are_refused_until_a_pane_closes(void **state)
+{
+	(void)state;
+	mirror_free(mirror);
+	struct mirror_options options = small_options();
+	options.events_max = 3;
+	begin(&options);
+	struct agent a = agent_new("a", 1, 1);
+	for (uint32_t i = 1; i <= 3; i++)
+		define(&a, client(i, 1));
+	agent_send(&a);
+	assert_int_equal(mirror_stats(mirror).refused, 0);
+	assert_int_equal(mirror_stats(mirror).pending, 3);
+	update(&a, 1, 5);
+	agent_send(&a);
+	assert_int_equal(mirror_stats(mirror).refused, 1);
+	pass(&a, 1000);
+	update(&a, 1, 6);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(mirror_stats(mirror).refused, 1);
+	assert_int_equal(sum_tx(0, 0), 6);
+	agent_free(&a);
+}
+
+static void the_oldest_that_waits_for_its_label_makes_room(void **state)
+{
+	(void)state;
+	mirror_free(mirror);
+	struct mirror_options options = small_options();
+	options.halves_max = 2;
+	begin(&options);
+	labelling = LABEL_PROVISIONAL;
+	struct agent a = agent_new("a", 1, 1);
+	for (uint32_t i = 1; i <= 3; i++) {
+		define(&a, client(i, 1));
+		agent_send(&a);
+		pass(&a, 1000);
+		end(&a, i, CLOSE_NORMAL, i);
+		agent_send(&a);
+		pass(&a, 1000);
+	}
+	assert_int_equal(got.closes_count, 3);
+	assert_int_equal(mirror_stats(mirror).halves, 2);
+	assert_int_equal(mirror_stats(mirror).refused, 0);
+	assert_int_equal(sum_tx(0, 0), 6);
+	agent_free(&a);
+}
 
 static void full_tables_refuse_and_count(void **state)
 {
@@ -1288,6 +1664,164 @@ static void every_event_is_accounted_for(void **state)
 	assert_in_range(deltas, 10000, UINT64_MAX);
 }
 
+/* ---- any order ---- */
+
+enum { ORDER_NODES = 3, ORDER_SLOTS = 12, ORDER_BATCHES = 60, ORDER_RECORDS = 512 };
+
+struct order_record {
+	uint8_t bytes[4096];
+	size_t length;
+	uint64_t sent_ns, append_ns;
+};
+
+static struct {
+	struct order_record records[ORDER_RECORDS];
+	size_t count;
+	uint64_t tx_bytes;
+} order;
+
+struct order_node {
+	struct agent agent;
+	bool open[ORDER_SLOTS], ended[ORDER_SLOTS];
+	uint32_t generation[ORDER_SLOTS];
+	uint64_t total[ORDER_SLOTS];
+};
+
+static void order_slot(struct order_node *node, uint32_t slot)
+{
+	uint64_t fate = random_below(10), tx_bytes = random_below(1000);
+	struct batch_definition d = client(slot, node->generation[slot]);
+	if (!node->open[slot] && !node->ended[slot]) {
+		node->open[slot] = true;
+		node->total[slot] = 0;
+		d.generation = ++node->generation[slot];
+		d.role = slot % 2 ? BATCH_ROLE_CLIENT : BATCH_ROLE_SERVER;
+		d.pid = 10 + slot % 3;
+		define(&node->agent, d);
+	} else if (node->open[slot] && fate < 6) {
+		node->total[slot] += tx_bytes;
+		order.tx_bytes += tx_bytes;
+		update(&node->agent, slot, tx_bytes);
+	} else if (node->open[slot] && fate == 6) {
+		d.flags = BATCH_AGAIN;
+		d.total.tx_bytes = node->total[slot];
+		d.role = slot % 2 ? BATCH_ROLE_CLIENT : BATCH_ROLE_SERVER;
+		d.pid = 10 + slot % 3;
+		define(&node->agent, d);
+		node->ended[slot] = true; /* no update after its counters */
+	} else if (node->open[slot] && fate == 7) {
+		end(&node->agent, slot, 1 + (uint32_t)random_below(8), node->total[slot]);
+		node->open[slot] = false;
+		node->ended[slot] = true;
+	}
+}
+
+static void order_batch(struct order_node *node)
+{
+	struct batch_nat nat = vip_nat(random_below(2));
+	memset(node->ended, 0, sizeof(node->ended));
+	for (uint32_t i = 0; i < 6; i++) {
+		now_ns += 10 * NS_PER_MS;
+		order_slot(node, i * 2 + (uint32_t)random_below(2));
+	}
+	if (random_below(4) == 0)
+		assert_true(batch_nat(node->agent.batch, &nat));
+	if (random_below(4) == 0)
+		assert_true(batch_process(node->agent.batch,
+					  &(struct batch_process){.pid = 10,
+								  .comm = "x",
+								  .started_ns = random_below(3),
+								  .time_ns = now_ns}));
+	struct batch_bytes sealed = batch_seal(node->agent.batch, &node->agent.sender, 1, now_ns);
+	struct order_record *record = &order.records[order.count++];
+	assert_true(sealed.length <= sizeof(record->bytes));
+	memcpy(record->bytes, sealed.bytes, sealed.length);
+	record->length = sealed.length;
+	record->sent_ns = now_ns;
+}
+
+/* Batches of some nodes, 60 ms each, of which some get lost. */
+static void order_world(uint64_t run, bool lossy)
+{
+	struct order_node nodes[ORDER_NODES] = {0};
+	random_seed = run * 0x9e3779b97f4a7c15ULL;
+	order.count = 0;
+	order.tx_bytes = 0;
+	now_ns = start_ns;
+	for (int i = 0; i < ORDER_NODES; i++) {
+		const char *names[ORDER_NODES] = {"b", "c", "a"};
+		nodes[i].agent = agent_new(names[i], 1, 1);
+	}
+	for (int batch = 0; batch < ORDER_BATCHES; batch++)
+		for (int i = 0; i < ORDER_NODES; i++) {
+			now_ns = start_ns + (uint64_t)batch * 60 * NS_PER_MS;
+			order_batch(&nodes[i]);
+			if (lossy && batch && random_below(10) == 0)
+				order.count--;
+		}
+	for (int i = 0; i < ORDER_NODES; i++)
+		agent_free(&nodes[i].agent);
+}
+
+static int compare_appends(const void *a, const void *b)
+{
+	const struct order_record *first = a, *second = b;
+	return first->append_ns < second->append_ns ? -1 : first->append_ns > second->append_ns;
+}
+
+/* Each record comes up to delay_ms after it was sent; the nodes' first ones come at once, so that
+ * their clocks are known. */
+static uint64_t order_digest(uint64_t run, uint64_t delay_ms)
+{
+	struct mirror_options options = small_options();
+	mirror_free(mirror);
+	begin(&options);
+	labelling = run % 3 ? LABEL_FINAL : LABEL_PROVISIONAL;
+	random_seed = run + delay_ms + 1;
+	for (size_t i = 0; i < order.count; i++) {
+		struct order_record *record = &order.records[i];
+		record->append_ns = record->sent_ns + i;
+		if (i >= ORDER_NODES)
+			record->append_ns += random_below(delay_ms * NS_PER_MS + 1);
+	}
+	qsort(order.records, order.count, sizeof(order.records[0]), compare_appends);
+	for (size_t i = 0; i < order.count; i++) {
+		now_ns = order.records[i].append_ns;
+		push_bytes(order.records[i].bytes, order.records[i].length);
+	}
+	struct agent ticker = agent_new("t", 1, 1);
+	now_ns = start_ns + 30 * NS_PER_S;
+	for (int i = 0; i < 4; i++, now_ns += NS_PER_S)
+		agent_send(&ticker);
+	agent_free(&ticker);
+	identities_hold();
+	assert_int_equal(mirror_stats(mirror).late, 0);
+	return got.digest;
+}
+
+/* The order in which records come within the lateness does not show: not in the buckets, not in the
+ * deltas, not in what is counted as lost. And bytes in are bytes out. */
+static void disorder_within_lateness_leaves_no_trace(void **state)
+{
+	(void)state;
+	for (uint64_t run = 1; run <= 60; run++) {
+		bool lossy = run % 2;
+		order_world(run, lossy);
+		uint64_t expected = order_digest(run, 0);
+		struct mirror_stats before = mirror_stats(mirror);
+		uint64_t sum = sum_tx(0, 0);
+		if (!lossy && (sum != order.tx_bytes || before.refused))
+			fail_msg("seed %llu: %llu bytes in, %llu out", (unsigned long long)run,
+				 (unsigned long long)order.tx_bytes, (unsigned long long)sum);
+		uint64_t digest_now = order_digest(run, 400);
+		struct mirror_stats after = mirror_stats(mirror);
+		if (digest_now != expected || before.lost != after.lost ||
+		    before.refused != after.refused)
+			fail_msg("seed %llu: the order shows", (unsigned long long)run);
+		assert_true(got.deltas_count > 100);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1313,7 +1847,7 @@ int main(void)
 		TEST(late_metadata_announces_the_half_again),
 		TEST(a_client_is_keyed_by_where_its_node_sends_it),
 		TEST(a_mapping_of_a_later_batch_of_the_pane_is_in_the_key),
-		TEST(a_mapping_after_the_pane_leaves_the_key_and_tells_its_owner),
+		TEST(a_mapping_after_the_pane_leaves_the_half_where_it_is),
 		TEST(a_mapping_that_ended_is_not_for_new_connections),
 		TEST(a_circle_of_mappings_ends),
 		TEST(loopback_is_a_network_of_its_own_on_each_node),
@@ -1321,12 +1855,22 @@ int main(void)
 		TEST(a_changed_label_moves_each_windows_sum),
 		TEST(a_half_without_a_final_label_leaves_after_its_time),
 		TEST(contributions_past_the_bound_drop_the_oldest),
+		TEST(a_slot_is_free_while_its_last_half_waits_for_its_label),
+		TEST(what_a_slots_former_owner_did_is_not_the_new_ones),
+		TEST(counters_are_healed_across_their_edges),
+		TEST(great_updates_and_batches_over_panes_count_whole),
+		TEST(a_key_frame_of_a_joined_half_is_silent_until_its_owner_changes),
+		TEST(a_close_waits_for_the_label_that_says_where_it_goes),
+		TEST(a_server_is_told_once_and_again_each_minute),
+		TEST(events_past_the_bound_are_refused_until_a_pane_closes),
+		TEST(the_oldest_that_waits_for_its_label_makes_room),
 		TEST(full_tables_refuse_and_count),
 		TEST(an_unreadable_record_is_a_dead_letter),
 		TEST(a_record_without_a_time_does_not_move_the_clock),
 		TEST(objects_not_announced_again_are_forgotten),
 		TEST(nodes_are_told_by_name),
 		TEST(every_event_is_accounted_for),
+		TEST(disorder_within_lateness_leaves_no_trace),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

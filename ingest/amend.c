@@ -1,0 +1,195 @@
+/* What halves gave under labels that may change: by 10 s window, for keep_ns, in a capped pool.
+ * When a label changes, each window's sum moves from the old rows to the new ones. */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "ingest/state.h"
+
+static struct contribution *contribution_at(const struct mirror *mirror, uint32_t place)
+{
+	return &mirror->contributions[place - 1];
+}
+
+/* The newest of a half, open or lingering. */
+static uint32_t *newest_of(struct mirror *mirror, uint32_t half)
+{
+	if (half & LINGERING)
+		return &mirror->lingers.items[half & ~LINGERING].contributions;
+	return half_contributions(&mirror->pages, half);
+}
+
+/* Out of the list by age; the caller takes it out of its half's. */
+static void contribution_free(struct mirror *mirror, uint32_t place)
+{
+	struct contribution *freed = contribution_at(mirror, place);
+	*(freed->earlier ? &contribution_at(mirror, freed->earlier)->later
+			 : &mirror->contribution_first) = freed->later;
+	*(freed->later ? &contribution_at(mirror, freed->later)->earlier
+		       : &mirror->contribution_last) = freed->earlier;
+	freed->next = mirror->contributions_free;
+	mirror->contributions_free = place;
+}
+
+static void contribution_drop_oldest(struct mirror *mirror)
+{
+	uint32_t place = mirror->contribution_first;
+	uint32_t *link = newest_of(mirror, contribution_at(mirror, place)->half);
+	while (*link != place)
+		link = &contribution_at(mirror, *link)->next;
+	*link = contribution_at(mirror, place)->next;
+	contribution_free(mirror, place);
+}
+
+static uint32_t contribution_take(struct mirror *mirror)
+{
+	uint32_t place = mirror->contributions_free;
+	if (place) {
+		mirror->contributions_free = contribution_at(mirror, place)->next;
+		return place;
+	}
+	if (mirror->contributions_used < mirror->options.amendments_max)
+		return ++mirror->contributions_used;
+	mirror->stats.amendments_dropped++;
+	if (!mirror->contribution_first)
+		return 0;
+	contribution_drop_oldest(mirror);
+	return contribution_take(mirror);
+}
+
+/* The half's contribution to a window; windows only grow, so it is the newest or a new one. */
+static struct contribution *contribution_of(struct mirror *mirror, uint32_t half,
+					    uint64_t window_start_ns)
+{
+	uint32_t newest = *newest_of(mirror, half);
+	if (newest && contribution_at(mirror, newest)->amendment.window_start_ns == window_start_ns)
+		return contribution_at(mirror, newest);
+	uint32_t place = contribution_take(mirror);
+	if (!place)
+		return NULL;
+	struct contribution *taken = contribution_at(mirror, place);
+	uint32_t *head = newest_of(mirror, half);
+	*taken = (struct contribution){
+		.half = half,
+		.next = *head,
+		.earlier = mirror->contribution_last,
+		.amendment = {.window_start_ns = window_start_ns},
+	};
+	*(taken->earlier ? &contribution_at(mirror, taken->earlier)->later
+			 : &mirror->contribution_first) = place;
+	mirror->contribution_last = place;
+	*head = place;
+	return taken;
+}
+
+void contribute(struct mirror *mirror, uint32_t half, const struct delta *delta)
+{
+	uint64_t window = mirror->pane / PANES_PER_10S;
+	struct contribution *contribution =
+		contribution_of(mirror, half, window * PANES_PER_10S * PANE_NS);
+	if (!contribution)
+		return;
+	struct amendment *amendment = &contribution->amendment;
+	struct delta *sum = &amendment->sum;
+	sum->traffic.tx_bytes += delta->traffic.tx_bytes;
+	sum->traffic.rx_bytes += delta->traffic.rx_bytes;
+	sum->traffic.tx_segments += delta->traffic.tx_segments;
+	sum->traffic.rx_segments += delta->traffic.rx_segments;
+	sum->traffic.retransmits += delta->traffic.retransmits;
+	sum->flags |= delta->flags;
+	sum->time_ns = delta->time_ns;
+	if (delta->srtt_us)
+		sum->srtt_us = delta->srtt_us;
+	sum->min_rtt_us = min_rtt(sum->min_rtt_us, delta->min_rtt_us);
+	if (delta->connect_us)
+		sum->connect_us = delta->connect_us;
+	if (delta->flags & (DELTA_CLOSED | DELTA_FAILED))
+		sum->reason = delta->reason;
+	amendment->opened += !!(delta->flags & DELTA_OPENED);
+	amendment->closed += !!(delta->flags & DELTA_CLOSED);
+	amendment->resets += delta->flags & DELTA_CLOSED && delta->reason == CLOSE_RESET;
+	if (delta->flags & DELTA_FAILED)
+		amendment->failed[delta->reason]++;
+}
+
+/* The half's list, if it has one: an open half's page may have none. */
+static uint32_t *list_of(struct mirror *mirror, uint32_t half)
+{
+	if (!(half & LINGERING) && !mirror->pages.pages[half >> PAGE_SHIFT].contributions)
+		return NULL;
+	return newest_of(mirror, half);
+}
+
+void contributions_forget(struct mirror *mirror, uint32_t half)
+{
+	uint32_t *list = list_of(mirror, half);
+	while (list && *list) {
+		uint32_t place = *list;
+		*list = contribution_at(mirror, place)->next;
+		contribution_free(mirror, place);
+	}
+}
+
+void contributions_move(struct mirror *mirror, uint32_t half, uint32_t linger)
+{
+	uint32_t *list = list_of(mirror, half);
+	if (!list || !*list)
+		return;
+	mirror->lingers.items[linger].contributions = *list;
+	for (uint32_t place = *list; place; place = contribution_at(mirror, place)->next)
+		contribution_at(mirror, place)->half = LINGERING | linger;
+	*list = 0;
+}
+
+void contributions_expire(struct mirror *mirror)
+{
+	while (mirror->contribution_first &&
+	       contribution_at(mirror, mirror->contribution_first)->amendment.window_start_ns +
+			       mirror->options.keep_ns <
+		       pane_end(mirror->pane))
+		contribution_drop_oldest(mirror);
+}
+
+/* ---- amendments ---- */
+
+static void amend(struct mirror *mirror, const struct change *change, const struct place *after)
+{
+	uint32_t *list = list_of(mirror, change->half);
+	if (!place_moves(&change->before, after))
+		return; /* back to what it was within the pane */
+	for (uint32_t place = list ? *list : 0; place;
+	     place = contribution_at(mirror, place)->next) {
+		struct amendment *amendment = queue_add(&mirror->amendments, sizeof(*amendment));
+		*amendment = contribution_at(mirror, place)->amendment;
+		amendment->before = change->before;
+		amendment->after = *after;
+	}
+}
+
+/* Before this pane's deltas are added: those go out under the new label at once. In the order in
+ * which the labels came, which is that of the join tasks. */
+void collect_amendments(struct mirror *mirror)
+{
+	const struct change *changes = mirror->changes.items;
+	mirror->amendments.count = 0;
+	for (size_t i = 0; i < mirror->changes.count; i++) {
+		struct place after;
+		bool final;
+		if (changes[i].half & LINGERING) {
+			struct linger *linger =
+				&mirror->lingers.items[changes[i].half & ~LINGERING];
+			after = linger->place;
+			final = linger->final;
+			linger->changed = false;
+		} else {
+			struct half *half = pages_at(&mirror->pages, changes[i].half);
+			after = half_place(half);
+			final = half->final;
+			half->changed = 0;
+		}
+		amend(mirror, &changes[i], &after);
+		if (final)
+			contributions_forget(mirror, changes[i].half);
+		outcome_release(mirror, &changes[i].before);
+	}
+	mirror->changes.count = 0;
+}

@@ -1,0 +1,149 @@
+/* The halves that are open, by node and slot: pages of 64 neighbouring slots, found by a node's
+ * index of pages. A half's half_ref index is its page's number * 64 + its slot in the page, so a
+ * node's halves lie together and nothing but the slot finds them. Pages are given back when their
+ * last half ends and keep their generations. Bounded by pages_max. One thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/delta.h"
+
+enum {
+	PAGE_SHIFT = 6,
+	PAGE_HALVES = 1 << PAGE_SHIFT,
+	INSTANCES_MAX = (1 << 24) - 1, /* numbers that a half has room for */
+};
+
+/* Counters as accounted, modulo their width: 40 bits of bytes, 32 of segments, 25 of retransmits.
+ */
+struct half {
+	uint32_t tx_low, rx_low;
+	uint32_t tx_segments, rx_segments;
+	uint32_t retransmits_low : 17;
+	uint32_t sequence : 15; /* of the batch that defined or ended it: see socket_former() */
+	uint32_t lane;
+	uint32_t number;		    /* its label's in the join task */
+	uint32_t touched : 24, tx_high : 8; /* newest touch: see touch_flags() */
+	uint32_t min_rtt_us : 24, rx_high : 8;
+	uint32_t lost : 24, retransmits_high : 8; /* its node's losses when it began */
+	uint32_t self : 24;			  /* roster numbers, by the label */
+	uint32_t live : 1;
+	uint32_t labelled : 1, final : 1, joined : 1;
+	uint32_t label_side : 1, counts_from : 1; /* enum side, by the label */
+	uint32_t changed : 1;			  /* its label did, in this pane */
+	uint32_t side : 1;			  /* enum side, by its definition */
+	uint32_t peer : 24;
+	uint32_t guessed : 1, existed : 1, probe : 1;
+	uint32_t gapped : 1;  /* its node lost something since its last absolute counters */
+	uint32_t opening : 1; /* in the pane's queue of openings */
+	uint32_t pad : 3;
+	uint16_t join_task;
+	uint16_t generation;	  /* of the place: half_ref's */
+	uint16_t slot_generation; /* the agent's, folded */
+	uint16_t owner;		  /* of its node's owners */
+};
+
+_Static_assert(sizeof(struct half) == 56, "4 M halves are 224 MB");
+
+enum { HALF_SEQUENCE_MASK = (1 << 15) - 1 };
+
+#define HALF_BYTES_MASK	      ((1ULL << 40) - 1)
+#define HALF_SEGMENTS_MASK    ((1ULL << 32) - 1)
+#define HALF_RETRANSMITS_MASK ((1ULL << 25) - 1)
+
+struct page {
+	struct half *halves;	 /* PAGE_HALVES; NULL: never used */
+	uint32_t *contributions; /* newest of each half, + 1; NULL: none has any */
+	uint64_t used;		 /* bits */
+	uint32_t node, number;	 /* slots number * 64 .. of that node */
+	uint32_t next_free;	 /* + 1 */
+};
+
+struct pages {
+	struct page *pages;
+	uint32_t count, capacity, free, pages_max;
+};
+
+/* A node's index: page + 1 by slot / 64. */
+struct page_index {
+	uint32_t *pages;
+	uint32_t count;
+};
+
+void pages_init(struct pages *pages, uint32_t pages_max);
+void pages_done(struct pages *pages);
+
+/* Marks the place of a slot used and returns its half, zeroed but for the generation; NULL at the
+ * bound. sequence: of the places of a new page. */
+struct half *pages_take(struct pages *pages, struct page_index *index, uint32_t node, uint32_t slot,
+			uint32_t sequence, uint32_t *half);
+
+/* The place is free and of the next generation; its sequence stays. */
+void pages_give(struct pages *pages, struct page_index *index, uint32_t half);
+
+static inline struct half *pages_at(const struct pages *pages, uint32_t half)
+{
+	return &pages->pages[half >> PAGE_SHIFT].halves[half & (PAGE_HALVES - 1)];
+}
+
+/* The place of a slot, whose half may be open (live) or not; NULL if there is none. */
+static inline struct half *pages_find(const struct pages *pages, const struct page_index *index,
+				      uint32_t slot, uint32_t *half)
+{
+	uint32_t at = slot >> PAGE_SHIFT;
+	uint32_t page = at < index->count ? index->pages[at] : 0;
+	if (!page)
+		return NULL;
+	*half = (page - 1) << PAGE_SHIFT | (slot & (PAGE_HALVES - 1));
+	return &pages->pages[page - 1].halves[slot & (PAGE_HALVES - 1)];
+}
+
+static inline uint32_t half_slot(const struct pages *pages, uint32_t half)
+{
+	return pages->pages[half >> PAGE_SHIFT].number << PAGE_SHIFT | (half & (PAGE_HALVES - 1));
+}
+
+/* One more contribution of the half heads its list. */
+uint32_t *half_contributions(struct pages *pages, uint32_t half);
+
+static inline void half_set(struct half *half, const struct traffic *total)
+{
+	half->tx_low = (uint32_t)total->tx_bytes;
+	half->rx_low = (uint32_t)total->rx_bytes;
+	half->tx_high = (uint32_t)(total->tx_bytes >> 32) & 0xff;
+	half->rx_high = (uint32_t)(total->rx_bytes >> 32) & 0xff;
+	half->tx_segments = (uint32_t)total->tx_segments;
+	half->rx_segments = (uint32_t)total->rx_segments;
+	half->retransmits_low = total->retransmits & 0x1ffff;
+	half->retransmits_high = (uint32_t)(total->retransmits >> 17) & 0xff;
+}
+
+static inline struct traffic half_counters(const struct half *half)
+{
+	return (struct traffic){
+		.tx_bytes = (uint64_t)half->tx_high << 32 | half->tx_low,
+		.rx_bytes = (uint64_t)half->rx_high << 32 | half->rx_low,
+		.tx_segments = half->tx_segments,
+		.rx_segments = half->rx_segments,
+		.retransmits = (uint64_t)half->retransmits_high << 17 | half->retransmits_low,
+	};
+}
+
+static inline void half_account(struct half *half, const struct traffic *moved)
+{
+	uint64_t tx = ((uint64_t)half->tx_high << 32 | half->tx_low) + moved->tx_bytes;
+	uint64_t rx = ((uint64_t)half->rx_high << 32 | half->rx_low) + moved->rx_bytes;
+	half->tx_low = (uint32_t)tx;
+	half->rx_low = (uint32_t)rx;
+	half->tx_high = (uint32_t)(tx >> 32) & 0xff;
+	half->rx_high = (uint32_t)(rx >> 32) & 0xff;
+	half->tx_segments += (uint32_t)moved->tx_segments;
+	half->rx_segments += (uint32_t)moved->rx_segments;
+	if (moved->retransmits) {
+		uint64_t sum = half_counters(half).retransmits + moved->retransmits;
+		half->retransmits_low = sum & 0x1ffff;
+		half->retransmits_high = (uint32_t)(sum >> 17) & 0xff;
+	}
+}

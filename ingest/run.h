@@ -1,0 +1,115 @@
+/* A run: what one batch says of one pane. mirror_push stores runs, the close of the pane sorts them
+ * by (node, incarnation, sequence) and applies them, so that what comes out does not depend on the
+ * order in which batches came. No half is looked up before that.
+ *
+ *   struct run | containers | processes | NAT | definitions | updates | retransmits | closes |
+ *   NAT ends                      each section on 8 bytes; exits are only counted
+ *
+ * Updates, nearly all there is, stay columns: slot (difference, as on the wire), time, srtt,
+ * segments both ways, bytes both ways. 28 bytes an update; bytes are 64-bit columns in a run that
+ * has a value which needs it (RUN_WIDE). Plain data; one thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/delta.h"
+#include "base/tuple.h"
+
+enum run_flag {
+	RUN_LATE = 1,	  /* its own pane was closed already */
+	RUN_FIRST = 2,	  /* of its batch: accounts for it */
+	RUN_REBOOTED = 4, /* its incarnation began with a new boot, */
+	RUN_SILENT = 8,	  /* or when nothing was heard for long */
+	RUN_WIDE = 16,
+	RUN_GAP = 32, /* something is missing before it: found when the pane closes */
+};
+
+enum run_group {
+	RUN_CONTAINERS,
+	RUN_PROCESSES,
+	RUN_NATS,
+	RUN_DEFINITIONS,
+	RUN_UPDATES,
+	RUN_RETRANSMITS, /* sparse part of the updates: no events of their own */
+	RUN_CLOSES,
+	RUN_NAT_ENDS,
+	RUN_EXITS,
+	RUN_GROUPS,
+};
+
+struct run {
+	uint64_t sequence;
+	uint64_t base_ns;  /* what rows' time_us add to */
+	uint64_t batch_ns; /* the batch's own time */
+	uint32_t node;	   /* place in mirror.nodes */
+	uint32_t incarnation;
+	uint32_t epoch; /* starts of the agent seen so far */
+	uint32_t flags; /* enum run_flag */
+	/* RUN_FIRST: of the batch. */
+	uint64_t first_event, dropped, zone;
+	uint32_t batch_events;
+	uint32_t counts[RUN_GROUPS];
+};
+
+struct container_row {
+	uint64_t cgroup;
+	uint64_t workload, container, name, unit, version; /* name ids */
+};
+
+struct process_row {
+	uint64_t pid, started_ns, cgroup;
+	uint64_t name, workload; /* name ids: executable; executable@role */
+	uint32_t time_us, pad;
+};
+
+struct nat_row {
+	struct tuple from, to;
+	uint32_t time_us, pad;
+};
+
+struct definition_row {
+	struct tuple seen;
+	uint32_t slot, generation;
+	uint32_t time_us;
+	uint32_t pid, srtt_us, min_rtt_us;
+	uint16_t flags; /* enum half_flag */
+	uint8_t side, pad[5];
+	uint64_t cgroup, age_ns, connect_us;
+	struct traffic total;
+};
+
+struct retransmit_row {
+	uint32_t slot, retransmits;
+};
+
+struct close_row {
+	uint32_t slot, time_us, reason, pid, min_rtt_us, pad;
+	uint64_t connect_us;
+	struct traffic total;
+};
+
+struct update_columns {
+	int32_t *slot;
+	uint32_t *time_us, *srtt_us, *tx_segments, *rx_segments;
+	void *tx_bytes, *rx_bytes; /* uint32_t, or uint64_t if wide */
+	void *end;
+};
+
+static inline struct update_columns update_columns(void *at, size_t count, bool wide)
+{
+	size_t stride = (count + 1) & ~(size_t)1; /* every column on 8 bytes */
+	uint32_t *words = at;
+	struct update_columns columns = {
+		.slot = (int32_t *)words,
+		.time_us = words + stride,
+		.srtt_us = words + 2 * stride,
+		.tx_segments = words + 3 * stride,
+		.rx_segments = words + 4 * stride,
+		.tx_bytes = words + 5 * stride,
+		.rx_bytes = words + (wide ? 7 : 6) * stride,
+		.end = words + (wide ? 9 : 7) * stride,
+	};
+	return columns;
+}

@@ -1,0 +1,186 @@
+/* What the join tasks hear of a pane, in the order in which it was applied: by node, sequence and
+ * place in the batch. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "ingest/state.h"
+
+/* ---- when a node is done ---- */
+
+/* The pane's mappings are all known, or about to be forgotten. */
+void send_keys(struct mirror *mirror, const struct node *node, size_t openings)
+{
+	struct opening *items = mirror->openings.items;
+	for (size_t i = openings; i < mirror->openings.count; i++) {
+		struct half_open *open = &items[i].open;
+		if (items[i].keyed)
+			continue;
+		items[i].keyed = true;
+		open->key = open->side == SIDE_CLIENT ? nat_key(node, &open->seen, open->opened_ns)
+						      : open->seen;
+		items[i].task = place_task(mirror, &open->key);
+	}
+}
+
+static void send_opening(struct mirror *mirror, struct node *node, uint32_t place)
+{
+	struct opening *opening = &((struct opening *)mirror->openings.items)[place - 1];
+	struct half_open *open = &opening->open;
+	const struct owner *owner = &node->owners[opening->owner];
+	uint32_t *scratch = &mirror->scratch.openings[half_slot(&mirror->pages, open->ref.index)];
+	open->pid = owner->pid;
+	open->self = owner->self_id;
+	opening->self = owner->self;
+	if (!open->number && open->side == SIDE_SERVER &&
+	    !(open->flags & (HALF_ROLE_GUESSED | HALF_FAILED)))
+		server_seen(mirror, node, opening->owner, &open->seen);
+	owner_drop(mirror, node, opening->owner);
+	if (*scratch != place)
+		return; /* its half ended */
+	*scratch = 0;
+	pages_at(&mirror->pages, open->ref.index)->opening = 0;
+}
+
+void send_node(struct mirror *mirror, struct node *node, size_t openings, size_t closings)
+{
+	send_keys(mirror, node, openings);
+	for (size_t i = openings; i < mirror->openings.count; i++)
+		send_opening(mirror, node, (uint32_t)i + 1);
+	for (size_t i = closings; i < mirror->closings.count; i++) {
+		struct closing *closing = &((struct closing *)mirror->closings.items)[i];
+		if (closing->opening)
+			closing->task =
+				((struct opening *)mirror->openings.items)[closing->opening - 1]
+					.task;
+	}
+}
+
+/* Closes whose halves have got their labels by now. */
+void send_held(struct mirror *mirror)
+{
+	struct held_close *held = mirror->held_closes.items;
+	size_t kept = 0;
+	for (size_t i = 0; i < mirror->held_closes.count; i++) {
+		if (held[i].state == HELD_READY) {
+			struct closing *closing =
+				queue_add(&mirror->closings, sizeof(struct closing));
+			*closing = (struct closing){.close = held[i].close, .task = held[i].task};
+		}
+		if (held[i].state != HELD_WAITS)
+			continue;
+		held[kept] = held[i];
+		mirror->lingers.items[held[kept].linger].close = (uint32_t)kept + 1;
+		kept++;
+	}
+	mirror->held_closes.count = kept;
+}
+
+/* ---- when the pane is done ---- */
+
+/* Where each task's share begins in an array that is sorted by task; ends after the last. */
+struct shares {
+	uint32_t *opens, *closes, *aliases;
+};
+
+static void add_up(uint32_t *counts, uint32_t tasks)
+{
+	uint32_t sum = 0;
+	for (uint32_t i = 0; i <= tasks; i++) {
+		uint32_t count = counts[i];
+		counts[i] = sum;
+		sum += count;
+	}
+}
+
+/* The first of each share, then by adding each item moved on to its end, which is the next one's
+ * first. */
+static struct shares count_shares(struct mirror *mirror)
+{
+	uint32_t tasks = mirror->options.join_tasks;
+	uint32_t *counts =
+		queue_room(&mirror->counts, 3 * (size_t)(tasks + 1), sizeof(struct node *));
+	struct shares shares = {counts, counts + tasks + 1, counts + 2 * (tasks + 1)};
+	const struct opening *openings = mirror->openings.items;
+	const struct closing *closings = mirror->closings.items;
+	const struct sent_alias *aliases = mirror->aliases.items;
+	memset(counts, 0, 3 * (size_t)(tasks + 1) * sizeof(*counts));
+	for (size_t i = 0; i < mirror->openings.count; i++)
+		shares.opens[openings[i].task]++;
+	for (size_t i = 0; i < mirror->closings.count; i++)
+		shares.closes[closings[i].task]++;
+	for (size_t i = 0; i < mirror->aliases.count; i++) {
+		shares.aliases[aliases[i].tasks[0]]++;
+		shares.aliases[aliases[i].tasks[1]] += aliases[i].tasks[0] != aliases[i].tasks[1];
+	}
+	add_up(shares.opens, tasks);
+	add_up(shares.closes, tasks);
+	add_up(shares.aliases, tasks);
+	return shares;
+}
+
+static void share_out(struct mirror *mirror, const struct shares *shares)
+{
+	const struct opening *openings = mirror->openings.items;
+	const struct closing *closings = mirror->closings.items;
+	const struct sent_alias *aliases = mirror->aliases.items;
+	struct half_open *opens =
+		queue_room(&mirror->task_opens, mirror->openings.count, sizeof(*opens));
+	uint32_t *selves =
+		queue_room(&mirror->task_selves, mirror->openings.count, sizeof(*selves));
+	struct half_close *closes =
+		queue_room(&mirror->task_closes, mirror->closings.count, sizeof(*closes));
+	struct nat_alias *shared =
+		queue_room(&mirror->task_aliases, 2 * mirror->aliases.count, sizeof(*shared));
+	for (size_t i = 0; i < mirror->openings.count; i++) {
+		uint32_t at = shares->opens[openings[i].task]++;
+		opens[at] = openings[i].open;
+		selves[at] = openings[i].self;
+	}
+	for (size_t i = 0; i < mirror->closings.count; i++)
+		closes[shares->closes[closings[i].task]++] = closings[i].close;
+	for (size_t i = 0; i < mirror->aliases.count; i++) {
+		shared[shares->aliases[aliases[i].tasks[0]]++] = aliases[i].alias;
+		if (aliases[i].tasks[0] != aliases[i].tasks[1])
+			shared[shares->aliases[aliases[i].tasks[1]]++] = aliases[i].alias;
+	}
+}
+
+/* Descriptors that the task was not told of lately. */
+static void task_instances(struct mirror *mirror, uint32_t task, uint32_t first, uint32_t end)
+{
+	const uint32_t *selves = mirror->task_selves.items;
+	mirror->task_instances.count = 0;
+	for (uint32_t i = first; i < end; i++)
+		if (roster_due(mirror->roster, selves[i], task, mirror->pane))
+			*(struct instance *)queue_add(&mirror->task_instances,
+						      sizeof(struct instance)) =
+				*roster_at(mirror->roster, selves[i]);
+}
+
+void send_all(struct mirror *mirror)
+{
+	const struct mirror_sinks *sinks = &mirror->options.sinks;
+	struct shares shares = count_shares(mirror);
+	uint32_t opens = 0, closes = 0, aliases = 0;
+	share_out(mirror, &shares);
+	for (uint32_t task = 0; task < mirror->options.join_tasks; task++) {
+		task_instances(mirror, task, opens, shares.opens[task]);
+		struct half_bucket bucket = {
+			.opens = (struct half_open *)mirror->task_opens.items + opens,
+			.closes = (struct half_close *)mirror->task_closes.items + closes,
+			.aliases = (struct nat_alias *)mirror->task_aliases.items + aliases,
+			.servers = mirror->servers.items,
+			.instances = mirror->task_instances.items,
+			.opens_count = shares.opens[task] - opens,
+			.closes_count = shares.closes[task] - closes,
+			.aliases_count = shares.aliases[task] - aliases,
+			.servers_count = mirror->servers.count,
+			.instances_count = mirror->task_instances.count,
+		};
+		opens = shares.opens[task];
+		closes = shares.closes[task];
+		aliases = shares.aliases[task];
+		sinks->halves(sinks->context, task, &bucket);
+	}
+}
