@@ -126,7 +126,9 @@ static uint32_t alias_add(struct join *join, const struct nat_alias *event)
 
 static uint32_t alias_tuple_find(const struct join *join, const struct tuple *tuple, uint64_t hash)
 {
-	return join->stats.aliases ? intern_find(&join->alias_tuples, tuple, hash) : 0;
+	if (!slots_may_have(&join->alias_tuples.table, hash))
+		return 0;
+	return intern_find(&join->alias_tuples, tuple, hash);
 }
 
 unsigned alias_marks(const struct join *join, const struct tuple *key, uint64_t hash)

@@ -3,6 +3,8 @@
 #include "base/memory.h"
 #include "join/state.h"
 
+enum { SELVES_CACHED = 4096 };
+
 static struct pool pool_of(uint32_t item_size, uint32_t items_max)
 {
 	return (struct pool){.items = memory_zeroed((size_t)items_max + 1, item_size),
@@ -32,14 +34,19 @@ void *array_add_slow(struct array *array, size_t item_size)
 	return (char *)array->items + array->count++ * item_size;
 }
 
+void array_reserve(struct array *array, size_t count, size_t item_size)
+{
+	if (count <= array->capacity)
+		return;
+	array->capacity = memory_grown(array->capacity, count);
+	array->items = memory_resize(array->items, array->capacity, item_size);
+}
+
 void array_append(struct array *array, const void *items, size_t count, size_t item_size)
 {
 	if (count == 0)
 		return;
-	if (array->count + count > array->capacity) {
-		array->capacity = memory_grown(array->capacity, array->count + count);
-		array->items = memory_resize(array->items, array->capacity, item_size);
-	}
+	array_reserve(array, array->count + count, item_size);
 	memcpy((char *)array->items + array->count * item_size, items, count * item_size);
 	array->count += count;
 }
@@ -58,6 +65,7 @@ void connections_init(struct join *join)
 	join->closings = pool_of(sizeof(struct closing), halves_max);
 	join->views = pool_of(sizeof(struct view), halves_max);
 	slots_init(&join->index, connection_hash_of, join);
+	join->selves = memory_zeroed(SELVES_CACHED, sizeof(*join->selves));
 	hosts_init(join, 2 * SIDES * halves_max);
 }
 
@@ -67,9 +75,9 @@ void connections_done(struct join *join)
 	free(join->details.items);
 	free(join->closings.items);
 	free(join->views.items);
-	free(join->hosts.items);
+	free(join->selves);
 	slots_done(&join->index);
-	slots_done(&join->hosts_index);
+	hosts_done(join);
 }
 
 struct tuple connection_key(const struct join *join, const struct connection *connection)
@@ -118,15 +126,14 @@ static void chain_add(struct join *join, uint32_t at, uint64_t hash, uint32_t he
 	connection_at(join, head)->crowded = 1;
 }
 
-static void chain_remove(struct join *join, uint32_t at)
+static void chain_remove(struct join *join, uint32_t at, uint64_t hash)
 {
 	const struct connection *connection = connection_at(join, at);
-	struct tuple key = connection_key(join, connection);
-	uint64_t hash = key_hash(&key);
 	if (!connection->crowded) {
 		slots_remove(&join->index, hash, at);
 		return;
 	}
+	struct tuple key = connection_key(join, connection);
 	uint32_t before = connection_find(join, &key, hash), next = connection_next(join, at);
 	if (before == at && next) {
 		slots_replace(&join->index, hash, at, next);
@@ -222,21 +229,6 @@ void connection_move(struct join *join, uint32_t at, enum stage stage)
 		detail_drop(join, connection);
 }
 
-void connection_touch(struct join *join, uint32_t at)
-{
-	struct connection *connection = connection_at(join, at);
-	if (connection->touched)
-		return;
-	connection->touched = 1;
-	*(uint32_t *)array_add(&join->touched, sizeof(uint32_t)) = at;
-}
-
-void half_change(struct join *join, uint32_t number)
-{
-	connection_at(join, connection_of(number))->changed |= 1U << side_of(number);
-	connection_touch(join, connection_of(number));
-}
-
 /* ---- coming and going ---- */
 
 static void view_free(struct join *join, uint32_t number)
@@ -272,20 +264,17 @@ static uint32_t connection_add(struct join *join, const struct tuple *key, uint6
 		.ports = {key->client_port, key->server_port},
 		.more = detail,
 		.detailed = 1,
-		.stage = STAGE_ALONE,
 	};
-	struct detail *fresh = pool_at(&join->details, detail);
-	*fresh = (struct detail){.since_pane = (uint32_t)join->pane};
-	list_link(join, fresh, at, STAGE_ALONE);
+	*(struct detail *)pool_at(&join->details, detail) = (struct detail){0};
 	chain_add(join, at, hash, head);
 	join->stats.flows++;
 	return at;
 }
 
-static void connection_free(struct join *join, uint32_t at)
+static void connection_free(struct join *join, uint32_t at, uint64_t hash)
 {
 	struct connection *connection = connection_at(join, at);
-	chain_remove(join, at);
+	chain_remove(join, at, hash);
 	if (connection->detailed) {
 		if (stage_has_list(connection->stage))
 			list_unlink(join, detail_of(join, connection), connection->stage);
@@ -329,7 +318,21 @@ void half_free(struct join *join, uint32_t number)
 	seat_empty(connection, side);
 	join->stats.halves--;
 	if (!connection->present)
-		connection_free(join, at);
+		connection_free(join, at, connection_hash_of(join, at));
+}
+
+void pair_free(struct join *join, uint32_t at, uint64_t hash)
+{
+	struct connection *connection = connection_at(join, at);
+	const struct detail *detail = detail_of(join, connection);
+	for (unsigned side = 0; side < SIDES; side++) {
+		roster_drop(join->roster, connection->self[side]);
+		view_free(join, detail->seats[side].view);
+		pool_give(&join->closings, detail->seats[side].closing);
+	}
+	connection->present = connection->changed = connection->told = 0;
+	join->stats.halves -= SIDES;
+	connection_free(join, at, hash);
 }
 
 static void connection_clear(struct join *join, uint32_t at)
@@ -345,7 +348,8 @@ void connection_give_up(struct join *join, uint32_t at)
 	struct connection *connection = connection_at(join, at);
 	const struct detail *detail = detail_of(join, connection);
 	unsigned closed = detail->seats[SIDE_CLIENT].closing ? SIDE_CLIENT : SIDE_SERVER;
-	flow_add(join, at);
+	struct tuple key = connection_key(join, connection);
+	flow_add(join, at, &key);
 	half_free(join, number_of(at, closed));
 	connection->told = connection->present;
 	connection->settled = 1; /* told with the other one; what comes is not its peer */
@@ -364,35 +368,45 @@ static void connection_evict(struct join *join, uint32_t at)
 	if (is_pair(connection) && closed == 1) {
 		connection_give_up(join, at);
 	} else {
+		struct tuple key = connection_key(join, connection);
 		if (closed && (is_pair(connection) || !connection->told))
-			flow_add(join, at);
+			flow_add(join, at, &key);
 		connection_clear(join, at);
 	}
 	join->stats.evicted_halves += before - join->stats.halves;
 }
 
+static uint32_t newcomer(struct join *join)
+{
+	while (join->newcomers_hand < join->touched.count) {
+		uint32_t at = ((uint32_t *)join->touched.items)[join->newcomers_hand++];
+		if (connection_at(join, at)->present &&
+		    connection_at(join, at)->stage == STAGE_NONE)
+			return at;
+	}
+	return 0;
+}
+
 static uint32_t settled_pair(struct join *join)
 {
-	for (uint32_t step = 0; step < join->connections.fresh; step++) {
+	do {
 		if (++join->hand >= join->connections.fresh)
 			join->hand = 1;
-		if (connection_at(join, join->hand)->stage == STAGE_PAIRED)
-			break;
-	}
+	} while (connection_at(join, join->hand)->stage != STAGE_PAIRED);
 	return join->hand;
 }
 
+/* Whoever is in no list came in this round or is a settled pair. */
 static void halves_make_room(struct join *join)
 {
-	if (join->stats.halves < join->options.halves_max)
-		return;
 	for (int stage = STAGE_TOLD; stage < STAGE_PAIRED; stage++) {
 		if (join->stages[stage].oldest) {
 			connection_evict(join, join->stages[stage].oldest);
 			return;
 		}
 	}
-	connection_evict(join, settled_pair(join));
+	uint32_t at = newcomer(join);
+	connection_evict(join, at ? at : settled_pair(join));
 }
 
 static void chain_make_room(struct join *join, uint32_t head)
@@ -423,12 +437,24 @@ static bool may_sit(const struct join *join, const struct connection *connection
 			   seat_closed_ns(join, other), PAIR_SLACK_NS);
 }
 
+static struct self_cache *self_cached(const struct join *join, uint64_t id)
+{
+	return &join->selves[id % SELVES_CACHED]; /* ids are hashes */
+}
+
+void self_prefetch(const struct join *join, uint64_t id)
+{
+	__builtin_prefetch(roster_at(join->roster, self_cached(join, id)->number));
+}
+
 static uint32_t self_hold(struct join *join, uint64_t id)
 {
-	uint32_t number = roster_number(join->roster, id);
-	join->stats.instances_unknown += number == 0;
-	roster_hold(join->roster, number);
-	return number;
+	struct self_cache *cached = self_cached(join, id);
+	if (cached->id != id || roster_at(join->roster, cached->number)->id != id)
+		*cached = (struct self_cache){id, roster_number(join->roster, id)};
+	join->stats.instances_unknown += cached->number == 0;
+	roster_hold(join->roster, cached->number);
+	return cached->number;
 }
 
 static void pid_set(struct connection *connection, unsigned side, uint32_t pid)
@@ -439,6 +465,15 @@ static void pid_set(struct connection *connection, unsigned side, uint32_t pid)
 		connection->client_pid = pid;
 	else
 		connection->server_pid = pid;
+}
+
+/* A role back from its trial was not contradicted: the visit is over. */
+static uint16_t seat_flags(uint16_t flags)
+{
+	unsigned gone = HALF_AGAIN | HALF_TOLD;
+	if (!(flags & HALF_ROLE_GUESSED))
+		gone |= HALF_VISITING;
+	return (uint16_t)(flags & ~gone);
 }
 
 static void seat_take(struct join *join, uint32_t at, const struct half_open *open)
@@ -457,24 +492,26 @@ static void seat_take(struct join *join, uint32_t at, const struct half_open *op
 		.view = view_add(join, open),
 		.connect_us =
 			open->connect_us > UINT32_MAX ? UINT32_MAX : (uint32_t)open->connect_us,
-		.flags = open->flags & (uint16_t) ~(HALF_AGAIN | HALF_TOLD),
+		.flags = seat_flags(open->flags),
 		.hops = open->hops,
 	};
 	join->stats.halves++;
 }
 
-uint32_t half_add(struct join *join, const struct half_open *open, uint64_t hash,
+uint32_t half_add(struct join *join, const struct half_open *open, uint64_t hash, uint32_t head,
 		  uint64_t closed_ns)
 {
-	halves_make_room(join);
-	uint32_t head = connection_find(join, &open->key, hash), at = head;
+	if (join->stats.halves >= join->options.halves_max) {
+		halves_make_room(join);
+		head = connection_find(join, &open->key, hash);
+	}
 	if (head && connection_at(join, head)->crowded) {
 		chain_make_room(join, head);
 		head = connection_find(join, &open->key, hash);
 	}
 	unsigned marks = alias_marks(join, &open->key, hash);
 	bool sits = head && may_sit(join, connection_at(join, head), open, closed_ns, marks);
-	at = sits ? head : connection_add(join, &open->key, hash, head);
+	uint32_t at = sits ? head : connection_add(join, &open->key, hash, head);
 	seat_take(join, at, open);
 	struct connection *connection = connection_at(join, at);
 	if (open->side == SIDE_CLIENT && (marks & ALIAS_OUT))
@@ -565,7 +602,8 @@ uint32_t half_reseat(struct join *join, uint32_t number, uint32_t at)
 	seat_empty(from, side);
 	half_change(join, number_of(at, side));
 	if (!from->present)
-		connection_free(join, connection_of(number));
+		connection_free(join, connection_of(number),
+				connection_hash_of(join, connection_of(number)));
 	return number_of(at, side);
 }
 

@@ -71,14 +71,16 @@ static void close_send(struct join *join, const struct half_open *open, uint32_t
 	array_append(&join->hops[owner_of(join, &open->key)].closes, &close, 1, sizeof(close));
 }
 
-/* Sends the half away as `open`, with its close if that has come. The label of the task that it
- * goes to says where it is from then on. */
+/* Sends the half away as `open`, with its close if that has come. The task that it goes to
+ * labels it in this same pane (there are rounds enough for HOPS_MAX), and that label says where it
+ * is. */
 static void half_leave(struct join *join, uint32_t number, const struct half_open *open)
 {
-	const struct connection *connection = connection_at(join, connection_of(number));
+	struct connection *connection = connection_at(join, connection_of(number));
 	bool had_peer = is_pair(connection);
 	open_send(join, open, connection->self[side_of(number)]);
 	close_send(join, open, detail_of(join, connection)->seats[side_of(number)].closing);
+	connection->changed &= ~(1U << side_of(number));
 	half_free(join, number);
 	if (had_peer)
 		half_left(join, number ^ 1);

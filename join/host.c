@@ -1,4 +1,7 @@
 /* Addresses, kept once each: thousands of connections share a server's. */
+#include <stddef.h>
+#include <stdlib.h>
+
 #include "base/memory.h"
 #include "base/name.h"
 #include "join/state.h"
@@ -20,9 +23,32 @@ void hosts_init(struct join *join, uint32_t hosts_max)
 	slots_init(&join->hosts_index, host_hash_of, join);
 }
 
+void hosts_done(struct join *join)
+{
+	slots_done(&join->hosts_index);
+	free(join->hosts.items);
+}
+
 static bool host_matches(const void *context, uint32_t number, const void *wanted)
 {
 	return memcmp(host_at(context, number), wanted, HOST_KEY_BYTES) == 0;
+}
+
+/* Of both hosts of a key: first their buckets, and when those are there, their records. */
+void hosts_prefetch(const struct join *join, const struct tuple *key, bool buckets)
+{
+	struct host wanted = {
+		.address = key->client, .scope = key->scope, .protocol = key->protocol};
+	uint64_t client = table_hash(&wanted, HOST_KEY_BYTES);
+	wanted.address = key->server;
+	uint64_t server = table_hash(&wanted, HOST_KEY_BYTES);
+	if (buckets) {
+		slots_prefetch(&join->hosts_index, client);
+		slots_prefetch(&join->hosts_index, server);
+	} else {
+		__builtin_prefetch(host_at(join, slots_guess(&join->hosts_index, client)));
+		__builtin_prefetch(host_at(join, slots_guess(&join->hosts_index, server)));
+	}
 }
 
 uint32_t host_hold(struct join *join, const struct address *address, uint32_t scope,
@@ -52,7 +78,7 @@ void host_drop(struct join *join, uint32_t number)
 	pool_give(&join->hosts, number);
 }
 
-uint32_t address_instance(struct join *join, const struct address *address)
+static uint32_t instance_put(struct join *join, const struct address *address)
 {
 	char text[ADDRESS_TEXT_MAX];
 	size_t length = address_format(address, text);
@@ -63,14 +89,24 @@ uint32_t address_instance(struct join *join, const struct address *address)
 	return roster_put(join->roster, &instance, join->pane);
 }
 
+/* Kept with the host: a text and three hashes. */
 uint32_t host_instance(struct join *join, uint32_t number)
 {
 	struct host *host = host_at(join, number);
 	if (!host->instance) {
-		host->instance = address_instance(join, &host->address);
+		host->instance = instance_put(join, &host->address);
 		roster_hold(join->roster, host->instance);
 	}
 	return host->instance;
+}
+
+uint32_t address_instance(struct join *join, const struct tuple *tuple)
+{
+	const struct host wanted = {
+		.address = tuple->client, .scope = tuple->scope, .protocol = tuple->protocol};
+	uint32_t number = slots_find(&join->hosts_index, table_hash(&wanted, HOST_KEY_BYTES),
+				     host_matches, join, &wanted);
+	return number ? host_instance(join, number) : instance_put(join, &tuple->client);
 }
 
 struct tuple tuple_of_hosts(const struct join *join, const uint32_t hosts[SIDES],

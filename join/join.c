@@ -5,6 +5,8 @@
 #include "base/memory.h"
 #include "join/state.h"
 
+enum { AHEAD = 8 }; /* connections whose memory is fetched before their turn */
+
 struct join *join_new(const struct join_options *options)
 {
 	assert(options->tasks > 0 && options->task < options->tasks && options->sources > 0);
@@ -33,7 +35,7 @@ void join_free(struct join *join)
 		return;
 	struct array *arrays[] = {&join->instances,    &join->opens,   &join->closes,
 				  &join->alias_events, &join->seekers, &join->touched,
-				  &join->guessers};
+				  &join->ended,	       &join->guessers};
 	for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++)
 		free(arrays[i]->items);
 	for (uint32_t task = 0; task < join->options.tasks; task++)
@@ -79,6 +81,22 @@ static void own_hops_push(struct join *join)
 	hop_bucket_clear(&join->own_hops);
 }
 
+static void ends_prefetch(const struct join *join, const struct connection *connection)
+{
+	for (unsigned side = 0; side < SIDES; side++) {
+		__builtin_prefetch(host_at(join, connection->hosts[side]));
+		__builtin_prefetch(roster_at(join->roster, connection->self[side]));
+	}
+}
+
+static void connection_label(struct join *join, uint32_t at)
+{
+	const struct connection *connection = connection_at(join, at);
+	for (unsigned side = 0; side < SIDES; side++)
+		if (connection->present & connection->changed & 1U << side)
+			label_add(join, number_of(at, side));
+}
+
 /* Whoever is new or changed goes on through its alias, or else looks for a peer. The list grows
  * while it is walked: who is parted from its peer is in it again. */
 static void touched_go_on(struct join *join)
@@ -91,20 +109,35 @@ static void touched_go_on(struct join *join)
 		if (connection->mapped_out && half_is_here(connection, SIDE_CLIENT) &&
 		    half_hop(join, number_of(at, SIDE_CLIENT)) && !connection->present)
 			continue;
-		connection_seek(join, at);
+		if (connection->crowded || is_pair(connection))
+			connection_seek(join, at);
 	}
 }
 
-/* The flow is over: both of its halves are told and leave. */
-static void pair_end(struct join *join, uint32_t at)
+/* The flows that are over: both of their halves are told and leave. In groups whose memory is
+ * fetched ahead: hosts and instances, then the place in the index. */
+static void ended_leave(struct join *join)
 {
-	flow_add(join, at);
-	const struct connection *connection = connection_at(join, at);
-	for (unsigned side = 0; side < SIDES; side++)
-		if (connection->changed >> side & 1)
-			label_add(join, number_of(at, side));
-	half_free(join, number_of(at, SIDE_CLIENT));
-	half_free(join, number_of(at, SIDE_SERVER));
+	enum { GROUP = 32 };
+	const uint32_t *ended = join->ended.items;
+	for (size_t start = 0; start < join->ended.count; start += GROUP) {
+		size_t left = join->ended.count - start, group = left < GROUP ? left : GROUP;
+		struct tuple keys[GROUP];
+		uint64_t hashes[GROUP];
+		for (size_t i = 0; i < group; i++)
+			ends_prefetch(join, connection_at(join, ended[start + i]));
+		for (size_t i = 0; i < group; i++) {
+			keys[i] = connection_key(join, connection_at(join, ended[start + i]));
+			hashes[i] = key_hash(&keys[i]);
+			slots_prefetch(&join->index, hashes[i]);
+		}
+		for (size_t i = 0; i < group; i++) {
+			flow_add(join, ended[start + i], &keys[i]);
+			connection_label(join, ended[start + i]);
+			pair_free(join, ended[start + i], hashes[i]);
+		}
+	}
+	join->ended.count = 0;
 }
 
 static void pair_stage(struct join *join, uint32_t at)
@@ -116,7 +149,8 @@ static void pair_stage(struct join *join, uint32_t at)
 	bool client_closed = detail->seats[SIDE_CLIENT].closing,
 	     server_closed = detail->seats[SIDE_SERVER].closing;
 	if (client_closed && server_closed && (connection->settled || pair_certain(join, detail))) {
-		pair_end(join, at);
+		connection_move(join, at, STAGE_NONE);
+		*(uint32_t *)array_add(&join->ended, sizeof(at)) = at;
 		return;
 	}
 	enum stage stage = !connection->settled		    ? STAGE_UNSETTLED
@@ -136,7 +170,8 @@ static void lone_stage(struct join *join, uint32_t at)
 		return;
 	}
 	if (closed && connection->failed) {
-		flow_add(join, at);
+		struct tuple key = connection_key(join, connection);
+		flow_add(join, at, &key);
 		half_free(join, number_of(at, side));
 		return;
 	}
@@ -184,7 +219,8 @@ static void tell_due(struct join *join)
 {
 	for (uint32_t at; (at = due(join, STAGE_FRESH, join->options.one_sided_ns)) != 0;) {
 		struct connection *connection = connection_at(join, at);
-		flow_add(join, at);
+		struct tuple key = connection_key(join, connection);
+		flow_add(join, at, &key);
 		connection->told = connection->present;
 		connection_move(join, at, STAGE_TOLD);
 	}
@@ -208,15 +244,17 @@ static void give_up_due(struct join *join)
 
 static void touched_label(struct join *join)
 {
+	const uint32_t *touched = join->touched.items;
 	for (size_t i = 0; i < join->touched.count; i++) {
-		uint32_t at = ((uint32_t *)join->touched.items)[i];
-		struct connection *connection = connection_at(join, at);
+		if (i + AHEAD < join->touched.count)
+			ends_prefetch(join, connection_at(join, touched[i + AHEAD]));
+		struct connection *connection = connection_at(join, touched[i]);
 		connection->touched = 0;
-		for (unsigned side = 0; side < SIDES; side++)
-			if (connection->present & connection->changed & 1U << side)
-				label_add(join, number_of(at, side));
+		if (connection->changed)
+			connection_label(join, touched[i]);
 	}
 	join->touched.count = 0;
+	join->newcomers_hand = 0;
 }
 
 void join_advance(struct join *join, uint64_t now_ns)
@@ -231,7 +269,9 @@ void join_advance(struct join *join, uint64_t now_ns)
 	if (first_round)
 		guessers_visit(join);
 	touched_stage(join);
+	ended_leave(join);
 	settle_due(join);
+	ended_leave(join);
 	tell_due(join);
 	give_up_due(join);
 	touched_label(join);

@@ -137,10 +137,9 @@ static void closes_take(struct join *join)
 
 /* ---- openings ---- */
 
-static uint32_t half_of_key(const struct join *join, const struct half_open *open, uint64_t hash)
+static uint32_t half_of_key(const struct join *join, const struct half_open *open, uint32_t head)
 {
-	for (uint32_t at = connection_find(join, &open->key, hash); at;
-	     at = connection_next(join, at)) {
+	for (uint32_t at = head; at; at = connection_next(join, at)) {
 		const struct connection *connection = connection_at(join, at);
 		if (half_is_here(connection, open->side) &&
 		    ref_equal(&connection->refs[open->side], &open->ref))
@@ -150,15 +149,11 @@ static uint32_t half_of_key(const struct join *join, const struct half_open *ope
 }
 
 static uint32_t open_new(struct join *join, const struct half_open *open, uint64_t hash,
-			 uint64_t closed_ns)
+			 uint32_t head, uint64_t closed_ns)
 {
-	struct half_open fresh = *open;
-	bool returns = (open->flags & HALF_VISITING) && !(open->flags & HALF_ROLE_GUESSED);
-	if (returns) /* nobody contradicted its role */
-		fresh.flags &= (uint16_t)~HALF_VISITING;
 	join->stats.opened += !(open->flags & (HALF_HOPPED | HALF_VISITING));
-	uint32_t number = half_add(join, &fresh, hash, closed_ns);
-	if (fresh.flags & HALF_ROLE_GUESSED)
+	uint32_t number = half_add(join, open, hash, head, closed_ns);
+	if (open->flags & HALF_ROLE_GUESSED)
 		guesser_add(join, number);
 	return number;
 }
@@ -176,11 +171,12 @@ static void open_take(struct join *join, const struct half_open *open, uint64_t 
 		return;
 	}
 	struct half_close *close = opened_take(join, &open->ref);
-	uint32_t number = half_of_key(join, open, hash);
+	uint32_t head = connection_find(join, &open->key, hash);
+	uint32_t number = half_of_key(join, open, head);
 	if (number)
 		half_identify(join, number, open);
 	else
-		number = open_new(join, open, hash, close ? close->time_ns : UINT64_MAX);
+		number = open_new(join, open, hash, head, close ? close->time_ns : UINT64_MAX);
 	if (close)
 		close_take(join, number, close);
 }
@@ -196,13 +192,22 @@ static void opens_take(struct join *join)
 		for (size_t i = 0; i < group; i++) {
 			hashes[i] = key_hash(&opens[start + i].key);
 			slots_prefetch(&join->index, hashes[i]);
+			slots_prefetch(&join->alias_tuples.table, hashes[i]);
 		}
 		for (size_t i = 0; i < group; i++) {
 			guesses[i] = slots_guess(&join->index, hashes[i]);
-			connection_prefetch(join, guesses[i]);
+			self_prefetch(join, opens[start + i].self);
+			if (guesses[i])
+				connection_prefetch(join, guesses[i]);
+			else
+				hosts_prefetch(join, &opens[start + i].key, true);
 		}
-		for (size_t i = 0; i < group; i++)
-			detail_prefetch(join, guesses[i]);
+		for (size_t i = 0; i < group; i++) {
+			if (guesses[i])
+				detail_prefetch(join, guesses[i]);
+			else
+				hosts_prefetch(join, &opens[start + i].key, false);
+		}
 		for (size_t i = 0; i < group; i++)
 			open_take(join, &opens[start + i], hashes[i]);
 	}

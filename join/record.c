@@ -4,7 +4,7 @@
 #include "base/memory.h"
 #include "join/state.h"
 
-enum { EDGES_CACHED = 1024 };
+enum { EDGES_CACHED = 2048 };
 
 void records_init(struct join *join)
 {
@@ -36,7 +36,7 @@ static const struct tuple *client_mapped(const struct join *join,
 static uint32_t client_instance(struct join *join, const struct connection *connection)
 {
 	const struct tuple *mapped = client_mapped(join, connection);
-	return mapped ? address_instance(join, &mapped->client)
+	return mapped ? address_instance(join, mapped)
 		      : host_instance(join, connection->hosts[SIDE_CLIENT]);
 }
 
@@ -136,17 +136,18 @@ static void flow_edge(struct join *join, struct flow *flow)
 
 /* The same for a flow's one-sided and its amended record, and in each replay: it comes from one
  * half's own sight, not from its place in a task. */
-static uint64_t flow_id(const struct join *join, uint32_t number, uint64_t opened_ns)
+static uint64_t flow_id(const struct join *join, uint32_t number, const struct tuple *key)
 {
 	const struct connection *connection = connection_at(join, connection_of(number));
+	const struct seat *seat = &detail_of(join, connection)->seats[side_of(number)];
 	struct {
 		struct tuple seen;
 		uint32_t side;
 		uint64_t opened_ns, node;
 	} sight = {
-		.seen = half_seen(join, number),
+		.seen = seat->view ? half_seen(join, number) : *key,
 		.side = side_of(number),
-		.opened_ns = opened_ns,
+		.opened_ns = seat->opened_ns,
 		.node = roster_at(join->roster, connection->self[side_of(number)])->node,
 	};
 	uint64_t id = table_hash(&sight, sizeof(sight));
@@ -175,24 +176,23 @@ static void flow_end_fill(const struct join *join, struct flow_end *end,
 static void flow_addresses(const struct join *join, struct flow *flow, uint32_t at)
 {
 	const struct connection *connection = connection_at(join, at);
-	flow->wire = connection_key(join, connection);
-	struct tuple seen = flow->wire;
+	const struct tuple *seen = &flow->wire;
+	struct tuple own;
 	if (half_is_here(connection, SIDE_CLIENT)) {
 		const struct seat *client = &detail_of(join, connection)->seats[SIDE_CLIENT];
 		flow->hops = client->hops;
-		if (client->view)
-			seen = half_seen(join, number_of(at, SIDE_CLIENT));
+		own = client->view ? half_seen(join, number_of(at, SIDE_CLIENT)) : flow->wire;
+		seen = &own;
 	} else {
 		const struct tuple *mapped = client_mapped(join, connection);
 		flow->hops = mapped != NULL;
-		if (mapped)
-			seen = *mapped;
+		seen = mapped ? mapped : seen;
 	}
-	flow->dialled = seen.server;
-	flow->dialled_port = seen.server_port;
+	flow->dialled = seen->server;
+	flow->dialled_port = seen->server_port;
 	flow->canonical = flow->wire;
-	flow->canonical.client = seen.client;
-	flow->canonical.client_port = seen.client_port;
+	flow->canonical.client = seen->client;
+	flow->canonical.client_port = seen->client_port;
 }
 
 static void flow_ends(struct join *join, struct flow *flow, const struct connection *connection)
@@ -221,7 +221,7 @@ static void flow_count(struct join *join, const struct flow *flow)
 	join->stats.one_sided += !flow->joined && flow->established;
 }
 
-void flow_add(struct join *join, uint32_t at)
+void flow_add(struct join *join, uint32_t at, const struct tuple *key)
 {
 	const struct connection *connection = connection_at(join, at);
 	const struct detail *detail = detail_of(join, connection);
@@ -230,7 +230,8 @@ void flow_add(struct join *join, uint32_t at)
 	unsigned closed = detail->seats[first].closing ? first : first ^ 1;
 	struct flow *flow = array_add(&join->flows, sizeof(*flow));
 	memset(flow, 0, sizeof(*flow));
-	flow->id = flow_id(join, number_of(at, told), detail->seats[told].opened_ns);
+	flow->wire = *key;
+	flow->id = flow_id(join, number_of(at, told), key);
 	flow->joined = is_pair(connection);
 	flow->established = !connection->failed;
 	flow->amended = connection->told != 0;
@@ -279,14 +280,12 @@ static const struct flow_place *flows_order(struct join *join, size_t count)
 {
 	const struct flow *flows = join->flows.items;
 	uint64_t differing = 0;
-	join->flow_order.count = join->flow_order_spare.count = 0;
+	array_reserve(&join->flow_order, 2 * count, sizeof(struct flow_place));
+	struct flow_place *places = join->flow_order.items, *other = places + count;
 	for (size_t i = 0; i < count; i++) {
-		*(struct flow_place *)array_add(&join->flow_order, sizeof(struct flow_place)) =
-			(struct flow_place){flows[i].closed_ns, (uint32_t)i};
-		array_add(&join->flow_order_spare, sizeof(struct flow_place));
+		places[i] = (struct flow_place){flows[i].closed_ns, (uint32_t)i};
 		differing |= flows[i].closed_ns ^ flows[0].closed_ns;
 	}
-	struct flow_place *places = join->flow_order.items, *other = join->flow_order_spare.items;
 	for (unsigned shift = 0; shift < 64 && differing >> shift; shift += DIGIT_BITS) {
 		places_sort_digit(places, other, count, shift);
 		struct flow_place *sorted = other;
@@ -311,11 +310,11 @@ void flows_send(struct join *join)
 		return;
 	const struct flow *flows = join->flows.items;
 	const struct flow_place *places = flows_order(join, count);
-	join->flows_sorted.count = 0;
+	array_reserve(&join->flows_sorted, count, sizeof(struct flow));
+	struct flow *sorted = join->flows_sorted.items;
 	for (size_t i = 0; i < count; i++)
-		*(struct flow *)array_add(&join->flows_sorted, sizeof(struct flow)) =
-			flows[places[i].index];
-	join->options.sinks.flows(join->options.sinks.context, join->flows_sorted.items, count);
+		sorted[i] = flows[places[i].index];
+	join->options.sinks.flows(join->options.sinks.context, sorted, count);
 	join->flows.count = 0;
 }
 
@@ -329,6 +328,5 @@ void records_done(struct join *join)
 	free(join->edges);
 	free(join->flows.items);
 	free(join->flow_order.items);
-	free(join->flow_order_spare.items);
 	free(join->flows_sorted.items);
 }

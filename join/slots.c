@@ -28,9 +28,9 @@ static void slots_put(struct slots *slots, uint64_t hash, uint32_t record)
 {
 	for (uint32_t at = slots_home(slots, hash);; at = slots_after(slots, at)) {
 		struct slots_bucket *bucket = &slots->buckets[at];
-		struct slots_ways free_ways = slots_ways(bucket, 0);
-		int way = slots_way_next(&free_ways); /* the lowest one is exact */
-		if (way >= 0) {
+		unsigned free_ways = slots_ways(bucket, 0);
+		if (free_ways) {
+			int way = __builtin_ctz(free_ways);
 			bucket->tag[way] = slots_tag(hash);
 			bucket->record[way] = record;
 			return;
@@ -68,9 +68,9 @@ void slots_remove(struct slots *slots, uint64_t hash, uint32_t record)
 	slots->records--;
 	for (uint32_t at = slots_home(slots, hash);; at = slots_after(slots, at)) {
 		struct slots_bucket *bucket = &slots->buckets[at];
-		struct slots_ways ways = slots_ways(bucket, tag);
-		for (int way; (way = slots_way_next(&ways)) >= 0;) {
-			if (bucket->tag[way] != tag || bucket->record[way] != record)
+		for (unsigned ways = slots_ways(bucket, tag); ways; ways &= ways - 1) {
+			int way = __builtin_ctz(ways);
+			if (bucket->record[way] != record)
 				continue;
 			bucket->tag[way] = 0;
 			return;

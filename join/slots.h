@@ -13,7 +13,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 enum { SLOTS_WAYS = 12 };
 
@@ -58,56 +60,35 @@ static inline void slots_prefetch(const struct slots *slots, uint64_t hash)
 	__builtin_prefetch(&slots->buckets[slots_home(slots, hash)]);
 }
 
-/* One bit a way, at the byte's place, where the tag is (or, in a byte above such a one, may be: who
- * looks compares records anyhow). word is 8 tags. */
-static inline uint64_t slots_tags_equal(uint64_t word, uint8_t tag)
+/* The ways of the bucket that hold the tag, a bit each. */
+static inline unsigned slots_ways(const struct slots_bucket *bucket, uint8_t tag)
 {
-	const uint64_t ones = 0x0101010101010101ULL;
-	uint64_t different = word ^ (ones * tag);
-	return (different - ones) & ~different & (ones << 7);
-}
-
-/* The ways of the bucket that may hold the tag: byte i of low is way i, of high way 8 + i. */
-struct slots_ways {
-	uint64_t low, high;
-};
-
-static inline struct slots_ways slots_ways(const struct slots_bucket *bucket, uint8_t tag)
-{
-	uint64_t low;
-	uint32_t high;
-	memcpy(&low, bucket->tag, sizeof(low));
-	memcpy(&high, bucket->tag + sizeof(low), sizeof(high));
-	return (struct slots_ways){slots_tags_equal(low, tag),
-				   slots_tags_equal(high, tag) & UINT32_MAX};
-}
-
-/* The next way of those, which is taken out; -1: none is left. */
-static inline int slots_way_next(struct slots_ways *ways)
-{
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-#error "tags are read as little-endian words"
+#ifdef __SSE2__
+	__m128i tags = _mm_loadu_si128((const __m128i *)(const void *)bucket->tag);
+	unsigned equal =
+		(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8((char)tag)));
+	return equal & ((1U << SLOTS_WAYS) - 1);
+#else
+	unsigned equal = 0;
+	for (unsigned way = 0; way < SLOTS_WAYS; way++)
+		equal |= (unsigned)(bucket->tag[way] == tag) << way;
+	return equal;
 #endif
-	if (ways->low) {
-		int way = __builtin_ctzll(ways->low) / 8;
-		ways->low &= ways->low - 1;
-		return way;
-	}
-	if (ways->high) {
-		int way = 8 + __builtin_ctzll(ways->high) / 8;
-		ways->high &= ways->high - 1;
-		return way;
-	}
-	return -1;
 }
 
 /* The first record of the hash's bucket that may be the wanted one, or 0: for prefetching. */
 static inline uint32_t slots_guess(const struct slots *slots, uint64_t hash)
 {
 	const struct slots_bucket *bucket = &slots->buckets[slots_home(slots, hash)];
-	struct slots_ways ways = slots_ways(bucket, slots_tag(hash));
-	int way = slots_way_next(&ways);
-	return way < 0 ? 0 : bucket->record[way];
+	unsigned ways = slots_ways(bucket, slots_tag(hash));
+	return ways ? bucket->record[__builtin_ctz(ways)] : 0;
+}
+
+/* False: there is no record of this hash. */
+static inline bool slots_may_have(const struct slots *slots, uint64_t hash)
+{
+	const struct slots_bucket *bucket = &slots->buckets[slots_home(slots, hash)];
+	return slots_ways(bucket, slots_tag(hash)) || bucket->passed;
 }
 
 /* The record of this hash for which matches() is true, or 0. */
@@ -119,11 +100,11 @@ static inline uint32_t slots_find(const struct slots *slots, uint64_t hash,
 	uint8_t tag = slots_tag(hash);
 	for (uint32_t at = slots_home(slots, hash);; at = slots_after(slots, at)) {
 		const struct slots_bucket *bucket = &slots->buckets[at];
-		struct slots_ways ways = slots_ways(bucket, tag);
-		for (int way; (way = slots_way_next(&ways)) >= 0;)
-			if (bucket->tag[way] == tag &&
-			    matches(context, bucket->record[way], wanted))
-				return bucket->record[way];
+		for (unsigned ways = slots_ways(bucket, tag); ways; ways &= ways - 1) {
+			uint32_t record = bucket->record[__builtin_ctz(ways)];
+			if (matches(context, record, wanted))
+				return record;
+		}
 		if (!bucket->passed)
 			return 0;
 	}

@@ -40,7 +40,7 @@ enum {
 /* Where a connection stands. The order is that of eviction: the first list's oldest leaves first.
  */
 enum stage {
-	STAGE_NONE,
+	STAGE_NONE,	   /* in no list: free, or came in this round */
 	STAGE_TOLD,	   /* a closed half, its one-sided flow emitted; waits keep_ns for a late
 			      peer */
 	STAGE_FRESH,	   /* a closed half without a peer; waits one_sided_ns */
@@ -178,6 +178,12 @@ struct guesser {
 	struct half_ref ref; /* the number may have another half by now */
 };
 
+/* An instance's roster number, if it is still that. */
+struct self_cache {
+	uint64_t id;
+	uint32_t number;
+};
+
 struct edge_cache {
 	uint64_t client, server, port_protocol, id;
 };
@@ -191,7 +197,8 @@ struct join {
 	struct slots hosts_index;
 	struct pool connections, details, views, closings, hosts, aliases;
 	struct list stages[STAGES];
-	uint32_t hand; /* of eviction among settled pairs */
+	uint32_t hand;	       /* of eviction among settled pairs */
+	size_t newcomers_hand; /* and in touched, among those who came in this round */
 	struct intern alias_tuples;
 	struct alias_chains *alias_chains; /* by tuple number */
 	struct list aliases_by_age;
@@ -204,11 +211,13 @@ struct join {
 	uint32_t opened_mask, opened_capacity;
 	size_t opened_count;	     /* that no opening took yet */
 	struct array seekers;	     /* half numbers that may find a (better) peer */
+	struct array ended;	     /* pairs of which both halves are closed for sure */
 	struct array touched;	     /* connections whose stage may have changed */
 	struct array guessers;	     /* struct guesser: roles on or before their trial */
 	struct label_bucket *labels; /* by source */
-	struct array flows, flow_order, flow_order_spare, flows_sorted;
+	struct array flows, flow_order, flows_sorted;
 	struct edge_cache *edges;
+	struct self_cache *selves;
 	struct hop_bucket *hops;    /* by task, this task too; sent at the pane's end */
 	struct hop_bucket own_hops; /* what this task sent itself in the round before */
 	bool unfinished;	    /* the last round sent hops */
@@ -231,6 +240,7 @@ static inline void *array_add(struct array *array, size_t item_size)
 	return (char *)array->items + array->count++ * item_size;
 }
 
+void array_reserve(struct array *array, size_t count, size_t item_size);
 void array_append(struct array *array, const void *items, size_t count, size_t item_size);
 
 static inline uint32_t connection_of(uint32_t number)
@@ -273,9 +283,9 @@ static inline struct alias *alias_at(const struct join *join, uint32_t number)
 	return (struct alias *)join->aliases.items + number;
 }
 
+/* Of one that is detailed. */
 static inline struct detail *detail_of(const struct join *join, const struct connection *connection)
 {
-	assert(connection->detailed);
 	return (struct detail *)join->details.items + connection->more;
 }
 
@@ -299,24 +309,30 @@ static inline uint64_t seat_closed_ns(const struct join *join, const struct seat
 	return seat->closing ? closing_at(join, seat->closing)->time_ns : UINT64_MAX;
 }
 
-/* For this task's own tables: cheap, and never seen outside. */
-static inline uint64_t table_hash(const void *words, size_t size)
+/* For this task's own tables: cheap, and never seen outside. size: a constant, at most 72, a
+ * multiple of 4. Each word by a factor of its own, as that needs no waiting. */
+static inline __attribute__((always_inline)) uint64_t table_hash(const void *words, size_t size)
 {
-	uint64_t hash = 0x9e3779b97f4a7c15ULL, word = 0;
-	const char *at = words;
-	for (; size >= 8; at += 8, size -= 8) {
-		memcpy(&word, at, 8);
-		hash = (hash ^ word) * 0xff51afd7ed558ccdULL;
-		hash ^= hash >> 32;
+	static const uint64_t factors[] = {
+		0x9e3779b97f4a7c15ULL, 0xbf58476d1ce4e5b9ULL, 0x94d049bb133111ebULL,
+		0xff51afd7ed558ccdULL, 0xc4ceb9fe1a85ec53ULL, 0xd6e8feb86659fd93ULL,
+		0xa0761d6478bd642fULL, 0xe7037ed1a0b428dbULL, 0x8ebc6af09c88c6e3ULL};
+	uint64_t hash = 0;
+	size_t at = 0;
+#pragma GCC unroll 9
+	for (; at + 8 <= size; at += 8) {
+		uint64_t word;
+		memcpy(&word, (const char *)words + at, 8);
+		hash += (word ^ word >> 32) * factors[at / 8];
 	}
-	if (size) {
+	if (at < size) {
 		uint32_t rest;
-		memcpy(&rest, at, 4);
-		hash = (hash ^ rest) * 0xff51afd7ed558ccdULL;
-		hash ^= hash >> 32;
+		memcpy(&rest, (const char *)words + at, 4);
+		hash += rest * factors[at / 8];
 	}
-	hash *= 0xc4ceb9fe1a85ec53ULL;
-	return hash ^ hash >> 29;
+	hash ^= hash >> 32;
+	hash *= 0xd6e8feb86659fd93ULL;
+	return hash ^ hash >> 32;
 }
 
 static inline uint64_t key_hash(const struct tuple *key)
@@ -324,14 +340,32 @@ static inline uint64_t key_hash(const struct tuple *key)
 	return table_hash(key, sizeof(*key));
 }
 
+static inline void connection_touch(struct join *join, uint32_t at)
+{
+	struct connection *connection = connection_at(join, at);
+	if (connection->touched)
+		return;
+	connection->touched = 1;
+	*(uint32_t *)array_add(&join->touched, sizeof(uint32_t)) = at;
+}
+
+/* Asks for a label in this round. */
+static inline void half_change(struct join *join, uint32_t number)
+{
+	connection_at(join, connection_of(number))->changed |= 1U << side_of(number);
+	connection_touch(join, connection_of(number));
+}
+
 /* host.c */
 void hosts_init(struct join *join, uint32_t hosts_max);
+void hosts_done(struct join *join);
 uint32_t host_hold(struct join *join, const struct address *address, uint32_t scope,
 		   uint8_t protocol);
 void host_drop(struct join *join, uint32_t number);
+void hosts_prefetch(const struct join *join, const struct tuple *key, bool buckets);
 /* The roster number of who is there as far as only the address says. */
 uint32_t host_instance(struct join *join, uint32_t number);
-uint32_t address_instance(struct join *join, const struct address *address);
+uint32_t address_instance(struct join *join, const struct tuple *tuple); /* of its client */
 struct tuple tuple_of_hosts(const struct join *join, const uint32_t hosts[SIDES],
 			    const uint16_t ports[SIDES]);
 
@@ -342,19 +376,20 @@ struct tuple connection_key(const struct join *join, const struct connection *co
 struct tuple half_seen(const struct join *join, uint32_t number);
 uint32_t connection_find(const struct join *join, const struct tuple *key, uint64_t hash);
 uint32_t connection_next(const struct join *join, uint32_t at); /* of the same key */
-/* Where the half sits now; it may evict, and may sit down with a peer at once. */
-uint32_t half_add(struct join *join, const struct half_open *open, uint64_t hash,
+/* Where the half sits now, which is not here yet; it may evict, and may sit down with a peer at
+ * once. head: the newest connection of its key. */
+uint32_t half_add(struct join *join, const struct half_open *open, uint64_t hash, uint32_t head,
 		  uint64_t closed_ns);
 void half_close(struct join *join, uint32_t number, const struct half_close *close);
 void half_free(struct join *join, uint32_t number); /* its label first, if it needs one */
+void pair_free(struct join *join, uint32_t at, uint64_t hash); /* both halves, labelled before */
+void self_prefetch(const struct join *join, uint64_t id);
 void half_identify(struct join *join, uint32_t number, const struct half_open *open);
 /* The half sits down in another connection's free seat and has another number from then on. */
 uint32_t half_reseat(struct join *join, uint32_t number, uint32_t at);
 uint32_t connection_split(struct join *join, uint32_t at); /* the server half leaves: its number */
 void connection_move(struct join *join, uint32_t at, enum stage stage); /* to the list's new end */
-void connection_touch(struct join *join, uint32_t at);
-void half_change(struct join *join, uint32_t number); /* asks for a label in this round */
-void peers_meet(struct join *join, uint32_t at);      /* two halves now sit together */
+void peers_meet(struct join *join, uint32_t at); /* two halves now sit together */
 /* The peer's close was all that came: tells the flow, what is open stays without it. */
 void connection_give_up(struct join *join, uint32_t at);
 
@@ -398,7 +433,7 @@ bool pair_certain(const struct join *join, const struct detail *detail);
 void records_init(struct join *join);
 void records_done(struct join *join);
 void label_add(struct join *join, uint32_t number);
-void flow_add(struct join *join, uint32_t at);
+void flow_add(struct join *join, uint32_t at, const struct tuple *key);
 void labels_send(struct join *join);
 void flows_send(struct join *join);
 
