@@ -1,8 +1,5 @@
-#include "join/state.h"
-
-#include <string.h>
-
 #include "base/hash.h"
+#include "join/state.h"
 
 /* A guessed role is tried the other way round for so many panes: long enough for a hop there, for
  * the other end to come and for both ends' trials to follow each other, all before a closed half is
@@ -14,86 +11,100 @@ static uint32_t owner_of(const struct join *join, const struct tuple *key)
 	return hash_owner(tuple_hash(key), join->options.tasks);
 }
 
-static void send_open(struct join *join, const struct half_open *open)
+bool owns_key(const struct join *join, const struct tuple *key)
+{
+	return owner_of(join, key) == join->options.task;
+}
+
+/* The descriptor goes along: what other tasks know is not known here. */
+static void instance_send(struct join *join, struct hop_bucket *bucket, uint32_t self)
+{
+	const struct instance *told = bucket->instances.items, *instance;
+	size_t count = bucket->instances.count;
+	instance = roster_at(join->roster, self);
+	if (self && (count == 0 || told[count - 1].id != instance->id))
+		array_append(&bucket->instances, instance, 1, sizeof(*instance));
+}
+
+void open_send(struct join *join, const struct half_open *open, uint32_t self)
 {
 	struct hop_bucket *bucket = &join->hops[owner_of(join, &open->key)];
-	*(struct half_open *)array_add(&bucket->opens, sizeof(*open)) = *open;
+	array_append(&bucket->opens, open, 1, sizeof(*open));
+	instance_send(join, bucket, self);
 }
 
-static void send_close(struct join *join, const struct half_close *close)
+static struct half_open half_open_of(const struct join *join, uint32_t number)
 {
-	struct hop_bucket *bucket = &join->hops[owner_of(join, &close->key)];
-	*(struct half_close *)array_add(&bucket->closes, sizeof(*close)) = *close;
-}
-
-static struct half_open half_open_of(const struct join *join, const struct half *half)
-{
+	const struct connection *connection = connection_at(join, connection_of(number));
+	unsigned side = side_of(number);
+	const struct seat *seat = &detail_of(join, connection)->seats[side];
+	bool told = connection->told >> side & 1;
 	return (struct half_open){
-		.ref = half->ref,
-		.side = half->side,
-		.hops = half->hops,
-		.flags = half->flags,
-		.key = *tuple_at(join, half->key),
-		.seen = *tuple_at(join, half->seen),
-		.opened_ns = half->opened_ns,
-		.time_ns = half->opened_ns,
-		.connect_us = half->connect_us,
-		.pid = half->pid,
-		.self = *instance_at(join, half->self),
+		.ref = connection->refs[side],
+		.side = (uint8_t)side,
+		.hops = seat->hops,
+		.flags = (uint16_t)((seat->flags & ~SEAT_EXHAUSTED) | (told ? HALF_TOLD : 0)),
+		.key = connection_key(join, connection),
+		.seen = half_seen(join, number),
+		.opened_ns = seat->opened_ns,
+		.time_ns = seat->opened_ns,
+		.connect_us = seat->connect_us,
+		.pid = side == SIDE_CLIENT ? connection->client_pid : connection->server_pid,
+		.self = roster_at(join->roster, connection->self[side])->id,
 	};
 }
 
-static void send_closing(struct join *join, const struct half *half, const struct tuple *key)
+static void close_send(struct join *join, const struct half_open *open, uint32_t number)
 {
-	const struct closing *closing = &join->closings[half->closing];
+	if (!number)
+		return;
+	const struct closing *closing = closing_at(join, number);
 	const struct half_close close = {
-		.ref = half->ref,
+		.ref = open->ref,
 		.reason = closing->reason,
-		.key = *key,
+		.pid = closing->pid,
 		.time_ns = closing->time_ns,
 		.total = closing->total,
 		.min_rtt_us = closing->min_rtt_us,
 		.lost = closing->lost,
 	};
-	send_close(join, &close);
+	array_append(&join->hops[owner_of(join, &open->key)].closes, &close, 1, sizeof(close));
 }
 
-/* Sends the half away as `open`; what is left here sends on what still comes for it. */
+/* Sends the half away as `open`, with its close if that has come. The task that it goes to
+ * labels it in this same pane (there are rounds enough for HOPS_MAX), and that label says where it
+ * is. */
 static void half_leave(struct join *join, uint32_t number, const struct half_open *open)
 {
-	struct half *half = &join->halves[number];
-	bool changed = half->changed;
-	half_part(join, number);
-	if (changed)
-		label_add(join, number);
-	half->changed = false;
-	send_open(join, open);
-	if (half->closing) {
-		send_closing(join, half, &open->key);
-		half_free(join, number);
-		return;
-	}
-	uint32_t seen = half->seen;
-	half->seen = tuple_hold(join, &open->key);
-	tuple_drop(join, seen);
-	half_move(join, number, PLACE_FORWARD);
+	struct connection *connection = connection_at(join, connection_of(number));
+	bool had_peer = is_pair(connection);
+	open_send(join, open, connection->self[side_of(number)]);
+	close_send(join, open, detail_of(join, connection)->seats[side_of(number)].closing);
+	connection->changed &= ~(1U << side_of(number));
+	half_free(join, number);
+	if (had_peer)
+		half_left(join, number ^ 1);
 }
 
 bool half_hop(struct join *join, uint32_t number)
 {
-	struct half *half = &join->halves[number];
-	if (half->side != SIDE_CLIENT || half->settled || (half->flags & HALF_VISITING))
+	struct connection *connection = connection_at(join, connection_of(number));
+	if (!connection->mapped_out || connection->settled)
 		return false;
-	uint32_t at = alias_out(join, half->key, half->opened_ns, half_closed_ns(join, half));
-	if (!at)
+	struct seat *seat = &detail_of(join, connection)->seats[side_of(number)];
+	if (seat->flags & HALF_VISITING)
 		return false;
-	if (half->hops >= HOPS_MAX) {
-		join->stats.hops_exhausted += !half->exhausted;
-		half->exhausted = true;
+	connection->mapped_out = 0; /* until another alias comes */
+	struct half_open open = half_open_of(join, number);
+	uint32_t alias = alias_out(join, &open.key, seat);
+	if (!alias)
+		return false;
+	if (seat->hops >= HOPS_MAX) {
+		join->stats.hops_exhausted += !(seat->flags & SEAT_EXHAUSTED);
+		seat->flags |= SEAT_EXHAUSTED;
 		return false;
 	}
-	struct half_open open = half_open_of(join, half);
-	open.key = *tuple_at(join, join->aliases[at].to);
+	open.key = *alias_tuple(join, alias_at(join, alias)->to);
 	open.hops++;
 	open.flags |= HALF_HOPPED;
 	join->stats.hops++;
@@ -118,86 +129,77 @@ static void turn_round(struct half_open *open)
 	open->side ^= 1;
 }
 
-void half_forward(struct join *join, uint32_t number, const struct half_open *open)
-{
-	const struct half *half = &join->halves[number];
-	struct half_open onward = *open;
-	if (half->flags & HALF_VISITING) {
-		turn_round(&onward);
-		onward.flags |= HALF_VISITING;
-	} else {
-		onward.key = *tuple_at(join, half->seen);
-		onward.hops++;
-		onward.flags |= HALF_HOPPED;
-	}
-	send_open(join, &onward);
-}
-
-void half_forward_close(struct join *join, uint32_t number, const struct half_close *close)
-{
-	struct half_close onward = *close;
-	onward.key = *tuple_at(join, join->halves[number].seen);
-	send_close(join, &onward);
-	half_free(join, number);
-}
-
-bool half_returns(const struct join *join, uint32_t number, const struct half_open *open)
-{
-	const struct half *half = &join->halves[number];
-	bool visit_over = (half->flags & HALF_VISITING) && !(open->flags & HALF_AGAIN);
-	return visit_over || open->hops >= HOPS_MAX;
-}
-
 void guesser_add(struct join *join, uint32_t number)
 {
-	*(struct guesser *)array_add(&join->guessers, sizeof(struct guesser)) =
-		(struct guesser){.number = number, .ref = join->halves[number].ref};
+	*(struct guesser *)array_add(&join->guessers, sizeof(struct guesser)) = (struct guesser){
+		.number = number,
+		.ref = connection_at(join, connection_of(number))->refs[side_of(number)],
+	};
+}
+
+static bool guesser_is_here(const struct join *join, const struct guesser *guesser)
+{
+	const struct connection *connection = connection_at(join, connection_of(guesser->number));
+	unsigned side = side_of(guesser->number);
+	return half_is_here(connection, side) && !is_pair(connection) && !connection->told &&
+	       ref_equal(&connection->refs[side], &guesser->ref) && connection->detailed &&
+	       (detail_of(join, connection)->seats[side].flags & HALF_ROLE_GUESSED);
 }
 
 /* Whether it is still to be watched. */
 static bool guesser_visit(struct join *join, const struct guesser *guesser)
 {
-	struct half *half = &join->halves[guesser->number];
-	if (!half_is_live(half) || memcmp(&half->ref, &guesser->ref, sizeof(half->ref)) != 0 ||
-	    !(half->flags & HALF_ROLE_GUESSED) || half->peer || (half->flags & HALF_TOLD))
+	if (!guesser_is_here(join, guesser))
 		return false;
-	struct half_open open = half_open_of(join, half);
+	struct half_open open = half_open_of(join, guesser->number);
 	turn_round(&open);
-	int order = memcmp(tuple_at(join, half->key), &open.key, sizeof(open.key));
+	struct tuple here = reversed(&open.key);
+	int order = memcmp(&here, &open.key, sizeof(here));
 	if (order == 0)
 		return false; /* connected to itself */
-	bool visiting = half->flags & HALF_VISITING;
+	bool visiting = open.flags & HALF_VISITING;
 	int after = visiting ? VISIT_PANES : order > 0 ? VISIT_GREATER_AFTER : VISIT_LESSER_AFTER;
-	if (half->panes_alone++ < after)
+	const struct connection *connection = connection_at(join, connection_of(guesser->number));
+	if (detail_of(join, connection)->seats[side_of(guesser->number)].panes_alone++ < after)
 		return true;
-	if (visiting) {
-		open.flags &= (uint16_t)~HALF_ROLE_GUESSED;
-		send_open(join, &open);
-		if (half->closing)
-			send_closing(join, half, &open.key);
-		half_free(join, guesser->number);
-		return false;
-	}
 	open.flags |= HALF_VISITING;
-	half->flags |= HALF_VISITING;
+	if (visiting) /* and back home */
+		open.flags &= (uint16_t)~HALF_ROLE_GUESSED;
 	half_leave(join, guesser->number, &open);
 	return false;
 }
 
 void guessers_visit(struct join *join)
 {
-	struct guesser *guessers = join->guessers.items;
 	size_t kept = 0;
-	for (size_t i = 0; i < join->guessers.count; i++)
-		if (guesser_visit(join, &guessers[i]))
-			guessers[kept++] = guessers[i];
+	for (size_t i = 0; i < join->guessers.count; i++) {
+		struct guesser guesser = ((struct guesser *)join->guessers.items)[i];
+		if (guesser_visit(join, &guesser))
+			((struct guesser *)join->guessers.items)[kept++] = guesser;
+	}
 	join->guessers.count = kept;
 }
 
-static void bucket_clear(struct hop_bucket *bucket)
+void hop_bucket_clear(struct hop_bucket *bucket)
 {
 	bucket->opens.count = 0;
 	bucket->closes.count = 0;
+	bucket->instances.count = 0;
+}
+
+static void bucket_send(struct join *join, uint32_t task)
+{
+	struct hop_bucket *bucket = &join->hops[task];
+	const struct half_bucket hops = {
+		.opens = bucket->opens.items,
+		.opens_count = bucket->opens.count,
+		.closes = bucket->closes.items,
+		.closes_count = bucket->closes.count,
+		.instances = bucket->instances.items,
+		.instances_count = bucket->instances.count,
+	};
+	join->options.sinks.hops(join->options.sinks.context, task, &hops);
+	hop_bucket_clear(bucket);
 }
 
 void hops_send(struct join *join)
@@ -205,23 +207,15 @@ void hops_send(struct join *join)
 	join->unfinished = false;
 	for (uint32_t task = 0; task < join->options.tasks; task++) {
 		struct hop_bucket *bucket = &join->hops[task];
-		join->unfinished |= bucket->opens.count > 0 || bucket->closes.count > 0;
-		if (task == join->options.task) {
-			struct hop_bucket taken = join->own_hops;
-			join->own_hops = *bucket;
-			*bucket = taken;
-			bucket_clear(bucket);
+		if (bucket->opens.count == 0) /* closes go with opens */
+			continue;
+		join->unfinished = true;
+		if (task != join->options.task) {
+			bucket_send(join, task);
 			continue;
 		}
-		if (bucket->opens.count == 0 && bucket->closes.count == 0)
-			continue;
-		const struct half_bucket hops = {
-			.opens = bucket->opens.items,
-			.opens_count = bucket->opens.count,
-			.closes = bucket->closes.items,
-			.closes_count = bucket->closes.count,
-		};
-		join->options.sinks.hops(join->options.sinks.context, task, &hops);
-		bucket_clear(bucket);
+		struct hop_bucket taken = join->own_hops;
+		join->own_hops = *bucket;
+		*bucket = taken;
 	}
 }

@@ -6,11 +6,18 @@
 
 #include "base/memory.h"
 
-void intern_init(struct intern *intern, uint32_t record_size, uint32_t records_max)
+static uint64_t intern_hash_of(const void *context, uint32_t record)
 {
-	*intern =
-		(struct intern){.record_size = record_size, .records_max = records_max, .fresh = 1};
-	slots_init(&intern->table, records_max);
+	const struct intern *intern = context;
+	return intern->hash(intern_at(intern, record));
+}
+
+void intern_init(struct intern *intern, uint32_t record_size, uint32_t records_max,
+		 uint64_t (*hash)(const void *record))
+{
+	*intern = (struct intern){
+		.hash = hash, .record_size = record_size, .records_max = records_max, .fresh = 1};
+	slots_init(&intern->table, intern_hash_of, intern);
 	intern->records = memory_zeroed((size_t)records_max + 1, record_size);
 	intern->users = memory_zeroed((size_t)records_max + 1, sizeof(*intern->users));
 }
@@ -33,8 +40,9 @@ uint32_t intern_find(const struct intern *intern, const void *record, uint64_t h
 	return slots_find(&intern->table, hash, intern_matches, intern, record);
 }
 
-uint32_t intern_hold(struct intern *intern, const void *record, uint64_t hash)
+uint32_t intern_hold(struct intern *intern, const void *record)
 {
+	uint64_t hash = intern->hash(record);
 	uint32_t number = intern_find(intern, record, hash);
 	if (number) {
 		intern->users[number]++;
@@ -54,14 +62,20 @@ uint32_t intern_hold(struct intern *intern, const void *record, uint64_t hash)
 	return number;
 }
 
-bool intern_drop(struct intern *intern, uint32_t number, uint64_t hash)
+bool intern_drop(struct intern *intern, uint32_t number)
 {
 	assert(intern->users[number] > 0);
 	if (--intern->users[number] > 0)
 		return false;
-	slots_remove(&intern->table, hash, number);
+	slots_remove(&intern->table, intern_hash_of(intern, number), number);
 	intern->users[number] = intern->free;
 	intern->free = number;
 	intern->live--;
 	return true;
+}
+
+size_t intern_bytes(const struct intern *intern)
+{
+	return slots_bytes(&intern->table) +
+	       (size_t)intern->fresh * (intern->record_size + sizeof(*intern->users));
 }

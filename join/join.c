@@ -1,33 +1,24 @@
 #include "join/join.h"
 
-#include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/memory.h"
 #include "join/state.h"
 
-enum { PREFETCH = 32 }; /* openings whose buckets are fetched ahead: hides the index's cache miss */
+enum { AHEAD = 8 }; /* connections whose memory is fetched before their turn */
 
 struct join *join_new(const struct join_options *options)
 {
-	assert(options->tasks > 0 && options->task < options->tasks);
+	assert(options->tasks > 0 && options->task < options->tasks && options->sources > 0);
 	assert(options->halves_max > 0 && options->aliases_max > 0);
 	struct join *join = memory_zeroed(1, sizeof(*join));
 	join->options = *options;
-	size_t halves = (size_t)options->halves_max + 1, aliases = (size_t)options->aliases_max + 1;
-	/* Two tuples a half and two an alias; a newcomer's are held before the evicted one's are
-	 * dropped. */
-	uint32_t tuples_max = 2 * options->halves_max + 2 * options->aliases_max + 8;
-	intern_init(&join->tuples, sizeof(struct tuple), tuples_max);
+	join->roster = roster_new(options->instances_max, options->sources);
+	connections_init(join);
+	aliases_init(join);
 	servers_init(join);
-	intern_init(&join->instances, sizeof(struct instance), options->halves_max + 1);
-	join->chains = memory_zeroed((size_t)tuples_max + 1, sizeof(*join->chains));
-	join->halves = memory_zeroed(halves, sizeof(*join->halves));
-	join->closings = memory_zeroed(halves, sizeof(*join->closings));
-	join->aliases = memory_zeroed(aliases, sizeof(*join->aliases));
+	records_init(join);
 	join->hops = memory_zeroed(options->tasks, sizeof(*join->hops));
-	join->halves_fresh = join->closings_fresh = join->aliases_fresh = 1;
 	return join;
 }
 
@@ -35,253 +26,252 @@ static void bucket_done(struct hop_bucket *bucket)
 {
 	free(bucket->opens.items);
 	free(bucket->closes.items);
+	free(bucket->instances.items);
 }
 
 void join_free(struct join *join)
 {
 	if (!join)
 		return;
-	struct array *arrays[] = {&join->opens,	  &join->closes,  &join->alias_events,
-				  &join->seekers, &join->touched, &join->guessers,
-				  &join->labels,  &join->flows};
+	struct array *arrays[] = {&join->instances,    &join->opens,   &join->closes,
+				  &join->alias_events, &join->seekers, &join->touched,
+				  &join->ended,	       &join->guessers};
 	for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++)
 		free(arrays[i]->items);
 	for (uint32_t task = 0; task < join->options.tasks; task++)
 		bucket_done(&join->hops[task]);
 	bucket_done(&join->own_hops);
 	free(join->hops);
-	free(join->aliases);
-	free(join->closings);
-	free(join->halves);
-	free(join->chains);
+	free(join->opened_places);
+	records_done(join);
 	servers_done(join);
-	intern_done(&join->instances);
-	intern_done(&join->tuples);
+	aliases_done(join);
+	connections_done(join);
+	roster_free(join->roster);
 	free(join);
 }
 
-static void store(struct array *array, const void *items, size_t count, size_t size)
+static void push_halves(struct join *join, const struct half_bucket *bucket)
 {
-	for (size_t i = 0; i < count; i++)
-		memcpy(array_add(array, size), (const char *)items + i * size, size);
+	array_append(&join->opens, bucket->opens, bucket->opens_count, sizeof(struct half_open));
+	array_append(&join->closes, bucket->closes, bucket->closes_count,
+		     sizeof(struct half_close));
 }
 
 void join_push(struct join *join, const struct half_bucket *bucket)
 {
-	store(&join->opens, bucket->opens, bucket->opens_count, sizeof(struct half_open));
-	store(&join->closes, bucket->closes, bucket->closes_count, sizeof(struct half_close));
-	store(&join->alias_events, bucket->aliases, bucket->aliases_count,
-	      sizeof(struct nat_alias));
-	store(&join->server_events, bucket->servers, bucket->servers_count,
-	      sizeof(struct server_place));
+	push_halves(join, bucket);
+	array_append(&join->instances, bucket->instances, bucket->instances_count,
+		     sizeof(struct instance));
+	array_append(&join->alias_events, bucket->aliases, bucket->aliases_count,
+		     sizeof(struct nat_alias));
+	array_append(&join->server_events, bucket->servers, bucket->servers_count,
+		     sizeof(struct server_place));
 }
 
-static void open_new(struct join *join, const struct half_open *open)
+static void own_hops_push(struct join *join)
 {
-	uint32_t number = half_add(join, open);
-	const struct half *half = &join->halves[number];
-	join->stats.opened += !(open->flags & (HALF_HOPPED | HALF_VISITING));
-	half_change(join, number);
-	if (half->flags & HALF_ROLE_GUESSED)
-		guesser_add(join, number);
+	const struct half_bucket own = {
+		.opens = join->own_hops.opens.items,
+		.closes = join->own_hops.closes.items,
+		.opens_count = join->own_hops.opens.count,
+		.closes_count = join->own_hops.closes.count,
+	};
+	push_halves(join, &own);
+	hop_bucket_clear(&join->own_hops);
 }
 
-static void open_take(struct join *join, const struct half_open *open)
+static void ends_prefetch(const struct join *join, const struct connection *connection)
 {
-	uint32_t number = half_find(join, tuple_find(join, &open->key), &open->ref);
-	if (!number) {
-		open_new(join, open);
-	} else if (half_is_live(&join->halves[number])) {
-		half_identify(join, number, open);
-	} else if (!half_returns(join, number, open)) {
-		half_forward(join, number, open);
-	} else {
-		struct half_open home = *open;
-		home.flags &= (uint16_t)~HALF_VISITING;
-		half_free(join, number);
-		open_new(join, &home);
+	for (unsigned side = 0; side < SIDES; side++) {
+		__builtin_prefetch(host_at(join, connection->hosts[side]));
+		__builtin_prefetch(roster_at(join->roster, connection->self[side]));
 	}
 }
 
-static void opens_take(struct join *join)
+static void connection_label(struct join *join, uint32_t at)
 {
-	const struct half_open *opens = join->opens.items;
-	for (size_t i = 0; i < join->opens.count; i++) {
-		if (i % PREFETCH == 0)
-			for (size_t j = i; j < i + PREFETCH && j < join->opens.count; j++)
-				slots_prefetch(&join->tuples.table, tuple_hash(&opens[j].key));
-		open_take(join, &opens[i]);
-	}
-	join->opens.count = 0;
+	const struct connection *connection = connection_at(join, at);
+	for (unsigned side = 0; side < SIDES; side++)
+		if (connection->present & connection->changed & 1U << side)
+			label_add(join, number_of(at, side));
 }
 
-static void close_take(struct join *join, const struct half_close *close)
-{
-	uint32_t number = half_find(join, tuple_find(join, &close->key), &close->ref);
-	const struct half *half = &join->halves[number];
-	if (!number || half->closing)
-		join->stats.closes_unknown++;
-	else if (half->place == PLACE_FORWARD)
-		half_forward_close(join, number, close);
-	else
-		half_close(join, number, close);
-}
-
-static void closes_take(struct join *join)
-{
-	const struct half_close *closes = join->closes.items;
-	for (size_t i = 0; i < join->closes.count; i++)
-		close_take(join, &closes[i]);
-	join->closes.count = 0;
-}
-
-/* Whoever is new or changed goes on through its alias, or else looks for a peer. */
+/* Whoever is new or changed goes on through its alias, or else looks for a peer. The list grows
+ * while it is walked: who is parted from its peer is in it again. */
 static void touched_go_on(struct join *join)
 {
 	for (size_t i = 0; i < join->touched.count; i++) {
-		uint32_t number = ((uint32_t *)join->touched.items)[i];
-		if (!half_is_live(&join->halves[number]) || half_hop(join, number))
+		uint32_t at = ((uint32_t *)join->touched.items)[i];
+		const struct connection *connection = connection_at(join, at);
+		if (!connection->present)
 			continue;
-		*(uint32_t *)array_add(&join->seekers, sizeof(uint32_t)) = number;
+		if (connection->mapped_out && half_is_here(connection, SIDE_CLIENT) &&
+		    half_hop(join, number_of(at, SIDE_CLIENT)) && !connection->present)
+			continue;
+		if (connection->crowded || is_pair(connection))
+			connection_seek(join, at);
 	}
 }
 
-/* The flow is over: both of its halves are told and leave. */
-static void pair_end(struct join *join, uint32_t number)
+/* The flows that are over: both of their halves are told and leave. In groups whose memory is
+ * fetched ahead: hosts and instances, then the place in the index. */
+static void ended_leave(struct join *join)
 {
-	uint32_t peer = join->halves[number].peer;
-	flow_add(join, number);
-	if (join->halves[peer].changed)
-		label_add(join, peer);
-	half_free(join, number);
-	half_free(join, peer);
+	enum { GROUP = 32 };
+	const uint32_t *ended = join->ended.items;
+	for (size_t start = 0; start < join->ended.count; start += GROUP) {
+		size_t left = join->ended.count - start, group = left < GROUP ? left : GROUP;
+		struct tuple keys[GROUP];
+		uint64_t hashes[GROUP];
+		for (size_t i = 0; i < group; i++)
+			ends_prefetch(join, connection_at(join, ended[start + i]));
+		for (size_t i = 0; i < group; i++) {
+			keys[i] = connection_key(join, connection_at(join, ended[start + i]));
+			hashes[i] = key_hash(&keys[i]);
+			slots_prefetch(&join->index, hashes[i]);
+		}
+		for (size_t i = 0; i < group; i++) {
+			flow_add(join, ended[start + i], &keys[i]);
+			connection_label(join, ended[start + i]);
+			pair_free(join, ended[start + i], hashes[i]);
+		}
+	}
+	join->ended.count = 0;
 }
 
-static void pair_place(struct join *join, uint32_t number)
+static void pair_stage(struct join *join, uint32_t at)
 {
-	struct half *half = &join->halves[number], *peer = &join->halves[half->peer];
-	bool both_closed = half->closing && peer->closing;
-	if (both_closed && (half->settled || halves_certain(join, half, peer))) {
-		pair_end(join, number);
+	const struct connection *connection = connection_at(join, at);
+	if (!connection->detailed)
+		return; /* settled, none closed */
+	const struct detail *detail = detail_of(join, connection);
+	bool client_closed = detail->seats[SIDE_CLIENT].closing,
+	     server_closed = detail->seats[SIDE_SERVER].closing;
+	if (client_closed && server_closed && (connection->settled || pair_certain(join, detail))) {
+		connection_move(join, at, STAGE_NONE);
+		*(uint32_t *)array_add(&join->ended, sizeof(at)) = at;
 		return;
 	}
-	struct half *ends[] = {half, peer};
-	for (int i = 0; i < 2; i++) {
-		enum place place = !ends[i]->settled  ? PLACE_UNSETTLED
-				   : ends[i]->closing ? PLACE_HALF_CLOSED
-						      : PLACE_PAIRED;
-		if (ends[i]->place != place)
-			half_move(join, (uint32_t)(ends[i] - join->halves), place);
-	}
+	enum stage stage = !connection->settled		    ? STAGE_UNSETTLED
+			   : client_closed || server_closed ? STAGE_HALF_CLOSED
+							    : STAGE_PAIRED;
+	if (connection->stage != stage)
+		connection_move(join, at, stage);
 }
 
-static void lone_place(struct join *join, uint32_t number)
+static void lone_stage(struct join *join, uint32_t at)
 {
-	struct half *half = &join->halves[number];
-	bool told = half->flags & HALF_TOLD;
-	if (half->closing && told && half->settled) {
-		half_free(join, number); /* its flow was emitted with its peer */
+	const struct connection *connection = connection_at(join, at);
+	unsigned side = half_is_here(connection, SIDE_CLIENT) ? SIDE_CLIENT : SIDE_SERVER;
+	bool closed = detail_of(join, connection)->seats[side].closing, told = connection->told;
+	if (closed && told && connection->settled) {
+		half_free(join, number_of(at, side)); /* its flow was emitted with its peer */
 		return;
 	}
-	if (half->closing && (half->flags & HALF_FAILED)) {
-		flow_add(join, number);
-		half_free(join, number);
+	if (closed && connection->failed) {
+		struct tuple key = connection_key(join, connection);
+		flow_add(join, at, &key);
+		half_free(join, number_of(at, side));
 		return;
 	}
-	enum place place = half->closing ? (told ? PLACE_TOLD : PLACE_FRESH)
-			   : told	 ? PLACE_DONE
-					 : PLACE_ALONE;
-	if (half->place != place && !(place == PLACE_ALONE && half->place == PLACE_OLD))
-		half_move(join, number, place);
+	enum stage stage = closed ? (told ? STAGE_TOLD : STAGE_FRESH)
+			   : told ? STAGE_DONE
+				  : STAGE_ALONE;
+	if (connection->stage != stage && !(stage == STAGE_ALONE && connection->stage == STAGE_OLD))
+		connection_move(join, at, stage);
 }
 
-static void touched_place(struct join *join)
+static void touched_stage(struct join *join)
 {
 	for (size_t i = 0; i < join->touched.count; i++) {
-		uint32_t number = ((uint32_t *)join->touched.items)[i];
-		const struct half *half = &join->halves[number];
-		if (!half_is_live(half))
+		uint32_t at = ((uint32_t *)join->touched.items)[i];
+		const struct connection *connection = connection_at(join, at);
+		if (!connection->present)
 			continue;
-		if (half->peer)
-			pair_place(join, number);
+		if (is_pair(connection))
+			pair_stage(join, at);
 		else
-			lone_place(join, number);
+			lone_stage(join, at);
 	}
 }
 
-static uint32_t due(const struct join *join, enum place place, uint64_t wait_ns)
+/* The oldest of the stage if it has waited so long, or 0. */
+static uint32_t due(const struct join *join, enum stage stage, uint64_t wait_ns)
 {
-	uint32_t oldest = join->places[place].oldest;
-	if (join->now_ns == UINT64_MAX)
+	uint32_t oldest = join->stages[stage].oldest;
+	if (!oldest || join->now_ns == UINT64_MAX)
 		return oldest; /* a drain */
-	return oldest && join->now_ns - join->halves[oldest].since_ns >= wait_ns ? oldest : 0;
+	const struct detail *detail = detail_of(join, connection_at(join, oldest));
+	uint32_t panes = (uint32_t)join->pane - detail->since_pane;
+	return panes * PANE_NS >= wait_ns ? oldest : 0;
 }
 
 static void settle_due(struct join *join)
 {
-	for (uint32_t at; (at = due(join, PLACE_UNSETTLED, join->options.one_sided_ns)) != 0;) {
-		struct half *half = &join->halves[at];
-		half->settled = true;
-		join->halves[half->peer].settled = true;
-		pair_place(join, at);
+	for (uint32_t at; (at = due(join, STAGE_UNSETTLED, join->options.one_sided_ns)) != 0;) {
+		connection_at(join, at)->settled = 1;
+		pair_stage(join, at);
 	}
 }
 
 static void tell_due(struct join *join)
 {
-	for (uint32_t at; (at = due(join, PLACE_FRESH, join->options.one_sided_ns)) != 0;) {
-		flow_add(join, at);
-		join->halves[at].flags |= HALF_TOLD;
-		half_move(join, at, PLACE_TOLD);
+	for (uint32_t at; (at = due(join, STAGE_FRESH, join->options.one_sided_ns)) != 0;) {
+		struct connection *connection = connection_at(join, at);
+		struct tuple key = connection_key(join, connection);
+		flow_add(join, at, &key);
+		connection->told = connection->present;
+		connection_move(join, at, STAGE_TOLD);
 	}
-	for (uint32_t at; (at = due(join, PLACE_TOLD, join->options.keep_ns)) != 0;)
-		half_free(join, at);
+	for (uint32_t at; (at = due(join, STAGE_TOLD, join->options.keep_ns)) != 0;)
+		half_free(join, number_of(at, half_is_here(connection_at(join, at), SIDE_CLIENT)
+						      ? SIDE_CLIENT
+						      : SIDE_SERVER));
 }
 
 /* The other end's agent must have died: the flow is told with what there is. */
 static void give_up_due(struct join *join)
 {
-	for (uint32_t at; (at = due(join, PLACE_HALF_CLOSED, join->options.keep_ns)) != 0;) {
-		uint32_t peer = join->halves[at].peer;
-		flow_add(join, at);
-		half_free(join, at);
-		join->halves[peer].flags |= HALF_TOLD;
-		half_move(join, peer, PLACE_DONE);
-	}
-	for (uint32_t at; (at = due(join, PLACE_ALONE, join->options.keep_ns)) != 0;) {
-		half_move(join, at, PLACE_OLD);
-		half_change(join, at);
+	for (uint32_t at; (at = due(join, STAGE_HALF_CLOSED, join->options.keep_ns)) != 0;)
+		connection_give_up(join, at);
+	for (uint32_t at; (at = due(join, STAGE_ALONE, join->options.keep_ns)) != 0;) {
+		connection_move(join, at, STAGE_OLD);
+		connection_at(join, at)->changed = connection_at(join, at)->present;
+		connection_touch(join, at);
 	}
 }
 
 static void touched_label(struct join *join)
 {
+	const uint32_t *touched = join->touched.items;
 	for (size_t i = 0; i < join->touched.count; i++) {
-		uint32_t number = ((uint32_t *)join->touched.items)[i];
-		if (half_is_live(&join->halves[number]) && join->halves[number].changed)
-			label_add(join, number);
+		if (i + AHEAD < join->touched.count)
+			ends_prefetch(join, connection_at(join, touched[i + AHEAD]));
+		struct connection *connection = connection_at(join, touched[i]);
+		connection->touched = 0;
+		if (connection->changed)
+			connection_label(join, touched[i]);
 	}
 	join->touched.count = 0;
+	join->newcomers_hand = 0;
 }
 
 void join_advance(struct join *join, uint64_t now_ns)
 {
 	bool first_round = now_ns != join->now_ns;
 	join->now_ns = now_ns;
-	store(&join->opens, join->own_hops.opens.items, join->own_hops.opens.count,
-	      sizeof(struct half_open));
-	store(&join->closes, join->own_hops.closes.items, join->own_hops.closes.count,
-	      sizeof(struct half_close));
-	aliases_take(join);
-	servers_take(join);
-	opens_take(join);
-	closes_take(join);
+	join->pane = pane_of(now_ns - 1);
+	own_hops_push(join);
+	pane_take(join);
 	touched_go_on(join);
 	pairs_seek(join);
 	if (first_round)
 		guessers_visit(join);
-	touched_place(join);
+	touched_stage(join);
+	ended_leave(join);
 	settle_due(join);
+	ended_leave(join);
 	tell_due(join);
 	give_up_due(join);
 	touched_label(join);
@@ -289,6 +279,8 @@ void join_advance(struct join *join, uint64_t now_ns)
 	labels_send(join);
 	flows_send(join);
 	hops_send(join);
+	if (first_round && now_ns != UINT64_MAX)
+		roster_advance(join->roster, join->pane);
 }
 
 bool join_unfinished(const struct join *join)
@@ -296,9 +288,18 @@ bool join_unfinished(const struct join *join)
 	return join->unfinished;
 }
 
+static size_t pool_bytes(const struct pool *pool)
+{
+	return (size_t)pool->fresh * pool->item_size;
+}
+
 struct join_stats join_stats(const struct join *join)
 {
 	struct join_stats stats = join->stats;
-	stats.flows = stats.halves - join->forwards - join->pairs;
+	stats.bytes = pool_bytes(&join->connections) + pool_bytes(&join->details) +
+		      pool_bytes(&join->views) + pool_bytes(&join->closings) +
+		      pool_bytes(&join->hosts) + pool_bytes(&join->aliases) +
+		      slots_bytes(&join->index) + slots_bytes(&join->hosts_index) +
+		      intern_bytes(&join->alias_tuples);
 	return stats;
 }

@@ -70,7 +70,9 @@ struct join_stats {
 	uint64_t amended;		    /* flows emitted again after a late peer */
 	uint64_t hops, hops_exhausted;
 	uint64_t evicted_halves, evicted_aliases;
-	uint64_t closes_unknown; /* closes of halves that are not here */
+	uint64_t closes_unknown;    /* closes of halves that are not here */
+	uint64_t instances_unknown; /* halves whose owner no descriptor told of: nobody's */
+	uint64_t bytes;		    /* of halves, keys, mappings and their index, in use so far */
 	uint64_t flows_emitted, flows_joined;
 };
 

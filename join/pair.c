@@ -4,31 +4,33 @@
  * it is told or one_sided_ns old. */
 #include "join/state.h"
 
-static bool half_may_pair(const struct half *half)
+bool lives_touch(uint64_t a_opened_ns, uint64_t a_closed_ns, uint64_t b_opened_ns,
+		 uint64_t b_closed_ns, uint64_t slack_ns)
 {
-	return half_is_live(half) && !half->settled && !(half->flags & HALF_FAILED);
-}
-
-static bool lives_touch(const struct join *join, const struct half *a, const struct half *b,
-			uint64_t slack_ns)
-{
-	uint64_t a_closed_ns = half_closed_ns(join, a), b_closed_ns = half_closed_ns(join, b);
-	bool a_lasts =
-		a_closed_ns > UINT64_MAX - slack_ns || b->opened_ns <= a_closed_ns + slack_ns;
-	bool b_lasts =
-		b_closed_ns > UINT64_MAX - slack_ns || a->opened_ns <= b_closed_ns + slack_ns;
+	bool a_lasts = a_closed_ns > UINT64_MAX - slack_ns || b_opened_ns <= a_closed_ns + slack_ns;
+	bool b_lasts = b_closed_ns > UINT64_MAX - slack_ns || a_opened_ns <= b_closed_ns + slack_ns;
 	return a_lasts && b_lasts;
 }
 
-static uint64_t opening_distance(const struct half *a, const struct half *b)
+static bool seats_touch(const struct join *join, const struct seat *a, const struct seat *b,
+			uint64_t slack_ns)
+{
+	return lives_touch(a->opened_ns, seat_closed_ns(join, a), b->opened_ns,
+			   seat_closed_ns(join, b), slack_ns);
+}
+
+static uint64_t opening_distance(const struct seat *a, const struct seat *b)
 {
 	return a->opened_ns > b->opened_ns ? a->opened_ns - b->opened_ns
 					   : b->opened_ns - a->opened_ns;
 }
 
-bool halves_certain(const struct join *join, const struct half *a, const struct half *b)
+bool pair_certain(const struct join *join, const struct detail *detail)
 {
-	return lives_touch(join, a, b, 0) && opening_distance(a, b) <= PAIR_SLACK_NS;
+	const struct seat *client = &detail->seats[SIDE_CLIENT],
+			  *server = &detail->seats[SIDE_SERVER];
+	return seats_touch(join, client, server, 0) &&
+	       opening_distance(client, server) <= PAIR_SLACK_NS;
 }
 
 static int compare_refs(const struct half_ref *a, const struct half_ref *b)
@@ -40,28 +42,52 @@ static int compare_refs(const struct half_ref *a, const struct half_ref *b)
 	return (a->generation > b->generation) - (a->generation < b->generation);
 }
 
-/* Whether half is nearer to a than to b, two halves of the other side. */
-static bool nearer(const struct half *half, const struct half *a, const struct half *b)
+static const struct seat *seat_of(const struct join *join, uint32_t number)
 {
-	uint64_t to_a = opening_distance(half, a), to_b = opening_distance(half, b);
+	return &detail_of(join, connection_at(join, connection_of(number)))->seats[side_of(number)];
+}
+
+static const struct half_ref *ref_of(const struct join *join, uint32_t number)
+{
+	return &connection_at(join, connection_of(number))->refs[side_of(number)];
+}
+
+/* Whether the half is nearer to a than to b, two halves of the other side. */
+static bool nearer(const struct join *join, uint32_t number, uint32_t a, uint32_t b)
+{
+	const struct seat *half = seat_of(join, number);
+	uint64_t to_a = opening_distance(half, seat_of(join, a)),
+		 to_b = opening_distance(half, seat_of(join, b));
 	if (to_a != to_b)
 		return to_a < to_b;
 	/* Pairs are ordered by (distance, client ref, server ref); with one end in common the other
 	 * decides. */
-	return compare_refs(&a->ref, &b->ref) < 0;
+	return compare_refs(ref_of(join, a), ref_of(join, b)) < 0;
 }
 
-static bool would_pair(const struct join *join, const struct half *half,
-		       const struct half *candidate)
+static bool half_may_pair(const struct join *join, uint32_t number)
 {
-	if (candidate->side == half->side || !half_may_pair(candidate))
+	const struct connection *connection = connection_at(join, connection_of(number));
+	return half_is_here(connection, side_of(number)) && !connection->settled &&
+	       !connection->failed;
+}
+
+static bool half_is_told(const struct join *join, uint32_t number)
+{
+	return connection_at(join, connection_of(number))->told >> side_of(number) & 1;
+}
+
+static bool would_pair(const struct join *join, uint32_t number, uint32_t candidate)
+{
+	if (!half_may_pair(join, candidate))
 		return false;
-	if ((half->flags & HALF_TOLD) && (candidate->flags & HALF_TOLD))
+	if (half_is_told(join, number) && half_is_told(join, candidate))
 		return false; /* both were told as flows of their own: one of those would be left
 				 over */
-	if (!lives_touch(join, half, candidate, PAIR_SLACK_NS))
+	if (!seats_touch(join, seat_of(join, number), seat_of(join, candidate), PAIR_SLACK_NS))
 		return false;
-	return !candidate->peer || nearer(candidate, half, &join->halves[candidate->peer]);
+	return !is_pair(connection_at(join, connection_of(candidate))) ||
+	       nearer(join, candidate, number, candidate ^ 1);
 }
 
 static void seek_again(struct join *join, uint32_t number)
@@ -69,51 +95,73 @@ static void seek_again(struct join *join, uint32_t number)
 	*(uint32_t *)array_add(&join->seekers, sizeof(uint32_t)) = number;
 }
 
-void half_part(struct join *join, uint32_t number)
+void half_left(struct join *join, uint32_t number)
 {
-	struct half *half = &join->halves[number];
-	uint32_t peer = half->peer;
-	if (!peer)
-		return;
-	half->peer = 0;
-	join->halves[peer].peer = 0;
-	join->pairs--;
 	half_change(join, number);
-	half_change(join, peer);
-	seek_again(join, peer);
+	seek_again(join, number);
 }
 
-static void half_take(struct join *join, uint32_t number, uint32_t peer)
+/* The half's peer gets a connection of its own. Returns the half's number then. */
+static uint32_t half_part(struct join *join, uint32_t number)
 {
-	half_part(join, number);
-	half_part(join, peer);
-	join->halves[number].peer = peer;
-	join->halves[peer].peer = number;
-	join->pairs++;
-	/* A peer confirms a guessed role. */
-	join->halves[number].flags &= (uint16_t) ~(HALF_ROLE_GUESSED | HALF_VISITING);
-	join->halves[peer].flags &= (uint16_t) ~(HALF_ROLE_GUESSED | HALF_VISITING);
-	half_change(join, number);
-	half_change(join, peer);
+	uint32_t moved = connection_split(join, connection_of(number));
+	bool moves = side_of(number) == SIDE_SERVER;
+	seek_again(join, moves ? number ^ 1 : moved);
+	return moves ? moved : number;
+}
+
+/* One of the two sits down with the other; who sat there before seeks again. */
+static void half_take(struct join *join, uint32_t number, uint32_t candidate)
+{
+	bool had_peer = is_pair(connection_at(join, connection_of(number)));
+	bool was_taken = is_pair(connection_at(join, connection_of(candidate)));
+	if (had_peer && !was_taken) {
+		half_reseat(join, number, connection_of(candidate));
+		peers_meet(join, connection_of(candidate));
+		half_left(join, number ^ 1);
+		return;
+	}
+	if (had_peer)
+		number = half_part(join, number);
+	seek_again(join, half_reseat(join, candidate, connection_of(number)));
+	peers_meet(join, connection_of(number));
+	if (was_taken)
+		half_left(join, candidate ^ 1);
 }
 
 static void half_seek(struct join *join, uint32_t number)
 {
-	const struct half *half = &join->halves[number];
-	if (!half_may_pair(half))
+	if (!half_may_pair(join, number))
 		return;
-	if (half->peer && !lives_touch(join, half, &join->halves[half->peer], PAIR_SLACK_NS))
-		half_part(join, number); /* its close showed that they never met */
-	uint32_t best = half->peer;
-	for (uint32_t at = join->chains[half->key].halves; at; at = join->halves[at].next_of_key) {
-		const struct half *candidate = &join->halves[at];
-		if (at == half->peer || !would_pair(join, half, candidate))
+	uint32_t at = connection_of(number);
+	uint32_t present = is_pair(connection_at(join, at)) ? number ^ 1 : 0, best = present;
+	struct tuple key = connection_key(join, connection_at(join, at));
+	for (uint32_t other = connection_find(join, &key, key_hash(&key)); other;
+	     other = connection_next(join, other)) {
+		uint32_t candidate = number_of(other, side_of(number) ^ 1);
+		if (other == at || !would_pair(join, number, candidate))
 			continue;
-		if (!best || nearer(half, candidate, &join->halves[best]))
-			best = at;
+		if (!best || nearer(join, number, candidate, best))
+			best = candidate;
 	}
-	if (best != half->peer)
+	if (best != present)
 		half_take(join, number, best);
+}
+
+void connection_seek(struct join *join, uint32_t at)
+{
+	const struct connection *connection = connection_at(join, at);
+	if (connection->settled || connection->failed)
+		return;
+	const struct detail *detail = detail_of(join, connection);
+	if (is_pair(connection) && !seats_touch(join, &detail->seats[SIDE_CLIENT],
+						&detail->seats[SIDE_SERVER], PAIR_SLACK_NS))
+		connection_split(join, at); /* a close showed that they never met */
+	if (!connection->crowded)
+		return;
+	for (unsigned side = 0; side < SIDES; side++)
+		if (half_is_here(connection, side))
+			seek_again(join, number_of(at, side));
 }
 
 void pairs_seek(struct join *join)

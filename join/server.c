@@ -1,60 +1,90 @@
 /* Servers by their address and port, as ingest tells them to every join task: for attempts that
- * nobody answered. A table of sets; in a full set the one told longest ago leaves. What was not
- * told for SERVER_KEEP_NS is not believed any more: the address may be another's by now. */
+ * nobody answered. As many as halves_max; what was not told for SERVER_KEEP_NS is not believed any
+ * more, as the address may be another's by now, and leaves. Where there is no room the newcomer
+ * waits until it is told again. */
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/hash.h"
 #include "base/memory.h"
 #include "base/name.h"
 #include "join/state.h"
 
-enum { SERVER_WAYS = 4 };
+enum { SWEEP_PANES = 64 }; /* all are looked at once in so many panes */
 
 #define SERVER_KEEP_NS (NAMES_KEEP_PANES * PANE_NS)
 
-static struct server_place *set_of(const struct join *join, const struct server_key *key)
+_Static_assert(sizeof(struct server_key) == 24, "a key has no hidden padding");
+
+static uint64_t server_hash(const void *key)
 {
-	uint64_t hash = hash_bytes(key, sizeof(*key));
-	return &join->servers[(hash & (join->server_sets - 1)) * SERVER_WAYS];
+	return table_hash(key, sizeof(struct server_key));
 }
 
 void servers_init(struct join *join)
 {
-	join->server_sets = 16;
-	while (join->server_sets * SERVER_WAYS < join->options.halves_max)
-		join->server_sets *= 2;
-	join->servers =
-		memory_zeroed((size_t)join->server_sets * SERVER_WAYS, sizeof(*join->servers));
+	uint32_t servers_max = join->options.halves_max;
+	intern_init(&join->server_keys, sizeof(struct server_key), servers_max, server_hash);
+	join->servers = memory_zeroed((size_t)servers_max + 1, sizeof(*join->servers));
 }
 
 void servers_done(struct join *join)
 {
+	intern_done(&join->server_keys);
 	free(join->servers);
 	free(join->server_events.items);
 }
 
 /* The newer telling wins; ties by id, so that the order of tasks does not matter. */
-static bool is_newer(const struct server_place *a, const struct server_place *b)
+static bool is_newer(const struct join *join, const struct server_place *place,
+		     const struct server *server)
 {
-	if (a->time_ns != b->time_ns)
-		return a->time_ns > b->time_ns;
-	return a->instance.id > b->instance.id;
+	if (place->time_ns != server->time_ns)
+		return place->time_ns > server->time_ns;
+	return place->instance.id > roster_at(join->roster, server->instance)->id;
+}
+
+static void server_set(struct join *join, struct server *server, const struct server_place *place)
+{
+	uint32_t before = server->instance;
+	server->time_ns = place->time_ns;
+	server->instance =
+		place->instance.id ? roster_put(join->roster, &place->instance, join->pane) : 0;
+	roster_hold(join->roster, server->instance);
+	roster_drop(join->roster, before);
 }
 
 static void server_take(struct join *join, const struct server_place *place)
 {
-	struct server_place *set = set_of(join, &place->key), *oldest = set;
-	for (int way = 0; way < SERVER_WAYS; way++) {
-		if (memcmp(&set[way].key, &place->key, sizeof(place->key)) == 0) {
-			if (is_newer(place, &set[way]))
-				set[way] = *place;
+	uint32_t number = intern_find(&join->server_keys, &place->key, server_hash(&place->key));
+	if (!number) {
+		if (join->server_keys.live == join->server_keys.records_max)
 			return;
-		}
-		if (is_newer(oldest, &set[way]))
-			oldest = &set[way];
+		number = intern_hold(&join->server_keys, &place->key);
+		join->servers[number] = (struct server){0};
 	}
-	*oldest = *place;
+	if (is_newer(join, place, &join->servers[number]))
+		server_set(join, &join->servers[number], place);
+}
+
+static bool is_believed(const struct join *join, const struct server *server)
+{
+	return server->time_ns + SERVER_KEEP_NS > join->now_ns;
+}
+
+static void servers_sweep(struct join *join)
+{
+	uint32_t fresh = join->server_keys.fresh;
+	for (uint32_t step = 0; step <= fresh / SWEEP_PANES; step++) {
+		if (++join->server_hand >= fresh)
+			join->server_hand = 1;
+		if (join->server_hand >= fresh)
+			return;
+		struct server *server = &join->servers[join->server_hand];
+		if (server->time_ns == 0 || is_believed(join, server))
+			continue;
+		roster_drop(join->roster, server->instance);
+		*server = (struct server){0};
+		intern_drop(&join->server_keys, join->server_hand);
+	}
 }
 
 void servers_take(struct join *join)
@@ -63,18 +93,18 @@ void servers_take(struct join *join)
 	for (size_t i = 0; i < join->server_events.count; i++)
 		server_take(join, &places[i]);
 	join->server_events.count = 0;
+	servers_sweep(join);
 }
 
-const struct instance *server_find(const struct join *join, const struct tuple *key)
+uint32_t server_find(const struct join *join, const struct host *host, uint16_t port)
 {
-	const struct server_key wanted = {.address = key->server,
-					  .port = key->server_port,
-					  .protocol = key->protocol,
-					  .scope = key->scope};
-	const struct server_place *set = set_of(join, &wanted);
-	for (int way = 0; way < SERVER_WAYS; way++)
-		if (set[way].time_ns && memcmp(&set[way].key, &wanted, sizeof(wanted)) == 0)
-			return set[way].time_ns + SERVER_KEEP_NS > join->now_ns ? &set[way].instance
-										: NULL;
-	return NULL;
+	if (join->server_keys.live == 0)
+		return 0;
+	const struct server_key wanted = {.address = host->address,
+					  .port = port,
+					  .protocol = host->protocol,
+					  .scope = host->scope};
+	uint32_t number = intern_find(&join->server_keys, &wanted, server_hash(&wanted));
+	return number && is_believed(join, &join->servers[number]) ? join->servers[number].instance
+								   : 0;
 }

@@ -1,18 +1,25 @@
-/* What the join's files share. A half lives in a chain under its key's tuple number and in exactly
- *one of the lists below; numbers, not pointers, link everything, and 0 is nobody.
+/* What the join's files share. A connection has two seats, the client's and the server's; a half
+ * sits in one of them and its number is the connection's and the side. Halves that sit together are
+ * peers. An index finds a key's connections; where there are several (a reused port, halves that do
+ * not belong together), they are a chain, newest first.
  *
- *	tuple number --> key_chains: halves --> half --> half     (same key, either side)
- *		     |			      `-peer-'
- *		     `-> aliases out of it, aliases into it
+ *	key --> connection --> connection     (chained through details)
+ *	         | client's seat, server's seat
+ *	         `-> detail: what is needed until the pair is settled, and again from the first
+ *	             close on: openings, closings, list, chain
  *
- * Memory of a joined flow: 2 x 80 B halves, 44 + 4 + 16 B tuple and chains, ~7 B index; instances
- *are shared; a closing's 64 B only from the first close to the flow's end. */
+ * Memory of a settled pair: the connection's 56 B, 7 to 10 B of index; hosts and instances are
+ * shared. One that was dialled under another address has a view, 20 B, besides. Numbers, not
+ * pointers, link everything, and 0 is nobody; records never move. */
 #pragma once
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "base/roster.h"
 #include "join/intern.h"
 #include "join/join.h"
 
@@ -24,48 +31,80 @@ enum { KEY_HALVES_MAX = 2048, KEY_ALIASES_MAX = 64 };
  * be one connection. */
 #define PAIR_SLACK_NS (250 * NS_PER_MS)
 
-/* Where a half stands. The order is that of eviction: the first list's oldest leaves first. */
-enum place {
-	PLACE_FREE,
-	PLACE_TOLD,	   /* closed, its one-sided flow emitted; waits keep_ns for a late peer */
-	PLACE_FRESH,	   /* closed without a peer; waits one_sided_ns */
-	PLACE_DONE,	   /* open, but its flow was emitted: the peer's close was all that came for
-			      keep_ns */
-	PLACE_OLD,	   /* open, without a peer for keep_ns; its label is final */
-	PLACE_ALONE,	   /* open, without a peer */
-	PLACE_FORWARD,	   /* was re-keyed: sends on what comes for it; leaves with the close */
-	PLACE_HALF_CLOSED, /* closed, its peer is not; waits keep_ns for that */
-	PLACE_UNSETTLED, /* paired for less than one_sided_ns: a nearer peer may still take over */
-	PLACE_PAIRED,
-	PLACES,
+enum {
+	SIDES = 2,
+	PID_BITS = 22,		  /* PID_MAX_LIMIT of Linux */
+	SEAT_EXHAUSTED = 1 << 15, /* beside enum half_flag: counted in hops_exhausted */
 };
 
-struct half {
-	struct half_ref ref;
-	uint32_t key;  /* tuple numbers */
-	uint32_t seen; /* of a forward: the key it went on to */
-	uint32_t self; /* instance number */
-	uint32_t peer;
-	uint32_t next_of_key;
-	uint32_t older, newer; /* of its place's list */
+/* Where a connection stands. The order is that of eviction: the first list's oldest leaves first.
+ */
+enum stage {
+	STAGE_NONE,	   /* in no list: free, or came in this round */
+	STAGE_TOLD,	   /* a closed half, its one-sided flow emitted; waits keep_ns for a late
+			      peer */
+	STAGE_FRESH,	   /* a closed half without a peer; waits one_sided_ns */
+	STAGE_DONE,	   /* an open half, but its flow was emitted: the peer's close was all that
+			      came for keep_ns */
+	STAGE_OLD,	   /* an open half, without a peer for keep_ns; its label is final */
+	STAGE_ALONE,	   /* an open half without a peer */
+	STAGE_HALF_CLOSED, /* a pair of which one half is closed; waits keep_ns for the other's
+			      close */
+	STAGE_UNSETTLED, /* paired for less than one_sided_ns: a nearer peer may still take over */
+	STAGE_PAIRED,	 /* in no list */
+	STAGES,
+};
+
+struct connection {
+	uint64_t opened_ns; /* the client's; only without a detail, which has both */
+	struct half_ref refs[SIDES];
+	uint32_t self[SIDES];  /* roster numbers */
+	uint32_t hosts[SIDES]; /* with the ports, the key */
+	uint16_t ports[SIDES];
+	uint32_t more; /* detail; without one: the client's view; else its connect_us */
+	uint64_t client_pid : PID_BITS, server_pid : PID_BITS;
+	uint64_t present : 2; /* bits by side, as the next two */
+	uint64_t changed : 2; /* needs a label in this round */
+	uint64_t told : 2;    /* a flow of this half was emitted */
+	uint64_t stage : 4;
+	uint64_t detailed : 1, viewed : 1; /* what `more` is */
+	uint64_t settled : 1;		   /* the halves stay together whatever comes */
+	uint64_t failed : 1;		   /* an attempt: never pairs */
+	uint64_t touched : 1;		   /* in this round's list */
+	uint64_t crowded : 1;		   /* the key has or had other connections */
+	uint64_t mapped_out : 1;	   /* the client half is to look for an alias to go on by */
+	uint64_t mapped_in : 1;		   /* an alias may name the true client */
+};
+
+_Static_assert(sizeof(struct connection) == 56, "a settled pair fits in a cache line");
+
+struct seat {
+	uint64_t opened_ns;
+	uint32_t view; /* 0: the half sees the key, through no hop */
 	uint32_t closing;
-	uint32_t pid;
 	uint32_t connect_us;
-	uint16_t flags; /* enum half_flag */
-	uint8_t side;
+	uint16_t flags; /* enum half_flag, SEAT_EXHAUSTED */
 	uint8_t hops;
-	uint8_t place;
 	uint8_t panes_alone; /* guessed roles only: panes since it came, up to its visit or its
 				return */
-	bool changed : 1;    /* needs a label in this pane */
-	bool settled : 1;    /* keeps its peer whatever comes */
-	bool exhausted : 1;  /* counted in hops_exhausted */
-	uint64_t opened_ns;
-	uint64_t since_ns; /* end of the pane that put it into its place */
 };
 
-_Static_assert(sizeof(struct half) <= 88,
-	       "two halves, their key and its index entry fit in 256 bytes");
+struct detail {
+	struct seat seats[SIDES];
+	uint32_t next;	       /* connection of the same key */
+	uint32_t older, newer; /* of the stage's list */
+	uint32_t since_pane;   /* that put it into its stage; modulo 2^32 */
+};
+
+_Static_assert(sizeof(struct detail) == 64, "a detail is one cache line");
+
+/* What a half's socket has where the key is another. */
+struct view {
+	uint32_t hosts[SIDES];
+	uint16_t ports[SIDES];
+	uint32_t connect_us; /* while there is no detail to hold it */
+	uint32_t hops;	     /* as well */
+};
 
 struct closing {
 	uint64_t time_ns;
@@ -73,8 +112,21 @@ struct closing {
 	uint32_t reason;
 	uint32_t min_rtt_us;
 	uint32_t lost;
-	uint32_t next_free;
+	uint32_t pid;
 };
+
+/* An address in its network. Both hosts of a key have its scope and protocol. */
+struct host {
+	struct address address;
+	uint32_t scope;
+	uint8_t protocol;
+	uint8_t pad[3];
+	uint32_t users;
+	uint32_t instance; /* roster number of the address as an end without an agent; 0: not asked
+			      for yet */
+};
+
+_Static_assert(sizeof(struct host) == 32, "two hosts are one cache line");
 
 struct alias {
 	uint32_t from, to; /* tuple numbers */
@@ -86,14 +138,25 @@ struct alias {
 	uint64_t since_ns;	   /* end of the pane of its last announcement or its deletion */
 };
 
-struct key_chains {
-	uint32_t halves;
-	uint32_t halves_count;
-	uint32_t aliases_out, aliases_in;
+struct alias_chains {
+	uint32_t out, in;
+};
+
+struct server {
+	uint64_t time_ns; /* told last */
+	uint32_t instance;
 };
 
 struct list {
 	uint32_t oldest, newest;
+};
+
+/* Records by number, at most as many as it was made for; memory is touched only as it is used. A
+ * free record's first word is the next free number. */
+struct pool {
+	void *items;
+	uint32_t item_size;
+	uint32_t fresh, free;
 };
 
 /* Grows by doubling and keeps its memory: one pane's worth of something. */
@@ -103,7 +166,11 @@ struct array {
 };
 
 struct hop_bucket {
-	struct array opens, closes;
+	struct array opens, closes, instances;
+};
+
+struct label_bucket {
+	struct array labels, instances;
 };
 
 struct guesser {
@@ -111,95 +178,262 @@ struct guesser {
 	struct half_ref ref; /* the number may have another half by now */
 };
 
+/* An instance's roster number, if it is still that. */
+struct self_cache {
+	uint64_t id;
+	uint32_t number;
+};
+
+struct edge_cache {
+	uint64_t client, server, port_protocol, id;
+};
+
 struct join {
 	struct join_options options;
 	uint64_t now_ns; /* end of the pane at hand */
-	struct intern tuples, instances;
-	struct key_chains *chains; /* by tuple number */
-	struct half *halves;
-	struct closing *closings;
-	struct alias *aliases;
-	uint32_t halves_fresh, halves_free;
-	uint32_t closings_fresh, closings_free;
-	uint32_t aliases_fresh, aliases_free;
-	struct list places[PLACES];
+	uint64_t pane;
+	struct roster *roster; /* destinations: sources */
+	struct slots index;    /* of connections: a key's newest */
+	struct slots hosts_index;
+	struct pool connections, details, views, closings, hosts, aliases;
+	struct list stages[STAGES];
+	uint32_t hand;	       /* of eviction among settled pairs */
+	size_t newcomers_hand; /* and in touched, among those who came in this round */
+	struct intern alias_tuples;
+	struct alias_chains *alias_chains; /* by tuple number */
 	struct list aliases_by_age;
-	struct array opens, closes, alias_events; /* of this pane, as pushed */
-	struct array server_events;		  /* of this pane, as pushed */
-	struct server_place *servers;		  /* sets of SERVER_WAYS: see server.c */
-	uint32_t server_sets;
-	struct array seekers;  /* half numbers that may find a (better) peer */
-	struct array touched;  /* half numbers whose place may have changed */
-	struct array guessers; /* struct guesser: roles on or before their trial */
-	struct array labels, flows;
+	struct intern server_keys;
+	struct server *servers; /* by key number */
+	uint32_t server_hand;
+	/* This pane's, as pushed. */
+	struct array instances, opens, closes, alias_events, server_events;
+	uint32_t *opened_places; /* closes that name no half, by ref: see pane.c */
+	uint32_t opened_mask, opened_capacity;
+	size_t opened_count;	     /* that no opening took yet */
+	struct array seekers;	     /* half numbers that may find a (better) peer */
+	struct array ended;	     /* pairs of which both halves are closed for sure */
+	struct array touched;	     /* connections whose stage may have changed */
+	struct array guessers;	     /* struct guesser: roles on or before their trial */
+	struct label_bucket *labels; /* by source */
+	struct array flows, flow_order, flows_sorted;
+	struct edge_cache *edges;
+	struct self_cache *selves;
 	struct hop_bucket *hops;    /* by task, this task too; sent at the pane's end */
 	struct hop_bucket own_hops; /* what this task sent itself in the round before */
 	bool unfinished;	    /* the last round sent hops */
-	uint32_t pairs, forwards;
 	struct join_stats stats;
 };
 
-void *array_add(struct array *array, size_t item_size);
-
-static inline const struct tuple *tuple_at(const struct join *join, uint32_t number)
+static inline void *pool_at(const struct pool *pool, uint32_t number)
 {
-	return intern_at(&join->tuples, number);
+	return (char *)pool->items + (size_t)number * pool->item_size;
 }
 
-static inline const struct instance *instance_at(const struct join *join, uint32_t number)
+uint32_t pool_take(struct pool *pool); /* not set */
+void pool_give(struct pool *pool, uint32_t number);
+void *array_add_slow(struct array *array, size_t item_size);
+
+static inline void *array_add(struct array *array, size_t item_size)
 {
-	return intern_at(&join->instances, number);
+	if (array->count == array->capacity)
+		return array_add_slow(array, item_size);
+	return (char *)array->items + array->count++ * item_size;
 }
 
-static inline uint64_t half_closed_ns(const struct join *join, const struct half *half)
+void array_reserve(struct array *array, size_t count, size_t item_size);
+void array_append(struct array *array, const void *items, size_t count, size_t item_size);
+
+static inline uint32_t connection_of(uint32_t number)
 {
-	return half->closing ? join->closings[half->closing].time_ns : UINT64_MAX;
+	return number >> 1;
 }
 
-static inline bool half_is_live(const struct half *half)
+static inline unsigned side_of(uint32_t number)
 {
-	return half->place != PLACE_FREE && half->place != PLACE_FORWARD;
+	return number & 1;
 }
 
-uint32_t tuple_find(const struct join *join, const struct tuple *tuple);
-uint32_t tuple_hold(struct join *join, const struct tuple *tuple);
-void tuple_drop(struct join *join, uint32_t number);
+static inline uint32_t number_of(uint32_t at, unsigned side)
+{
+	return at << 1 | side;
+}
 
-/* halves.c: the pool, the chains and the lists. */
-uint32_t half_find(const struct join *join, uint32_t key, const struct half_ref *ref);
-uint32_t half_add(struct join *join, const struct half_open *open); /* in PLACE_ALONE; may evict */
+static inline struct connection *connection_at(const struct join *join, uint32_t at)
+{
+	return (struct connection *)join->connections.items + at;
+}
+
+static inline struct host *host_at(const struct join *join, uint32_t number)
+{
+	return (struct host *)join->hosts.items + number;
+}
+
+static inline struct view *view_at(const struct join *join, uint32_t number)
+{
+	return (struct view *)join->views.items + number;
+}
+
+static inline struct closing *closing_at(const struct join *join, uint32_t number)
+{
+	return (struct closing *)join->closings.items + number;
+}
+
+static inline struct alias *alias_at(const struct join *join, uint32_t number)
+{
+	return (struct alias *)join->aliases.items + number;
+}
+
+/* Of one that is detailed. */
+static inline struct detail *detail_of(const struct join *join, const struct connection *connection)
+{
+	return (struct detail *)join->details.items + connection->more;
+}
+
+static inline bool half_is_here(const struct connection *connection, unsigned side)
+{
+	return connection->present >> side & 1;
+}
+
+static inline bool is_pair(const struct connection *connection)
+{
+	return connection->present == 3;
+}
+
+static inline bool ref_equal(const struct half_ref *a, const struct half_ref *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+static inline uint64_t seat_closed_ns(const struct join *join, const struct seat *seat)
+{
+	return seat->closing ? closing_at(join, seat->closing)->time_ns : UINT64_MAX;
+}
+
+/* For this task's own tables: cheap, and never seen outside. size: a constant, at most 72, a
+ * multiple of 4. Each word by a factor of its own, as that needs no waiting. */
+static inline __attribute__((always_inline)) uint64_t table_hash(const void *words, size_t size)
+{
+	static const uint64_t factors[] = {
+		0x9e3779b97f4a7c15ULL, 0xbf58476d1ce4e5b9ULL, 0x94d049bb133111ebULL,
+		0xff51afd7ed558ccdULL, 0xc4ceb9fe1a85ec53ULL, 0xd6e8feb86659fd93ULL,
+		0xa0761d6478bd642fULL, 0xe7037ed1a0b428dbULL, 0x8ebc6af09c88c6e3ULL};
+	uint64_t hash = 0;
+	size_t at = 0;
+#pragma GCC unroll 9
+	for (; at + 8 <= size; at += 8) {
+		uint64_t word;
+		memcpy(&word, (const char *)words + at, 8);
+		hash += (word ^ word >> 32) * factors[at / 8];
+	}
+	if (at < size) {
+		uint32_t rest;
+		memcpy(&rest, (const char *)words + at, 4);
+		hash += rest * factors[at / 8];
+	}
+	hash ^= hash >> 32;
+	hash *= 0xd6e8feb86659fd93ULL;
+	return hash ^ hash >> 32;
+}
+
+static inline uint64_t key_hash(const struct tuple *key)
+{
+	return table_hash(key, sizeof(*key));
+}
+
+static inline void connection_touch(struct join *join, uint32_t at)
+{
+	struct connection *connection = connection_at(join, at);
+	if (connection->touched)
+		return;
+	connection->touched = 1;
+	*(uint32_t *)array_add(&join->touched, sizeof(uint32_t)) = at;
+}
+
+/* Asks for a label in this round. */
+static inline void half_change(struct join *join, uint32_t number)
+{
+	connection_at(join, connection_of(number))->changed |= 1U << side_of(number);
+	connection_touch(join, connection_of(number));
+}
+
+/* host.c */
+void hosts_init(struct join *join, uint32_t hosts_max);
+void hosts_done(struct join *join);
+uint32_t host_hold(struct join *join, const struct address *address, uint32_t scope,
+		   uint8_t protocol);
+void host_drop(struct join *join, uint32_t number);
+void hosts_prefetch(const struct join *join, const struct tuple *key, bool buckets);
+/* The roster number of who is there as far as only the address says. */
+uint32_t host_instance(struct join *join, uint32_t number);
+uint32_t address_instance(struct join *join, const struct tuple *tuple); /* of its client */
+struct tuple tuple_of_hosts(const struct join *join, const uint32_t hosts[SIDES],
+			    const uint16_t ports[SIDES]);
+
+/* connection.c: the pools, the chains and the lists. */
+void connections_init(struct join *join);
+void connections_done(struct join *join);
+struct tuple connection_key(const struct join *join, const struct connection *connection);
+struct tuple half_seen(const struct join *join, uint32_t number);
+uint32_t connection_find(const struct join *join, const struct tuple *key, uint64_t hash);
+uint32_t connection_next(const struct join *join, uint32_t at); /* of the same key */
+/* Where the half sits now, which is not here yet; it may evict, and may sit down with a peer at
+ * once. head: the newest connection of its key. */
+uint32_t half_add(struct join *join, const struct half_open *open, uint64_t hash, uint32_t head,
+		  uint64_t closed_ns);
 void half_close(struct join *join, uint32_t number, const struct half_close *close);
-void half_move(struct join *join, uint32_t number, enum place place); /* to the list's new end */
 void half_free(struct join *join, uint32_t number); /* its label first, if it needs one */
+void pair_free(struct join *join, uint32_t at, uint64_t hash); /* both halves, labelled before */
+void self_prefetch(const struct join *join, uint64_t id);
 void half_identify(struct join *join, uint32_t number, const struct half_open *open);
-void half_touch(struct join *join, uint32_t number);
-void half_change(struct join *join, uint32_t number); /* asks for a label in this pane */
+/* The half sits down in another connection's free seat and has another number from then on. */
+uint32_t half_reseat(struct join *join, uint32_t number, uint32_t at);
+uint32_t connection_split(struct join *join, uint32_t at); /* the server half leaves: its number */
+void connection_move(struct join *join, uint32_t at, enum stage stage); /* to the list's new end */
+void peers_meet(struct join *join, uint32_t at); /* two halves now sit together */
+/* The peer's close was all that came: tells the flow, what is open stays without it. */
+void connection_give_up(struct join *join, uint32_t at);
 
 /* alias.c */
+void aliases_init(struct join *join);
+void aliases_done(struct join *join);
 void aliases_take(struct join *join); /* this pane's events, in an order of their own */
 void aliases_expire(struct join *join);
-
+enum { ALIAS_OUT = 1, ALIAS_IN = 2 };
+unsigned alias_marks(const struct join *join, const struct tuple *key, uint64_t hash);
 /* The alias that a half of this life goes (came) through, or 0. */
-uint32_t alias_out(const struct join *join, uint32_t key, uint64_t opened_ns, uint64_t closed_ns);
-uint32_t alias_in(const struct join *join, uint32_t key, uint64_t opened_ns, uint64_t closed_ns);
+uint32_t alias_out(const struct join *join, const struct tuple *key, const struct seat *seat);
+uint32_t alias_in(const struct join *join, const struct tuple *key, const struct seat *seat);
+
+static inline const struct tuple *alias_tuple(const struct join *join, uint32_t number)
+{
+	return intern_at(&join->alias_tuples, number);
+}
 
 /* hop.c */
 bool half_hop(struct join *join, uint32_t number); /* through its alias, if there is one */
-void half_forward(struct join *join, uint32_t number, const struct half_open *open);
-void half_forward_close(struct join *join, uint32_t number, const struct half_close *close);
-bool half_returns(const struct join *join, uint32_t number, const struct half_open *open);
+void open_send(struct join *join, const struct half_open *open, uint32_t self);
+bool owns_key(const struct join *join, const struct tuple *key);
 void guesser_add(struct join *join, uint32_t number);
 void guessers_visit(struct join *join);
 void hops_send(struct join *join);
+void hop_bucket_clear(struct hop_bucket *bucket);
+
+/* pane.c: what a pane brought. */
+void pane_take(struct join *join);
 
 /* pair.c */
 void pairs_seek(struct join *join);
-void half_part(struct join *join, uint32_t number); /* from its peer; the peer seeks again */
-bool halves_certain(const struct join *join, const struct half *a, const struct half *b);
+void connection_seek(struct join *join, uint32_t at); /* in pairs_seek */
+void half_left(struct join *join, uint32_t number);   /* by its peer: seeks again */
+bool lives_touch(uint64_t a_opened_ns, uint64_t a_closed_ns, uint64_t b_opened_ns,
+		 uint64_t b_closed_ns, uint64_t slack_ns);
+bool pair_certain(const struct join *join, const struct detail *detail);
 
 /* record.c: what goes out. */
+void records_init(struct join *join);
+void records_done(struct join *join);
 void label_add(struct join *join, uint32_t number);
-void flow_add(struct join *join, uint32_t number); /* of the half and its peer, if any */
+void flow_add(struct join *join, uint32_t at, const struct tuple *key);
 void labels_send(struct join *join);
 void flows_send(struct join *join);
 
@@ -207,5 +441,5 @@ void flows_send(struct join *join);
 void servers_init(struct join *join);
 void servers_done(struct join *join);
 void servers_take(struct join *join);
-/* Who serves there as far as anybody told lately, or NULL. */
-const struct instance *server_find(const struct join *join, const struct tuple *key);
+/* The roster number of who serves there as far as anybody told lately, or 0. */
+uint32_t server_find(const struct join *join, const struct host *host, uint16_t port);

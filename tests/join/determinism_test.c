@@ -116,6 +116,7 @@ static struct rig *play(const struct world *drawn, uint32_t tasks, uint64_t spli
 				(struct event){.pane = close_pane < pane ? pane : close_pane,
 					       .order = draw(&world, 1 << 20),
 					       .kind = 1,
+					       .open = *open,
 					       .close = close_of(open, closed_ns)};
 		}
 		for (int hop = 0; hop < connection->hops; hop++)
@@ -132,7 +133,7 @@ static struct rig *play(const struct world *drawn, uint32_t tasks, uint64_t spli
 			if (events[i].kind == 0)
 				rig_open(rig, events[i].open);
 			else if (events[i].kind == 1)
-				rig_close_with(rig, events[i].close);
+				rig_close_with(rig, &events[i].open, events[i].close);
 			else
 				rig_alias_with(rig, events[i].alias);
 		}
@@ -211,12 +212,11 @@ static void assert_same_flows(const struct rig *a, const struct rig *b)
 static void assert_same_labels(const struct rig *a, const struct rig *b)
 {
 	for (int i = 1; i <= HALVES; i++) {
-		const struct label *left = &a->labels[i], *right = &b->labels[i];
+		const struct rig_label *left = &a->labels[i], *right = &b->labels[i];
 		assert_int_equal(left->joined, right->joined);
 		assert_int_equal(left->side, right->side);
 		assert_int_equal(left->counts_from, right->counts_from);
 		assert_int_equal(left->edge.id, right->edge.id);
-		assert_int_equal(left->lane.id, right->lane.id);
 		assert_int_equal(left->client.id, right->client.id);
 		assert_int_equal(left->server.id, right->server.id);
 	}
@@ -289,18 +289,18 @@ static void nonsense_at_the_bounds_breaks_nothing(void **state)
 			struct half_open open =
 				half_of(1 + (uint32_t)draw(&world, 60), (enum side)draw(&world, 2),
 					key, rig_now(rig) - draw(&world, 3 * NS_PER_S));
-			open.ref.generation = (uint32_t)draw(&world, 2);
+			open.ref.generation = (uint16_t)draw(&world, 2);
 			open.flags = (uint16_t)(draw(&world, 2) * HALF_ROLE_GUESSED |
 						draw(&world, 2) * HALF_AGAIN |
 						(draw(&world, 9) == 0) * HALF_FAILED);
-			open.self = workload(draw(&world, 2) ? "this" : "that");
+			open.self = workload_id(draw(&world, 2) ? "this" : "that");
 			struct nat_alias alias = alias_of(key, to, rig_now(rig));
 			alias.op = (uint8_t)(draw(&world, 3) == 0);
 			uint64_t kind = draw(&world, 10);
 			if (kind < 5)
 				rig_open(rig, open);
 			else if (kind < 9)
-				rig_close_with(rig, close_of(&open, rig_now(rig)));
+				rig_close(rig, &open, rig_now(rig));
 			else
 				rig_alias_with(rig, alias);
 			if (draw(&world, 4) == 0)

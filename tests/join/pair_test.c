@@ -15,10 +15,10 @@ static void two_halves_become_one_flow_in_the_pane_of_the_last_close(void **stat
 	assert_labels_joined(rig);
 	assert_int_equal(rig->labels[1].edge.port, 80);
 	assert_int_equal(rig_stats(rig).flows, 1);
-	rig_close_with(rig, close_of(&client, rig_now(rig)));
+	rig_close(rig, &client, rig_now(rig));
 	rig_pane(rig);
 	assert_int_equal(rig->flows_count, 0);
-	rig_close_with(rig, close_of(&server, rig_now(rig)));
+	rig_close(rig, &server, rig_now(rig));
 	rig_pane(rig);
 	const struct flow *flow = rig_joined_flow(rig);
 	assert_true(flow->established && !flow->amended);
@@ -41,8 +41,8 @@ static void a_connection_of_one_pane_is_labelled_and_told_at_once(void **state)
 	struct tuple key = tuple_of("2001:db8::1", 40000, "2001:db8::2", 443);
 	struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
 	struct half_open server = half_of(2, SIDE_SERVER, key, rig_now(rig) + 1000);
-	rig_close_with(rig, close_of(&client, rig_now(rig) + 5000));
-	rig_close_with(rig, close_of(&server, rig_now(rig) + 5000));
+	rig_close(rig, &client, rig_now(rig) + 5000);
+	rig_close(rig, &server, rig_now(rig) + 5000);
 	rig_open(rig, client);
 	rig_open(rig, server);
 	rig_pane(rig);
@@ -62,7 +62,7 @@ static void a_half_without_a_peer_is_told_one_sided_and_amended_when_it_comes(vo
 		uint64_t closed_ns = rig_now(rig) + 100 * NS_PER_MS;
 		uint32_t first = late == SIDE_CLIENT ? 2 : 1;
 		rig_open(rig, halves[first - 1]);
-		rig_close_with(rig, close_of(&halves[first - 1], closed_ns));
+		rig_close(rig, &halves[first - 1], closed_ns);
 		rig_pane(rig);
 		assert_false(rig->labels[first].joined);
 		assert_false(rig->labels[first].final);
@@ -82,7 +82,7 @@ static void a_half_without_a_peer_is_told_one_sided_and_amended_when_it_comes(vo
 
 		rig_seconds(rig, 60);
 		rig_open(rig, halves[late]);
-		rig_close_with(rig, close_of(&halves[late], closed_ns));
+		rig_close(rig, &halves[late], closed_ns);
 		rig_pane(rig);
 		assert_true(rig_joined_flow(rig)->amended);
 		assert_labels_joined(rig);
@@ -100,11 +100,11 @@ static void a_peer_later_than_the_keeping_time_is_a_flow_of_its_own(void **state
 	struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
 	struct half_open server = half_of(2, SIDE_SERVER, key, rig_now(rig));
 	rig_open(rig, client);
-	rig_close_with(rig, close_of(&client, client.opened_ns + 1000));
+	rig_close(rig, &client, client.opened_ns + 1000);
 	rig_seconds(rig, 123);
 	assert_int_equal(rig_stats(rig).halves, 0);
 	rig_open(rig, server);
-	rig_close_with(rig, close_of(&server, server.opened_ns + 1000));
+	rig_close(rig, &server, server.opened_ns + 1000);
 	rig_seconds(rig, 3);
 	assert_int_equal(rig->flows_count, 2);
 	assert_int_equal(rig_stats(rig).one_sided, 2);
@@ -122,7 +122,7 @@ static void a_failed_attempt_is_told_in_its_pane_and_never_pairs(void **state)
 	struct half_close close = close_of(&failed, rig_now(rig) + 1000);
 	close.reason = CLOSE_REFUSED;
 	rig_open(rig, failed);
-	rig_close_with(rig, close);
+	rig_close_with(rig, &failed, close);
 	rig_open(rig, server);
 	rig_pane(rig);
 	assert_int_equal(rig->flows_count, 1);
@@ -149,11 +149,11 @@ static void reuse(uint64_t delay_panes)
 				half_of(2001 + i, SIDE_SERVER, key, opened_ns + 300000);
 			if (i / 250 == pane) {
 				rig_open(rig, client);
-				rig_close_with(rig, close_of(&client, opened_ns + 800000));
+				rig_close(rig, &client, opened_ns + 800000);
 			}
 			if (i / 250 + delay_panes == pane) {
 				rig_open(rig, server);
-				rig_close_with(rig, close_of(&server, opened_ns + 800000));
+				rig_close(rig, &server, opened_ns + 800000);
 			}
 		}
 		rig_pane(rig);
@@ -206,14 +206,14 @@ static void a_peer_that_never_closes_does_not_hold_the_flow_for_ever(void **stat
 	rig_open(rig, client);
 	rig_open(rig, server);
 	rig_seconds(rig, 5);
-	rig_close_with(rig, close_of(&client, rig_now(rig)));
+	rig_close(rig, &client, rig_now(rig));
 	rig_seconds(rig, 119);
 	assert_int_equal(rig->flows_count, 0);
 	rig_seconds(rig, 2);
 	const struct flow *flow = rig_joined_flow(rig);
 	assert_true(flow->client.closed);
 	assert_false(flow->server.closed);
-	rig_close_with(rig, close_of(&server, rig_now(rig)));
+	rig_close(rig, &server, rig_now(rig));
 	rig_seconds(rig, 10);
 	assert_int_equal(rig->flow_records, 1);
 	assert_int_equal(rig_stats(rig).halves, 0);
@@ -234,7 +234,7 @@ static void a_new_identity_labels_both_halves_anew_and_the_same_one_none(void **
 	rig_open(rig, client);
 	rig_pane(rig);
 	assert_int_equal(rig->labels_seen[1], 1);
-	client.self = workload("renamed");
+	client.self = workload_id("renamed");
 	rig_open(rig, client);
 	rig_pane(rig);
 	assert_int_equal(rig->labels_seen[1], 2);
@@ -274,7 +274,7 @@ static void a_full_table_loses_the_oldest_closed_half_first_and_tells_it(void **
 	for (uint16_t i = 2; i <= 8; i++)
 		rig_open(rig, half_of(i, SIDE_CLIENT, tuple_of(A, i, B, 80), rig_now(rig)));
 	struct half_open fourth = half_of(4, SIDE_CLIENT, tuple_of(A, 4, B, 80), rig_now(rig));
-	rig_close_with(rig, close_of(&fourth, rig_now(rig)));
+	rig_close(rig, &fourth, rig_now(rig));
 	rig_pane(rig);
 	assert_int_equal(rig_stats(rig).evicted_halves, 0);
 	rig_open(rig, half_of(9, SIDE_CLIENT, tuple_of(A, 9, B, 80), rig_now(rig)));
@@ -285,8 +285,7 @@ static void a_full_table_loses_the_oldest_closed_half_first_and_tells_it(void **
 	rig_open(rig, half_of(10, SIDE_CLIENT, tuple_of(A, 10, B, 80), rig_now(rig)));
 	rig_pane(rig);
 	assert_int_equal(rig_stats(rig).evicted_halves, 2);
-	rig_close_with(rig,
-		       close_of(&first, rig_now(rig))); /* it left as the oldest of the lone ones */
+	rig_close(rig, &first, rig_now(rig)); /* it left as the oldest of the lone ones */
 	rig_pane(rig);
 	assert_int_equal(rig_stats(rig).closes_unknown, 1);
 	assert_int_equal(rig_stats(rig).halves, 8);
@@ -299,7 +298,7 @@ static void a_drain_tells_all_that_closed(void **state)
 	struct rig *rig = rig_new();
 	struct half_open client = half_of(1, SIDE_CLIENT, tuple_of(A, 40000, B, 80), rig_now(rig));
 	rig_open(rig, client);
-	rig_close_with(rig, close_of(&client, rig_now(rig)));
+	rig_close(rig, &client, rig_now(rig));
 	rig_advance_to(rig, UINT64_MAX);
 	assert_int_equal(rig->flows_count, 1);
 	rig_free(rig);
@@ -330,8 +329,8 @@ static void a_wrongly_guessed_role_is_turned_round_by_its_peer(void **state)
 		assert_int_not_equal(rig->labels[1].side, rig->labels[2].side);
 		if (!both_guess)
 			assert_labels_joined(rig);
-		rig_close_with(rig, close_of(&halves[0], rig_now(rig)));
-		rig_close_with(rig, close_of(&halves[1], rig_now(rig)));
+		rig_close(rig, &halves[0], rig_now(rig));
+		rig_close(rig, &halves[1], rig_now(rig));
 		rig_seconds(rig, 1);
 		assert_int_equal(rig->flows_count, 1);
 		assert_true(rig->flows[0].joined);
@@ -378,7 +377,7 @@ static void a_refused_attempt_has_the_name_of_the_server_told_of_at_its_address(
 	rig_open(rig, client);
 	struct half_close close = close_of(&client, rig_now(rig));
 	close.reason = CLOSE_REFUSED;
-	rig_close_with(rig, close);
+	rig_close_with(rig, &client, close);
 	rig_pane(rig);
 	assert_int_equal(rig->flows_count, 1);
 	assert_int_equal(rig->flows[0].edge.server, place.instance.workload);
@@ -404,7 +403,7 @@ static void a_server_not_told_of_lately_is_an_address_again(void **state)
 	struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
 	client.flags |= HALF_FAILED;
 	rig_open(rig, client);
-	rig_close_with(rig, close_of(&client, rig_now(rig)));
+	rig_close(rig, &client, rig_now(rig));
 	rig_pane(rig);
 	assert_int_equal(rig->flows_count, 1);
 	assert_int_equal(rig->flows[0].server.instance.resolution, RESOLUTION_ADDRESS);

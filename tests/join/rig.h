@@ -16,27 +16,41 @@
 #include "base/name.h"
 #include "join/join.h"
 
-enum { RIG_TASKS_MAX = 16, RIG_INDEXES = 8192 };
+enum { RIG_TASKS_MAX = 16, RIG_INDEXES = 8192, RIG_INSTANCES = 256, RIG_ROUNDS = 1 + HOPS_MAX };
 
 struct rig_events {
 	struct half_open *opens;
 	struct half_close *closes;
 	struct nat_alias *aliases;
-	size_t opens_count, closes_count, aliases_count;
+	struct instance *instances;
+	size_t opens_count, closes_count, aliases_count, instances_count;
+};
+
+/* A label with what its ids stand for. */
+struct rig_label {
+	struct half_ref half;
+	uint32_t number, join_task;
+	enum side side, counts_from;
+	bool joined, final;
+	struct edge edge;
+	struct instance client, server;
 };
 
 struct rig {
 	uint32_t tasks;
-	uint64_t pane;
+	uint64_t pane, rounds;
 	bool nonsense; /* events that no agent sends: one half under several keys, ids that meet */
 	struct join *joins[RIG_TASKS_MAX];
 	struct rig_events pushed[RIG_TASKS_MAX]; /* for the next pane, by task */
 	struct rig_events hopped[RIG_TASKS_MAX]; /* the same, from other tasks */
-	struct label labels[RIG_INDEXES];	 /* by half index; source 0 in all tests */
-	uint32_t labels_seen[RIG_INDEXES];
-	struct flow *flows; /* latest of each id, in order of first record */
+	struct instance told[RIG_INSTANCES];	 /* what an ingest task knows by now */
+	size_t told_count;
+	struct rig_label labels[RIG_INDEXES]; /* by half index; source 0 in all tests */
+	uint32_t labels_seen[RIG_INDEXES];    /* panes with a label */
+	struct flow *flows;		      /* latest of each id, in order of first record */
 	size_t flows_count, flow_records, label_calls;
-	uint32_t labelled_in_pane[RIG_INDEXES];
+	uint64_t labelled_in_round[RIG_INDEXES], labelled_in_pane[RIG_INDEXES];
+	uint64_t opened_in_pane[RIG_INDEXES];
 };
 
 #define RIG_APPEND(events, noun, item)                                                    \
@@ -46,21 +60,64 @@ struct rig {
 		e_->noun[e_->noun##_count++] = (item);                                    \
 	} while (0)
 
+static inline const struct instance *rig_told(const struct rig *rig, uint64_t id)
+{
+	for (size_t i = 0; i < rig->told_count; i++)
+		if (rig->told[i].id == id)
+			return &rig->told[i];
+	return NULL;
+}
+
+static inline void rig_tell(struct rig *rig, const struct instance *instance)
+{
+	if (rig_told(rig, instance->id))
+		return;
+	assert_true(rig->told_count < RIG_INSTANCES);
+	rig->told[rig->told_count++] = *instance;
+}
+
+static inline struct rig_label rig_label_of(const struct rig *rig, const struct label *label)
+{
+	const struct instance *client = rig_told(rig, label->client),
+			      *server = rig_told(rig, label->server);
+	assert_true(client && server); /* descriptors come with or before the label */
+	struct rig_label known = {
+		.half = label->half,
+		.number = label->number,
+		.join_task = label->join_task,
+		.side = label->side,
+		.counts_from = label->counts_from,
+		.joined = label->joined,
+		.final = label->final,
+		.edge = {.client = client->workload,
+			 .server = server->workload,
+			 .port = label->port,
+			 .protocol = label->protocol},
+		.client = *client,
+		.server = *server,
+	};
+	known.edge.id = edge_id(&known.edge);
+	return known;
+}
+
 static inline void rig_labels(void *context, uint32_t source, const struct label *labels,
-			      size_t count)
+			      size_t count, const struct instance *instances,
+			      size_t instances_count)
 {
 	struct rig *rig = context;
 	rig->label_calls++;
+	for (size_t i = 0; i < instances_count; i++)
+		rig_tell(rig, &instances[i]);
 	for (size_t i = 0; i < count; i++) {
 		uint32_t index = labels[i].half.index;
 		assert_int_equal(labels[i].half.source, source);
 		assert_true(index < RIG_INDEXES);
-		assert_true(i == 0 || labels[i - 1].half.index < index ||
-			    (rig->nonsense && labels[i - 1].half.index == index));
-		assert_true(rig->nonsense || rig->labelled_in_pane[index] != rig->pane);
-		rig->labelled_in_pane[index] = (uint32_t)rig->pane;
-		rig->labels[index] = labels[i];
-		rig->labels_seen[index]++;
+		assert_true(labels[i].number != 0 && labels[i].join_task < rig->tasks);
+		assert_true(rig->nonsense || rig->labelled_in_round[index] != rig->rounds);
+		rig->labelled_in_round[index] = rig->rounds;
+		rig->labels_seen[index] += rig->labelled_in_pane[index] != rig->pane;
+		rig->labelled_in_pane[index] = rig->pane;
+		rig->labels[index] = rig_label_of(rig, &labels[i]);
 	}
 }
 
@@ -86,6 +143,8 @@ static inline void rig_hops(void *context, uint32_t task, const struct half_buck
 		RIG_APPEND(&rig->hopped[task], opens, bucket->opens[i]);
 	for (size_t i = 0; i < bucket->closes_count; i++)
 		RIG_APPEND(&rig->hopped[task], closes, bucket->closes[i]);
+	for (size_t i = 0; i < bucket->instances_count; i++)
+		RIG_APPEND(&rig->hopped[task], instances, bucket->instances[i]);
 }
 
 static inline struct rig *rig_new_with(uint32_t tasks, uint32_t halves_max, uint32_t aliases_max)
@@ -100,6 +159,7 @@ static inline struct rig *rig_new_with(uint32_t tasks, uint32_t halves_max, uint
 			.sources = 1,
 			.halves_max = halves_max,
 			.aliases_max = aliases_max,
+			.instances_max = 1024,
 			.one_sided_ns = 2 * NS_PER_S,
 			.keep_ns = 120 * NS_PER_S,
 			.sinks = {rig, rig_labels, rig_hops, rig_flows},
@@ -119,6 +179,7 @@ static inline void rig_events_clear(struct rig_events *events)
 	free(events->opens);
 	free(events->closes);
 	free(events->aliases);
+	free(events->instances);
 	*events = (struct rig_events){0};
 }
 
@@ -138,14 +199,43 @@ static inline struct rig_events *rig_owner(struct rig *rig, const struct tuple *
 	return &rig->pushed[hash_owner(tuple_hash(key), rig->tasks)];
 }
 
-static inline void rig_open(struct rig *rig, struct half_open open)
+/* Where ingest sends news of the half, and the number that it gives. */
+static inline struct rig_events *rig_home(struct rig *rig, const struct half_open *open,
+					  uint32_t *number)
 {
-	RIG_APPEND(rig_owner(rig, &open.key), opens, open);
+	const struct rig_label *label = &rig->labels[open->ref.index];
+	bool labelled = rig->labels_seen[open->ref.index] &&
+			memcmp(&label->half, &open->ref, sizeof(open->ref)) == 0 &&
+			rig->opened_in_pane[open->ref.index] != rig->pane;
+	*number = labelled ? label->number : 0;
+	return labelled ? &rig->pushed[label->join_task] : rig_owner(rig, &open->key);
 }
 
-static inline void rig_close_with(struct rig *rig, struct half_close close)
+/* The workloads that tests speak of. */
+static struct instance rig_workloads[RIG_INSTANCES];
+static size_t rig_workloads_count;
+
+static inline void rig_open(struct rig *rig, struct half_open open)
 {
-	RIG_APPEND(rig_owner(rig, &close.key), closes, close);
+	struct rig_events *events = rig_owner(rig, &open.key);
+	if (open.flags & HALF_AGAIN)
+		events = rig_home(rig, &open, &open.number);
+	else
+		rig->opened_in_pane[open.ref.index] = rig->pane;
+	for (size_t i = 0; i < rig_workloads_count; i++) {
+		if (rig_workloads[i].id != open.self)
+			continue;
+		rig_tell(rig, &rig_workloads[i]);
+		RIG_APPEND(events, instances, rig_workloads[i]);
+	}
+	RIG_APPEND(events, opens, open);
+}
+
+static inline void rig_close_with(struct rig *rig, const struct half_open *open,
+				  struct half_close close)
+{
+	struct rig_events *events = rig_home(rig, open, &close.number);
+	RIG_APPEND(events, closes, close);
 }
 
 static inline void rig_alias_with(struct rig *rig, struct nat_alias alias)
@@ -161,6 +251,8 @@ static inline void rig_push(struct join *join, struct rig_events *events)
 	const struct half_bucket bucket = {.opens = events->opens,
 					   .closes = events->closes,
 					   .aliases = events->aliases,
+					   .instances = events->instances,
+					   .instances_count = events->instances_count,
 					   .opens_count = events->opens_count,
 					   .closes_count = events->closes_count,
 					   .aliases_count = events->aliases_count};
@@ -168,14 +260,25 @@ static inline void rig_push(struct join *join, struct rig_events *events)
 	rig_events_clear(events);
 }
 
+static inline bool rig_unfinished(const struct rig *rig)
+{
+	bool unfinished = false;
+	for (uint32_t task = 0; task < rig->tasks; task++)
+		unfinished |= join_unfinished(rig->joins[task]);
+	return unfinished;
+}
+
 static inline void rig_advance_to(struct rig *rig, uint64_t now_ns)
 {
-	for (uint32_t task = 0; task < rig->tasks; task++) {
-		rig_push(rig->joins[task], &rig->hopped[task]);
-		rig_push(rig->joins[task], &rig->pushed[task]);
-	}
 	for (uint32_t task = 0; task < rig->tasks; task++)
-		join_advance(rig->joins[task], now_ns);
+		rig_push(rig->joins[task], &rig->hopped[task]);
+	for (int round = 0; round == 0 || (round < RIG_ROUNDS && rig_unfinished(rig)); round++) {
+		rig->rounds++;
+		for (uint32_t task = 0; task < rig->tasks; task++)
+			rig_push(rig->joins[task], round ? &rig->hopped[task] : &rig->pushed[task]);
+		for (uint32_t task = 0; task < rig->tasks; task++)
+			join_advance(rig->joins[task], now_ns);
+	}
 }
 
 static inline void rig_pane(struct rig *rig)
@@ -242,6 +345,17 @@ static inline struct instance workload(const char *name)
 	return instance;
 }
 
+static inline uint64_t workload_id(const char *name)
+{
+	struct instance instance = workload(name);
+	for (size_t i = 0; i < rig_workloads_count; i++)
+		if (rig_workloads[i].id == instance.id)
+			return instance.id;
+	assert_true(rig_workloads_count < RIG_INSTANCES);
+	rig_workloads[rig_workloads_count++] = instance;
+	return instance.id;
+}
+
 /* A half of workload "client" or "server" whose own view is its key; index names it in assertions.
  */
 static inline struct half_open half_of(uint32_t index, enum side side, struct tuple key,
@@ -256,7 +370,7 @@ static inline struct half_open half_of(uint32_t index, enum side side, struct tu
 		.time_ns = opened_ns,
 		.connect_us = side == SIDE_CLIENT ? 300 : 0,
 		.pid = index,
-		.self = workload(side == SIDE_CLIENT ? "client" : "server"),
+		.self = workload_id(side == SIDE_CLIENT ? "client" : "server"),
 	};
 }
 
@@ -265,10 +379,15 @@ static inline struct half_close close_of(const struct half_open *open, uint64_t 
 	return (struct half_close){
 		.ref = open->ref,
 		.reason = CLOSE_NORMAL,
-		.key = open->key,
+		.pid = open->pid,
 		.time_ns = time_ns,
 		.total = {.tx_bytes = 1000 + open->ref.index, .rx_bytes = 2000},
 	};
+}
+
+static inline void rig_close(struct rig *rig, const struct half_open *open, uint64_t time_ns)
+{
+	rig_close_with(rig, open, close_of(open, time_ns));
 }
 
 static inline struct nat_alias alias_of(struct tuple from, struct tuple to, uint64_t time_ns)

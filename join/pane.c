@@ -1,0 +1,236 @@
+/* What a pane brought: first the closes of halves that are known, then the openings, each with its
+ * own close if that came in the same pane. So a half that sits down with another knows how long
+ * both lived. A close without a number is found by its half's ref, in a table of this pane's. In
+ * groups whose memory is fetched ahead: index, then connection, then detail. */
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "join/state.h"
+
+enum { GROUP = 32 };
+
+static void connection_prefetch(const struct join *join, uint32_t at)
+{
+	const char *connection = (const char *)connection_at(join, at);
+	__builtin_prefetch(connection);
+	__builtin_prefetch(connection + sizeof(struct connection) - 1);
+}
+
+static void detail_prefetch(const struct join *join, uint32_t at)
+{
+	const struct connection *connection = connection_at(join, at);
+	if (connection->detailed)
+		__builtin_prefetch(detail_of(join, connection));
+}
+
+static bool half_matches(const struct join *join, uint32_t number, const struct half_ref *ref)
+{
+	uint32_t at = connection_of(number);
+	if (at == 0 || at >= join->connections.fresh)
+		return false;
+	const struct connection *connection = connection_at(join, at);
+	return half_is_here(connection, side_of(number)) &&
+	       ref_equal(&connection->refs[side_of(number)], ref);
+}
+
+static bool half_is_closed(const struct join *join, uint32_t number)
+{
+	const struct connection *connection = connection_at(join, connection_of(number));
+	return connection->detailed &&
+	       detail_of(join, connection)->seats[side_of(number)].closing != 0;
+}
+
+static void close_take(struct join *join, uint32_t number, const struct half_close *close)
+{
+	if (!half_matches(join, number, &close->ref) || half_is_closed(join, number))
+		join->stats.closes_unknown++;
+	else
+		half_close(join, number, close);
+}
+
+/* ---- closes without a number ---- */
+
+static uint32_t *opened_place(const struct join *join, const struct half_ref *ref)
+{
+	uint64_t word;
+	memcpy(&word, ref, sizeof(word));
+	return &join->opened_places[table_hash(&word, sizeof(word)) & join->opened_mask];
+}
+
+static uint32_t *opened_next(const struct join *join, uint32_t *place)
+{
+	return place == &join->opened_places[join->opened_mask] ? join->opened_places : place + 1;
+}
+
+static void opened_clear(struct join *join, size_t count)
+{
+	uint32_t capacity = 16;
+	while (capacity < 2 * count)
+		capacity *= 2;
+	if (capacity > join->opened_capacity) {
+		join->opened_capacity = capacity;
+		join->opened_places =
+			memory_resize(join->opened_places, capacity, sizeof(*join->opened_places));
+	}
+	join->opened_mask = capacity - 1;
+	memset(join->opened_places, 0, capacity * sizeof(*join->opened_places));
+}
+
+static void opened_add(struct join *join, uint32_t index)
+{
+	const struct half_close *closes = join->closes.items;
+	uint32_t *place = opened_place(join, &closes[index].ref);
+	while (*place)
+		place = opened_next(join, place);
+	*place = index + 1;
+}
+
+/* The close of a half that is just opening, or NULL. A close is given once: its number is set. */
+static struct half_close *opened_take(struct join *join, const struct half_ref *ref)
+{
+	struct half_close *closes = join->closes.items;
+	if (join->opened_count == 0)
+		return NULL;
+	for (uint32_t *place = opened_place(join, ref); *place; place = opened_next(join, place)) {
+		struct half_close *close = &closes[*place - 1];
+		if (close->number || !ref_equal(&close->ref, ref))
+			continue;
+		close->number = UINT32_MAX;
+		join->opened_count--;
+		return close;
+	}
+	return NULL;
+}
+
+static size_t closes_without_number(const struct join *join)
+{
+	const struct half_close *closes = join->closes.items;
+	size_t count = 0;
+	for (size_t i = 0; i < join->closes.count; i++)
+		count += closes[i].number == 0;
+	return count;
+}
+
+static void closes_take(struct join *join)
+{
+	const struct half_close *closes = join->closes.items;
+	size_t count = join->closes.count;
+	join->opened_count = closes_without_number(join);
+	if (join->opened_count)
+		opened_clear(join, join->opened_count);
+	for (size_t start = 0; start < count; start += GROUP) {
+		size_t end = start + GROUP < count ? start + GROUP : count;
+		for (size_t i = start; i < end; i++)
+			if (connection_of(closes[i].number) < join->connections.fresh)
+				connection_prefetch(join, connection_of(closes[i].number));
+		for (size_t i = start; i < end; i++)
+			if (connection_of(closes[i].number) < join->connections.fresh)
+				detail_prefetch(join, connection_of(closes[i].number));
+		for (size_t i = start; i < end; i++) {
+			if (closes[i].number)
+				close_take(join, closes[i].number, &closes[i]);
+			else
+				opened_add(join, (uint32_t)i);
+		}
+	}
+}
+
+/* ---- openings ---- */
+
+static uint32_t half_of_key(const struct join *join, const struct half_open *open, uint32_t head)
+{
+	for (uint32_t at = head; at; at = connection_next(join, at)) {
+		const struct connection *connection = connection_at(join, at);
+		if (half_is_here(connection, open->side) &&
+		    ref_equal(&connection->refs[open->side], &open->ref))
+			return number_of(at, open->side);
+	}
+	return 0;
+}
+
+static uint32_t open_new(struct join *join, const struct half_open *open, uint64_t hash,
+			 uint32_t head, uint64_t closed_ns)
+{
+	join->stats.opened += !(open->flags & (HALF_HOPPED | HALF_VISITING));
+	uint32_t number = half_add(join, open, hash, head, closed_ns);
+	if (open->flags & HALF_ROLE_GUESSED)
+		guesser_add(join, number);
+	return number;
+}
+
+static void open_take(struct join *join, const struct half_open *open, uint64_t hash)
+{
+	if (open->number && half_matches(join, open->number, &open->ref)) {
+		half_identify(join, open->number, open);
+		return;
+	}
+	if (open->number && !owns_key(join, &open->key)) { /* it left this table; it starts anew */
+		struct half_open anew = *open;
+		anew.number = 0;
+		open_send(join, &anew, roster_number(join->roster, open->self));
+		return;
+	}
+	struct half_close *close = opened_take(join, &open->ref);
+	uint32_t head = connection_find(join, &open->key, hash);
+	uint32_t number = half_of_key(join, open, head);
+	if (number)
+		half_identify(join, number, open);
+	else
+		number = open_new(join, open, hash, head, close ? close->time_ns : UINT64_MAX);
+	if (close)
+		close_take(join, number, close);
+}
+
+static void opens_take(struct join *join)
+{
+	const struct half_open *opens = join->opens.items;
+	size_t count = join->opens.count;
+	uint64_t hashes[GROUP];
+	for (size_t start = 0; start < count; start += GROUP) {
+		size_t group = count - start < GROUP ? count - start : GROUP;
+		uint32_t guesses[GROUP];
+		for (size_t i = 0; i < group; i++) {
+			hashes[i] = key_hash(&opens[start + i].key);
+			slots_prefetch(&join->index, hashes[i]);
+			slots_prefetch(&join->alias_tuples.table, hashes[i]);
+		}
+		for (size_t i = 0; i < group; i++) {
+			guesses[i] = slots_guess(&join->index, hashes[i]);
+			self_prefetch(join, opens[start + i].self);
+			if (guesses[i])
+				connection_prefetch(join, guesses[i]);
+			else
+				hosts_prefetch(join, &opens[start + i].key, true);
+		}
+		for (size_t i = 0; i < group; i++) {
+			if (guesses[i])
+				detail_prefetch(join, guesses[i]);
+			else
+				hosts_prefetch(join, &opens[start + i].key, false);
+		}
+		for (size_t i = 0; i < group; i++)
+			open_take(join, &opens[start + i], hashes[i]);
+	}
+}
+
+static void instances_take(struct join *join)
+{
+	const struct instance *instances = join->instances.items;
+	for (size_t i = 0; i < join->instances.count; i++)
+		if (instances[i].id)
+			roster_put(join->roster, &instances[i], join->pane);
+	join->instances.count = 0;
+}
+
+void pane_take(struct join *join)
+{
+	instances_take(join);
+	aliases_take(join);
+	servers_take(join);
+	closes_take(join);
+	opens_take(join);
+	join->stats.closes_unknown += join->opened_count;
+	join->opened_count = 0;
+	join->opens.count = 0;
+	join->closes.count = 0;
+}
