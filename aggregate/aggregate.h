@@ -1,13 +1,27 @@
-/* One owner's aggregate: merges the partial rows of all ingest tasks into panes (250 ms) and sums
- * panes into windows of 1 s and 10 s. Emits every row that changed, at the pane's or window's end,
- * sorted by (edge, scope, lane or instance). A window's end closes it; amendments to a closed 10 s
- * window come out as signed rows with amendment = true, in the pane that brought them.
+/* One owner's aggregate: merges the buckets of all ingest tasks into panes (250 ms) and sums panes
+ * into windows of 1 s, 10 s, 1 min and 1 h. Emits what was touched, at the pane's or window's end,
+ * sorted by (edge, scope, lane or instance):
  *
- * Cardinality guard: rows_max rows live at once; when full, rows of the smallest keys fold into the
- * edge
- * `_other` (of that server, then of all) by a deterministic rule; totals stay exact. Rows untouched
- * for a 10 s window leave. Pure; one thread. Push buckets in source order, then advance to the
- * pane's end. */
+ *   scope            | 250 ms                         | 1 s | 10 s        | 1 min, 1 h
+ *   edge             | all                            | all | all, srtt   | all, srtt
+ *   lane, instances  | connection events, if any      | -   | all         | -
+ *
+ * "All" are all counters and the sketch of connect times; the sketch of smoothed RTTs is in windows
+ * of 10 s and longer, of edges only. Connection events are opened, closed, joined, failed and its
+ * reasons, resets, timeouts, connect times, and the agents' received and issued of the deltas that
+ * told them. For longer series of lanes and instances, readers sum 10 s rows. An edge that falls
+ * silent ends with one row of zeros a window, up to 10 s. Late and recovered contributions count in
+ * the 10 s window at hand and longer ones. An amendment to a closed window of 10 s or longer comes
+ * out as signed rows with amendment = true, in the pane that brought it, and is added to the
+ * shortest window around it that is still open.
+ *
+ * Cardinality guard (guard.c): rows_max rows live at once; what has no row folds into `_other` (of
+ * the edge, of the server, of all) by a rule that does not depend on the order of contributions;
+ * totals stay exact. Rows untouched for a 10 s window leave, but an edge's own row only when its
+ * hour is out: until then it is a row, without parts. Memory: at most twice rows_max rows while a
+ * pane is open, 128 bytes an instance's, about 1.3 KB an edge's with a lane; 4 bytes for each
+ * smoothed RTT of 10 s, 32 for each connect time. Pure; one thread. Push buckets in source order,
+ * then advance to the pane's end. */
 #pragma once
 
 #include <stddef.h>
@@ -20,8 +34,9 @@ struct aggregate;
 
 struct aggregate_sinks {
 	void *context;
-	/* Rows of one window length, sorted; called for 250 ms, then 1 s, then 10 s, then
-	 * amendments. `names` resolves the ids in the rows; lent for the call. */
+	/* Some of a window's rows, sorted; called as often as needed, for 250 ms, then 1 s, 10 s,
+	 * 1 min, 1 h, then amendments (these sorted by window length and start, then as above).
+	 * `names` resolves the ids in the rows; all is lent for the call. */
 	void (*rollups)(void *context, const struct rollup *rollups, size_t count,
 			const struct names *names);
 };
@@ -29,23 +44,27 @@ struct aggregate_sinks {
 struct aggregate_options {
 	uint32_t rows_max; /* 16 at least */
 	uint32_t names_max;
+	uint32_t sources; /* ingest tasks */
 	struct aggregate_sinks sinks;
 };
 
 struct aggregate_stats {
-	uint64_t rows, edges, names; /* live now */
-	uint64_t merged, folded, emitted, amended, expired;
+	uint64_t rows, edges, names; /* live now; rows of all scopes */
+	uint64_t bytes;		     /* that these and the window at hand take; names left out */
+	uint64_t merged;	     /* deltas and halves of amendments */
+	uint64_t folded; /* lanes and instances that found no row: once a pane or look-up */
+	uint64_t emitted, amended, expired;
 	uint64_t unnamed;     /* ids without bytes when a row was first emitted */
-	uint64_t undescribed; /* contributions whose edge, lane or instance is not known here: in
-				 `_other` */
+	uint64_t undescribed; /* contributions whose lane is not known here: in `_other` */
 	uint64_t saturated;   /* samples that did not fit their sketch's cells */
 	uint64_t demoted;     /* rows that made room */
 };
 
 struct aggregate *aggregate_new(const struct aggregate_options *options);
 void aggregate_free(struct aggregate *aggregate);
-void aggregate_push(struct aggregate *aggregate, const struct partial_bucket *bucket);
+void aggregate_push(struct aggregate *aggregate, uint32_t source,
+		    const struct partial_bucket *bucket);
 /* now_ns: end of the pane. Panes passed over are closed one by one, empty; what was pushed belongs
- * to the first. UINT64_MAX closes the 10 s window at hand. */
+ * to the first. UINT64_MAX closes the hour at hand. */
 void aggregate_advance(struct aggregate *aggregate, uint64_t now_ns);
 struct aggregate_stats aggregate_stats(const struct aggregate *aggregate);

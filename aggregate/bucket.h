@@ -1,54 +1,135 @@
-/* Inside of what partial hands to aggregate: rows of the pane with only the columns that are not
- * zero, then the descriptors and names that are due. One block of memory; written once by partial,
- * read only after that, so it may be handed to another thread whole. */
+/* Inside of what partial hands to aggregate for one pane: one block of memory in the order below,
+ * written once, read only after that, so it may be handed to another thread whole. Numbers are the
+ * source's; what a number stands for is told here or was told by the same source before, so a
+ * bucket needs no other. Host byte order (little-endian on every machine that Millrace runs on).
+ *
+ *   struct partial_bucket
+ *   records: struct record, 40 bytes; behind it what its bits announce: RECORD_MORE struct
+ *     record_more, RECORD_WIDE struct record_wide, RECORD_AMEND struct record_amendment. All are
+ *     multiples of 8 bytes.
+ *   bucket_lane x lane_count, bucket_instance x instance_count: to be read before the records
+ *   a byte each of name_count names' lengths, then their bytes without NULs
+ *
+ * The counted share of a half that does not count (counts_from) is zero already, and all but the
+ * time of a probe. */
 #pragma once
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "aggregate/partial.h"
 #include "aggregate/rollup.h"
 
-/* A connection is distinct once a window, which does not add over panes: a row carries
- * COUNTER_ACTIVE for each window length, and the owner publishes the one that fits. */
-enum column {
-	COLUMN_ACTIVE_1S = COUNTERS,
-	COLUMN_ACTIVE_10S,
-	COLUMNS,
+/* The low bits are those of enum delta_flag. */
+enum record_bit {
+	RECORD_SERVER = 1 << 11, /* the server's half */
+	RECORD_COUNTS = 1 << 12, /* fills the counted columns */
+	RECORD_JOINED = 1 << 13,
+	RECORD_MORE = 1 << 14,
+	RECORD_WIDE = 1 << 15,
+	RECORD_AMEND = 1 << 16,
 };
-_Static_assert(COLUMNS <= 64, "a row's columns are bits of a word");
-
-enum row_kind {
-	ROW_PANE,  /* counts in the pane and all windows that hold it */
-	ROW_LONG,  /* late or healed: counts in windows of 10 s and longer */
-	ROW_AMEND, /* signed: belongs to the 10 s window that it names */
+enum {
+	RECORD_REASON_SHIFT = 20, /* enum close_reason */
+	RECORD_EVENTS = DELTA_OPENED | DELTA_CLOSED | DELTA_FAILED,
+	RECORD_ACTIVE = DELTA_FIRST_IN_PANE | DELTA_FIRST_IN_1S | DELTA_FIRST_IN_10S |
+			DELTA_FIRST_IN_60S | DELTA_FIRST_IN_1H,
+	RECORD_LONG = DELTA_LATE | DELTA_RECOVERED, /* counts in windows of 10 s and longer only */
 };
 
-struct bucket_row {
-	uint64_t edge_id;
-	uint64_t sub_id;	  /* of the lane or instance */
-	uint64_t window_start_ns; /* ROW_AMEND */
-	uint64_t columns;	  /* bit c: a value of column c follows, in ascending order */
-	uint64_t last_event_ns;
-	uint32_t min_rtt_us;
-	uint32_t connect_cells, srtt_cells; /* follow in this order */
-	uint8_t scope;			    /* SCOPE_LANE, _CLIENT or _SERVER */
-	uint8_t kind;			    /* enum row_kind */
+/* What does not fit is 0 here and stands in a record_wide. Two columns are added with one
+ * instruction, so bytes end below the sign. */
+enum {
+	RECORD_BYTES_BITS = 31,
+	RECORD_SEGMENTS_BITS = 16,
+	RECORD_TIME_BITS = 32,
+	RECORD_RTT_BITS = 24,
+	RECORD_RECEIVED_BITS = 16,
+};
+
+struct record {
+	uint32_t lane; /* the source's, among the owner's */
+	uint32_t client, server;
+	uint32_t bits;
+	uint32_t bytes[2];    /* client to server, and back */
+	uint16_t segments[2]; /* the same, counted */
+	uint32_t time;	      /* ns behind the bucket's base_ns */
+	uint64_t path; /* smoothed RTT in us, 24 bits; minimum, 24; events of its node, 16 */
+};
+
+struct record_more {
+	uint64_t connect_us; /* 0: none */
+	uint32_t retransmits;
+	uint32_t lost;
+};
+
+struct record_wide {
+	uint64_t bytes[2], segments[2], retransmits;
+	uint64_t time_ns, connect_us;
+	uint32_t srtt_us, min_rtt_us, received, lost;
+};
+
+/* The signed share of one label. */
+struct record_amendment {
+	uint64_t window_start_ns;
+	uint64_t columns; /* bit c: a value of column c follows, in ascending order */
+	int64_t values[];
+};
+
+struct bucket_lane {
+	uint32_t number, pad;
+	struct edge edge;
+	struct lane lane;
+};
+
+struct bucket_instance {
+	uint32_t number, pad;
+	struct instance instance;
 };
 
 struct partial_bucket {
 	uint64_t pane;
-	uint32_t row_count, value_count, edge_count, lane_count, instance_count, name_count,
-		cell_count, byte_count;
-	const struct bucket_row *rows;
-	const int64_t *values;
-	const struct edge *edges;
-	const struct lane *lanes;
-	const struct instance *instances;
-	const struct sketch_cell *cells;
-	const uint8_t *name_lengths;
-	const char *name_bytes; /* one after the other, no NULs */
+	uint64_t base_ns;
+	uint64_t records_size; /* bytes */
+	uint32_t record_count, lane_count, instance_count, name_count;
+	uint64_t size; /* of all */
 };
 
-/* A bucket with copies of all that the given one points to. */
-struct partial_bucket *bucket_copy(const struct partial_bucket *bucket);
+static inline const struct record *bucket_records(const struct partial_bucket *bucket)
+{
+	return (const struct record *)(bucket + 1);
+}
+
+static inline const struct bucket_lane *bucket_lanes(const struct partial_bucket *bucket)
+{
+	return (const struct bucket_lane *)((const char *)(bucket + 1) + bucket->records_size);
+}
+
+static inline const struct bucket_instance *bucket_instances(const struct partial_bucket *bucket)
+{
+	return (const struct bucket_instance *)(bucket_lanes(bucket) + bucket->lane_count);
+}
+
+static inline const uint8_t *bucket_name_lengths(const struct partial_bucket *bucket)
+{
+	return (const uint8_t *)(bucket_instances(bucket) + bucket->instance_count);
+}
+
+/* How much stands behind the record itself. */
+static inline size_t record_tail(const struct record *record)
+{
+	if (!(record->bits & (RECORD_MORE | RECORD_WIDE | RECORD_AMEND)))
+		return 0;
+	if (record->bits & RECORD_MORE)
+		return sizeof(struct record_more);
+	if (record->bits & RECORD_WIDE)
+		return sizeof(struct record_wide);
+	const struct record_amendment *amendment = (const struct record_amendment *)(record + 1);
+	return sizeof(*amendment) + (size_t)__builtin_popcountll(amendment->columns) *
+					    sizeof(amendment->values[0]);
+}
+
+/* Whether the sizes in it agree with one another and with that of the block; who walks the records
+ * sees that they end where they should. */
+bool bucket_is_whole(const struct partial_bucket *bucket);

@@ -1,279 +1,525 @@
-#include "aggregate/guard.h"
-
-#include <assert.h>
+/* The cardinality guard: rows_max rows live at once. What cannot have a row counts in
+ *
+ *   1. its edge's own part named `_other` (lane `_other`, or instance `_other`), if its edge lives;
+ *   2. else the edge `_other` -> its server, which takes all ports and protocols;
+ *   3. else the edge `_other` -> `_other`, whose four rows always have room.
+ *
+ * Rows of their own get rows_max less four less an eighth, rows that stand for others the eighth.
+ * One edge gets an eighth of rows_max at most (one with a million clients must not push the others
+ * out). Each scope's contributions are placed alone, so totals stay exact in every scope.
+ *
+ * Who gets a row does not depend on the order of contributions: in a pane that began with room
+ * every newcomer gets a row, and at the pane's end (or when memory for twice as many is used up)
+ * the newcomers with the smallest (edge id, scope, part id) keep theirs; the others' sums move to
+ * where they fold. Ids are hashes, so that is a fair draw, and the smallest k of a set are the
+ * smallest k of what is left of it after any k larger ones were taken out. In a pane that began
+ * full nobody gets one. guard_demote() makes those stay that matter. Samples of round-trip times
+ * stay with the edge in which they were seen. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "aggregate/other.h"
-#include "base/memory.h"
+#include "aggregate/state.h"
 
 enum {
 	GLOBAL_ROWS = SCOPES, /* of `_other` -> `_other` */
 	SHARE = 8,	      /* eighths: enough room to fold into, little enough to lose */
 };
 
-void guard_init(struct guard *guard, uint32_t rows_max)
+static uint32_t guard_share(const struct aggregate *aggregate)
 {
-	assert(rows_max >= GUARD_ROWS_MIN);
-	*guard = (struct guard){.rows_max = rows_max};
-	guard->rows = memory_zeroed(rows_max, sizeof(*guard->rows));
-	guard->vacant = memory_zeroed(rows_max, sizeof(*guard->vacant));
-	guard->order = memory_zeroed(rows_max, sizeof(*guard->order));
-	guard->other = other_edge();
-	row_index_init(&guard->index, 0);
+	return aggregate->options.rows_max / SHARE;
 }
 
-static void live_done(struct live *live)
+static uint32_t guard_room(const struct aggregate *aggregate)
 {
-	for (unsigned window = 0; window < WINDOWS; window++)
-		sum_done(&live->sums[window]);
+	return aggregate->options.rows_max - GLOBAL_ROWS - guard_share(aggregate);
 }
 
-void guard_done(struct guard *guard)
+/* --- placing --- */
+
+static bool edge_is_global(const struct aggregate *aggregate, uint32_t edge)
 {
-	for (uint32_t i = 0; i < guard->count; i++)
-		live_done(&guard->rows[guard->order[i]]);
-	free(guard->rows);
-	free(guard->vacant);
-	free(guard->order);
-	row_index_done(&guard->index);
+	return aggregate->edges[edge].edge.id == aggregate->other.id;
 }
 
-static uint64_t live_hash(uint8_t scope, uint64_t edge_id, uint64_t sub_id)
+static uint32_t guard_global(struct aggregate *aggregate)
 {
-	struct row_key key = {.edge_id = edge_id, .sub_id = sub_id, .scope = scope};
-	return row_key_hash(&key);
+	uint32_t edge = edge_find(aggregate, aggregate->other.id);
+	return edge ? edge : edge_make(aggregate, &aggregate->other, true);
 }
 
-struct live *guard_find(const struct guard *guard, uint8_t scope, uint64_t edge_id, uint64_t sub_id)
+/* Where an edge without a row counts. */
+static uint32_t fold_edge(struct aggregate *aggregate, const struct edge *edge)
 {
-	uint64_t hash = live_hash(scope, edge_id, sub_id);
-	uint64_t at = row_index_start(&guard->index, hash);
-	uint32_t row;
-	while ((row = row_index_next(&guard->index, hash, &at)) != ROW_NONE) {
-		struct live *live = &guard->rows[row];
-		if (live->edge.id == edge_id && live->scope == scope && live_sub_id(live) == sub_id)
-			return live;
+	struct edge others = other_edge_of(edge);
+	if (others.id == edge->id || edge->id == aggregate->other.id)
+		return guard_global(aggregate);
+	uint32_t row = edge_find(aggregate, others.id);
+	if (row)
+		return row;
+	/* With room for a part at least, or it would stand for nothing. */
+	if (aggregate->folded + 2 <= guard_share(aggregate))
+		return edge_make(aggregate, &others, true);
+	return guard_global(aggregate);
+}
+
+static uint32_t fold_lane(struct aggregate *aggregate, uint32_t edge)
+{
+	struct edge above = aggregate->edges[edge].edge;
+	struct lane other = other_lane();
+	uint32_t lane = lane_know(aggregate, &above, &other);
+	if (aggregate->lanes[lane].live)
+		return lane;
+	if (!edge_is_global(aggregate, edge) &&
+	    aggregate->folded >= guard_share(aggregate))
+		return fold_lane(aggregate, fold_edge(aggregate, &above));
+	lane_enter(aggregate, lane, edge, true);
+	return lane;
+}
+
+static uint32_t fold_part(struct aggregate *aggregate, uint32_t edge, enum side side)
+{
+	uint32_t part = aggregate->edges[edge].others[side];
+	if (part)
+		return part;
+	if (!edge_is_global(aggregate, edge) && aggregate->folded >= guard_share(aggregate)) {
+		struct edge above = aggregate->edges[edge].edge;
+		return fold_part(aggregate, fold_edge(aggregate, &above), side);
 	}
-	return NULL;
+	part = part_enter(aggregate, edge, 0, side, true);
+	aggregate->edges[edge].others[side] = part;
+	return part;
 }
 
-static struct live *guard_create(struct guard *guard, uint8_t scope,
-				 const struct row_identity *identity, struct live *parent,
-				 bool folded)
+static void guard_folds(struct aggregate *aggregate)
 {
-	assert(guard->count < guard->rows_max);
-	uint32_t row = guard->vacant_count ? guard->vacant[--guard->vacant_count] : guard->used++;
-	struct live *live = &guard->rows[row];
-	memset(live, 0, sizeof(*live));
-	live->edge = identity->edge;
-	live->scope = scope;
-	live->folded = folded;
-	if (scope == SCOPE_LANE)
-		live->lane = identity->lane;
-	else if (scope != SCOPE_EDGE)
-		live->instance = identity->instance;
-	live->parent = parent ? (uint32_t)(parent - guard->rows) : row;
-	if (parent)
-		parent->parts++;
-	else
-		guard->edges++;
-	guard->order[guard->count++] = row;
-	row_index_add(&guard->index, live_hash(scope, live->edge.id, live_sub_id(live)), row);
-	return live;
+	aggregate->stats.folded++;
+	aggregate->pressed = true;
 }
 
-static uint64_t identity_sub_id(uint8_t scope, const struct row_identity *identity)
+static bool edge_is_closed(const struct aggregate *aggregate, uint32_t edge)
 {
-	return scope == SCOPE_LANE ? identity->lane.id : identity->instance.id;
+	const struct edge_row *row = &aggregate->edges[edge];
+	return aggregate->full || row->is_other ||
+	       row->count - row->fresh_count >= guard_share(aggregate);
 }
 
-/* The row, made with its edge's where that keeps within rows_max; NULL if not. */
-static struct live *guard_reach(struct guard *guard, uint8_t scope,
-				const struct row_identity *identity, uint32_t rows_max, bool folded)
+static void guard_crowd(struct aggregate *aggregate, uint32_t edge)
 {
-	uint64_t edge = identity->edge.id;
-	struct live *live = guard_find(guard, scope, edge, identity_sub_id(scope, identity));
-	if (live)
-		return live;
-	struct live *parent = guard_find(guard, SCOPE_EDGE, edge, 0);
-	if (guard->count + 1 + !parent > rows_max)
-		return NULL;
-	if (!parent)
-		parent = guard_create(guard, SCOPE_EDGE, identity, NULL, folded);
-	return guard_create(guard, scope, identity, parent, folded);
+	if (aggregate->edges[edge].count > guard_share(aggregate))
+		aggregate->crowded = true;
 }
 
-static struct row_identity identity_other(uint8_t scope, struct edge edge)
+uint32_t guard_edge(struct aggregate *aggregate, const struct edge *edge)
 {
-	struct row_identity other = {.edge = edge};
-	if (scope == SCOPE_LANE)
-		other.lane = other_lane();
-	else
-		other.instance = other_instance(scope == SCOPE_CLIENT ? edge.client : edge.server);
-	return other;
+	uint32_t row = edge_find(aggregate, edge->id);
+	if (row)
+		return row;
+	if (edge->id == aggregate->other.id)
+		return guard_global(aggregate);
+	if (!aggregate->full)
+		return edge_make(aggregate, edge, false);
+	return fold_edge(aggregate, edge);
 }
 
-/* Whatever its lane or instance: only these four rows are sure of their room. */
-static struct live *guard_other(struct guard *guard, uint8_t scope)
+uint32_t guard_lane(struct aggregate *aggregate, uint32_t lane)
 {
-	struct row_identity all = identity_other(scope, guard->other);
-	return guard_reach(guard, scope, &all, guard->rows_max, true);
-}
-
-static struct live *guard_fold(struct guard *guard, uint8_t scope, const struct edge *edge,
-			       bool edge_is_live)
-{
-	uint32_t rows_max = guard->rows_max - GLOBAL_ROWS;
-	struct live *live = NULL;
-	guard->folded_since++;
-	if (edge_is_live) {
-		struct row_identity own = identity_other(scope, *edge);
-		live = guard_reach(guard, scope, &own, rows_max, true);
+	if (aggregate->lanes[lane].live)
+		return lane;
+	struct edge above = aggregate->lanes[lane].edge;
+	uint32_t edge = guard_edge(aggregate, &above);
+	bool own = aggregate->edges[edge].edge.id == above.id;
+	if (own && !edge_is_closed(aggregate, edge)) {
+		lane_enter(aggregate, lane, edge, false);
+		guard_crowd(aggregate, edge);
+		return lane;
 	}
-	if (!live) {
-		struct row_identity servers = identity_other(scope, other_edge_of(edge));
-		live = guard_reach(guard, scope, &servers, rows_max, true);
+	guard_folds(aggregate);
+	return fold_lane(aggregate, edge);
+}
+
+uint32_t guard_part(struct aggregate *aggregate, uint32_t edge, uint32_t instance, enum side side)
+{
+	uint32_t key = part_key(instance, side);
+	uint32_t part = instance ? parts_find(&aggregate->parts, edge * EDGE_TAG + key, key) : 0;
+	if (part)
+		return part;
+	if (instance && !edge_is_closed(aggregate, edge)) {
+		part = part_enter(aggregate, edge, instance, side, false);
+		guard_crowd(aggregate, edge);
+		return part;
 	}
-	return live ? live : guard_other(guard, scope);
+	guard_folds(aggregate);
+	return fold_part(aggregate, edge, side);
 }
 
-struct live *guard_place(struct guard *guard, uint8_t scope, const struct row_identity *identity)
+void guard_begin(struct aggregate *aggregate)
 {
-	const struct edge *edge = &identity->edge;
-	if (edge->id == guard->other.id)
-		return guard_other(guard, scope);
-	struct live *live = guard_find(guard, scope, edge->id, identity_sub_id(scope, identity));
-	if (live)
-		return live;
-	struct live *parent = guard_find(guard, SCOPE_EDGE, edge->id, 0);
-	uint32_t rows_max = guard->rows_max - GLOBAL_ROWS - guard->rows_max / SHARE;
-	if (!parent || parent->parts < guard->rows_max / SHARE)
-		live = guard_reach(guard, scope, identity, rows_max, false);
-	return live ? live : guard_fold(guard, scope, edge, parent != NULL);
+	for (uint32_t i = 0; i < aggregate->fresh_lanes.count; i++) {
+		struct lane_row *lane = &aggregate->lanes[aggregate->fresh_lanes.items[i]];
+		lane->fresh = false;
+		aggregate->edges[lane->live].fresh_count = 0;
+	}
+	for (uint32_t i = 0; i < aggregate->fresh_parts.count; i++) {
+		struct part *part = &aggregate->parts.rows[aggregate->fresh_parts.items[i]];
+		part->fresh = 0;
+		aggregate->edges[part->edge].fresh_count = 0;
+	}
+	aggregate->fresh_lanes.count = aggregate->fresh_parts.count = 0;
+	aggregate->full = aggregate->regular >= guard_room(aggregate);
 }
 
-/* --- order --- */
+/* --- moving what has no row of its own after all --- */
 
-static int compare_ids(uint64_t a, uint64_t b)
+static uint32_t samples_joined(struct aggregate *aggregate, uint32_t first, uint32_t second)
 {
-	return (a > b) - (a < b);
+	if (!first)
+		return second;
+	uint32_t last = first;
+	while (aggregate->samples[last].next)
+		last = aggregate->samples[last].next;
+	aggregate->samples[last].next = second;
+	return first;
 }
 
-static int compare_live(const struct live *a, const struct live *b)
+static void event_add(struct event *event, const struct event *other)
 {
-	int order = compare_ids(a->edge.id, b->edge.id);
-	if (order == 0)
-		order = (a->scope > b->scope) - (a->scope < b->scope);
-	return order ? order : compare_ids(live_sub_id(a), live_sub_id(b));
+	event->opened += other->opened;
+	event->closed += other->closed;
+	event->joined += other->joined;
+	event->connect_count += other->connect_count;
+	for (unsigned i = 0; i < 4; i++)
+		event->failed[i] += other->failed[i];
+	event->resets += other->resets;
+	event->timeouts += other->timeouts;
+	event->connect_us += other->connect_us;
+	event->received += other->received;
+	event->issued += other->issued;
 }
 
-static int compare_rows(const void *a, const void *b, void *context)
+static struct event event_taken(struct aggregate *aggregate, uint32_t slot, enum scope scope,
+				uint32_t row)
 {
-	const struct live *rows = context;
-	return compare_live(&rows[*(const uint32_t *)a], &rows[*(const uint32_t *)b]);
+	struct event none = {0};
+	if (!slot || slot >= aggregate->events_count)
+		return none;
+	struct event *event = &aggregate->events[slot];
+	if (event->row != row || event->scope != scope)
+		return none;
+	none = *event;
+	event->row = 0;
+	return none;
 }
 
-void guard_sort(struct guard *guard)
+static void move_lane(struct aggregate *aggregate, uint32_t from, uint32_t to)
 {
-	uint32_t fresh_count = guard->count - guard->sorted;
-	if (fresh_count == 0)
+	struct lane_row *lane = &aggregate->lanes[from], *other = &aggregate->lanes[to];
+	struct sum *sums = aggregate->sums.sums;
+	sum_add(&sums[other->sum], &sums[lane->sum]);
+	other->samples = samples_joined(aggregate, lane->samples, other->samples);
+	if (lane->pane) {
+		uint32_t place = pane_lane_of(aggregate, to);
+		struct pane_lane *pane = &aggregate->pane_lanes[lane->pane];
+		struct event event =
+			event_taken(aggregate, pane->event, SCOPE_LANE, from);
+		struct sum sum = {0};
+		pane->event = 0;
+		pane_lane_into(aggregate, pane, &sum);
+		sums_give(&aggregate->sums, pane->wide);
+		*pane = (struct pane_lane){0};
+		pane = &aggregate->pane_lanes[place];
+		sum_add(pane_lane_wide(aggregate, pane), &sum);
+		if (event.row)
+			event_add(event_of(aggregate, &pane->event, SCOPE_LANE, to, pane->edge),
+				  &event);
+	}
+	lane_leave(aggregate, from);
+}
+
+static void move_part(struct aggregate *aggregate, uint32_t from, uint32_t to)
+{
+	struct part *part = &aggregate->parts.rows[from], *other = &aggregate->parts.rows[to];
+	enum scope scope = part->side == SIDE_CLIENT ? SCOPE_CLIENT : SCOPE_SERVER;
+	struct event event = event_taken(aggregate, part->event, scope, from);
+	struct sum sum = {0};
+	part_into(aggregate, part, &sum);
+	sum_add(part_wide(aggregate, other), &sum);
+	other->samples = samples_joined(aggregate, part->samples, other->samples);
+	if (event.row)
+		event_add(event_of(aggregate, &other->event, scope, to, other->edge), &event);
+	part_leave(aggregate, from);
+}
+
+static void unlink_lane(struct aggregate *aggregate, uint32_t lane)
+{
+	uint32_t *at = &aggregate->edges[aggregate->lanes[lane].live].lanes;
+	while (*at != lane)
+		at = &aggregate->lanes[*at].next;
+	*at = aggregate->lanes[lane].next;
+}
+
+static void unlink_part(struct aggregate *aggregate, uint32_t row)
+{
+	const struct part *part = &aggregate->parts.rows[row];
+	uint32_t *at = &aggregate->edges[part->edge].parts[part->side];
+	while (*at != row)
+		at = &aggregate->parts.rows[*at].next;
+	*at = part->next;
+}
+
+static void move_frozen(struct aggregate *aggregate, const struct frozen *from, struct frozen *to)
+{
+	if (!from->bytes)
 		return;
-	uint32_t *fresh = memory_resize(NULL, fresh_count, sizeof(*fresh));
-	memcpy(fresh, guard->order + guard->sorted, fresh_count * sizeof(*fresh));
-	qsort_r(fresh, fresh_count, sizeof(*fresh), compare_rows, guard->rows);
+	struct thawed moved = {0};
+	frozen_thaw(from, &moved);
+	frozen_thaw(to, &aggregate->thawed);
+	aggregate->stats.saturated += thawed_add(&aggregate->thawed, &moved);
+	frozen_freeze(to, &aggregate->thawed);
+	thawed_done(&moved);
+}
 
-	/* From the back: the old ones move up into the room of the new. */
-	uint32_t to = guard->count, old = guard->sorted;
-	while (fresh_count > 0) {
-		bool take_old = old > 0 && compare_rows(&guard->order[old - 1],
-							&fresh[fresh_count - 1], guard->rows) > 0;
-		guard->order[--to] = take_old ? guard->order[--old] : fresh[--fresh_count];
+/* All of the edge but its row, which edge_remove() takes. Returns where it went. */
+static uint32_t move_edge(struct aggregate *aggregate, uint32_t edge)
+{
+	struct edge identity = aggregate->edges[edge].edge;
+	uint32_t to = fold_edge(aggregate, &identity);
+	for (uint32_t lane; (lane = aggregate->edges[edge].lanes) != 0;) {
+		aggregate->edges[edge].lanes = aggregate->lanes[lane].next;
+		move_lane(aggregate, lane, fold_lane(aggregate, to));
 	}
-	guard->sorted = guard->count;
-	free(fresh);
+	for (unsigned side = 0; side < 2; side++)
+		for (uint32_t part; (part = aggregate->edges[edge].parts[side]) != 0;) {
+			aggregate->edges[edge].parts[side] = aggregate->parts.rows[part].next;
+			move_part(aggregate, part, fold_part(aggregate, to, side));
+		}
+	struct edge_row *row = &aggregate->edges[edge], *other = &aggregate->edges[to];
+	other->samples = samples_joined(aggregate, row->samples, other->samples);
+	move_frozen(aggregate, &row->minute, &other->minute);
+	move_frozen(aggregate, &row->hour, &other->hour);
+	return to;
 }
 
-/* --- leaving --- */
+/* --- settling --- */
 
-static void guard_remove(struct guard *guard, uint32_t row)
+struct newcomer {
+	uint64_t edge_id, sub_id;
+	uint32_t row;
+	uint8_t scope;
+	bool leaves;
+};
+
+static int compare_newcomers(const void *a, const void *b)
 {
-	struct live *live = &guard->rows[row];
-	uint64_t hash = live_hash(live->scope, live->edge.id, live_sub_id(live));
-	row_index_remove(&guard->index, hash, row);
-	live_done(live);
-	guard->edges -= live->scope == SCOPE_EDGE;
-	guard->vacant[guard->vacant_count++] = row;
+	const struct newcomer *left = a, *right = b;
+	if (left->edge_id != right->edge_id)
+		return left->edge_id < right->edge_id ? -1 : 1;
+	if (left->scope != right->scope)
+		return left->scope < right->scope ? -1 : 1;
+	return (left->sub_id > right->sub_id) - (left->sub_id < right->sub_id);
 }
 
-static uint32_t guard_sweep(struct guard *guard)
+static struct newcomer *newcomers(const struct aggregate *aggregate, uint32_t *count)
 {
-	uint32_t stay = 0, before = guard->count;
-	for (uint32_t i = 0; i < before; i++) {
-		uint32_t row = guard->order[i];
-		if (guard->rows[row].leaving)
-			guard_remove(guard, row);
+	const struct list *edges = &aggregate->fresh_edges, *lanes = &aggregate->fresh_lanes,
+			  *parts = &aggregate->fresh_parts;
+	struct newcomer *all = memory_zeroed(
+		(size_t)edges->count + lanes->count + parts->count, sizeof(*all));
+	*count = 0;
+	for (uint32_t i = 0; i < edges->count; i++) {
+		const struct edge_row *edge = &aggregate->edges[edges->items[i]];
+		if (!edge->folded)
+			all[(*count)++] = (struct newcomer){edge->edge.id, 0, edges->items[i],
+							    SCOPE_EDGE, false};
+	}
+	for (uint32_t i = 0; i < lanes->count; i++) {
+		const struct lane_row *lane = &aggregate->lanes[lanes->items[i]];
+		if (!lane->folded)
+			all[(*count)++] = (struct newcomer){lane->edge.id, lane->lane.id,
+							    lanes->items[i], SCOPE_LANE, false};
+	}
+	for (uint32_t i = 0; i < parts->count; i++) {
+		const struct part *part = &aggregate->parts.rows[parts->items[i]];
+		uint8_t scope = part->side == SIDE_CLIENT ? SCOPE_CLIENT : SCOPE_SERVER;
+		if (!part->folded)
+			all[(*count)++] = (struct newcomer){
+				aggregate->edges[part->edge].edge.id,
+				instance_at(aggregate, part->instance)->id, parts->items[i], scope,
+				false};
+	}
+	qsort(all, *count, sizeof(*all), compare_newcomers);
+	return all;
+}
+
+static uint32_t newcomer_edge(const struct aggregate *aggregate, const struct newcomer *newcomer)
+{
+	if (newcomer->scope == SCOPE_EDGE)
+		return newcomer->row;
+	return newcomer->scope == SCOPE_LANE ? aggregate->lanes[newcomer->row].live
+					     : aggregate->parts.rows[newcomer->row].edge;
+}
+
+/* Who stays: in order, as long as the edge's share and the rows last. */
+static void settle_choose(const struct aggregate *aggregate, struct newcomer *all, uint32_t count)
+{
+	uint32_t live = aggregate->regular - count, room = guard_room(aggregate), shared = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		struct newcomer *newcomer = &all[i];
+		const struct edge_row *edge =
+			&aggregate->edges[newcomer_edge(aggregate, newcomer)];
+		if (i == 0 || all[i - 1].edge_id != newcomer->edge_id)
+			shared = edge->count - edge->fresh_count;
+		if (newcomer->scope != SCOPE_EDGE && shared++ >= guard_share(aggregate))
+			newcomer->leaves = true;
+		else if (live >= room)
+			newcomer->leaves = true;
 		else
-			guard->order[stay++] = row;
+			live++;
 	}
-	guard->count = guard->sorted = stay;
-	return before - stay;
 }
 
-uint32_t guard_expire(struct guard *guard)
+static void settle_samples(struct aggregate *aggregate, const uint32_t *moved)
 {
-	guard_sort(guard);
-	for (uint32_t i = 0; i < guard->count; i++) {
-		struct live *live = &guard->rows[guard->order[i]];
-		if (live->scope == SCOPE_EDGE)
-			continue;
-		live->leaving = !live->kept;
-		live->kept = false;
-		guard->rows[live->parent].parts -= live->leaving;
+	for (uint32_t i = aggregate->srtt_pane; i < aggregate->srtt_count; i++) {
+		uint32_t edge = aggregate->srtt[i] >> 12;
+		if (edge < aggregate->edges_used && moved[edge])
+			aggregate->srtt[i] = moved[edge] << 12 | (aggregate->srtt[i] & 0xfff);
 	}
-	for (uint32_t i = 0; i < guard->count; i++) {
-		struct live *live = &guard->rows[guard->order[i]];
-		if (live->scope != SCOPE_EDGE)
-			continue;
-		live->leaving = !live->kept && live->parts == 0;
-		live->kept = false;
-	}
-	return guard_sweep(guard);
 }
+
+static void settle_move(struct aggregate *aggregate, const struct newcomer *all, uint32_t count)
+{
+	/* By edge: where it went. Edges that move make others: at most as many. */
+	uint32_t *moved = memory_zeroed((size_t)aggregate->edges_used + count + 1, sizeof(*moved));
+	for (uint32_t i = 0; i < count; i++) {
+		if (!all[i].leaves)
+			continue;
+		uint32_t edge = edge_find(aggregate, all[i].edge_id);
+		guard_folds(aggregate);
+		if (moved[edge])
+			continue;
+		if (all[i].scope == SCOPE_EDGE) {
+			moved[edge] = move_edge(aggregate, edge);
+		} else if (all[i].scope == SCOPE_LANE) {
+			unlink_lane(aggregate, all[i].row);
+			move_lane(aggregate, all[i].row, fold_lane(aggregate, edge));
+		} else {
+			enum side side = all[i].scope == SCOPE_CLIENT ? SIDE_CLIENT : SIDE_SERVER;
+			unlink_part(aggregate, all[i].row);
+			move_part(aggregate, all[i].row, fold_part(aggregate, edge, side));
+		}
+	}
+	settle_samples(aggregate, moved);
+	for (uint32_t i = 0; i < count; i++)
+		if (all[i].scope == SCOPE_EDGE && all[i].leaves)
+			edge_remove(aggregate, all[i].row);
+	free(moved);
+}
+
+static int compare_places(const void *a, const void *b)
+{
+	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+	return (left > right) - (left < right);
+}
+
+/* Once each; an element that left and came back in the same place is there twice. */
+static void list_unique(struct list *list)
+{
+	uint32_t count = 0;
+	if (list->count)
+		qsort(list->items, list->count, sizeof(*list->items), compare_places);
+	for (uint32_t i = 0; i < list->count; i++)
+		if (count == 0 || list->items[count - 1] != list->items[i])
+			list->items[count++] = list->items[i];
+	list->count = count;
+}
+
+static void settle_lists(struct aggregate *aggregate)
+{
+	struct list *edges = &aggregate->fresh_edges, *lanes = &aggregate->fresh_lanes,
+		    *parts = &aggregate->fresh_parts;
+	uint32_t count = 0;
+	list_unique(edges);
+	for (uint32_t i = 0; i < edges->count; i++)
+		if (aggregate->edges[edges->items[i]].fresh)
+			edges->items[count++] = edges->items[i];
+	edges->count = count;
+	list_unique(lanes);
+	count = 0;
+	for (uint32_t i = 0; i < lanes->count; i++)
+		if (aggregate->lanes[lanes->items[i]].fresh)
+			lanes->items[count++] = lanes->items[i];
+	lanes->count = count;
+	list_unique(parts);
+	count = 0;
+	for (uint32_t i = 0; i < parts->count; i++)
+		if (aggregate->parts.rows[parts->items[i]].fresh)
+			parts->items[count++] = parts->items[i];
+	parts->count = count;
+}
+
+void guard_settle(struct aggregate *aggregate)
+{
+	if (aggregate->regular <= guard_room(aggregate) && !aggregate->crowded)
+		return;
+	uint32_t count;
+	struct newcomer *all = newcomers(aggregate, &count);
+	settle_choose(aggregate, all, count);
+	settle_move(aggregate, all, count);
+	free(all);
+	settle_lists(aggregate);
+	aggregate->crowded = false;
+	/* Lanes may have gone: their ways are looked up anew. */
+	for (uint32_t i = 0; i < aggregate->ways_set.count; i++)
+		aggregate->ways[aggregate->ways_set.items[i]].pane = 0;
+	aggregate->ways_set.count = 0;
+}
+
+void guard_reserve(struct aggregate *aggregate, uint32_t more)
+{
+	if (aggregate->parts.count + more > aggregate->parts.parts_max)
+		guard_settle(aggregate);
+}
+
+/* --- demoting --- */
 
 static int compare_weight(const void *a, const void *b, void *context)
 {
-	const struct live *rows = context;
-	const struct live *left = &rows[*(const uint32_t *)a], *right = &rows[*(const uint32_t *)b];
-	int order = compare_ids(left->weight, right->weight);
-	return order ? order : compare_ids(left->edge.id, right->edge.id);
+	const struct edge_row *edges = context;
+	const struct edge_row *left = &edges[*(const uint32_t *)a],
+			      *right = &edges[*(const uint32_t *)b];
+	if (left->weight != right->weight)
+		return left->weight < right->weight ? -1 : 1;
+	return (left->edge.id > right->edge.id) - (left->edge.id < right->edge.id);
 }
 
-uint32_t guard_demote(struct guard *guard)
+void guard_demote(struct aggregate *aggregate)
 {
-	uint32_t share = guard->rows_max / SHARE;
-	uint32_t room = guard->rows_max - GLOBAL_ROWS - share;
-	uint64_t folded = guard->folded_since;
-	guard->folded_since = 0;
-	if (folded == 0 || guard->count + share <= room)
-		return 0;
-	guard_sort(guard);
-	uint32_t wanted = guard->count + share - room, count = 0;
-	uint32_t *edges = memory_resize(NULL, guard->edges, sizeof(*edges));
-	for (uint32_t i = 0; i < guard->count; i++) {
-		const struct live *live = &guard->rows[guard->order[i]];
-		if (live->scope == SCOPE_EDGE && !live->folded)
-			edges[count++] = guard->order[i];
+	uint32_t wanted = aggregate->regular + guard_share(aggregate), freed = 0;
+	bool pressed = aggregate->pressed;
+	aggregate->pressed = false;
+	if (!pressed || wanted <= guard_room(aggregate))
+		return;
+	wanted -= guard_room(aggregate);
+	struct list *smallest = &aggregate->scratch;
+	smallest->count = 0;
+	for (uint32_t i = 0; i < aggregate->order.count; i++)
+		if (!aggregate->edges[aggregate->order.items[i]].folded)
+			list_add(smallest, aggregate->order.items[i]);
+	if (smallest->count)
+		qsort_r(smallest->items, smallest->count, sizeof(*smallest->items), compare_weight,
+			aggregate->edges);
+	uint32_t leave = 0;
+	for (; leave < smallest->count && freed < wanted; leave++) {
+		uint32_t before = aggregate->regular;
+		move_edge(aggregate, smallest->items[leave]);
+		freed += before - aggregate->regular + 1;
 	}
-	qsort_r(edges, count, sizeof(*edges), compare_weight, guard->rows);
-	for (uint32_t i = 0, freed = 0; i < count && freed < wanted; i++) {
-		guard->rows[edges[i]].leaving = true;
-		freed += 1 + guard->rows[edges[i]].parts;
-	}
-	free(edges);
-	for (uint32_t i = 0; i < guard->count; i++) {
-		struct live *live = &guard->rows[guard->order[i]];
-		live->leaving = guard->rows[live->parent].leaving;
-	}
-	return guard_sweep(guard);
+	/* Not before all have moved: their places must not be given to the edges that they make. */
+	for (uint32_t i = 0; i < leave; i++)
+		edge_remove(aggregate, smallest->items[i]);
+	aggregate->stats.demoted += freed;
+	live_unsort(aggregate);
+	live_sort(aggregate);
 }

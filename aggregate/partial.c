@@ -5,64 +5,44 @@
 #include <string.h>
 
 #include "aggregate/bucket.h"
-#include "aggregate/other.h"
-#include "aggregate/rows.h"
-#include "base/hash.h"
+#include "aggregate/lanes.h"
+#include "aggregate/tally.h"
 #include "base/memory.h"
 
 enum {
-	PARTS = 3, /* a delta counts in its lane, its client's instance and its server's */
-	/* Places of the sent cache for each row of a pane: a descriptor that loses its place is
-	 * sent once more than needed, so the cache only has to be roomy. */
-	SENT_PER_ROW = 2,
-	SENT_MIN = 1024,
+	BLOCK_MIN = 1024,
+	/* The largest record that push and amend write. */
+	RECORD_MAX = sizeof(struct record) + sizeof(struct record_amendment) +
+		     COLUMNS * sizeof(int64_t),
 };
 
-/* What an owner has been sent, and when: one place a hash, the newest stays. */
-struct sent {
-	uint64_t key;
-	uint64_t pane; /* plus one; 0: nothing */
-};
-
-/* The next bucket's arrays, with room kept from bucket to bucket. */
-struct packing {
-	struct partial_bucket bucket;
-	struct bucket_row *rows;
-	int64_t *values;
-	struct edge *edges;
-	struct lane *lanes;
-	struct instance *instances;
-	struct sketch_cell *cells;
-	uint8_t *name_lengths;
-	char *name_bytes;
-	size_t rows_capacity, values_capacity, edges_capacity, lanes_capacity, instances_capacity,
-		cells_capacity, names_capacity, bytes_capacity;
+/* The next bucket of one owner, while it grows. */
+struct outbox {
+	char *block;	/* begins with struct partial_bucket */
+	size_t size;	/* used */
+	size_t capacity;
+	size_t last;	/* size of the bucket before: a guess at this one's */
+	uint64_t base_ns;
+	uint32_t records;
+	uint32_t *due; /* instances to tell, by number */
+	uint32_t due_count, due_capacity;
 };
 
 struct partial {
 	struct partial_options options;
-	struct rows *rows;   /* one an owner */
-	uint32_t rows_count; /* over all owners, `_other` rows left out */
-	uint32_t owner;	     /* whose bucket is taken next */
-	struct sent *sent;
-	uint64_t sent_mask;
-	struct packing packing;
+	struct lanes lanes;
+	struct outbox *outboxes;
+	uint32_t owner; /* whose bucket is taken next */
 	struct partial_stats stats;
 };
 
 struct partial *partial_new(const struct partial_options *options)
 {
-	assert(options->owners > 0 && options->names);
+	assert(options->owners > 0 && options->names && options->roster);
 	struct partial *partial = memory_zeroed(1, sizeof(*partial));
 	partial->options = *options;
-	partial->rows = memory_zeroed(options->owners, sizeof(*partial->rows));
-	for (uint32_t owner = 0; owner < options->owners; owner++)
-		rows_init(&partial->rows[owner]);
-	uint64_t sent = SENT_MIN;
-	while (sent < SENT_PER_ROW * (uint64_t)options->rows_max)
-		sent *= 2;
-	partial->sent = memory_zeroed(sent, sizeof(*partial->sent));
-	partial->sent_mask = sent - 1;
+	lanes_init(&partial->lanes, options->roster, options->owners, options->lanes_max);
+	partial->outboxes = memory_zeroed(options->owners, sizeof(*partial->outboxes));
 	return partial;
 }
 
@@ -70,354 +50,401 @@ void partial_free(struct partial *partial)
 {
 	if (!partial)
 		return;
-	for (uint32_t owner = 0; owner < partial->options.owners; owner++)
-		rows_done(&partial->rows[owner]);
-	free(partial->rows);
-	free(partial->sent);
-	struct packing *packing = &partial->packing;
-	free(packing->rows);
-	free(packing->values);
-	free(packing->edges);
-	free(packing->lanes);
-	free(packing->instances);
-	free(packing->cells);
-	free(packing->name_lengths);
-	free(packing->name_bytes);
+	for (uint32_t owner = 0; owner < partial->options.owners; owner++) {
+		free(partial->outboxes[owner].block);
+		free(partial->outboxes[owner].due);
+	}
+	free(partial->outboxes);
+	lanes_done(&partial->lanes);
 	free(partial);
+}
+
+uint32_t partial_lane_hold(struct partial *partial, uint32_t client, uint32_t server, uint16_t port,
+			   uint8_t protocol)
+{
+	return lanes_hold(&partial->lanes, client, server, port, protocol);
+}
+
+void partial_lane_drop(struct partial *partial, uint32_t lane)
+{
+	lanes_drop(&partial->lanes, lane);
 }
 
 /* --- adding --- */
 
-static struct row_key part_key(const struct label *label, unsigned part, uint8_t kind,
-			       uint64_t window_start_ns)
+static __attribute__((noinline)) void outbox_grow(struct outbox *outbox, size_t more)
 {
-	static const uint8_t scopes[PARTS] = {SCOPE_LANE, SCOPE_CLIENT, SCOPE_SERVER};
-	const uint64_t subs[PARTS] = {label->lane.id, label->client.id, label->server.id};
-	return (struct row_key){
-		.edge_id = label->edge.id,
-		.sub_id = subs[part],
-		.window_start_ns = window_start_ns,
-		.scope = scopes[part],
-		.kind = kind,
-	};
+	if (!outbox->block) {
+		outbox->size = sizeof(struct partial_bucket);
+		outbox->capacity = outbox->last + outbox->last / 8 + BLOCK_MIN;
+	}
+	while (outbox->size + more > outbox->capacity)
+		outbox->capacity *= 2;
+	outbox->block = memory_resize(outbox->block, outbox->capacity, 1);
 }
 
-static struct row_identity part_identity(const struct label *label, unsigned part)
+/* Room for `more` bytes behind what is there. */
+static inline void *outbox_room(struct outbox *outbox, size_t more)
 {
-	struct row_identity identity = {
-		.edge = label->edge,
-		.client_address = label->client_address,
-		.server_address = label->server_address,
+	if (outbox->size + more > outbox->capacity)
+		outbox_grow(outbox, more);
+	return outbox->block + outbox->size;
+}
+
+static void outbox_due(struct outbox *outbox, uint32_t instance)
+{
+	if (outbox->due_count == outbox->due_capacity) {
+		outbox->due_capacity =
+			(uint32_t)memory_grown(outbox->due_capacity, outbox->due_count + 1);
+		outbox->due = memory_resize(outbox->due, outbox->due_capacity, sizeof(*outbox->due));
+	}
+	outbox->due[outbox->due_count++] = instance;
+}
+
+/* A place's instances are told with the bucket that names them first. */
+static __attribute__((noinline)) void partial_introduce(struct partial *partial,
+							const struct place *place, uint32_t owner)
+{
+	if (lanes_tell(&partial->lanes, place->client, owner))
+		outbox_due(&partial->outboxes[owner], place->client);
+	if (lanes_tell(&partial->lanes, place->server, owner))
+		outbox_due(&partial->outboxes[owner], place->server);
+}
+
+static inline struct outbox *partial_outbox(struct partial *partial, const struct place *place)
+{
+	uint32_t owner = lane_owner_of(&partial->lanes, place->lane);
+	if (!lanes_told(&partial->lanes, place->client, place->server, owner))
+		partial_introduce(partial, place, owner);
+	return &partial->outboxes[owner];
+}
+
+/* Flags that mean nothing where a half does not count. */
+enum { FLAGS_ALWAYS = RECORD_LONG | DELTA_PROBE };
+
+static inline uint32_t delta_bits(const struct delta *delta, bool counts)
+{
+	const struct place *place = &delta->place;
+	uint32_t flags = delta->flags & (counts ? UINT32_MAX : FLAGS_ALWAYS);
+	uint32_t bits = (uint32_t)place->side << 11 | (uint32_t)counts << 12 |
+			(uint32_t)place->joined << 13;
+	return flags | bits | (uint32_t)delta->reason << RECORD_REASON_SHIFT;
+}
+
+static bool delta_is_wide(const struct delta *delta, uint64_t base_ns)
+{
+	const struct traffic *traffic = &delta->traffic;
+	return (traffic->tx_bytes | traffic->rx_bytes) >> RECORD_BYTES_BITS ||
+	       (traffic->tx_segments | traffic->rx_segments | delta->node_received) >>
+		       RECORD_SEGMENTS_BITS ||
+	       traffic->retransmits >> RECORD_BYTES_BITS ||
+	       delta->node_lost >> RECORD_BYTES_BITS ||
+	       (delta->srtt_us | delta->min_rtt_us) >> RECORD_RTT_BITS ||
+	       (delta->time_ns - base_ns) >> RECORD_TIME_BITS;
+}
+
+static void partial_add_wide(struct outbox *outbox, const struct delta *delta, uint32_t lane,
+			     uint32_t bits)
+{
+	struct record *record = outbox_room(outbox, RECORD_MAX);
+	struct record_wide *wide = (struct record_wide *)(record + 1);
+	const struct traffic *traffic = &delta->traffic;
+	unsigned side = delta->place.side;
+	bool counts = bits & RECORD_COUNTS;
+	*record = (struct record){
+		.lane = lane,
+		.client = delta->place.client,
+		.server = delta->place.server,
+		.bits = bits | RECORD_WIDE,
 	};
-	if (part == 0)
-		identity.lane = label->lane;
+	*wide = (struct record_wide){
+		.retransmits = traffic->retransmits,
+		.time_ns = delta->time_ns,
+		.connect_us = delta_connect_us(delta),
+		.srtt_us = counts ? delta->srtt_us : 0,
+		.min_rtt_us = delta->min_rtt_us,
+		.received = delta->node_received,
+		.lost = delta->node_lost,
+	};
+	wide->bytes[side] = traffic->tx_bytes;
+	wide->bytes[side ^ 1] = traffic->rx_bytes;
+	if (counts) {
+		wide->segments[side] = traffic->tx_segments;
+		wide->segments[side ^ 1] = traffic->rx_segments;
+	}
+	outbox->size += sizeof(*record) + sizeof(*wide);
+	outbox->records++;
+}
+
+static inline struct record *partial_add_narrow(struct outbox *outbox, const struct delta *delta,
+						uint32_t lane, uint32_t bits)
+{
+	struct record *record = outbox_room(outbox, RECORD_MAX);
+	const struct traffic *traffic = &delta->traffic;
+	unsigned side = delta->place.side;
+	uint32_t counted = -(bits / RECORD_COUNTS & 1);
+	record->lane = lane;
+	record->client = delta->place.client;
+	record->server = delta->place.server;
+	record->bits = bits;
+	record->bytes[side] = (uint32_t)traffic->tx_bytes;
+	record->bytes[side ^ 1] = (uint32_t)traffic->rx_bytes;
+	record->segments[side] = (uint16_t)(traffic->tx_segments & counted);
+	record->segments[side ^ 1] = (uint16_t)(traffic->rx_segments & counted);
+	record->time = (uint32_t)(delta->time_ns - outbox->base_ns);
+	record->path = (delta->srtt_us & counted) |
+		       (uint64_t)delta->min_rtt_us << RECORD_RTT_BITS |
+		       (uint64_t)delta->node_received << 2 * RECORD_RTT_BITS;
+	outbox->size += sizeof(*record);
+	outbox->records++;
+	return record;
+}
+
+/* What is seldom: probes, retransmits, losses, times to connect, and what does not fit. */
+static __attribute__((noinline)) void partial_add_rare(struct outbox *outbox,
+						       const struct delta *delta, uint32_t lane,
+						       uint32_t bits)
+{
+	struct delta silent = {
+		.place = delta->place, .flags = DELTA_PROBE, .time_ns = delta->time_ns};
+	if (delta->flags & DELTA_PROBE) {
+		delta = &silent;
+		bits &= ~(uint32_t)(RECORD_EVENTS | RECORD_ACTIVE | RECORD_LONG);
+	}
+	if (delta_is_wide(delta, outbox->base_ns)) {
+		partial_add_wide(outbox, delta, lane, bits);
+		return;
+	}
+	struct record_more more = {
+		.connect_us = delta_connect_us(delta),
+		.retransmits = (uint32_t)delta->traffic.retransmits,
+		.lost = delta->node_lost,
+	};
+	bool any = more.connect_us || more.retransmits || more.lost;
+	struct record *record =
+		partial_add_narrow(outbox, delta, lane, bits | (any ? RECORD_MORE : 0));
+	if (!any)
+		return;
+	memcpy(record + 1, &more, sizeof(more));
+	outbox->size += sizeof(more);
+}
+
+/* The middle of the times that fit is the first delta's. */
+static void outbox_begin(struct outbox *outbox, uint64_t time_ns)
+{
+	uint64_t half = 1ULL << (RECORD_TIME_BITS - 1);
+	outbox_room(outbox, RECORD_MAX);
+	outbox->base_ns = time_ns > half ? time_ns - half : 0;
+}
+
+static inline void partial_add(struct partial *partial, const struct delta *delta)
+{
+	const struct traffic *traffic = &delta->traffic;
+	struct outbox *outbox = partial_outbox(partial, &delta->place);
+	if (!outbox->block)
+		outbox_begin(outbox, delta->time_ns);
+	uint32_t bits = delta_bits(delta, delta->place.side == delta->place.counts_from);
+	uint32_t lane = lane_place(&partial->lanes, delta->place.lane);
+	uint64_t rare = (traffic->tx_bytes | traffic->rx_bytes) >> RECORD_BYTES_BITS;
+	rare |= (traffic->tx_segments | traffic->rx_segments | delta->node_received) >>
+		RECORD_SEGMENTS_BITS;
+	rare |= (delta->srtt_us | delta->min_rtt_us) >> RECORD_RTT_BITS;
+	rare |= (delta->time_ns - outbox->base_ns) >> RECORD_TIME_BITS;
+	rare |= traffic->retransmits | delta->connect_us | delta->node_lost;
+	rare |= bits & DELTA_PROBE;
+	if (__builtin_expect(rare != 0, 0))
+		partial_add_rare(outbox, delta, lane, bits);
 	else
-		identity.instance = part == 1 ? label->client : label->server;
-	return identity;
-}
-
-/* The three rows of the label, made where missing if that keeps within rows_max. */
-static bool partial_find(struct partial *partial, struct rows *rows, const struct label *label,
-			 uint8_t kind, uint64_t window_start_ns, uint32_t places[PARTS],
-			 bool bounded)
-{
-	struct row_key keys[PARTS];
-	uint64_t hashes[PARTS];
-	uint32_t missing = 0;
-	for (unsigned part = 0; part < PARTS; part++) {
-		keys[part] = part_key(label, part, kind, window_start_ns);
-		hashes[part] = row_key_hash(&keys[part]);
-		places[part] = rows_find(rows, &keys[part], hashes[part]);
-		missing += places[part] == ROW_NONE;
-	}
-	if (missing == 0)
-		return true;
-	if (bounded && (uint64_t)partial->rows_count + missing > partial->options.rows_max)
-		return false;
-	for (unsigned part = 0; part < PARTS; part++) {
-		if (places[part] != ROW_NONE)
-			continue;
-		struct row_identity identity = part_identity(label, part);
-		places[part] = rows_create(rows, &keys[part], hashes[part], &identity);
-	}
-	if (bounded)
-		partial->rows_count += missing;
-	return true;
-}
-
-/* Rows of `_other` come on top of rows_max: three an owner, kind and amended window. A delta folds
- * whole, so the scopes of an edge agree. */
-static struct rows *partial_place(struct partial *partial, const struct label *label, uint8_t kind,
-				  uint64_t window_start_ns, uint32_t places[PARTS])
-{
-	struct rows *rows = &partial->rows[hash_owner(label->edge.server, partial->options.owners)];
-	if (partial_find(partial, rows, label, kind, window_start_ns, places, true))
-		return rows;
-	struct label other = {
-		.edge = other_edge(),
-		.lane = other_lane(),
-		.client = other_instance(other_id()),
-		.server = other_instance(other_id()),
-	};
-	partial_find(partial, rows, &other, kind, window_start_ns, places, false);
-	partial->stats.folded++;
-	return rows;
-}
-
-static void partial_add(struct partial *partial, const struct delta *delta)
-{
-	uint8_t kind = delta->flags & (DELTA_LATE | DELTA_RECOVERED) ? ROW_LONG : ROW_PANE;
-	uint32_t places[PARTS];
-	struct rows *rows = partial_place(partial, delta->label, kind, 0, places);
-	struct tally tally;
-	tally_delta(&tally, delta);
-	uint64_t connect_us = delta_connect_us(delta), srtt_us = delta_srtt_us(delta);
-	uint32_t min_rtt_us = delta->flags & DELTA_PROBE ? 0 : delta->min_rtt_us;
-	for (unsigned part = 0; part < PARTS; part++) {
-		struct row *row = &rows->rows[places[part]];
-		row_tally(row, &tally);
-		if (delta->time_ns > row->last_event_ns)
-			row->last_event_ns = delta->time_ns;
-		if (min_rtt_us && (!row->min_rtt_us || min_rtt_us < row->min_rtt_us))
-			row->min_rtt_us = min_rtt_us;
-		if (connect_us)
-			rows_sample(rows, places[part], DISTRIBUTION_CONNECT, connect_us * 1000);
-		if (srtt_us)
-			rows_sample(rows, places[part], DISTRIBUTION_SRTT, srtt_us * 1000);
-	}
+		partial_add_narrow(outbox, delta, lane, bits);
 }
 
 void partial_push(struct partial *partial, const struct delta *deltas, size_t count)
 {
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		partial_add(partial, &deltas[i]);
+		partial->stats.folded += deltas[i].place.lane == 0;
+	}
 	partial->stats.deltas += count;
 }
 
 static void partial_move(struct partial *partial, const struct amendment *amendment,
-			 const struct label *label, int64_t sign)
+			 const struct place *place, int64_t sign)
 {
 	struct tally tally;
-	tally_amendment(&tally, amendment, label, sign);
+	tally_amendment(&tally, amendment, place, sign);
 	if (tally.count == 0)
 		return;
-	uint32_t places[PARTS];
-	struct rows *rows =
-		partial_place(partial, label, ROW_AMEND, amendment->window_start_ns, places);
-	for (unsigned part = 0; part < PARTS; part++)
-		row_tally(&rows->rows[places[part]], &tally);
+	int64_t values[COLUMNS] = {0};
+	for (uint32_t i = 0; i < tally.count; i++)
+		values[tally.columns[i]] += tally.values[i];
+
+	struct outbox *outbox = partial_outbox(partial, place);
+	struct record *record = outbox_room(outbox, RECORD_MAX);
+	struct record_amendment *moved = (struct record_amendment *)(record + 1);
+	*record = (struct record){
+		.lane = lane_place(&partial->lanes, place->lane),
+		.client = place->client,
+		.server = place->server,
+		.bits = RECORD_AMEND,
+	};
+	*moved = (struct record_amendment){.window_start_ns = amendment->window_start_ns};
+	uint32_t count = 0;
+	for (unsigned column = 0; column < COLUMNS; column++) {
+		if (!values[column])
+			continue;
+		moved->columns |= 1ULL << column;
+		moved->values[count++] = values[column];
+	}
+	outbox->size += sizeof(*record) + sizeof(*moved) + count * sizeof(moved->values[0]);
+	outbox->records++;
 }
 
 void partial_amend(struct partial *partial, const struct amendment *amendments, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		partial_move(partial, &amendments[i], amendments[i].before, -1);
-		partial_move(partial, &amendments[i], amendments[i].after, 1);
+		partial_move(partial, &amendments[i], &amendments[i].before, -1);
+		partial_move(partial, &amendments[i], &amendments[i].after, 1);
 	}
 	partial->stats.amendments += count;
 }
 
 /* --- taking --- */
 
-/* Room for `more` elements behind the first `count`. */
-static void *packing_reserve(void *array, size_t *capacity, size_t count, size_t more, size_t size)
-{
-	if (count + more <= *capacity)
-		return array;
-	*capacity = memory_grown(*capacity, count + more);
-	return memory_resize(array, *capacity, size);
-}
+/* The names that are due, gathered while descriptors are written: they stand behind them. */
+struct naming {
+	struct partial *partial;
+	uint64_t pane;
+	const struct name **names;
+	uint32_t count;
+	size_t capacity;
+};
 
-static void pack_values(struct packing *packing, const struct row *row, struct bucket_row *packed)
+static void naming_add(struct naming *naming, uint64_t id)
 {
-	packing->values =
-		packing_reserve(packing->values, &packing->values_capacity,
-				packing->bucket.value_count, COLUMNS, sizeof(*packing->values));
-	int64_t *values = packing->values + packing->bucket.value_count;
-	for (unsigned column = 0; column < COLUMNS; column++) {
-		if (row->columns[column] == 0)
-			continue;
-		packed->columns |= 1ULL << column;
-		*values++ = row->columns[column];
-	}
-	packing->bucket.value_count = (uint32_t)(values - packing->values);
-}
-
-static void pack_sample(struct packing *packing, uint16_t index, uint32_t *cells)
-{
-	uint32_t count = packing->bucket.cell_count;
-	if (*cells && packing->cells[count - 1].index == index) {
-		packing->cells[count - 1].count++;
-		return;
-	}
-	packing->cells = packing_reserve(packing->cells, &packing->cells_capacity, count, 1,
-					 sizeof(*packing->cells));
-	packing->cells[count] = (struct sketch_cell){.index = index, .count = 1};
-	packing->bucket.cell_count++;
-	(*cells)++;
-}
-
-/* The row's samples, which begin at *at in the sorted log. */
-static void pack_cells(struct packing *packing, const struct rows *rows, uint32_t row, size_t *at,
-		       struct bucket_row *packed)
-{
-	for (; *at < rows->samples_count && sample_row(rows->samples[*at]) == row; (*at)++) {
-		uint64_t sample = rows->samples[*at];
-		bool connect = sample_distribution(sample) == DISTRIBUTION_CONNECT;
-		pack_sample(packing, sample_index(sample),
-			    connect ? &packed->connect_cells : &packed->srtt_cells);
-	}
-}
-
-static void pack_rows(struct packing *packing, const struct rows *rows)
-{
-	size_t sample = 0;
-	packing->rows = packing_reserve(packing->rows, &packing->rows_capacity, 0, rows->count,
-					sizeof(*packing->rows));
-	for (uint32_t i = 0; i < rows->count; i++) {
-		const struct row *row = &rows->rows[i];
-		struct bucket_row *packed = &packing->rows[i];
-		*packed = (struct bucket_row){
-			.edge_id = row->key.edge_id,
-			.sub_id = row->key.sub_id,
-			.window_start_ns = row->key.window_start_ns,
-			.last_event_ns = row->last_event_ns,
-			.min_rtt_us = row->min_rtt_us,
-			.scope = row->key.scope,
-			.kind = row->key.kind,
-		};
-		pack_values(packing, row, packed);
-		pack_cells(packing, rows, i, &sample, packed);
-	}
-	packing->bucket.row_count = rows->count;
-}
-
-static void pack_name(struct partial *partial, uint64_t id, uint64_t pane)
-{
-	struct packing *packing = &partial->packing;
-	uint32_t destination = partial->owner + partial->options.names_offset;
-	const struct name *name = names_due(partial->options.names, id, destination, pane);
+	const struct partial_options *options = &naming->partial->options;
+	const struct name *name = names_due(options->names, id,
+					    naming->partial->owner + options->names_offset,
+					    naming->pane);
 	if (!name)
 		return;
-	packing->name_lengths =
-		packing_reserve(packing->name_lengths, &packing->names_capacity,
-				packing->bucket.name_count, 1, sizeof(*packing->name_lengths));
-	packing->name_lengths[packing->bucket.name_count++] = (uint8_t)name->length;
-	packing->name_bytes = packing_reserve(packing->name_bytes, &packing->bytes_capacity,
-					      packing->bucket.byte_count, name->length, 1);
-	memcpy(packing->name_bytes + packing->bucket.byte_count, name->bytes, name->length);
-	packing->bucket.byte_count += name->length;
+	if (naming->count == naming->capacity) {
+		naming->capacity = memory_grown(naming->capacity, naming->count + 1);
+		naming->names =
+			memory_resize(naming->names, naming->capacity, sizeof(*naming->names));
+	}
+	naming->names[naming->count++] = name;
 }
 
-/* Whether the owner must be sent the descriptor now; marks it sent. */
-static bool partial_due(struct partial *partial, uint64_t id, uint64_t pane)
+static void take_lanes(struct naming *naming, struct outbox *outbox)
 {
-	uint64_t key = hash_mix(id + partial->owner * 0x9e3779b97f4a7c15ULL);
-	struct sent *sent = &partial->sent[key & partial->sent_mask];
-	if (sent->pane && sent->key == key && pane + 1 - sent->pane < NAMES_REFRESH_PANES)
-		return false;
-	*sent = (struct sent){.key = key, .pane = pane + 1};
-	return true;
+	struct lanes *lanes = &naming->partial->lanes;
+	struct lane_owner *owner = &lanes->owners[naming->partial->owner];
+	struct bucket_lane *told = outbox_room(outbox, owner->due_count * sizeof(*told));
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < owner->due_count; i++) {
+		const struct lane_entry *entry = lane_at(lanes, owner->due[i]);
+		if (!entry->edge.id) /* held and left between two buckets */
+			continue;
+		told[count++] = (struct bucket_lane){
+			.number = lane_place(lanes, owner->due[i]),
+			.edge = entry->edge,
+			.lane = entry->lane};
+		naming_add(naming, entry->edge.client);
+		naming_add(naming, entry->edge.server);
+		naming_add(naming, entry->lane.client_zone);
+		naming_add(naming, entry->lane.server_zone);
+		naming_add(naming, entry->lane.client_version);
+		naming_add(naming, entry->lane.server_version);
+	}
+	owner->due_count = 0;
+	outbox->size += count * sizeof(*told);
+	((struct partial_bucket *)outbox->block)->lane_count = count;
 }
 
-/* A workload that is an address has no other source of its name. */
-static void partial_put_address(struct partial *partial, const struct address *address,
-				uint64_t pane)
+static void name_instance(struct naming *naming, const struct instance *instance)
 {
-	char text[ADDRESS_TEXT_MAX];
-	names_put(partial->options.names, text, address_format(address, text), pane);
+	naming_add(naming, instance->workload);
+	naming_add(naming, instance->version);
+	naming_add(naming, instance->zone);
+	naming_add(naming, instance->node);
+	naming_add(naming, instance->container);
+	naming_add(naming, instance->process);
 }
 
-static void pack_edge(struct partial *partial, const struct row_identity *identity, uint64_t pane)
+/* A workload that is an address has no other source of its name; it is put before the lanes are
+ * told, as they name workloads too. */
+static void put_addresses(struct naming *naming, const struct outbox *outbox)
 {
-	struct packing *packing = &partial->packing;
-	const struct edge *edge = &identity->edge;
-	if (!partial_due(partial, edge->id, pane))
-		return;
-	if (edge->client_resolution == RESOLUTION_ADDRESS)
-		partial_put_address(partial, &identity->client_address, pane);
-	if (edge->server_resolution == RESOLUTION_ADDRESS)
-		partial_put_address(partial, &identity->server_address, pane);
-	packing->edges = packing_reserve(packing->edges, &packing->edges_capacity,
-					 packing->bucket.edge_count, 1, sizeof(*packing->edges));
-	packing->edges[packing->bucket.edge_count++] = *edge;
-	pack_name(partial, edge->client, pane);
-	pack_name(partial, edge->server, pane);
+	const struct partial_options *options = &naming->partial->options;
+	for (uint32_t i = 0; i < outbox->due_count; i++) {
+		const struct instance *instance = roster_at(options->roster, outbox->due[i]);
+		char text[ADDRESS_TEXT_MAX];
+		if (instance->resolution == RESOLUTION_ADDRESS)
+			names_put(options->names, text, address_format(&instance->address, text),
+				  naming->pane);
+	}
 }
 
-static void pack_lane(struct partial *partial, const struct lane *lane, uint64_t pane)
+static void take_instances(struct naming *naming, struct outbox *outbox)
 {
-	struct packing *packing = &partial->packing;
-	if (!partial_due(partial, lane->id, pane))
-		return;
-	packing->lanes = packing_reserve(packing->lanes, &packing->lanes_capacity,
-					 packing->bucket.lane_count, 1, sizeof(*packing->lanes));
-	packing->lanes[packing->bucket.lane_count++] = *lane;
-	pack_name(partial, lane->client_zone, pane);
-	pack_name(partial, lane->server_zone, pane);
-	pack_name(partial, lane->client_version, pane);
-	pack_name(partial, lane->server_version, pane);
+	const struct partial_options *options = &naming->partial->options;
+	struct bucket_instance *told = outbox_room(outbox, outbox->due_count * sizeof(*told));
+	uint32_t count = 0, destination = naming->partial->owner + options->names_offset;
+	for (uint32_t i = 0; i < outbox->due_count; i++) {
+		uint32_t number = outbox->due[i];
+		const struct instance *instance = roster_at(options->roster, number);
+		if (!instance->id || !roster_due(options->roster, number, destination, naming->pane))
+			continue;
+		told[count++] = (struct bucket_instance){.number = number, .instance = *instance};
+		name_instance(naming, instance);
+	}
+	outbox->due_count = 0;
+	outbox->size += count * sizeof(*told);
+	((struct partial_bucket *)outbox->block)->instance_count = count;
 }
 
-static void pack_instance(struct partial *partial, const struct instance *instance,
-			  const struct address *address, uint64_t pane)
+static void take_names(struct naming *naming, struct outbox *outbox)
 {
-	struct packing *packing = &partial->packing;
-	if (!partial_due(partial, instance->id, pane))
-		return;
-	if (instance->resolution == RESOLUTION_ADDRESS)
-		partial_put_address(partial, address, pane);
-	packing->instances =
-		packing_reserve(packing->instances, &packing->instances_capacity,
-				packing->bucket.instance_count, 1, sizeof(*packing->instances));
-	packing->instances[packing->bucket.instance_count++] = *instance;
-	pack_name(partial, instance->workload, pane);
-	pack_name(partial, instance->version, pane);
-	pack_name(partial, instance->zone, pane);
-	pack_name(partial, instance->node, pane);
-	pack_name(partial, instance->container, pane);
-	pack_name(partial, instance->process, pane);
-}
-
-static void pack_identity(struct partial *partial, uint8_t scope,
-			  const struct row_identity *identity, uint64_t pane)
-{
-	pack_edge(partial, identity, pane);
-	if (scope == SCOPE_LANE)
-		pack_lane(partial, &identity->lane, pane);
-	else
-		pack_instance(partial, &identity->instance,
-			      scope == SCOPE_CLIENT ? &identity->client_address
-						    : &identity->server_address,
-			      pane);
+	size_t size = naming->count;
+	for (uint32_t i = 0; i < naming->count; i++)
+		size += naming->names[i]->length;
+	char *lengths = outbox_room(outbox, size), *bytes = lengths + naming->count;
+	for (uint32_t i = 0; i < naming->count; i++) {
+		const struct name *name = naming->names[i];
+		lengths[i] = (char)(uint8_t)name->length;
+		memcpy(bytes, name->bytes, name->length);
+		bytes += name->length;
+	}
+	outbox->size += size;
+	((struct partial_bucket *)outbox->block)->name_count = naming->count;
+	free(naming->names);
 }
 
 struct partial_bucket *partial_take(struct partial *partial, uint32_t owner, uint64_t pane)
 {
 	assert(owner == partial->owner);
-	struct packing *packing = &partial->packing;
-	struct rows *rows = &partial->rows[owner];
-	packing->bucket = (struct partial_bucket){.pane = pane};
-	rows_sort_samples(rows);
-	pack_rows(packing, rows);
-	for (uint32_t i = 0; i < rows->count; i++)
-		pack_identity(partial, rows->rows[i].key.scope, &rows->identities[i], pane);
+	struct outbox *outbox = &partial->outboxes[owner];
+	struct naming naming = {.partial = partial, .pane = pane};
+	outbox_room(outbox, BLOCK_MIN / 2);
+	*(struct partial_bucket *)outbox->block = (struct partial_bucket){
+		.pane = pane,
+		.base_ns = outbox->base_ns,
+		.records_size = outbox->size - sizeof(struct partial_bucket),
+		.record_count = outbox->records,
+	};
+	put_addresses(&naming, outbox);
+	take_lanes(&naming, outbox);
+	take_instances(&naming, outbox);
+	take_names(&naming, outbox);
 
-	packing->bucket.rows = packing->rows;
-	packing->bucket.values = packing->values;
-	packing->bucket.edges = packing->edges;
-	packing->bucket.lanes = packing->lanes;
-	packing->bucket.instances = packing->instances;
-	packing->bucket.cells = packing->cells;
-	packing->bucket.name_lengths = packing->name_lengths;
-	packing->bucket.name_bytes = packing->name_bytes;
-	struct partial_bucket *bucket = bucket_copy(&packing->bucket);
-
-	partial->stats.rows += rows->count;
-	rows_clear(rows);
+	struct partial_bucket *bucket = (struct partial_bucket *)outbox->block;
+	bucket->size = outbox->size;
+	partial->stats.rows += outbox->records;
+	*outbox = (struct outbox){
+		.last = outbox->size, .due = outbox->due, .due_capacity = outbox->due_capacity};
 	partial->owner = (owner + 1) % partial->options.owners;
 	if (partial->owner == 0)
-		partial->rows_count = 0;
+		lanes_settle(&partial->lanes, pane);
 	return bucket;
 }
 

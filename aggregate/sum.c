@@ -1,48 +1,49 @@
 #include "aggregate/sum.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-static void sum_times(struct sum *sum, uint64_t last_event_ns, uint32_t min_rtt_us)
+#include "base/memory.h"
+
+void sum_add(struct sum *sum, const struct sum *other)
 {
-	if (last_event_ns > sum->last_event_ns)
-		sum->last_event_ns = last_event_ns;
-	if (min_rtt_us && (!sum->min_rtt_us || min_rtt_us < sum->min_rtt_us))
-		sum->min_rtt_us = min_rtt_us;
+	if (!other->touched)
+		return;
+	for (unsigned column = 0; column < COLUMNS; column++)
+		sum->values[column] += other->values[column];
+	sum_add_times(sum, other->last_event_ns, other->min_rtt_us);
 }
 
-uint64_t sum_add(struct sum *sum, const struct sum *shorter)
+void sums_init(struct sums *sums)
 {
-	int64_t active = sum->counters[COUNTER_ACTIVE];
-	for (unsigned counter = 0; counter < COUNTERS; counter++)
-		sum->counters[counter] += shorter->counters[counter];
-	sum->counters[COUNTER_ACTIVE] = active;
-	sum_times(sum, shorter->last_event_ns, shorter->min_rtt_us);
-	return sketch_merge(&sum->connect, shorter->connect.cells, shorter->connect.count) +
-	       sketch_merge(&sum->srtt, shorter->srtt.cells, shorter->srtt.count);
+	*sums = (struct sums){.used = 1};
 }
 
-uint64_t sum_add_row(struct sum *sum, const struct bucket_row *row, const struct sketch_cell *cells)
+void sums_done(struct sums *sums)
 {
-	sum_times(sum, row->last_event_ns, row->min_rtt_us);
-	uint64_t lost = 0;
-	if (row->connect_cells)
-		lost += sketch_merge(&sum->connect, cells, row->connect_cells);
-	if (row->srtt_cells)
-		lost += sketch_merge(&sum->srtt, cells + row->connect_cells, row->srtt_cells);
-	return lost;
+	free(sums->sums);
 }
 
-void sum_clear(struct sum *sum)
+uint32_t sums_take(struct sums *sums)
 {
-	memset(sum->counters, 0, sizeof(sum->counters));
-	sum->last_event_ns = 0;
-	sum->min_rtt_us = 0;
-	sketch_clear(&sum->connect);
-	sketch_clear(&sum->srtt);
+	uint32_t place = sums->vacant;
+	if (place) {
+		sums->vacant = (uint32_t)sums->sums[place].values[0];
+	} else {
+		if (sums->used >= sums->capacity) {
+			sums->capacity = (uint32_t)memory_grown(sums->capacity, sums->used + 1);
+			sums->sums = memory_resize(sums->sums, sums->capacity, sizeof(*sums->sums));
+		}
+		place = sums->used++;
+	}
+	memset(&sums->sums[place], 0, sizeof(*sums->sums));
+	return place;
 }
 
-void sum_done(struct sum *sum)
+void sums_give(struct sums *sums, uint32_t place)
 {
-	sketch_done(&sum->connect);
-	sketch_done(&sum->srtt);
+	if (!place)
+		return;
+	sums->sums[place].values[0] = sums->vacant;
+	sums->vacant = place;
 }

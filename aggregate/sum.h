@@ -1,24 +1,50 @@
-/* All that is known of one row in one window: what buckets and shorter windows are added to. One
- * thread. */
+/* All columns of one row in one window, wide. Compact accumulators (part.h) flow into it when they
+ * are published or when a column of theirs runs over. Sums that come and go stand in a pool and are
+ * known by place; place 0 is none. One thread. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
-#include "aggregate/bucket.h"
 #include "aggregate/rollup.h"
 
+/* A connection is distinct once a window, which does not add over windows: sums carry
+ * COUNTER_ACTIVE for each window length, and the one that fits is published. */
+enum column {
+	COLUMN_ACTIVE_1S = COUNTERS,
+	COLUMN_ACTIVE_10S,
+	COLUMN_ACTIVE_60S,
+	COLUMN_ACTIVE_1H,
+	COLUMNS,
+};
+_Static_assert(COLUMNS <= 64, "a row's columns are bits of a word");
+
+enum window { WINDOW_PANE, WINDOW_1S, WINDOW_10S, WINDOW_60S, WINDOW_1H, WINDOWS };
+
 struct sum {
-	int64_t counters[COUNTERS];
+	int64_t values[COLUMNS];
 	uint64_t last_event_ns;
-	uint32_t min_rtt_us;
-	struct sketch connect, srtt;
+	uint32_t min_rtt_us; /* 0 if none */
+	bool touched;	     /* anything was added, zeros too */
 };
 
-/* A shorter window into a longer one; connections active are told for each length, so they do not
- * add. Returns the samples that did not fit their sketch's cells. */
-uint64_t sum_add(struct sum *sum, const struct sum *shorter);
-/* All of a bucket row but its columns. Returns as sum_add. */
-uint64_t sum_add_row(struct sum *sum, const struct bucket_row *row,
-		     const struct sketch_cell *cells);
-void sum_clear(struct sum *sum); /* keeps the sketches' memory */
-void sum_done(struct sum *sum);
+void sum_add(struct sum *sum, const struct sum *other);
+
+static inline void sum_add_times(struct sum *sum, uint64_t last_event_ns, uint32_t min_rtt_us)
+{
+	if (last_event_ns > sum->last_event_ns)
+		sum->last_event_ns = last_event_ns;
+	if (min_rtt_us && (!sum->min_rtt_us || min_rtt_us < sum->min_rtt_us))
+		sum->min_rtt_us = min_rtt_us;
+	sum->touched = true;
+}
+
+struct sums {
+	struct sum *sums;
+	uint32_t used, capacity, vacant;
+};
+
+void sums_init(struct sums *sums);
+void sums_done(struct sums *sums);
+uint32_t sums_take(struct sums *sums); /* zeroed */
+void sums_give(struct sums *sums, uint32_t place);

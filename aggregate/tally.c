@@ -43,8 +43,7 @@ static void tally_counted(struct tally *tally, const struct traffic *traffic, in
 	tally_add(tally, COUNTER_RETRANSMITS, sign * (int64_t)traffic->retransmits);
 }
 
-/* FAILED stays the sum of its reasons: an attempt without a known reason was given up. */
-static enum counter failure_counter(unsigned reason)
+enum counter failure_counter(unsigned reason)
 {
 	switch (reason) {
 	case CLOSE_REFUSED:
@@ -62,7 +61,7 @@ static void tally_life(struct tally *tally, const struct delta *delta)
 {
 	if (delta->flags & DELTA_OPENED) {
 		tally_add(tally, COUNTER_OPENED, 1);
-		tally_add(tally, COUNTER_JOINED, delta->label->joined);
+		tally_add(tally, COUNTER_JOINED, delta->place.joined);
 	}
 	if (delta->flags & DELTA_CLOSED) {
 		tally_add(tally, COUNTER_CLOSED, 1);
@@ -94,6 +93,8 @@ static void tally_active(struct tally *tally, uint32_t flags)
 	tally_add(tally, COUNTER_ACTIVE, (flags & DELTA_FIRST_IN_PANE) != 0);
 	tally_add(tally, COLUMN_ACTIVE_1S, (flags & DELTA_FIRST_IN_1S) != 0);
 	tally_add(tally, COLUMN_ACTIVE_10S, (flags & DELTA_FIRST_IN_10S) != 0);
+	tally_add(tally, COLUMN_ACTIVE_60S, (flags & DELTA_FIRST_IN_60S) != 0);
+	tally_add(tally, COLUMN_ACTIVE_1H, (flags & DELTA_FIRST_IN_1H) != 0);
 }
 
 static void tally_connect(struct tally *tally, uint64_t connect_us, int64_t count)
@@ -102,30 +103,42 @@ static void tally_connect(struct tally *tally, uint64_t connect_us, int64_t coun
 	tally_add(tally, COUNTER_CONNECT_COUNT, count);
 }
 
-void tally_delta(struct tally *tally, const struct delta *delta)
+void tally_traffic(struct tally *tally, const struct delta *delta)
 {
 	tally->count = 0;
 	if (delta->flags & DELTA_PROBE)
 		return;
-	const struct label *label = delta->label;
-	struct traffic traffic = traffic_from_client(&delta->traffic, label->side);
-	tally_side(tally, &traffic, label->side, 1);
+	const struct place *place = &delta->place;
+	struct traffic traffic = traffic_from_client(&delta->traffic, place->side);
+	tally_side(tally, &traffic, place->side, 1);
 	tally_add(tally, COUNTER_AGENT_RECEIVED, delta->node_received);
 	tally_add(tally, COUNTER_AGENT_ISSUED, (int64_t)delta->node_received + delta->node_lost);
-	if (delta_connect_us(delta))
-		tally_connect(tally, delta_connect_us(delta), 1);
-	if (label->counts_from != label->side)
+	if (place->counts_from != place->side)
 		return;
 	tally_counted(tally, &traffic, 1);
-	tally_life(tally, delta);
 	tally_long(tally, delta);
 	tally_active(tally, delta->flags);
 	tally_add(tally, COUNTER_SRTT_US, delta->srtt_us);
 	tally_add(tally, COUNTER_SRTT_COUNT, delta->srtt_us != 0);
 }
 
+void tally_delta(struct tally *tally, const struct delta *delta)
+{
+	tally_traffic(tally, delta);
+	if (delta_connect_us(delta))
+		tally_connect(tally, delta_connect_us(delta), 1);
+	if (delta->place.counts_from == delta->place.side && !(delta->flags & DELTA_PROBE))
+		tally_life(tally, delta);
+}
+
+void tally_into(const struct tally *tally, struct sum *sum)
+{
+	for (uint32_t i = 0; i < tally->count; i++)
+		sum->values[tally->columns[i]] += tally->values[i];
+}
+
 static void tally_lives(struct tally *tally, const struct amendment *amendment,
-			const struct label *label, int64_t sign)
+			const struct place *place, int64_t sign)
 {
 	int64_t reasons[COUNTERS] = {0}, failed = 0;
 	for (unsigned reason = 0; reason < CLOSE_REASONS; reason++) {
@@ -133,7 +146,7 @@ static void tally_lives(struct tally *tally, const struct amendment *amendment,
 		failed += amendment->failed[reason];
 	}
 	tally_add(tally, COUNTER_OPENED, sign * amendment->opened);
-	tally_add(tally, COUNTER_JOINED, label->joined ? sign * amendment->opened : 0);
+	tally_add(tally, COUNTER_JOINED, place->joined ? sign * amendment->opened : 0);
 	tally_add(tally, COUNTER_CLOSED, sign * amendment->closed);
 	tally_add(tally, COUNTER_RESETS, sign * amendment->resets);
 	tally_add(tally, COUNTER_TIMEOUTS,
@@ -145,22 +158,24 @@ static void tally_lives(struct tally *tally, const struct amendment *amendment,
 }
 
 void tally_amendment(struct tally *tally, const struct amendment *amendment,
-		     const struct label *label, int64_t sign)
+		     const struct place *place, int64_t sign)
 {
 	const struct delta *sum = &amendment->sum;
 	tally->count = 0;
 	if (sum->flags & DELTA_PROBE)
 		return;
-	struct traffic traffic = traffic_from_client(&sum->traffic, label->side);
-	tally_side(tally, &traffic, label->side, sign);
+	struct traffic traffic = traffic_from_client(&sum->traffic, place->side);
+	tally_side(tally, &traffic, place->side, sign);
 	tally_add(tally, COUNTER_AGENT_RECEIVED, sign * sum->node_received);
 	tally_add(tally, COUNTER_AGENT_ISSUED,
 		  sign * ((int64_t)sum->node_received + sum->node_lost));
-	if (label->side == SIDE_CLIENT && sum->connect_us && amendment->opened)
+	if (place->side == SIDE_CLIENT && sum->connect_us && amendment->opened)
 		tally_connect(tally, sum->connect_us, sign * amendment->opened);
-	if (label->counts_from != label->side)
+	if (place->counts_from != place->side)
 		return;
 	tally_counted(tally, &traffic, sign);
-	tally_lives(tally, amendment, label, sign);
+	tally_lives(tally, amendment, place, sign);
 	tally_add(tally, COLUMN_ACTIVE_10S, sum->flags & DELTA_FIRST_IN_10S ? sign : 0);
+	tally_add(tally, COLUMN_ACTIVE_60S, sum->flags & DELTA_FIRST_IN_60S ? sign : 0);
+	tally_add(tally, COLUMN_ACTIVE_1H, sum->flags & DELTA_FIRST_IN_1H ? sign : 0);
 }

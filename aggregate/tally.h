@@ -1,11 +1,10 @@
-/* Which columns a delta or an amendment fills: the one place that knows. A tally is made once and
- * added to three rows (lane, client, server), so it lists only what is not zero. Pure; any thread.
- */
+/* Which columns a delta or an amendment fills, as a list of what is not zero. Deltas that are
+ * narrow and in time take a shorter way (merge.c), which fills the same. Pure; any thread. */
 #pragma once
 
 #include <stdint.h>
 
-#include "aggregate/bucket.h"
+#include "aggregate/sum.h"
 #include "base/delta.h"
 
 struct tally {
@@ -17,13 +16,19 @@ struct tally {
 /* Probes tally nothing: they touch the rows of their edge (newest event time), but are no service's
  * traffic. */
 void tally_delta(struct tally *tally, const struct delta *delta);
+/* The same without what the connection did: opened, closed, failed, the time to connect. */
+void tally_traffic(struct tally *tally, const struct delta *delta);
+void tally_into(const struct tally *tally, struct sum *sum);
+
+/* FAILED stays the sum of its reasons: an attempt without a known reason was given up. */
+enum counter failure_counter(unsigned reason);
 
 /* Times that a delta gives to its rows' distributions; 0 if none. Of established connections only:
  * how long a failed attempt waited says nothing of the path. The client's half measures it, whoever
  * counts. */
 static inline uint64_t delta_connect_us(const struct delta *delta)
 {
-	if (delta->label->side != SIDE_CLIENT || !(delta->flags & DELTA_OPENED) ||
+	if (delta->place.side != SIDE_CLIENT || !(delta->flags & DELTA_OPENED) ||
 	    delta->flags & DELTA_PROBE)
 		return 0;
 	return delta->connect_us;
@@ -31,13 +36,13 @@ static inline uint64_t delta_connect_us(const struct delta *delta)
 
 static inline uint64_t delta_srtt_us(const struct delta *delta)
 {
-	if (delta->label->counts_from != delta->label->side || delta->flags & DELTA_PROBE)
+	if (delta->place.counts_from != delta->place.side || delta->flags & DELTA_PROBE)
 		return 0;
 	return delta->srtt_us;
 }
 
-/* What moves, under one of the amendment's labels; sign is -1 for `before`, 1 for `after`.
+/* What moves, at one of the amendment's places; sign is -1 for `before`, 1 for `after`.
  * Distributions, minima and the round-trip sums stay where they were first seen: they are samples
  * of a path, and one half's share of a window cannot be taken out of them. */
 void tally_amendment(struct tally *tally, const struct amendment *amendment,
-		     const struct label *label, int64_t sign);
+		     const struct place *place, int64_t sign);

@@ -46,14 +46,19 @@ static inline struct instance world_instance(struct names *names, uint32_t servi
 	return instance;
 }
 
-static inline struct label world_label_of(const struct instance *client,
-					  const struct instance *server)
+/* Two instances that talk, and what a half of theirs would be labelled. */
+struct link {
+	struct instance client, server;
+	struct edge edge;
+	struct lane lane;
+	uint8_t side, counts_from;
+	bool joined;
+};
+
+static inline struct link world_link_of(const struct instance *client,
+					const struct instance *server)
 {
-	struct label label = {
-		.side = SIDE_CLIENT,
-		.counts_from = SIDE_CLIENT,
-		.joined = true,
-		.final = true,
+	struct link link = {
 		.client = *client,
 		.server = *server,
 		.edge = {.client = client->workload,
@@ -66,19 +71,38 @@ static inline struct label world_label_of(const struct instance *client,
 			 .server_zone = server->zone,
 			 .client_version = client->version,
 			 .server_version = server->version},
+		.side = SIDE_CLIENT,
+		.counts_from = SIDE_CLIENT,
+		.joined = true,
 	};
-	label.edge.id = edge_id(&label.edge);
-	label.lane.id = lane_id(&label.lane);
-	return label;
+	link.edge.id = edge_id(&link.edge);
+	link.lane.id = lane_id(&link.lane);
+	return link;
 }
 
 /* Client service c, replica cr, to server service s, replica sr; seen and counted by the client. */
-static inline struct label world_label(struct names *names, uint32_t c, uint32_t cr, uint32_t s,
-				       uint32_t sr, uint64_t pane)
+static inline struct link world_link(struct names *names, uint32_t c, uint32_t cr, uint32_t s,
+				     uint32_t sr, uint64_t pane)
 {
 	struct instance client = world_instance(names, c, cr, pane);
 	struct instance server = world_instance(names, s, sr, pane);
-	return world_label_of(&client, &server);
+	return world_link_of(&client, &server);
+}
+
+/* A place of the link in a task's partial; the caller drops its lane. */
+static inline struct place link_place(const struct link *link, struct roster *roster,
+				      struct partial *partial, uint64_t pane)
+{
+	struct place place = {
+		.client = roster_put(roster, &link->client, pane),
+		.server = roster_put(roster, &link->server, pane),
+		.side = link->side,
+		.counts_from = link->counts_from,
+		.joined = link->joined,
+	};
+	place.lane = partial_lane_hold(partial, place.client, place.server, link->edge.port,
+				       link->edge.protocol);
+	return place;
 }
 
 /* Every row that came out; cells are copied. */
@@ -166,30 +190,38 @@ static inline int64_t collection_sum(const struct collection *collection, uint32
 	return sum;
 }
 
-/* Sources that all feed one aggregate. */
-enum { WORLD_SOURCES_MAX = 8 };
+/* Sources that all feed one aggregate. Lanes are held for a pane at a time, so numbers come and
+ * go. */
+enum { WORLD_SOURCES_MAX = 8, WORLD_LANES_MAX = 100000 };
 struct world {
 	uint32_t sources;
 	struct names *names[WORLD_SOURCES_MAX];
+	struct roster *rosters[WORLD_SOURCES_MAX];
 	struct partial *partials[WORLD_SOURCES_MAX];
 	struct aggregate *aggregate;
 	struct collection collection;
 	uint64_t pane;
+	uint32_t *held[WORLD_SOURCES_MAX]; /* lanes */
+	size_t held_count[WORLD_SOURCES_MAX], held_capacity[WORLD_SOURCES_MAX];
 };
 
-static inline void world_init(struct world *world, uint32_t sources, uint32_t partial_rows_max,
+static inline void world_init(struct world *world, uint32_t sources, uint32_t lanes_max,
 			      uint32_t rows_max)
 {
 	*world = (struct world){.sources = sources, .pane = PANE_0};
 	for (uint32_t source = 0; source < sources; source++) {
 		world->names[source] = names_new(100000, 1);
-		const struct partial_options options = {
-			.owners = 1, .rows_max = partial_rows_max, .names = world->names[source]};
+		world->rosters[source] = roster_new(100000, 1);
+		const struct partial_options options = {.owners = 1,
+							.lanes_max = lanes_max,
+							.names = world->names[source],
+							.roster = world->rosters[source]};
 		world->partials[source] = partial_new(&options);
 	}
 	const struct aggregate_options options = {
 		.rows_max = rows_max,
 		.names_max = 100000,
+		.sources = sources,
 		.sinks = {.context = &world->collection, .rollups = collect},
 	};
 	world->aggregate = aggregate_new(&options);
@@ -200,24 +232,60 @@ static inline void world_done(struct world *world)
 	for (uint32_t source = 0; source < world->sources; source++) {
 		partial_free(world->partials[source]);
 		names_free(world->names[source]);
+		roster_free(world->rosters[source]);
+		free(world->held[source]);
 	}
 	aggregate_free(world->aggregate);
 	collection_clear(&world->collection);
 }
 
-static inline void world_push(struct world *world, const struct delta *delta)
+static inline struct place world_place(struct world *world, uint32_t source,
+				       const struct link *link)
 {
-	partial_push(world->partials[0], delta, 1);
+	struct place place =
+		link_place(link, world->rosters[source], world->partials[source], world->pane);
+	if (world->held_count[source] == world->held_capacity[source]) {
+		world->held_capacity[source] = memory_grown(world->held_capacity[source],
+							    world->held_count[source] + 1);
+		world->held[source] = memory_resize(world->held[source],
+						    world->held_capacity[source], sizeof(uint32_t));
+	}
+	world->held[source][world->held_count[source]++] = place.lane;
+	return place;
+}
+
+static inline void world_push_from(struct world *world, uint32_t source, const struct link *link,
+				   struct delta delta)
+{
+	delta.place = world_place(world, source, link);
+	partial_push(world->partials[source], &delta, 1);
+}
+
+static inline void world_push(struct world *world, const struct link *link, struct delta delta)
+{
+	world_push_from(world, 0, link, delta);
+}
+
+static inline void world_amend(struct world *world, uint32_t source, const struct link *before,
+			       const struct link *after, struct amendment amendment)
+{
+	amendment.before = world_place(world, source, before);
+	amendment.after = world_place(world, source, after);
+	partial_amend(world->partials[source], &amendment, 1);
 }
 
 static inline void world_close(struct world *world)
 {
 	for (uint32_t source = 0; source < world->sources; source++) {
+		for (size_t i = 0; i < world->held_count[source]; i++)
+			partial_lane_drop(world->partials[source], world->held[source][i]);
+		world->held_count[source] = 0;
 		struct partial_bucket *bucket =
 			partial_take(world->partials[source], 0, world->pane);
-		aggregate_push(world->aggregate, bucket);
+		aggregate_push(world->aggregate, source, bucket);
 		partial_bucket_free(bucket);
 		names_advance(world->names[source], world->pane);
+		roster_advance(world->rosters[source], world->pane);
 	}
 	aggregate_advance(world->aggregate, pane_end(world->pane++));
 }

@@ -1,0 +1,321 @@
+#include "aggregate/lanes.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/memory.h"
+#include "base/name.h"
+
+/* What the roster's number stood for when a lane was last held with it: numbers come back. */
+struct lane_known {
+	uint64_t id;
+	uint32_t resolution;
+	uint32_t class;
+};
+
+struct lane_class {
+	uint64_t workload, version, zone; /* workload and users 0: vacant */
+	uint32_t resolution;
+	uint32_t users; /* numbers and lanes */
+	uint32_t next;	/* vacant */
+};
+
+void lanes_init(struct lanes *lanes, const struct roster *roster, uint32_t owners,
+		uint32_t lanes_max)
+{
+	*lanes = (struct lanes){
+		.roster = roster,
+		.owners_count = owners,
+		.lanes_max = lanes_max,
+		.classes_used = 1,
+	};
+	while (1U << lanes->owner_bits < owners)
+		lanes->owner_bits++;
+	while (64U << lanes->told_shift < owners)
+		lanes->told_shift++;
+	assert(lanes_max < UINT32_MAX >> lanes->owner_bits);
+	lanes->owners = memory_zeroed(owners, sizeof(*lanes->owners));
+	for (uint32_t owner = 0; owner < owners; owner++)
+		lanes->owners[owner].used = 1;
+	row_index_init(&lanes->index, 0);
+	row_index_init(&lanes->classes_index, 0);
+}
+
+void lanes_done(struct lanes *lanes)
+{
+	for (uint32_t owner = 0; owner < lanes->owners_count; owner++) {
+		free(lanes->owners[owner].entries);
+		free(lanes->owners[owner].due);
+	}
+	free(lanes->owners);
+	free(lanes->leaving);
+	free(lanes->known);
+	free(lanes->told);
+	free(lanes->classes);
+	row_index_done(&lanes->index);
+	row_index_done(&lanes->classes_index);
+}
+
+/* --- classes --- */
+
+static uint64_t class_hash(const struct lane_class *class)
+{
+	uint64_t hash = (class->workload ^ class->resolution) * 0x9e3779b97f4a7c15ULL;
+	hash = (hash ^ (hash >> 32) ^ class->version) * 0xff51afd7ed558ccdULL;
+	return hash_mix(hash ^ class->zone);
+}
+
+static bool class_equal(const struct lane_class *a, const struct lane_class *b)
+{
+	return a->workload == b->workload && a->version == b->version && a->zone == b->zone &&
+	       a->resolution == b->resolution;
+}
+
+static uint32_t class_add(struct lanes *lanes, const struct lane_class *class, uint64_t hash)
+{
+	uint32_t number = lanes->classes_vacant;
+	if (number) {
+		lanes->classes_vacant = lanes->classes[number].next;
+	} else {
+		number = lanes->classes_used++;
+		if (number >= lanes->classes_capacity) {
+			lanes->classes_capacity =
+				(uint32_t)memory_grown(lanes->classes_capacity, number + 1);
+			lanes->classes = memory_resize(lanes->classes, lanes->classes_capacity,
+						       sizeof(*lanes->classes));
+		}
+	}
+	lanes->classes[number] = *class;
+	row_index_add(&lanes->classes_index, hash, number);
+	return number;
+}
+
+static uint32_t class_hold(struct lanes *lanes, const struct instance *instance)
+{
+	const struct lane_class class = {
+		.workload = instance->workload,
+		.version = instance->version,
+		.zone = instance->zone,
+		.resolution = instance->resolution,
+	};
+	uint64_t hash = class_hash(&class);
+	uint64_t at = row_index_start(&lanes->classes_index, hash);
+	uint32_t number;
+	while ((number = row_index_next(&lanes->classes_index, hash, &at)) != ROW_NONE)
+		if (class_equal(&lanes->classes[number], &class))
+			break;
+	if (number == ROW_NONE)
+		number = class_add(lanes, &class, hash);
+	lanes->classes[number].users++;
+	return number;
+}
+
+static void class_drop(struct lanes *lanes, uint32_t number)
+{
+	struct lane_class *class = &lanes->classes[number];
+	if (!number || --class->users)
+		return;
+	row_index_remove(&lanes->classes_index, class_hash(class), number);
+	class->next = lanes->classes_vacant;
+	lanes->classes_vacant = number;
+}
+
+/* --- numbers of the roster --- */
+
+static void known_grow(struct lanes *lanes, uint32_t needed)
+{
+	uint32_t before = lanes->known_count;
+	uint32_t count = (uint32_t)memory_grown(before, needed);
+	size_t words = 1ULL << lanes->told_shift;
+	lanes->known = memory_resize(lanes->known, count, sizeof(*lanes->known));
+	lanes->told = memory_resize(lanes->told, count * words, sizeof(*lanes->told));
+	memset(lanes->known + before, 0, (count - before) * sizeof(*lanes->known));
+	memset(lanes->told + before * words, 0, (count - before) * words * sizeof(*lanes->told));
+	if (before == 0) /* nobody needs no telling */
+		memset(lanes->told, 0xff, words * sizeof(*lanes->told));
+	lanes->known_count = count;
+}
+
+static void known_learn(struct lanes *lanes, uint32_t number, const struct instance *instance)
+{
+	struct lane_known *known = &lanes->known[number];
+	class_drop(lanes, known->class);
+	known->id = instance->id;
+	known->resolution = instance->resolution;
+	known->class = class_hold(lanes, instance);
+	if (number)
+		memset(&lanes->told[(size_t)number << lanes->told_shift], 0,
+		       sizeof(*lanes->told) << lanes->told_shift);
+}
+
+static uint32_t known_class(struct lanes *lanes, uint32_t number)
+{
+	if (number >= lanes->known_count)
+		known_grow(lanes, number + 1);
+	const struct instance *instance = roster_at(lanes->roster, number);
+	const struct lane_known *known = &lanes->known[number];
+	if (known->id != instance->id || known->resolution != instance->resolution || !known->class)
+		known_learn(lanes, number, instance);
+	return lanes->known[number].class;
+}
+
+/* --- lanes --- */
+
+static uint64_t lane_hash(uint32_t client_class, uint32_t server_class, uint16_t port,
+			  uint8_t protocol)
+{
+	uint64_t hash = ((uint64_t)client_class << 32 | server_class) * 0x9e3779b97f4a7c15ULL;
+	return hash_mix(hash ^ ((uint64_t)port << 8 | protocol));
+}
+
+static uint64_t lane_entry_hash(const struct lane_entry *entry)
+{
+	return lane_hash(entry->client_class, entry->server_class, entry->edge.port,
+			 entry->edge.protocol);
+}
+
+static struct lane_entry lane_make(const struct lanes *lanes, uint32_t client_class,
+				   uint32_t server_class, uint16_t port, uint8_t protocol)
+{
+	const struct lane_class *client = &lanes->classes[client_class];
+	const struct lane_class *server = &lanes->classes[server_class];
+	struct lane_entry entry = {
+		.edge = {.client = client->workload,
+			 .server = server->workload,
+			 .port = port,
+			 .protocol = protocol,
+			 .client_resolution = (uint8_t)client->resolution,
+			 .server_resolution = (uint8_t)server->resolution},
+		.lane = {.client_zone = client->zone,
+			 .server_zone = server->zone,
+			 .client_version = client->version,
+			 .server_version = server->version},
+		.client_class = client_class,
+		.server_class = server_class,
+	};
+	entry.edge.id = edge_id(&entry.edge);
+	entry.lane.id = lane_id(&entry.lane);
+	return entry;
+}
+
+static uint32_t owner_place(struct lane_owner *owner)
+{
+	uint32_t place = owner->vacant;
+	if (place) {
+		owner->vacant = owner->entries[place].next;
+		return place;
+	}
+	place = owner->used++;
+	if (place >= owner->capacity) {
+		owner->capacity = (uint32_t)memory_grown(owner->capacity, place + 1);
+		owner->entries =
+			memory_resize(owner->entries, owner->capacity, sizeof(*owner->entries));
+	}
+	return place;
+}
+
+static void owner_due(struct lane_owner *owner, uint32_t number)
+{
+	if (owner->due_count == owner->due_capacity) {
+		owner->due_capacity =
+			(uint32_t)memory_grown(owner->due_capacity, owner->due_count + 1);
+		owner->due = memory_resize(owner->due, owner->due_capacity, sizeof(*owner->due));
+	}
+	owner->due[owner->due_count++] = number;
+}
+
+static uint32_t lane_add(struct lanes *lanes, const struct lane_entry *entry, uint64_t hash)
+{
+	uint32_t owner_number = hash_owner(entry->edge.server, lanes->owners_count);
+	struct lane_owner *owner = &lanes->owners[owner_number];
+	uint32_t place = owner_place(owner);
+	uint32_t number = place << lanes->owner_bits | owner_number;
+	owner->entries[place] = *entry;
+	lanes->classes[entry->client_class].users++;
+	lanes->classes[entry->server_class].users++;
+	row_index_add(&lanes->index, hash, number);
+	lanes->count++;
+	owner_due(owner, number);
+	return number;
+}
+
+uint32_t lanes_hold(struct lanes *lanes, uint32_t client, uint32_t server, uint16_t port,
+		    uint8_t protocol)
+{
+	uint32_t client_class = known_class(lanes, client);
+	uint32_t server_class = known_class(lanes, server);
+	uint64_t hash = lane_hash(client_class, server_class, port, protocol);
+	uint64_t at = row_index_start(&lanes->index, hash);
+	uint32_t number;
+	while ((number = row_index_next(&lanes->index, hash, &at)) != ROW_NONE) {
+		struct lane_entry *entry = lane_at(lanes, number);
+		if (entry->client_class == client_class && entry->server_class == server_class &&
+		    entry->edge.port == port && entry->edge.protocol == protocol) {
+			entry->users++;
+			return number;
+		}
+	}
+	if (lanes->count == lanes->lanes_max)
+		return 0;
+	struct lane_entry entry = lane_make(lanes, client_class, server_class, port, protocol);
+	entry.users = 1;
+	return lane_add(lanes, &entry, hash);
+}
+
+void lanes_drop(struct lanes *lanes, uint32_t number)
+{
+	if (!number)
+		return;
+	struct lane_entry *entry = lane_at(lanes, number);
+	assert(entry->users);
+	if (--entry->users)
+		return;
+	if (lanes->leaving_count == lanes->leaving_capacity) {
+		lanes->leaving_capacity =
+			(uint32_t)memory_grown(lanes->leaving_capacity, lanes->leaving_count + 1);
+		lanes->leaving = memory_resize(lanes->leaving, lanes->leaving_capacity,
+					       sizeof(*lanes->leaving));
+	}
+	lanes->leaving[lanes->leaving_count++] = number;
+}
+
+/* It may have users again, or have left already when it was dropped twice in a pane. */
+static void lane_leave(struct lanes *lanes, uint32_t number)
+{
+	struct lane_entry *entry = lane_at(lanes, number);
+	struct lane_owner *owner = &lanes->owners[lane_owner_of(lanes, number)];
+	if (entry->users || !entry->edge.id)
+		return;
+	row_index_remove(&lanes->index, lane_entry_hash(entry), number);
+	class_drop(lanes, entry->client_class);
+	class_drop(lanes, entry->server_class);
+	*entry = (struct lane_entry){.next = owner->vacant};
+	owner->vacant = lane_place(lanes, number);
+	lanes->count--;
+}
+
+/* A number's turn comes once in NAMES_REFRESH_PANES, so that not all are told in one pane. */
+static void lanes_refresh(struct lanes *lanes, uint64_t pane)
+{
+	uint32_t first = (uint32_t)(pane % NAMES_REFRESH_PANES);
+	size_t words = 1ULL << lanes->told_shift;
+	for (uint32_t number = first ? first : NAMES_REFRESH_PANES; number < lanes->known_count;
+	     number += NAMES_REFRESH_PANES)
+		memset(&lanes->told[number * words], 0, words * sizeof(*lanes->told));
+	for (uint32_t i = 0; i < lanes->owners_count; i++) {
+		struct lane_owner *owner = &lanes->owners[i];
+		for (uint32_t place = first; place < owner->used; place += NAMES_REFRESH_PANES)
+			if (place && owner->entries[place].users)
+				owner_due(owner, place << lanes->owner_bits | i);
+	}
+}
+
+void lanes_settle(struct lanes *lanes, uint64_t pane)
+{
+	for (uint32_t i = 0; i < lanes->leaving_count; i++)
+		lane_leave(lanes, lanes->leaving[i]);
+	lanes->leaving_count = 0;
+	lanes_refresh(lanes, pane);
+}

@@ -1,0 +1,244 @@
+/* Inside of an aggregate, shared by its files: merge.c adds buckets to it, guard.c decides which
+ * rows live, live.c makes and removes them, publish.c empties it into rollups.
+ *
+ *   source, lane number ─► lane_row ─► edge_row ─► lanes, parts (two lists)
+ *                            │ pane        │ pane, second: sums
+ *                            ▼             ▼ minute, hour: frozen
+ *                        pane_lane      the pane's events
+ *
+ * A lane_row is known while sources tell of it and lives while it has an edge. Deltas are added to
+ * the pane_lane of their lane and to two parts; an edge is the sum of its lanes. Only what was
+ * touched in a pane is walked at its end. Places are numbers; 0 is none. */
+#pragma once
+
+#include "aggregate/aggregate.h"
+#include "aggregate/frozen.h"
+#include "aggregate/hot.h"
+#include "aggregate/part.h"
+#include "aggregate/row_index.h"
+#include "aggregate/sum.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/name.h"
+#include "base/roster.h"
+#include "base/sketch.h"
+
+enum {
+	LANE_OTHER = 1, /* `_other` -> `_other`: always known */
+	CHUNK_ROWS = 64,
+	CHUNK_CELLS = 4 * SKETCH_INDEXES,
+};
+
+struct list {
+	uint32_t *items;
+	uint32_t count, capacity;
+};
+
+static inline void list_add(struct list *list, uint32_t item)
+{
+	if (list->count == list->capacity) {
+		list->capacity = (uint32_t)memory_grown(list->capacity, list->count + 1);
+		list->items = memory_resize(list->items, list->capacity, sizeof(*list->items));
+	}
+	list->items[list->count++] = item;
+}
+
+/* What a source's numbers stand for here; 0: not told. */
+struct source {
+	uint32_t *lanes, *instances;
+	uint32_t lanes_count, instances_count;
+};
+
+/* Where a lane's deltas of the pane at hand go. */
+struct lane_way {
+	uint32_t pane; /* its pane_lane, or of what it folds into; 0: to be looked up */
+	uint32_t edge; /* of its instances */
+	uint32_t tag;
+};
+
+struct lane_row {
+	struct edge edge;
+	struct lane lane;
+	uint64_t told_pane;
+	uint32_t live;	  /* edge row; 0: not live */
+	uint32_t sum;	  /* of 10 s, while it lives */
+	uint32_t pane;	  /* pane_lane */
+	uint32_t samples; /* connect times of the 10 s */
+	uint32_t next;	  /* of its edge; or vacant */
+	bool folded, fresh, shown;
+};
+
+/* A live lane in the pane at hand. */
+struct pane_lane {
+	struct hot hot;	    /* key: lane row; 0: folded away */
+	uint64_t active[2]; /* pane, 1 s, 10 s in 21 bits each; 60 s, 1 h in 32 */
+	uint64_t retransmits[3];
+	uint64_t lost;
+	uint32_t wide, event, edge;
+};
+
+/* The pane's connection events of a lane or part. */
+struct event {
+	uint32_t opened, closed, joined, connect_count;
+	uint32_t failed[4]; /* as COUNTER_FAILED_REFUSED and after */
+	uint32_t resets, timeouts;
+	uint32_t row;	/* 0: folded away */
+	uint32_t next;	/* of its edge */
+	uint32_t scope; /* enum scope */
+	uint64_t connect_us, received, issued;
+};
+
+/* A connect time, in the lists of its edge, lane and instances, newest first. */
+struct sample {
+	uint32_t next;
+	uint16_t code; /* sketch index */
+	bool late;     /* in 10 s and longer only */
+};
+
+struct edge_row {
+	struct edge edge;
+	uint32_t lanes, parts[2]; /* lists; of parts by side */
+	uint32_t others[2];	  /* of parts: those that stand for others; their instance is 0 */
+	uint32_t count;		  /* lanes and parts that do not stand for others */
+	uint32_t fresh_count;	  /* of these: made in the pane at hand */
+	uint32_t place;		  /* in the order of output */
+	uint32_t pane, second;	  /* sums */
+	uint32_t events, samples;
+	uint64_t weight; /* connections of the last 10 s window */
+	struct frozen minute, hour;
+	uint8_t published; /* bit w: the last window w went out and was not the zero row */
+	bool live, folded, fresh, shown, is_other;
+};
+
+/* Rows on their way out; cells are theirs until they are out. */
+struct chunk {
+	struct rollup rows[CHUNK_ROWS];
+	struct sketch_cell cells[CHUNK_CELLS];
+	uint32_t count, cells_count;
+};
+
+struct aggregate {
+	struct aggregate_options options;
+	struct names *names;
+	struct roster *instances;
+	struct source *sources;
+	uint64_t start_ns; /* of the pane at hand; 0: none yet */
+	struct edge other;
+
+	struct lane_row *lanes;
+	struct lane_way *ways; /* by lane */
+	uint32_t lanes_used, lanes_capacity, lanes_vacant, lanes_known, lanes_max, lanes_sweep;
+	struct row_index lanes_index;
+	struct edge_row *edges;
+	uint32_t edges_used, edges_capacity, edges_vacant, edges_count;
+	struct row_index edges_index;
+	struct list order; /* live edges by id */
+	struct parts parts;
+	struct sums sums;
+	/* Live rows: of their own, standing for others, of `_other` -> `_other`. */
+	uint32_t regular, folded, global;
+	bool full; /* no row of its own was free when the pane began */
+	bool crowded; /* an edge has more rows than its share */
+	bool pressed; /* something was folded since rows were demoted */
+	struct list fresh_edges, fresh_lanes, fresh_parts;
+
+	struct pane_lane *pane_lanes;
+	void *pane_lanes_memory;
+	uint32_t pane_lanes_count, pane_lanes_capacity;
+	uint32_t pane_records; /* since fields of `active` were emptied */
+	struct list ways_set;
+	struct event *events;
+	uint32_t events_count, events_capacity;
+	struct sample *samples;
+	uint32_t samples_count, samples_capacity;
+	uint32_t *srtt; /* edge << 12 | sketch index, of the 10 s */
+	uint32_t srtt_count, srtt_capacity, srtt_pane; /* srtt_pane: the pane's begin here */
+
+	struct list touched;	      /* edges of the pane */
+	struct list seconds;	      /* edges of the 1 s window */
+	struct list eventful;	      /* edges with events of the pane */
+	struct list shown[WINDOW_10S]; /* edges that the last window published */
+	struct list scratch;
+	uint64_t *walk; /* bit: the edge at this place of the order goes out */
+	uint32_t walk_capacity;
+	struct thawed thawed, ten; /* scratch */
+	uint16_t *codes;
+	size_t codes_capacity;
+	uint32_t *srtt_starts;
+	uint16_t *srtt_codes;
+	uint32_t counts[SKETCH_INDEXES]; /* all zero between uses */
+	struct chunk chunk;
+	struct rollup *amendments; /* for windows that are closed, as they came */
+	size_t amendments_count, amendments_capacity;
+	struct aggregate_stats stats;
+};
+
+static const uint64_t window_ns[WINDOWS] = {PANE_NS, NS_PER_S, 10 * NS_PER_S, 60 * NS_PER_S,
+					    3600 * NS_PER_S};
+
+static inline uint64_t window_start(uint64_t time_ns, enum window window)
+{
+	return time_ns - time_ns % window_ns[window];
+}
+
+/* --- live.c --- */
+
+uint32_t edge_find(const struct aggregate *aggregate, uint64_t id);
+uint32_t edge_make(struct aggregate *aggregate, const struct edge *edge, bool folded);
+void edge_remove(struct aggregate *aggregate, uint32_t edge); /* it has no lanes and parts */
+void edge_touch(struct aggregate *aggregate, uint32_t edge);  /* it has a sum of the pane */
+
+/* Known from now on, if it was not; 0: lanes_max are known. */
+uint32_t lane_know(struct aggregate *aggregate, const struct edge *edge, const struct lane *lane);
+void lane_forget(struct aggregate *aggregate, uint32_t lane); /* it does not live */
+void lane_enter(struct aggregate *aggregate, uint32_t lane, uint32_t edge, bool folded);
+void lane_leave(struct aggregate *aggregate, uint32_t lane); /* its edge's list is the caller's */
+
+uint32_t part_enter(struct aggregate *aggregate, uint32_t edge, uint32_t instance, enum side side,
+		    bool folded);
+void part_leave(struct aggregate *aggregate, uint32_t part); /* its edge's list is the caller's */
+struct sum *part_wide(struct aggregate *aggregate, struct part *part);
+struct sum *pane_lane_wide(struct aggregate *aggregate, struct pane_lane *lane);
+/* Adds all of it to sum, which may not be one of the pool's that could move. */
+void pane_lane_into(const struct aggregate *aggregate, const struct pane_lane *lane,
+		    struct sum *sum);
+void part_into(const struct aggregate *aggregate, const struct part *part, struct sum *sum);
+void live_sort(struct aggregate *aggregate); /* new edges into the order */
+/* Edges that were removed leave the order. */
+void live_unsort(struct aggregate *aggregate);
+uint32_t pane_lane_of(struct aggregate *aggregate, uint32_t lane); /* made if it is not there */
+
+static inline const struct instance *instance_at(const struct aggregate *aggregate, uint32_t number)
+{
+	return roster_at(aggregate->instances, number);
+}
+
+/* --- guard.c --- */
+
+/* Where contributions go: made where missing, folded where there is no room. */
+uint32_t guard_edge(struct aggregate *aggregate, const struct edge *edge);
+uint32_t guard_lane(struct aggregate *aggregate, uint32_t lane);
+uint32_t guard_part(struct aggregate *aggregate, uint32_t edge, uint32_t instance, enum side side);
+void guard_begin(struct aggregate *aggregate); /* a pane */
+/* Room for `more` parts, at the price of a settlement. */
+void guard_reserve(struct aggregate *aggregate, uint32_t more);
+void guard_settle(struct aggregate *aggregate);
+/* If anything was folded and rows are nearly all taken, the edges of least weight make room. Only
+ * right after the 10 s window was published. */
+void guard_demote(struct aggregate *aggregate);
+
+/* --- merge.c --- */
+
+/* The pane's events of a row, linked to its edge; *slot is where the row keeps their place. */
+struct event *event_of(struct aggregate *aggregate, uint32_t *slot, enum scope scope, uint32_t row,
+		       uint32_t edge);
+
+/* --- publish.c --- */
+
+void publish_pane(struct aggregate *aggregate);
+void publish_amendments(struct aggregate *aggregate);
+/* A zeroed amendment, to be filled in. */
+struct rollup *publish_stage(struct aggregate *aggregate);
+/* Who a part of the edge is; number 0 stands for others. */
+struct instance publish_instance(const struct aggregate *aggregate, const struct edge *edge,
+				 uint32_t number, enum scope scope);
