@@ -118,8 +118,8 @@ static void aggregate_close_pane(struct aggregate *aggregate)
 	names_put(aggregate->names, OTHER_NAME, sizeof(OTHER_NAME) - 1, pane);
 	publish_pane(aggregate);
 	publish_amendments(aggregate);
+	roster_advance(aggregate->instances, aggregate->names, pane);
 	names_advance(aggregate->names, pane);
-	roster_advance(aggregate->instances, pane);
 	sweep_known(aggregate, pane);
 	guard_begin(aggregate);
 	aggregate->start_ns += PANE_NS;

@@ -459,7 +459,7 @@ static bool run_aggregate(struct task *task)
 		struct message *message =
 			inbox_take(&task->inboxes[MESSAGE_ROWS], i, task->aggregate_pane);
 
-		aggregate_push(task->aggregate, message->rows);
+		aggregate_push(task->aggregate, i, message->rows);
 		message_free(message);
 	}
 	aggregate_advance(task->aggregate, pane_end(task->aggregate_pane));
@@ -564,6 +564,7 @@ struct task *task_new(const struct task_options *options)
 							      .names_offset = tasks});
 
 	struct aggregate_options aggregate = options->aggregate;
+	aggregate.sources = tasks;
 	aggregate.sinks = (struct aggregate_sinks){task, on_rollups};
 	task->aggregate = aggregate_new(&aggregate);
 

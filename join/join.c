@@ -279,8 +279,6 @@ void join_advance(struct join *join, uint64_t now_ns)
 	labels_send(join);
 	flows_send(join);
 	hops_send(join);
-	if (first_round && now_ns != UINT64_MAX)
-		roster_advance(join->roster, join->pane);
 }
 
 bool join_unfinished(const struct join *join)
@@ -291,6 +289,11 @@ bool join_unfinished(const struct join *join)
 static size_t pool_bytes(const struct pool *pool)
 {
 	return (size_t)pool->fresh * pool->item_size;
+}
+
+struct roster *join_roster(struct join *join)
+{
+	return join->roster;
 }
 
 struct join_stats join_stats(const struct join *join)

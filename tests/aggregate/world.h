@@ -285,7 +285,7 @@ static inline void world_close(struct world *world)
 		aggregate_push(world->aggregate, source, bucket);
 		partial_bucket_free(bucket);
 		names_advance(world->names[source], world->pane);
-		roster_advance(world->rosters[source], world->pane);
+		roster_advance(world->rosters[source], world->names[source], world->pane);
 	}
 	aggregate_advance(world->aggregate, pane_end(world->pane++));
 }
