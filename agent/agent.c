@@ -30,6 +30,7 @@ enum {
 	SCAN_PERIOD_MAX_MS = 15000, /* a third of a key frame: updates are still updates */
 	BATCH_EVENTS_MAX = 16384,
 	BATCH_BYTES_MAX = 768 << 10, /* below Kafka's default of 1 MiB a message */
+	SCAN_NS_MAX = 5 * NS_PER_MS, /* what a scan of some 10,000 sockets takes */
 };
 /* A roll call tells of every socket, so not at each loss of a storm. */
 #define ROLL_CALL_EVERY_NS (30 * NS_PER_S)
@@ -353,6 +354,7 @@ static int open_recorder(struct agent *agent)
 		.events_max = BATCH_EVENTS_MAX,
 		.bytes_max = BATCH_BYTES_MAX,
 		.key = options->key ? key : NULL,
+		.scan_ns = SCAN_NS_MAX,
 	});
 	cgroup_mounts_read("/proc/self/mounts", &agent->mounts);
 	agent->cgroups = cgroups_new(&(struct cgroups_options){

@@ -165,6 +165,7 @@ static void tell_definition(struct recorder *recorder, struct slot *slot, uint32
 		.min_rtt_us = slot->min_rtt_us,
 		.time_ns = to_realtime(recorder, boottime_ns),
 	};
+	slot->told_pid = slot->pid;
 	PUT(recorder, batch_define(recorder->options.batch, &definition));
 	recorder->stats.defined++;
 }
@@ -175,7 +176,7 @@ static void tell_close(struct recorder *recorder, struct slot *slot, uint32_t re
 	struct batch_close end = {
 		.slot = slots_number(recorder->slots, slot),
 		.reason = reason,
-		.pid = slot->pid,
+		.pid = slot->pid == slot->told_pid ? 0 : slot->pid,
 		.total = slot->total,
 		.min_rtt_us = slot->min_rtt_us,
 		.connect_ns = close_reason_is_failure(reason) ? slot->connect_ns : 0,

@@ -17,7 +17,7 @@
 struct slot {
 	uint64_t cookie; /* 0: free */
 	uint32_t generation;
-	uint32_t pid;
+	uint32_t pid, told_pid; /* the latter in its last definition */
 	struct address local, remote;
 	uint16_t local_port, remote_port;
 	uint8_t role;  /* enum batch_role */

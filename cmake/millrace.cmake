@@ -176,13 +176,19 @@ function(millrace_program_folder name folder)
 endfunction()
 
 # bench/<noun>.c -> bin/bench-<noun>; shared pieces live in bench/<noun>/*.c as libraries millrace_bench_<noun>
+# zstd, if it is there, tells what Kafka would make of a record.
 function(millrace_benches)
+  pkg_check_modules(ZSTD IMPORTED_TARGET libzstd)
   millrace_library(bench_world FOLDER bench/world LINK batch base proto PkgConfig::RDKAFKA PkgConfig::UV)
   file(GLOB mains CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/*.c)
   foreach(main ${mains})
     get_filename_component(noun ${main} NAME_WE)
     add_executable(bench-${noun} ${main})
     target_link_libraries(bench-${noun} PRIVATE millrace_bench_world millrace_daemon PkgConfig::JEMALLOC)
+    if(ZSTD_FOUND)
+      target_link_libraries(bench-${noun} PRIVATE PkgConfig::ZSTD)
+      target_compile_definitions(bench-${noun} PRIVATE MILLRACE_ZSTD)
+    endif()
   endforeach()
 endfunction()
 

@@ -1,7 +1,12 @@
-/* Foreign bytes into validated columns. A record is scanned without allocating (wire format, sizes,
- * version), its HMAC is checked when a secret is configured, and only then protobuf-c unpacks it
- * into an arena; then every column length, index, enum, port, time and running sum is checked, so
- * that who reads the result need not.
+/* Foreign bytes into validated columns. A record's HMAC is checked when a secret is configured;
+ * then one scan checks the wire format, sizes and version, reads the header and notes where the
+ * packed columns lie (ingest/columns.h), which are then read into an arena. A record as no encoder
+ * of ours writes it, though protobuf allows it, is unpacked by protobuf-c instead. At last every
+ * column length, index, enum, port, time and running sum is checked, so that who reads the result
+ * need not.
+ *
+ * All columns of a group have the group's number of elements, also those that the record left out;
+ * these are zeros in memory that batches share: nothing may be written to a batch.
  *
  * Bounds: record_bytes_max bytes a record, FIELDS_MAX wire fields, EVENTS_MAX events, SLOTS_MAX
  * slots; the arena is DECODE_AMPLIFICATION times record_bytes_max, made once. The scan enters only
@@ -26,8 +31,20 @@ enum {
 	DECODE_DETAIL_MAX = 192,
 };
 
+/* Times in ns must fit 63 bits; durations are kept far below, so that sums cannot overflow. */
+#define DECODE_TIME_US_MAX     ((uint64_t)INT64_MAX / 1000)
+#define DECODE_DURATION_US_MAX (1ULL << 52)
+
+/* All give the same of the same bytes; the others are there to be compared with. */
+enum decode_reader {
+	DECODE_FAST,	 /* as this processor can */
+	DECODE_PORTABLE, /* as any can */
+	DECODE_STOCK,	 /* protobuf-c; the others leave to it what no encoder of ours writes */
+};
+
 struct decode_options {
 	uint32_t record_bytes_max;
+	enum decode_reader reader;
 	const uint8_t *secret; /* NULL: HMACs are not checked */
 	size_t secret_length;
 };
@@ -49,3 +66,7 @@ struct decoder *decoder_new(const struct decode_options *options);
 void decoder_free(struct decoder *decoder);
 void decoder_read(struct decoder *decoder, const uint8_t *bytes, size_t length,
 		  struct decoded *decoded);
+
+/* Says why there is no batch; false. */
+__attribute__((format(printf, 3, 4))) bool
+decoded_refuse(struct decoded *decoded, enum mirror_reason reason, const char *format, ...);

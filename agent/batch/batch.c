@@ -18,14 +18,19 @@ enum {
 	CMDLINE_MAX = 256,
 	HEADER_TEXT_MAX = 255, /* node, zone, region, role, agent version */
 	/* What is written whatever the batch holds: 5 header texts of 3 + 255, 17 numbers of at
-	 * most 2 + 10, tags and lengths of 2 dictionaries, 7 groups and 80 columns of at most 2 +
+	 * most 2 + 10, tags and lengths of 3 dictionaries, 7 groups and 80 columns of at most 2 +
 	 * 5, and the HMAC. */
-	FRAME_BYTES = 5 * (3 + HEADER_TEXT_MAX) + 17 * 12 + 18 + (9 + 80) * 7 + SEAL_TRAILER_BYTES,
+	FRAME_BYTES = 5 * (3 + HEADER_TEXT_MAX) + 17 * 12 + 18 + (10 + 80) * 7 + SEAL_TRAILER_BYTES,
 	/* Puts are counted with the longest form of what depends on their order. */
 	TIME_BYTES = WIRE_VARINT_MAX,
-	SLOT_BYTES = 5,
+	CHANGE_BYTES = 5,
+	ADDRESS_BYTES = 4, /* bytes_max holds fewer than 2^28 addresses */
 	SPARSE_BYTES = 5 + 5,
+	V4_BYTES = 4,
 };
+
+/* Of a row's address: it is in addresses_v6. */
+static const uint32_t ADDRESS_V6 = 1U << 31;
 
 /* Rows as the wire has them: times in us, strings and addresses as indexes. */
 struct container_row {
@@ -74,8 +79,11 @@ struct exit_row {
 enum column_type {
 	COLUMN_U32,
 	COLUMN_U64,
-	COLUMN_TIME, /* zigzag of the difference to the row before; the first to the base time */
-	COLUMN_SLOT, /* zigzag of the difference to the row before; the first to 0 */
+	COLUMN_ADDRESS, /* index over both dictionaries */
+	/* zigzag of the difference to the row before, */
+	COLUMN_TIME,	/* the first to the base time */
+	COLUMN_STARTED, /* the first to the sealing */
+	COLUMN_CHANGE,	/* the first to 0; of 32 bits */
 };
 
 struct column {
@@ -104,6 +112,19 @@ struct group {
 		field, COLUMN_TIME, offsetof(struct row, member) \
 	}
 
+#define CHANGE(field, row, member)                                 \
+	{                                                          \
+		field, COLUMN_CHANGE, offsetof(struct row, member) \
+	}
+#define ADDRESS(field, row, member)                                 \
+	{                                                           \
+		field, COLUMN_ADDRESS, offsetof(struct row, member) \
+	}
+#define STARTED(field, row, member)                                 \
+	{                                                           \
+		field, COLUMN_STARTED, offsetof(struct row, member) \
+	}
+
 static const struct column container_columns[] = {
 	U64(1, container_row, cgroup),	 U32(2, container_row, id),
 	U32(3, container_row, name),	 U32(4, container_row, image),
@@ -113,21 +134,21 @@ static const struct column container_columns[] = {
 };
 
 static const struct column process_columns[] = {
-	U32(1, process_row, pid),	 U32(2, process_row, parent),
-	U64(3, process_row, started_ns), U64(4, process_row, cgroup),
-	U32(5, process_row, comm),	 U32(6, process_row, exe),
-	U32(7, process_row, cmdline),	 TIME(8, process_row, time_us),
+	CHANGE(10, process_row, pid),  U32(2, process_row, parent),
+	U64(4, process_row, cgroup),   U32(5, process_row, comm),
+	U32(6, process_row, exe),      U32(7, process_row, cmdline),
+	TIME(8, process_row, time_us), STARTED(9, process_row, started_ns),
 };
 
 static const struct column nat_columns[] = {
 	U32(1, nat_row, protocol),
 	U32(2, nat_row, op),
-	U32(3, nat_row, original_source),
-	U32(4, nat_row, original_destination),
+	ADDRESS(3, nat_row, original_source),
+	ADDRESS(4, nat_row, original_destination),
 	U32(5, nat_row, original_source_port),
 	U32(6, nat_row, original_destination_port),
-	U32(7, nat_row, reply_source),
-	U32(8, nat_row, reply_destination),
+	ADDRESS(7, nat_row, reply_source),
+	ADDRESS(8, nat_row, reply_destination),
 	U32(9, nat_row, reply_source_port),
 	U32(10, nat_row, reply_destination_port),
 	TIME(11, nat_row, time_us),
@@ -139,8 +160,8 @@ static const struct column definition_columns[] = {
 	U32(3, definition_row, protocol),
 	U32(4, definition_row, flags),
 	U32(5, definition_row, role),
-	U32(6, definition_row, local),
-	U32(7, definition_row, remote),
+	ADDRESS(6, definition_row, local),
+	ADDRESS(7, definition_row, remote),
 	U32(8, definition_row, local_port),
 	U32(9, definition_row, remote_port),
 	U32(10, definition_row, pid),
@@ -158,12 +179,9 @@ static const struct column definition_columns[] = {
 };
 
 static const struct column update_columns[] = {
-	{1, COLUMN_SLOT, offsetof(struct update_row, slot)},
-	U64(2, update_row, tx_bytes),
-	U64(3, update_row, rx_bytes),
-	U32(4, update_row, tx_segments),
-	U32(5, update_row, rx_segments),
-	U32(6, update_row, srtt_us),
+	CHANGE(1, update_row, slot),	 U64(2, update_row, tx_bytes),
+	U64(3, update_row, rx_bytes),	 U32(4, update_row, tx_segments),
+	U32(5, update_row, rx_segments), U32(6, update_row, srtt_us),
 	TIME(7, update_row, time_us),
 };
 
@@ -184,8 +202,8 @@ static const struct column close_columns[] = {
 };
 
 static const struct column exit_columns[] = {
-	U32(1, exit_row, pid),	  U64(2, exit_row, started_ns), U32(3, exit_row, status),
-	U32(4, exit_row, signal), TIME(5, exit_row, time_us),
+	CHANGE(7, exit_row, pid),   U32(3, exit_row, status),	      U32(4, exit_row, signal),
+	TIME(5, exit_row, time_us), STARTED(6, exit_row, started_ns),
 };
 
 enum group_kind { CONTAINERS, PROCESSES, NATS, DEFINITIONS, UPDATES, CLOSES, EXITS, GROUPS };
@@ -219,8 +237,9 @@ struct batch {
 	uint32_t events;
 	size_t cost;
 	uint64_t base_time_us;
+	uint64_t defined_us, scan_us; /* times of the last definition, of the present scan */
 	uint64_t sequence, first_event;
-	struct dictionary addresses, strings;
+	struct dictionary addresses_v4, addresses_v6, strings;
 	uint32_t *slots;
 	uint32_t slots_mask;
 	uint64_t *order, *order_scratch; /* slot << 32 | update */
@@ -238,9 +257,11 @@ struct batch *batch_new(const struct batch_options *options)
 	}
 	for (int kind = 0; kind < GROUPS; kind++)
 		batch->rows[kind] = memory_zeroed(options->events_max, groups[kind].row_size);
-	/* Each entry takes its bytes on the wire, so bytes_max bounds both dictionaries; one event
-	 * adds at most 9 strings before it is known not to fit. */
-	batch_dictionary_init(&batch->addresses, options->bytes_max / sizeof(struct address) + 4,
+	/* Each entry takes its bytes on the wire, so bytes_max bounds the dictionaries; one event
+	 * adds at most 4 addresses and 9 strings before it is known not to fit. */
+	batch_dictionary_init(&batch->addresses_v4, options->bytes_max / V4_BYTES + 4,
+			      options->bytes_max + 4 * V4_BYTES);
+	batch_dictionary_init(&batch->addresses_v6, options->bytes_max / sizeof(struct address) + 4,
 			      options->bytes_max + 4 * sizeof(struct address));
 	batch_dictionary_init(&batch->strings, options->bytes_max / 2 + 9,
 			      options->bytes_max + 9 * TEXT_MAX);
@@ -264,7 +285,8 @@ void batch_free(struct batch *batch)
 		return;
 	for (int kind = 0; kind < GROUPS; kind++)
 		free(batch->rows[kind]);
-	batch_dictionary_done(&batch->addresses);
+	batch_dictionary_done(&batch->addresses_v4);
+	batch_dictionary_done(&batch->addresses_v6);
 	batch_dictionary_done(&batch->strings);
 	free(batch->slots);
 	free(batch->order);
@@ -280,17 +302,22 @@ uint32_t batch_events(const struct batch *batch)
 
 /* What a put has added to the dictionaries, so that it can be taken back. */
 struct mark {
-	uint32_t addresses, strings;
+	uint32_t addresses_v4, addresses_v6, strings;
 };
 
 static struct mark batch_mark(const struct batch *batch)
 {
-	return (struct mark){batch->addresses.count, batch->strings.count};
+	return (struct mark){batch->addresses_v4.count, batch->addresses_v6.count,
+			     batch->strings.count};
 }
 
 static uint32_t put_address(struct batch *batch, const struct address *address)
 {
-	return batch_dictionary_put(&batch->addresses, address->bytes, sizeof(address->bytes));
+	if (address_is_v4(address))
+		return batch_dictionary_put(&batch->addresses_v4,
+					    address->bytes + sizeof(*address) - V4_BYTES, V4_BYTES);
+	return ADDRESS_V6 |
+	       batch_dictionary_put(&batch->addresses_v6, address->bytes, sizeof(address->bytes));
 }
 
 /* Length of the UTF-8 character at text (RFC 3629), 0 if there is none. */
@@ -344,9 +371,9 @@ static uint32_t put_text(struct batch *batch, const char *text, size_t length_ma
 static uint64_t column_value(const struct column *column, const void *row)
 {
 	const uint8_t *at = (const uint8_t *)row + column->offset;
-	if (column->type == COLUMN_U32 || column->type == COLUMN_SLOT)
-		return *(const uint32_t *)at;
-	return *(const uint64_t *)at;
+	bool wide = column->type == COLUMN_U64 || column->type == COLUMN_TIME ||
+		    column->type == COLUMN_STARTED;
+	return wide ? *(const uint64_t *)at : *(const uint32_t *)at;
 }
 
 static size_t row_cost(const struct group *group, const void *row)
@@ -354,10 +381,12 @@ static size_t row_cost(const struct group *group, const void *row)
 	size_t cost = 0;
 	for (int i = 0; i < group->columns_count; i++) {
 		const struct column *column = &group->columns[i];
-		if (column->type == COLUMN_TIME)
+		if (column->type == COLUMN_TIME || column->type == COLUMN_STARTED)
 			cost += TIME_BYTES;
-		else if (column->type == COLUMN_SLOT)
-			cost += SLOT_BYTES;
+		else if (column->type == COLUMN_CHANGE)
+			cost += CHANGE_BYTES;
+		else if (column->type == COLUMN_ADDRESS)
+			cost += ADDRESS_BYTES;
 		else
 			cost += wire_varint_size(column_value(column, row));
 	}
@@ -366,7 +395,8 @@ static size_t row_cost(const struct group *group, const void *row)
 
 static size_t dictionaries_cost(const struct batch *batch, struct mark since)
 {
-	size_t cost = (batch->addresses.count - since.addresses) * sizeof(struct address);
+	size_t cost = (batch->addresses_v4.count - since.addresses_v4) * V4_BYTES +
+		      (batch->addresses_v6.count - since.addresses_v6) * sizeof(struct address);
 	for (uint32_t i = since.strings; i < batch->strings.count; i++) {
 		size_t length = batch->strings.ends[i] - batch_dictionary_start(&batch->strings, i);
 		cost += 2 + wire_varint_size(length) + length;
@@ -387,7 +417,8 @@ static bool batch_put(struct batch *batch, enum group_kind kind, const void *row
 	size_t cost = row_cost(&groups[kind], row) + extra + dictionaries_cost(batch, mark);
 	if (batch->events == batch->options.events_max ||
 	    batch->cost + cost > batch->options.bytes_max) {
-		batch_dictionary_cut(&batch->addresses, mark.addresses);
+		batch_dictionary_cut(&batch->addresses_v4, mark.addresses_v4);
+		batch_dictionary_cut(&batch->addresses_v6, mark.addresses_v6);
 		batch_dictionary_cut(&batch->strings, mark.strings);
 		return false;
 	}
@@ -483,13 +514,28 @@ bool batch_define(struct batch *batch, const struct batch_definition *definition
 		.min_rtt_us = definition->min_rtt_us,
 		.time_us = definition->time_ns / NS_PER_US,
 	};
-	return batch_put_timed(batch, DEFINITIONS, &row, row.time_us, mark);
+	if (!batch_put_timed(batch, DEFINITIONS, &row, row.time_us, mark))
+		return false;
+	batch->defined_us = row.time_us;
+	return true;
 }
 
 /* The wire has 32 bits for segments moved; what does not fit comes with the next absolute. */
 static uint32_t clamp_u32(uint64_t value)
 {
 	return value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
+}
+
+/* The time of the scan that read the update: of its first update, or of the definition that came in
+ * between, which might be the socket's. */
+static uint64_t scan_time(struct batch *batch, uint64_t time_us)
+{
+	uint64_t scan_us = batch->scan_us;
+	if (time_us < scan_us || time_us - scan_us > batch->options.scan_ns / NS_PER_US)
+		scan_us = time_us;
+	if (scan_us < batch->defined_us)
+		scan_us = batch->defined_us < time_us ? batch->defined_us : time_us;
+	return scan_us;
 }
 
 static size_t update_cost(const struct update_row *row)
@@ -542,12 +588,13 @@ bool batch_update(struct batch *batch, const struct batch_update *update)
 		.rx_segments = clamp_u32(update->moved.rx_segments),
 		.retransmits = clamp_u32(update->moved.retransmits),
 		.srtt_us = update->srtt_us,
-		.time_us = update->time_ns / NS_PER_US,
+		.time_us = scan_time(batch, update->time_ns / NS_PER_US),
 		.place = place,
 	};
 	if (!batch_put(batch, UPDATES, &row, row.retransmits ? SPARSE_BYTES : 0, batch_mark(batch)))
 		return false;
 	batch->slots[place] = batch->counts[UPDATES];
+	batch->scan_us = row.time_us;
 	base_time_put(batch, row.time_us);
 	return true;
 }
@@ -604,27 +651,62 @@ static const uint64_t *batch_sort(struct batch *batch)
 	return from;
 }
 
-/* order: NULL for the order of puts. */
-static uint8_t *write_column(uint8_t *at, const struct column *column, const uint8_t *rows,
-			     size_t row_size, uint32_t count, const uint64_t *order,
-			     uint64_t base_time_us)
+/* What the columns of a group share when they are written. */
+struct writing {
+	const struct group *group;
+	const uint8_t *rows;
+	const uint64_t *order; /* NULL: of puts */
+	uint32_t count;
+	uint32_t v4_count; /* addresses */
+	uint64_t time_us, boottime_ns;
+};
+
+/* What the first row's difference is to. */
+static uint64_t column_base(const struct writing *writing, const struct column *column)
+{
+	if (column->type == COLUMN_TIME)
+		return writing->time_us;
+	return column->type == COLUMN_STARTED ? writing->boottime_ns : 0;
+}
+
+static uint64_t column_number(const struct writing *writing, const struct column *column,
+			      uint64_t value, uint64_t before)
+{
+	switch (column->type) {
+	case COLUMN_TIME:
+	case COLUMN_STARTED:
+		return wire_zigzag((int64_t)(value - before));
+	case COLUMN_CHANGE: /* wraps at 32 bits, as the reader's sum does */
+		return wire_zigzag((int32_t)(value - before));
+	case COLUMN_ADDRESS:
+		return value & ADDRESS_V6 ? (value ^ ADDRESS_V6) + writing->v4_count : value;
+	}
+	return value;
+}
+
+/* A column of zeros is left out, but not the group's first, which tells the number of events, nor
+ * one that stands for another. */
+static bool column_is_needed(const struct writing *writing, const struct column *column)
+{
+	return column == writing->group->columns || column->type == COLUMN_STARTED;
+}
+
+static uint8_t *write_column(uint8_t *at, const struct writing *writing,
+			     const struct column *column)
 {
 	uint8_t *mark = wire_tag(at, column->field, WIRE_LENGTH);
 	uint8_t *end = wire_content(mark);
-	uint64_t before = column->type == COLUMN_TIME ? base_time_us : 0;
-	bool differences = column->type == COLUMN_TIME || column->type == COLUMN_SLOT;
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t index = order ? (uint32_t)order[i] : i;
-		uint64_t value = column_value(column, rows + index * row_size);
-		uint64_t difference = value - before;
-		/* A slot's difference is a sint32: it wraps at 32 bits, as the reader's sum does.
-		 */
-		if (column->type == COLUMN_SLOT)
-			difference = (uint64_t)(int64_t)(int32_t)difference;
-		end = wire_varint(end, differences ? wire_zigzag((int64_t)difference) : value);
+	uint64_t before = column_base(writing, column), seen = 0;
+	for (uint32_t i = 0; i < writing->count; i++) {
+		uint32_t row = writing->order ? (uint32_t)writing->order[i] : i;
+		uint64_t value =
+			column_value(column, writing->rows + row * writing->group->row_size);
+		uint64_t number = column_number(writing, column, value, before);
+		end = wire_varint(end, number);
+		seen |= number;
 		before = value;
 	}
-	return wire_end(mark, end);
+	return seen || column_is_needed(writing, column) ? wire_end(mark, end) : at;
 }
 
 static uint8_t *write_retransmits(uint8_t *at, const struct batch *batch, const uint64_t *order)
@@ -654,20 +736,25 @@ static uint8_t *write_retransmits(uint8_t *at, const struct batch *batch, const 
 }
 
 static uint8_t *write_group(uint8_t *at, struct batch *batch, enum group_kind kind,
-			    uint64_t base_time_us)
+			    uint64_t base_time_us, uint64_t boottime_ns)
 {
-	uint32_t count = batch->counts[kind];
-	if (count == 0)
+	struct writing writing = {
+		.group = &groups[kind],
+		.rows = batch->rows[kind],
+		.order = kind == UPDATES ? batch_sort(batch) : NULL,
+		.count = batch->counts[kind],
+		.v4_count = batch->addresses_v4.count,
+		.time_us = base_time_us,
+		.boottime_ns = boottime_ns,
+	};
+	if (writing.count == 0)
 		return at;
-	const struct group *group = &groups[kind];
-	const uint64_t *order = kind == UPDATES ? batch_sort(batch) : NULL;
-	uint8_t *mark = wire_tag(at, group->field, WIRE_LENGTH);
+	uint8_t *mark = wire_tag(at, writing.group->field, WIRE_LENGTH);
 	uint8_t *end = wire_content(mark);
-	for (int i = 0; i < group->columns_count; i++)
-		end = write_column(end, &group->columns[i], batch->rows[kind], group->row_size,
-				   count, order, base_time_us);
+	for (int i = 0; i < writing.group->columns_count; i++)
+		end = write_column(end, &writing, &writing.group->columns[i]);
 	if (kind == UPDATES)
-		end = write_retransmits(end, batch, order);
+		end = write_retransmits(end, batch, writing.order);
 	return wire_end(mark, end);
 }
 
@@ -703,7 +790,10 @@ static uint8_t *write_header(uint8_t *at, const struct batch *batch,
 
 static uint8_t *write_dictionaries(uint8_t *at, const struct batch *batch)
 {
-	at = wire_bytes(at, 20, batch->addresses.bytes, batch_dictionary_bytes(&batch->addresses));
+	at = wire_bytes(at, 20, batch->addresses_v6.bytes,
+			batch_dictionary_bytes(&batch->addresses_v6));
+	at = wire_bytes(at, 29, batch->addresses_v4.bytes,
+			batch_dictionary_bytes(&batch->addresses_v4));
 	if (batch->counts[CONTAINERS] + batch->counts[PROCESSES] == 0)
 		return at; /* nothing refers to a string */
 	for (uint32_t i = 0; i < batch->strings.count; i++) {
@@ -720,11 +810,13 @@ static void batch_clear(struct batch *batch)
 	for (uint32_t i = 0; i < batch->counts[UPDATES]; i++)
 		batch->slots[updates[i].place] = 0;
 	memset(batch->counts, 0, sizeof(batch->counts));
-	batch_dictionary_cut(&batch->addresses, 0);
+	batch_dictionary_cut(&batch->addresses_v4, 0);
+	batch_dictionary_cut(&batch->addresses_v6, 0);
 	batch_dictionary_cut(&batch->strings, 1);
 	batch->events = 0;
 	batch->cost = FRAME_BYTES;
 	batch->base_time_us = UINT64_MAX;
+	batch->defined_us = batch->scan_us = 0;
 }
 
 struct batch_bytes batch_seal(struct batch *batch, const struct batch_sender *sender,
@@ -737,7 +829,7 @@ struct batch_bytes batch_seal(struct batch *batch, const struct batch_sender *se
 		write_header(batch->bytes, batch, sender, base_time_us, boottime_ns, realtime_ns);
 	at = write_dictionaries(at, batch);
 	for (int kind = 0; kind < GROUPS; kind++)
-		at = write_group(at, batch, kind, base_time_us);
+		at = write_group(at, batch, kind, base_time_us, boottime_ns);
 	size_t length = (size_t)(at - batch->bytes);
 	if (batch->options.key) {
 		seal_sign(batch->key, batch->bytes, length);

@@ -20,6 +20,10 @@ struct batch_options {
 	uint32_t events_max; /* 16,384 */
 	uint32_t bytes_max;  /* of the sealed record: 768 KiB, below Kafka's 1 MiB */
 	const uint8_t *key;  /* 32 bytes, from seal_node_key(); NULL: no HMAC */
+	/* Updates put one after another are of one scan while they are no later than this after its
+	 * first, and get its time: they tell of the whole period since the scan before, and one
+	 * time takes a byte an update less than many. 0: each keeps its own. */
+	uint64_t scan_ns;
 };
 
 /* Who sends, and its counters: written into each batch's header. Lent for the call. */

@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "bench/world/shop.h"
+#include "ingest/decode.h"
 #include "millrace/v1/events.pb-c.h"
 
 enum { NODES_MAX = 32, SLOTS_MAX = 4096 };
@@ -136,12 +137,23 @@ static void read_nat(struct reader *reader, const Millrace__V1__Batch *batch)
 	}
 }
 
+/* Lent until the next. */
+static const Millrace__V1__Batch *decode(const struct batch_bytes *bytes)
+{
+	static struct decoder *decoder;
+	static struct decoded decoded;
+	if (!decoder)
+		decoder = decoder_new(&(struct decode_options){.record_bytes_max = 1 << 20});
+	decoder_read(decoder, bytes->bytes, bytes->length, &decoded);
+	return decoded.batch;
+}
+
 static void read_batch(void *context, const char *name, const struct batch_bytes *bytes)
 {
 	static bool touched[SLOTS_MAX];
 	struct reader *reader = context;
 	size_t node = node_at(reader, name);
-	Millrace__V1__Batch *batch = millrace__v1__batch__unpack(NULL, bytes->length, bytes->bytes);
+	const Millrace__V1__Batch *batch = decode(bytes);
 
 	assert_non_null(batch);
 	assert_string_equal(batch->node, name);
@@ -162,7 +174,6 @@ static void read_batch(void *context, const char *name, const struct batch_bytes
 	reader->batches++;
 	reader->heartbeats += batch->events == 0;
 	reader->hash = hash_mix(reader->hash ^ hash_bytes(bytes->bytes, bytes->length));
-	millrace__v1__batch__free_unpacked(batch, NULL);
 }
 
 static void drain(struct world *world, uint64_t from_ns)
@@ -286,7 +297,7 @@ static struct address address_of(const Millrace__V1__Batch *batch, uint32_t inde
 static void read_lone(void *context, const char *node, const struct batch_bytes *bytes)
 {
 	struct lone *lone = context;
-	Millrace__V1__Batch *batch = millrace__v1__batch__unpack(NULL, bytes->length, bytes->bytes);
+	const Millrace__V1__Batch *batch = decode(bytes);
 	const Millrace__V1__NatEntries *n = batch->nat;
 	const Millrace__V1__Definitions *d = batch->definitions;
 
@@ -315,7 +326,6 @@ static void read_lone(void *context, const char *node, const struct batch_bytes 
 		text->local_port = d->local_port[i];
 		text->remote_port = d->remote_port[i];
 	}
-	millrace__v1__batch__free_unpacked(batch, NULL);
 }
 
 static bool follows(const struct batch_nat *nat, struct address *source, uint16_t *source_port,

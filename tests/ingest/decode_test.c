@@ -309,6 +309,115 @@ static void columns_of_unequal_length_are_told(void **state)
 	refused(MIRROR_COLUMN_LENGTH);
 }
 
+static void drop_columns(Millrace__V1__Batch *batch)
+{
+	batch->definitions->n_tx_bytes = 0;
+	batch->definitions->n_local = 0;
+	batch->updates->n_dt_us = 0;
+}
+
+static void an_absent_column_is_read_as_zeros(void **state)
+{
+	(void)state;
+	repack(drop_columns);
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_non_null(decoded.batch);
+	const Millrace__V1__Definitions *definitions = decoded.batch->definitions;
+	assert_int_equal(definitions->n_tx_bytes, definitions->n_slot);
+	assert_int_equal(definitions->n_local, definitions->n_slot);
+	assert_int_equal(decoded.batch->updates->n_dt_us, decoded.batch->updates->n_slot);
+	for (size_t i = 0; i < definitions->n_slot; i++)
+		assert_true(definitions->tx_bytes[i] == 0 && definitions->local[i] == 0);
+}
+
+static void drop_addresses(Millrace__V1__Batch *batch)
+{
+	batch->addresses.len = batch->addresses_v4.len = 0;
+	batch->definitions->n_local = batch->definitions->n_remote = 0;
+}
+
+static void zeros_are_held_to_the_bounds_too(void **state)
+{
+	(void)state;
+	repack(drop_addresses);
+	refused(MIRROR_FIELD);
+}
+
+static void ipv4_stands_before_ipv6_in_one_dictionary(void **state)
+{
+	(void)state;
+	static const uint8_t first[16] = {[10] = 0xff, [11] = 0xff, [12] = 10, [15] = 2};
+	decoder_read(decoder, record, record_length, &decoded);
+	const Millrace__V1__Batch *batch = decoded.batch;
+	assert_int_equal(batch->addresses_v4.len, 0);
+	assert_int_equal(batch->addresses.len, 4 * 16);
+	assert_memory_equal(batch->addresses.data + 16 * batch->nat->reply_source[0], first, 16);
+	assert_int_equal(batch->addresses.data[16UL * batch->definitions->local[1]], 0x20);
+}
+
+static void pids_and_starts_are_restored(void **state)
+{
+	(void)state;
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_int_equal(decoded.batch->processes->n_pid, 1);
+	assert_int_equal(decoded.batch->processes->pid[0], 10);
+	assert_int_equal(decoded.batch->exits->pid[0], 10);
+	assert_int_equal(decoded.batch->exits->started_ns[0], 5000000000);
+	assert_int_equal(decoded.batch->exits->n_started_change_ns, 0);
+}
+
+static uint32_t a_pid = 1;
+
+static void both_pids(Millrace__V1__Batch *batch)
+{
+	batch->exits->n_pid = 1;
+	batch->exits->pid = memcpy(malloc(sizeof(a_pid)), &a_pid, sizeof(a_pid));
+}
+
+static void a_column_stands_once(void **state)
+{
+	(void)state;
+	repack(both_pids);
+	refused(MIRROR_FIELD);
+	assert_string_equal(decoded.detail, "pid stands beside pid_change");
+}
+
+/* The group `exits` alone, as an odd encoder would write it. */
+static void write_exits(const char *group, size_t length, uint32_t events)
+{
+	uint8_t *at = wire_bytes(record, 1, "n", 1);
+	at = wire_uint(at, 2, 1);
+	at = wire_bytes(at, 4, "0123456789abcdef", 16);
+	at = wire_uint(at, 8, events);
+	at = wire_fixed64(at, 9, 1700000000000000);
+	at = wire_bytes(at, 28, group, length);
+	record_length = (size_t)(at - record);
+}
+
+static void odd_but_valid_columns_are_read(void **state)
+{
+	(void)state;
+	/* pid in two pieces, status unpacked, started_ns with a needlessly long varint */
+	write_exits("\x0a\x01\x05\x0a\x02\x80\x01\x18\x07\x18\x08\x12\x03\x81\x00\x09", 16, 2);
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_non_null(decoded.batch);
+	const Millrace__V1__Exits *exits = decoded.batch->exits;
+	assert_int_equal(exits->n_pid, 2);
+	assert_int_equal(exits->pid[1], 128);
+	assert_int_equal(exits->status[1], 8);
+	assert_int_equal(exits->started_ns[0], 1);
+	assert_int_equal(exits->n_signal, 2);
+}
+
+static void a_broken_column_is_malformed(void **state)
+{
+	(void)state;
+	write_exits("\x0a\x02\x05\x85", 4, 2);
+	refused(MIRROR_MALFORMED);
+	write_exits("\x0a\x0b\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 13, 1);
+	refused(MIRROR_MALFORMED);
+}
+
 static void the_hmac_is_checked_before_anything_else(void **state)
 {
 	(void)state;
@@ -372,6 +481,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_second_node_id_is_refused, start, stop),
 		cmocka_unit_test_setup_teardown(values_out_of_range_are_told, start, stop),
 		cmocka_unit_test_setup_teardown(columns_of_unequal_length_are_told, start, stop),
+		cmocka_unit_test_setup_teardown(an_absent_column_is_read_as_zeros, start, stop),
+		cmocka_unit_test_setup_teardown(zeros_are_held_to_the_bounds_too, start, stop),
+		cmocka_unit_test_setup_teardown(ipv4_stands_before_ipv6_in_one_dictionary, start,
+						stop),
+		cmocka_unit_test_setup_teardown(pids_and_starts_are_restored, start, stop),
+		cmocka_unit_test_setup_teardown(a_column_stands_once, start, stop),
+		cmocka_unit_test_setup_teardown(odd_but_valid_columns_are_read, start, stop),
+		cmocka_unit_test_setup_teardown(a_broken_column_is_malformed, start, stop),
 		cmocka_unit_test_setup_teardown(the_hmac_is_checked_before_anything_else, start,
 						stop),
 		cmocka_unit_test_setup_teardown(ticks_are_the_pipelines_alone, start, stop),

@@ -7,6 +7,7 @@ then the agent ends and everything is read. Root and BTF are needed; without the
 
 import collections
 import ipaddress
+import itertools
 import os
 import pathlib
 import shutil
@@ -229,14 +230,26 @@ class Events:
         Row = collections.namedtuple("Row", "slot generation flags role local remote local_port remote_port pid connect_us")
         Close = collections.namedtuple("Close", "reason pid tx_bytes rx_bytes connect_us min_rtt_us")
 
+        v4 = len(batch.addresses_v4) // 4
+
         def address(index):
-            ip = ipaddress.IPv6Address(batch.addresses[16 * index:16 * index + 16])
+            if index < v4:
+                return str(ipaddress.IPv4Address(batch.addresses_v4[4 * index:4 * index + 4]))
+            at = 16 * (index - v4)
+            ip = ipaddress.IPv6Address(batch.addresses[at:at + 16])
             return str(ip.ipv4_mapped or ip)
 
-        p, n, d, c = batch.processes, batch.nat, batch.definitions, batch.closes
-        for pid, comm, exe, cmdline in zip(p.pid, p.comm, p.exe, p.cmdline):
-            self.processes[pid] = tuple(batch.strings[i] for i in (comm, exe, cmdline))
-        for i in range(len(n.op)):
+        class Columns:  # of a group: those that are not there are zeros
+            def __init__(self, group):
+                self.group = group
+
+            def __getattr__(self, name):
+                return getattr(self.group, name) or collections.defaultdict(int)
+
+        p, n, d, c = (Columns(group) for group in (batch.processes, batch.nat, batch.definitions, batch.closes))
+        for i, pid in enumerate(itertools.accumulate(batch.processes.pid_change)):
+            self.processes[pid] = tuple(batch.strings[column[i]] for column in (p.comm, p.exe, p.cmdline))
+        for i in range(len(n.protocol)):
             self.nat.append((n.op[i], address(n.original_source[i]), n.original_source_port[i],
                              address(n.original_destination[i]), n.original_destination_port[i],
                              address(n.reply_source[i]), n.reply_source_port[i], address(n.reply_destination[i]),
@@ -375,7 +388,7 @@ class Live(unittest.TestCase):
         self.assertEqual((comm, exe), ("curl", "/usr/bin/curl"))
         self.assertIn(f"http://{VIP}/page", cmdline)
         far, = self.events.find(role=2, local=SERVER, local_port=8080, remote_port=near.local_port)
-        comm, exe, cmdline = self.events.processes[self.events.close(far).pid]
+        comm, exe, cmdline = self.events.processes[self.events.close(far).pid or far.pid]
         self.assertEqual(comm, "nginx")
         self.assertIn("worker process", cmdline)  # the worker that served, not the master that listens
 
