@@ -27,8 +27,9 @@
 
 enum {
 	LOG_NODES_MAX = 48,
-	LOG_PID = 100,	  /* of the process that each node has from its beginning */
-	LOG_FLUSH_S = 34, /* of ticks behind the last event: closes windows and ends all waits */
+	LOG_PID = 100, /* of the process that each node has from its beginning */
+	LOG_FLUSH_S =
+		34, /* of ticks behind the last event: ends all waits and windows up to 10 s */
 };
 
 struct log_node {
@@ -99,6 +100,7 @@ struct log {
 	size_t records_count, records_max;
 	uint64_t random;
 	uint64_t end_ns; /* of the last event told */
+	uint64_t flush_ns;
 };
 
 #define LOG_GROW(owner, items)                                                                  \
@@ -117,6 +119,7 @@ static inline struct log *log_new(uint32_t partitions)
 
 	log->partitions = partitions;
 	log->random = 88172645463325252ULL;
+	log->flush_ns = SEC(LOG_FLUSH_S);
 	return log;
 }
 
@@ -383,7 +386,8 @@ static inline void log_again_flagged(struct log *log, uint64_t at_ns, uint32_t n
 	log_event(log, LOG_DEFINE, socket->node, at_ns)->definition = again;
 }
 
-/* A key frame: the socket is defined again with its absolute counters. */
+/* A key frame: the socket is defined again with its absolute counters. Not in a batch with an
+ * update of it: readers apply definitions first. */
 static inline void log_again(struct log *log, uint64_t at_ns, uint32_t number)
 {
 	log_again_flagged(log, at_ns, number, BATCH_AGAIN);
@@ -542,7 +546,7 @@ static inline void log_seal_node(struct log *log, uint32_t number)
 					     .boot_id = {(uint8_t)(number + 1)},
 					     .epoch = 7 + number,
 					     .zone = node->zone}};
-	uint64_t end_ns = node->to_ns ? node->to_ns : log->end_ns + SEC(LOG_FLUSH_S);
+	uint64_t end_ns = node->to_ns ? node->to_ns : log->end_ns + log->flush_ns;
 	size_t next = 0;
 
 	for (uint64_t at = node->from_ns; at < end_ns; at += MS(100)) {
@@ -563,7 +567,7 @@ static inline void log_seal_ticks(struct log *log, uint32_t partition)
 
 	snprintf(name, sizeof(name), "tick-%u", partition);
 	sender.boot_id[0] = 0xff;
-	for (uint64_t at = 0; at < log->end_ns + SEC(LOG_FLUSH_S); at += MS(125)) {
+	for (uint64_t at = 0; at < log->end_ns + log->flush_ns; at += MS(125)) {
 		uint64_t now_ns = LOG_START_NS + at;
 		struct batch_bytes sealed = batch_seal(batch, &sender, SEC(1000) + at, now_ns);
 
