@@ -1,5 +1,11 @@
 /* What a pipeline makes of a connection's two halves: bytes once, counters that mean what they say,
- * protocols apart, silence and clocks. A is the client's node, B the server's. */
+ * protocols apart, silence and clocks. A is the client's node, B the server's.
+ *
+ * nat_test.c and identity_test.c have the scenarios of translations and of who stands at an end,
+ * tests/agent/container_test.c those of cgroup paths. Not to be told in events yet, so in none of
+ * them: statuses of HTTP and which side saw them; DNS answers, their latency and their absence;
+ * cluster metadata that comes before or after its owner; two networks with the same addresses; what
+ * 169.254.169.254 and an unknown port 53 are called. */
 #include "tests/conformance/run.h"
 
 #define A "10.0.0.1:40000"
@@ -321,6 +327,56 @@ static void a_counter_that_runs_backwards_moves_nothing(void **state)
 	run_free(run);
 }
 
+static void expect_moved_across(uint64_t before)
+{
+	struct log *log = log_new(2);
+	uint32_t node = log_node(log, "a", "shop");
+	struct place from = place("10.0.0.1:40000"), to = place("10.0.0.2:80");
+	uint32_t socket = log_define(log, SEC(1), node,
+				     &(struct batch_definition){.role = BATCH_ROLE_CLIENT,
+								.flags = BATCH_EXISTED,
+								.local = from.address,
+								.remote = to.address,
+								.local_port = from.port,
+								.remote_port = to.port,
+								.age_ns = SEC(1000),
+								.total = {.tx_bytes = before,
+									  .rx_bytes = before,
+									  .tx_segments = before,
+									  .rx_segments = before}});
+
+	/* By a difference, by a key frame, by the close. */
+	log_send(log, SEC(2), socket, 300, 30);
+	log_send_untold(log, socket, 300, 30);
+	log_again(log, SEC(4), socket);
+	log_send_untold(log, socket, 400, 40);
+	log_close(log, SEC(6), socket, CLOSE_NORMAL);
+	struct run *run = run_of(log);
+
+	assert_int_equal(run_edge(run, "shop", NULL, COUNTER_TX_BYTES), 1000);
+	assert_int_equal(run_edge(run, "shop", NULL, COUNTER_RX_BYTES), 100);
+	for (size_t i = 0; i < run->rows_count; i++)
+		for (int n = 0; n < COUNTERS; n++)
+			assert_in_range(run->rows[i].row.counters[n], 0, 1 << 20);
+	assert_int_equal(run->alerts_count, 0);
+	run_free(run);
+	log_free(log);
+}
+
+static void counters_pass_the_end_of_32_bits(void **state)
+{
+	(void)state;
+	expect_moved_across(UINT32_MAX - 350);
+	expect_moved_across(UINT32_MAX - 650);
+}
+
+static void counters_pass_the_end_of_64_bits(void **state)
+{
+	(void)state;
+	expect_moved_across(UINT64_MAX - 350);
+	expect_moved_across(UINT64_MAX - 650);
+}
+
 static void a_socket_that_reports_often_is_active_once(void **state)
 {
 	struct pair pair = pair_open(2);
@@ -524,6 +580,8 @@ int main(void)
 		cmocka_unit_test(an_attempt_at_an_unknown_server_is_not_lost),
 		cmocka_unit_test(a_reset_counts_once_and_leaves_active_alone),
 		cmocka_unit_test(a_counter_that_runs_backwards_moves_nothing),
+		cmocka_unit_test(counters_pass_the_end_of_32_bits),
+		cmocka_unit_test(counters_pass_the_end_of_64_bits),
 		cmocka_unit_test(a_socket_that_reports_often_is_active_once),
 		cmocka_unit_test(a_socket_older_than_its_agent_is_not_new_and_brings_no_past),
 		cmocka_unit_test(a_udp_server_with_1000_clients_is_bounded_and_its_sum_is_exact),

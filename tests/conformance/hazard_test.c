@@ -100,7 +100,7 @@ static bool may_shift(const struct log_record *record)
 	return record->node != UINT32_MAX && record->append_ns > LOG_START_NS + SEC(1);
 }
 
-/* --- H-01, H-02 --- */
+/* --- order and lateness --- */
 
 /* Records come up to SHIFT_MAX_MS late; those of one node in their order unless `within`. */
 static void disorder(struct log *log, bool within)
@@ -152,7 +152,9 @@ static void disorder_between_nodes_within_the_lateness_is_not_seen(void **state)
 	expect_disorder_unseen(false);
 }
 
-static void disorder_of_one_nodes_batches_loses_and_doubles_nothing(void **state)
+/* An agent's producer keeps the order of its batches; whoever breaks it loses what he told before
+ * its beginning, counted, and nothing counts twice. */
+static void disorder_of_one_nodes_batches_doubles_nothing_and_is_accounted_for(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= environment("MILLRACE_SEEDS", 200) / 4; seed++) {
@@ -165,7 +167,10 @@ static void disorder_of_one_nodes_batches_loses_and_doubles_nothing(void **state
 		assert_int_equal(run->ingest.lost, 0);
 		assert_int_equal(run->ingest.duplicate, 0);
 		expect_each_row_once(run);
-		expect_whole_world(&world, run);
+		if (run->ingest.refused == 0)
+			expect_whole_world(&world, run);
+		assert_true(run_edge(run, NULL, NULL, COUNTER_TX_BYTES) <= (int64_t)world.tx_bytes);
+		assert_true(run_edge(run, NULL, NULL, COUNTER_OPENED) <= CONNECTIONS);
 		run_free(run);
 		log_free(world.log);
 	}
@@ -206,7 +211,40 @@ static void what_comes_later_than_the_lateness_reopens_no_window(void **state)
 	log_free(log);
 }
 
-/* --- H-03, H-04 --- */
+static void an_agent_far_behind_is_late_by_itself(void **state)
+{
+	struct log *log = log_new(1);
+	uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "b", "web");
+	uint32_t behind = log_node(log, "behind", "batch");
+	uint32_t client = log_connect(log, SEC(1), a, "10.0.0.1:40000", "10.0.0.2:80");
+	uint32_t server = log_accept(log, SEC(1), b, "10.0.0.2:80", "10.0.0.1:40000");
+	uint32_t slow = log_connect(log, SEC(5), behind, "10.0.0.3:40000", "192.0.2.1:80");
+
+	(void)state;
+	log_exchange(log, SEC(22), client, server, 1000, 0);
+	log_close_both(log, SEC(23), client, server);
+	log_send(log, SEC(6), slow, 70, 0);
+	log_close(log, SEC(7), slow, CLOSE_NORMAL);
+	log_seal(log);
+	for (size_t i = 0; i < log->records_count; i++)
+		if (log->records[i].node == behind &&
+		    log->records[i].append_ns > LOG_START_NS + SEC(2))
+			log->records[i].append_ns += SEC(15);
+	log_sort(log);
+	struct run *run = run_with(log, NULL);
+
+	assert_int_equal(run->ingest.late, 3);
+	expect_each_row_once(run);
+	assert_int_equal(run_edge_at(run, 20, "shop", "web", COUNTER_TX_BYTES), 1000);
+	assert_int_equal(run_edge(run, "shop", "web", COUNTER_LATE_BYTES), 0);
+	assert_int_equal(run_edge(run, "batch", NULL, COUNTER_TX_BYTES), 70);
+	assert_int_equal(run_edge(run, "batch", NULL, COUNTER_LATE_BYTES), 70);
+	assert_int_equal(run_edge(run, "batch", NULL, COUNTER_LATE_CONNECTIONS), 1);
+	run_free(run);
+	log_free(log);
+}
+
+/* --- repetition and loss --- */
 
 static void repeated_records_are_not_seen(void **state)
 {
@@ -311,7 +349,12 @@ static void lost_records_are_counted_and_healed_by_the_next_absolute(void **stat
 	}
 }
 
-/* --- H-07, H-08, H-13 --- */
+/* --- clocks --- */
+
+static uint64_t window_ends(const struct rollup *row)
+{
+	return row->window_start_ns + MS(row->window_ms);
+}
 
 static void expect_same_seconds(const struct run *one, const struct run *other)
 {
@@ -395,7 +438,7 @@ static void expect_jump_harmless(int64_t jump_ns)
 	assert_int_equal(run->ingest.late, 0);
 	assert_true(wrong_ns < 20000000 && wrong_ns > -20000000);
 	for (size_t i = 0; i < run->rows_count; i++) {
-		assert_true(run->rows[i].row.window_start_ns + SEC(10) >= LOG_START_NS);
+		assert_true(window_ends(&run->rows[i].row) >= LOG_START_NS);
 		assert_true(run->rows[i].row.window_start_ns < LOG_START_NS + SEC(60));
 	}
 	run_free(run);
@@ -406,13 +449,13 @@ static void a_clock_that_jumps_ahead_moves_no_window(void **state)
 {
 	(void)state;
 	expect_jump_harmless((int64_t)SEC(3600));
-	expect_jump_harmless((int64_t)SEC(1));
+	expect_jump_harmless((int64_t)SEC(2));
 }
 
 static void a_clock_that_jumps_back_moves_no_window(void **state)
 {
 	(void)state;
-	expect_jump_harmless(-(int64_t)SEC(1));
+	expect_jump_harmless(-(int64_t)SEC(2));
 	expect_jump_harmless(-(int64_t)SEC(3600));
 }
 
@@ -441,7 +484,7 @@ static void impossible_times_are_clamped_and_counted(void **state)
 		assert_int_equal(run_edge(run, NULL, NULL, COUNTER_TX_BYTES), 1077);
 		assert_int_equal(run_edge(run, NULL, "web", COUNTER_TX_BYTES), 77);
 		for (size_t n = 0; n < run->rows_count; n++) {
-			assert_true(run->rows[n].row.window_start_ns + SEC(10) >= LOG_START_NS);
+			assert_true(window_ends(&run->rows[n].row) >= LOG_START_NS);
 			assert_true(run->rows[n].row.window_start_ns < LOG_START_NS + SEC(60));
 		}
 		run_free(run);
@@ -449,173 +492,20 @@ static void impossible_times_are_clamped_and_counted(void **state)
 	}
 }
 
-/* --- H-15, H-16 --- */
-
-static void expect_no_cross_join(uint32_t count, uint64_t every_ns, int64_t server_skew_ns)
-{
-	struct log *log = log_new(2);
-	uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "b", "web");
-	uint32_t joined = 0, crossed = 0;
-
-	log->nodes[b].skew_ns = server_skew_ns;
-	for (uint32_t i = 0; i < count; i++) {
-		uint64_t at = SEC(2) + every_ns * i;
-		uint32_t client = log_connect(log, at, a, "10.0.0.1:40000", "10.0.0.2:80");
-		uint32_t server = log_accept(log, at, b, "10.0.0.2:80", "10.0.0.1:40000");
-
-		log->sockets[client].definition.age_ns = 20 * NS_PER_US;
-		log_send_untold(log, client, 1 + i, 0);
-		log_send_untold(log, server, 0, 1 + i);
-		log_close_both(log, at + every_ns / 2, client, server);
-	}
-	log_seal(log);
-	struct run *run = run_with(log, &(struct run_options){.halves_max = 1 << 16});
-
-	for (size_t i = 0; i < run->flows_count; i++) {
-		const struct flow *flow = &run->flows[i].flow;
-
-		joined += flow->joined;
-		crossed +=
-			flow->joined && flow->client.total.tx_bytes != flow->server.total.rx_bytes;
-	}
-	print_message("%u times every %llu us, clocks %lld us apart: %u joined, %u crossed\n",
-		      count, (unsigned long long)(every_ns / NS_PER_US),
-		      (long long)server_skew_ns / 1000, joined, crossed);
-	assert_int_equal(crossed, 0);
-	assert_int_equal(joined, count);
-	assert_int_equal(run_count_flows(run, NULL, NULL), count);
-	run_free(run);
-	log_free(log);
-}
-
-static void a_tuple_used_again_each_millisecond_is_never_joined_across(void **state)
-{
-	(void)state;
-	expect_no_cross_join(10000, NS_PER_MS, 0);
-}
-
-static void a_tuple_used_again_is_never_joined_across_clocks_that_differ(void **state)
-{
-	(void)state;
-	expect_no_cross_join(200, 100 * NS_PER_MS, 20 * (int64_t)NS_PER_MS);
-	expect_no_cross_join(200, 100 * NS_PER_MS, -20 * (int64_t)NS_PER_MS);
-}
-
-/* Some halves never come: what is left is one-sided, nothing is joined with another's half. */
-static void missing_halves_leave_their_peers_alone(void **state)
-{
-	(void)state;
-	for (uint64_t share = 0; share <= 100; share += 25) {
-		struct log *log = log_new(2);
-		uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "b", "web");
-		uint32_t both = 0, any = 0;
-
-		log->random += share;
-		for (uint32_t i = 0; i < 200; i++) {
-			uint64_t at = SEC(2) + MS(50 * i);
-			bool lost = log_random(log) % 100 < share;
-			uint32_t client = log_connect(log, at, a, "10.0.0.1:40000", "10.0.0.2:80");
-
-			log_send_untold(log, client, 1 + i, 0);
-			log_close(log, at + MS(20), client, CLOSE_NORMAL);
-			any++;
-			both += !lost;
-			if (lost)
-				continue;
-			uint32_t server = log_accept(log, at, b, "10.0.0.2:80", "10.0.0.1:40000");
-
-			log_send_untold(log, server, 0, 1 + i);
-			log_close(log, at + MS(20), server, CLOSE_NORMAL);
-		}
-		struct run *run = run_of(log);
-		uint32_t joined = 0;
-
-		assert_int_equal(run_count_flows(run, NULL, NULL), any);
-		for (size_t i = 0; i < run->flows_count; i++) {
-			const struct flow *flow = &run->flows[i].flow;
-
-			if (run->flows[i].replaced)
-				continue;
-			joined += flow->joined;
-			assert_true(!flow->joined ||
-				    flow->client.total.tx_bytes == flow->server.total.rx_bytes);
-		}
-		assert_int_equal(joined, both);
-		assert_int_equal(run_edge(run, NULL, NULL, COUNTER_TX_BYTES), 200 * 201 / 2);
-		run_free(run);
-		log_free(log);
-	}
-}
-
-/* --- H-27 --- */
-
-static void expect_moved_across(uint64_t before)
-{
-	struct log *log = log_new(2);
-	uint32_t node = log_node(log, "a", "shop");
-	struct place from = place("10.0.0.1:40000"), to = place("10.0.0.2:80");
-	uint32_t socket = log_define(log, SEC(1), node,
-				     &(struct batch_definition){.role = BATCH_ROLE_CLIENT,
-								.flags = BATCH_EXISTED,
-								.local = from.address,
-								.remote = to.address,
-								.local_port = from.port,
-								.remote_port = to.port,
-								.age_ns = SEC(1000),
-								.total = {.tx_bytes = before,
-									  .rx_bytes = before,
-									  .tx_segments = before,
-									  .rx_segments = before}});
-
-	/* By a difference, by a key frame, by the close. */
-	log_send(log, SEC(2), socket, 300, 30);
-	log_send_untold(log, socket, 300, 30);
-	log_again(log, SEC(4), socket);
-	log_send_untold(log, socket, 400, 40);
-	log_close(log, SEC(6), socket, CLOSE_NORMAL);
-	struct run *run = run_of(log);
-
-	assert_int_equal(run_edge(run, "shop", NULL, COUNTER_TX_BYTES), 1000);
-	assert_int_equal(run_edge(run, "shop", NULL, COUNTER_RX_BYTES), 100);
-	for (size_t i = 0; i < run->rows_count; i++)
-		for (int n = 0; n < COUNTERS; n++)
-			assert_in_range(run->rows[i].row.counters[n], 0, 1 << 20);
-	assert_int_equal(run->alerts_count, 0);
-	run_free(run);
-	log_free(log);
-}
-
-static void counters_pass_the_end_of_32_bits(void **state)
-{
-	(void)state;
-	expect_moved_across(UINT32_MAX - 350);
-	expect_moved_across(UINT32_MAX - 650);
-}
-
-static void counters_pass_the_end_of_64_bits(void **state)
-{
-	(void)state;
-	expect_moved_across(UINT64_MAX - 350);
-	expect_moved_across(UINT64_MAX - 650);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(disorder_between_nodes_within_the_lateness_is_not_seen),
-		cmocka_unit_test(disorder_of_one_nodes_batches_loses_and_doubles_nothing),
+		cmocka_unit_test(
+			disorder_of_one_nodes_batches_doubles_nothing_and_is_accounted_for),
 		cmocka_unit_test(what_comes_later_than_the_lateness_reopens_no_window),
+		cmocka_unit_test(an_agent_far_behind_is_late_by_itself),
 		cmocka_unit_test(repeated_records_are_not_seen),
 		cmocka_unit_test(lost_records_are_counted_and_healed_by_the_next_absolute),
 		cmocka_unit_test(wrong_clocks_are_corrected_to_the_right_windows),
 		cmocka_unit_test(a_clock_that_jumps_ahead_moves_no_window),
 		cmocka_unit_test(a_clock_that_jumps_back_moves_no_window),
 		cmocka_unit_test(impossible_times_are_clamped_and_counted),
-		cmocka_unit_test(a_tuple_used_again_each_millisecond_is_never_joined_across),
-		cmocka_unit_test(a_tuple_used_again_is_never_joined_across_clocks_that_differ),
-		cmocka_unit_test(missing_halves_leave_their_peers_alone),
-		cmocka_unit_test(counters_pass_the_end_of_32_bits),
-		cmocka_unit_test(counters_pass_the_end_of_64_bits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,7 +83,6 @@ static void a_reused_pod_address_belongs_to_whoever_has_it_then(void **state)
 	log_free(log);
 }
 
-/* H-18 */
 static void a_thousand_pods_on_fifty_addresses_are_never_mixed(void **state)
 {
 	struct log *log = log_new(4);
@@ -220,7 +219,71 @@ static void what_a_workload_is_known_as_beats_its_port_and_its_command(void **st
 	log_free(log);
 }
 
-/* H-16: the other half within two minutes supersedes; the flow is told again, the bytes are not. */
+static void a_reused_process_id_is_another_process(void **state)
+{
+	struct log *log = log_new(2);
+	uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "b", "-");
+	static const char *const comms[] = {"red", "blue", "green"};
+	char from[32];
+
+	(void)state;
+	for (uint32_t i = 0; i < 3; i++) {
+		uint64_t at = SEC(2 + 2 * i);
+
+		snprintf(from, sizeof(from), "10.0.0.1:%u", 40000 + i);
+		log_process(log, at, b, 500, comms[i], 0);
+		uint32_t client = log_connect(log, at + MS(10), a, from, "10.0.0.2:80");
+		uint32_t server = log_open_as(log, at + MS(10), b, BATCH_ROLE_SERVER, "10.0.0.2:80",
+					      from, 500);
+
+		log_exchange(log, at + MS(300), client, server, 1000 + i, 0);
+		log_close_both(log, at + MS(600), client, server);
+		log_event(log, LOG_EXIT, b, at + MS(700))->exit =
+			(struct batch_exit){.pid = 500, .started_ns = 1000 + at};
+	}
+	struct run *run = run_of(log);
+
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_int_equal(run_count_flows(run, "shop", comms[i]), 1);
+		assert_int_equal(run_edge(run, "shop", comms[i], COUNTER_TX_BYTES), 1000 + i);
+	}
+	run_free(run);
+	log_free(log);
+}
+
+static void a_reused_cgroup_id_is_another_container(void **state)
+{
+	struct log *log = log_new(2);
+	uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "b", "-");
+	static const char *const workloads[] = {"cart", "pay", "mail"};
+	char from[32];
+
+	(void)state;
+	for (uint32_t i = 0; i < 3; i++) {
+		uint64_t at = SEC(2 + 2 * i);
+		struct batch_container container = cart;
+
+		container.workload = container.pod = workloads[i];
+		snprintf(from, sizeof(from), "10.0.0.1:%u", 40000 + i);
+		log_container(log, at, b, &container);
+		log_process(log, at, b, 500 + i, "server", 77);
+		uint32_t client = log_connect(log, at + MS(10), a, from, "10.0.0.2:80");
+		uint32_t server = log_open_as(log, at + MS(10), b, BATCH_ROLE_SERVER, "10.0.0.2:80",
+					      from, 500 + i);
+
+		log_exchange(log, at + MS(300), client, server, 1000 + i, 0);
+		log_close_both(log, at + MS(600), client, server);
+	}
+	struct run *run = run_of(log);
+
+	assert_int_equal(run_edge(run, "shop", "prod/cart", COUNTER_TX_BYTES), 1000);
+	assert_int_equal(run_edge(run, "shop", "prod/pay", COUNTER_TX_BYTES), 1001);
+	assert_int_equal(run_edge(run, "shop", "prod/mail", COUNTER_TX_BYTES), 1002);
+	run_free(run);
+	log_free(log);
+}
+
+/* The other half within two minutes supersedes; the flow is told again, the bytes are not. */
 static void a_half_that_comes_a_minute_later_amends_the_flow_and_moves_the_bytes(void **state)
 {
 	struct log *log = log_new(2);
@@ -250,7 +313,7 @@ static void a_half_that_comes_a_minute_later_amends_the_flow_and_moves_the_bytes
 	log_free(log);
 }
 
-/* H-17: both views are kept; the client's counts. */
+/* Both views are kept; the client's counts. */
 static void halves_that_disagree_keep_both_views_and_the_clients_counts(void **state)
 {
 	struct log *log = log_new(2);
@@ -280,7 +343,6 @@ static void log_found(struct log *log, uint64_t at_ns, uint32_t number)
 	log_again_flagged(log, at_ns, number, BATCH_EXISTED);
 }
 
-/* H-05 */
 static void an_agent_that_starts_again_counts_nothing_twice(void **state)
 {
 	struct log *log = log_new(2);
@@ -336,7 +398,6 @@ static void an_agent_that_starts_again_is_one_flow(void **state)
 	log_free(log);
 }
 
-/* H-06 */
 static void a_reboot_ends_each_open_flow_once(void **state)
 {
 	struct log *log = log_new(2);
@@ -431,6 +492,8 @@ int main(void)
 		cmocka_unit_test(an_address_without_an_agent_has_the_owner_of_its_time),
 		cmocka_unit_test(a_late_half_is_named_by_the_owner_of_its_own_time),
 		cmocka_unit_test(what_a_workload_is_known_as_beats_its_port_and_its_command),
+		cmocka_unit_test(a_reused_process_id_is_another_process),
+		cmocka_unit_test(a_reused_cgroup_id_is_another_container),
 		cmocka_unit_test(
 			a_half_that_comes_a_minute_later_amends_the_flow_and_moves_the_bytes),
 		cmocka_unit_test(halves_that_disagree_keep_both_views_and_the_clients_counts),

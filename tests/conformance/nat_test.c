@@ -274,8 +274,6 @@ static void a_port_proxy_in_between_is_no_end_of_its_own(void **state)
 	log_free(ends.log);
 }
 
-/* H-21, H-22 */
-
 static void a_gateways_port_reused_by_another_client_joins_each_with_its_own(void **state)
 {
 	struct ends ends = ends_new();

@@ -10,11 +10,12 @@
 enum { RUN_TASKS_MAX = 16, RUN_NAME_MAX = 64, RUN_LINE_MAX = 2048 };
 
 struct run_options {
-	uint32_t halves_max, nats_max, rows_max; /* 0: 4096, 4096, 8192 */
+	uint32_t halves_max, nats_max, rows_max; /* a task's; 0: 4096, 4096, 8192 */
 	const struct monitor *monitors;
 	size_t monitors_count;
 	uint64_t order; /* seed of the order in which tasks are stepped; 0: by number */
-	bool unprinted; /* no lines: for large runs */
+	bool unprinted; /* no lines */
+	bool summed;	/* no lines, flows or rows are kept but the sums: for large runs */
 };
 
 /* Who stands at an end of a flow. */
@@ -34,6 +35,15 @@ struct run_row {
 	struct rollup row; /* without its sketches */
 	char client[RUN_NAME_MAX], server[RUN_NAME_MAX];
 	struct run_end instance;
+};
+
+/* Each has lines of its own: which of a task's stages runs first is nobody's business. */
+enum run_kind { RUN_FLOWS, RUN_ROWS, RUN_ALERTS, RUN_BASELINES, RUN_DEADLETTERS, RUN_KINDS };
+
+/* Of the 10 s rows, and of all rows. */
+struct run_sums {
+	int64_t counters[SCOPES][COUNTERS];
+	uint64_t rows, flows, hash;
 };
 
 struct run_text {
@@ -56,7 +66,8 @@ struct run {
 	uint64_t deadletters[MIRROR_REASONS], deadletters_count;
 	struct task_stats stats[RUN_TASKS_MAX]; /* at the end */
 	struct mirror_stats ingest;		/* of all tasks */
-	struct run_text lines[RUN_TASKS_MAX];
+	struct run_text lines[RUN_TASKS_MAX][RUN_KINDS];
+	struct run_sums sums;
 };
 
 /* --- what comes out --- */
@@ -94,15 +105,16 @@ static inline struct run_end run_end(const struct names *names, const struct ins
 	return end;
 }
 
-static inline void run_line(struct run *run, uint32_t task, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-static inline void run_line(struct run *run, uint32_t task, const char *format, ...)
+static inline void run_line(struct run *run, uint32_t task, enum run_kind kind, const char *format,
+			    ...) __attribute__((format(printf, 4, 5)));
+static inline void run_line(struct run *run, uint32_t task, enum run_kind kind, const char *format,
+			    ...)
 {
-	struct run_text *text = &run->lines[task];
+	struct run_text *text = &run->lines[task][kind];
 	va_list arguments;
 	int length;
 
-	if (run->options.unprinted)
+	if (run->options.unprinted || run->options.summed)
 		return;
 	if (text->length + RUN_LINE_MAX > text->max) {
 		text->max = memory_grown(text->max, text->length + RUN_LINE_MAX);
@@ -118,7 +130,7 @@ static inline void run_line(struct run *run, uint32_t task, const char *format, 
 static inline void run_line_end(struct run *run, uint32_t task, const char *side,
 				const struct flow_end *end, const struct run_end *names)
 {
-	run_line(run, task,
+	run_line(run, task, RUN_FLOWS,
 		 "  %s %d %d %u %u %s %s %s %s %s %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
 		 " %" PRIu64 " %u %u\n",
 		 side, end->seen, end->closed, end->reason, end->pid, names->workload,
@@ -131,7 +143,7 @@ static inline void run_line_flow(struct run *run, uint32_t task, const struct ru
 {
 	const struct flow *flow = &seen->flow;
 
-	run_line(run, task,
+	run_line(run, task, RUN_FLOWS,
 		 "flow %016" PRIx64 " %s->%s wire %s->%s dialled %s %d %d %d %u %" PRIu64
 		 " %" PRIu64 " %" PRIu64 " %s -> %s : %u\n",
 		 flow->id, place_text(&flow->canonical.client, flow->canonical.client_port),
@@ -150,7 +162,8 @@ static inline void run_on_flows(void *context, uint32_t task, const struct flow 
 {
 	struct run *run = context;
 
-	for (size_t i = 0; i < count; i++) {
+	run->sums.flows += count;
+	for (size_t i = 0; i < count && !run->options.summed; i++) {
 		LOG_GROW(run, flows);
 		struct run_flow *seen = &run->flows[run->flows_count];
 
@@ -171,20 +184,45 @@ static inline void run_on_flows(void *context, uint32_t task, const struct flow 
 static inline void run_line_row(struct run *run, uint32_t task, const struct run_row *seen,
 				const struct rollup *row)
 {
-	run_line(run, task, "row %" PRIu64 " %u %u %d %s -> %s : %u/%u %s %s %s %u %" PRIu64 " :",
+	run_line(run, task, RUN_ROWS,
+		 "row %" PRIu64 " %u %u %d %s -> %s : %u/%u %s %s %s %u %" PRIu64 " :",
 		 row->window_start_ns, row->window_ms, row->scope, row->amendment, seen->client,
 		 seen->server, row->edge.port, row->edge.protocol, seen->instance.workload,
 		 seen->instance.node, seen->instance.container, row->min_rtt_us,
 		 row->last_event_ns);
 	for (int i = 0; i < COUNTERS; i++)
-		run_line(run, task, " %" PRId64, row->counters[i]);
+		run_line(run, task, RUN_ROWS, " %" PRId64, row->counters[i]);
 	for (uint32_t i = 0; i < row->connect_cells; i++)
-		run_line(run, task, " c%u=%" PRId64, (unsigned)row->connect[i].index,
+		run_line(run, task, RUN_ROWS, " c%u=%" PRId64, (unsigned)row->connect[i].index,
 			 (int64_t)row->connect[i].count);
 	for (uint32_t i = 0; i < row->srtt_cells; i++)
-		run_line(run, task, " r%u=%" PRId64, (unsigned)row->srtt[i].index,
+		run_line(run, task, RUN_ROWS, " r%u=%" PRId64, (unsigned)row->srtt[i].index,
 			 (int64_t)row->srtt[i].count);
-	run_line(run, task, "\n");
+	run_line(run, task, RUN_ROWS, "\n");
+}
+
+static inline uint64_t run_hash(uint64_t hash, const void *bytes, size_t length)
+{
+	const uint8_t *at = bytes;
+
+	for (size_t i = 0; i < length; i++)
+		hash = (hash ^ at[i]) * 0x100000001b3ULL; /* FNV-1a */
+	return hash;
+}
+
+/* Tasks' rows may come in any order of tasks: the hashes of rows are added. */
+static inline void run_sum_row(struct run *run, const struct rollup *row)
+{
+	uint64_t hash = run_hash(row->window_start_ns + row->window_ms + row->scope, row->counters,
+				 sizeof(row->counters));
+
+	hash = run_hash(hash, &row->edge.id, sizeof(row->edge.id));
+	hash = run_hash(hash, &row->lane.id, sizeof(row->lane.id));
+	hash = run_hash(hash, &row->instance.id, sizeof(row->instance.id));
+	run->sums.hash += hash;
+	run->sums.rows++;
+	for (int n = 0; n < COUNTERS && row->window_ms == 10000; n++)
+		run->sums.counters[row->scope][n] += row->counters[n];
 }
 
 static inline void run_on_rollups(void *context, uint32_t task, const struct rollup *rollups,
@@ -192,7 +230,9 @@ static inline void run_on_rollups(void *context, uint32_t task, const struct rol
 {
 	struct run *run = context;
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count; i++)
+		run_sum_row(run, &rollups[i]);
+	for (size_t i = 0; i < count && !run->options.summed; i++) {
 		LOG_GROW(run, rows);
 		struct run_row *seen = &run->rows[run->rows_count++];
 
@@ -213,7 +253,7 @@ static inline void run_on_alerts(void *context, uint32_t task, const struct aler
 	for (size_t i = 0; i < count; i++) {
 		LOG_GROW(run, alerts);
 		run->alerts[run->alerts_count++] = alerts[i];
-		run_line(run, task, "alert %s %" PRIu64 " %u %s %s\n", alerts[i].key,
+		run_line(run, task, RUN_ALERTS, "alert %s %" PRIu64 " %u %s %s\n", alerts[i].key,
 			 alerts[i].sequence, alerts[i].state, alerts[i].monitor, alerts[i].summary);
 	}
 }
@@ -224,8 +264,9 @@ static inline void run_on_baselines(void *context, uint32_t task,
 {
 	(void)names;
 	for (size_t i = 0; i < count; i++)
-		run_line(context, task, "baseline %016" PRIx64 " %u %" PRId64 " %" PRId64 "\n",
-			 records[i].edge.id, records[i].metric, records[i].median, records[i].mad);
+		run_line(context, task, RUN_BASELINES,
+			 "baseline %016" PRIx64 " %u %" PRId64 " %" PRId64 "\n", records[i].edge.id,
+			 records[i].metric, records[i].median, records[i].mad);
 }
 
 static inline void run_on_deadletter(void *context, uint32_t task,
@@ -237,7 +278,7 @@ static inline void run_on_deadletter(void *context, uint32_t task,
 	(void)record;
 	run->deadletters[reason]++;
 	run->deadletters_count++;
-	run_line(run, task, "deadletter %d %s %s\n", reason, detail, node);
+	run_line(run, task, RUN_DEADLETTERS, "deadletter %d %s %s\n", reason, detail, node);
 }
 
 /* --- the run --- */
@@ -421,7 +462,8 @@ static inline void run_free(struct run *run)
 	run_deliver(run);
 	for (uint32_t i = 0; i < run->tasks_count; i++) {
 		task_free(run->tasks[i]);
-		free(run->lines[i].bytes);
+		for (int kind = 0; kind < RUN_KINDS; kind++)
+			free(run->lines[i][kind].bytes);
 	}
 	free(run->messages);
 	free(run->flows);
@@ -446,19 +488,12 @@ static inline size_t run_count_flows(const struct run *run, const char *client, 
 	return count;
 }
 
-static inline void run_print(const struct run *run)
+static inline void run_print_flows(const struct run *run)
 {
-	for (uint32_t i = 0; i < run->tasks_count; i++) {
-		const char *at = run->lines[i].bytes, *end = at + run->lines[i].length;
-
-		while (at && at < end) {
-			const char *line_end = memchr(at, '\n', (size_t)(end - at));
-
-			if (strncmp(at, "row ", 4) != 0)
-				print_error("%u: %.*s\n", i, (int)(line_end - at), at);
-			at = line_end + 1;
-		}
-	}
+	for (uint32_t i = 0; i < run->tasks_count; i++)
+		if (run->lines[i][RUN_FLOWS].length)
+			print_error("task %u:\n%.*s", i, (int)run->lines[i][RUN_FLOWS].length,
+				    run->lines[i][RUN_FLOWS].bytes);
 }
 
 /* The one flow that stands. */
@@ -467,7 +502,7 @@ static inline const struct run_flow *run_only_flow(const struct run *run)
 	const struct run_flow *only = NULL;
 
 	if (run_count_flows(run, NULL, NULL) != 1)
-		run_print(run);
+		run_print_flows(run);
 	assert_int_equal(run_count_flows(run, NULL, NULL), 1);
 	for (size_t i = 0; i < run->flows_count; i++)
 		if (!run->flows[i].replaced)
@@ -518,20 +553,26 @@ static inline int64_t run_edge_at(const struct run *run, uint64_t start_s, const
 	return sum;
 }
 
-/* Fails at the first line in which two runs differ. */
+/* Fails at the first line in which they differ. */
+static inline void run_expect_same_text(const struct run_text *a, const struct run_text *b,
+					uint32_t task)
+{
+	size_t common = a->length < b->length ? a->length : b->length, at = 0, line = 0;
+
+	for (; at < common && a->bytes[at] == b->bytes[at]; at++)
+		line = a->bytes[at] == '\n' ? at + 1 : line;
+	if (a->length == b->length && at == common)
+		return;
+	fail_msg("task %u differs:\n%.600s\n---\n%.600s", task,
+		 a->length > line ? a->bytes + line : "(end)",
+		 b->length > line ? b->bytes + line : "(end)");
+}
+
+/* All that two runs gave, byte for byte. */
 static inline void run_expect_same(const struct run *one, const struct run *other)
 {
 	assert_int_equal(one->tasks_count, other->tasks_count);
-	for (uint32_t i = 0; i < one->tasks_count; i++) {
-		const struct run_text *a = &one->lines[i], *b = &other->lines[i];
-		size_t common = a->length < b->length ? a->length : b->length, at = 0, line = 0;
-
-		while (at < common && a->bytes[at] == b->bytes[at])
-			line = a->bytes[at++] == '\n' ? at : line;
-		if (a->length == b->length && at == common)
-			continue;
-		fail_msg("task %u differs:\n%.600s\n---\n%.600s", i,
-			 a->length > line ? a->bytes + line : "(end)",
-			 b->length > line ? b->bytes + line : "(end)");
-	}
+	for (uint32_t i = 0; i < one->tasks_count; i++)
+		for (int kind = 0; kind < RUN_KINDS; kind++)
+			run_expect_same_text(&one->lines[i][kind], &other->lines[i][kind], i);
 }

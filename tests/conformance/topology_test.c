@@ -268,6 +268,7 @@ static struct log *variant_log(const struct variant *variant)
 						 "gateway-node"};
 	struct log *log = log_new(4);
 
+	log->flush_ns = SEC(14);
 	for (uint32_t i = 0; i < NODES; i++)
 		log_node(log, names[i], i == CLIENT_NODE ? "shop" : i == SERVER_NODE ? "web" : "-");
 	if (variant->topology->one_node)
