@@ -66,6 +66,24 @@ static struct world world_new(uint64_t seconds)
 	return world;
 }
 
+/* So that there are alerts in what is compared. */
+static const struct monitor busy = {.name = "busy",
+				    .metric = METRIC_CONNECTIONS_OPENED,
+				    .threshold = 2,
+				    .clear = 2,
+				    .window_ns = SEC(1),
+				    .clear_ns = SEC(1),
+				    .minimum = 1};
+
+static struct run *run_watched(const struct log *log, uint64_t order)
+{
+	struct run *run = run_with(
+		log, &(struct run_options){.order = order, .monitors = &busy, .monitors_count = 1});
+
+	assert_true(run->alerts_count > 0);
+	return run;
+}
+
 static void expect_whole_world(const struct world *world, const struct run *run)
 {
 	assert_int_equal(run_count_flows(run, NULL, NULL), CONNECTIONS);
@@ -124,7 +142,7 @@ static void expect_disorder_unseen(bool within)
 {
 	uint64_t seeds = environment("MILLRACE_SEEDS", 200);
 	struct world world = world_new(5);
-	struct run *straight = run_with(world.log, NULL);
+	struct run *straight = run_watched(world.log, 0);
 
 	expect_whole_world(&world, straight);
 	expect_each_row_once(straight);
@@ -134,7 +152,7 @@ static void expect_disorder_unseen(bool within)
 
 		other.log->random = seed * 0x9e3779b97f4a7c15ULL;
 		disorder(other.log, within);
-		struct run *run = run_with(other.log, &(struct run_options){.order = seed});
+		struct run *run = run_watched(other.log, seed);
 
 		if (run->ingest.late)
 			print_error("seed %llu\n", (unsigned long long)seed);
@@ -249,7 +267,7 @@ static void an_agent_far_behind_is_late_by_itself(void **state)
 static void repeated_records_are_not_seen(void **state)
 {
 	struct world world = world_new(5);
-	struct run *straight = run_with(world.log, NULL);
+	struct run *straight = run_watched(world.log, 0);
 
 	(void)state;
 	log_free(world.log);
@@ -265,7 +283,7 @@ static void repeated_records_are_not_seen(void **state)
 					   other.log->records[i].append_ns +
 						   MS(log_random(other.log) % 4000));
 		log_sort(other.log);
-		struct run *run = run_with(other.log, NULL);
+		struct run *run = run_watched(other.log, 0);
 
 		assert_true(run->ingest.duplicate > 0);
 		run_expect_same(straight, run);

@@ -332,6 +332,97 @@ static void an_expired_mapping_serves_no_later_connection(void **state)
 	log_free(ends.log);
 }
 
+static void a_mapping_that_ended_before_its_socket_was_told_still_joins(void **state)
+{
+	(void)state;
+	for (uint64_t delay_ms = 0; delay_ms <= 1200; delay_ms += 400) {
+		struct ends ends = ends_new();
+
+		log_nat(ends.log, SEC(2) - MS(1), ends.third, "10.0.0.1:40000", "10.96.0.1:80",
+			"10.0.0.2:8080", "10.0.0.1:40000");
+		log_nat_event(ends.log, SEC(2) + MS(3), ends.third, "10.0.0.1:40000",
+			      "10.96.0.1:80", "10.0.0.2:8080", "10.0.0.1:40000", true);
+		uint32_t server =
+			log_accept(ends.log, SEC(2), ends.b, "10.0.0.2:8080", "10.0.0.1:40000");
+
+		log_send_untold(ends.log, server, 100, 1500);
+		log_close(ends.log, SEC(2) + MS(2), server, CLOSE_NORMAL);
+		uint32_t client =
+			log_connect(ends.log, SEC(2), ends.a, "10.0.0.1:40000", "10.96.0.1:80");
+
+		log_tell_later(ends.log, MS(delay_ms));
+		log_send_untold(ends.log, client, 1500, 100);
+		log_close(ends.log, SEC(2) + MS(2), client, CLOSE_NORMAL);
+		log_tell_later(ends.log, MS(delay_ms));
+		run_free(run_one_edge(ends.log));
+	}
+}
+
+/* Nodes 0 .. hops - 1 each translate 10.96.0.i:80 to 10.96.0.(i + 1):80; the last one leads to the
+ * server, or back to the first. */
+static struct run *run_chain(uint32_t hops, bool cycle)
+{
+	struct ends ends = ends_new();
+	char from[32], to[32];
+
+	for (uint32_t i = 0; i < hops; i++) {
+		bool last = i == hops - 1;
+
+		snprintf(from, sizeof(from), "10.96.0.%u:80", i);
+		snprintf(to, sizeof(to), last && !cycle ? "10.0.0.2:80" : "10.96.0.%u:80",
+			 last ? 0 : i + 1);
+		log_nat(ends.log, SEC(2) - MS(1), ends.third, "10.0.0.1:40000", from, to,
+			"10.0.0.1:40000");
+	}
+	uint32_t client = log_connect(ends.log, SEC(2), ends.a, "10.0.0.1:40000", "10.96.0.0:80");
+	uint32_t server = log_accept(ends.log, SEC(2), ends.b, "10.0.0.2:80", "10.0.0.1:40000");
+
+	converse(ends.log, SEC(2), client, server);
+	struct run *run = run_of(ends.log);
+
+	log_free(ends.log);
+	return run;
+}
+
+static uint64_t hops_exhausted(const struct run *run)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < run->tasks_count; i++)
+		sum += run->stats[i].join.hops_exhausted;
+	return sum;
+}
+
+static void four_translations_in_a_row_are_followed(void **state)
+{
+	(void)state;
+	for (uint32_t hops = 1; hops <= 4; hops++) {
+		struct run *run = run_chain(hops, false);
+
+		assert_true(run_only_flow(run)->flow.joined);
+		assert_int_equal(run_only_flow(run)->flow.hops, hops);
+		assert_int_equal(run_edge(run, "shop", "web", COUNTER_TX_BYTES), 1500);
+		assert_int_equal(hops_exhausted(run), 0);
+		run_free(run);
+	}
+}
+
+static void longer_ways_and_circles_end_and_are_counted(void **state)
+{
+	(void)state;
+	for (int cycle = 0; cycle < 2; cycle++) {
+		struct run *run = run_chain(cycle ? 3 : 7, cycle);
+
+		assert_int_equal(run_count_flows(run, NULL, NULL), 2);
+		assert_true(hops_exhausted(run) > 0);
+		/* Nobody knows that the two are one. */
+		assert_int_equal(run_edge(run, "shop", NULL, COUNTER_TX_BYTES), 1500);
+		assert_int_equal(run_edge(run, NULL, "web", COUNTER_TX_BYTES), 1500);
+		assert_int_equal(run_edge(run, NULL, NULL, COUNTER_TX_BYTES), 3000);
+		run_free(run);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -348,6 +439,9 @@ int main(void)
 		cmocka_unit_test(a_port_proxy_in_between_is_no_end_of_its_own),
 		cmocka_unit_test(a_gateways_port_reused_by_another_client_joins_each_with_its_own),
 		cmocka_unit_test(an_expired_mapping_serves_no_later_connection),
+		cmocka_unit_test(a_mapping_that_ended_before_its_socket_was_told_still_joins),
+		cmocka_unit_test(four_translations_in_a_row_are_followed),
+		cmocka_unit_test(longer_ways_and_circles_end_and_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
