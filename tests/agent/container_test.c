@@ -44,6 +44,7 @@ static void scopes_bare_ids_pods_and_services_are_known(void **state)
 	expect("pod" UID_, "", UID, "");
 	expect("pod1a2b3c4d000011112222333344445555", "", UID, "");
 	expect("/system.slice/nginx.service", "", "", "nginx.service");
+	expect("x.service", "", "", "x.service");
 	expect("/kubepods/burstable/pod" UID "/" ID, ID, UID, "");
 	expect("/docker/" ID, ID, "", "");
 	expect("/system.slice/docker-" ID ".scope/init.scope", ID, "", "");
@@ -55,6 +56,7 @@ static void other_runtimes_are_containers_and_their_monitors_are_not(void **stat
 	expect("crio-" ID ".scope", ID, "", "");
 	expect("docker-" ID ".scope", ID, "", "");
 	expect("libpod-" ID ".scope", ID, "", "");
+	expect("/machine.slice/libpod-" ID ".scope/container", ID, "", "");
 	expect("crio-conmon-" ID ".scope", "", "", "");
 	expect("libpod-conmon-" ID ".scope", "", "", "");
 }
@@ -63,6 +65,7 @@ static void a_guaranteed_pod_has_both_uid_and_id(void **state)
 {
 	(void)state;
 	expect("kubepods-pod" UID_ ".slice:cri-containerd:" ID, ID, UID, "");
+	expect("kubepods-pod" UID_ ".slice", "", UID, "");
 }
 
 static void what_is_no_container_is_none(void **state)
