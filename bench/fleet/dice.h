@@ -1,5 +1,5 @@
-/* Randomness of a seed: splitmix64, and log-normal values drawn from a table of quantiles, so that a
- * draw is a look-up and the same on every machine. Any thread, each its own. */
+/* Randomness of a seed: splitmix64, and log-normal values drawn from a table of quantiles, so that
+ * a draw is a look-up and the same on every machine. Any thread, each its own. */
 #pragma once
 
 #include <stdbool.h>

@@ -97,8 +97,8 @@ static void run_tick(struct fleet *fleet)
 	fleet_flow_existing(fleet);
 	openings(fleet);
 	wheel_take(&fleet->wheel, fleet->tick, fleet, fleet_flow_due);
-	fleet_processes_tick(fleet);
-	fleet_seal_all(fleet);
+	for (uint32_t i = 0; i < fleet->options.nodes; i++)
+		fleet_tell_tick(fleet, &fleet->nodes[i]);
 	fleet->tick++;
 	fleet_restarts_tick(fleet);
 }
@@ -112,7 +112,8 @@ void fleet_run(struct fleet *fleet, uint32_t ticks)
 void fleet_idle(struct fleet *fleet, uint32_t ticks)
 {
 	for (uint32_t i = 0; i < ticks; i++) {
-		fleet_seal_all(fleet);
+		for (uint32_t node = 0; node < fleet->options.nodes; node++)
+			fleet_seal(fleet, &fleet->nodes[node]);
 		fleet->tick++;
 	}
 }

@@ -6,8 +6,8 @@
  * (they existed before the agents came) and make the live set; the others are opened and closed at
  * the rate of the mix. Activity is Zipf(0.9) over a node's sockets, at most one update a socket and
  * tick; bytes and lives are log-normal. fleet_run() tells ticks of 100 ms: each node's events go
- * through agent/batch into one batch (more if it is full), handed to the callback with its partition
- * (the publisher's key hash) and its append time. The same options give the same bytes.
+ * through agent/batch into one batch (more if it is full), handed to the callback with its
+ * partition (the publisher's key hash) and its append time. The same options give the same bytes.
  *
  * The mix is of the events that come by rate: updates, opens, closes, new NAT entries, starts and
  * ends of processes. Told beside it: key frames (everything again every 45 s, spread), ends of NAT
@@ -51,11 +51,12 @@ struct fleet_options {
 	uint64_t seed, start_ns;
 	uint32_t nodes, zones, pods_per_node, workloads, edges, flows;
 	uint32_t events_per_node; /* a second, of the mix */
-	uint32_t opens, nats, processes; /* shares of the events; closes as opens; the rest updates */
-	uint32_t udp, external, ipv6;	 /* shares of the edges */
-	uint32_t canaries;		 /* share of the workloads that have a second version */
-	uint32_t replaced_per_minute;	 /* pairs of pods a node that end and swap their addresses */
-	uint64_t settle_ns;		 /* in which what existed is told */
+	uint32_t opens, nats,
+		processes;	      /* shares of the events; closes as opens; the rest updates */
+	uint32_t udp, external, ipv6; /* shares of the edges */
+	uint32_t canaries;	      /* share of the workloads that have a second version */
+	uint32_t replaced_per_minute; /* pairs of pods a node that end and swap their addresses */
+	uint64_t settle_ns;	      /* in which what existed is told */
 	uint32_t partitions;
 	const char *secret; /* deployment's key for HMACs, 16 bytes at least; NULL: none */
 
@@ -66,7 +67,8 @@ struct fleet_options {
 	uint32_t restarts_per_hour; /* of each agent: new epoch, everything told again */
 	uint32_t late_metadata;	    /* share of pods whose container is told late */
 	uint64_t late_metadata_ns;
-	uint32_t reused_tuples; /* share of openings that take the ends and ports of one just over */
+	uint32_t
+		reused_tuples; /* share of openings that take the ends and ports of one just over */
 	bool reused_pids;
 	uint32_t wrapped; /* share of the existing sockets whose counters pass their limit */
 
@@ -81,10 +83,10 @@ struct fleet_options fleet_profile(void);
 
 struct fleet_stats {
 	uint64_t batches, heartbeats, bytes;
-	uint64_t events; /* all that were sealed, and by kind: */
-	uint64_t updates, opens, closes, nats, processes; /* of the mix */
+	uint64_t events;				   /* all that were sealed, and by kind: */
+	uint64_t updates, opens, closes, nats, processes;  /* of the mix */
 	uint64_t existing, key_frames, nat_ends, metadata; /* beside it */
-	uint64_t refused; /* openings that found no room */
+	uint64_t refused;				   /* openings that found no room */
 	uint64_t restarts, replaced, reused;
 	uint32_t live, live_pairs; /* established connections; of them with an agent at both ends */
 };

@@ -26,9 +26,9 @@ static uint32_t index_of(const struct fleet *fleet, const struct flow *flow)
 	return (uint32_t)(flow - fleet->flows);
 }
 
-static bool has_half(const struct fleet *fleet, const struct flow *flow, bool server)
+static bool has_half(const struct flow *flow, enum end end)
 {
-	return fleet->pods[server ? flow->server : flow->client].node != NOBODY;
+	return flow->nodes[end] != NOBODY;
 }
 
 /* One way takes half a round trip; both ends' events are in the same tick. */
@@ -40,10 +40,10 @@ static int64_t server_time(const struct fleet *fleet, const struct flow *flow, i
 	return time_us < end_us ? time_us : end_us;
 }
 
-static int64_t half_time(const struct fleet *fleet, const struct flow *flow, bool server,
+static int64_t half_time(const struct fleet *fleet, const struct flow *flow, enum end end,
 			 int64_t time_us)
 {
-	return server ? server_time(fleet, flow, time_us) : time_us;
+	return end ? server_time(fleet, flow, time_us) : time_us;
 }
 
 static int64_t offset_us(uint64_t roll)
@@ -80,9 +80,9 @@ struct truth_counts fleet_flow_moved(const struct fleet *fleet, const struct flo
 				     .rx_bytes = flow->rx_bytes - past.rx_bytes};
 }
 
-static uint32_t segments(uint64_t bytes)
+static uint16_t segments(uint32_t bytes)
 {
-	return (uint32_t)((bytes + SEGMENT_BYTES - 1) / SEGMENT_BYTES);
+	return (uint16_t)((bytes + SEGMENT_BYTES - 1) / SEGMENT_BYTES);
 }
 
 /* --- faults --- */
@@ -94,17 +94,20 @@ static bool any_or(int32_t wanted, uint32_t is)
 
 static bool zone_fits(const struct fleet *fleet, int32_t wanted, const struct pod *pod)
 {
-	return wanted == FLEET_ANY || (pod->node != NOBODY && any_or(wanted, fleet->nodes[pod->node].zone));
+	return wanted == FLEET_ANY ||
+	       (pod->node != NOBODY && any_or(wanted, fleet->nodes[pod->node].zone));
 }
 
 static bool fault_concerns(const struct fleet *fleet, const struct fleet_fault *fault,
 			   const struct flow *flow)
 {
 	const struct fleet_edge *edge = &fleet->edges[flow->edge];
-	const struct pod *client = &fleet->pods[flow->client], *server = &fleet->pods[flow->server];
+	const struct pod *client = &fleet->pods[flow->pods[CLIENT]],
+			 *server = &fleet->pods[flow->pods[SERVER]];
 
 	return any_or(fault->client, edge->client) && any_or(fault->server, edge->server) &&
-	       any_or(fault->server_pod, flow->server) && any_or(fault->version, server->version) &&
+	       any_or(fault->server_pod, flow->pods[SERVER]) &&
+	       any_or(fault->version, server->version) &&
 	       zone_fits(fleet, fault->client_zone, client) &&
 	       zone_fits(fleet, fault->server_zone, server);
 }
@@ -159,14 +162,14 @@ static enum nat_kind pick_outer_nat(struct fleet *fleet, const struct flow *flow
 {
 	if (fleet->translated == 0 || dice_below(&fleet->dice, 2))
 		return NAT_NONE;
-	return has_half(fleet, flow, true) ? NAT_NODEPORT : NAT_EGRESS;
+	return has_half(flow, SERVER) ? NAT_NODEPORT : NAT_EGRESS;
 }
 
 static enum nat_kind pick_nat(struct fleet *fleet, const struct flow *flow)
 {
 	uint32_t kind;
 
-	if (!has_half(fleet, flow, false) || !has_half(fleet, flow, true))
+	if (!has_half(flow, CLIENT) || !has_half(flow, SERVER))
 		return pick_outer_nat(fleet, flow);
 	if (dice_below(&fleet->dice, 1000000) >= fleet->translated)
 		return NAT_NONE;
@@ -193,21 +196,28 @@ static uint16_t take_port(struct fleet *fleet, uint32_t home, bool kept)
 	return (uint16_t)port;
 }
 
+static void set_pod(const struct fleet *fleet, struct flow *flow, enum end end, uint32_t pod)
+{
+	flow->pods[end] = pod;
+	flow->nodes[end] = fleet->pods[pod].node;
+}
+
 static void pick_ends(struct fleet *fleet, struct flow *flow)
 {
 	const struct fleet_edge *edge = &fleet->edges[flow->edge];
 
-	flow->client = pick_pod(fleet, edge->client, flow->kept);
-	flow->server = pick_pod(fleet, edge->server, flow->kept);
+	flow->udp = edge->flags & EDGE_UDP;
+	set_pod(fleet, flow, CLIENT, pick_pod(fleet, edge->client, flow->kept));
+	set_pod(fleet, flow, SERVER, pick_pod(fleet, edge->server, flow->kept));
 	flow->nat = pick_nat(fleet, flow);
-	flow->client_port = take_port(fleet, fleet->pods[flow->client].home, flow->kept);
+	flow->client_port = take_port(fleet, fleet->pods[flow->pods[CLIENT]].home, flow->kept);
 	flow->gateway_port = 0;
 	if (flow->nat == NAT_NONE || flow->nat == NAT_VIP)
 		return;
 	flow->gateway = dice_below(&fleet->dice, fleet->options.nodes);
 	if (flow->nat == NAT_HAIRPIN) {
-		flow->server = flow->client;
-		flow->gateway = fleet->pods[flow->client].node;
+		set_pod(fleet, flow, SERVER, flow->pods[CLIENT]);
+		flow->gateway = flow->nodes[CLIENT];
 	}
 	flow->gateway_port = take_port(fleet, fleet->nodes[flow->gateway].home, flow->kept);
 }
@@ -217,7 +227,7 @@ static bool reuse_ends(struct fleet *fleet, const struct flow *flow)
 {
 	if (flow->kept || !flow->client_port ||
 	    !dice_permille(&fleet->dice, fleet->options.reused_tuples) ||
-	    fleet->pods[flow->client].leaving || fleet->pods[flow->server].leaving)
+	    fleet->pods[flow->pods[CLIENT]].leaving || fleet->pods[flow->pods[SERVER]].leaving)
 		return false;
 	fleet->stats.reused++;
 	return true;
@@ -225,21 +235,13 @@ static bool reuse_ends(struct fleet *fleet, const struct flow *flow)
 
 /* --- telling both ends --- */
 
-static void take_slots(struct fleet *fleet, struct flow *flow, bool server)
-{
-	struct node *node = &fleet->nodes[fleet->pods[server ? flow->server : flow->client].node];
-	uint32_t generation;
-	uint32_t slot = slots_take(&node->slots, &generation);
-
-	*(server ? &flow->server_slot : &flow->client_slot) = slot;
-}
-
-static void define(struct fleet *fleet, struct flow *flow, bool server, uint32_t flags,
+static void define(struct fleet *fleet, struct flow *flow, enum end end, uint32_t flags,
 		   int64_t time_us)
 {
-	take_slots(fleet, flow, server);
-	fleet_tell_definition(fleet, flow, server, flags,
-			      half_time(fleet, flow, server, time_us));
+	uint32_t generation;
+
+	flow->slots[end] = slots_take(&fleet->nodes[flow->nodes[end]].slots, &generation);
+	fleet_tell_definition(fleet, flow, end, flags, half_time(fleet, flow, end, time_us));
 	*(flags ? &fleet->stats.existing : &fleet->stats.opens) += 1;
 }
 
@@ -254,13 +256,11 @@ static void tell_entries(struct fleet *fleet, const struct flow *flow, bool ende
 	}
 }
 
-static void close_half(struct fleet *fleet, struct flow *flow, bool server, uint32_t reason,
+static void close_half(struct fleet *fleet, struct flow *flow, enum end end, uint32_t reason,
 		       int64_t time_us)
 {
-	struct node *node = &fleet->nodes[fleet->pods[server ? flow->server : flow->client].node];
-
-	fleet_tell_close(fleet, flow, server, reason, half_time(fleet, flow, server, time_us));
-	slots_end(&node->slots, server ? flow->server_slot : flow->client_slot);
+	fleet_tell_close(fleet, flow, end, reason, half_time(fleet, flow, end, time_us));
+	slots_end(&fleet->nodes[flow->nodes[end]].slots, flow->slots[end]);
 	fleet->stats.closes++;
 }
 
@@ -278,7 +278,7 @@ static struct flow *take_flow(struct fleet *fleet)
 static void count_live(struct fleet *fleet, const struct flow *flow, uint32_t change)
 {
 	fleet->stats.live += change;
-	if (has_half(fleet, flow, false) && has_half(fleet, flow, true))
+	if (has_half(flow, CLIENT) && has_half(flow, SERVER))
 		fleet->stats.live_pairs += change;
 }
 
@@ -286,8 +286,8 @@ static void count_users(struct fleet *fleet, const struct flow *flow, uint32_t c
 {
 	if (flow->kept)
 		return;
-	fleet->pods[flow->client].live += change;
-	fleet->pods[flow->server].live += change;
+	fleet->pods[flow->pods[CLIENT]].live += change;
+	fleet->pods[flow->pods[SERVER]].live += change;
 }
 
 static void forget(struct fleet *fleet, struct flow *flow)
@@ -323,9 +323,9 @@ static void set_course(struct fleet *fleet, struct flow *flow)
 
 	flow->rank = (uint16_t)dice_scale(roll, fleet->ranks);
 	flow->srtt_us = spread_at(&fleet->rtt_us, roll);
-	flow->due = (fleet->tick + 1) * GAP_UNITS +
-		    dice_below(&fleet->dice, fleet->gaps[flow->rank]);
-	flow->lane = fleet_lane(fleet, flow->edge, flow->client, flow->server);
+	flow->due =
+		(fleet->tick + 1) * GAP_UNITS + dice_below(&fleet->dice, fleet->gaps[flow->rank]);
+	flow->lane = fleet_lane(fleet, flow->edge, flow->pods[CLIENT], flow->pods[SERVER]);
 }
 
 static void begin_existing(struct fleet *fleet)
@@ -349,9 +349,9 @@ static void begin_existing(struct fleet *fleet)
 	flow->opened_us = -1 - (int64_t)dice_below(&fleet->dice, HISTORY_US_MAX);
 	time_us = fleet_tick_us(fleet) + offset_us(dice_roll(&fleet->dice));
 	tell_entries(fleet, flow, false, time_us, &fleet->stats.existing);
-	for (int server = 0; server < 2; server++)
-		if (has_half(fleet, flow, server))
-			define(fleet, flow, server, BATCH_EXISTED, time_us);
+	for (enum end end = 0; end < ENDS; end++)
+		if (has_half(flow, end))
+			define(fleet, flow, end, BATCH_EXISTED, time_us);
 	fleet->lanes.items[flow->lane].counts.existed++;
 	count_live(fleet, flow, 1);
 	schedule(fleet, flow);
@@ -373,8 +373,7 @@ static uint32_t pick_failure(struct fleet *fleet, const struct flow *flow)
 {
 	if (has_fault(fleet, FLEET_DROP, flow))
 		return CLOSE_CONNECT_TIMEOUT;
-	if (has_fault(fleet, FLEET_REFUSE, flow) ||
-	    dice_permille(&fleet->dice, FAILED_PERMILLE))
+	if (has_fault(fleet, FLEET_REFUSE, flow) || dice_permille(&fleet->dice, FAILED_PERMILLE))
 		return CLOSE_REFUSED;
 	return CLOSE_UNKNOWN;
 }
@@ -385,8 +384,8 @@ static void fail(struct fleet *fleet, struct flow *flow, uint32_t reason, int64_
 	if (reason == CLOSE_CONNECT_TIMEOUT)
 		flow->connect_us = TIMEOUT_US;
 	flow->opened_us = time_us - flow->connect_us;
-	define(fleet, flow, false, 0, time_us);
-	close_half(fleet, flow, false, reason, time_us);
+	define(fleet, flow, CLIENT, 0, time_us);
+	close_half(fleet, flow, CLIENT, reason, time_us);
 	fleet->lanes.items[flow->lane].counts.failed++;
 	if (flow->nat == NAT_NONE)
 		flow->client_port = 0; /* free in the tick that opened it: not to be taken again */
@@ -398,9 +397,9 @@ static void establish(struct fleet *fleet, struct flow *flow, int64_t time_us)
 	uint32_t life_ms = spread_at(&fleet->life_ms, dice_roll(&fleet->dice));
 
 	flow->end_tick = fleet->tick + 1 + life_ms * TICKS_PER_S / 1000;
-	for (int server = 0; server < 2; server++)
-		if (has_half(fleet, flow, server))
-			define(fleet, flow, server, 0, time_us);
+	for (enum end end = 0; end < ENDS; end++)
+		if (has_half(flow, end))
+			define(fleet, flow, end, 0, time_us);
 	fleet->lanes.items[flow->lane].counts.opened++;
 	count_live(fleet, flow, 1);
 	schedule(fleet, flow);
@@ -422,13 +421,11 @@ void fleet_flow_open(struct fleet *fleet)
 	flow->tx_segments = flow->rx_segments = flow->retransmits = 0;
 	flow->state = FLOW_LIVE;
 	set_course(fleet, flow);
-	flow->connect_us = fleet->edges[flow->edge].flags & EDGE_UDP
-				   ? 0
-				   : rtt_now(fleet, flow) + HANDSHAKE_US;
+	flow->connect_us = flow->udp ? 0 : rtt_now(fleet, flow) + HANDSHAKE_US;
 	flow->opened_us = time_us - flow->connect_us;
 	count_users(fleet, flow, 1);
 	tell_entries(fleet, flow, false, time_us, &fleet->stats.nats);
-	if (has_half(fleet, flow, false))
+	if (has_half(flow, CLIENT))
 		reason = pick_failure(fleet, flow);
 	if (reason)
 		fail(fleet, flow, reason, time_us);
@@ -436,48 +433,61 @@ void fleet_flow_open(struct fleet *fleet)
 		establish(fleet, flow, time_us);
 }
 
+static void move(struct fleet *fleet, const struct flow *flow, enum end end, struct moved moved,
+		 int64_t time_us)
+{
+	moved.slot = flow->slots[end];
+	moved.offset_us = (uint32_t)(half_time(fleet, flow, end, time_us) - fleet_tick_us(fleet));
+	fleet_queue(&fleet->nodes[flow->nodes[end]], QUEUE_MOVES, &moved);
+	fleet->stats.updates++;
+}
+
+static struct moved turned(struct moved moved)
+{
+	return (struct moved){.tx_bytes = moved.rx_bytes,
+			      .rx_bytes = moved.tx_bytes,
+			      .tx_segments = moved.rx_segments,
+			      .rx_segments = moved.tx_segments,
+			      .srtt_us = moved.srtt_us};
+}
+
 static void update(struct fleet *fleet, struct flow *flow)
 {
 	uint64_t roll = dice_roll(&fleet->dice);
-	bool tcp = !(fleet->edges[flow->edge].flags & EDGE_UDP);
 	int64_t time_us = fleet_tick_us(fleet) + offset_us(roll >> 40);
 	uint32_t rtt_us = rtt_now(fleet, flow);
-	struct traffic moved = {
+	struct moved moved = {
 		.tx_bytes = spread_at(&fleet->request_bytes, roll),
 		.rx_bytes = spread_at(&fleet->answer_bytes, roll >> SPREAD_BITS),
-		.retransmits = tcp && roll >> 56 < RETRANSMIT_256THS,
+		.retransmits = !flow->udp && roll >> 56 < RETRANSMIT_256THS,
+		.srtt_us = flow->udp ? 0 : rtt_us + rtt_us * (uint32_t)(roll & 0x1f) / 128,
 	};
 
 	moved.tx_segments = segments(moved.tx_bytes);
 	moved.rx_segments = segments(moved.rx_bytes);
 	flow->tx_bytes += moved.tx_bytes;
 	flow->rx_bytes += moved.rx_bytes;
-	flow->tx_segments += (uint32_t)moved.tx_segments;
-	flow->rx_segments += (uint32_t)moved.rx_segments;
-	flow->retransmits += (uint32_t)moved.retransmits;
-	rtt_us = tcp ? rtt_us + rtt_us * (uint32_t)(roll & 0x1f) / 128 : 0;
-	for (int server = 0; server < 2; server++) {
-		if (!has_half(fleet, flow, server))
-			continue;
-		fleet_tell_update(fleet, flow, server, &moved, rtt_us,
-				  half_time(fleet, flow, server, time_us));
-		fleet->stats.updates++;
-	}
+	flow->tx_segments += moved.tx_segments;
+	flow->rx_segments += moved.rx_segments;
+	flow->retransmits += moved.retransmits;
+	if (has_half(flow, CLIENT))
+		move(fleet, flow, CLIENT, moved, time_us);
+	if (has_half(flow, SERVER))
+		move(fleet, flow, SERVER, turned(moved), time_us);
 	flow->due += fleet->gaps[flow->rank];
 	schedule(fleet, flow);
 }
 
-static void end(struct fleet *fleet, struct flow *flow)
+static void finish(struct fleet *fleet, struct flow *flow)
 {
 	int64_t time_us = fleet_tick_us(fleet) + offset_us(dice_roll(&fleet->dice));
-	bool tcp = !(fleet->edges[flow->edge].flags & EDGE_UDP);
-	uint32_t reason =
-		tcp && dice_permille(&fleet->dice, RESET_PERMILLE) ? CLOSE_RESET : CLOSE_NORMAL;
+	uint32_t reason = !flow->udp && dice_permille(&fleet->dice, RESET_PERMILLE) ? CLOSE_RESET
+										    : CLOSE_NORMAL;
 	struct truth_counts *counts = &fleet->lanes.items[flow->lane].counts;
 
-	for (int server = 0; server < 2; server++)
-		if (has_half(fleet, flow, server))
-			close_half(fleet, flow, server, reason, time_us);
+	for (enum end end = 0; end < ENDS; end++)
+		if (has_half(flow, end))
+			close_half(fleet, flow, end, reason, time_us);
 	counts->closed++;
 	counts->tx_bytes += flow->tx_bytes;
 	counts->rx_bytes += flow->rx_bytes;
@@ -493,7 +503,7 @@ void fleet_flow_due(struct fleet *fleet, uint32_t index)
 		tell_entries(fleet, flow, true, fleet_tick_us(fleet), &fleet->stats.nat_ends);
 		forget(fleet, flow);
 	} else if (fleet->tick >= flow->end_tick) {
-		end(fleet, flow);
+		finish(fleet, flow);
 	} else {
 		update(fleet, flow);
 	}
@@ -508,10 +518,10 @@ void fleet_flow_again(struct fleet *fleet, const struct flow *flow)
 	if (flow->state != FLOW_LIVE)
 		return;
 	tell_entries(fleet, flow, false, time_us, &fleet->stats.key_frames);
-	for (int server = 0; server < 2; server++) {
-		if (!has_half(fleet, flow, server))
+	for (enum end end = 0; end < ENDS; end++) {
+		if (!has_half(flow, end))
 			continue;
-		fleet_tell_definition(fleet, flow, server,
+		fleet_tell_definition(fleet, flow, end,
 				      flow->kept ? BATCH_AGAIN | BATCH_EXISTED : BATCH_AGAIN,
 				      time_us);
 		fleet->stats.key_frames++;
@@ -525,12 +535,12 @@ void fleet_flow_retold(struct fleet *fleet, struct flow *flow, uint32_t node)
 	if (flow->state == FLOW_FREE)
 		return;
 	for (enum entry entry = 0; entry < ENTRIES; entry++) {
-		if (!fleet_has_entry(flow, entry) || fleet_entry_node(fleet, flow, entry) != node)
+		if (!fleet_has_entry(flow, entry) || fleet_entry_node(flow, entry) != node)
 			continue;
 		fleet_tell_nat(fleet, flow, entry, false, time_us);
 		fleet->stats.existing++;
 	}
-	for (int server = 0; server < 2 && flow->state == FLOW_LIVE; server++)
-		if (fleet->pods[server ? flow->server : flow->client].node == node)
-			define(fleet, flow, server, BATCH_EXISTED, time_us);
+	for (enum end end = 0; end < ENDS && flow->state == FLOW_LIVE; end++)
+		if (flow->nodes[end] == node)
+			define(fleet, flow, end, BATCH_EXISTED, time_us);
 }

@@ -43,10 +43,10 @@ uint32_t fleet_lane(struct fleet *fleet, uint32_t edge, uint32_t client, uint32_
 {
 	struct lanes *lanes = &fleet->lanes;
 	struct fleet_lane lane = {.edge = edge,
-			    .client_zone = zone_of(fleet, &fleet->pods[client]),
-			    .server_zone = zone_of(fleet, &fleet->pods[server]),
-			    .client_version = fleet->pods[client].version,
-			    .server_version = fleet->pods[server].version};
+				  .client_zone = zone_of(fleet, &fleet->pods[client]),
+				  .server_zone = zone_of(fleet, &fleet->pods[server]),
+				  .client_version = fleet->pods[client].version,
+				  .server_version = fleet->pods[server].version};
 	uint32_t place;
 
 	if (lanes->count == lanes->max)

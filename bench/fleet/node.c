@@ -7,8 +7,11 @@
 #include "bench/fleet/state.h"
 
 enum {
-	EVENTS_MAX = 4096,
-	BATCH_BYTES = 256 * 1024,
+	/* A batch has room for thrice a tick's events: small, so that a thousand stay in a cache.
+	 */
+	EVENTS_MIN = 512,
+	EVENTS_MAX = 8192,
+	EVENT_BYTES = 40,
 	SCAN_MS = 100,
 	UPTIME_S = 86400,
 	POD_AGE_S = 600,
@@ -21,23 +24,26 @@ enum {
 };
 
 static const char *const programs[PROGRAMS] = {
-	"sh",	"cron",	  "logrotate", "curl",	 "runc",    "pause", "health", "backup",
-	"awk",	"kubelet-probe", "sed", "python3", "ip", "iptables-save", "gzip",  "tar",
+	"sh",  "cron",		"logrotate", "curl",	"runc", "pause",	 "health", "backup",
+	"awk", "kubelet-probe", "sed",	     "python3", "ip",	"iptables-save", "gzip",   "tar",
 };
 
 static uint64_t node_seed(const struct fleet *fleet, const struct node *node)
 {
-	return hash_mix(fleet->options.seed + (uint64_t)(node - fleet->nodes + 1) * 0x9e3779b97f4a7c15ULL);
+	return hash_mix(fleet->options.seed +
+			(uint64_t)(node - fleet->nodes + 1) * 0x9e3779b97f4a7c15ULL);
 }
 
 static void begin_agent(struct fleet *fleet, struct node *node)
 {
 	uint64_t seed = node_seed(fleet, node);
+	uint32_t events = 3 * fleet->options.events_per_node / TICKS_PER_S;
 
-	node->batch = batch_new(
-		&(struct batch_options){.events_max = EVENTS_MAX,
-					.bytes_max = BATCH_BYTES,
-					.key = fleet->options.secret ? node->key : NULL});
+	events = events < EVENTS_MIN ? EVENTS_MIN : events > EVENTS_MAX ? EVENTS_MAX : events;
+	node->batch =
+		batch_new(&(struct batch_options){.events_max = events,
+						  .bytes_max = events * EVENT_BYTES,
+						  .key = fleet->options.secret ? node->key : NULL});
 	node->sender.epoch = hash_mix(seed + 3 + node->starts++);
 }
 
@@ -61,7 +67,8 @@ void fleet_node_begin(struct fleet *fleet, struct node *node)
 {
 	static const char *const regions[] = {"region-1", "region-2"};
 	static char zones[256][TEXT_MAX];
-	uint64_t seed = node_seed(fleet, node), halves[2] = {hash_mix(seed + 1), hash_mix(seed + 2)};
+	uint64_t seed = node_seed(fleet, node),
+		 halves[2] = {hash_mix(seed + 1), hash_mix(seed + 2)};
 	const char *secret = fleet->options.secret;
 
 	fleet_text_zone(node->zone, zones[node->zone]);
@@ -90,6 +97,8 @@ void fleet_node_end(struct node *node)
 	batch_free(node->batch);
 	slots_done(&node->slots);
 	free(node->processes.ring);
+	for (int kind = 0; kind < QUEUES; kind++)
+		free(node->queues[kind].items);
 }
 
 /* At the end of the tick at hand: nothing in the batch is younger. */
@@ -122,12 +131,6 @@ void fleet_seal(struct fleet *fleet, struct node *node)
 			     });
 }
 
-void fleet_seal_all(struct fleet *fleet)
-{
-	for (uint32_t i = 0; i < fleet->options.nodes; i++)
-		fleet_seal(fleet, &fleet->nodes[i]);
-}
-
 /* --- pods --- */
 
 static uint32_t pod_index(const struct fleet *fleet, const struct pod *pod)
@@ -153,7 +156,8 @@ static void name_pod(const struct fleet *fleet, struct pod *pod)
 static void container_id(const struct fleet *fleet, const struct pod *pod, char id[65])
 {
 	static const char digits[] = "0123456789abcdef";
-	uint64_t seed = hash_mix(fleet->options.seed + pod_index(fleet, pod) * 1000003ULL + pod->births);
+	uint64_t seed =
+		hash_mix(fleet->options.seed + pod_index(fleet, pod) * 1000003ULL + pod->births);
 
 	for (uint64_t i = 0; i < 64; i++)
 		id[i] = digits[hash_mix(seed + i / 16) >> (i % 16 * 4) & 15];
@@ -193,16 +197,16 @@ static void tell_main_process(struct fleet *fleet, const struct pod *pod)
 	snprintf(comm, sizeof(comm), "svc-%05u", pod->workload);
 	snprintf(exe, sizeof(exe), "/usr/bin/%s", comm);
 	FLEET_PUT(fleet, node,
-		  batch_process(node->batch, &(struct batch_process){
-						     .pid = pod->pid,
-						     .parent = 1,
-						     .started_ns = pod->started_ns,
-						     .cgroup = fleet_cgroup(fleet, pod),
-						     .comm = comm,
-						     .exe = exe,
-						     .cmdline = exe,
-						     .time_ns = fleet_time_ns(
-							     fleet, fleet_tick_us(fleet))}));
+		  batch_process(node->batch,
+				&(struct batch_process){
+					.pid = pod->pid,
+					.parent = 1,
+					.started_ns = pod->started_ns,
+					.cgroup = fleet_cgroup(fleet, pod),
+					.comm = comm,
+					.exe = exe,
+					.cmdline = exe,
+					.time_ns = fleet_time_ns(fleet, fleet_tick_us(fleet))}));
 }
 
 static void tell_pod(struct fleet *fleet, struct pod *pod)
@@ -290,10 +294,10 @@ static void end_pod(struct fleet *fleet, struct pod *pod)
 
 	FLEET_PUT(fleet, node,
 		  batch_exit(node->batch,
-			     &(struct batch_exit){.pid = pod->pid,
-						  .started_ns = pod->started_ns,
-						  .time_ns = fleet_time_ns(
-							  fleet, fleet_tick_us(fleet))}));
+			     &(struct batch_exit){
+				     .pid = pod->pid,
+				     .started_ns = pod->started_ns,
+				     .time_ns = fleet_time_ns(fleet, fleet_tick_us(fleet))}));
 	fleet->stats.metadata++;
 }
 
@@ -356,10 +360,10 @@ static void end_oldest(struct fleet *fleet, struct node *node)
 
 	FLEET_PUT(fleet, node,
 		  batch_exit(node->batch,
-			     &(struct batch_exit){.pid = process->pid,
-						  .started_ns = process->started_ns,
-						  .time_ns = fleet_time_ns(
-							  fleet, fleet_tick_us(fleet))}));
+			     &(struct batch_exit){
+				     .pid = process->pid,
+				     .started_ns = process->started_ns,
+				     .time_ns = fleet_time_ns(fleet, fleet_tick_us(fleet))}));
 	fleet->stats.processes++;
 }
 
@@ -378,35 +382,104 @@ static void begin_next(struct fleet *fleet, struct node *node, uint32_t index)
 	*process = (struct process){.pid = PROCESS_PID + processes->next++ % range,
 				    .started_ns = time_ns - node->booted_ns};
 	FLEET_PUT(fleet, node,
-		  batch_process(node->batch,
-				&(struct batch_process){
-					.pid = process->pid,
-					.parent = fleet->pods[pod].pid,
-					.started_ns = process->started_ns,
-					.cgroup = fleet_cgroup(fleet, &fleet->pods[pod]),
-					.comm = program,
-					.exe = program,
-					.cmdline = program,
-					.time_ns = time_ns}));
+		  batch_process(
+			  node->batch,
+			  &(struct batch_process){.pid = process->pid,
+						  .parent = fleet->pods[pod].pid,
+						  .started_ns = process->started_ns,
+						  .cgroup = fleet_cgroup(fleet, &fleet->pods[pod]),
+						  .comm = program,
+						  .exe = program,
+						  .cmdline = program,
+						  .time_ns = time_ns}));
 	fleet->stats.processes++;
 }
 
-void fleet_processes_tick(struct fleet *fleet)
+static void tell_processes(struct fleet *fleet, struct node *node)
 {
-	uint32_t owed = starts_owed(&fleet->options);
+	uint32_t *count = &node->processes.counts[fleet->tick % PROCESS_LIFE_TICKS];
 
-	for (uint32_t i = 0; i < fleet->options.nodes; i++) {
-		struct node *node = &fleet->nodes[i];
-		uint32_t *count = &node->processes.counts[fleet->tick % PROCESS_LIFE_TICKS];
-
-		for (; *count > 0; --*count)
-			end_oldest(fleet, node);
-		for (node->processes.owed += owed; node->processes.owed >= 1000;
-		     node->processes.owed -= 1000) {
-			begin_next(fleet, node, i);
-			++*count;
-		}
+	for (; *count > 0; --*count)
+		end_oldest(fleet, node);
+	for (node->processes.owed += starts_owed(&fleet->options); node->processes.owed >= 1000;
+	     node->processes.owed -= 1000) {
+		begin_next(fleet, node, (uint32_t)(node - fleet->nodes));
+		++*count;
 	}
+}
+
+/* --- a tick's events --- */
+
+static const size_t queue_sizes[QUEUES] = {
+	[QUEUE_NATS] = sizeof(struct batch_nat),
+	[QUEUE_DEFINITIONS] = sizeof(struct batch_definition),
+	[QUEUE_MOVES] = sizeof(struct moved),
+	[QUEUE_CLOSES] = sizeof(struct batch_close),
+};
+
+void fleet_queue(struct node *node, enum queue_kind kind, const void *item)
+{
+	struct queue *queue = &node->queues[kind];
+
+	if (queue->count == queue->max) {
+		queue->max = (uint32_t)memory_grown(queue->max, queue->count + 1);
+		queue->items = memory_resize(queue->items, queue->max, queue_sizes[kind]);
+	}
+	memcpy((uint8_t *)queue->items + queue->count++ * queue_sizes[kind], item,
+	       queue_sizes[kind]);
+}
+
+static bool put_move(struct fleet *fleet, struct node *node, const struct moved *moved)
+{
+	struct batch_update update = {
+		.slot = moved->slot,
+		.moved = {.tx_bytes = moved->tx_bytes,
+			  .rx_bytes = moved->rx_bytes,
+			  .tx_segments = moved->tx_segments,
+			  .rx_segments = moved->rx_segments,
+			  .retransmits = moved->retransmits},
+		.srtt_us = moved->srtt_us,
+		.time_ns = fleet_time_ns(fleet, fleet_tick_us(fleet) + moved->offset_us),
+	};
+
+	return batch_update(node->batch, &update);
+}
+
+static bool put_item(struct fleet *fleet, struct node *node, enum queue_kind kind, const void *item)
+{
+	switch (kind) {
+	case QUEUE_NATS:
+		return batch_nat(node->batch, item);
+	case QUEUE_DEFINITIONS:
+		return batch_define(node->batch, item);
+	case QUEUE_MOVES:
+		return put_move(fleet, node, item);
+	case QUEUE_CLOSES:
+		return batch_close(node->batch, item);
+	case QUEUES:
+		break;
+	}
+	return true;
+}
+
+/* In the order in which a reader applies them: so they may go into two batches. */
+static void tell_queues(struct fleet *fleet, struct node *node)
+{
+	for (enum queue_kind kind = 0; kind < QUEUES; kind++) {
+		struct queue *queue = &node->queues[kind];
+		const uint8_t *item = queue->items;
+
+		for (uint32_t i = 0; i < queue->count; i++, item += queue_sizes[kind])
+			FLEET_PUT(fleet, node, put_item(fleet, node, kind, item));
+		queue->count = 0;
+	}
+}
+
+void fleet_tell_tick(struct fleet *fleet, struct node *node)
+{
+	tell_queues(fleet, node);
+	tell_processes(fleet, node);
+	fleet_seal(fleet, node);
 }
 
 /* --- restarts --- */
@@ -423,6 +496,7 @@ static void restart(struct fleet *fleet, uint32_t index)
 		tell_pod(fleet, &fleet->pods[i]);
 	for (uint32_t i = 0; i < fleet->flows_max; i++)
 		fleet_flow_retold(fleet, &fleet->flows[i], index);
+	tell_queues(fleet, node);
 	fleet_seal(fleet, node);
 	fleet->stats.restarts++;
 }

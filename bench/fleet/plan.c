@@ -11,11 +11,11 @@
 
 enum {
 	TEAMS = 40,
-	HOST_EVERY = 33,     /* one workload in so many uses its nodes' network */
-	CANARY_EVERY = 4,    /* one pod in so many of a workload with two versions */
-	HAIRPIN_EVERY = 20,  /* one workload in so many calls itself */
+	HOST_EVERY = 33,      /* one workload in so many uses its nodes' network */
+	CANARY_EVERY = 4,     /* one pod in so many of a workload with two versions */
+	HAIRPIN_EVERY = 20,   /* one workload in so many calls itself */
 	ELASTIC_PERCENT = 10, /* of a node's pods */
-	OUTSIDE_EDGES = 16,  /* edges for each external peer */
+	OUTSIDE_EDGES = 16,   /* edges for each external peer */
 	OUTSIDE_MIN = 128,
 	OUTSIDE_MAX = 131000, /* 198.18.0.0/15, RFC 2544 */
 	NODE_V4 = 0x0a000100,
@@ -107,11 +107,10 @@ static void plan_pods(struct fleet *fleet, uint32_t outside)
 		struct pod *pod = &fleet->pods[i];
 
 		pod->node = i % options->nodes;
-		pod->workload = i < options->workloads
-					? i
-					: dice_below(&fleet->dice, options->workloads);
+		pod->workload =
+			i < options->workloads ? i : dice_below(&fleet->dice, options->workloads);
 		pod->home = fleet->workloads[pod->workload].host ? fleet->nodes[pod->node].home
-								  : options->nodes + i;
+								 : options->nodes + i;
 		fleet->homes[options->nodes + i].v4 = POD_V4 + i;
 	}
 	for (uint32_t i = 0; i < outside; i++) {
@@ -277,7 +276,8 @@ static void plan_gaps(struct fleet *fleet, double updates_a_tick)
 
 static uint32_t translated_share(const struct fleet_options *options, double halves)
 {
-	/* DOUBLE makes two entries: 1 in 24. Every other connection with an external end has one. */
+	/* DOUBLE makes two entries: 1 in 24. Every other connection with an external end has one.
+	 */
 	double inner = 1 - options->external / 1000.0;
 	double wanted = (double)options->nats / options->opens * halves;
 	double share = (wanted - options->external / 2000.0) / inner / (1 + 1 / 24.0);

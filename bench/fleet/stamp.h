@@ -1,6 +1,6 @@
-/* The stamps of a sealed batch, changed in place: its clocks and its epoch are fixed64 fields of the
- * header, so a recorded batch can be told at another time, by a wrong clock or by an agent that began
- * anew. Any thread. */
+/* The stamps of a sealed batch, changed in place: its clocks and its epoch are fixed64 fields of
+ * the header, so a recorded batch can be told at another time, by a wrong clock or by an agent that
+ * began anew. Any thread. */
 #pragma once
 
 #include <stddef.h>

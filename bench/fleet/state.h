@@ -6,8 +6,8 @@
  *   lanes.c   truth
  *   fleet.c   ticks
  *
- * A flow lies in the wheel's bucket of the tick in which it does something next: moves bytes, closes,
- * or loses its NAT entry. */
+ * A flow lies in the wheel's bucket of the tick in which it does something next: moves bytes,
+ * closes, or loses its NAT entry. */
 #pragma once
 
 #include "agent/batch/batch.h"
@@ -66,6 +66,23 @@ struct processes {
 	uint32_t pid_next;
 };
 
+/* An update on its way to its node's batch. */
+struct moved {
+	uint32_t slot, offset_us; /* in the tick */
+	uint32_t tx_bytes, rx_bytes;
+	uint16_t tx_segments, rx_segments, retransmits;
+	uint32_t srtt_us;
+};
+
+/* What a node's agent is to tell of the tick: put into its batch when the tick is over, a node at a
+ * time, so that one batch and its dictionaries are in use and not a thousand. */
+struct queue {
+	void *items;
+	uint32_t count, max;
+};
+
+enum queue_kind { QUEUE_NATS, QUEUE_DEFINITIONS, QUEUE_MOVES, QUEUE_CLOSES, QUEUES };
+
 struct node {
 	char name[NODE_NAME_MAX];
 	uint32_t zone, home;
@@ -76,6 +93,7 @@ struct node {
 	uint64_t booted_ns;
 	uint32_t sealed_tick, starts; /* of its agent */
 	struct slots slots;
+	struct queue queues[QUEUES];
 	struct processes processes;
 	uint32_t leaving[2]; /* pods that will swap their addresses, or NOBODY */
 };
@@ -85,12 +103,12 @@ struct pod {
 	uint32_t home;
 	uint32_t pid;
 	uint32_t births;
-	uint32_t live;	    /* flows that are not kept */
+	uint32_t live;	     /* flows that are not kept */
 	uint64_t started_ns; /* boottime */
 	uint8_t version;
-	bool elastic;  /* has no kept flows: may be replaced */
-	bool leaving;  /* takes no new connections */
-	bool told;     /* its container */
+	bool elastic; /* has no kept flows: may be replaced */
+	bool leaving; /* takes no new connections */
+	bool told;    /* its container */
 };
 
 struct workload {
@@ -112,30 +130,33 @@ enum nat_kind {
 	NAT_VIP,      /* the client's node turns the service's address into the server's */
 	NAT_DOUBLE,   /* and a gateway then puts its own address for the client's */
 	NAT_HAIRPIN,  /* a pod comes back to itself, behind its node's address */
-	NAT_NODEPORT, /* the client, maybe an external one, dials a node, which translates both ends */
+	NAT_NODEPORT, /* the client, maybe an external one, dials a node, which translates both ends
+		       */
 	NAT_EGRESS,   /* a gateway hides the client from an external server */
 };
 
+enum end { CLIENT, SERVER, ENDS };
 enum flow_state { FLOW_FREE, FLOW_LIVE, FLOW_LINGERS };
 
+/* What an update needs comes first. */
 struct flow {
 	uint64_t tx_bytes, rx_bytes; /* the client's view, as told */
 	uint32_t tx_segments, rx_segments, retransmits;
-	uint32_t lane;
-	uint32_t client, server; /* pods */
-	uint32_t client_slot, server_slot;
-	uint32_t gateway; /* node */
-	uint32_t srtt_us;
-	int64_t opened_us; /* after start_ns; may be before it */
-	uint32_t connect_us;
-	uint32_t due;	   /* of the next update: 16ths of a tick */
+	uint32_t due; /* of the next update: 16ths of a tick */
 	uint32_t end_tick;
-	uint32_t edge;
-	uint16_t client_port, gateway_port;
+	uint32_t slots[2], nodes[2]; /* by end; node NOBODY: no agent there */
+	uint32_t srtt_us;
 	uint16_t rank;
-	uint8_t nat; /* enum nat_kind */
+	uint8_t nat;   /* enum nat_kind */
 	uint8_t state; /* enum flow_state */
-	bool kept;
+	bool kept, udp;
+
+	uint16_t client_port, gateway_port;
+	uint32_t pods[2];
+	uint32_t gateway; /* node */
+	uint32_t edge, lane;
+	uint32_t connect_us;
+	int64_t opened_us; /* after start_ns; may be before it */
 };
 
 /* Indexes of flows, in the order in which they were put; chunks are shared by all buckets. */
@@ -195,7 +216,7 @@ struct fleet {
 	struct lanes lanes;
 
 	uint32_t tick;
-	uint64_t openings_owed;			    /* thousandths */
+	uint64_t openings_owed;			   /* thousandths */
 	uint64_t replacements_owed, restarts_owed; /* 600ths, 36,000ths */
 	uint32_t existing_told;
 	struct fleet_stats stats;
@@ -236,10 +257,11 @@ void fleet_text_version(uint32_t version, char text[TEXT_MAX]);
 uint64_t fleet_cgroup(const struct fleet *fleet, const struct pod *pod);
 void fleet_node_begin(struct fleet *fleet, struct node *node);
 void fleet_node_end(struct node *node);
+void fleet_queue(struct node *node, enum queue_kind kind, const void *item);
+/* What is queued and its processes' comings and goings go into the batch, and the batch out. */
+void fleet_tell_tick(struct fleet *fleet, struct node *node);
 void fleet_seal(struct fleet *fleet, struct node *node);
-void fleet_seal_all(struct fleet *fleet);
 void fleet_pods_tick(struct fleet *fleet);
-void fleet_processes_tick(struct fleet *fleet);
 void fleet_restarts_tick(struct fleet *fleet);
 
 /* flow.c */
@@ -258,12 +280,10 @@ struct truth_counts fleet_flow_moved(const struct fleet *fleet, const struct flo
 enum entry { ENTRY_CLIENT, ENTRY_GATEWAY, ENTRIES };
 struct address fleet_address(const struct fleet *fleet, uint32_t home, bool ipv6);
 bool fleet_has_entry(const struct flow *flow, enum entry entry);
-uint32_t fleet_entry_node(const struct fleet *fleet, const struct flow *flow, enum entry entry);
-void fleet_tell_definition(struct fleet *fleet, const struct flow *flow, bool server,
+uint32_t fleet_entry_node(const struct flow *flow, enum entry entry);
+void fleet_tell_definition(struct fleet *fleet, const struct flow *flow, enum end end,
 			   uint32_t flags, int64_t time_us);
-void fleet_tell_update(struct fleet *fleet, const struct flow *flow, bool server,
-		       const struct traffic *moved, uint32_t srtt_us, int64_t time_us);
-void fleet_tell_close(struct fleet *fleet, const struct flow *flow, bool server, uint32_t reason,
+void fleet_tell_close(struct fleet *fleet, const struct flow *flow, enum end end, uint32_t reason,
 		      int64_t time_us);
 void fleet_tell_nat(struct fleet *fleet, const struct flow *flow, enum entry entry, bool ended,
 		    int64_t time_us);

@@ -44,11 +44,11 @@ static struct view view_of(const struct fleet *fleet, const struct flow *flow)
 	const struct fleet_edge *edge = &fleet->edges[flow->edge];
 	bool ipv6 = edge->flags & EDGE_IPV6;
 	struct view view = {
-		.client = fleet_address(fleet, fleet->pods[flow->client].home, ipv6),
-		.server = fleet_address(fleet, fleet->pods[flow->server].home, ipv6),
+		.client = fleet_address(fleet, fleet->pods[flow->pods[CLIENT]].home, ipv6),
+		.server = fleet_address(fleet, fleet->pods[flow->pods[SERVER]].home, ipv6),
 		.server_port = edge->port,
 		.dialled_port = edge->port,
-		.protocol = edge->flags & EDGE_UDP ? PROTOCOL_UDP : PROTOCOL_TCP,
+		.protocol = flow->udp ? PROTOCOL_UDP : PROTOCOL_TCP,
 	};
 
 	if (flow->gateway_port)
@@ -68,24 +68,24 @@ static struct view view_of(const struct fleet *fleet, const struct flow *flow)
 bool fleet_has_entry(const struct flow *flow, enum entry entry)
 {
 	static const bool has[][ENTRIES] = {
-		[NAT_NONE] = {false, false},   [NAT_VIP] = {true, false},
-		[NAT_DOUBLE] = {true, true},   [NAT_HAIRPIN] = {true, false},
+		[NAT_NONE] = {false, false},	[NAT_VIP] = {true, false},
+		[NAT_DOUBLE] = {true, true},	[NAT_HAIRPIN] = {true, false},
 		[NAT_NODEPORT] = {false, true}, [NAT_EGRESS] = {false, true},
 	};
 
 	return has[flow->nat][entry];
 }
 
-uint32_t fleet_entry_node(const struct fleet *fleet, const struct flow *flow, enum entry entry)
+uint32_t fleet_entry_node(const struct flow *flow, enum entry entry)
 {
-	return entry == ENTRY_CLIENT ? fleet->pods[flow->client].node : flow->gateway;
+	return entry == ENTRY_CLIENT ? flow->nodes[CLIENT] : flow->gateway;
 }
 
 void fleet_tell_nat(struct fleet *fleet, const struct flow *flow, enum entry entry, bool ended,
 		    int64_t time_us)
 {
 	struct view view = view_of(fleet, flow);
-	struct node *node = &fleet->nodes[fleet_entry_node(fleet, flow, entry)];
+	struct node *node = &fleet->nodes[fleet_entry_node(flow, entry)];
 	bool hides = entry == ENTRY_GATEWAY || flow->nat == NAT_HAIRPIN;
 	bool second = flow->nat == NAT_DOUBLE && entry == ENTRY_GATEWAY;
 	struct batch_nat nat = {
@@ -102,95 +102,72 @@ void fleet_tell_nat(struct fleet *fleet, const struct flow *flow, enum entry ent
 		.time_ns = fleet_time_ns(fleet, time_us),
 	};
 
-	FLEET_PUT(fleet, node, batch_nat(node->batch, &nat));
+	fleet_queue(node, QUEUE_NATS, &nat);
 }
 
 /* --- sockets --- */
 
-static struct node *node_of(struct fleet *fleet, const struct flow *flow, bool server)
-{
-	return &fleet->nodes[fleet->pods[server ? flow->server : flow->client].node];
-}
-
-static struct traffic total_of(const struct flow *flow, bool server)
+static struct traffic total_of(const struct flow *flow, enum end end)
 {
 	return (struct traffic){
-		.tx_bytes = server ? flow->rx_bytes : flow->tx_bytes,
-		.rx_bytes = server ? flow->tx_bytes : flow->rx_bytes,
-		.tx_segments = server ? flow->rx_segments : flow->tx_segments,
-		.rx_segments = server ? flow->tx_segments : flow->rx_segments,
-		.retransmits = server ? 0 : flow->retransmits,
+		.tx_bytes = end ? flow->rx_bytes : flow->tx_bytes,
+		.rx_bytes = end ? flow->tx_bytes : flow->rx_bytes,
+		.tx_segments = end ? flow->rx_segments : flow->tx_segments,
+		.rx_segments = end ? flow->tx_segments : flow->rx_segments,
+		.retransmits = end ? 0 : flow->retransmits,
 	};
 }
 
-void fleet_tell_definition(struct fleet *fleet, const struct flow *flow, bool server,
+void fleet_tell_definition(struct fleet *fleet, const struct flow *flow, enum end end,
 			   uint32_t flags, int64_t time_us)
 {
 	struct view view = view_of(fleet, flow);
-	struct node *node = node_of(fleet, flow, server);
-	const struct pod *pod = &fleet->pods[server ? flow->server : flow->client];
-	uint32_t slot = server ? flow->server_slot : flow->client_slot;
-	int64_t age_us = time_us - flow->opened_us - (server ? flow->srtt_us / 2 : 0);
+	struct node *node = &fleet->nodes[flow->nodes[end]];
+	const struct pod *pod = &fleet->pods[flow->pods[end]];
+	uint32_t slot = flow->slots[end];
+	int64_t age_us = time_us - flow->opened_us - (end ? flow->srtt_us / 2 : 0);
 	bool hidden = flow->gateway_port != 0 && flow->nat != NAT_EGRESS;
 	struct batch_definition definition = {
 		.slot = slot,
 		.generation = node->slots.generations[slot],
 		.protocol = view.protocol,
-		.role = server ? BATCH_ROLE_SERVER : BATCH_ROLE_CLIENT,
+		.role = end ? BATCH_ROLE_SERVER : BATCH_ROLE_CLIENT,
 		.flags = flags,
-		.local = server ? view.server : view.client,
-		.local_port = server ? view.server_port : flow->client_port,
-		.remote = !server ? view.dialled : hidden ? view.gateway : view.client,
-		.remote_port = !server  ? view.dialled_port
+		.local = end ? view.server : view.client,
+		.local_port = end ? view.server_port : flow->client_port,
+		.remote = !end	   ? view.dialled
+			  : hidden ? view.gateway
+				   : view.client,
+		.remote_port = !end	? view.dialled_port
 			       : hidden ? flow->gateway_port
 					: flow->client_port,
 		.pid = pod->pid,
 		.cgroup = fleet_cgroup(fleet, pod),
 		.age_ns = age_us > 0 ? (uint64_t)age_us * NS_PER_US : 0,
-		.connect_ns = server || flags ? 0 : flow->connect_us * NS_PER_US,
-		.total = total_of(flow, server),
-		.srtt_us = view.protocol == PROTOCOL_TCP ? flow->srtt_us : 0,
-		.min_rtt_us = view.protocol == PROTOCOL_TCP ? flow->srtt_us : 0,
+		.connect_ns = end || flags ? 0 : flow->connect_us * NS_PER_US,
+		.total = total_of(flow, end),
+		.srtt_us = flow->udp ? 0 : flow->srtt_us,
+		.min_rtt_us = flow->udp ? 0 : flow->srtt_us,
 		.time_ns = fleet_time_ns(fleet, time_us),
 	};
 
-	FLEET_PUT(fleet, node, batch_define(node->batch, &definition));
+	fleet_queue(node, QUEUE_DEFINITIONS, &definition);
 }
 
-void fleet_tell_update(struct fleet *fleet, const struct flow *flow, bool server,
-		       const struct traffic *moved, uint32_t srtt_us, int64_t time_us)
-{
-	struct node *node = node_of(fleet, flow, server);
-	struct batch_update update = {
-		.slot = server ? flow->server_slot : flow->client_slot,
-		.moved = *moved,
-		.srtt_us = srtt_us,
-		.time_ns = fleet_time_ns(fleet, time_us),
-	};
-
-	if (server)
-		update.moved = (struct traffic){.tx_bytes = moved->rx_bytes,
-						.rx_bytes = moved->tx_bytes,
-						.tx_segments = moved->rx_segments,
-						.rx_segments = moved->tx_segments};
-	FLEET_PUT(fleet, node, batch_update(node->batch, &update));
-}
-
-void fleet_tell_close(struct fleet *fleet, const struct flow *flow, bool server, uint32_t reason,
+void fleet_tell_close(struct fleet *fleet, const struct flow *flow, enum end end, uint32_t reason,
 		      int64_t time_us)
 {
-	struct node *node = node_of(fleet, flow, server);
-	bool tcp = !(fleet->edges[flow->edge].flags & EDGE_UDP);
+	struct node *node = &fleet->nodes[flow->nodes[end]];
 	bool failed = close_reason_is_failure(reason);
 	struct batch_close close = {
-		.slot = server ? flow->server_slot : flow->client_slot,
+		.slot = flow->slots[end],
 		.reason = reason,
-		.pid = fleet->pods[server ? flow->server : flow->client].pid,
-		.total = total_of(flow, server),
-		.min_rtt_us = tcp && !failed ? flow->srtt_us : 0,
+		.pid = fleet->pods[flow->pods[end]].pid,
+		.total = total_of(flow, end),
+		.min_rtt_us = !flow->udp && !failed ? flow->srtt_us : 0,
 		.connect_ns = failed ? flow->connect_us * NS_PER_US : 0,
 		.time_ns = fleet_time_ns(fleet, time_us),
 	};
 
-	FLEET_PUT(fleet, node, batch_close(node->batch, &close));
+	fleet_queue(node, QUEUE_CLOSES, &close);
 }

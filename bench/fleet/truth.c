@@ -165,8 +165,8 @@ void truth_free(struct truth *truth)
 	free(truth);
 }
 
-const struct truth_row *truth_edge(const struct truth *truth, const char *client, const char *server,
-				   uint16_t port, uint8_t protocol)
+const struct truth_row *truth_edge(const struct truth *truth, const char *client,
+				   const char *server, uint16_t port, uint8_t protocol)
 {
 	struct truth_row wanted = {.client = (char *)client,
 				   .server = (char *)server,

@@ -5,11 +5,12 @@
  *   {"type":"lane", the same and "client_zone":,"server_zone":,"client_version":,"server_version":}
  *   {"type":"fault","kind":,"from_ns":,"to_ns":, the dimensions that it names}
  *
- * COUNTS: existed (before the agents), opened (established), failed, closed, tx_bytes, rx_bytes; bytes
- * are the client's view of what moved since the agents came. Names are as a pipeline finds them; an
- * end without an agent is its address, without zone and version.
+ * COUNTS: existed (before the agents), opened (established), failed, closed, tx_bytes, rx_bytes;
+ * bytes are the client's view of what moved since the agents came. Names are as a pipeline finds
+ * them; an end without an agent is its address, without zone and version.
  *
- * Reading: rows sorted by their dimensions, edges and lanes apart. Bounded by the file. One thread. */
+ * Reading: rows sorted by their dimensions, edges and lanes apart. Bounded by the file. One thread.
+ */
 #pragma once
 
 #include <stddef.h>
@@ -38,5 +39,5 @@ struct truth {
 struct truth *truth_read(const char *path, char *why, size_t size);
 void truth_free(struct truth *truth);
 /* NULL if there is none. */
-const struct truth_row *truth_edge(const struct truth *truth, const char *client, const char *server,
-				   uint16_t port, uint8_t protocol);
+const struct truth_row *truth_edge(const struct truth *truth, const char *client,
+				   const char *server, uint16_t port, uint8_t protocol);

@@ -1,7 +1,7 @@
-/* Slots as an agent gives them to its sockets: small dense numbers, the one freed last given first. A
- * slot that ended is given again only after slots_release (its batch was sealed), so that no slot is
- * two sockets in one batch; the generation goes up each time. Grows with the sockets that live at
- * once; zeros are empty. One thread. */
+/* Slots as an agent gives them to its sockets: small dense numbers, the one freed last given first.
+ * A slot that ended is given again only after slots_release (its batch was sealed), so that no slot
+ * is two sockets in one batch; the generation goes up each time. Grows with the sockets that live
+ * at once; zeros are empty. One thread. */
 #pragma once
 
 #include <stdint.h>
