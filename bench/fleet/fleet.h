@@ -88,6 +88,7 @@ struct fleet_stats {
 	uint64_t existing, key_frames, nat_ends, metadata; /* beside it */
 	uint64_t refused;				   /* openings that found no room */
 	uint64_t restarts, replaced, reused;
+	uint64_t pairs;		   /* established so far with an agent at both ends */
 	uint32_t live, live_pairs; /* established connections; of them with an agent at both ends */
 };
 

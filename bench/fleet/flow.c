@@ -240,7 +240,7 @@ static void define(struct fleet *fleet, struct flow *flow, enum end end, uint32_
 {
 	uint32_t generation;
 
-	flow->slots[end] = slots_take(&fleet->nodes[flow->nodes[end]].slots, &generation);
+	flow->slots[end] = world_slots_take(&fleet->nodes[flow->nodes[end]].slots, &generation);
 	fleet_tell_definition(fleet, flow, end, flags, half_time(fleet, flow, end, time_us));
 	*(flags ? &fleet->stats.existing : &fleet->stats.opens) += 1;
 }
@@ -260,7 +260,7 @@ static void close_half(struct fleet *fleet, struct flow *flow, enum end end, uin
 		       int64_t time_us)
 {
 	fleet_tell_close(fleet, flow, end, reason, half_time(fleet, flow, end, time_us));
-	slots_end(&fleet->nodes[flow->nodes[end]].slots, flow->slots[end]);
+	world_slots_end(&fleet->nodes[flow->nodes[end]].slots, flow->slots[end]);
 	fleet->stats.closes++;
 }
 
@@ -275,11 +275,22 @@ static struct flow *take_flow(struct fleet *fleet)
 	return &fleet->flows[fleet->free_flows[--fleet->free_count]];
 }
 
-static void count_live(struct fleet *fleet, const struct flow *flow, uint32_t change)
+static bool has_both(const struct flow *flow)
 {
-	fleet->stats.live += change;
-	if (has_half(flow, CLIENT) && has_half(flow, SERVER))
-		fleet->stats.live_pairs += change;
+	return has_half(flow, CLIENT) && has_half(flow, SERVER);
+}
+
+static void count_begun(struct fleet *fleet, const struct flow *flow)
+{
+	fleet->stats.live++;
+	fleet->stats.live_pairs += has_both(flow);
+	fleet->stats.pairs += has_both(flow);
+}
+
+static void count_over(struct fleet *fleet, const struct flow *flow)
+{
+	fleet->stats.live--;
+	fleet->stats.live_pairs -= has_both(flow);
 }
 
 static void count_users(struct fleet *fleet, const struct flow *flow, uint32_t change)
@@ -353,7 +364,7 @@ static void begin_existing(struct fleet *fleet)
 		if (has_half(flow, end))
 			define(fleet, flow, end, BATCH_EXISTED, time_us);
 	fleet->lanes.items[flow->lane].counts.existed++;
-	count_live(fleet, flow, 1);
+	count_begun(fleet, flow);
 	schedule(fleet, flow);
 }
 
@@ -401,7 +412,7 @@ static void establish(struct fleet *fleet, struct flow *flow, int64_t time_us)
 		if (has_half(flow, end))
 			define(fleet, flow, end, 0, time_us);
 	fleet->lanes.items[flow->lane].counts.opened++;
-	count_live(fleet, flow, 1);
+	count_begun(fleet, flow);
 	schedule(fleet, flow);
 }
 
@@ -491,7 +502,7 @@ static void finish(struct fleet *fleet, struct flow *flow)
 	counts->closed++;
 	counts->tx_bytes += flow->tx_bytes;
 	counts->rx_bytes += flow->rx_bytes;
-	count_live(fleet, flow, UINT32_MAX);
+	count_over(fleet, flow);
 	leave(fleet, flow);
 }
 

@@ -42,7 +42,7 @@ struct fleet_log {
 	size_t count, max, filling;
 	void *mapped; /* of a file: the one chunk lies in it */
 	size_t mapped_size;
-	uint64_t events, bytes, size;
+	uint64_t records, events, bytes, size;
 };
 
 struct fleet_log *fleet_log_new(uint32_t partitions)
@@ -72,7 +72,7 @@ void fleet_log_clear(struct fleet_log *log)
 	for (size_t i = 0; i < log->count; i++)
 		log->chunks[i].used = 0;
 	log->filling = 0;
-	log->events = log->bytes = log->size = 0;
+	log->records = log->events = log->bytes = log->size = 0;
 }
 
 static struct chunk *chunk_for(struct fleet_log *log, size_t bytes)
@@ -113,6 +113,7 @@ void fleet_log_add(struct fleet_log *log, const struct fleet_batch *batch)
 	memcpy(at + sizeof(header), batch->node, batch->node_length);
 	memcpy(at + sizeof(header) + batch->node_length, batch->bytes, batch->length);
 	chunk->used += size;
+	log->records++;
 	log->events += batch->events;
 	log->bytes += batch->length;
 	log->size += size;
@@ -154,6 +155,11 @@ uint32_t fleet_log_partitions(const struct fleet_log *log)
 	return log->partitions;
 }
 
+uint64_t fleet_log_records(const struct fleet_log *log)
+{
+	return log->records;
+}
+
 uint64_t fleet_log_events(const struct fleet_log *log)
 {
 	return log->events;
@@ -180,6 +186,7 @@ static bool check_records(struct fleet_log *log, const uint8_t *bytes, size_t le
 
 		if (size > left || batch.partition >= log->partitions)
 			return false;
+		log->records++;
 		log->events += batch.events;
 		log->bytes += batch.length;
 		bytes += size;

@@ -44,6 +44,7 @@ bool fleet_log_next(const struct fleet_log *log, struct fleet_cursor *cursor,
 		    struct fleet_batch *batch);
 
 uint32_t fleet_log_partitions(const struct fleet_log *log);
+uint64_t fleet_log_records(const struct fleet_log *log);
 uint64_t fleet_log_events(const struct fleet_log *log);
 uint64_t fleet_log_bytes(const struct fleet_log *log); /* of values */
 uint64_t fleet_log_size(const struct fleet_log *log);  /* of memory or file */

@@ -95,7 +95,7 @@ void fleet_node_begin(struct fleet *fleet, struct node *node)
 void fleet_node_end(struct node *node)
 {
 	batch_free(node->batch);
-	slots_done(&node->slots);
+	world_slots_done(&node->slots);
 	free(node->processes.ring);
 	for (int kind = 0; kind < QUEUES; kind++)
 		free(node->queues[kind].items);
@@ -115,7 +115,7 @@ void fleet_seal(struct fleet *fleet, struct node *node)
 	}
 	bytes = batch_seal(node->batch, &node->sender, now_ns - node->booted_ns, now_ns);
 	node->sealed_tick = fleet->tick;
-	slots_release(&node->slots);
+	world_slots_release(&node->slots);
 	fleet->stats.batches++;
 	fleet->stats.events += bytes.events;
 	fleet->stats.bytes += bytes.length;
@@ -490,7 +490,7 @@ static void restart(struct fleet *fleet, uint32_t index)
 	struct node *node = &fleet->nodes[index];
 
 	batch_free(node->batch);
-	slots_done(&node->slots);
+	world_slots_done(&node->slots);
 	begin_agent(fleet, node);
 	for (uint32_t i = index; i < fleet->inner_pods; i += fleet->options.nodes)
 		tell_pod(fleet, &fleet->pods[i]);

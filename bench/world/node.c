@@ -42,7 +42,7 @@ void node_init(struct world *world, struct node *node, const struct world_node *
 void node_done(struct node *node)
 {
 	batch_free(node->batch);
-	slots_done(&node->slots);
+	world_slots_done(&node->slots);
 }
 
 /* At the end of the tick that runs: nothing in the batch is younger. */
@@ -55,7 +55,7 @@ void node_seal(struct world *world, struct node *node)
 		return;
 	bytes = batch_seal(node->batch, &node->sender, now_ns - node->booted_ns, now_ns);
 	node->sealed_ns = now_ns;
-	slots_release(&node->slots);
+	world_slots_release(&node->slots);
 	world->stats.batches++;
 	world->stats.events += bytes.events;
 	world->stats.bytes += bytes.length;

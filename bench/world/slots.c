@@ -4,7 +4,7 @@
 
 #include "base/memory.h"
 
-uint32_t slots_take(struct slots *slots, uint32_t *generation)
+uint32_t world_slots_take(struct slots *slots, uint32_t *generation)
 {
 	uint32_t slot;
 
@@ -28,18 +28,18 @@ uint32_t slots_take(struct slots *slots, uint32_t *generation)
 	return slot;
 }
 
-void slots_end(struct slots *slots, uint32_t slot)
+void world_slots_end(struct slots *slots, uint32_t slot)
 {
 	slots->freed[slots->free_count + slots->ended_count++] = slot;
 }
 
-void slots_release(struct slots *slots)
+void world_slots_release(struct slots *slots)
 {
 	slots->free_count += slots->ended_count;
 	slots->ended_count = 0;
 }
 
-void slots_done(struct slots *slots)
+void world_slots_done(struct slots *slots)
 {
 	free(slots->generations);
 	free(slots->freed);
