@@ -100,9 +100,6 @@ static struct command read_flags(int argc, char **argv)
 	if (optind < argc)
 		options_refuse(&options, "%s is not a flag", argv[optind]);
 	trial_scale(fleet);
-	if (fleet->nodes < fleet->partitions)
-		options_refuse(&options, "%u nodes for %u tasks: every task needs one",
-			       fleet->nodes, fleet->partitions);
 	return command;
 }
 

@@ -2,8 +2,8 @@
  * log's records are given to the tasks of their partitions tick by tick, as a broker would, and
  * what tasks tell each other is handed over at once.
  *
- * Every partition of the log must hold a node. Bounds of the tasks are millraced's defaults, raised
- * to what the fleet needs. One thread, one drive at a time. */
+ * A partition that has nothing gets ticks. Bounds of the tasks are millraced's defaults, raised to
+ * what the fleet needs. One thread, one drive at a time. */
 #pragma once
 
 #include <stdbool.h>
@@ -21,7 +21,6 @@ struct drive_options {
 struct drive_stats {
 	uint64_t rows;		      /* of all windows */
 	uint64_t tx_bytes, rx_bytes;  /* counted, of edges, in 10 s windows and their amendments */
-	uint64_t paired;	      /* halves */
 	uint64_t flows, flows_joined; /* told */
 	uint64_t alerts, deadletters;
 	uint64_t lost, late, refused, folded;

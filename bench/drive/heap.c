@@ -15,6 +15,14 @@ uint64_t heap_allocated(void)
 	return allocated;
 }
 
+void heap_purge(void)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "arena.%d.purge", MALLCTL_ARENAS_ALL);
+	mallctl(name, NULL, NULL, NULL, 0);
+}
+
 uint64_t heap_resident(void)
 {
 	FILE *file = fopen("/proc/self/statm", "re");

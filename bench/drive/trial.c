@@ -59,6 +59,7 @@ static void stretch(struct trial *trial, struct drive *drive, const struct fleet
 	trial->rows = after.rows - before.rows;
 	trial->anomaly = (struct cost){after.anomaly.ns - before.anomaly.ns,
 				       after.anomaly.instructions - before.anomaly.instructions};
+	heap_purge();
 	trial->resident = heap_resident();
 	trial->heap = heap_allocated();
 }
@@ -67,7 +68,7 @@ static void compare(struct trial *trial, struct fleet *fleet, struct drive *driv
 		    struct fleet_log *log)
 {
 	struct truth_counts truth = fleet_totals(fleet);
-	uint64_t pairs = fleet_stats(fleet).pairs;
+	uint64_t over = fleet_stats(fleet).pairs - fleet_stats(fleet).live_pairs;
 
 	fleet_log_clear(log);
 	for (uint32_t i = 0; i < SILENT_TICKS; i++) {
@@ -77,7 +78,7 @@ static void compare(struct trial *trial, struct fleet *fleet, struct drive *driv
 	trial->stats = drive_stats(drive);
 	trial->bytes_truth = truth.tx_bytes + truth.rx_bytes;
 	trial->bytes_rows = trial->stats.tx_bytes + trial->stats.rx_bytes;
-	trial->joined_share = pairs ? (double)trial->stats.paired / (2.0 * (double)pairs) : 0;
+	trial->joined_share = over ? (double)trial->stats.flows_joined / (double)over : 0;
 }
 
 struct trial trial_run(const struct trial_options *options)
