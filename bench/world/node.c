@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "base/memory.h"
 
 enum {
 	EVENTS_MAX = 16384,
@@ -43,23 +42,20 @@ void node_init(struct world *world, struct node *node, const struct world_node *
 void node_done(struct node *node)
 {
 	batch_free(node->batch);
-	free(node->slots.generations);
-	free(node->slots.freed);
+	world_slots_done(&node->slots);
 }
 
 /* At the end of the tick that runs: nothing in the batch is younger. */
 void node_seal(struct world *world, struct node *node)
 {
 	uint64_t now_ns = tick_start(world, world->tick + 1);
-	struct slots *slots = &node->slots;
 	struct batch_bytes bytes;
 
 	if (batch_events(node->batch) == 0 && now_ns - node->sealed_ns < HEARTBEAT_NS)
 		return;
 	bytes = batch_seal(node->batch, &node->sender, now_ns - node->booted_ns, now_ns);
 	node->sealed_ns = now_ns;
-	slots->free_count += slots->ended_count;
-	slots->ended_count = 0;
+	world_slots_release(&node->slots);
 	world->stats.batches++;
 	world->stats.events += bytes.events;
 	world->stats.bytes += bytes.length;
@@ -92,35 +88,6 @@ void node_tell_program(struct world *world, const struct program *program)
 
 	NODE_PUT(world, node, batch_container(node->batch, &container));
 	NODE_PUT(world, node, batch_process(node->batch, &process));
-}
-
-uint32_t slots_take(struct slots *slots, uint32_t *generation)
-{
-	uint32_t slot;
-
-	if (slots->free_count > 0) {
-		slot = slots->freed[--slots->free_count];
-		/* those ended in this batch move up behind the free ones */
-		slots->freed[slots->free_count] =
-			slots->freed[slots->free_count + slots->ended_count];
-	} else {
-		if (slots->count == slots->capacity) {
-			slots->capacity = (uint32_t)memory_grown(slots->capacity, slots->count + 1);
-			slots->generations = memory_resize(slots->generations, slots->capacity,
-							   sizeof(*slots->generations));
-			slots->freed =
-				memory_resize(slots->freed, slots->capacity, sizeof(*slots->freed));
-		}
-		slot = slots->count++;
-		slots->generations[slot] = 0;
-	}
-	*generation = ++slots->generations[slot];
-	return slot;
-}
-
-void slots_end(struct slots *slots, uint32_t slot)
-{
-	slots->freed[slots->free_count + slots->ended_count++] = slot;
 }
 
 uint32_t world_node_add(struct world *world, const struct world_node *about)

@@ -100,7 +100,7 @@ static void begin(struct world *world, struct connection *connection, bool serve
 	struct node *node = node_of(world, server ? about->server : about->client);
 	struct world_totals *totals = &world->totals[about->edge];
 
-	piece->slot = slots_take(&node->slots, &piece->generation);
+	piece->slot = world_slots_take(&node->slots, &piece->generation);
 	define(world, connection, server, piece->due_ns, 0);
 	piece->state = PIECE_LIVE;
 	piece->key_ns = piece->due_ns + KEY_FRAME_NS;
@@ -130,7 +130,7 @@ static void end(struct world *world, struct connection *connection, bool server)
 	};
 
 	NODE_PUT(world, node, batch_close(node->batch, &close));
-	slots_end(&node->slots, piece->slot);
+	world_slots_end(&node->slots, piece->slot);
 	piece->state = PIECE_ENDED;
 	if (server)
 		return;

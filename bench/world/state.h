@@ -9,6 +9,7 @@
  * connection's place is free when its last piece has told its end. */
 #pragma once
 
+#include "bench/world/slots.h"
 #include "bench/world/world.h"
 
 enum {
@@ -28,12 +29,6 @@ enum {
 struct ports {
 	uint32_t next, used;
 	uint64_t taken[(PORT_COUNT + 63) / 64];
-};
-
-struct slots {
-	uint32_t *generations;
-	uint32_t *freed; /* [0, free_count) may be given; then as many ended since the last seal */
-	uint32_t count, capacity, free_count, ended_count;
 };
 
 struct node {
@@ -106,8 +101,6 @@ void node_init(struct world *world, struct node *node, const struct world_node *
 void node_done(struct node *node);
 void node_seal(struct world *world, struct node *node);
 void node_tell_program(struct world *world, const struct program *program);
-uint32_t slots_take(struct slots *slots, uint32_t *generation);
-void slots_end(struct slots *slots, uint32_t slot);
 
 uint16_t ports_take(struct ports *ports); /* 0: none is free */
 void ports_give(struct ports *ports, uint16_t port);
