@@ -30,7 +30,7 @@ struct flood {
 
 static void put_connection(struct batch *batch, uint32_t slot, uint32_t key, uint64_t at_ns)
 {
-	struct place server = place("10.0.0.2:80");
+	struct endpoint server = place("10.0.0.2:80");
 
 	assert_true(batch_define(batch,
 				 &(struct batch_definition){.slot = slot,

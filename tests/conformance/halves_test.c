@@ -218,7 +218,7 @@ static void tcp_and_udp_on_one_tuple_are_two_flows(void **state)
 
 	(void)state;
 	for (int udp = 0; udp < 2; udp++) {
-		struct place from = place(A), to = place(B);
+		struct endpoint from = place(A), to = place(B);
 		struct batch_definition client = {.protocol = udp ? PROTOCOL_UDP : PROTOCOL_TCP,
 						  .role = BATCH_ROLE_CLIENT,
 						  .local = from.address,
@@ -331,7 +331,7 @@ static void expect_moved_across(uint64_t before)
 {
 	struct log *log = log_new(2);
 	uint32_t node = log_node(log, "a", "shop");
-	struct place from = place("10.0.0.1:40000"), to = place("10.0.0.2:80");
+	struct endpoint from = place("10.0.0.1:40000"), to = place("10.0.0.2:80");
 	uint32_t socket = log_define(log, SEC(1), node,
 				     &(struct batch_definition){.role = BATCH_ROLE_CLIENT,
 								.flags = BATCH_EXISTED,
@@ -396,7 +396,7 @@ static void a_socket_older_than_its_agent_is_not_new_and_brings_no_past(void **s
 {
 	struct log *log = log_new(2);
 	uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "b", "web");
-	struct place from = place(A), to = place(B);
+	struct endpoint from = place(A), to = place(B);
 	struct batch_definition client = {.role = BATCH_ROLE_CLIENT,
 					  .flags = BATCH_EXISTED | BATCH_ROLE_GUESSED,
 					  .local = from.address,
@@ -434,7 +434,7 @@ static void a_udp_server_with_1000_clients_is_bounded_and_its_sum_is_exact(void 
 {
 	struct log *log = log_new(2);
 	uint32_t node = log_node(log, "dns", "resolver");
-	struct place here = place("10.0.0.53:53");
+	struct endpoint here = place("10.0.0.53:53");
 
 	(void)state;
 	for (uint32_t i = 0; i < 1000; i++) {

@@ -149,17 +149,17 @@ static inline uint64_t log_random(struct log *log)
 
 /* --- places --- */
 
-struct place {
+struct endpoint {
 	struct address address;
 	uint16_t port;
 };
 
-static inline struct place place(const char *text)
+static inline struct endpoint place(const char *text)
 {
 	char host[64];
 	const char *colon = strrchr(text, ':');
 	bool bracketed = text[0] == '[';
-	struct place place;
+	struct endpoint place;
 
 	assert_non_null(colon);
 	snprintf(host, sizeof(host), "%.*s", (int)(colon - text) - 2 * bracketed, text + bracketed);
@@ -249,8 +249,8 @@ static inline void log_nat_event(struct log *log, uint64_t at_ns, uint32_t node,
 				 const char *original_from, const char *original_to,
 				 const char *reply_from, const char *reply_to, bool ended)
 {
-	struct place from = place(original_from), to = place(original_to);
-	struct place back_from = place(reply_from), back_to = place(reply_to);
+	struct endpoint from = place(original_from), to = place(original_to);
+	struct endpoint back_from = place(reply_from), back_to = place(reply_to);
 
 	log_event(log, LOG_NAT, node, at_ns)->nat =
 		(struct batch_nat){.protocol = PROTOCOL_TCP,
@@ -316,7 +316,7 @@ static inline uint32_t log_open_as(struct log *log, uint64_t at_ns, uint32_t nod
 				   enum batch_role role, const char *local, const char *remote,
 				   uint32_t pid)
 {
-	struct place here = place(local), there = place(remote);
+	struct endpoint here = place(local), there = place(remote);
 	bool client = role == BATCH_ROLE_CLIENT;
 
 	return log_define(log, at_ns, node,

@@ -185,7 +185,7 @@ struct variant {
 /* The place of connection k: ports from FIRST_SHIFTED_PORT on are its own. */
 static const char *shifted(const char *text, uint32_t k)
 {
-	struct place here = place(text);
+	struct endpoint here = place(text);
 
 	if (here.port >= FIRST_SHIFTED_PORT)
 		here.port = (uint16_t)(here.port + k);
@@ -305,7 +305,7 @@ static uint32_t trouble(const struct variant *variant, const char *what, const c
 static uint32_t same_place(const struct variant *variant, const char *what,
 			   const struct address *address, uint16_t port, const char *expected)
 {
-	struct place right = place(expected);
+	struct endpoint right = place(expected);
 
 	if (address_equal(address, &right.address) && port == right.port)
 		return 0;
