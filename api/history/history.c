@@ -26,6 +26,10 @@ struct history *history_new(const struct history_options *options, const char **
 		(struct table){.seconds = 1, .keep_s = options->keep_1s_ns / NS_PER_S};
 	history->tables[LENGTH_10S] =
 		(struct table){.seconds = 10, .keep_s = options->keep_10s_ns / NS_PER_S};
+	history->tables[LENGTH_60S] =
+		(struct table){.seconds = 60, .keep_s = options->keep_60s_ns / NS_PER_S};
+	history->tables[LENGTH_1H] =
+		(struct table){.seconds = 3600, .keep_s = options->keep_1h_ns / NS_PER_S};
 	dictionary_init(&history->dictionary, ENTRIES_MAX);
 	history->sweep_edge = history->sweep_part = 1;
 	if (!store_open(history, error)) {
@@ -313,12 +317,12 @@ static void append_done(struct history *history, const struct append *append)
 	history->stats.failed += append->refused;
 }
 
-static size_t storable(const struct rollup *rollups, size_t count)
+static size_t storable(struct history *history, const struct rollup *rollups, size_t count)
 {
 	size_t found = 0;
 
 	for (size_t i = 0; i < count; i++)
-		found += rollups[i].window_ms == 1000 || rollups[i].window_ms == 10000;
+		found += history_table(history, rollups[i].window_ms) != NULL;
 	return found;
 }
 
@@ -417,7 +421,7 @@ void history_append(struct history *history, const struct rollup *rollups, size_
 		    const struct names *names)
 {
 	struct append append = {.history = history, .names = names};
-	size_t rows = storable(rollups, count);
+	size_t rows = storable(history, rollups, count);
 
 	if (!rows)
 		return;
@@ -429,8 +433,8 @@ void history_append(struct history *history, const struct rollup *rollups, size_
 	}
 	history->troubled = false;
 	append_done(history, &append);
-	keep_bound(history, &history->tables[LENGTH_1S]);
-	keep_bound(history, &history->tables[LENGTH_10S]);
+	for (int i = 0; i < LENGTHS; i++)
+		keep_bound(history, &history->tables[i]);
 }
 
 /* --- who is no longer in any row --- */
@@ -548,6 +552,8 @@ struct history_stats history_stats(const struct history *history)
 
 	stats.rows_1s = history->tables[LENGTH_1S].rows;
 	stats.rows_10s = history->tables[LENGTH_10S].rows;
+	stats.rows_60s = history->tables[LENGTH_60S].rows;
+	stats.rows_1h = history->tables[LENGTH_1H].rows;
 	for (int i = 0; i < LENGTHS; i++) {
 		uint64_t newest_ns = history->tables[i].newest_s * NS_PER_S;
 

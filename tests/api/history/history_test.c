@@ -46,6 +46,7 @@ static void open_at(struct world *world, const char *path, uint64_t rows_max)
 	struct history_options options = {.path = path,
 					  .keep_1s_ns = 60 * NS_PER_S,
 					  .keep_10s_ns = 600 * NS_PER_S,
+					  .keep_60s_ns = 3600 * NS_PER_S,
 					  .rows_max = rows_max,
 					  .context = world,
 					  .trouble = on_trouble};
@@ -497,9 +498,33 @@ static void damaged_rows_are_refused(void **state)
 	free(bytes.bytes);
 }
 
+static void minutes_are_kept_for_their_time_and_hours_not_at_all(void **state)
+{
+	struct world world;
+
+	(void)state;
+	setup(&world, NULL, 0);
+	for (uint64_t minute = 0; minute < 120; minute++) {
+		struct rollup row =
+			row_of(&world, START_S + minute * 60, 60, minute % EDGES, SCOPE_EDGE, 0);
+
+		history_append(world.history, &row, 1, world.names);
+		row.window_ms = 3600000;
+		history_append(world.history, &row, 1, world.names);
+		history_advance(world.history, (START_S + minute * 60 + 60) * NS_PER_S);
+	}
+	assert_int_equal(history_stats(world.history).rows_60s, 60);
+	assert_int_equal(history_stats(world.history).rows_1h, 0);
+	assert_int_equal(history_newest_ns(world.history, 60000), (START_S + 7200) * NS_PER_S);
+	assert_int_equal(history_keep_ns(world.history, 3600000), 0);
+	assert_int_equal(read_all(&world, 60000, SCOPE_EDGE).rows, 60);
+	teardown(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(minutes_are_kept_for_their_time_and_hours_not_at_all),
 		cmocka_unit_test(sums_are_those_of_what_was_appended_amendments_included),
 		cmocka_unit_test(other_windows_are_passed_over),
 		cmocka_unit_test(a_row_comes_back_as_it_was_by_any_filter),
