@@ -38,7 +38,6 @@ enum {
 	RECENT_ALERTS =
 		1024, /* firing alerts whose delivery is awaited, for the latency histogram */
 	EPISODES_MAX = 10000,
-	HISTORY_ROWS_MAX = 20000000,
 };
 
 enum state { STATE_READING, STATE_CONNECTING, STATE_RUNNING, STATE_STOPPING };
@@ -138,7 +137,8 @@ static void take_rollups(struct service *service, const struct parcel *parcel)
 	for (size_t i = 0; i < parcel->rollups_count; i++) {
 		const struct rollup *rollup = &parcel->rollups[i];
 
-		if (rollup->window_ms == 1000 && rollup->last_event_ns > newest)
+		if (rollup->window_ms <= 10000 && rollup->scope == SCOPE_EDGE &&
+		    !rollup->amendment && rollup->last_event_ns > newest)
 			newest = rollup->last_event_ns;
 	}
 	if (newest && newest < now_ns())
@@ -383,7 +383,9 @@ static void make_pipeline(struct service *service)
 					.service = &service->mailbox,
 					.tasks = service->tasks,
 					.names_max = (uint32_t)service->settings->names_max,
-					.epoch = service->started_ns / NS_PER_MS});
+					.epoch = service->started_ns / NS_PER_MS,
+					.finest_ns = service->settings->rollups_finest_ns,
+					.history_rows = service->settings->history_rate});
 	service->source = source_new(service->consumer, service->outputs, service->exits,
 				     service->tasks, service->settings->auth_secret);
 	options = (struct pipeline_options){.workers = worker_count(service),
@@ -545,6 +547,7 @@ static void serve_metrics(struct request *request, struct response *response, vo
 	struct metrics metrics = {.tasks = service->stats,
 				  .tasks_count = service->tasks,
 				  .history = history_stats(service->history),
+				  .history_left_out = exits_left_out(service->exits),
 				  .server = server_stats(service->server),
 				  .outputs = outputs_stats(service->outputs),
 				  .receivers = receivers,
@@ -803,7 +806,9 @@ static int start_history(struct service *service)
 	struct history_options options = {.path = settings->history_path,
 					  .keep_1s_ns = settings->history_1s_ns,
 					  .keep_10s_ns = settings->history_10s_ns,
-					  .rows_max = HISTORY_ROWS_MAX,
+					  .keep_60s_ns = settings->history_60s_ns,
+					  .keep_1h_ns = settings->history_1h_ns,
+					  .rows_max = settings->history_rows_max,
 					  .context = service,
 					  .trouble = on_history_trouble};
 	const char *error;
