@@ -16,9 +16,9 @@
  * more, so a record that came out too large is made again of half as many. */
 enum { FLOWS_A_RECORD = 1000, ROLLUPS_A_RECORD = 250, RECORD_BYTES_MAX = 950000 };
 
-/* Rows that the service may be behind by before tasks wait for it, about 200 MB: many seconds of
- * the heaviest load. */
-enum { ROWS_WAITING_MAX = 250000 };
+/* Rows that the service may be behind by before tasks wait for it: 250 MB, more than what 150,000
+ * edges and the busiest instances hand over at once at the end of ten seconds. */
+enum { ROWS_WAITING_MAX = 500000 };
 
 /* Rows a parcel: the service stores them in some milliseconds, and its other work has its turn. */
 enum { ROWS_A_PARCEL = 2000 };
