@@ -192,18 +192,26 @@ static void add_nested(struct query *query, struct parts *parts, int level, uint
 	add_part(parts, lengths[level], start_s, end_s);
 }
 
-/* Lanes: of every 10 s window that the span touches, and of one before, at most LANES_S back: they
- * say only who is where. */
+/* Where windows of 10 s begin that say who and where parts are: the newest may be as old as two of
+ * them. */
+static uint64_t parts_since(uint64_t start_s)
+{
+	uint64_t ten_s = floor_ten(start_s);
+
+	return ten_s > 2 * TEN_S ? ten_s - 2 * TEN_S : 0;
+}
+
+/* Lanes: those of the span, of at most LANES_S: they say only who is where. */
 static struct parts parts_of(struct query *query, const struct span *span, uint32_t scope)
 {
 	struct parts parts = {0};
 
 	if (scope != SCOPE_EDGE) {
-		uint64_t start_s = floor_ten(span->start_s);
+		uint64_t start_s = span->start_s;
 
 		if (start_s + LANES_S < span->end_s)
-			start_s = floor_ten(span->end_s - LANES_S);
-		add_part(&parts, TEN_S, start_s > TEN_S ? start_s - TEN_S : 0, span->end_s);
+			start_s = span->end_s - LANES_S;
+		add_part(&parts, TEN_S, parts_since(start_s), span->end_s);
 		return parts;
 	}
 	add_part(&parts, 1, span->start_s, span->first_s);
@@ -546,7 +554,7 @@ static void collect_nodes(struct map *map, const struct distances *distances, si
 		add_node(map, distances, edge->server, edge->server_resolution);
 	}
 	once_each(map);
-	history_known(map->query->options.history, floor_ten(span->start_s) * NS_PER_S,
+	history_known(map->query->options.history, parts_since(span->start_s) * NS_PER_S,
 		      span->end_s * NS_PER_S, &visitor);
 }
 

@@ -129,6 +129,11 @@ class Map(Edges):
         self.assertEqual(set(self.edges(zone="zone-a")), {"shop/api", "shop/web"})
         self.assertEqual(self.edges(zone="zone-c"), {})
 
+    def test_instances_are_known_in_a_second_though_told_in_ten(self):
+        nodes = {node["workload"]: node for node in self.get("/api/v1/map", window="1s")["nodes"]}
+        self.assertEqual((nodes["shop/db"]["zones"], nodes["shop/db"]["instances"]), (["zone-b"], 1))
+        self.assertEqual(set(self.edges(zone="zone-b", window="1s")), {"shop/api", "ops/batch"})
+
     def test_nodes_know_their_dimensions_and_alerts(self):
         nodes = {node["workload"]: node for node in self.get("/api/v1/map")["nodes"]}
         self.assertEqual(nodes["shop/db"], {"workload": "shop/db", "resolution": "workload", "hops": 0,
