@@ -13,6 +13,7 @@ enum {
 	/* Rows deleted an advance, or twice what came since the last one if that is more: some
 	 * tens of milliseconds, and pruning never falls behind. */
 	SLICE_ROWS = 20000,
+	PARTS_S_MAX = 10, /* the longest windows of lanes and instances */
 	/* Dictionary entries looked at an advance. */
 	SWEEP_ENTRIES = 8192,
 };
@@ -263,7 +264,8 @@ static bool append_row(struct append *append, const struct rollup *rollup)
 	struct table *table = history_table(history, rollup->window_ms);
 	uint64_t start_s = rollup->window_start_ns / NS_PER_S;
 
-	if (!table || rollup->scope >= SCOPES)
+	if (!table || rollup->scope >= SCOPES ||
+	    (rollup->scope != SCOPE_EDGE && table->seconds > PARTS_S_MAX))
 		return true;
 	if (table != append->table || start_s != append->start_s) {
 		if (!count_window(append))
@@ -439,14 +441,13 @@ void history_append(struct history *history, const struct rollup *rollups, size_
 
 /* --- who is no longer in any row --- */
 
-static uint64_t oldest_row_ns(struct history *history)
+static uint64_t oldest_row_ns(sqlite3_stmt *oldest)
 {
 	uint64_t oldest_ns = UINT64_MAX;
 
-	if (sqlite3_step(history->oldest) == SQLITE_ROW &&
-	    sqlite3_column_type(history->oldest, 0) != SQLITE_NULL)
-		oldest_ns = (uint64_t)sqlite3_column_int64(history->oldest, 0) * NS_PER_S;
-	sqlite3_reset(history->oldest);
+	if (sqlite3_step(oldest) == SQLITE_ROW && sqlite3_column_type(oldest, 0) != SQLITE_NULL)
+		oldest_ns = (uint64_t)sqlite3_column_int64(oldest, 0) * NS_PER_S;
+	sqlite3_reset(oldest);
 	return oldest_ns;
 }
 
@@ -525,9 +526,9 @@ static bool advance(struct history *history, uint64_t now_s, uint64_t gone[LENGT
 			return false;
 	}
 
-	uint64_t oldest_ns = oldest_row_ns(history);
-
-	return sweep_edges(history, oldest_ns) && sweep_parts(history, oldest_ns);
+	/* Lanes and instances come and go with each release: they are in no minute or hour. */
+	return sweep_edges(history, oldest_row_ns(history->oldest)) &&
+	       sweep_parts(history, oldest_row_ns(history->oldest_part));
 }
 
 void history_advance(struct history *history, uint64_t now_ns)

@@ -42,8 +42,8 @@ struct history_stats {
 struct history *history_new(const struct history_options *options, const char **error);
 void history_free(struct history *history);
 
-/* Rows of the windows that are kept, scopes EDGE, LANE, CLIENT and SERVER; others are passed over.
- */
+/* Rows of the windows that are kept: of scope EDGE, and to 10 s also LANE, CLIENT and SERVER;
+ * others are passed over. */
 void history_append(struct history *history, const struct rollup *rollups, size_t count,
 		    const struct names *names);
 

@@ -106,6 +106,8 @@ static bool prepare_all(struct history *history)
 		{"SELECT start FROM window WHERE length=? AND start>=? AND start<? ORDER BY start",
 		 offsetof(struct history, window_list)},
 		{"SELECT min(start) FROM window", offsetof(struct history, oldest)},
+		{"SELECT min(start) FROM window WHERE length<=10",
+		 offsetof(struct history, oldest_part)},
 		{"INSERT OR REPLACE INTO name VALUES(?,?)", offsetof(struct history, save_name)},
 		{"INSERT OR REPLACE INTO edge VALUES(?,?,?,?,?,?,?,?,?)",
 		 offsetof(struct history, save_edge)},

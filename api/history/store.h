@@ -32,8 +32,8 @@ struct history {
 	struct table tables[LENGTHS];
 	struct dictionary dictionary;
 	sqlite3_stmt *begin, *commit, *rollback, *window_add, *window_remove, *window_oldest,
-		*window_list, *oldest, *save_name, *save_edge, *save_part, *remove_edge,
-		*remove_part, *remove_name, *page_count;
+		*window_list, *oldest, *oldest_part, *save_name, *save_edge, *save_part,
+		*remove_edge, *remove_part, *remove_name, *page_count;
 	uint64_t page_bytes;
 	struct row row;
 	struct row_bytes bytes;

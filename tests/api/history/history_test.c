@@ -521,10 +521,42 @@ static void minutes_are_kept_for_their_time_and_hours_not_at_all(void **state)
 	teardown(&world);
 }
 
+static void count_instance(void *context, const struct instance *instance)
+{
+	(void)instance;
+	++*(unsigned *)context;
+}
+
+static void instances_leave_with_their_ten_seconds_though_their_edges_stay(void **state)
+{
+	struct world world;
+	unsigned known = 0;
+	const struct history_visitor visitor = {.context = &known, .instance = count_instance};
+
+	(void)state;
+	setup(&world, NULL, 0);
+	for (uint64_t minute = 0; minute < 30; minute++) {
+		struct rollup rows[] = {
+			row_of(&world, START_S + minute * 60, 60, 1, SCOPE_EDGE, 0),
+			row_of(&world, START_S + minute * 60, 10, 1, SCOPE_CLIENT, minute),
+			row_of(&world, START_S + minute * 60, 60, 1, SCOPE_CLIENT, minute),
+		};
+
+		history_append(world.history, rows, 3, world.names);
+		history_advance(world.history, (START_S + minute * 60 + 60) * NS_PER_S);
+	}
+	history_known(world.history, 0, UINT64_MAX, &visitor);
+	assert_in_range(known, 9, 11); /* of ten minutes */
+	assert_int_equal(read_all(&world, 60000, SCOPE_EDGE).rows, 30);
+	assert_int_equal(read_all(&world, 60000, SCOPE_CLIENT).rows, 0);
+	teardown(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(minutes_are_kept_for_their_time_and_hours_not_at_all),
+		cmocka_unit_test(instances_leave_with_their_ten_seconds_though_their_edges_stay),
 		cmocka_unit_test(sums_are_those_of_what_was_appended_amendments_included),
 		cmocka_unit_test(other_windows_are_passed_over),
 		cmocka_unit_test(a_row_comes_back_as_it_was_by_any_filter),
