@@ -28,6 +28,7 @@ struct exit {
 	struct parcels *parcels;
 	struct rollup *chosen; /* scratch */
 	size_t chosen_max;
+	uint64_t pane; /* the newest that rows ended in: long windows began long ago */
 	uint64_t flows, rollups, alerts, deadletters; /* next sequence */
 	char key[12];				      /* task number as text */
 	size_t key_length;
@@ -104,10 +105,14 @@ static void keep_rollups(struct exits *exits, uint32_t task, const struct rollup
 	struct exit *way = &exits->exits[task];
 
 	for (size_t i = 0, some; i < count; i += some) {
-		some = fewer(count - i, ROWS_A_PARCEL);
+		uint64_t end_ns = rollups[i].window_start_ns + rollups[i].window_ms * NS_PER_MS;
 
-		struct parcel *parcel = parcels_rollups(way->parcels, rollups + i, some, names,
-							pane_of(rollups[i].window_start_ns));
+		some = fewer(count - i, ROWS_A_PARCEL);
+		if (pane_of(end_ns) > way->pane)
+			way->pane = pane_of(end_ns);
+
+		struct parcel *parcel =
+			parcels_rollups(way->parcels, rollups + i, some, names, way->pane);
 
 		atomic_fetch_add(&exits->rows_waiting, some);
 		mailbox_send(exits->options.service, &parcel->letter);
