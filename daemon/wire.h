@@ -53,6 +53,9 @@ static inline void wire_reserve(struct wire *wire, size_t room)
 /* Up to eight bytes are stored at once, ending where they must: what is below is free. */
 uint8_t *wire_put_long(uint8_t *at, uint64_t value);
 
+/* Bits of four bytes that a number of two to four leaves free, by its leading zeros. */
+static const uint8_t wire_shifts[32] = {[11 ... 17] = 8, [18 ... 24] = 16};
+
 static inline uint8_t *put_varint(uint8_t *at, uint64_t value)
 {
 	if (value < 0x80) {
@@ -62,12 +65,12 @@ static inline uint8_t *put_varint(uint8_t *at, uint64_t value)
 	if (value >= 1 << 28)
 		return wire_put_long(at, value);
 	/* Seven bits in each byte, and the mark that more follow in all but the last. */
-	uint32_t word = (uint32_t)value, length = (38 - (uint32_t)__builtin_clz(word)) / 7;
+	uint32_t word = (uint32_t)value, shift = wire_shifts[__builtin_clz(word)];
 	word = (word & 0x3fff) | (word & 0xfffc000) << 2;
 	word = (word & 0x7f007f) | (word & 0x3f803f80) << 1;
-	word = (word | 0x80808080 >> (40 - 8 * length)) << (32 - 8 * length);
+	word = (word | 0x80808080 >> (shift + 8)) << shift;
 	memcpy(at - sizeof(word), &word, sizeof(word));
-	return at - length;
+	return at - sizeof(word) + shift / 8;
 }
 
 static inline uint8_t *put_tag(uint8_t *at, unsigned field, unsigned type)
