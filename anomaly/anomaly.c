@@ -30,11 +30,13 @@ enum {
 	HEARD_PANES = 10 * PANES_PER_S,
 	/* More than any cluster's nodes on one owner; at the bound all must be heard anew. */
 	NODES_MAX = 65536,
-	/* After so many empty panes every window is empty: a longer gap need not be walked. */
+	/* After so many empty panes every window is empty. */
 	GAP_PANES = 2 * SERIES_PANES_MAX,
 	PREFETCH_ROWS = 4,
-	PREFETCH_SUBJECTS = 4,
+	PREFETCH_SUBJECTS = 6,
 	WINDOW_PANES = BASELINE_WINDOW_S * PANES_PER_S,
+	/* Windows in which baselines are judged: the first and the last of 1 s .. 10 s. */
+	BASELINE_WINDOWS = 2,
 };
 
 #define BASELINE_CLEAR_NS (10 * NS_PER_S)
@@ -48,20 +50,27 @@ struct anomaly {
 	struct monitor *monitors;
 	bool per_server; /* some monitor sums over clients */
 	struct roster edges, servers;
+	struct plan *plans;
+	struct map plan_of; /* by the hash of its rules */
 	struct domain_log *domains;
 	const struct names *names;	/* of the newest push */
 	struct map nodes;		/* pane of the newest report, plus 1 */
 	bool heard;			/* anomaly_heard was used */
+	bool learns;			/* this pane ends ten seconds */
 	bool started, pending;		/* pane is valid; rows wait for their pane's close */
 	uint64_t pane;			/* the newest closed one */
+	uint32_t tick;			/* panes closed: the series' time */
 	uint64_t row_pane, report_pane; /* of the newest row; plus 1 */
 	uint64_t now_ns;
 	struct subject *latest; /* of the newest row: rows come sorted by edge */
+	uint32_t *rules;	/* scratch of a match */
+	uint32_t save_panes;	/* baseline_save_ns in panes, 1 at least */
+	uint32_t save_turn;	/* whose turn it is in this pane */
 	struct alert *alerts;
 	uint32_t alerts_count, rankings;
 	struct baseline_record *records;
 	uint32_t records_count, records_capacity;
-	struct sketch scratch;
+	struct histogram scratch;
 	struct anomaly_stats stats;
 };
 
@@ -69,7 +78,7 @@ struct anomaly {
 struct verdict {
 	bool fire, quiet; /* between the two an episode goes on and none begins */
 	uint32_t metric, comparison;
-	uint16_t window;
+	uint32_t panes; /* of the window that says so */
 	double value, threshold, median, mad;
 };
 
@@ -83,6 +92,12 @@ struct anomaly *anomaly_new(const struct anomaly_options *options)
 		anomaly->per_server |= options->monitors[i].per_server;
 	}
 	anomaly->options.monitors = anomaly->monitors;
+	anomaly->rules =
+		memory_resize(NULL, options->monitors_count + BASELINES, sizeof(*anomaly->rules));
+	uint64_t save_panes = options->baseline_save_ns / PANE_NS;
+	anomaly->save_panes = save_panes < 1		? 1
+			      : save_panes < UINT32_MAX ? (uint32_t)save_panes
+							: UINT32_MAX;
 	roster_init(&anomaly->edges, options->edges_max);
 	roster_init(&anomaly->servers, options->edges_max);
 	anomaly->domains = domain_log_new(options->edges_max * DOMAIN_ROWS_PER_EDGE);
@@ -98,9 +113,15 @@ void anomaly_free(struct anomaly *anomaly)
 	roster_done(&anomaly->servers);
 	domain_log_free(anomaly->domains);
 	map_done(&anomaly->nodes);
-	sketch_done(&anomaly->scratch);
+	map_done(&anomaly->plan_of);
+	while (anomaly->plans) {
+		struct plan *next = anomaly->plans->next;
+		free(anomaly->plans);
+		anomaly->plans = next;
+	}
 	free(anomaly->records);
 	free(anomaly->alerts);
+	free(anomaly->rules);
 	free(anomaly->monitors);
 	free(anomaly);
 }
@@ -113,60 +134,166 @@ static uint32_t window_panes(const struct monitor *monitor)
 	return panes < 1 ? 1 : panes > SERIES_PANES_MAX ? SERIES_PANES_MAX : (uint32_t)panes;
 }
 
-/* The index of this length in the list, to which it is added. */
-static uint16_t list_window(uint32_t *panes, uint32_t *count, uint32_t length)
+static const struct monitor *rule_monitor(const struct anomaly *anomaly, uint32_t rule)
 {
-	uint32_t at = 0;
-	while (at < *count && panes[at] != length)
-		at++;
-	panes[at] = length;
-	*count += at == *count;
-	return (uint16_t)at;
+	return rule < anomaly->options.monitors_count ? &anomaly->monitors[rule] : NULL;
 }
 
-static void add_watch(struct subject *subject, uint32_t rule, uint16_t window)
+static uint32_t rule_kind(const struct anomaly *anomaly, uint32_t rule)
 {
-	subject->watches = memory_resize(subject->watches, subject->watches_count + 1,
-					 sizeof(*subject->watches));
-	subject->watches[subject->watches_count++] = (struct watch){.rule = rule, .window = window};
+	return rule - (uint32_t)anomaly->options.monitors_count;
 }
 
-static void subject_limits(struct anomaly *anomaly, struct subject *subject, uint32_t kind)
+static struct baseline_limits subject_limits(const struct anomaly *anomaly,
+					     const struct subject *subject, uint32_t kind,
+					     uint32_t window)
 {
-	for (uint32_t i = 0; i < BASELINE_WINDOWS; i++)
-		subject->limits[kind][i] =
-			baseline_limits(&subject->baselines[kind], kind, baseline_seconds[i],
-					anomaly->options.sensitivity);
+	return baseline_limits(&subject->baselines[kind], kind, baseline_seconds[window],
+			       anomaly->options.sensitivity);
 }
 
-/* Makes the watches of all rules that match, and the windows that they read. */
+static bool baseline_ready(const struct anomaly *anomaly, const struct subject *subject,
+			   uint32_t kind)
+{
+	return subject->baselines[kind].samples >= anomaly->options.warmup_samples;
+}
+
+/* A latency in microseconds as a sketch index: the highest that does not come to more. */
+static uint32_t latency_index(int64_t limit_us)
+{
+	return metric_connect_index(((double)limit_us + 0.999) / 1e6);
+}
+
+/* Where the baselines of bytes (10 s sums) and latency begin to matter. Those of failures need no
+ * bound: most panes have none. */
+static void subject_bound(struct anomaly *anomaly, struct subject *subject)
+{
+	const int64_t unit = 1000000 / BASELINE_WINDOW_S;
+	subject->bytes_low = 0;
+	subject->bytes_high = UINT64_MAX;
+	subject->connect_index = subject->plan->connect_index;
+	if (subject->per_server || !anomaly->options.baselines)
+		return;
+	if (baseline_ready(anomaly, subject, BASELINE_BYTES)) {
+		struct baseline_limits limits =
+			subject_limits(anomaly, subject, BASELINE_BYTES, BASELINE_WINDOWS - 1);
+		subject->bytes_high = (uint64_t)(limits.high / unit);
+		subject->bytes_low =
+			limits.low > 0 ? (uint64_t)((limits.low + unit - 1) / unit) : 0;
+	}
+	for (uint32_t i = 0; i < BASELINE_WINDOWS; i++) {
+		if (!baseline_ready(anomaly, subject, BASELINE_CONNECT_LATENCY))
+			break;
+		struct baseline_limits limits =
+			subject_limits(anomaly, subject, BASELINE_CONNECT_LATENCY, i);
+		uint32_t index = latency_index(limits.high_clear);
+		if (index < subject->connect_index)
+			subject->connect_index = index;
+	}
+}
+
+/* What a monitor reads decides what is kept, and what bound spares it. */
+static void plan_monitor(struct plan *plan, const struct monitor *monitor)
+{
+	uint16_t bit = (uint16_t)(1u << monitor->metric);
+	plan->metrics |= bit;
+	plan->below |= monitor->comparison == COMPARE_BELOW;
+	switch (monitor->metric) {
+	case METRIC_CONNECT_LATENCY: {
+		uint32_t index = metric_connect_index(monitor->threshold);
+		plan->connects = true;
+		plan->connect_index = index < plan->connect_index ? index : plan->connect_index;
+		break;
+	}
+	case METRIC_CONNECTIONS_OPENED:
+	case METRIC_BYTES:
+		plan->always |= bit;
+		break;
+	case METRIC_RTT:
+		plan->always |= bit;
+		plan->transport = true;
+		break;
+	case METRIC_CONNECTIONS_RESET:
+	case METRIC_RETRANSMIT_RATIO:
+		plan->transport = true;
+		break;
+	}
+	/* Nothing at all would be too much. */
+	if (monitor->threshold < 0)
+		plan->always |= bit;
+}
+
+static struct plan *plan_new(const struct anomaly *anomaly, const uint32_t *rules, uint32_t count)
+{
+	struct plan *plan = memory_zeroed(1, sizeof(*plan) + count * sizeof(plan->watches[0]));
+	plan->connect_index = SKETCH_INDEXES;
+	plan->watches_count = count;
+	for (uint32_t i = 0; i < count; i++) {
+		struct watch *watch = &plan->watches[i];
+		const struct monitor *monitor = rule_monitor(anomaly, rules[i]);
+		watch->rule = rules[i];
+		if (monitor) {
+			watch->metric = monitor->metric;
+			watch->panes = window_panes(monitor);
+			plan_monitor(plan, monitor);
+		} else {
+			watch->metric = baseline_metric(rule_kind(anomaly, rules[i]));
+			watch->panes = baseline_seconds[0] * PANES_PER_S;
+			plan->metrics |= (uint16_t)(1u << watch->metric);
+			plan->connects = true;
+			plan->panes_max = plan->panes_max > WINDOW_PANES ? plan->panes_max
+									 : (uint32_t)WINDOW_PANES;
+		}
+		if (watch->panes > plan->panes_max)
+			plan->panes_max = watch->panes;
+	}
+	return plan;
+}
+
+/* The plan of these rules: made once. */
+static const struct plan *plan_get(struct anomaly *anomaly, const uint32_t *rules, uint32_t count)
+{
+	uint64_t key = hash_bytes(rules, count * sizeof(*rules)) | 1;
+	struct plan *plan = map_get(&anomaly->plan_of, key);
+	if (plan)
+		return plan;
+	plan = plan_new(anomaly, rules, count);
+	plan->next = anomaly->plans;
+	anomaly->plans = plan;
+	map_put(&anomaly->plan_of, key, plan);
+	return plan;
+}
+
+/* All rules that match, and the windows that they read. */
 static void subject_match(struct anomaly *anomaly, struct subject *subject, const char *client,
 			  const char *server)
 {
-	uint32_t panes[SERIES_PANES_MAX], count = 0;
-	bool connects = false;
+	uint32_t *rules = anomaly->rules, count = 0;
 	for (uint32_t i = 0; i < anomaly->options.monitors_count; i++) {
 		const struct monitor *monitor = &anomaly->monitors[i];
-		if (monitor->per_server != subject->per_server || monitor->metric >= METRICS ||
-		    !monitor_matches(monitor, client, server, subject->edge.port))
-			continue;
-		add_watch(subject, i, list_window(panes, &count, window_panes(monitor)));
-		connects |= monitor->metric == METRIC_CONNECT_LATENCY;
-		subject->below |= monitor->comparison == COMPARE_BELOW;
+		if (monitor->per_server == subject->per_server && monitor->metric < METRICS &&
+		    monitor_matches(monitor, client, server, subject->edge.port))
+			rules[count++] = i;
 	}
-	subject->matched = true;
-	if (anomaly->options.baselines && !subject->per_server) {
-		for (uint32_t i = 0; i < BASELINE_WINDOWS; i++)
-			subject->baseline_windows[i] =
-				list_window(panes, &count, baseline_seconds[i] * PANES_PER_S);
-		for (uint32_t kind = 0; kind < BASELINES; kind++) {
-			add_watch(subject, (uint32_t)anomaly->options.monitors_count + kind,
-				  subject->baseline_windows[0]);
-			subject_limits(anomaly, subject, kind);
-		}
-		connects = true;
-	}
-	series_init(&subject->series, panes, count, connects);
+	if (anomaly->options.baselines && !subject->per_server)
+		for (uint32_t kind = 0; kind < BASELINES; kind++)
+			rules[count++] = (uint32_t)anomaly->options.monitors_count + kind;
+	subject->plan = plan_get(anomaly, rules, count);
+	series_init(&subject->series, subject->plan->panes_max, subject->plan->connects,
+		    subject->plan->transport, anomaly->tick);
+	subject_bound(anomaly, subject);
+}
+
+static struct subject *subject_add(struct anomaly *anomaly, struct roster *roster,
+				   const struct edge *edge)
+{
+	struct subject *subject = roster_add(roster, edge->id, edge);
+	if (!subject)
+		return NULL;
+	subject->series.last = anomaly->tick;
+	subject->save_turn =
+		anomaly->save_panes > 1 ? (uint32_t)(hash_mix(edge->id) % anomaly->save_panes) : 0;
+	return subject;
 }
 
 /* The bytes of a name, "" of the unknown one, NULL if they are not here (yet). */
@@ -190,7 +317,7 @@ static struct subject *server_subject(struct anomaly *anomaly, const struct edge
 	for (uint32_t i = 0; i < anomaly->options.monitors_count && !wanted; i++)
 		wanted = anomaly->monitors[i].per_server &&
 			 monitor_matches(&anomaly->monitors[i], "", server, edge->port);
-	subject = wanted ? roster_add(&anomaly->servers, all.id, &all) : NULL;
+	subject = wanted ? subject_add(anomaly, &anomaly->servers, &all) : NULL;
 	if (!subject)
 		return NULL;
 	subject->per_server = true;
@@ -219,8 +346,8 @@ static struct subject *edge_subject(struct anomaly *anomaly, const struct edge *
 		return anomaly->latest;
 	struct subject *subject = roster_get(&anomaly->edges, edge->id);
 	if (!subject)
-		subject = roster_add(&anomaly->edges, edge->id, edge);
-	if (subject && !subject->matched)
+		subject = subject_add(anomaly, &anomaly->edges, edge);
+	if (subject && !subject->plan)
 		edge_name(anomaly, subject);
 	anomaly->latest = subject;
 	return subject;
@@ -228,19 +355,19 @@ static struct subject *edge_subject(struct anomaly *anomaly, const struct edge *
 
 /* --- rows in --- */
 
-static void subject_add(struct anomaly *anomaly, struct subject *subject,
+static void subject_row(struct anomaly *anomaly, struct subject *subject,
 			const struct rollup *rollup)
 {
-	if (subject->first_pane == 0 && subject->matched)
+	if (subject->first_pane == 0 && subject->plan)
 		subject->first_pane = anomaly->pane + 1;
-	series_add(&subject->series, rollup);
+	series_add(&subject->series, anomaly->tick + 1, pane_end(anomaly->pane + 1), rollup);
 }
 
 static void push_edge(struct anomaly *anomaly, const struct rollup *rollup)
 {
 	struct subject *subject = edge_subject(anomaly, &rollup->edge), *server = NULL;
 	if (subject) {
-		subject_add(anomaly, subject, rollup);
+		subject_row(anomaly, subject, rollup);
 		server = subject->server;
 	} else {
 		anomaly->stats.unwatched++;
@@ -249,7 +376,7 @@ static void push_edge(struct anomaly *anomaly, const struct rollup *rollup)
 						name_bytes(anomaly->names, rollup->edge.server));
 	}
 	if (server)
-		subject_add(anomaly, server, rollup);
+		subject_row(anomaly, server, rollup);
 }
 
 static void hear(struct anomaly *anomaly, uint64_t node)
@@ -264,7 +391,10 @@ static void hear(struct anomaly *anomaly, uint64_t node)
 static void push_instance(struct anomaly *anomaly, const struct rollup *rollup)
 {
 	uint64_t node = rollup->instance.node;
-	domain_log_add(anomaly->domains, rollup);
+	if (rollup->window_ms == 250)
+		domain_log_add(anomaly->domains, rollup);
+	else
+		domain_log_add_long(anomaly->domains, rollup);
 	hear(anomaly, node);
 	struct subject *subject = anomaly->latest;
 	if (!subject || subject->id != rollup->edge.id)
@@ -327,26 +457,32 @@ static void push_row(struct anomaly *anomaly, const struct rollup *rollup)
 	anomaly->pending = true;
 	if (pane > anomaly->row_pane)
 		anomaly->row_pane = pane;
-	if (rollup->window_ms == 10000 && rollup->scope == SCOPE_EDGE)
-		push_sample(anomaly, rollup);
-	if (rollup->window_ms != 250)
+	if (rollup->window_ms != 250 && rollup->window_ms != 10000)
 		return;
-	anomaly->report_pane = anomaly->pane + 2;
-	if (rollup->scope == SCOPE_EDGE)
-		push_edge(anomaly, rollup);
-	else if (rollup->scope == SCOPE_CLIENT || rollup->scope == SCOPE_SERVER)
+	if (rollup->scope == SCOPE_CLIENT || rollup->scope == SCOPE_SERVER)
 		push_instance(anomaly, rollup);
+	if (rollup->window_ms == 250)
+		anomaly->report_pane = anomaly->pane + 2;
+	if (rollup->scope != SCOPE_EDGE)
+		return;
+	if (rollup->window_ms == 250)
+		push_edge(anomaly, rollup);
+	else
+		push_sample(anomaly, rollup);
 }
 
-/* Rows and subjects come from far: without this a pane waits for memory two thirds of its time. */
-static void prefetch_row(const struct anomaly *anomaly, const struct rollup *near,
-			 const struct rollup *far)
+/* Rows and subjects come from far: without this a pane waits for memory two thirds of its time. Of
+ * the subjects it is known which come next if all have rows. */
+static void prefetch_row(const struct anomaly *anomaly, const struct rollup *far)
 {
+	const struct roster *edges = &anomaly->edges;
 	const char *from = (const char *)far;
 	for (size_t at = 0; at < sizeof(*far); at += 64)
 		__builtin_prefetch(from + at);
-	if (near->scope == SCOPE_EDGE)
-		map_prefetch(&anomaly->edges.map, near->edge.id);
+	if (edges->cursor + 2 * PREFETCH_SUBJECTS >= edges->walked)
+		return;
+	subject_prefetch(edges->sorted[edges->cursor + 2 * PREFETCH_SUBJECTS].subject);
+	series_prefetch(&edges->sorted[edges->cursor + PREFETCH_SUBJECTS].subject->series);
 }
 
 void anomaly_push(struct anomaly *anomaly, const struct rollup *rollups, size_t count,
@@ -354,9 +490,8 @@ void anomaly_push(struct anomaly *anomaly, const struct rollup *rollups, size_t 
 {
 	anomaly->names = names;
 	for (size_t i = 0; i < count; i++) {
-		if (i + 2 * PREFETCH_ROWS < count)
-			prefetch_row(anomaly, &rollups[i + PREFETCH_ROWS],
-				     &rollups[i + 2 * PREFETCH_ROWS]);
+		if (i + PREFETCH_ROWS < count)
+			prefetch_row(anomaly, &rollups[i + PREFETCH_ROWS]);
 		if (!rollups[i].amendment)
 			push_row(anomaly, &rollups[i]);
 	}
@@ -375,7 +510,7 @@ void anomaly_heard(struct anomaly *anomaly, const uint64_t *nodes, size_t count)
  */
 static bool silence_is_zero(const struct anomaly *anomaly, const struct subject *subject)
 {
-	uint32_t silent = subject->series.silent_panes;
+	uint32_t silent = series_silent(&subject->series, anomaly->tick);
 	uint64_t last_row = anomaly->pane >= silent ? anomaly->pane - silent : 0;
 	uint64_t report = anomaly->heard ? 0 : anomaly->report_pane;
 	if (silent == 0)
@@ -394,23 +529,25 @@ static bool filled(const struct anomaly *anomaly, const struct subject *subject,
 }
 
 static struct verdict judge_monitor(struct anomaly *anomaly, const struct subject *subject,
-				    const struct watch *watch)
+				    const struct watch *watch, bool open)
 {
 	const struct monitor *monitor = &anomaly->monitors[watch->rule];
-	const struct window *window = &subject->series.windows[watch->window];
+	const struct series *series = &subject->series;
 	struct verdict verdict = {.quiet = true,
 				  .metric = monitor->metric,
 				  .comparison = monitor->comparison,
-				  .window = watch->window,
+				  .panes = watch->panes,
 				  .threshold = monitor->threshold};
 	bool below = monitor->comparison == COMPARE_BELOW;
-	if (!below && !watch->episode &&
-	    !metric_may_exceed(monitor->metric, window, monitor->threshold))
+	if (monitor->metric == METRIC_CONNECT_LATENCY && !below && !open &&
+	    !series_connects_may_exceed(series, anomaly->tick, watch->panes, 0.95,
+					metric_connect_index(monitor->threshold)))
 		return verdict;
+	struct window_sums sums = series_sums(series, anomaly->tick, watch->panes);
 	struct measure measure =
-		metric_measure(monitor->metric, &subject->series, window, &anomaly->scratch);
+		metric_measure(monitor->metric, series, anomaly->tick, &sums, &anomaly->scratch);
 	verdict.value = measure.value;
-	if (!measure.known || window->sums.opened + window->sums.failed < monitor->minimum)
+	if (!measure.known || sums.opened + sums.failed < monitor->minimum)
 		return verdict;
 	if (!below) {
 		verdict.fire = measure.value > monitor->threshold;
@@ -419,24 +556,24 @@ static struct verdict judge_monitor(struct anomaly *anomaly, const struct subjec
 	}
 	verdict.quiet = measure.value >= monitor->clear;
 	verdict.fire = measure.value < monitor->threshold &&
-		       filled(anomaly, subject, window->panes) && silence_is_zero(anomaly, subject);
+		       filled(anomaly, subject, watch->panes) && silence_is_zero(anomaly, subject);
 	return verdict;
 }
 
 /* The trailing window's value as baselines count it. limit: up to there a latency may be given as
  * 0. */
 static int64_t baseline_value(struct anomaly *anomaly, const struct subject *subject, uint32_t kind,
-			      const struct window *window, int64_t limit)
+			      const struct window_sums *sums, int64_t limit)
 {
-	const struct window_sums *sums = &window->sums;
-	uint64_t seconds = window->panes / PANES_PER_S;
+	uint64_t seconds = sums->panes / PANES_PER_S;
 	if (kind == BASELINE_FAILED)
 		return (int64_t)(sums->failed * 1000000 / seconds);
 	if (kind == BASELINE_BYTES)
 		return sample_of(true, per_second(sums->bytes)).value;
-	if (sums->connects == 0 || window_connect_bound(window) / NS_PER_US <= (uint64_t)limit)
+	if (!series_connects_may_exceed(&subject->series, anomaly->tick, sums->panes, 0.95,
+					latency_index(limit)))
 		return 0;
-	return (int64_t)(series_connect_quantile(&subject->series, window, 0.95,
+	return (int64_t)(series_connect_quantile(&subject->series, anomaly->tick, sums->panes, 0.95,
 						 &anomaly->scratch) /
 			 NS_PER_US);
 }
@@ -448,52 +585,42 @@ static uint32_t baseline_first_window(uint32_t kind)
 }
 
 static struct verdict judge_baseline(struct anomaly *anomaly, const struct subject *subject,
-				     const struct watch *watch, uint32_t kind)
+				     uint32_t kind, bool open)
 {
 	const struct baseline *baseline = &subject->baselines[kind];
 	struct verdict verdict = {.quiet = true,
 				  .metric = baseline_metric(kind),
 				  .comparison = COMPARE_ABOVE,
-				  .window = watch->window,
+				  .panes = baseline_seconds[0] * PANES_PER_S,
 				  .median = (double)baseline->median / 1e6,
 				  .mad = (double)baseline->mad / 1e6};
-	if (baseline->samples < anomaly->options.warmup_samples)
+	if (!baseline_ready(anomaly, subject, kind))
 		return verdict;
 	for (uint32_t i = baseline_first_window(kind); i < BASELINE_WINDOWS && !verdict.fire; i++) {
-		const struct baseline_limits *limits = &subject->limits[kind][i];
-		const struct window *window =
-			&subject->series.windows[subject->baseline_windows[i]];
-		bool enough = kind != BASELINE_CONNECT_LATENCY ||
-			      window->sums.connects >= BASELINE_CONNECTS_MIN;
-		if (!enough && !watch->episode)
+		uint32_t panes = baseline_seconds[i] * PANES_PER_S;
+		struct window_sums sums = series_sums(&subject->series, anomaly->tick, panes);
+		bool enough =
+			kind != BASELINE_CONNECT_LATENCY || sums.connects >= BASELINE_CONNECTS_MIN;
+		if (!enough && !open)
 			continue;
-		int64_t value = baseline_value(anomaly, subject, kind, window,
-					       watch->episode ? 0 : limits->high_clear);
-		bool low = value < limits->low_clear;
+		struct baseline_limits limits = subject_limits(anomaly, subject, kind, i);
+		int64_t value =
+			baseline_value(anomaly, subject, kind, &sums, open ? 0 : limits.high_clear);
+		bool low = value < limits.low_clear;
 		/* What is not known is not low; an episode that is open already is held. */
-		bool sure = filled(anomaly, subject, window->panes) &&
+		bool sure = value < limits.low && filled(anomaly, subject, panes) &&
 			    silence_is_zero(anomaly, subject);
-		verdict.fire = enough && (value > limits->high || (value < limits->low && sure));
-		verdict.quiet &= !enough || (value <= limits->high_clear && !low);
-		verdict.window = subject->baseline_windows[i];
+		verdict.fire = enough && (value > limits.high || sure);
+		verdict.quiet &= !enough || (value <= limits.high_clear && !low);
+		verdict.panes = panes;
 		verdict.comparison = low ? COMPARE_BELOW : COMPARE_ABOVE;
 		verdict.value = (double)value / 1e6;
-		verdict.threshold = (double)(low ? limits->low : limits->high) / 1e6;
+		verdict.threshold = (double)(low ? limits.low : limits.high) / 1e6;
 	}
 	return verdict;
 }
 
 /* --- episodes --- */
-
-static const struct monitor *rule_monitor(const struct anomaly *anomaly, uint32_t rule)
-{
-	return rule < anomaly->options.monitors_count ? &anomaly->monitors[rule] : NULL;
-}
-
-static uint32_t rule_kind(const struct anomaly *anomaly, uint32_t rule)
-{
-	return rule - (uint32_t)anomaly->options.monitors_count;
-}
 
 static void rule_name(const struct anomaly *anomaly, uint32_t rule, char text[ALERT_MONITOR_MAX])
 {
@@ -509,33 +636,36 @@ static void rule_name(const struct anomaly *anomaly, uint32_t rule, char text[AL
 static void alert_measure(struct anomaly *anomaly, const struct subject *subject,
 			  const struct verdict *verdict, struct alert *alert)
 {
-	const struct window *window = &subject->series.windows[verdict->window];
-	const struct window_sums *sums = &window->sums;
+	struct window_sums sums = series_sums(&subject->series, anomaly->tick, verdict->panes);
 	alert->value = verdict->value;
 	alert->threshold = verdict->threshold;
 	alert->baseline_median = verdict->median;
 	alert->baseline_mad = verdict->mad;
-	alert->window_ms = window->panes * (uint32_t)(PANE_NS / NS_PER_MS);
+	alert->window_ms = verdict->panes * (uint32_t)(PANE_NS / NS_PER_MS);
 	alert->pane_end_ns = anomaly->now_ns;
-	alert->last_event_ns = series_last_event(&subject->series, window);
+	alert->last_event_ns =
+		series_last_event(&subject->series, anomaly->tick, verdict->panes, anomaly->now_ns);
 	alert->completeness =
-		sums->issued > sums->received ? (double)sums->received / (double)sums->issued : 1;
+		sums.issued > sums.received ? (double)sums.received / (double)sums.issued : 1;
 }
 
-/* False if this pane has had its share of rankings. */
+/* False if this pane has had its share of rankings, or what to rank has not come yet. */
 static bool rank(struct anomaly *anomaly, const struct subject *subject,
 		 const struct verdict *verdict, struct alert *alert)
 {
 	if (anomaly->rankings == RANKINGS_MAX)
 		return false;
-	anomaly->rankings++;
 	struct domain_query query = {
 		.edge = subject->edge,
 		.per_server = subject->per_server,
 		.metric = verdict->metric,
 		.comparison = verdict->comparison,
-		.window_panes = subject->series.windows[verdict->window].panes,
+		.window_panes = verdict->panes,
+		.started_ns = alert->started_ns,
 	};
+	if (!domain_ready(anomaly->domains, &query))
+		return false;
+	anomaly->rankings++;
 	alert->suspects_count =
 		domain_rank(anomaly->domains, &query, anomaly->names, alert->suspects);
 	return true;
@@ -547,18 +677,19 @@ static bool emit(struct anomaly *anomaly, const struct subject *subject,
 	if (anomaly->alerts_count == TRANSITIONS_MAX)
 		return false;
 	alert->sequence++;
-	summary_write(alert, verdict->metric, verdict->comparison,
-		      &subject->series.windows[verdict->window].sums);
+	struct window_sums sums = series_sums(&subject->series, anomaly->tick, verdict->panes);
+	summary_write(alert, verdict->metric, verdict->comparison, &sums);
 	anomaly->alerts[anomaly->alerts_count++] = *alert;
 	return true;
 }
 
-static void episode_begin(struct anomaly *anomaly, struct subject *subject, struct watch *watch,
+static void episode_begin(struct anomaly *anomaly, struct subject *subject,
+			  const struct watch *watch, struct watch_state *state,
 			  const struct verdict *verdict)
 {
 	if (anomaly->stats.episodes >= anomaly->options.episodes_max) {
-		anomaly->stats.suppressed += !watch->suppressed;
-		watch->suppressed = true;
+		anomaly->stats.suppressed += !state->suppressed;
+		state->suppressed = true;
 		return;
 	}
 	if (anomaly->alerts_count == TRANSITIONS_MAX)
@@ -584,24 +715,24 @@ static void episode_begin(struct anomaly *anomaly, struct subject *subject, stru
 	bool ranked = rank(anomaly, subject, verdict, alert);
 	episode->update_ns = ranked ? anomaly->now_ns + anomaly->options.update_ns : 0;
 	emit(anomaly, subject, verdict, alert);
-	watch->episode = episode;
+	state->episode = episode;
 	subject->episodes++;
 	anomaly->stats.episodes++;
 	anomaly->stats.fired++;
 }
 
 /* False if the pane is full: the next one tries again. */
-static bool episode_end(struct anomaly *anomaly, struct subject *subject, struct watch *watch,
+static bool episode_end(struct anomaly *anomaly, struct subject *subject, struct watch_state *state,
 			const struct verdict *verdict)
 {
-	struct alert alert = watch->episode->alert;
+	struct alert alert = state->episode->alert;
 	alert.state = ALERT_RESOLVED;
 	alert.ended_ns = anomaly->now_ns;
 	alert_measure(anomaly, subject, verdict, &alert);
 	if (!emit(anomaly, subject, verdict, &alert))
 		return false;
-	free(watch->episode);
-	watch->episode = NULL;
+	free(state->episode);
+	state->episode = NULL;
 	subject->episodes--;
 	anomaly->stats.episodes--;
 	anomaly->stats.resolved++;
@@ -617,10 +748,9 @@ static bool same_suspect(const struct alert *a, const struct alert *b)
 }
 
 /* While the condition holds: a new first suspect is news, none any more is not. */
-static void episode_update(struct anomaly *anomaly, struct subject *subject, struct watch *watch,
-			   const struct verdict *verdict)
+static void episode_update(struct anomaly *anomaly, struct subject *subject,
+			   struct episode *episode, const struct verdict *verdict)
 {
-	struct episode *episode = watch->episode;
 	if (!verdict->fire || anomaly->now_ns < episode->update_ns)
 		return;
 	struct alert alert = episode->alert;
@@ -636,40 +766,106 @@ static void episode_update(struct anomaly *anomaly, struct subject *subject, str
 	anomaly->stats.updated++;
 }
 
-static void episode_step(struct anomaly *anomaly, struct subject *subject, struct watch *watch,
+static void episode_step(struct anomaly *anomaly, struct subject *subject,
+			 const struct watch *watch, struct watch_state *state,
 			 const struct verdict *verdict)
 {
-	struct episode *episode = watch->episode;
+	struct episode *episode = state->episode;
 	const struct monitor *monitor = rule_monitor(anomaly, watch->rule);
 	uint64_t clear_ns = monitor ? monitor->clear_ns : BASELINE_CLEAR_NS;
 	if (!verdict->quiet) {
 		episode->quiet_since_ns = 0;
-		episode_update(anomaly, subject, watch, verdict);
+		episode_update(anomaly, subject, episode, verdict);
 		return;
 	}
 	if (episode->quiet_since_ns == 0)
 		episode->quiet_since_ns = anomaly->now_ns;
 	if (anomaly->now_ns - episode->quiet_since_ns >= clear_ns)
-		episode_end(anomaly, subject, watch, verdict);
+		episode_end(anomaly, subject, state, verdict);
 }
 
 static struct verdict judge(struct anomaly *anomaly, const struct subject *subject,
-			    const struct watch *watch)
+			    const struct watch *watch, bool open)
 {
 	if (rule_monitor(anomaly, watch->rule))
-		return judge_monitor(anomaly, subject, watch);
-	return judge_baseline(anomaly, subject, watch, rule_kind(anomaly, watch->rule));
+		return judge_monitor(anomaly, subject, watch, open);
+	return judge_baseline(anomaly, subject, rule_kind(anomaly, watch->rule), open);
 }
 
-static void watch_step(struct anomaly *anomaly, struct subject *subject, struct watch *watch)
+/* States are kept only while there is something to remember. */
+static struct watch_state *watch_states(struct subject *subject)
 {
-	struct verdict verdict = judge(anomaly, subject, watch);
-	if (watch->episode)
-		episode_step(anomaly, subject, watch, &verdict);
+	if (!subject->states)
+		subject->states =
+			memory_zeroed(subject->plan->watches_count, sizeof(*subject->states));
+	return subject->states;
+}
+
+static void states_drop(struct subject *subject)
+{
+	uint32_t used = subject->episodes;
+	for (uint32_t i = 0; i < subject->plan->watches_count; i++)
+		used += subject->states[i].suppressed;
+	if (used)
+		return;
+	free(subject->states);
+	subject->states = NULL;
+}
+
+static void watch_step(struct anomaly *anomaly, struct subject *subject, uint32_t number)
+{
+	const struct watch *watch = &subject->plan->watches[number];
+	struct watch_state *state = subject->states ? &subject->states[number] : NULL;
+	bool open = state && state->episode;
+	struct verdict verdict = judge(anomaly, subject, watch, open);
+	if (open)
+		episode_step(anomaly, subject, watch, state, &verdict);
 	else if (verdict.fire)
-		episode_begin(anomaly, subject, watch, &verdict);
-	if (!verdict.fire)
-		watch->suppressed = false;
+		episode_begin(anomaly, subject, watch, &watch_states(subject)[number], &verdict);
+	if (!verdict.fire && state)
+		state->suppressed = false;
+}
+
+/* The metrics, a bit each, whose windows could be beyond some limit: all others are quiet. */
+static uint32_t subject_suspicion(const struct anomaly *anomaly, const struct subject *subject)
+{
+	const struct plan *plan = subject->plan;
+	const struct series *series = &subject->series;
+	const struct totals *before = series_before(series, anomaly->tick, plan->panes_max);
+	uint32_t metrics = plan->always;
+	if (series->totals.failed != before->failed)
+		metrics |= 1u << METRIC_CONNECTIONS_FAILED | 1u << METRIC_FAILURE_RATIO;
+	if (series_connect_bound(series) > subject->connect_index)
+		metrics |= 1u << METRIC_CONNECT_LATENCY;
+	if (plan->panes_max > WINDOW_PANES)
+		before = series_before(series, anomaly->tick, WINDOW_PANES);
+	uint64_t bytes = series->totals.bytes - before->bytes;
+	if (bytes > subject->bytes_high || bytes < subject->bytes_low)
+		metrics |= 1u << METRIC_BYTES;
+	if (!plan->transport)
+		return metrics;
+	const struct transport *transport =
+		series_transport_before(series, anomaly->tick, plan->panes_max);
+	if (series->transport.resets != transport->resets)
+		metrics |= 1u << METRIC_CONNECTIONS_RESET;
+	if (series->transport.retransmits != transport->retransmits)
+		metrics |= 1u << METRIC_RETRANSMIT_RATIO;
+	return metrics;
+}
+
+static void subject_judge(struct anomaly *anomaly, struct subject *subject)
+{
+	const struct plan *plan = subject->plan;
+	uint32_t metrics = plan->metrics;
+	if (!plan->below && !subject->states)
+		metrics &= subject_suspicion(anomaly, subject);
+	if (!metrics)
+		return;
+	for (uint32_t i = 0; i < plan->watches_count; i++)
+		if (metrics >> plan->watches[i].metric & 1)
+			watch_step(anomaly, subject, i);
+	if (subject->states)
+		states_drop(subject);
 }
 
 /* --- baselines --- */
@@ -678,9 +874,9 @@ static bool incident_slows(const struct anomaly *anomaly, const struct subject *
 			   uint32_t kind)
 {
 	uint32_t rule = (uint32_t)anomaly->options.monitors_count + kind;
-	for (uint32_t i = 0; i < subject->watches_count; i++) {
-		const struct episode *episode = subject->watches[i].episode;
-		if (subject->watches[i].rule == rule && episode)
+	for (uint32_t i = 0; subject->states && i < subject->plan->watches_count; i++) {
+		const struct episode *episode = subject->states[i].episode;
+		if (subject->plan->watches[i].rule == rule && episode)
 			return anomaly->now_ns - episode->alert.started_ns < BASELINE_SLOW_NS;
 	}
 	return false;
@@ -690,7 +886,6 @@ static void learn(struct anomaly *anomaly, struct subject *subject, uint32_t kin
 {
 	baseline_learn(&subject->baselines[kind], kind, value, anomaly->now_ns,
 		       incident_slows(anomaly, subject, kind));
-	subject_limits(anomaly, subject, kind);
 	subject->dirty |= (uint8_t)(1u << kind);
 }
 
@@ -702,22 +897,21 @@ static void subject_learn(struct anomaly *anomaly, struct subject *subject)
 			if (subject->samples[kind].known)
 				learn(anomaly, subject, kind, subject->samples[kind].value);
 		subject->sampled = false;
+		subject_bound(anomaly, subject);
 		return;
 	}
-	uint32_t silent = subject->series.silent_panes;
+	uint32_t silent = series_silent(&subject->series, anomaly->tick);
 	if (silent < WINDOW_PANES || silent > LEARN_SILENCE_PANES ||
 	    !silence_is_zero(anomaly, subject))
 		return;
 	learn(anomaly, subject, BASELINE_FAILED, 0);
 	learn(anomaly, subject, BASELINE_BYTES, 0);
+	subject_bound(anomaly, subject);
 }
 
 /* Each edge has its pane in every baseline_save_ns, by its hash: no pane has them all. */
 static void subject_save(struct anomaly *anomaly, struct subject *subject)
 {
-	uint64_t every = anomaly->options.baseline_save_ns / PANE_NS;
-	if (!subject->dirty || (every > 1 && (anomaly->pane + hash_mix(subject->id)) % every))
-		return;
 	for (uint32_t kind = 0; kind < BASELINES; kind++) {
 		const struct baseline *baseline = &subject->baselines[kind];
 		if (!(subject->dirty >> kind & 1))
@@ -758,7 +952,7 @@ void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records
 			continue;
 		struct subject *subject = roster_get(&anomaly->edges, record->edge.id);
 		if (!subject)
-			subject = roster_add(&anomaly->edges, record->edge.id, &record->edge);
+			subject = subject_add(anomaly, &anomaly->edges, &record->edge);
 		if (!subject)
 			continue;
 		uint32_t kind = baseline_by_metric(record->metric);
@@ -766,8 +960,8 @@ void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records
 							     .window_ns = record->window_ns,
 							     .median = record->median,
 							     .mad = record->mad};
-		if (subject->matched)
-			subject_limits(anomaly, subject, kind);
+		if (subject->plan)
+			subject_bound(anomaly, subject);
 	}
 }
 
@@ -789,8 +983,8 @@ static struct subject *alert_subject_of(struct anomaly *anomaly, const struct al
 	edge.id = edge_id(&edge);
 	struct subject *subject = roster_get(&anomaly->edges, edge.id);
 	if (!subject)
-		subject = roster_add(&anomaly->edges, edge.id, &edge);
-	if (!subject || subject->matched)
+		subject = subject_add(anomaly, &anomaly->edges, &edge);
+	if (!subject || subject->plan)
 		return subject;
 	subject_match(anomaly, subject, words->client, words->server);
 	if (anomaly->per_server)
@@ -808,15 +1002,16 @@ static bool resume(struct anomaly *anomaly, const struct alert *alert)
 	    anomaly->stats.episodes >= anomaly->options.episodes_max)
 		return false;
 	struct subject *subject = alert_subject_of(anomaly, alert);
-	for (uint32_t i = 0; subject && i < subject->watches_count; i++) {
-		struct watch *watch = &subject->watches[i];
+	for (uint32_t i = 0; subject && i < subject->plan->watches_count; i++) {
 		char name[ALERT_MONITOR_MAX];
-		rule_name(anomaly, watch->rule, name);
-		if (watch->episode || strcmp(name, alert->monitor) != 0)
+		rule_name(anomaly, subject->plan->watches[i].rule, name);
+		if (strcmp(name, alert->monitor) != 0 ||
+		    (subject->states && subject->states[i].episode))
 			continue;
-		watch->episode = memory_zeroed(1, sizeof(*watch->episode));
-		watch->episode->alert = *alert;
-		watch->episode->update_ns = alert->pane_end_ns + anomaly->options.update_ns;
+		struct watch_state *state = &watch_states(subject)[i];
+		state->episode = memory_zeroed(1, sizeof(*state->episode));
+		state->episode->alert = *alert;
+		state->episode->update_ns = alert->pane_end_ns + anomaly->options.update_ns;
 		subject->episodes++;
 		anomaly->stats.episodes++;
 		return true;
@@ -840,20 +1035,21 @@ static bool keep_long(const struct anomaly *anomaly, const struct subject *subje
 	for (uint32_t kind = 0; kind < BASELINES; kind++)
 		ready |= subject->baselines[kind].samples >= anomaly->options.warmup_samples &&
 			 subject->baselines[kind].samples > 0;
-	return ready || subject->below || subject->episodes;
+	return ready || (subject->plan && subject->plan->below) || subject->episodes;
 }
 
 /* An episode of what is gone for an hour ends with it. */
 static void subject_expire(struct anomaly *anomaly, struct subject *subject)
 {
-	uint32_t silent = subject->series.silent_panes;
-	if (silent < KEEP_PANES || subject->links ||
-	    (silent < KEEP_LONG_PANES && keep_long(anomaly, subject)))
+	uint32_t silent = series_silent(&subject->series, anomaly->tick);
+	if (subject->links || (silent < KEEP_LONG_PANES && keep_long(anomaly, subject)))
 		return;
-	for (uint32_t i = 0; i < subject->watches_count; i++) {
-		struct watch *watch = &subject->watches[i];
-		struct verdict verdict = judge(anomaly, subject, watch);
-		if (watch->episode && !episode_end(anomaly, subject, watch, &verdict))
+	for (uint32_t i = 0; subject->states && i < subject->plan->watches_count; i++) {
+		struct watch_state *state = &subject->states[i];
+		if (!state->episode)
+			continue;
+		struct verdict verdict = judge(anomaly, subject, &subject->plan->watches[i], true);
+		if (!episode_end(anomaly, subject, state, &verdict))
 			return;
 	}
 	subject->gone = true;
@@ -861,25 +1057,22 @@ static void subject_expire(struct anomaly *anomaly, struct subject *subject)
 
 static void subject_step(struct anomaly *anomaly, struct subject *subject)
 {
-	series_close(&subject->series);
+	const struct plan *plan = subject->plan;
+	bool idle = series_idle(&subject->series, anomaly->tick);
 	/* What is silent for longer than its windows has nothing that could fire but silence
 	 * itself. */
-	bool quiet = series_idle(&subject->series) && !subject->episodes && !subject->below;
-	for (uint32_t i = 0; !quiet && i < subject->watches_count; i++)
-		watch_step(anomaly, subject, &subject->watches[i]);
-	if (anomaly->options.baselines && !subject->per_server && subject->matched) {
-		if ((anomaly->pane + 1) % WINDOW_PANES == 0 || subject->sampled)
+	if (plan && (!idle || subject->episodes || plan->below))
+		subject_judge(anomaly, subject);
+	if (idle && subject->series.capacity)
+		series_rest(&subject->series);
+	if (anomaly->options.baselines && !subject->per_server && plan) {
+		if (anomaly->learns || subject->sampled)
 			subject_learn(anomaly, subject);
-		subject_save(anomaly, subject);
+		if (subject->dirty && subject->save_turn == anomaly->save_turn)
+			subject_save(anomaly, subject);
 	}
-	subject_expire(anomaly, subject);
-}
-
-static void subject_prefetch(const struct subject *subject)
-{
-	const char *from = (const char *)subject;
-	for (size_t at = 0; at < sizeof(*subject); at += 64)
-		__builtin_prefetch(from + at);
+	if (series_silent(&subject->series, anomaly->tick) >= KEEP_PANES)
+		subject_expire(anomaly, subject);
 }
 
 static void roster_step(struct anomaly *anomaly, struct roster *roster)
@@ -888,11 +1081,12 @@ static void roster_step(struct anomaly *anomaly, struct roster *roster)
 	roster_sort(roster);
 	for (uint32_t i = 0; i < roster->count; i++) {
 		if (i + 2 * PREFETCH_SUBJECTS < roster->count) {
-			subject_prefetch(roster->sorted[i + 2 * PREFETCH_SUBJECTS]);
-			series_prefetch(&roster->sorted[i + PREFETCH_SUBJECTS]->series);
+			subject_prefetch(roster->sorted[i + 2 * PREFETCH_SUBJECTS].subject);
+			series_prefetch(&roster->sorted[i + PREFETCH_SUBJECTS].subject->series);
 		}
-		subject_step(anomaly, roster->sorted[i]);
-		gone |= roster->sorted[i]->gone;
+		struct subject *subject = roster->sorted[i].subject;
+		subject_step(anomaly, subject);
+		gone |= subject->gone;
 	}
 	if (gone)
 		roster_sweep(roster);
@@ -902,6 +1096,11 @@ static void close_pane(struct anomaly *anomaly)
 {
 	const struct anomaly_sinks *sinks = &anomaly->options.sinks;
 	anomaly->now_ns = pane_end(++anomaly->pane);
+	anomaly->tick++;
+	anomaly->learns = (anomaly->pane + 1) % WINDOW_PANES == 0;
+	anomaly->save_turn =
+		(uint32_t)((anomaly->save_panes - anomaly->pane % anomaly->save_panes) %
+			   anomaly->save_panes);
 	anomaly->latest = NULL;
 	anomaly->pending = false;
 	anomaly->rankings = 0;
@@ -918,11 +1117,12 @@ static void close_pane(struct anomaly *anomaly)
 
 static void close_until(struct anomaly *anomaly, uint64_t pane)
 {
-	/* Rows that wait are of the next pane: they go before the gap is cut short. */
-	if (anomaly->pending && anomaly->pane < pane)
+	/* What is left of a gap when every window is empty need not be walked. */
+	uint64_t walked = anomaly->pane + GAP_PANES;
+	while (anomaly->pane < pane && anomaly->pane < walked)
 		close_pane(anomaly);
-	if (anomaly->pane + GAP_PANES < pane)
-		anomaly->pane = pane - GAP_PANES;
+	if (anomaly->pane < pane)
+		anomaly->pane = pane - 1;
 	while (anomaly->pane < pane)
 		close_pane(anomaly);
 }

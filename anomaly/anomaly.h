@@ -5,9 +5,13 @@
  * Each pane: push the pane's rows, then advance. Threshold monitors look at trailing sums of panes;
  * baselines at trailing seconds. An episode fires in the pane in which its condition is met, is
  * updated at most every update_ns when its first suspect changes, and resolves after clear_ns of
- * quiet. A baseline never fires below its warm-up. Suspects are ranked from the CLIENT and SERVER
- * rows of the window. What comes out depends on the rows of each pane alone, in the order of edges,
- * not on how they were split over pushes.
+ * quiet. A baseline never fires below its warm-up. What comes out depends on the rows of each pane
+ * alone, in the order of edges, not on how they were split over pushes.
+ *
+ * Suspects are ranked from the CLIENT and SERVER rows: those of failures, resets, openings and
+ * connect latency from the window's panes, at once; those of throughput, retransmits and round
+ * trips from 10 s rows, so they follow as an update with the first 10 s that end after the episode
+ * began.
  *
  * Silence. Counts and rates of a silent edge are 0: quiet for a monitor that looks for too much.
  * For one that looks for too little (COMPARE_BELOW, a baseline's drop) it is 0 only if the edge was
@@ -16,12 +20,19 @@
  * anomaly_heard(); while that was never called, any row counts. Ratios and latencies of nothing are
  * unknown: quiet.
  *
+ * Cost. An edge whose sums are within all limits, told by bounds, is not judged: about 500
+ * instructions an edge and pane with traffic, its instances' and 10 s rows included.
+ *
  * Bounds: edges_max edges; past it an edge is watched only through its server's sum, counted in
  * unwatched. An edge leaves after 2 min of silence, after 1 h if it has a baseline or a
  * COMPARE_BELOW monitor; an episode still open then resolves. Open episodes are never evicted; past
  * episodes_max one is suppressed and counted. At most 512 transitions a pane, 64 of them with
- * ranked suspects: the rest follow in the next panes, suspects as updates. Memory: 4 KB an edge, up
- * to 23 KB with a monitor of 60 s; 8 instance rows an edge. Pure; one thread. */
+ * ranked suspects: the rest follow in the next panes, suspects as updates. Memory: 0.4 KB an edge
+ * and 40 bytes for each pane with rows of the longest window that a rule of this edge reads, so 2
+ * KB at most with baselines and windows up to 10 s (64 bytes and up to 16 KB with monitors of
+ * resets, retransmits or round trips over 60 s), 4 bytes for each distinct connect time of a pane,
+ * and nothing but the 0.4 KB while it is silent. Instance rows: 8 an edge, 112 bytes each, and
+ * twice as many of 10 s, 56 bytes each. Pure; one thread. */
 #pragma once
 
 #include <stddef.h>
@@ -72,7 +83,8 @@ struct anomaly_stats {
 struct anomaly *anomaly_new(const struct anomaly_options *options);
 void anomaly_free(struct anomaly *anomaly);
 /* Rows of one window length as aggregate emits them; 250 ms rows drive detection, 10 s rows the
- * baselines. */
+ * baselines and the suspects of traffic. Rows that come sorted by edge are found by walking along.
+ */
 void anomaly_push(struct anomaly *anomaly, const struct rollup *rollups, size_t count,
 		  const struct names *names);
 void anomaly_advance(struct anomaly *anomaly, uint64_t now_ns);

@@ -3,9 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "anomaly/map.h"
 #include "anomaly/name_text.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+
+#define DOMAIN_WINDOW_NS (DOMAIN_WINDOW_PANES * PANE_NS)
 
 enum dimension {
 	DIMENSION_INSTANCE,
@@ -15,16 +19,41 @@ enum dimension {
 	DIMENSIONS
 };
 
+/* Who a row is of. */
+struct domain_instance {
+	uint64_t values[DIMENSIONS]; /* instance id, and name ids */
+	uint64_t name, process;	     /* its container, else its process */
+};
+
 /* One instance's part of one pane. */
 struct domain_row {
 	uint64_t edge, server;
-	uint64_t values[DIMENSIONS]; /* instance id, and name ids */
-	uint64_t name, process;	     /* of the instance: its container, else its process */
-	uint64_t bytes, connect_us, srtt_us;
-	uint32_t opened, failed, resets, active, retransmits, segments, connects, srtts;
+	struct domain_instance instance;
+	uint64_t connect_us;
+	uint32_t opened, failed, resets, connects;
 	uint16_t port;
 	uint8_t protocol;
 	uint8_t side; /* 0 client, 1 server */
+};
+
+/* And of ten seconds. */
+struct long_row {
+	uint64_t edge, server;
+	uint64_t bytes, srtt_us;
+	uint32_t srtts, retransmits, segments, active;
+	uint32_t instance; /* index */
+	uint16_t port;
+	uint8_t protocol;
+	uint8_t side;
+};
+
+/* Ten seconds; each instance is in it once, in the order they came. */
+struct domain_window {
+	uint64_t start_ns; /* 0: none */
+	struct long_row *rows;
+	struct domain_instance *instances;
+	struct map numbers; /* of an instance: its index, plus 1 */
+	uint32_t count, capacity, instances_count, instances_capacity;
 };
 
 struct domain_pane {
@@ -37,18 +66,23 @@ struct domain_log {
 	struct domain_pane panes[DOMAIN_PANES];
 	uint32_t head; /* the open pane */
 	uint32_t rows_max, rows;
-	struct domain_pane spare; /* memory of a forgotten pane, for the next one */
+	struct domain_pane spare;	 /* memory of a forgotten pane, for the next one */
+	struct domain_window windows[2]; /* the newest, and the one before */
 	uint64_t dropped;
 	struct leaf *leaves; /* of one ranking */
 	uint32_t leaves_capacity;
 };
 
+/* A metric's bad part in a row, and the traffic that it is a part of. */
+struct measured {
+	double change, traffic;
+};
+
 /* An instance in a ranking: how much of the change and of the traffic is its own. */
 struct leaf {
-	uint64_t values[DIMENSIONS];
-	uint64_t name, process;
+	struct domain_instance instance;
 	double change, traffic;
-	double before_change, before_traffic; /* in the panes before the window */
+	double before; /* the change in the time before the window */
 	uint8_t side;
 	bool explained;
 };
@@ -73,6 +107,11 @@ void domain_log_free(struct domain_log *log)
 {
 	for (uint32_t i = 0; i < DOMAIN_PANES; i++)
 		free(log->panes[i].rows);
+	for (uint32_t i = 0; i < 2; i++) {
+		free(log->windows[i].rows);
+		free(log->windows[i].instances);
+		map_done(&log->windows[i].numbers);
+	}
 	free(log->spare.rows);
 	free(log->leaves);
 	free(log);
@@ -95,8 +134,8 @@ static int compare_rows(const void *a, const void *b)
 	if (order == 0)
 		order = (int)left->side - (int)right->side;
 	return order ? order
-		     : compare_words(left->values[DIMENSION_INSTANCE],
-				     right->values[DIMENSION_INSTANCE]);
+		     : compare_words(left->instance.values[DIMENSION_INSTANCE],
+				     right->instance.values[DIMENSION_INSTANCE]);
 }
 
 static void pane_empty(struct domain_log *log, struct domain_pane *pane)
@@ -131,35 +170,33 @@ static uint64_t count64(int64_t counter)
 	return counter > 0 ? (uint64_t)counter : 0;
 }
 
-static struct domain_row row_of(const struct rollup *rollup)
+static struct domain_instance instance_of(const struct instance *instance)
 {
-	const int64_t *counters = rollup->counters;
-	const struct instance *instance = &rollup->instance;
-	bool server = rollup->scope == SCOPE_SERVER;
-	int64_t own = counters[server ? COUNTER_SERVER_RETRANSMITS : COUNTER_CLIENT_RETRANSMITS];
-	return (struct domain_row){
-		.edge = rollup->edge.id,
-		.server = rollup->edge.server,
+	return (struct domain_instance){
 		.values = {[DIMENSION_INSTANCE] = instance->id,
 			   [DIMENSION_VERSION] = instance->version,
 			   [DIMENSION_NODE] = instance->node,
 			   [DIMENSION_ZONE] = instance->zone},
 		.name = instance->container ? instance->container : instance->process,
 		.process = instance->process,
-		.bytes = count64(counters[COUNTER_TX_BYTES]) + count64(counters[COUNTER_RX_BYTES]),
+	};
+}
+
+static struct domain_row row_of(const struct rollup *rollup)
+{
+	const int64_t *counters = rollup->counters;
+	return (struct domain_row){
+		.edge = rollup->edge.id,
+		.server = rollup->edge.server,
+		.instance = instance_of(&rollup->instance),
 		.connect_us = count64(counters[COUNTER_CONNECT_US]),
-		.srtt_us = count64(counters[COUNTER_SRTT_US]),
 		.opened = count32(counters[COUNTER_OPENED]),
 		.failed = count32(counters[COUNTER_FAILED]),
 		.resets = count32(counters[COUNTER_RESETS]),
-		.active = count32(counters[COUNTER_ACTIVE]),
-		.retransmits = count32(own ? own : counters[COUNTER_RETRANSMITS]),
-		.segments = count32(counters[COUNTER_TX_SEGMENTS] + counters[COUNTER_RX_SEGMENTS]),
 		.connects = count32(counters[COUNTER_CONNECT_COUNT]),
-		.srtts = count32(counters[COUNTER_SRTT_COUNT]),
 		.port = rollup->edge.port,
 		.protocol = rollup->edge.protocol,
-		.side = server,
+		.side = rollup->scope == SCOPE_SERVER,
 	};
 }
 
@@ -192,39 +229,122 @@ void domain_log_close(struct domain_log *log)
 	log->spare = (struct domain_pane){0};
 }
 
-/* The metric's bad part and its traffic in a row: failures of attempts, milliseconds of connects.
- */
-static void row_measure(const struct domain_row *row, uint32_t metric, double *change,
-			double *traffic)
+/* --- ten seconds --- */
+
+/* The newest becomes the one before, and its memory serves the next. */
+static struct domain_window *window_of(struct domain_log *log, uint64_t start_ns)
 {
-	*change = *traffic = 0;
+	struct domain_window *newest = &log->windows[0];
+	if (newest->start_ns >= start_ns)
+		return newest->start_ns == start_ns ? newest : NULL;
+	struct domain_window next = log->windows[1];
+	log->windows[1] = *newest;
+	map_done(&next.numbers);
+	next.start_ns = start_ns;
+	next.count = next.instances_count = 0;
+	*newest = next;
+	return newest;
+}
+
+static uint32_t window_instance(struct domain_window *window, const struct instance *instance)
+{
+	uint32_t number = (uint32_t)(uintptr_t)map_get(&window->numbers, instance->id);
+	if (number)
+		return number - 1;
+	if (window->instances_count == window->instances_capacity) {
+		window->instances_capacity = (uint32_t)memory_grown(window->instances_capacity,
+								    window->instances_count + 1);
+		window->instances = memory_resize(window->instances, window->instances_capacity,
+						  sizeof(*window->instances));
+	}
+	window->instances[window->instances_count++] = instance_of(instance);
+	map_put(&window->numbers, instance->id, (void *)(uintptr_t)window->instances_count);
+	return window->instances_count - 1;
+}
+
+void domain_log_add_long(struct domain_log *log, const struct rollup *rollup)
+{
+	struct domain_window *window = window_of(log, rollup->window_start_ns);
+	if (!window || window->count == log->rows_max) {
+		log->dropped++;
+		return;
+	}
+	if (window->count == window->capacity) {
+		window->capacity = (uint32_t)memory_grown(window->capacity, window->count + 1);
+		window->rows = memory_resize(window->rows, window->capacity, sizeof(*window->rows));
+	}
+	const int64_t *counters = rollup->counters;
+	bool server = rollup->scope == SCOPE_SERVER;
+	int64_t own = counters[server ? COUNTER_SERVER_RETRANSMITS : COUNTER_CLIENT_RETRANSMITS];
+	window->rows[window->count++] = (struct long_row){
+		.edge = rollup->edge.id,
+		.server = rollup->edge.server,
+		.bytes = count64(counters[COUNTER_TX_BYTES]) + count64(counters[COUNTER_RX_BYTES]),
+		.srtt_us = count64(counters[COUNTER_SRTT_US]),
+		.srtts = count32(counters[COUNTER_SRTT_COUNT]),
+		.retransmits = count32(own ? own : counters[COUNTER_RETRANSMITS]),
+		.segments = count32(counters[COUNTER_TX_SEGMENTS] + counters[COUNTER_RX_SEGMENTS]),
+		.active = count32(counters[COUNTER_ACTIVE]),
+		.instance = window_instance(window, &rollup->instance),
+		.port = rollup->edge.port,
+		.protocol = rollup->edge.protocol,
+		.side = server,
+	};
+}
+
+static bool metric_is_long(uint32_t metric)
+{
+	return metric == METRIC_BYTES || metric == METRIC_RETRANSMIT_RATIO || metric == METRIC_RTT;
+}
+
+bool domain_ready(const struct domain_log *log, const struct domain_query *query)
+{
+	const struct domain_window *newest = &log->windows[0];
+	return !metric_is_long(query->metric) ||
+	       (newest->start_ns && newest->start_ns + DOMAIN_WINDOW_NS >= query->started_ns);
+}
+
+/* --- a ranking --- */
+
+/* The metric's bad part and its traffic in a row: failures of attempts, microseconds of connects.
+ */
+static void row_measure(const struct domain_row *row, uint32_t metric, struct measured *measured)
+{
 	switch (metric) {
 	case METRIC_CONNECTIONS_FAILED:
 	case METRIC_FAILURE_RATIO:
-		*change = row->failed;
-		*traffic = (double)row->failed + row->opened;
+		measured->change = row->failed;
+		measured->traffic = (double)row->failed + row->opened;
 		break;
 	case METRIC_CONNECTIONS_RESET:
-		*change = row->resets;
-		*traffic = row->active > row->resets ? row->active : row->resets;
-		break;
-	case METRIC_RETRANSMIT_RATIO:
-		*change = row->retransmits;
-		*traffic = row->segments;
+		measured->change = row->resets; /* of those that are active, told in 10 s */
 		break;
 	case METRIC_CONNECT_LATENCY:
-		*change = (double)row->connect_us;
-		*traffic = row->connects;
-		break;
-	case METRIC_RTT:
-		*change = (double)row->srtt_us;
-		*traffic = row->srtts;
-		break;
-	case METRIC_BYTES:
-		*change = *traffic = (double)row->bytes;
+		measured->change = (double)row->connect_us;
+		measured->traffic = row->connects;
 		break;
 	case METRIC_CONNECTIONS_OPENED:
-		*change = *traffic = row->opened;
+		measured->change = measured->traffic = row->opened;
+		break;
+	}
+}
+
+static void long_measure(const struct long_row *row, uint32_t metric, struct measured *measured)
+{
+	switch (metric) {
+	case METRIC_CONNECTIONS_RESET:
+		measured->traffic = row->active;
+		break;
+	case METRIC_RETRANSMIT_RATIO:
+		measured->change = row->retransmits;
+		measured->traffic = row->segments;
+		break;
+	case METRIC_RTT:
+		measured->change = (double)row->srtt_us;
+		measured->traffic = row->srtts;
+		break;
+	case METRIC_BYTES:
+		measured->change = measured->traffic = (double)row->bytes;
 		break;
 	}
 }
@@ -253,12 +373,25 @@ static uint32_t pane_find(const struct domain_pane *pane, uint64_t edge)
 	return low;
 }
 
-static bool row_asked(const struct domain_row *row, const struct domain_query *query)
+static bool row_asked(const struct domain_query *query, uint64_t edge, uint64_t server,
+		      uint16_t port, uint8_t protocol)
 {
 	if (!query->per_server)
-		return row->edge == query->edge.id;
-	return row->server == query->edge.server && row->port == query->edge.port &&
-	       row->protocol == query->edge.protocol;
+		return edge == query->edge.id;
+	return server == query->edge.server && port == query->edge.port &&
+	       protocol == query->edge.protocol;
+}
+
+static void leaf_set(struct leaf *leaf, const struct domain_instance *instance, uint8_t side,
+		     const struct measured *measured, bool before)
+{
+	*leaf = (struct leaf){.instance = *instance, .side = side};
+	if (before) {
+		leaf->before = measured->change;
+		return;
+	}
+	leaf->change = measured->change;
+	leaf->traffic = measured->traffic;
 }
 
 static uint32_t gather_pane(struct domain_log *log, const struct domain_pane *pane,
@@ -267,19 +400,30 @@ static uint32_t gather_pane(struct domain_log *log, const struct domain_pane *pa
 	uint32_t at = query->per_server ? 0 : pane_find(pane, query->edge.id);
 	for (; at < pane->count; at++) {
 		const struct domain_row *row = &pane->rows[at];
-		if (!row_asked(row, query)) {
+		if (!row_asked(query, row->edge, row->server, row->port, row->protocol)) {
 			if (query->per_server)
 				continue;
 			break;
 		}
-		double change, traffic;
-		row_measure(row, query->metric, &change, &traffic);
-		struct leaf *leaf = leaf_append(log, count++);
-		*leaf = (struct leaf){
-			.name = row->name, .process = row->process, .side = row->side};
-		memcpy(leaf->values, row->values, sizeof(leaf->values));
-		*(before ? &leaf->before_change : &leaf->change) = change;
-		*(before ? &leaf->before_traffic : &leaf->traffic) = traffic;
+		struct measured measured = {0};
+		row_measure(row, query->metric, &measured);
+		leaf_set(leaf_append(log, count++), &row->instance, row->side, &measured, before);
+	}
+	return count;
+}
+
+/* Rankings of traffic are rare, and rows may come in any order: all are looked at. */
+static uint32_t gather_window(struct domain_log *log, const struct domain_window *window,
+			      const struct domain_query *query, bool before, uint32_t count)
+{
+	for (uint32_t i = 0; i < window->count; i++) {
+		const struct long_row *row = &window->rows[i];
+		if (!row_asked(query, row->edge, row->server, row->port, row->protocol))
+			continue;
+		struct measured measured = {0};
+		long_measure(row, query->metric, &measured);
+		leaf_set(leaf_append(log, count++), &window->instances[row->instance], row->side,
+			 &measured, before);
 	}
 	return count;
 }
@@ -289,7 +433,8 @@ static int compare_leaves(const void *a, const void *b)
 	const struct leaf *left = a, *right = b;
 	if (left->side != right->side)
 		return (int)left->side - (int)right->side;
-	return compare_words(left->values[DIMENSION_INSTANCE], right->values[DIMENSION_INSTANCE]);
+	return compare_words(left->instance.values[DIMENSION_INSTANCE],
+			     right->instance.values[DIMENSION_INSTANCE]);
 }
 
 /* One leaf an instance and side, sorted. Sums of counts below 2^53: their order does not matter. */
@@ -307,8 +452,7 @@ static uint32_t merge_leaves(struct leaf *leaves, uint32_t count)
 		struct leaf *leaf = &leaves[kept - 1];
 		leaf->change += leaves[i].change;
 		leaf->traffic += leaves[i].traffic;
-		leaf->before_change += leaves[i].before_change;
-		leaf->before_traffic += leaves[i].before_traffic;
+		leaf->before += leaves[i].before;
 	}
 	return kept;
 }
@@ -329,15 +473,17 @@ static void scale_changes(struct leaf *leaves, uint32_t count, const struct doma
 	for (uint32_t i = 0; i < count; i++) {
 		struct leaf *leaf = &leaves[i];
 		if (metric_is_volume(query->metric)) {
-			double usual = before_panes > 0
-					       ? leaf->before_change * window_panes / before_panes
-					       : 0;
+			double usual =
+				before_panes > 0 ? leaf->before * window_panes / before_panes : 0;
 			double rise = leaf->change - usual;
 			leaf->traffic = leaf->change > usual ? leaf->change : usual;
 			leaf->change = query->comparison == COMPARE_BELOW ? -rise : rise;
 			if (leaf->change < 0 || before_panes == 0)
 				leaf->change = 0;
 		}
+		/* One that was active in no window of 10 s yet, or more often since. */
+		if (query->metric == METRIC_CONNECTIONS_RESET && leaf->traffic < leaf->change)
+			leaf->traffic = leaf->change;
 		change += leaf->change;
 		traffic += leaf->traffic;
 	}
@@ -423,17 +569,19 @@ static uint32_t list_candidates(const struct leaf *leaves, uint32_t count, enum 
 	uint32_t keys = 0, listed = 0;
 	for (uint32_t i = 0; i < count; i++)
 		if (!leaves[i].explained)
-			keyed[keys++] = (struct keyed_leaf){leaves[i].values[dimension], i};
+			keyed[keys++] =
+				(struct keyed_leaf){leaves[i].instance.values[dimension], i};
 	qsort(keyed, keys, sizeof(*keyed), compare_keyed);
 	for (uint32_t i = 0; i < keys; i++) {
 		const struct leaf *leaf = &leaves[keyed[i].leaf];
 		if (listed == 0 || candidates[listed - 1].value != keyed[i].value)
-			candidates[listed++] = (struct candidate){.dimension = dimension,
-								  .value = keyed[i].value,
-								  .name = leaf->name,
-								  .process = leaf->process};
+			candidates[listed++] =
+				(struct candidate){.dimension = dimension,
+						   .value = keyed[i].value,
+						   .name = leaf->instance.name,
+						   .process = leaf->instance.process};
 		struct candidate *candidate = &candidates[listed - 1];
-		candidate->leaves += hash_mix(leaf->values[DIMENSION_INSTANCE]);
+		candidate->leaves += hash_mix(leaf->instance.values[DIMENSION_INSTANCE]);
 		candidate->change += leaf->change;
 		candidate->traffic += leaf->traffic;
 	}
@@ -507,7 +655,8 @@ static struct suspect suspect_of(const struct candidate *candidate, uint32_t sid
 static void explain(struct leaf *leaves, uint32_t count, const struct candidate *candidate)
 {
 	for (uint32_t i = 0; i < count; i++)
-		leaves[i].explained |= leaves[i].values[candidate->dimension] == candidate->value;
+		leaves[i].explained |=
+			leaves[i].instance.values[candidate->dimension] == candidate->value;
 }
 
 /* Takes the best, removes its leaves, and again while something is gained. */
@@ -551,26 +700,48 @@ static uint32_t merge_sides(struct ranked sides[2][ALERT_SUSPECTS_MAX], const ui
 	return count;
 }
 
-static uint32_t gather(struct domain_log *log, const struct domain_query *query, uint32_t window,
-		       uint32_t before)
+/* How many panes the query looks back, and of those before them. */
+struct extent {
+	uint32_t window, before;
+};
+
+static uint32_t gather_panes(struct domain_log *log, const struct domain_query *query,
+			     struct extent *extent)
 {
 	uint32_t count = 0;
+	extent->window = query->window_panes < DOMAIN_WINDOW_PANES ? query->window_panes
+								   : DOMAIN_WINDOW_PANES;
+	extent->before = metric_is_volume(query->metric) ? DOMAIN_PANES - 1 - extent->window : 0;
 	/* The open pane is empty: the newest closed one is one back. */
-	for (uint32_t back = 1; back <= window + before; back++) {
+	for (uint32_t back = 1; back <= extent->window + extent->before; back++) {
 		uint32_t at = (log->head + DOMAIN_PANES - back) % DOMAIN_PANES;
-		count = gather_pane(log, &log->panes[at], query, back > window, count);
+		count = gather_pane(log, &log->panes[at], query, back > extent->window, count);
 	}
-	return merge_leaves(log->leaves, count);
+	if (query->metric == METRIC_CONNECTIONS_RESET)
+		count = gather_window(log, &log->windows[0], query, false, count);
+	return count;
+}
+
+static uint32_t gather_windows(struct domain_log *log, const struct domain_query *query,
+			       struct extent *extent)
+{
+	const struct domain_window *newest = &log->windows[0], *older = &log->windows[1];
+	bool follows = older->start_ns && older->start_ns + DOMAIN_WINDOW_NS == newest->start_ns;
+	bool volume = metric_is_volume(query->metric) && follows;
+	*extent = (struct extent){DOMAIN_WINDOW_PANES, volume ? DOMAIN_WINDOW_PANES : 0};
+	uint32_t count = gather_window(log, newest, query, false, 0);
+	return volume ? gather_window(log, older, query, true, count) : count;
 }
 
 uint32_t domain_rank(struct domain_log *log, const struct domain_query *query,
 		     const struct names *names, struct suspect suspects[ALERT_SUSPECTS_MAX])
 {
 	struct ranked sides[2][ALERT_SUSPECTS_MAX];
-	uint32_t window = query->window_panes < DOMAIN_WINDOW_PANES ? query->window_panes
-								    : DOMAIN_WINDOW_PANES;
-	uint32_t before = metric_is_volume(query->metric) ? DOMAIN_PANES - 1 - window : 0;
-	uint32_t counts[2] = {0}, leaves = gather(log, query, window, before), clients = 0;
+	struct extent extent;
+	uint32_t counts[2] = {0}, clients = 0;
+	uint32_t leaves = metric_is_long(query->metric) ? gather_windows(log, query, &extent)
+							: gather_panes(log, query, &extent);
+	leaves = merge_leaves(log->leaves, leaves);
 	while (clients < leaves && log->leaves[clients].side == 0)
 		clients++;
 	uint32_t sizes[2] = {clients, leaves - clients};
@@ -579,7 +750,7 @@ uint32_t domain_rank(struct domain_log *log, const struct domain_query *query,
 		if (size == 0)
 			continue;
 		struct leaf *first = log->leaves + (side ? clients : 0);
-		scale_changes(first, size, query, window, before);
+		scale_changes(first, size, query, extent.window, extent.before);
 		counts[side] = rank_side(first, size, side, names, sides[side]);
 	}
 	return merge_sides(sides, counts, suspects);

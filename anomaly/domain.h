@@ -1,9 +1,16 @@
 /* Failure domains: which instance, version, zone or node of either side concentrates a change. The
- * rows of single instances are kept for the last panes, in the order they came (edge, side,
- * instance), and read only when an alert needs them: nothing is looked up per row.
+ * rows of single instances are kept in the order they came (edge, side, instance), and read only
+ * when an alert needs them: nothing is looked up per row of a pane.
  *
- * Bounds: DOMAIN_PANES panes and rows_max rows in all; the oldest panes leave first, so that a busy
- * owner ranks over a shorter time. Pure; one thread. */
+ * What happens to connections (failures, connect latency, resets, openings) is ranked over the
+ * trailing window from the rows of panes, which are there only where something happened. Traffic
+ * (bytes, retransmits, round trips) is told per instance in windows of 10 s, so it is ranked from
+ * the newest of them once one ended after the episode began; the one before says what was usual.
+ * Resets are compared with the connections that were active in the newest.
+ *
+ * Bounds: DOMAIN_PANES panes and rows_max rows of them in all (112 bytes each); the oldest panes
+ * leave first, so that a busy owner ranks over a shorter time. Two windows of 10 s of rows_max rows
+ * each (56 bytes, and 48 an instance); further rows are counted as dropped. Pure; one thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -25,10 +32,12 @@ struct domain_log;
 
 struct domain_log *domain_log_new(uint32_t rows_max);
 void domain_log_free(struct domain_log *log);
-/* A row of scope CLIENT or SERVER, to the open pane. */
+/* A row of scope CLIENT or SERVER of one pane, to the open one. */
 void domain_log_add(struct domain_log *log, const struct rollup *rollup);
+/* The same of 10 s. */
+void domain_log_add_long(struct domain_log *log, const struct rollup *rollup);
 void domain_log_close(struct domain_log *log);
-uint64_t domain_log_dropped(const struct domain_log *log); /* rows beyond rows_max in one pane */
+uint64_t domain_log_dropped(const struct domain_log *log); /* rows beyond rows_max in a window */
 
 /* What to rank. client 0 with per_server: all edges to that server's port. */
 struct domain_query {
@@ -37,7 +46,11 @@ struct domain_query {
 	uint32_t metric;     /* enum metric */
 	uint32_t comparison; /* of the change: above or below the usual */
 	uint32_t window_panes;
+	uint64_t started_ns; /* of the episode: the end of its first pane */
 };
+
+/* Whether the rows that tell of the metric are here: else a later pane may ask again. */
+bool domain_ready(const struct domain_log *log, const struct domain_query *query);
 
 /* Best first, at most ALERT_SUSPECTS_MAX; nothing if the change is spread like the traffic. */
 uint32_t domain_rank(struct domain_log *log, const struct domain_query *query,

@@ -23,12 +23,6 @@ void *map_get(const struct map *map, uint64_t key)
 	return map->slots[at].key ? map->slots[at].value : NULL;
 }
 
-void map_prefetch(const struct map *map, uint64_t key)
-{
-	if (map->count)
-		__builtin_prefetch(&map->slots[hash_mix(key) & (map->capacity - 1)]);
-}
-
 static void map_double(struct map *map)
 {
 	struct map old = *map;
@@ -48,25 +42,6 @@ void map_put(struct map *map, uint64_t key, void *value)
 	size_t at = map_find(map, key);
 	map->count += map->slots[at].key == 0;
 	map->slots[at] = (struct map_slot){.key = key, .value = value};
-}
-
-void map_remove(struct map *map, uint64_t key)
-{
-	if (map->count == 0)
-		return;
-	size_t mask = map->capacity - 1, hole = map_find(map, key);
-	if (map->slots[hole].key == 0)
-		return;
-	/* Those behind move up into the hole unless they would leave their probe path. */
-	for (size_t at = (hole + 1) & mask; map->slots[at].key; at = (at + 1) & mask) {
-		size_t home = hash_mix(map->slots[at].key) & mask;
-		if (((at - home) & mask) < ((at - hole) & mask))
-			continue;
-		map->slots[hole] = map->slots[at];
-		hole = at;
-	}
-	map->slots[hole] = (struct map_slot){0};
-	map->count--;
 }
 
 void map_done(struct map *map)

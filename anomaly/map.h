@@ -19,7 +19,4 @@ struct map {
 
 void *map_get(const struct map *map, uint64_t key); /* NULL if there is none */
 void map_put(struct map *map, uint64_t key, void *value);
-void map_remove(struct map *map, uint64_t key);
 void map_done(struct map *map);
-/* Brings the key's slot near: it is asked for soon. */
-void map_prefetch(const struct map *map, uint64_t key);

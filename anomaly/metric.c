@@ -4,9 +4,11 @@
 
 #include "base/clock.h"
 
-static double seconds_of(const struct window *window)
+enum { CONNECT_INDEX_MAX = SKETCH_INDEXES - 1 };
+
+static double seconds_of(const struct window_sums *sums)
 {
-	return (double)window->panes / PANES_PER_S;
+	return (double)sums->panes / PANES_PER_S;
 }
 
 static struct measure known(double value)
@@ -19,56 +21,54 @@ static struct measure ratio(double part, double whole)
 	return whole > 0 ? known(part / whole) : (struct measure){0};
 }
 
-static struct measure read_failed(const struct window *window)
+static struct measure read_failed(const struct window_sums *sums)
 {
-	return known((double)window->sums.failed);
+	return known((double)sums->failed);
 }
 
-static struct measure read_failure_ratio(const struct window *window)
+static struct measure read_failure_ratio(const struct window_sums *sums)
 {
-	const struct window_sums *sums = &window->sums;
 	return ratio((double)sums->failed, (double)(sums->opened + sums->failed));
 }
 
-static struct measure read_opened(const struct window *window)
+static struct measure read_opened(const struct window_sums *sums)
 {
-	return known((double)window->sums.opened / seconds_of(window));
+	return known((double)sums->opened / seconds_of(sums));
 }
 
-static struct measure read_resets(const struct window *window)
+static struct measure read_resets(const struct window_sums *sums)
 {
-	return known((double)window->sums.resets);
+	return known((double)sums->resets);
 }
 
-static struct measure read_bytes(const struct window *window)
+static struct measure read_bytes(const struct window_sums *sums)
 {
-	return known((double)window->sums.bytes / seconds_of(window));
+	return known((double)sums->bytes / seconds_of(sums));
 }
 
-static struct measure read_retransmit_ratio(const struct window *window)
+static struct measure read_retransmit_ratio(const struct window_sums *sums)
 {
-	return ratio((double)window->sums.retransmits, (double)window->sums.segments);
+	return ratio((double)sums->retransmits, (double)sums->segments);
 }
 
-static struct measure read_rtt(const struct window *window)
+static struct measure read_rtt(const struct window_sums *sums)
 {
-	return ratio((double)window->sums.srtt_us / 1e6, (double)window->sums.srtt_count);
+	return ratio((double)sums->srtt_us / 1e6, (double)sums->srtt_count);
 }
 
 /* read is NULL where the sums do not suffice: the p95 of the connect sketches. */
 static const struct {
 	const char *name, *unit;
-	bool counts;
-	struct measure (*read)(const struct window *window);
+	struct measure (*read)(const struct window_sums *sums);
 } metrics[METRICS] = {
-	[METRIC_CONNECTIONS_FAILED] = {"connections_failed", "connections", true, read_failed},
-	[METRIC_FAILURE_RATIO] = {"failure_ratio", "ratio", false, read_failure_ratio},
-	[METRIC_CONNECTIONS_OPENED] = {"connections_opened", "connections/s", true, read_opened},
-	[METRIC_CONNECTIONS_RESET] = {"connections_reset", "connections", true, read_resets},
-	[METRIC_BYTES] = {"bytes", "bytes/s", true, read_bytes},
-	[METRIC_RETRANSMIT_RATIO] = {"retransmit_ratio", "ratio", false, read_retransmit_ratio},
-	[METRIC_CONNECT_LATENCY] = {"connect_latency", "seconds", false, NULL},
-	[METRIC_RTT] = {"rtt", "seconds", false, read_rtt},
+	[METRIC_CONNECTIONS_FAILED] = {"connections_failed", "connections", read_failed},
+	[METRIC_FAILURE_RATIO] = {"failure_ratio", "ratio", read_failure_ratio},
+	[METRIC_CONNECTIONS_OPENED] = {"connections_opened", "connections/s", read_opened},
+	[METRIC_CONNECTIONS_RESET] = {"connections_reset", "connections", read_resets},
+	[METRIC_BYTES] = {"bytes", "bytes/s", read_bytes},
+	[METRIC_RETRANSMIT_RATIO] = {"retransmit_ratio", "ratio", read_retransmit_ratio},
+	[METRIC_CONNECT_LATENCY] = {"connect_latency", "seconds", NULL},
+	[METRIC_RTT] = {"rtt", "seconds", read_rtt},
 };
 
 const char *metric_name(uint32_t metric)
@@ -89,24 +89,28 @@ uint32_t metric_by_name(const char *name)
 	return metric;
 }
 
-bool metric_counts(uint32_t metric)
+uint32_t metric_connect_index(double limit)
 {
-	return metrics[metric].counts;
+	uint32_t index = 0;
+	if (limit * 1e9 >= (double)sketch_value(CONNECT_INDEX_MAX))
+		return CONNECT_INDEX_MAX;
+	if (limit > 0)
+		index = sketch_index((uint64_t)(limit * 1e9));
+	/* The middle of the limit's own bucket is on either side of it. */
+	while (index < CONNECT_INDEX_MAX && (double)sketch_value(index + 1) / 1e9 <= limit)
+		index++;
+	while (index > 0 && (double)sketch_value(index) / 1e9 > limit)
+		index--;
+	return index;
 }
 
-bool metric_may_exceed(uint32_t metric, const struct window *window, double limit)
-{
-	if (metric != METRIC_CONNECT_LATENCY)
-		return true;
-	return window->sums.connects && (double)window_connect_bound(window) / 1e9 > limit;
-}
-
-struct measure metric_measure(uint32_t metric, const struct series *series,
-			      const struct window *window, struct sketch *scratch)
+struct measure metric_measure(uint32_t metric, const struct series *series, uint32_t tick,
+			      const struct window_sums *sums, struct histogram *scratch)
 {
 	if (metrics[metric].read)
-		return metrics[metric].read(window);
-	if (window->sums.connects == 0)
+		return metrics[metric].read(sums);
+	if (sums->connects == 0)
 		return (struct measure){0};
-	return known((double)series_connect_quantile(series, window, 0.95, scratch) / 1e9);
+	return known((double)series_connect_quantile(series, tick, sums->panes, 0.95, scratch) /
+		     1e9);
 }

@@ -13,10 +13,9 @@ struct measure {
 	double value;
 };
 
-/* scratch as for series_connect_quantile. */
-struct measure metric_measure(uint32_t metric, const struct series *series,
-			      const struct window *window, struct sketch *scratch);
-/* False if the window's value cannot be above the limit, told without the full computation. */
-bool metric_may_exceed(uint32_t metric, const struct window *window, double limit);
-/* 0 in a window without traffic, not unknown. */
-bool metric_counts(uint32_t metric);
+/* What the window of these sums, up to the pane `tick`, says. scratch as for
+ * series_connect_quantile. */
+struct measure metric_measure(uint32_t metric, const struct series *series, uint32_t tick,
+			      const struct window_sums *sums, struct histogram *scratch);
+/* Of METRIC_CONNECT_LATENCY: the highest sketch index whose value is not above the limit. */
+uint32_t metric_connect_index(double limit);

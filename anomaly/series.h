@@ -1,12 +1,19 @@
-/* The trailing sums of an edge, or of all edges to one port of a server workload: a ring of panes
- * as long as the longest window that somebody reads, and one running sum a window, so that a pane
- * costs one addition and one subtraction a window whatever its length.
+/* The trailing sums of an edge, or of all edges to one port of a server workload: running totals,
+ * and a mark of what they were before each pane that had rows.
  *
- *     ring   | k-3 | k-2 | k-1 |  k  |      k: the open pane, rows are added to it
- *                   `--- window ---'        closing adds k to every window and takes out what left
+ *     marks | k-9 | k-4 | k-3 |  k  |  totals       a window's sum is totals less its first mark
+ *                   `--- window ---'
  *
- * Bound: 96 bytes a pane (4 KB for 10 s, 23 KB for the 60 s that a monitor may ask for at most),
- * plus the connect sketches' cells when latency is read. Pure; one thread. */
+ * So a pane costs one mark however many windows are read and however long they are, and a silent
+ * pane nothing. Connect times lie beside in one ring of words, oldest first, and are opened only
+ * when a bound says that they can matter.
+ *
+ * Time is the count of panes that were closed, told by the caller: `tick` of a read is the newest
+ * closed pane's, of series_add the open one's. Counts wrap: a window of fewer than 2^32 is right.
+ *
+ * Bound: 40 bytes a pane with rows, 64 with transport columns, for the longest window's panes (1.6
+ * KB for 10 s); 4 bytes for each distinct connect time of a pane when latency is read. Pure; one
+ * thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,62 +24,102 @@
 
 enum { SERIES_PANES_MAX = 240 }; /* 60 s: monitor.h's longest window */
 
-struct pane_sums {
-	uint64_t bytes, srtt_us, last_event_ns;
-	uint32_t opened, failed, resets, retransmits, segments, srtt_count;
+struct totals {
+	uint64_t bytes;
+	uint32_t failed, opened;
+	uint32_t connects, words;  /* observed times; of the ring, ever written */
 	uint32_t received, issued; /* events of the agents: completeness */
-	/* Of the sketch, so that windows need not open it: how many, and the slowest's index. */
-	uint32_t connects;
-	uint16_t connect_high;
-	struct sketch connect;
 };
 
-struct window_sums {
-	uint64_t bytes, srtt_us;
-	uint64_t opened, failed, resets, retransmits, segments, srtt_count;
-	uint64_t received, issued;
-	uint64_t connects; /* in the sketches */
+struct transport {
+	uint64_t srtt_us;
+	uint32_t srtt_count, resets, retransmits, segments;
 };
 
-struct window {
-	uint32_t panes;
-	/* An upper bound of the slowest connect in the window, as a sketch index: that of this
-	 * block of `panes` panes and of the block before. It spares merging sketches that cannot
-	 * matter. */
-	uint32_t block_panes;
-	uint16_t connect_high, connect_high_before;
-	struct window_sums sums;
+struct mark {
+	struct totals before;
+	uint32_t event_age_ns; /* of its newest event, from the pane's end; UINT32_MAX: none */
+	uint16_t tick;	       /* of the pane, its low bits */
+	uint16_t connect_high; /* the slowest connect's sketch index */
 };
 
 struct series {
-	uint32_t ring_panes;   /* 0: nobody reads it */
-	uint32_t head;	       /* the open pane */
-	uint32_t silent_panes; /* closed since the last one with a row */
-	bool touched;	       /* the open pane has rows */
-	bool connects;	       /* sketches are kept */
-	uint32_t windows_count;
-	struct window *windows;
-	struct pane_sums *ring;
+	struct mark *marks; /* a ring, and as many struct transport behind it if they are kept */
+	struct totals totals;
+	uint32_t last; /* tick of the newest row */
+	uint16_t first, count, capacity;
+	uint16_t panes_max; /* of the longest window; 0: nobody reads it */
+	/* An upper bound of the slowest connect in the longest window, as a sketch index: that of
+	 * this block of panes_max panes and of the block before. */
+	uint16_t connect_high, connect_high_before, block_tick;
+	bool keeps_connects, keeps_transport;
+	uint32_t words_capacity; /* a power of two, or 0 */
+	uint32_t *words;	 /* index << 16 | count; with count 0 the next word is the count */
+	struct transport transport;
 };
 
-/* panes: the windows' lengths, each 1..SERIES_PANES_MAX, distinct. */
-void series_init(struct series *series, const uint32_t *panes, uint32_t count, bool connects);
+/* What passed in one window. */
+struct window_sums {
+	uint32_t panes;
+	uint64_t bytes, srtt_us;
+	uint64_t opened, failed, resets, retransmits, segments, srtt_count;
+	uint64_t received, issued;
+	uint64_t connects;
+};
+
+/* Counts by sketch index, for quantiles; zeros between calls. */
+struct histogram {
+	uint64_t counts[SKETCH_INDEXES];
+};
+
+void series_init(struct series *series, uint32_t panes_max, bool connects, bool transport,
+		 uint32_t tick);
 void series_done(struct series *series);
-void series_add(struct series *series, const struct rollup *rollup); /* to the open pane */
-void series_close(struct series *series); /* the open pane; a new one begins */
+/* To the open pane, which ends at end_ns. */
+void series_add(struct series *series, uint32_t tick, uint64_t end_ns, const struct rollup *rollup);
+/* Gives back the memory of a series that is idle. */
+void series_rest(struct series *series);
 
-/* Brings near what the next close reads. */
-void series_prefetch(const struct series *series);
+struct window_sums series_sums(const struct series *series, uint32_t tick, uint32_t panes);
+/* The totals before the window, or the present ones if it is empty. */
+const struct totals *series_before(const struct series *series, uint32_t tick, uint32_t panes);
+const struct transport *series_transport_before(const struct series *series, uint32_t tick,
+						uint32_t panes);
 
-/* All panes are empty: closing does nothing and every sum is 0. */
-static inline bool series_idle(const struct series *series)
+/* False if quantile q of the window's connect times is surely not beyond this sketch index. */
+bool series_connects_may_exceed(const struct series *series, uint32_t tick, uint32_t panes,
+				double q, uint32_t index);
+/* In ns; 0 if there are none. */
+uint64_t series_connect_quantile(const struct series *series, uint32_t tick, uint32_t panes,
+				 double q, struct histogram *scratch);
+/* now_ns: the end of the newest closed pane. */
+uint64_t series_last_event(const struct series *series, uint32_t tick, uint32_t panes,
+			   uint64_t now_ns);
+
+/* Panes closed since the last one with a row. */
+static inline uint32_t series_silent(const struct series *series, uint32_t tick)
 {
-	return series->silent_panes >= series->ring_panes;
+	return tick - series->last;
 }
 
-/* Of the connect times in the window, in ns; 0 if there are none. scratch is overwritten. */
-uint64_t series_connect_quantile(const struct series *series, const struct window *window, double q,
-				 struct sketch *scratch);
-/* No connect in the window took longer than this, in ns. */
-uint64_t window_connect_bound(const struct window *window);
-uint64_t series_last_event(const struct series *series, const struct window *window);
+/* All panes that anybody reads are empty, and the last look at them was taken. */
+static inline bool series_idle(const struct series *series, uint32_t tick)
+{
+	return series->panes_max == 0 || series_silent(series, tick) > series->panes_max;
+}
+
+/* No connect of the longest window is beyond this sketch index. */
+static inline uint32_t series_connect_bound(const struct series *series)
+{
+	return series->connect_high > series->connect_high_before ? series->connect_high
+								  : series->connect_high_before;
+}
+
+/* Brings near what the next look at it reads; the first also what a row changes. */
+static inline void series_prefetch(const struct series *series)
+{
+	uint32_t newest = (uint32_t)series->first + series->count;
+	newest = newest < series->capacity ? newest : newest - series->capacity;
+	__builtin_prefetch(series->marks + series->first);
+	__builtin_prefetch(series->marks + newest);
+}

@@ -1,8 +1,9 @@
 /* What is watched: an edge, or all edges to one port of a server workload. It has its trailing
- * sums, one watch for each rule that matches it and, when it is an edge, its baselines.
+ * sums, the plan of the rules that match it and, when it is an edge, its baselines. What a pane in
+ * which nothing is wrong reads of it comes first, in three cache lines.
  *
- * A roster is a population of them: found by id, walked in the order of ids whatever order they
- * came in. Bounded by its max. One thread. */
+ * A roster is a population of them, walked in the order of ids whatever order they came in. Rows
+ * come in that order too, so they are found by walking in step. Bounded by its max. One thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,11 +14,7 @@
 #include "anomaly/map.h"
 #include "anomaly/series.h"
 
-enum {
-	SUBJECT_NODES = 4, /* nodes remembered to tell a silent edge from a silent agent */
-	/* Windows in which baselines are judged: the first and the last of 1 s .. 10 s. */
-	BASELINE_WINDOWS = 2,
-};
+enum { SUBJECT_NODES = 4 }; /* nodes remembered to tell a silent edge from a silent agent */
 
 struct episode {
 	struct alert alert;	 /* its latest transition */
@@ -25,12 +22,30 @@ struct episode {
 	uint64_t update_ns;	 /* no update before */
 };
 
-/* One rule over one subject. */
+/* One rule over a subject. */
 struct watch {
-	uint32_t rule;		 /* index of the monitor; past the last one, a kind of baseline */
-	uint16_t window;	 /* index in the series */
-	bool suppressed;	 /* its episode was counted as suppressed */
+	uint32_t rule;	/* index of the monitor; past the last one, a kind of baseline */
+	uint32_t panes; /* of its window; a baseline's first */
+	uint32_t metric;
+};
+
+/* The rules that match a subject and what they need: the same for all that have the same. */
+struct plan {
+	struct plan *next;
+	uint32_t panes_max;	/* the longest window */
+	uint32_t connect_index; /* no monitor fires while no connect is beyond it */
+	uint16_t metrics;	/* a bit for each that is watched */
+	uint16_t always;	/* of these, what no bound spares */
+	bool below;		/* some watch asks for too little, so silence must be judged */
+	bool connects, transport;
+	uint32_t watches_count;
+	struct watch watches[];
+};
+
+/* What a watch of one subject remembers. */
+struct watch_state {
 	struct episode *episode; /* NULL: none is open */
+	bool suppressed;	 /* its episode was counted as suppressed */
 };
 
 struct sample {
@@ -39,40 +54,57 @@ struct sample {
 };
 
 struct subject {
-	uint64_t id;
-	struct edge edge; /* of a server's sum: client 0 */
-	bool per_server;
-	bool matched;  /* its names were known: watches are made */
-	bool below;    /* some watch asks for too little, so silence must be judged */
-	bool gone;     /* leaves at the end of the pane */
-	bool sampled;  /* its 10 s row came */
-	uint8_t dirty; /* baselines to be saved, a bit each */
-	uint64_t first_pane;
 	struct series series;
-	uint32_t watches_count, episodes;
-	struct watch *watches;
-	struct subject *server; /* sums this edge too; may be NULL */
-	uint32_t links;		/* edges that point here */
+	const struct plan *plan;    /* NULL: its names are not known yet */
+	struct watch_state *states; /* of the plan's watches; NULL: nothing to remember */
+	struct subject *server;	    /* sums this edge too; may be NULL */
+	/* Within these the baselines of bytes and latency are not left. */
+	uint64_t bytes_low, bytes_high;
+	uint32_t connect_index;
+	uint32_t save_turn; /* which pane of the save time is its own */
+	uint8_t dirty;	    /* baselines to be saved, a bit each */
+	bool per_server;
+	bool gone;    /* leaves at the end of the pane */
+	bool sampled; /* its 10 s row came */
+	uint32_t episodes;
+	uint64_t id;
+	struct edge edge;    /* of a server's sum: client 0 */
+	uint64_t first_pane; /* plus 1 */
+	uint32_t links;	     /* edges that point here */
 	uint32_t nodes_next;
 	uint64_t nodes[SUBJECT_NODES];
 	struct sample samples[BASELINES];
 	struct baseline baselines[BASELINES];
-	uint16_t baseline_windows[BASELINE_WINDOWS]; /* indexes in the series: 1 s, 10 s */
-	struct baseline_limits limits[BASELINES][BASELINE_WINDOWS];
+};
+
+struct roster_entry {
+	uint64_t id;
+	struct subject *subject;
 };
 
 struct roster {
-	struct map map;
-	struct subject **sorted; /* the first `walked` by id, then newcomers */
+	struct roster_entry *sorted; /* the first `walked` by id, then newcomers */
+	struct map fresh;	     /* newcomers by id */
 	uint32_t count, capacity, walked, subjects_max;
+	uint32_t cursor; /* where the latest look-up ended */
 };
 
 void roster_init(struct roster *roster, uint32_t subjects_max);
 void roster_done(struct roster *roster);
-struct subject *roster_get(const struct roster *roster, uint64_t id); /* NULL if it is not here */
+/* NULL if it is not here. Cheap for ids that rise from call to call. */
+struct subject *roster_get(struct roster *roster, uint64_t id);
 struct subject *roster_add(struct roster *roster, uint64_t id,
 			   const struct edge *edge); /* NULL: full */
 void roster_sort(struct roster *roster);	     /* newcomers take their place */
 void roster_sweep(struct roster *roster);	     /* frees those that are gone; sorted before */
+
+/* Brings near what the next row or pane reads; series' marks when the subject itself is near. */
+static inline void subject_prefetch(const struct subject *subject)
+{
+	const char *from = (const char *)subject;
+	__builtin_prefetch(from);
+	__builtin_prefetch(from + 64);
+	__builtin_prefetch(from + 128);
+}
 
 void subject_heard(struct subject *subject, uint64_t node);

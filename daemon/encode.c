@@ -8,10 +8,9 @@
 #include "agent/batch/seal.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "daemon/bulk.h"
 #include "millrace/v1/alerts.pb-c.h"
 #include "millrace/v1/events.pb-c.h"
-#include "millrace/v1/flows.pb-c.h"
-#include "millrace/v1/rollups.pb-c.h"
 
 enum {
 	SCHEMA_VERSION = 1,
@@ -28,6 +27,7 @@ struct block {
 };
 
 struct encoder {
+	struct bulk *bulk;
 	struct block *blocks;
 	uint8_t *out;
 	size_t out_max;
@@ -73,7 +73,10 @@ static void scratch_clear(struct encoder *encoder)
 
 struct encoder *encoder_new(void)
 {
-	return memory_zeroed(1, sizeof(struct encoder));
+	struct encoder *encoder = memory_zeroed(1, sizeof(*encoder));
+
+	encoder->bulk = bulk_new();
+	return encoder;
 }
 
 void encoder_free(struct encoder *encoder)
@@ -83,6 +86,7 @@ void encoder_free(struct encoder *encoder)
 	scratch_clear(encoder);
 	free(encoder->blocks);
 	free(encoder->out);
+	bulk_free(encoder->bulk);
 	free(encoder);
 }
 
@@ -150,234 +154,18 @@ static char *protocol_text(struct encoder *encoder, uint8_t protocol)
 	return number;
 }
 
-static char *address_text(struct encoder *encoder, const struct address *address)
-{
-	char *formatted = scratch(encoder, ADDRESS_TEXT_MAX);
-
-	address_format(address, formatted);
-	return formatted;
-}
-
-static const char *reason_text(uint32_t reason)
-{
-	static const char *const words[CLOSE_REASONS] = {
-		[CLOSE_UNKNOWN] = "",
-		[CLOSE_NORMAL] = "normal",
-		[CLOSE_RESET] = "reset",
-		[CLOSE_TIMEOUT] = "timeout",
-		[CLOSE_REFUSED] = "refused",
-		[CLOSE_CONNECT_TIMEOUT] = "connect_timeout",
-		[CLOSE_UNREACHABLE] = "unreachable",
-		[CLOSE_ABORTED] = "aborted",
-		[CLOSE_VANISHED] = "vanished",
-	};
-
-	return reason < CLOSE_REASONS ? words[reason] : "";
-}
-
-static Millrace__V1__Edge *edge_message(struct encoder *encoder, const struct edge *edge,
-					const struct names *names)
-{
-	Millrace__V1__Edge *message = scratch(encoder, sizeof(*message));
-
-	millrace__v1__edge__init(message);
-	message->id = hex_id(encoder, edge->id);
-	message->client = named(encoder, names, edge->client);
-	message->server = named(encoder, names, edge->server);
-	message->port = edge->port;
-	message->protocol = protocol_text(encoder, edge->protocol);
-	message->client_resolution = text(encoder, resolution_name(edge->client_resolution));
-	message->server_resolution = text(encoder, resolution_name(edge->server_resolution));
-	return message;
-}
-
-static Millrace__V1__Instance *instance_message(struct encoder *encoder,
-						const struct instance *instance,
-						const struct names *names)
-{
-	Millrace__V1__Instance *message = scratch(encoder, sizeof(*message));
-
-	millrace__v1__instance__init(message);
-	message->workload = named(encoder, names, instance->workload);
-	message->version = named(encoder, names, instance->version);
-	message->zone = named(encoder, names, instance->zone);
-	message->node = named(encoder, names, instance->node);
-	message->container = named(encoder, names, instance->container);
-	message->process = named(encoder, names, instance->process);
-	message->resolution = text(encoder, resolution_name(instance->resolution));
-	return message;
-}
-
-/* --- flows --- */
-
-/* An end that no agent saw is known by its address, unless a server was told of there. */
-static Millrace__V1__Instance *end_instance(struct encoder *encoder, const struct flow_end *end,
-					    const struct address *address,
-					    const struct names *names)
-{
-	Millrace__V1__Instance *message;
-
-	if (end->instance.resolution != RESOLUTION_ADDRESS)
-		return instance_message(encoder, &end->instance, names);
-	message = scratch(encoder, sizeof(*message));
-	millrace__v1__instance__init(message);
-	message->workload = address_text(encoder, address);
-	message->resolution = text(encoder, resolution_name(RESOLUTION_ADDRESS));
-	return message;
-}
-
-static Millrace__V1__FlowEnd *flow_end_message(struct encoder *encoder, const struct flow_end *end,
-					       const struct address *address,
-					       const struct names *names)
-{
-	Millrace__V1__FlowEnd *message = scratch(encoder, sizeof(*message));
-
-	millrace__v1__flow_end__init(message);
-	message->seen = end->seen;
-	message->closed = end->closed;
-	message->reason = text(encoder, reason_text(end->reason));
-	message->pid = end->pid;
-	message->instance = end_instance(encoder, end, address, names);
-	message->tx_bytes = end->total.tx_bytes;
-	message->rx_bytes = end->total.rx_bytes;
-	message->tx_segments = end->total.tx_segments;
-	message->rx_segments = end->total.rx_segments;
-	message->retransmits = end->total.retransmits;
-	message->min_rtt_s = end->min_rtt_us / 1e6;
-	message->lost = end->lost;
-	return message;
-}
-
-static Millrace__V1__Flow *flow_message(struct encoder *encoder, const struct flow *flow,
-					const struct names *names)
-{
-	Millrace__V1__Flow *message = scratch(encoder, sizeof(*message));
-
-	millrace__v1__flow__init(message);
-	message->id = hex_id(encoder, flow->id);
-	message->client_address = address_text(encoder, &flow->canonical.client);
-	message->client_port = flow->canonical.client_port;
-	message->server_address = address_text(encoder, &flow->canonical.server);
-	message->server_port = flow->canonical.server_port;
-	message->dialled_address = address_text(encoder, &flow->dialled);
-	message->dialled_port = flow->dialled_port;
-	message->wire_client_address = address_text(encoder, &flow->wire.client);
-	message->wire_client_port = flow->wire.client_port;
-	message->protocol = protocol_text(encoder, flow->canonical.protocol);
-	message->joined = flow->joined;
-	message->established = flow->established;
-	message->amended = flow->amended;
-	message->opened_ns = flow->opened_ns;
-	message->closed_ns = flow->closed_ns;
-	message->connect_s = (double)flow->connect_us / 1e6;
-	message->edge = edge_message(encoder, &flow->edge, names);
-	message->client = flow_end_message(encoder, &flow->client, &flow->canonical.client, names);
-	message->server = flow_end_message(encoder, &flow->server, &flow->canonical.server, names);
-	message->hops = flow->hops;
-	/* The edge's ends without an agent have no name but their address. */
-	if (flow->client.instance.resolution == RESOLUTION_ADDRESS)
-		message->edge->client = message->client->instance->workload;
-	if (flow->server.instance.resolution == RESOLUTION_ADDRESS)
-		message->edge->server = message->server->instance->workload;
-	return message;
-}
+/* --- flows and rollups --- */
 
 struct encoded encode_flows(struct encoder *encoder, const struct output_number *number,
 			    const struct flow *flows, size_t count, const struct names *names)
 {
-	Millrace__V1__Flows message = MILLRACE__V1__FLOWS__INIT;
-
-	message.version = SCHEMA_VERSION;
-	message.epoch = number->epoch;
-	message.task = number->task;
-	message.sequence = number->sequence;
-	message.n_flows = count;
-	message.flows = scratch(encoder, count * sizeof(*message.flows));
-	for (size_t i = 0; i < count; i++)
-		message.flows[i] = flow_message(encoder, &flows[i], names);
-	return packed(encoder, &message.base);
-}
-
-/* --- rollups --- */
-
-static Millrace__V1__Sketch *sketch_message(struct encoder *encoder,
-					    const struct sketch_cell *cells, size_t count)
-{
-	Millrace__V1__Sketch *message;
-
-	if (count == 0)
-		return NULL;
-	message = scratch(encoder, sizeof(*message));
-	millrace__v1__sketch__init(message);
-	message->n_index = message->n_count = count;
-	message->index = scratch(encoder, count * sizeof(*message->index));
-	message->count = scratch(encoder, count * sizeof(*message->count));
-	for (size_t i = 0; i < count; i++) {
-		message->index[i] = cells[i].index;
-		message->count[i] = cells[i].count;
-	}
-	return message;
-}
-
-static void set_counters(struct encoder *encoder, Millrace__V1__Rollup *message,
-			 const int64_t *counters)
-{
-	message->counter = scratch(encoder, COUNTERS * sizeof(*message->counter));
-	message->value = scratch(encoder, COUNTERS * sizeof(*message->value));
-	for (uint32_t i = 0; i < COUNTERS; i++) {
-		if (!counters[i])
-			continue;
-		message->counter[message->n_counter++] = i;
-		message->value[message->n_value++] = counters[i];
-	}
-}
-
-static Millrace__V1__Rollup *rollup_message(struct encoder *encoder, const struct rollup *rollup,
-					    const struct names *names)
-{
-	Millrace__V1__Rollup *message = scratch(encoder, sizeof(*message));
-
-	millrace__v1__rollup__init(message);
-	message->window_start_ns = rollup->window_start_ns;
-	message->window_ms = rollup->window_ms;
-	message->scope = (Millrace__V1__Scope)rollup->scope;
-	message->amendment = rollup->amendment;
-	message->edge = edge_message(encoder, &rollup->edge, names);
-	if (rollup->scope == SCOPE_LANE) {
-		message->client_zone = named(encoder, names, rollup->lane.client_zone);
-		message->server_zone = named(encoder, names, rollup->lane.server_zone);
-		message->client_version = named(encoder, names, rollup->lane.client_version);
-		message->server_version = named(encoder, names, rollup->lane.server_version);
-	}
-	if (rollup->scope == SCOPE_CLIENT || rollup->scope == SCOPE_SERVER)
-		message->instance = instance_message(encoder, &rollup->instance, names);
-	set_counters(encoder, message, rollup->counters);
-	message->connect = sketch_message(encoder, rollup->connect, rollup->connect_cells);
-	message->srtt = sketch_message(encoder, rollup->srtt, rollup->srtt_cells);
-	message->min_rtt_us = rollup->min_rtt_us;
-	message->completeness = rollup_completeness(rollup);
-	message->last_event_ns = rollup->last_event_ns;
-	return message;
+	return bulk_flows(encoder->bulk, number, flows, count, names);
 }
 
 struct encoded encode_rollups(struct encoder *encoder, const struct output_number *number,
 			      const struct rollup *rollups, size_t count, const struct names *names)
 {
-	Millrace__V1__Rollups message = MILLRACE__V1__ROLLUPS__INIT;
-
-	message.version = SCHEMA_VERSION;
-	message.epoch = number->epoch;
-	message.task = number->task;
-	message.sequence = number->sequence;
-	message.n_counters = COUNTERS;
-	message.counters = scratch(encoder, COUNTERS * sizeof(*message.counters));
-	for (uint32_t i = 0; i < COUNTERS; i++)
-		message.counters[i] = text(encoder, counter_info((enum counter)i)->name);
-	message.n_rows = count;
-	message.rows = scratch(encoder, count * sizeof(*message.rows));
-	for (size_t i = 0; i < count; i++)
-		message.rows[i] = rollup_message(encoder, &rollups[i], names);
-	return packed(encoder, &message.base);
+	return bulk_rollups(encoder->bulk, number, rollups, count, names);
 }
 
 /* --- alerts, deliveries, baselines --- */

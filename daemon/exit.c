@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "daemon/parcel.h"
+#include "daemon/sieve.h"
 #include "daemon/topics.h"
 
 /* A record stays below the producer's message.max.bytes (10^6, with key and header): a flow takes
@@ -15,13 +16,19 @@
  * more, so a record that came out too large is made again of half as many. */
 enum { FLOWS_A_RECORD = 1000, ROLLUPS_A_RECORD = 250, RECORD_BYTES_MAX = 950000 };
 
-/* Rows that the service may be behind by before tasks wait for it, about 200 MB: many seconds of
- * the heaviest load. */
-enum { ROWS_WAITING_MAX = 250000 };
+/* Rows that the service may be behind by before tasks wait for it: 250 MB, more than what 150,000
+ * edges and the busiest instances hand over at once at the end of ten seconds. */
+enum { ROWS_WAITING_MAX = 500000 };
+
+/* Rows a parcel: the service stores them in some milliseconds, and its other work has its turn. */
+enum { ROWS_A_PARCEL = 2000 };
 
 struct exit {
 	struct encoder *encoder;
 	struct parcels *parcels;
+	struct rollup *chosen; /* scratch */
+	size_t chosen_max;
+	uint64_t pane; /* the newest that rows ended in: long windows began long ago */
 	uint64_t flows, rollups, alerts, deadletters; /* next sequence */
 	char key[12];				      /* task number as text */
 	size_t key_length;
@@ -30,6 +37,7 @@ struct exit {
 struct exits {
 	struct exits_options options;
 	struct exit *exits;
+	struct sieve *sieve;
 	_Atomic uint64_t rows_waiting; /* handed to the service, not yet taken */
 };
 
@@ -63,16 +71,20 @@ static void on_flows(void *context, uint32_t task, const struct flow *flows, siz
 	}
 }
 
-/* Panes stay inside: seconds and longer are for people and other programs. */
-static void on_rollups(void *context, uint32_t task, const struct rollup *rollups, size_t count,
-		       const struct names *names)
+static struct rollup *chosen_room(struct exit *way, size_t count)
 {
-	struct exits *exits = context;
-	struct exit *way = &exits->exits[task];
-	struct parcel *parcel;
+	if (count > way->chosen_max) {
+		way->chosen_max = memory_grown(way->chosen_max, count);
+		way->chosen = memory_resize(way->chosen, way->chosen_max, sizeof(*way->chosen));
+	}
+	return way->chosen;
+}
 
-	if (count == 0 || rollups[0].window_ms < 1000)
-		return;
+static void publish_rollups(struct exits *exits, uint32_t task, const struct rollup *rollups,
+			    size_t count, const struct names *names)
+{
+	struct exit *way = &exits->exits[task];
+
 	for (size_t i = 0, some; i < count; i += some) {
 		struct output_number n = number(exits, task, &way->rollups);
 		struct encoded bytes;
@@ -85,10 +97,59 @@ static void on_rollups(void *context, uint32_t task, const struct rollup *rollup
 		outputs_write(exits->options.outputs, TOPIC_ROLLUPS, (int32_t)task, way->key,
 			      way->key_length, bytes, &n);
 	}
-	parcel = parcels_rollups(way->parcels, rollups, count, names,
-				 pane_of(rollups[0].window_start_ns));
-	atomic_fetch_add(&exits->rows_waiting, count);
-	mailbox_send(exits->options.service, &parcel->letter);
+}
+
+static void keep_rollups(struct exits *exits, uint32_t task, const struct rollup *rollups,
+			 size_t count, const struct names *names)
+{
+	struct exit *way = &exits->exits[task];
+
+	for (size_t i = 0, some; i < count; i += some) {
+		uint64_t end_ns = rollups[i].window_start_ns + rollups[i].window_ms * NS_PER_MS;
+
+		some = fewer(count - i, ROWS_A_PARCEL);
+		if (pane_of(end_ns) > way->pane)
+			way->pane = pane_of(end_ns);
+
+		struct parcel *parcel =
+			parcels_rollups(way->parcels, rollups + i, some, names, way->pane);
+
+		atomic_fetch_add(&exits->rows_waiting, some);
+		mailbox_send(exits->options.service, &parcel->letter);
+	}
+}
+
+/* Rows of one call are of one length, but for amendments. */
+static size_t long_enough(const struct exits *exits, const struct rollup *rollups, size_t count,
+			  struct rollup *chosen)
+{
+	size_t taken = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (rollups[i].window_ms * NS_PER_MS >= exits->options.finest_ns)
+			chosen[taken++] = rollups[i];
+	}
+	return taken;
+}
+
+static void on_rollups(void *context, uint32_t task, const struct rollup *rollups, size_t count,
+		       const struct names *names)
+{
+	struct exits *exits = context;
+
+	if (count == 0)
+		return;
+
+	struct rollup *chosen = chosen_room(&exits->exits[task], count);
+
+	if (rollups[0].amendment)
+		publish_rollups(exits, task, chosen, long_enough(exits, rollups, count, chosen),
+				names);
+	else if (rollups[0].window_ms * NS_PER_MS >= exits->options.finest_ns)
+		publish_rollups(exits, task, rollups, count, names);
+	if (rollups[0].window_ms >= 1000)
+		keep_rollups(exits, task, chosen,
+			     sieve_choose(exits->sieve, task, rollups, count, chosen), names);
 }
 
 static void on_alerts(void *context, uint32_t task, const struct alert *alerts, size_t count)
@@ -150,6 +211,11 @@ void exits_taken(struct exits *exits, size_t rows)
 	atomic_fetch_sub(&exits->rows_waiting, rows);
 }
 
+uint64_t exits_left_out(const struct exits *exits)
+{
+	return sieve_left_out(exits->sieve);
+}
+
 bool exits_full(const struct exits *exits)
 {
 	return atomic_load_explicit(&exits->rows_waiting, memory_order_relaxed) > ROWS_WAITING_MAX;
@@ -160,6 +226,7 @@ struct exits *exits_new(const struct exits_options *options)
 	struct exits *exits = memory_zeroed(1, sizeof(*exits));
 
 	exits->options = *options;
+	exits->sieve = sieve_new(options->tasks, options->history_rows);
 	exits->exits = memory_zeroed(options->tasks, sizeof(*exits->exits));
 	for (uint32_t i = 0; i < options->tasks; i++) {
 		struct exit *way = &exits->exits[i];
@@ -176,7 +243,9 @@ void exits_free(struct exits *exits)
 	for (uint32_t i = 0; i < exits->options.tasks; i++) {
 		encoder_free(exits->exits[i].encoder);
 		parcels_free(exits->exits[i].parcels);
+		free(exits->exits[i].chosen);
 	}
+	sieve_free(exits->sieve);
 	free(exits->exits);
 	free(exits);
 }

@@ -17,7 +17,9 @@ struct exits_options {
 	struct mailbox *service; /* takes parcels */
 	uint32_t tasks;
 	uint32_t names_max;
-	uint64_t epoch; /* of this life of the pipeline: outputs are numbered from 0 in it */
+	uint64_t epoch;	       /* of this life of the pipeline: outputs are numbered from 0 in it */
+	uint64_t finest_ns;    /* the shortest windows that go to millrace.rollups */
+	uint64_t history_rows; /* for the history, a second: see daemon/sieve.h */
 };
 
 struct exits *exits_new(const struct exits_options *options);
@@ -26,6 +28,8 @@ struct task_sinks exits_sinks(struct exits *exits);
 
 /* The service has done with so many rows of parcels; on its thread. */
 void exits_taken(struct exits *exits, size_t rows);
+/* Rows that the history was not handed. Any thread. */
+uint64_t exits_left_out(const struct exits *exits);
 /* Whether the service must catch up first. Any thread. */
 bool exits_full(const struct exits *exits);
 

@@ -303,16 +303,21 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	one(out, "millrace_outputs_waiting", "gauge", "Records waiting for Kafka.",
 	    (double)metrics->outputs.waiting);
 	one(out, "millrace_history_rows", "gauge", "Rows in the history.",
-	    (double)(metrics->history.rows_1s + metrics->history.rows_10s));
+	    (double)(metrics->history.rows_1s + metrics->history.rows_10s +
+		     metrics->history.rows_60s + metrics->history.rows_1h));
 	one(out, "millrace_history_failed_total", "counter", "Rows that could not be stored.",
 	    (double)metrics->history.failed);
+	one(out, "millrace_history_left_out_total", "counter",
+	    "Rows that the history was not handed: more than history.rows_a_second.",
+	    (double)metrics->history_left_out);
 	receivers(out, metrics);
 	write_histogram(out, "millrace_event_to_webhook_seconds",
 			"From the newest deciding kernel event to the start of the request that a "
 			"receiver took.",
 			metrics->event_to_webhook);
 	write_histogram(out, "millrace_event_to_rollup_seconds",
-			"From the newest kernel event in a 1 s row to the service.",
+			"From the newest kernel event in the rows of edges (1 s, else 10 s) to the "
+			"service.",
 			metrics->event_to_rollup);
 	write_histogram(
 		out, "millrace_event_to_pane_seconds",

@@ -17,6 +17,7 @@ struct metrics {
 	const struct task_stats *tasks;
 	uint32_t tasks_count;
 	struct history_stats history;
+	uint64_t history_left_out;
 	struct server_stats server;
 	struct outputs_stats outputs;
 	const struct notify_receiver_stats *receivers;

@@ -28,15 +28,23 @@ void parcels_free(struct parcels *parcels)
 	free(parcels);
 }
 
+/* What the reader has, and was told lately, is most of all names: only others are looked for. */
 static void collect(struct parcels *parcels, uint64_t id, const struct names *names, uint64_t pane)
 {
-	const struct name *name = id ? names_get(names, id) : NULL;
+	bool told = id && names_get(parcels->told, id);
+
+	if (!id || (told && !names_due(parcels->told, id, 0, pane)))
+		return;
+
+	const struct name *name = names_get(names, id);
 
 	if (!name)
 		return;
-	names_put(parcels->told, name->bytes, name->length, pane);
-	if (!names_due(parcels->told, id, 0, pane))
-		return;
+	if (!told) {
+		names_put(parcels->told, name->bytes, name->length, pane);
+		if (!names_due(parcels->told, id, 0, pane))
+			return; /* no room to remember that it was sent */
+	}
 	if (parcels->due_count == parcels->due_max) {
 		parcels->due_max = memory_grown(parcels->due_max, parcels->due_count + 1);
 		parcels->due = memory_resize(parcels->due, parcels->due_max, sizeof(*parcels->due));
@@ -44,18 +52,30 @@ static void collect(struct parcels *parcels, uint64_t id, const struct names *na
 	parcels->due[parcels->due_count++] = name;
 }
 
-static void collect_row(struct parcels *parcels, const struct rollup *rollup,
+static void collect_all(struct parcels *parcels, const uint64_t *ids, size_t count,
 			const struct names *names, uint64_t pane)
 {
-	const uint64_t ids[] = {
-		rollup->edge.client,	   rollup->edge.server,		rollup->lane.client_zone,
-		rollup->lane.server_zone,  rollup->lane.client_version, rollup->lane.server_version,
-		rollup->instance.workload, rollup->instance.version,	rollup->instance.zone,
-		rollup->instance.node,	   rollup->instance.container,	rollup->instance.process,
-	};
-
-	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+	for (size_t i = 0; i < count; i++)
 		collect(parcels, ids[i], names, pane);
+}
+
+/* before: the row before it, or NULL; rows of an edge follow each other. */
+static void collect_row(struct parcels *parcels, const struct rollup *rollup,
+			const struct rollup *before, const struct names *names, uint64_t pane)
+{
+	const uint64_t ends[] = {rollup->edge.client, rollup->edge.server};
+	const uint64_t lane[] = {rollup->lane.client_zone, rollup->lane.server_zone,
+				 rollup->lane.client_version, rollup->lane.server_version};
+	const uint64_t instance[] = {rollup->instance.workload,	 rollup->instance.version,
+				     rollup->instance.zone,	 rollup->instance.node,
+				     rollup->instance.container, rollup->instance.process};
+
+	if (!before || before->edge.id != rollup->edge.id)
+		collect_all(parcels, ends, 2, names, pane);
+	if (rollup->scope == SCOPE_LANE)
+		collect_all(parcels, lane, 4, names, pane);
+	if (rollup->scope == SCOPE_CLIENT || rollup->scope == SCOPE_SERVER)
+		collect_all(parcels, instance, 6, names, pane);
 }
 
 static struct sketch_cell *copy_cells(struct sketch_cell **cursor, const struct sketch_cell *cells,
@@ -78,17 +98,20 @@ struct parcel *parcels_rollups(struct parcels *parcels, const struct rollup *rol
 	names_advance(parcels->told, pane);
 	for (size_t i = 0; i < count; i++) {
 		cells += rollups[i].connect_cells + rollups[i].srtt_cells;
-		collect_row(parcels, &rollups[i], names, pane);
+		collect_row(parcels, &rollups[i], i ? &rollups[i - 1] : NULL, names, pane);
 	}
 	for (size_t i = 0; i < parcels->due_count; i++)
 		text += parcels->due[i]->length + 1;
 
 	/* One allocation: the parcel, rows, names, cells, then the names' bytes; alignment falls
 	 * from piece to piece. */
-	struct parcel *parcel = memory_zeroed(1, sizeof(*parcel) + count * sizeof(*rollups) +
-							 parcels->due_count * sizeof(struct name) +
-							 cells * sizeof(struct sketch_cell) + text);
+	struct parcel *parcel = memory_resize(NULL,
+					      sizeof(*parcel) + count * sizeof(*rollups) +
+						      parcels->due_count * sizeof(struct name) +
+						      cells * sizeof(struct sketch_cell) + text,
+					      1);
 
+	*parcel = (struct parcel){0};
 	parcel->kind = PARCEL_ROLLUPS;
 	parcel->task = parcels->task;
 	parcel->rollups = (struct rollup *)(parcel + 1);

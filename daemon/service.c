@@ -38,7 +38,7 @@ enum {
 	RECENT_ALERTS =
 		1024, /* firing alerts whose delivery is awaited, for the latency histogram */
 	EPISODES_MAX = 10000,
-	HISTORY_ROWS_MAX = 20000000,
+	ROWS_A_TURN = 4000, /* of the history: 11 ms */
 };
 
 enum state { STATE_READING, STATE_CONNECTING, STATE_RUNNING, STATE_STOPPING };
@@ -58,6 +58,7 @@ struct service {
 	uv_poll_t outputs_readable;
 	uv_work_t connect;
 	struct mailbox mailbox;
+	struct letter *mail; /* taken out of it, not read yet */
 	enum state state;
 	char waits_for[256];	 /* the last reason why it is not ready */
 	char connect_error[256]; /* written by the connecting thread until it is done */
@@ -138,7 +139,8 @@ static void take_rollups(struct service *service, const struct parcel *parcel)
 	for (size_t i = 0; i < parcel->rollups_count; i++) {
 		const struct rollup *rollup = &parcel->rollups[i];
 
-		if (rollup->window_ms == 1000 && rollup->last_event_ns > newest)
+		if (rollup->window_ms <= 10000 && rollup->scope == SCOPE_EDGE &&
+		    !rollup->amendment && rollup->last_event_ns > newest)
 			newest = rollup->last_event_ns;
 	}
 	if (newest && newest < now_ns())
@@ -152,24 +154,47 @@ static void take_stats(struct service *service, const struct parcel *parcel)
 	query_agents(service->query, parcel->task, parcel->agents, parcel->agents_count);
 }
 
+static size_t take_parcel(struct service *service, struct parcel *parcel)
+{
+	size_t rows = 0;
+
+	if (parcel->kind == PARCEL_ROLLUPS) {
+		rows = parcel->rollups_count;
+		take_rollups(service, parcel);
+		exits_taken(service->exits, rows);
+	} else {
+		take_stats(service, parcel);
+	}
+	parcel_free(parcel);
+	return rows;
+}
+
+/* Some of what came; the rest keeps its place. */
+static void take_mail(struct service *service, size_t rows_max)
+{
+	struct letter **end = &service->mail;
+	size_t rows = 0;
+
+	while (*end)
+		end = &(*end)->next;
+	*end = mailbox_take(&service->mailbox);
+	while (service->mail && rows < rows_max) {
+		struct parcel *parcel = (struct parcel *)service->mail;
+
+		service->mail = service->mail->next;
+		rows += take_parcel(service, parcel);
+	}
+}
+
+/* Alerts and requests have their turn between: at the end of ten seconds all tasks' rows come at
+ * once. */
 static void on_mail(void *context)
 {
 	struct service *service = context;
-	struct letter *letter = mailbox_take(&service->mailbox);
 
-	while (letter) {
-		struct letter *next = letter->next;
-		struct parcel *parcel = (struct parcel *)letter;
-
-		if (parcel->kind == PARCEL_ROLLUPS) {
-			take_rollups(service, parcel);
-			exits_taken(service->exits, parcel->rollups_count);
-		} else {
-			take_stats(service, parcel);
-		}
-		parcel_free(parcel);
-		letter = next;
-	}
+	take_mail(service, ROWS_A_TURN);
+	if (service->mail)
+		uv_async_send(&service->mailbox.wake);
 }
 
 /* --- alerts: the outbox --- */
@@ -387,7 +412,9 @@ static void make_pipeline(struct service *service)
 					.service = &service->mailbox,
 					.tasks = service->tasks,
 					.names_max = (uint32_t)service->settings->names_max,
-					.epoch = service->started_ns / NS_PER_MS});
+					.epoch = service->started_ns / NS_PER_MS,
+					.finest_ns = service->settings->rollups_finest_ns,
+					.history_rows = service->settings->history_rate});
 	service->source = source_new(service->consumer, service->outputs, service->exits,
 				     service->tasks, service->settings->auth_secret);
 	options = (struct pipeline_options){.workers = worker_count(service),
@@ -549,6 +576,7 @@ static void serve_metrics(struct request *request, struct response *response, vo
 	struct metrics metrics = {.tasks = service->stats,
 				  .tasks_count = service->tasks,
 				  .history = history_stats(service->history),
+				  .history_left_out = exits_left_out(service->exits),
 				  .server = server_stats(service->server),
 				  .outputs = outputs_stats(service->outputs),
 				  .receivers = receivers,
@@ -607,7 +635,7 @@ static void stop(struct service *service, int status)
 	log_line(LOG_LEVEL_INFO, "stopping");
 	outputs_release(service->outputs);
 	pipeline_stop(service->pipeline);
-	on_mail(service);
+	take_mail(service, SIZE_MAX);
 	if (service->state_tail)
 		tail_close(service->state_tail);
 	if (service->alert_tail)
@@ -807,7 +835,9 @@ static int start_history(struct service *service)
 	struct history_options options = {.path = settings->history_path,
 					  .keep_1s_ns = settings->history_1s_ns,
 					  .keep_10s_ns = settings->history_10s_ns,
-					  .rows_max = HISTORY_ROWS_MAX,
+					  .keep_60s_ns = settings->history_60s_ns,
+					  .keep_1h_ns = settings->history_1h_ns,
+					  .rows_max = settings->history_rows_max,
 					  .context = service,
 					  .trouble = on_history_trouble};
 	const char *error;

@@ -35,7 +35,9 @@ struct settings {
 	uint64_t rows_max, edges_max, episodes_max;
 	char *auth_secret;
 	char *history_path;
-	uint64_t history_1s_ns, history_10s_ns;
+	uint64_t history_1s_ns, history_10s_ns, history_60s_ns, history_1h_ns;
+	uint64_t history_rate, history_rows_max;
+	uint64_t rollups_finest_ns;
 	bool baselines;
 	double baselines_sensitivity;
 	uint64_t baselines_warmup;

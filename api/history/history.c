@@ -13,6 +13,7 @@ enum {
 	/* Rows deleted an advance, or twice what came since the last one if that is more: some
 	 * tens of milliseconds, and pruning never falls behind. */
 	SLICE_ROWS = 20000,
+	PARTS_S_MAX = 10, /* the longest windows of lanes and instances */
 	/* Dictionary entries looked at an advance. */
 	SWEEP_ENTRIES = 8192,
 };
@@ -26,6 +27,10 @@ struct history *history_new(const struct history_options *options, const char **
 		(struct table){.seconds = 1, .keep_s = options->keep_1s_ns / NS_PER_S};
 	history->tables[LENGTH_10S] =
 		(struct table){.seconds = 10, .keep_s = options->keep_10s_ns / NS_PER_S};
+	history->tables[LENGTH_60S] =
+		(struct table){.seconds = 60, .keep_s = options->keep_60s_ns / NS_PER_S};
+	history->tables[LENGTH_1H] =
+		(struct table){.seconds = 3600, .keep_s = options->keep_1h_ns / NS_PER_S};
 	dictionary_init(&history->dictionary, ENTRIES_MAX);
 	history->sweep_edge = history->sweep_part = 1;
 	if (!store_open(history, error)) {
@@ -259,7 +264,8 @@ static bool append_row(struct append *append, const struct rollup *rollup)
 	struct table *table = history_table(history, rollup->window_ms);
 	uint64_t start_s = rollup->window_start_ns / NS_PER_S;
 
-	if (!table || rollup->scope >= SCOPES)
+	if (!table || rollup->scope >= SCOPES ||
+	    (rollup->scope != SCOPE_EDGE && table->seconds > PARTS_S_MAX))
 		return true;
 	if (table != append->table || start_s != append->start_s) {
 		if (!count_window(append))
@@ -313,12 +319,12 @@ static void append_done(struct history *history, const struct append *append)
 	history->stats.failed += append->refused;
 }
 
-static size_t storable(const struct rollup *rollups, size_t count)
+static size_t storable(struct history *history, const struct rollup *rollups, size_t count)
 {
 	size_t found = 0;
 
 	for (size_t i = 0; i < count; i++)
-		found += rollups[i].window_ms == 1000 || rollups[i].window_ms == 10000;
+		found += history_table(history, rollups[i].window_ms) != NULL;
 	return found;
 }
 
@@ -417,7 +423,7 @@ void history_append(struct history *history, const struct rollup *rollups, size_
 		    const struct names *names)
 {
 	struct append append = {.history = history, .names = names};
-	size_t rows = storable(rollups, count);
+	size_t rows = storable(history, rollups, count);
 
 	if (!rows)
 		return;
@@ -429,20 +435,19 @@ void history_append(struct history *history, const struct rollup *rollups, size_
 	}
 	history->troubled = false;
 	append_done(history, &append);
-	keep_bound(history, &history->tables[LENGTH_1S]);
-	keep_bound(history, &history->tables[LENGTH_10S]);
+	for (int i = 0; i < LENGTHS; i++)
+		keep_bound(history, &history->tables[i]);
 }
 
 /* --- who is no longer in any row --- */
 
-static uint64_t oldest_row_ns(struct history *history)
+static uint64_t oldest_row_ns(sqlite3_stmt *oldest)
 {
 	uint64_t oldest_ns = UINT64_MAX;
 
-	if (sqlite3_step(history->oldest) == SQLITE_ROW &&
-	    sqlite3_column_type(history->oldest, 0) != SQLITE_NULL)
-		oldest_ns = (uint64_t)sqlite3_column_int64(history->oldest, 0) * NS_PER_S;
-	sqlite3_reset(history->oldest);
+	if (sqlite3_step(oldest) == SQLITE_ROW && sqlite3_column_type(oldest, 0) != SQLITE_NULL)
+		oldest_ns = (uint64_t)sqlite3_column_int64(oldest, 0) * NS_PER_S;
+	sqlite3_reset(oldest);
 	return oldest_ns;
 }
 
@@ -521,9 +526,9 @@ static bool advance(struct history *history, uint64_t now_s, uint64_t gone[LENGT
 			return false;
 	}
 
-	uint64_t oldest_ns = oldest_row_ns(history);
-
-	return sweep_edges(history, oldest_ns) && sweep_parts(history, oldest_ns);
+	/* Lanes and instances come and go with each release: they are in no minute or hour. */
+	return sweep_edges(history, oldest_row_ns(history->oldest)) &&
+	       sweep_parts(history, oldest_row_ns(history->oldest_part));
 }
 
 void history_advance(struct history *history, uint64_t now_ns)
@@ -548,6 +553,8 @@ struct history_stats history_stats(const struct history *history)
 
 	stats.rows_1s = history->tables[LENGTH_1S].rows;
 	stats.rows_10s = history->tables[LENGTH_10S].rows;
+	stats.rows_60s = history->tables[LENGTH_60S].rows;
+	stats.rows_1h = history->tables[LENGTH_1H].rows;
 	for (int i = 0; i < LENGTHS; i++) {
 		uint64_t newest_ns = history->tables[i].newest_s * NS_PER_S;
 

@@ -14,7 +14,7 @@
 struct history;
 
 struct history_filter {
-	uint32_t window_ms;	   /* 1000 or 10000 */
+	uint32_t window_ms;	   /* 1000, 10000, 60000 or 3600000 */
 	uint64_t start_ns, end_ns; /* windows that start in [start, end) */
 	uint32_t scope;		   /* enum scope */
 	uint64_t client, server;   /* name ids of workloads; 0: all */

@@ -24,6 +24,10 @@ static const char schema[] =
 	" part INTEGER, row BLOB, PRIMARY KEY(start, scope, edge, part)) WITHOUT ROWID;"
 	"CREATE TABLE IF NOT EXISTS rows_10s(start INTEGER, scope INTEGER, edge INTEGER,"
 	" part INTEGER, row BLOB, PRIMARY KEY(start, scope, edge, part)) WITHOUT ROWID;"
+	"CREATE TABLE IF NOT EXISTS rows_60s(start INTEGER, scope INTEGER, edge INTEGER,"
+	" part INTEGER, row BLOB, PRIMARY KEY(start, scope, edge, part)) WITHOUT ROWID;"
+	"CREATE TABLE IF NOT EXISTS rows_1h(start INTEGER, scope INTEGER, edge INTEGER,"
+	" part INTEGER, row BLOB, PRIMARY KEY(start, scope, edge, part)) WITHOUT ROWID;"
 	"CREATE TABLE IF NOT EXISTS name(id INTEGER PRIMARY KEY, bytes TEXT);"
 	"CREATE TABLE IF NOT EXISTS edge(number INTEGER PRIMARY KEY, id INTEGER UNIQUE, client "
 	"INTEGER,"
@@ -102,6 +106,8 @@ static bool prepare_all(struct history *history)
 		{"SELECT start FROM window WHERE length=? AND start>=? AND start<? ORDER BY start",
 		 offsetof(struct history, window_list)},
 		{"SELECT min(start) FROM window", offsetof(struct history, oldest)},
+		{"SELECT min(start) FROM window WHERE length<=10",
+		 offsetof(struct history, oldest_part)},
 		{"INSERT OR REPLACE INTO name VALUES(?,?)", offsetof(struct history, save_name)},
 		{"INSERT OR REPLACE INTO edge VALUES(?,?,?,?,?,?,?,?,?)",
 		 offsetof(struct history, save_edge)},
@@ -120,8 +126,13 @@ static bool prepare_all(struct history *history)
 		if (!*to)
 			return false;
 	}
-	return prepare_table(history, &history->tables[LENGTH_1S], "rows_1s") &&
-	       prepare_table(history, &history->tables[LENGTH_10S], "rows_10s");
+	static const char *const names[LENGTHS] = {"rows_1s", "rows_10s", "rows_60s", "rows_1h"};
+
+	for (int i = 0; i < LENGTHS; i++) {
+		if (!prepare_table(history, &history->tables[i], names[i]))
+			return false;
+	}
+	return true;
 }
 
 static int64_t number(struct history *history, const char *sql)
@@ -279,8 +290,8 @@ static void load_table(struct history *history, struct table *table)
 
 static void load(struct history *history)
 {
-	load_table(history, &history->tables[LENGTH_1S]);
-	load_table(history, &history->tables[LENGTH_10S]);
+	for (int i = 0; i < LENGTHS; i++)
+		load_table(history, &history->tables[i]);
 
 	uint64_t newest_s = history->tables[LENGTH_10S].newest_s;
 	uint64_t since_s = newest_s > RECENT_S ? newest_s - RECENT_S : 0;

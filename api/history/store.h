@@ -2,8 +2,9 @@
  * writes, and read.c, which reads. Time in the database is whole seconds. One thread.
  *
  *     window(length, start, rows)             how many rows each window has: sizes without counting
- *     rows_1s, rows_10s(start, scope, edge, part, row)   by time first: appended at the end,
- *                                                        pruned at the front
+ *     rows_1s, rows_10s, rows_60s, rows_1h(start, scope, edge, part, row)
+ *                                             by time first: appended at the end, pruned at the
+ *                                             front
  *     edge, part, name                        the dictionary's copy */
 #pragma once
 
@@ -13,11 +14,11 @@
 #include "api/history/history.h"
 #include "api/history/row.h"
 
-enum length { LENGTH_1S, LENGTH_10S, LENGTHS };
+enum length { LENGTH_1S, LENGTH_10S, LENGTH_60S, LENGTH_1H, LENGTHS };
 
 struct table {
 	uint32_t seconds; /* of a window */
-	uint64_t keep_s;
+	uint64_t keep_s;  /* 0: such windows are not kept */
 	uint64_t rows;
 	uint64_t newest_s; /* end of the newest window, amendments apart */
 	uint64_t opened_s; /* newest_s when the file was opened */
@@ -31,8 +32,8 @@ struct history {
 	struct table tables[LENGTHS];
 	struct dictionary dictionary;
 	sqlite3_stmt *begin, *commit, *rollback, *window_add, *window_remove, *window_oldest,
-		*window_list, *oldest, *save_name, *save_edge, *save_part, *remove_edge,
-		*remove_part, *remove_name, *page_count;
+		*window_list, *oldest, *oldest_part, *save_name, *save_edge, *save_part,
+		*remove_edge, *remove_part, *remove_name, *page_count;
 	uint64_t page_bytes;
 	struct row row;
 	struct row_bytes bytes;
@@ -45,7 +46,7 @@ struct history {
 static inline struct table *history_table(struct history *history, uint32_t window_ms)
 {
 	for (int i = 0; i < LENGTHS; i++) {
-		if (history->tables[i].seconds * 1000 == window_ms)
+		if (history->tables[i].seconds * 1000 == window_ms && history->tables[i].keep_s)
 			return &history->tables[i];
 	}
 	return NULL;

@@ -5,7 +5,9 @@
  *
  * so that it is as right as the closed windows are and at most a second or two behind. A 10 s
  * window counts as complete when 1 s windows a second later are there: tasks close it one after the
- * other. Where 1 s rows are no longer kept, the start moves back to a whole 10 s. */
+ * other. Where 1 s rows are no longer kept, the start moves back to a whole 10 s; where none are
+ * told, the end is that of the last 10 s. Whole minutes and hours of the middle part are read from
+ * their own rows, likewise in three parts each. Lanes are told in 10 s only. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,15 +24,51 @@ enum {
 	LAG_MAX_S = 5,
 	/* Tasks close the same window within moments of each other. */
 	SETTLED_S = 3,
+	PARTS_MAX = 8,
+	LANES_S = 600,
 };
+
+/* Window lengths, short to long. */
+static const uint32_t lengths[] = {1, 10, 60, 3600};
+
+enum { LENGTHS = sizeof(lengths) / sizeof(lengths[0]) };
 
 struct span {
 	uint64_t start_s, first_s, last_s, end_s; /* 1 s rows, 10 s rows, 1 s rows between them */
+	uint32_t longer_s; /* the middle only from windows of this length and longer */
 };
+
+static uint64_t round_down(uint64_t time_s, uint64_t unit_s)
+{
+	return time_s / unit_s * unit_s;
+}
+
+static uint64_t round_up(uint64_t time_s, uint64_t unit_s)
+{
+	return round_down(time_s + unit_s - 1, unit_s);
+}
 
 static uint64_t floor_ten(uint64_t time_s)
 {
-	return time_s / TEN_S * TEN_S;
+	return round_down(time_s, TEN_S);
+}
+
+static bool kept_since(struct query *query, uint32_t window_s, uint64_t start_s)
+{
+	uint64_t keep_s = history_keep_ns(query->options.history, window_s * 1000) / NS_PER_S;
+
+	return keep_s && start_s + keep_s >= query->options.now_ns() / NS_PER_S;
+}
+
+/* The end of the newest window of more than 10 s that all tasks have told. */
+static uint64_t told_until(struct query *query, uint32_t window_s)
+{
+	uint64_t newest_s = history_newest_ns(query->options.history, window_s * 1000) / NS_PER_S;
+	uint64_t newest_10s = history_newest_ns(query->options.history, 10000) / NS_PER_S;
+	bool settled =
+		newest_10s > newest_s || query->options.now_ns() / NS_PER_S >= newest_s + SETTLED_S;
+
+	return settled || newest_s < window_s ? newest_s : newest_s - window_s;
 }
 
 static uint64_t end_of_window(struct query *query, double at_s)
@@ -55,8 +93,19 @@ static struct span find_span(struct query *query, const Millrace__V1__MapRequest
 	if (window_s == 0)
 		window_s = 1;
 	span.start_s = span.end_s > window_s ? span.end_s - window_s : 0;
-	if (span.start_s + keep_1s < now_s)
+	/* Seconds may not be told at all: too many rows, or not wanted. */
+	bool seconds = keep_1s && newest_1s >= newest_10s;
+
+	if (!seconds && newest_10s + LAG_MAX_S + TEN_S >= span.end_s && newest_10s < span.end_s) {
+		span.end_s = newest_10s;
+		span.start_s = span.end_s > window_s ? span.end_s - window_s : 0;
+	}
+	if (!seconds || span.start_s + keep_1s < now_s)
 		span.start_s = floor_ten(span.start_s);
+	for (int i = 1; i + 1 < LENGTHS && !kept_since(query, lengths[i], span.start_s); i++) {
+		if (kept_since(query, lengths[i + 1], span.start_s))
+			span.start_s = round_down(span.start_s, lengths[i + 1]);
+	}
 	span.first_s = floor_ten(span.start_s + TEN_S - 1);
 	/* A 10 s window takes the place of its seconds once all tasks have told it: when a later
 	 * second came, or after a while when nothing happens any more. */
@@ -80,8 +129,7 @@ static struct span find_span(struct query *query, const Millrace__V1__MapRequest
 
 struct reading {
 	struct groups *groups;
-	uint64_t newest_ten_ns; /* start of the newest 10 s window */
-	uint64_t last_ns;	/* where the newest 1 s rows begin */
+	uint64_t last_ns; /* end of the newest 10 s window, where the newest 1 s rows begin */
 };
 
 static void on_edge_row(void *context, const struct rollup *rollup)
@@ -91,7 +139,8 @@ static void on_edge_row(void *context, const struct rollup *rollup)
 	int64_t active = rollup->counters[COUNTER_ACTIVE];
 
 	group_add(group, rollup);
-	if (rollup->window_ms == 10000 && rollup->window_start_ns == reading->newest_ten_ns)
+	if (rollup->window_ms >= 10000 &&
+	    rollup->window_start_ns + rollup->window_ms * NS_PER_MS == reading->last_ns)
 		group->active_10s = active;
 	if (rollup->window_ms == 1000 && rollup->window_start_ns >= reading->last_ns &&
 	    active > group->active_1s)
@@ -100,28 +149,92 @@ static void on_edge_row(void *context, const struct rollup *rollup)
 
 typedef void (*row_visitor)(void *context, const struct rollup *rollup);
 
+/* Windows of one length in a row. */
+struct part {
+	uint32_t window_s;
+	uint64_t start_s, end_s;
+};
+
+struct parts {
+	struct part items[PARTS_MAX];
+	size_t count;
+};
+
+static void add_part(struct parts *parts, uint32_t window_s, uint64_t start_s, uint64_t end_s)
+{
+	if (start_s < end_s)
+		parts->items[parts->count++] = (struct part){window_s, start_s, end_s};
+}
+
+/* Whole windows of the next length in the middle, if there are any. The last of a span stays as it
+ * is: it says who is active now. */
+static void add_nested(struct query *query, struct parts *parts, int level, uint64_t start_s,
+		       uint64_t end_s, uint32_t longer_s)
+{
+	uint32_t next_s = level + 1 < LENGTHS ? lengths[level + 1] : 0;
+
+	if (next_s && history_keep_ns(query->options.history, next_s * 1000)) {
+		bool whole = lengths[level] < longer_s;
+		uint64_t told_s = told_until(query, next_s);
+		uint64_t last_s = whole ? end_s : end_s - lengths[level];
+		uint64_t from_s = round_up(start_s, next_s);
+		uint64_t to_s = round_down(told_s < last_s ? told_s : last_s, next_s);
+
+		if (from_s < to_s) {
+			if (!whole)
+				add_part(parts, lengths[level], start_s, from_s);
+			add_nested(query, parts, level + 1, from_s, to_s, longer_s);
+			if (!whole)
+				add_part(parts, lengths[level], to_s, end_s);
+			return;
+		}
+	}
+	add_part(parts, lengths[level], start_s, end_s);
+}
+
+/* Where windows of 10 s begin that say who and where parts are: the newest may be as old as two of
+ * them. */
+static uint64_t parts_since(uint64_t start_s)
+{
+	uint64_t ten_s = floor_ten(start_s);
+
+	return ten_s > 2 * TEN_S ? ten_s - 2 * TEN_S : 0;
+}
+
+/* Lanes: those of the span, of at most LANES_S: they say only who is where. */
+static struct parts parts_of(struct query *query, const struct span *span, uint32_t scope)
+{
+	struct parts parts = {0};
+
+	if (scope != SCOPE_EDGE) {
+		uint64_t start_s = span->start_s;
+
+		if (start_s + LANES_S < span->end_s)
+			start_s = span->end_s - LANES_S;
+		add_part(&parts, TEN_S, parts_since(start_s), span->end_s);
+		return parts;
+	}
+	add_part(&parts, 1, span->start_s, span->first_s);
+	if (span->first_s < span->last_s)
+		add_nested(query, &parts, 1, span->first_s, span->last_s, span->longer_s);
+	add_part(&parts, 1, span->last_s, span->end_s);
+	return parts;
+}
+
 /* True if all could be read. */
 static bool read_span(struct query *query, const struct span *span, uint32_t scope, bool sketches,
 		      row_visitor visit, void *context, struct refusal *refusal)
 {
-	const struct {
-		uint32_t window_ms;
-		uint64_t start_s, end_s;
-	} parts[] = {{1000, span->start_s, span->first_s},
-		     {10000, span->first_s, span->last_s},
-		     {1000, span->last_s, span->end_s}};
+	const struct parts parts = parts_of(query, span, scope);
 	uint64_t left = query->options.read_rows_max;
 
-	for (int i = 0; i < 3; i++) {
-		const struct history_filter filter = {.window_ms = parts[i].window_ms,
-						      .start_ns = parts[i].start_s * NS_PER_S,
-						      .end_ns = parts[i].end_s * NS_PER_S,
+	for (size_t i = 0; i < parts.count; i++) {
+		const struct part *part = &parts.items[i];
+		const struct history_filter filter = {.window_ms = part->window_s * 1000,
+						      .start_ns = part->start_s * NS_PER_S,
+						      .end_ns = part->end_s * NS_PER_S,
 						      .scope = scope,
 						      .sketches = sketches};
-
-		if (filter.start_ns >= filter.end_ns)
-			continue;
-
 		int64_t rows = history_read(query->options.history, &filter, left, visit, context);
 
 		if (refuse_rows(query, rows, refusal))
@@ -441,7 +554,7 @@ static void collect_nodes(struct map *map, const struct distances *distances, si
 		add_node(map, distances, edge->server, edge->server_resolution);
 	}
 	once_each(map);
-	history_known(map->query->options.history, floor_ten(span->start_s) * NS_PER_S,
+	history_known(map->query->options.history, parts_since(span->start_s) * NS_PER_S,
 		      span->end_s * NS_PER_S, &visitor);
 }
 
@@ -513,14 +626,28 @@ static void map_done(struct map *map)
 	groups_done(&map->groups);
 }
 
-/* The same length, or up to 9 s more, in closed 10 s windows. */
-static struct span coarse(const struct span *span)
+/* The same length, rounded up, in closed windows of unit_s and longer. */
+static struct span coarse(struct query *query, const struct span *span, uint32_t unit_s)
 {
 	uint64_t end_s = span->last_s > span->first_s ? span->last_s : floor_ten(span->end_s);
-	uint64_t length_s = floor_ten(span->end_s - span->start_s + TEN_S - 1);
+	uint64_t length_s = round_up(span->end_s - span->start_s, unit_s);
+
+	if (unit_s > TEN_S) {
+		uint64_t told_s = told_until(query, unit_s);
+
+		end_s = round_down(told_s < end_s ? told_s : end_s, unit_s);
+	}
+
 	uint64_t start_s = end_s > length_s ? end_s - length_s : 0;
 
-	return (struct span){start_s, start_s, end_s, end_s};
+	return (struct span){start_s, start_s, end_s, end_s, unit_s};
+}
+
+/* An hour is no answer to a question about a minute. */
+static bool fits(struct query *query, const struct span *span, uint32_t unit_s)
+{
+	return history_newest_ns(query->options.history, unit_s * 1000) &&
+	       (unit_s <= 60 || span->end_s - span->start_s >= unit_s);
 }
 
 static const ProtobufCMessage *map_of_span(struct query *query, const struct span *span,
@@ -529,9 +656,7 @@ static const ProtobufCMessage *map_of_span(struct query *query, const struct spa
 {
 	struct map map = {.query = query};
 	struct distances distances = {0};
-	struct reading reading = {.groups = &map.groups,
-				  .newest_ten_ns = (span->last_s - TEN_S) * NS_PER_S,
-				  .last_ns = span->last_s * NS_PER_S};
+	struct reading reading = {.groups = &map.groups, .last_ns = span->last_s * NS_PER_S};
 	struct zone_filter zone = {.groups = &map.groups, .zone = id_of(asked->zone)};
 	const ProtobufCMessage *message = NULL;
 
@@ -553,10 +678,13 @@ const ProtobufCMessage *answer_map(struct query *query, const ProtobufCMessage *
 	struct span span = find_span(query, asked);
 	const ProtobufCMessage *message = map_of_span(query, &span, asked, refusal);
 
-	if (!message && refusal->kind == REFUSED_TOO_MUCH) {
+	for (int i = 1; i < LENGTHS && !message && refusal->kind == REFUSED_TOO_MUCH; i++) {
+		struct span longer = coarse(query, &span, lengths[i]);
+
+		if (!fits(query, &span, lengths[i]))
+			continue;
 		*refusal = (struct refusal){0};
-		span = coarse(&span);
-		message = map_of_span(query, &span, asked, refusal);
+		message = map_of_span(query, &longer, asked, refusal);
 	}
 	return message;
 }

@@ -1,4 +1,6 @@
-/* Time series of one metric, grouped. */
+/* Time series of one metric, grouped. A step is read from the longest windows that it is made of
+ * and that are kept so far back; what is told less often than asked has a longer step, told in the
+ * answer: parts of edges (lanes and instances) and quantiles of round trips are told every 10 s. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,9 +142,20 @@ static const struct grouping *find_grouping(const char *name)
 
 /* --- points --- */
 
+static uint64_t round_down(uint64_t value, uint64_t unit)
+{
+	return value / unit * unit;
+}
+
+struct range {
+	uint64_t start_ns, end_ns;
+	uint32_t step_s, window_s;
+};
+
 struct series {
 	const struct grouping *grouping;
 	struct measure measure;
+	struct range range;
 	struct groups groups;
 };
 
@@ -159,6 +172,9 @@ static void close_step(const struct series *series, struct group *group)
 	} else {
 		value = (double)group->counters[series->measure.counter];
 	}
+	/* Distinct connections do not add up over windows: their mean. */
+	if (!series->measure.value && series->measure.counter == COUNTER_ACTIVE)
+		value /= series->range.step_s / series->range.window_s;
 	if (group->points_count == group->points_room) {
 		group->points_room = memory_grown(group->points_room, group->points_count + 1);
 		group->points =
@@ -172,11 +188,12 @@ static void on_row(void *context, const struct rollup *rollup)
 {
 	struct series *series = context;
 	struct group *group = groups_get(&series->groups, series->grouping->key(rollup), rollup);
+	uint64_t start_ns = round_down(rollup->window_start_ns, series->range.step_s * NS_PER_S);
 
-	if (group->start_ns != rollup->window_start_ns) {
+	if (group->start_ns != start_ns) {
 		close_step(series, group);
 		group_clear(group);
-		group->start_ns = rollup->window_start_ns;
+		group->start_ns = start_ns;
 	}
 	group_add(group, rollup);
 }
@@ -234,25 +251,93 @@ static Millrace__V1__Series *series_message(struct query *query, const struct se
 	return message;
 }
 
-struct range {
-	uint64_t start_ns, end_ns;
-	uint32_t step_s;
+/* Window lengths, short to long. */
+static const uint32_t lengths[] = {1, 10, 60, 3600};
+
+enum {
+	LENGTHS = sizeof(lengths) / sizeof(lengths[0]),
+	PARTS_S = 10,
+	STEP_S_MAX = 86400,
+	/* A range that began as long ago as windows are kept began a little before, as now goes
+	 * on. */
+	SLACK_S = 10,
 };
 
-/* Ten minutes, or what of it is kept in seconds. */
-static uint32_t default_step(struct query *query, uint64_t start_ns, uint64_t now_ns)
+/* Seconds may not be told at all: too many rows, or not wanted. */
+static bool kept_since(struct query *query, uint32_t window_s, uint64_t start_ns)
 {
-	uint64_t fine_ns = history_keep_ns(query->options.history, 1000);
+	struct history *history = query->options.history;
+	uint64_t keep_ns = history_keep_ns(history, window_s * 1000);
 
-	if (fine_ns > 600 * NS_PER_S)
-		fine_ns = 600 * NS_PER_S;
-	/* A range of just that length began a little before, as now goes on. */
-	return start_ns + fine_ns + 10 * NS_PER_S >= now_ns ? 1 : 10;
+	if (window_s == 1 && history_newest_ns(history, 1000) < history_newest_ns(history, 10000))
+		return false;
+	return keep_ns && start_ns + keep_ns + SLACK_S * NS_PER_S >= query->options.now_ns();
+}
+
+/* Ten minutes in seconds, else the shortest that are kept so long and are not too many. */
+static uint32_t default_step(struct query *query, uint64_t start_ns, uint64_t end_ns)
+{
+	uint64_t now_ns = query->options.now_ns();
+
+	if (start_ns + (600 + SLACK_S) * NS_PER_S >= now_ns && kept_since(query, 1, start_ns))
+		return 1;
+	for (int i = 1; i < LENGTHS; i++) {
+		if (kept_since(query, lengths[i], start_ns) &&
+		    (end_ns - start_ns) / (lengths[i] * NS_PER_S) < SERIES_POINTS_MAX)
+			return lengths[i];
+	}
+	return PARTS_S;
+}
+
+static uint32_t whole_steps(uint32_t step_s, uint32_t window_s)
+{
+	return (step_s + window_s - 1) / window_s * window_s;
+}
+
+/* How often that is told at most. */
+static uint32_t least_window(const struct series *series)
+{
+	bool round_trips = series->measure.value == srtt_p50 || series->measure.value == srtt_p95;
+
+	return series->grouping->scope != SCOPE_EDGE || round_trips ? PARTS_S : 1;
+}
+
+/* The longest windows that the step is made of; where those are no longer kept, longer ones. */
+static void find_window(struct query *query, const struct series *series, struct range *range)
+{
+	uint32_t least_s = least_window(series);
+
+	range->step_s = whole_steps(range->step_s, least_s);
+	range->window_s = least_s;
+	if (series->grouping->scope != SCOPE_EDGE)
+		return;
+	for (int i = 0; i < LENGTHS; i++) {
+		bool kept = kept_since(query, lengths[i], range->start_ns);
+
+		if (lengths[i] < least_s || !kept)
+			continue;
+		if (range->step_s % lengths[i] == 0) {
+			range->window_s = lengths[i];
+		} else if (!kept_since(query, range->window_s, range->start_ns)) {
+			range->window_s = lengths[i];
+			range->step_s = whole_steps(range->step_s, lengths[i]);
+		}
+	}
+}
+
+static bool check_step(double step_s, struct refusal *refusal)
+{
+	if (step_s >= 0 && step_s <= STEP_S_MAX && step_s == (uint32_t)step_s)
+		return true;
+	refuse(refusal, REFUSED_BAD, "step is \"%gs\"; accepted: whole seconds up to %ds", step_s,
+	       STEP_S_MAX);
+	return false;
 }
 
 static bool find_range(struct query *query, const Millrace__V1__SeriesRequest *asked,
-		       struct range *range, struct refusal *refusal)
+		       struct series *series, struct refusal *refusal)
 {
+	struct range *range = &series->range;
 	uint64_t now_ns = query->options.now_ns();
 	double end_s = asked->end_s > 0 ? asked->end_s : (double)(now_ns / NS_PER_S);
 	double start_s = asked->start_s > 0 ? asked->start_s : end_s - 600;
@@ -265,21 +350,27 @@ static bool find_range(struct query *query, const Millrace__V1__SeriesRequest *a
 		       end_s);
 		return false;
 	}
-	if (asked->step_s != 0 && asked->step_s != 1 && asked->step_s != 10) {
-		refuse(refusal, REFUSED_BAD, "step is \"%gs\"; accepted: 1s or 10s", asked->step_s);
+	if (!check_step(asked->step_s, refusal))
 		return false;
-	}
-
-	uint64_t start_ns = (uint64_t)(start_s * 1e3) * NS_PER_MS;
-	uint64_t end_ns = (uint64_t)(end_s * 1e3) * NS_PER_MS;
-
+	range->start_ns = (uint64_t)(start_s * 1e3) * NS_PER_MS;
+	range->end_ns = (uint64_t)(end_s * 1e3) * NS_PER_MS;
 	range->step_s = asked->step_s != 0 ? (uint32_t)asked->step_s
-					   : default_step(query, start_ns, now_ns);
+					   : default_step(query, range->start_ns, range->end_ns);
+	find_window(query, series, range);
 
 	uint64_t step_ns = range->step_s * NS_PER_S;
 
-	range->start_ns = start_ns / step_ns * step_ns;
-	range->end_ns = end_ns;
+	range->start_ns = round_down(range->start_ns, step_ns);
+	/* A step of several windows is shown when all of them are there. */
+	if (range->step_s > range->window_s && asked->end_s == 0) {
+		uint64_t newest_ns =
+			history_newest_ns(query->options.history, range->window_s * 1000);
+		uint64_t whole_ns = round_down(newest_ns, step_ns);
+
+		range->end_ns = whole_ns < range->end_ns ? whole_ns : range->end_ns;
+	}
+	if (range->end_ns < range->start_ns)
+		range->end_ns = range->start_ns;
 	if ((range->end_ns - range->start_ns) / step_ns <= SERIES_POINTS_MAX)
 		return true;
 	refuse(refusal, REFUSED_TOO_MUCH,
@@ -337,19 +428,19 @@ const ProtobufCMessage *answer_series(struct query *query, const ProtobufCMessag
 	const Millrace__V1__SeriesRequest *asked = (const Millrace__V1__SeriesRequest *)request;
 	struct series series = {.grouping = find_grouping(asked->group_by)};
 	const ProtobufCMessage *message = NULL;
-	struct range range;
+	const struct range *range = &series.range;
 
 	if (asked->port > UINT16_MAX) {
 		refuse(refusal, REFUSED_BAD, "port is %u; accepted: 0 to 65535", asked->port);
 		return NULL;
 	}
 	if (!find_measure(asked->metric, &series.measure, refusal) ||
-	    !find_range(query, asked, &range, refusal))
+	    !find_range(query, asked, &series, refusal))
 		return NULL;
 
-	const struct history_filter filter = {.window_ms = range.step_s * 1000,
-					      .start_ns = range.start_ns,
-					      .end_ns = range.end_ns,
+	const struct history_filter filter = {.window_ms = range->window_s * 1000,
+					      .start_ns = range->start_ns,
+					      .end_ns = range->end_ns,
 					      .scope = series.grouping->scope,
 					      .client = id_of(asked->client),
 					      .server = id_of(asked->server),
@@ -359,7 +450,7 @@ const ProtobufCMessage *answer_series(struct query *query, const ProtobufCMessag
 				    on_row, &series);
 
 	if (!refuse_rows(query, rows, refusal))
-		message = series_response(query, &series, asked->limit, range.step_s);
+		message = series_response(query, &series, asked->limit, range->step_s);
 	groups_done(&series.groups);
 	return message;
 }

@@ -411,6 +411,30 @@ static void a_drop_to_nothing_fires_only_while_the_agents_report(void **state)
 	assert_int_equal(alerts_after_silence(NULL), 0);
 }
 
+/* Connections that stay open have no instance rows in panes. */
+static void nodes_are_known_from_ten_seconds_too(void **state)
+{
+	(void)state;
+	struct monitor monitor = silence_monitor();
+	monitor.metric = METRIC_BYTES;
+	struct stand *stand = stand_with(&monitor, 1);
+	uint64_t node = named(stand, "n1");
+	for (int pane = 0; pane < 60; pane++) {
+		if (pane < 45)
+			add_counts(stand, "frontend", "cart", 0, 0)->counters[COUNTER_TX_BYTES] =
+				1000;
+		if ((stand->pane + 1) % 40 == 0) {
+			struct rollup *row = add_row(stand, 10000, "frontend", "cart");
+			row->scope = SCOPE_CLIENT;
+			row->instance = (struct instance){.id = 5, .node = node};
+		}
+		anomaly_heard(stand->anomaly, &node, 1);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 1);
+	stand_free(stand);
+}
+
 static void a_drop_ends_when_traffic_is_back_or_the_edge_is_forgotten(void **state)
 {
 	(void)state;
@@ -502,6 +526,49 @@ static void a_new_first_suspect_is_an_update_at_most_every_update_ns(void **stat
 	assert_int_equal(stand->alerts[1].sequence, 2);
 	assert_int_equal(stand->alerts[1].pane_end_ns - stand->alerts[0].pane_end_ns,
 			 10 * NS_PER_S);
+	stand_free(stand);
+}
+
+static void add_instance_long(struct stand *stand, const char *node, int64_t srtt_us)
+{
+	struct rollup *row = add_row(stand, 10000, "frontend", "cart");
+	row->scope = SCOPE_SERVER;
+	row->counters[COUNTER_SRTT_US] = srtt_us * 1000;
+	row->counters[COUNTER_SRTT_COUNT] = 1000;
+	row->instance =
+		(struct instance){.node = named(stand, node), .container = named(stand, node)};
+	row->instance.id = instance_id(&row->instance);
+}
+
+static void suspects_of_traffic_follow_with_the_next_ten_seconds(void **state)
+{
+	(void)state;
+	struct monitor monitor = failures;
+	monitor.metric = METRIC_RTT;
+	monitor.threshold = monitor.clear = 0.01;
+	monitor.minimum = 0;
+	struct stand *stand = stand_with(&monitor, 1);
+	uint64_t fired = 0;
+	for (int pane = 0; pane < 120; pane++) {
+		bool slow = pane > 50;
+		struct rollup *row = add_counts(stand, "frontend", "cart", 0, 0);
+		row->counters[COUNTER_SRTT_US] = slow ? 300000 : 1000;
+		row->counters[COUNTER_SRTT_COUNT] = 10;
+		if ((stand->pane + 1) % 40 == 0) {
+			add_instance_long(stand, "n1", slow ? 90000 : 100);
+			add_instance_long(stand, "n2", 100);
+			add_instance_long(stand, "n3", 100);
+		}
+		close_pane(stand);
+		if (stand->alerts_count == 1 && !fired)
+			fired = stand->pane;
+	}
+	assert_int_equal(stand->alerts_count, 2);
+	assert_int_equal(stand->alerts[0].suspects_count, 0);
+	assert_string_equal(stand->alerts[1].suspects[0].name, "n1");
+	assert_int_equal(stand->alerts[1].sequence, 2);
+	uint64_t ended = (fired + 39) / 40 * 40;
+	assert_int_equal(stand->alerts[1].pane_end_ns, ended * PANE_NS);
 	stand_free(stand);
 }
 
@@ -883,6 +950,8 @@ int main(void)
 		cmocka_unit_test(episodes_past_the_bound_are_suppressed_and_counted_once),
 		cmocka_unit_test(edges_past_the_bound_are_still_in_their_servers_sum),
 		cmocka_unit_test(a_new_first_suspect_is_an_update_at_most_every_update_ns),
+		cmocka_unit_test(suspects_of_traffic_follow_with_the_next_ten_seconds),
+		cmocka_unit_test(nodes_are_known_from_ten_seconds_too),
 		cmocka_unit_test(a_baseline_is_silent_before_its_warm_up),
 		cmocka_unit_test(what_is_unusual_fires_and_names_the_usual),
 		cmocka_unit_test(an_incident_is_hardly_learned),

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 
 enum { EDGE = 77 };
@@ -50,7 +51,6 @@ static void add(struct stand *stand, uint8_t scope, const char *pod, const char 
 	rollup.instance.id = instance_id(&rollup.instance);
 	rollup.counters[COUNTER_OPENED] = opened;
 	rollup.counters[COUNTER_FAILED] = failed;
-	rollup.counters[COUNTER_TX_BYTES] = opened * 1000;
 	domain_log_add(stand->log, &rollup);
 }
 
@@ -141,24 +141,105 @@ static void a_single_instance_is_no_concentration(void **state)
 	assert_int_equal(rank(stand, METRIC_CONNECTIONS_FAILED, COMPARE_ABOVE, suspects), 0);
 }
 
+static void add_long(struct stand *stand, uint64_t start_ns, const char *pod, int64_t bytes,
+		     int64_t active, int64_t retransmits)
+{
+	struct rollup rollup = {.scope = SCOPE_SERVER,
+				.window_ms = 10000,
+				.window_start_ns = start_ns,
+				.edge = {.id = EDGE}};
+	rollup.instance = (struct instance){.version = named(stand, "v1"),
+					    .zone = named(stand, "a"),
+					    .node = named(stand, pod),
+					    .container = named(stand, pod)};
+	rollup.instance.id = instance_id(&rollup.instance);
+	rollup.counters[COUNTER_TX_BYTES] = bytes;
+	rollup.counters[COUNTER_ACTIVE] = active;
+	rollup.counters[COUNTER_TX_SEGMENTS] = bytes / 1000;
+	rollup.counters[COUNTER_SERVER_RETRANSMITS] = retransmits;
+	domain_log_add_long(stand->log, &rollup);
+}
+
 static void the_instance_that_went_silent_explains_a_drop(void **state)
 {
 	struct stand *stand = *state;
 	struct suspect suspects[ALERT_SUSPECTS_MAX];
-	for (int pane = 0; pane < DOMAIN_PANES; pane++) {
-		bool now = pane >= DOMAIN_PANES - 4;
+	for (int window = 1; window < 4; window++) {
 		for (int i = 0; i < 4; i++) {
 			char pod[24];
 			snprintf(pod, sizeof(pod), "cart-%d", i);
-			if (!now || i != 2)
-				add(stand, SCOPE_SERVER, pod, "v1", "a", pod, 100, 0);
+			if (window < 3 || i != 2)
+				add_long(stand, (uint64_t)window * 10 * NS_PER_S, pod, 1000000, 5,
+					 0);
 		}
-		domain_log_close(stand->log);
 	}
 	assert_in_range(rank(stand, METRIC_BYTES, COMPARE_BELOW, suspects), 1, 2);
 	assert_int_equal(suspects[0].kind, SUSPECT_SERVER_INSTANCE);
 	assert_string_equal(suspects[0].name, "cart-2");
 	assert_true(suspects[0].share > 0.99);
+}
+
+static void traffic_is_ranked_once_ten_seconds_ended_after_the_beginning(void **state)
+{
+	struct stand *stand = *state;
+	struct suspect suspects[ALERT_SUSPECTS_MAX];
+	struct domain_query query = {.edge = {.id = EDGE},
+				     .metric = METRIC_RETRANSMIT_RATIO,
+				     .window_panes = 4,
+				     .started_ns = 27 * NS_PER_S};
+	assert_false(domain_ready(stand->log, &query));
+	for (int i = 0; i < 4; i++)
+		add_long(stand, 10 * NS_PER_S, i ? "cart-1" : "cart-0", 1000000, 5, 1);
+	assert_false(domain_ready(stand->log, &query));
+	query.metric = METRIC_CONNECTIONS_FAILED;
+	assert_true(domain_ready(stand->log, &query));
+	query.metric = METRIC_RETRANSMIT_RATIO;
+	add_long(stand, 20 * NS_PER_S, "cart-0", 1000000, 5, 1);
+	add_long(stand, 20 * NS_PER_S, "cart-1", 1000000, 5, 90);
+	add_long(stand, 20 * NS_PER_S, "cart-2", 1000000, 5, 1);
+	assert_true(domain_ready(stand->log, &query));
+	assert_in_range(domain_rank(stand->log, &query, stand->names, suspects), 1, 2);
+	assert_string_equal(suspects[0].name, "cart-1");
+}
+
+static void resets_are_compared_with_what_was_active(void **state)
+{
+	struct stand *stand = *state;
+	struct suspect suspects[ALERT_SUSPECTS_MAX];
+	struct rollup rollup = {.scope = SCOPE_SERVER, .window_ms = 250, .edge = {.id = EDGE}};
+	for (int i = 0; i < 4; i++) {
+		char pod[24];
+		snprintf(pod, sizeof(pod), "cart-%d", i);
+		add_long(stand, 20 * NS_PER_S, pod, 1000000, 40, 0);
+	}
+	/* Those that reset nothing have no row in the pane. */
+	rollup.instance = (struct instance){.version = named(stand, "v1"),
+					    .zone = named(stand, "a"),
+					    .node = named(stand, "cart-3"),
+					    .container = named(stand, "cart-3")};
+	rollup.instance.id = instance_id(&rollup.instance);
+	rollup.counters[COUNTER_RESETS] = 30;
+	domain_log_add(stand->log, &rollup);
+	domain_log_close(stand->log);
+	assert_in_range(rank(stand, METRIC_CONNECTIONS_RESET, COMPARE_ABOVE, suspects), 1, 2);
+	assert_string_equal(suspects[0].name, "cart-3");
+	assert_true(suspects[0].share == 1);
+	assert_true(suspects[0].excess == 4);
+}
+
+static void only_two_windows_of_ten_seconds_are_kept_and_bounded(void **state)
+{
+	struct stand *stand = *state;
+	struct domain_log *log = stand->log;
+	stand->log = domain_log_new(10);
+	for (uint64_t window = 1; window < 6; window++)
+		for (int i = 0; i < 12; i++)
+			add_long(stand, window * 10 * NS_PER_S, "cart-1", 1000, 5, 0);
+	assert_int_equal(domain_log_dropped(stand->log), 5 * 2);
+	add_long(stand, 10 * NS_PER_S, "cart-1", 1000, 5, 0); /* too late */
+	assert_int_equal(domain_log_dropped(stand->log), 5 * 2 + 1);
+	domain_log_free(stand->log);
+	stand->log = log;
 }
 
 static void the_order_of_rows_does_not_matter(void **state)
@@ -231,6 +312,9 @@ int main(void)
 		STAND(a_change_that_is_spread_like_the_traffic_has_no_suspects),
 		STAND(a_single_instance_is_no_concentration),
 		STAND(the_instance_that_went_silent_explains_a_drop),
+		STAND(traffic_is_ranked_once_ten_seconds_ended_after_the_beginning),
+		STAND(resets_are_compared_with_what_was_active),
+		STAND(only_two_windows_of_ten_seconds_are_kept_and_bounded),
 		STAND(the_order_of_rows_does_not_matter),
 		STAND(a_full_log_forgets_its_oldest_panes),
 	};

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "anomaly/metric.h"
+#include "base/clock.h"
 #include "base/hash.h"
 
 enum { PANES = 600 };
@@ -17,46 +18,53 @@ struct truth {
 	uint64_t connect_ns[PANES]; /* 0: none */
 };
 
-static void push(struct series *series, const struct truth *truth, int pane)
+/* Ticks wrap at 16 bits in the marks; pane 0 ends at PANE_NS. */
+static void push(struct series *series, const struct truth *truth, int pane, uint32_t tick)
 {
 	struct sketch_cell cell = {.index = (uint16_t)sketch_index(truth->connect_ns[pane]),
-				   .count = 1};
+				   .count = pane % 50 ? 1 : 70000};
 	struct rollup rollup = {.connect = &cell, .connect_cells = truth->connect_ns[pane] != 0};
 	rollup.counters[COUNTER_FAILED] = truth->failed[pane];
 	rollup.counters[COUNTER_TX_BYTES] = truth->bytes[pane];
-	rollup.last_event_ns = (uint64_t)pane + 1;
+	rollup.counters[COUNTER_RESETS] = truth->failed[pane];
+	rollup.last_event_ns = pane_end((uint64_t)pane) - 7;
 	if (truth->failed[pane] || truth->bytes[pane] || truth->connect_ns[pane])
-		series_add(series, &rollup);
+		series_add(series, tick, pane_end((uint64_t)pane), &rollup);
 }
 
 /* Everything that a window says, computed again from its panes. */
-static void check(const struct series *series, const struct truth *truth, int pane, uint64_t seed)
+static void check(const struct series *series, const struct truth *truth, int pane, uint32_t tick,
+		  uint32_t panes, uint64_t seed)
 {
-	struct sketch scratch = {0};
-	for (uint32_t w = 0; w < series->windows_count; w++) {
-		const struct window *window = &series->windows[w];
-		uint64_t failed = 0, bytes = 0, connects = 0, slowest = 0, last = 0;
-		int first = pane - (int)window->panes + 1;
-		for (int i = first < 0 ? 0 : first; i <= pane; i++) {
-			failed += (uint64_t)truth->failed[i];
-			bytes += (uint64_t)truth->bytes[i];
-			connects += truth->connect_ns[i] != 0;
-			if (truth->connect_ns[i] > slowest)
-				slowest = truth->connect_ns[i];
-			if (truth->failed[i] || truth->bytes[i] || truth->connect_ns[i])
-				last = (uint64_t)i + 1;
-		}
-		uint64_t found =
-			connects ? series_connect_quantile(series, window, 1, &scratch) : 0;
-		uint64_t middle = connects ? sketch_value(sketch_index(slowest)) : 0;
-		if (window->sums.failed != failed || window->sums.bytes != bytes ||
-		    window->sums.connects != connects || found != middle ||
-		    (connects && window_connect_bound(window) < middle) ||
-		    series_last_event(series, window) != last)
-			fail_msg("seed %lu pane %d window %u", (unsigned long)seed, pane,
-				 window->panes);
+	static struct histogram scratch;
+	uint64_t failed = 0, bytes = 0, connects = 0, slowest = 0, last = 0;
+	int first = pane - (int)panes + 1;
+	for (int i = first < 0 ? 0 : first; i <= pane; i++) {
+		failed += (uint64_t)truth->failed[i];
+		bytes += (uint64_t)truth->bytes[i];
+		if (truth->connect_ns[i])
+			connects += i % 50 ? 1 : 70000;
+		if (truth->connect_ns[i] > slowest)
+			slowest = truth->connect_ns[i];
+		if (truth->failed[i] || truth->bytes[i] || truth->connect_ns[i])
+			last = pane_end((uint64_t)i) - 7;
 	}
-	sketch_done(&scratch);
+	struct window_sums sums = series_sums(series, tick, panes);
+	uint64_t found = series_connect_quantile(series, tick, panes, 1, &scratch);
+	uint64_t middle = connects ? sketch_value(sketch_index(slowest)) : 0;
+	uint32_t index = sketch_index(slowest);
+	bool bounded = !connects || (series_connect_bound(series) >= index &&
+				     series_connects_may_exceed(series, tick, panes, 1, index - 1));
+	if (sums.failed != failed || sums.bytes != bytes || sums.connects != connects ||
+	    sums.resets != failed || found != middle || !bounded ||
+	    series_last_event(series, tick, panes, pane_end((uint64_t)pane)) != last)
+		fail_msg("seed %lu pane %d window %u", (unsigned long)seed, pane, panes);
+	/* A bound may say too much, never too little. */
+	uint64_t p95 = series_connect_quantile(series, tick, panes, 0.95, &scratch);
+	if (connects && !series_connects_may_exceed(series, tick, panes, 0.95, 2000) &&
+	    p95 > sketch_value(2000))
+		fail_msg("seed %lu pane %d window %u: a bound is wrong", (unsigned long)seed, pane,
+			 panes);
 }
 
 static void windows_are_the_sums_of_their_panes(void **state)
@@ -66,7 +74,8 @@ static void windows_are_the_sums_of_their_panes(void **state)
 	static struct truth truth;
 	for (uint64_t seed = 1; seed <= 20; seed++) {
 		struct series series;
-		series_init(&series, windows, 1 + seed % 5, true);
+		uint32_t count = 1 + seed % 5, tick = (uint32_t)(UINT16_MAX - 200 * (seed % 4));
+		series_init(&series, windows[count - 1], true, true, tick);
 		for (int pane = 0; pane < PANES; pane++) {
 			uint64_t word = hash_mix(seed << 32 | (uint64_t)pane);
 			/* Long silences too: the ring rests and must wake up clean. */
@@ -74,9 +83,11 @@ static void windows_are_the_sums_of_their_panes(void **state)
 			truth.failed[pane] = silent ? 0 : (int64_t)(word % 3);
 			truth.bytes[pane] = silent ? 0 : (int64_t)(word >> 8 & 1023);
 			truth.connect_ns[pane] = silent || word >> 62 ? 0 : 1 + (word >> 30);
-			push(&series, &truth, pane);
-			series_close(&series);
-			check(&series, &truth, pane, seed);
+			push(&series, &truth, pane, ++tick);
+			for (uint32_t i = 0; i < count; i++)
+				check(&series, &truth, pane, tick, windows[i], seed);
+			if (series_idle(&series, tick))
+				series_rest(&series);
 		}
 		series_done(&series);
 	}
@@ -85,19 +96,17 @@ static void windows_are_the_sums_of_their_panes(void **state)
 static void retransmits_are_those_of_both_ends_or_what_one_counted(void **state)
 {
 	(void)state;
-	static const uint32_t windows[] = {4};
 	struct series series;
 	struct rollup rollup = {0};
-	series_init(&series, windows, 1, false);
+	series_init(&series, 4, false, true, 0);
 	rollup.counters[COUNTER_CLIENT_RETRANSMITS] = 3;
 	rollup.counters[COUNTER_SERVER_RETRANSMITS] = 4;
 	rollup.counters[COUNTER_RETRANSMITS] = 3;
 	rollup.counters[COUNTER_TX_SEGMENTS] = 60;
 	rollup.counters[COUNTER_RX_SEGMENTS] = 10;
-	series_add(&series, &rollup);
-	series_close(&series);
-	struct measure measure =
-		metric_measure(METRIC_RETRANSMIT_RATIO, &series, &series.windows[0], NULL);
+	series_add(&series, 1, PANE_NS, &rollup);
+	struct window_sums sums = series_sums(&series, 1, 4);
+	struct measure measure = metric_measure(METRIC_RETRANSMIT_RATIO, &series, 1, &sums, NULL);
 	assert_true(measure.known);
 	assert_true(measure.value == 0.1);
 	series_done(&series);
@@ -106,13 +115,12 @@ static void retransmits_are_those_of_both_ends_or_what_one_counted(void **state)
 static void ratios_of_nothing_are_unknown_and_counts_are_zero(void **state)
 {
 	(void)state;
-	static const uint32_t windows[] = {4};
 	struct series series;
-	struct sketch scratch = {0};
-	series_init(&series, windows, 1, true);
+	static struct histogram scratch;
+	series_init(&series, 4, true, true, 0);
+	struct window_sums sums = series_sums(&series, 0, 4);
 	for (uint32_t metric = 0; metric < METRICS; metric++) {
-		struct measure measure =
-			metric_measure(metric, &series, &series.windows[0], &scratch);
+		struct measure measure = metric_measure(metric, &series, 0, &sums, &scratch);
 		bool gauge = metric == METRIC_FAILURE_RATIO || metric == METRIC_RETRANSMIT_RATIO ||
 			     metric == METRIC_CONNECT_LATENCY || metric == METRIC_RTT;
 		assert_int_equal(measure.known, !gauge);
@@ -120,8 +128,19 @@ static void ratios_of_nothing_are_unknown_and_counts_are_zero(void **state)
 		assert_int_equal(metric_by_name(metric_name(metric)), metric);
 	}
 	assert_int_equal(metric_by_name("nonsense"), METRICS);
-	sketch_done(&scratch);
 	series_done(&series);
+}
+
+static void a_latency_limit_is_the_last_bucket_that_keeps_it(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 0; seed < 5000; seed++) {
+		double limit = (double)(hash_mix(seed) >> (20 + seed % 40)) / 1e9;
+		uint32_t index = metric_connect_index(limit);
+		assert_true((double)sketch_value(index) / 1e9 <= limit);
+		assert_true((double)sketch_value(index + 1) / 1e9 > limit);
+	}
+	assert_int_equal(metric_connect_index(1e300), SKETCH_INDEXES - 1);
 }
 
 int main(void)
@@ -130,6 +149,7 @@ int main(void)
 		cmocka_unit_test(windows_are_the_sums_of_their_panes),
 		cmocka_unit_test(retransmits_are_those_of_both_ends_or_what_one_counted),
 		cmocka_unit_test(ratios_of_nothing_are_unknown_and_counts_are_zero),
+		cmocka_unit_test(a_latency_limit_is_the_last_bucket_that_keeps_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,6 +46,7 @@ static void open_at(struct world *world, const char *path, uint64_t rows_max)
 	struct history_options options = {.path = path,
 					  .keep_1s_ns = 60 * NS_PER_S,
 					  .keep_10s_ns = 600 * NS_PER_S,
+					  .keep_60s_ns = 3600 * NS_PER_S,
 					  .rows_max = rows_max,
 					  .context = world,
 					  .trouble = on_trouble};
@@ -497,9 +498,65 @@ static void damaged_rows_are_refused(void **state)
 	free(bytes.bytes);
 }
 
+static void minutes_are_kept_for_their_time_and_hours_not_at_all(void **state)
+{
+	struct world world;
+
+	(void)state;
+	setup(&world, NULL, 0);
+	for (uint64_t minute = 0; minute < 120; minute++) {
+		struct rollup row =
+			row_of(&world, START_S + minute * 60, 60, minute % EDGES, SCOPE_EDGE, 0);
+
+		history_append(world.history, &row, 1, world.names);
+		row.window_ms = 3600000;
+		history_append(world.history, &row, 1, world.names);
+		history_advance(world.history, (START_S + minute * 60 + 60) * NS_PER_S);
+	}
+	assert_int_equal(history_stats(world.history).rows_60s, 60);
+	assert_int_equal(history_stats(world.history).rows_1h, 0);
+	assert_int_equal(history_newest_ns(world.history, 60000), (START_S + 7200) * NS_PER_S);
+	assert_int_equal(history_keep_ns(world.history, 3600000), 0);
+	assert_int_equal(read_all(&world, 60000, SCOPE_EDGE).rows, 60);
+	teardown(&world);
+}
+
+static void count_instance(void *context, const struct instance *instance)
+{
+	(void)instance;
+	++*(unsigned *)context;
+}
+
+static void instances_leave_with_their_ten_seconds_though_their_edges_stay(void **state)
+{
+	struct world world;
+	unsigned known = 0;
+	const struct history_visitor visitor = {.context = &known, .instance = count_instance};
+
+	(void)state;
+	setup(&world, NULL, 0);
+	for (uint64_t minute = 0; minute < 30; minute++) {
+		struct rollup rows[] = {
+			row_of(&world, START_S + minute * 60, 60, 1, SCOPE_EDGE, 0),
+			row_of(&world, START_S + minute * 60, 10, 1, SCOPE_CLIENT, minute),
+			row_of(&world, START_S + minute * 60, 60, 1, SCOPE_CLIENT, minute),
+		};
+
+		history_append(world.history, rows, 3, world.names);
+		history_advance(world.history, (START_S + minute * 60 + 60) * NS_PER_S);
+	}
+	history_known(world.history, 0, UINT64_MAX, &visitor);
+	assert_in_range(known, 9, 11); /* of ten minutes */
+	assert_int_equal(read_all(&world, 60000, SCOPE_EDGE).rows, 30);
+	assert_int_equal(read_all(&world, 60000, SCOPE_CLIENT).rows, 0);
+	teardown(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(minutes_are_kept_for_their_time_and_hours_not_at_all),
+		cmocka_unit_test(instances_leave_with_their_ten_seconds_though_their_edges_stay),
 		cmocka_unit_test(sums_are_those_of_what_was_appended_amendments_included),
 		cmocka_unit_test(other_windows_are_passed_over),
 		cmocka_unit_test(a_row_comes_back_as_it_was_by_any_filter),

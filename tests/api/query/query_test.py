@@ -129,6 +129,11 @@ class Map(Edges):
         self.assertEqual(set(self.edges(zone="zone-a")), {"shop/api", "shop/web"})
         self.assertEqual(self.edges(zone="zone-c"), {})
 
+    def test_instances_are_known_in_a_second_though_told_in_ten(self):
+        nodes = {node["workload"]: node for node in self.get("/api/v1/map", window="1s")["nodes"]}
+        self.assertEqual((nodes["shop/db"]["zones"], nodes["shop/db"]["instances"]), (["zone-b"], 1))
+        self.assertEqual(set(self.edges(zone="zone-b", window="1s")), {"shop/api", "ops/batch"})
+
     def test_nodes_know_their_dimensions_and_alerts(self):
         nodes = {node["workload"]: node for node in self.get("/api/v1/map")["nodes"]}
         self.assertEqual(nodes["shop/db"], {"workload": "shop/db", "resolution": "workload", "hops": 0,
@@ -160,6 +165,50 @@ class Bounded(Edges):
         self.assertEqual(raised.exception.code(), grpc.StatusCode.OUT_OF_RANGE)
 
 
+class LongPast(Edges):
+    """10 s for 20 minutes, minutes for 3 hours, hours for long; no seconds. 500 rows an answer."""
+    ARGUMENTS = ["500", "long-past"]
+
+    def test_long_windows_are_read_from_minutes_and_hours(self):
+        for seconds in (600, 3600, 7200, 10800, 14400, 36000):
+            answer = self.get("/api/v1/map", window=f"{seconds}s")
+            self.assertEqual(answer["end_s"], self.NOW - 5)  # of the newest 10 s
+            self.assertGreaterEqual(answer["end_s"] - answer["start_s"], seconds)
+            self.assertLess(answer["end_s"] - answer["start_s"], seconds + (60 if seconds < 10800 else 3600))
+            self.assert_totals({row["edge"]["client"]: row for row in answer["edges"]},
+                               answer["end_s"] - answer["start_s"], True)
+
+    def test_no_second_counts_for_less_where_seconds_are_not_told(self):
+        row = self.edges(window="60s")["ops/batch"]
+        self.assertEqual(row["tx_bytes_per_s"], 1000)
+        self.assertEqual(row["active"], 30)
+        self.assertEqual(set(self.edges(zone="zone-b", window="10s")), {"shop/api", "ops/batch"})
+
+    def test_a_step_is_read_from_the_longest_windows_in_it(self):
+        for step, told, seconds in ((10, 10, 600), (30, 30, 600), (60, 60, 7200), (300, 300, 7200), (10, 60, 7200),
+                                    (90, 120, 7200), (3600, 3600, 36000), (60, 3600, 36000)):
+            end = (self.NOW - 5) // told * told
+            answer = self.get("/api/v1/series", metric="opened", server="shop/api", step=step, start=end - seconds,
+                              end=end)
+            self.assertEqual(answer["step_s"], told, step)
+            points = answer["series"][0]["points"]
+            self.assertEqual(len(points), seconds // told)
+            self.assertTrue(all(point["value"] == 9 * 3 * told for point in points))
+
+    def test_without_a_step_it_follows_from_how_long_ago_the_range_began(self):
+        for seconds, step in ((600, 10), (1100, 10), (7200, 60), (36000, 3600)):
+            self.assertEqual(self.get("/api/v1/series", metric="opened", start=self.NOW - seconds)["step_s"], step)
+
+    def test_distinct_connections_are_not_added_up(self):
+        answer = self.get("/api/v1/series", metric="active", step=30, server="shop/api", start=self.NOW - 605)
+        self.assertEqual({point["value"] for point in answer["series"][0]["points"]}, {30})
+
+    def test_what_is_told_every_ten_seconds_says_so(self):
+        for metric, group_by in (("opened", "lane"), ("tx_bytes", "server_instance"), ("srtt_p95", "edge")):
+            self.assertEqual(self.get("/api/v1/series", metric=metric, group_by=group_by, step=1)["step_s"], 10)
+            self.assertEqual(self.get("/api/v1/series", metric=metric, group_by=group_by, step=25)["step_s"], 30)
+
+
 class Empty(World):
     ARGUMENTS = ["empty"]
 
@@ -185,8 +234,10 @@ class Others(World):
         for group_by, count in (("client", 3), ("server", 2), ("lane", 3), ("client_instance", 3),
                                 ("server_instance", 2)):
             answer = self.get("/api/v1/series", metric="opened", group_by=group_by, step="1s")
+            step = 1 if group_by in ("client", "server") else 10  # parts of edges are told every 10 s
+            self.assertEqual(answer["step_s"], step)
             self.assertEqual(len(answer["series"]), count, group_by)
-            self.assertEqual(sum(one["points"][0]["value"] for one in answer["series"]), 9 * 6, group_by)
+            self.assertEqual(sum(one["points"][0]["value"] for one in answer["series"]), 9 * 6 * step, group_by)
         largest = self.get("/api/v1/series", metric="opened", group_by="client_instance", limit=1)
         self.assertEqual(largest["series"][0]["instance"]["container"], "web-0")
         self.assertEqual(largest["series_left_out"], 2)
@@ -246,8 +297,8 @@ class Others(World):
     def test_wrong_parameters_are_refused_with_what_is_accepted(self):
         for path, parameters, wanted in (
                 ("map", {"windw": 1}, 'no parameter "windw" here; accepted: workload, hops, window'),
-                ("map", {"window": "abc"}, 'window is "abc"; accepted: a duration such as 60s or 5m, or seconds, from 1s to 1h'),
-                ("map", {"window": "2h"}, "from 1s to 1h"), ("map", {"window": "-5"}, "from 1s to 1h"),
+                ("map", {"window": "abc"}, 'window is "abc"; accepted: a duration such as 60s or 5m, or seconds, from 1s to 720h'),
+                ("map", {"window": "800h"}, "from 1s to 720h"), ("map", {"window": "-5"}, "from 1s to 720h"),
                 ("map", {"window": "nan"}, "from 1s"), ("map", {"window": "1e3"}, "from 1s"),
                 ("map", {"hops": 0}, "from 1 to 8"), ("map", {"hops": 9}, "from 1 to 8"),
                 ("map", {"hops": "1.5"}, "a whole number"), ("map", {"limit": 2001}, "from 1 to 2000"),
@@ -255,7 +306,7 @@ class Others(World):
                 ("map", {"workload": "x" * 256}, "up to 255 bytes"),
                 ("series", {}, 'metric is ""; accepted: failure_ratio'),
                 ("series", {"metric": "opened", "group_by": "pod"}, "accepted: edge, client, server"),
-                ("series", {"metric": "opened", "step": 5}, "accepted: 1s or 10s"),
+                ("series", {"metric": "opened", "step": 1.5}, "accepted: whole seconds"),
                 ("series", {"metric": "opened", "start": 20, "end": 10}, "a start before the end"),
                 ("series", {"metric": "opened", "start": 1, "end": self.NOW, "step": 1}, "at most 11000 steps"),
                 ("series", {"metric": "opened", "port": 65536}, "from 0 to 65535"),

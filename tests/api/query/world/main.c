@@ -117,6 +117,8 @@ static void append_all(struct edge about, uint64_t start_s, uint32_t window_s, i
 	struct rollup made = row(about, start_s, window_s, weight);
 
 	append(made);
+	if (window_s != 10) /* parts are told in 10 s only */
+		return;
 	made.scope = SCOPE_LANE;
 	made.lane = by;
 	append(made);
@@ -144,16 +146,20 @@ static void fill(uint64_t start_s, uint32_t window_s)
 		   lane("zone-b", "zone-b"), batch, db);
 }
 
-static void fill_history(void)
+/* The windows of that length that are closed, back to `seconds` ago, and what came late: 700 bytes
+ * of one window move from one edge to another. */
+static void fill_windows(uint32_t window_s, uint64_t seconds)
 {
-	for (uint64_t second = now_s - SECONDS; second < now_s; second++)
-		fill(second, 1);
-	for (uint64_t ten = (now_s - SECONDS + 9) / 10 * 10; ten + 10 <= now_s; ten += 10)
-		fill(ten, 10);
+	uint64_t late_s = (now_s - 40) / window_s * window_s;
 
-	/* What came late moves 700 bytes of one closed window from one edge to another. */
-	struct rollup moved = {.window_start_ns = (now_s - 40) / 10 * 10 * NS_PER_S,
-			       .window_ms = 10000,
+	for (uint64_t at = (now_s - seconds + window_s - 1) / window_s * window_s;
+	     at + window_s <= now_s; at += window_s)
+		fill(at, window_s);
+	if (window_s == 1 || late_s + window_s > now_s)
+		return;
+
+	struct rollup moved = {.window_start_ns = late_s * NS_PER_S,
+			       .window_ms = window_s * 1000,
 			       .amendment = true};
 
 	moved.edge = edge("shop/web", "shop/api", 8080);
@@ -162,6 +168,16 @@ static void fill_history(void)
 	moved.edge = edge("shop/api", "shop/db", 5432);
 	moved.counters[COUNTER_TX_BYTES] = -700;
 	append(moved);
+}
+
+/* long_past: hours, as a cluster has them where seconds are too many. */
+static void fill_history(bool long_past)
+{
+	if (!long_past)
+		fill_windows(1, SECONDS);
+	fill_windows(10, long_past ? 1200 : SECONDS);
+	fill_windows(60, 3 * 3600);
+	fill_windows(3600, 20 * 3600);
 }
 
 static struct alert alert(const char *key, uint64_t sequence, uint32_t state)
@@ -307,6 +323,13 @@ int main(int count, char **arguments)
 					  .rows_max = 1000000};
 	const char *error;
 
+	bool long_past = count > 3 && strcmp(arguments[3], "long-past") == 0;
+
+	if (long_past) {
+		options.keep_10s_ns = 1200 * NS_PER_S;
+		options.keep_60s_ns = 10800 * NS_PER_S;
+		options.keep_1h_ns = 90 * 86400 * NS_PER_S;
+	}
 	now_s = count > 1 ? strtoull(arguments[1], NULL, 10) : 1800000000;
 	signal(SIGPIPE, SIG_IGN);
 	names = names_new(1000, 0);
@@ -320,7 +343,7 @@ int main(int count, char **arguments)
 		.read_rows_max = count > 2 ? (uint32_t)strtoul(arguments[2], NULL, 10) : 0});
 
 	if (count <= 2 || strcmp(arguments[2], "empty") != 0) {
-		fill_history();
+		fill_history(long_past);
 		fill_alerts(query);
 		fill_agents(query);
 	}
