@@ -106,7 +106,7 @@ static struct command read_flags(int argc, char **argv)
 /* Instructions an event, of as many nodes and tasks as valgrind can bear; 0: not known. */
 static double count_elsewhere(const struct command *command)
 {
-	char self[SELF_BYTES], nodes[16], rate[16], tasks[16], seed[24], output[64];
+	char self[SELF_BYTES], nodes[24], rate[16], tasks[24], seed[24], output[64];
 	const struct fleet_options *fleet = &command->trial.fleet;
 	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	const char *arguments[16] = {self,     "--counted", "--nodes", nodes, "--tasks",   tasks,
@@ -245,5 +245,5 @@ int main(int argc, char **argv)
 		print_json(&command, &trial, &counts);
 	else
 		print_table(&command, &trial, &counts);
-	return 0;
+	return trial.bytes_rows == trial.bytes_truth ? 0 : 1;
 }

@@ -27,7 +27,7 @@ struct command {
 	struct fleet_options fleet;
 	struct hazard_options hazards;
 	const char *file, *truth, *replay, *brokers, *topic;
-	uint64_t seconds, rate, loops;
+	uint64_t seconds, rate, loops, memory_max;
 };
 
 static const struct option_entry flags[] = {
@@ -45,6 +45,7 @@ static const struct option_entry flags[] = {
 	{"brokers", 'b', "HOST:PORT", "Send the log to Kafka, in its own time."},
 	{"topic", 't', "NAME", "Topic; millrace.events by default."},
 	{"loops", 'l', "N", "Send it so many times; 1 by default."},
+	{"memory-max", 0, "MB", "Of a log that is made to be sent; 4,000 by default."},
 	{"fault", 0, "SPEC",
 	 "refuse, slow or drop, and where: slow,server=7,version=1,client-zone=0,server-zone=1,"
 	 "client=3,pod=12,from=10,to=20 (seconds). May be given again."},
@@ -125,7 +126,6 @@ static void take_fault(struct fleet_options *fleet, const char *argument)
 	if (fleet->faults_count++ == FLEET_FAULTS_MAX)
 		options_refuse(&options, "--fault: at most %d", FLEET_FAULTS_MAX);
 	*fault = (struct fleet_fault){.kind = fault_kind(word),
-				      .to_ns = UINT64_MAX,
 				      .client = FLEET_ANY,
 				      .server = FLEET_ANY,
 				      .server_pod = FLEET_ANY,
@@ -178,6 +178,7 @@ static void take_number(struct command *command, const char *name, const char *a
 		{"seconds", NULL, &command->seconds, 1, 86400},
 		{"seed", NULL, &fleet->seed, 0, UINT64_MAX},
 		{"loops", NULL, &command->loops, 1, 1000000},
+		{"memory-max", NULL, &command->memory_max, 1, 1000000},
 		{"late", &hazards->late, NULL, 0, 1000},
 		{"late-ticks", &hazards->late_ticks, NULL, 1, HAZARD_TICKS_MAX},
 		{"duplicate", &hazards->duplicate, NULL, 0, 1000},
@@ -214,6 +215,9 @@ static void check_flags(struct command *command)
 	struct fleet_options *fleet = &command->fleet;
 
 	trial_scale(fleet);
+	for (uint32_t i = 0; i < fleet->faults_count; i++)
+		if (fleet->faults[i].to_ns == 0)
+			fleet->faults[i].to_ns = command->seconds * NS_PER_S;
 	if (command->rate)
 		fleet->events_per_node = (uint32_t)(command->rate / fleet->nodes);
 	if (fleet->secret && strlen(fleet->secret) < 16)
@@ -230,7 +234,8 @@ static struct command read_flags(int argc, char **argv)
 				  .topic = "millrace.events",
 				  .hazards = {.late_ticks = 4, .jump_ns = 3600 * NS_PER_S},
 				  .seconds = 30,
-				  .loops = 1};
+				  .loops = 1,
+				  .memory_max = 4000};
 	const struct option_entry *flag;
 	const char *argument;
 
@@ -318,6 +323,11 @@ static int make(struct command *command, struct maker *maker)
 	for (uint64_t i = 0; i < command->seconds * TICKS_A_SECOND && !stopped; i++) {
 		fleet_run(fleet, 1);
 		hazard_tick(maker->hazard);
+		if (maker->log && fleet_log_size(maker->log) > command->memory_max << 20) {
+			fprintf(stderr, "bench-fleet: the log passes --memory-max; make it with "
+					"--file, then send it with --replay\n");
+			exit(1);
+		}
 	}
 	for (int i = 0; i <= HAZARD_TICKS_MAX; i++)
 		hazard_tick(maker->hazard); /* lets go what is still held */

@@ -87,6 +87,8 @@ struct fleet_stats {
 	uint64_t updates, opens, closes, nats, processes;  /* of the mix */
 	uint64_t existing, key_frames, nat_ends, metadata; /* beside it */
 	uint64_t refused;				   /* openings that found no room */
+	uint64_t ports_again; /* kept connections whose address had no port left that was not taken
+			       */
 	uint64_t restarts, replaced, reused;
 	uint64_t pairs;		   /* established so far with an agent at both ends */
 	uint32_t live, live_pairs; /* established connections; of them with an agent at both ends */

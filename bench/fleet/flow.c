@@ -189,6 +189,7 @@ static uint16_t take_port(struct fleet *fleet, uint32_t home, bool kept)
 	if (kept) {
 		port = KEPT_PORT_FIRST + of->kept_ports;
 		of->kept_ports = (uint16_t)((of->kept_ports + 1) % KEPT_PORT_COUNT);
+		fleet->stats.ports_again += of->kept_ports == 0;
 	} else {
 		port = SHORT_PORT_FIRST + of->short_ports;
 		of->short_ports = (uint16_t)((of->short_ports + 1) % SHORT_PORT_COUNT);

@@ -168,8 +168,10 @@ static void write_fault(const struct fleet *fleet, FILE *file, const struct flee
 		fleet_text_workload(fleet, (uint32_t)fault->server, false, text);
 		fprintf(file, ",\"server\":\"%s\"", text);
 	}
-	if (fault->server_pod != FLEET_ANY)
-		fprintf(file, ",\"pod\":%d", fault->server_pod);
+	if (fault->server_pod != FLEET_ANY) {
+		fleet_text_pod(fleet, (uint32_t)fault->server_pod, text);
+		fprintf(file, ",\"pod\":\"%s\"", text);
+	}
 	for (size_t i = 0; i < sizeof(dimensions) / sizeof(dimensions[0]); i++) {
 		if (dimensions[i].value == FLEET_ANY)
 			continue;

@@ -167,7 +167,7 @@ static void container_id(const struct fleet *fleet, const struct pod *pod, char 
 static void tell_container(struct fleet *fleet, const struct pod *pod)
 {
 	struct node *node = &fleet->nodes[pod->node];
-	char workload[TEXT_MAX], team[TEXT_MAX], name[2 * TEXT_MAX], image[3 * TEXT_MAX],
+	char workload[TEXT_MAX], team[TEXT_MAX], name[TEXT_MAX], image[3 * TEXT_MAX],
 		version[TEXT_MAX], id[65];
 	const char *service;
 
@@ -175,7 +175,7 @@ static void tell_container(struct fleet *fleet, const struct pod *pod)
 	fleet_text_version(pod->version, version);
 	service = strchr(workload, '/') + 1;
 	snprintf(team, sizeof(team), "%.*s", (int)(service - 1 - workload), workload);
-	snprintf(name, sizeof(name), "%s-%05u-%03u", service, pod_index(fleet, pod), pod->births);
+	fleet_text_pod(fleet, pod_index(fleet, pod), name);
 	snprintf(image, sizeof(image), "registry.example/%s:%s", workload, version);
 	container_id(fleet, pod, id);
 	FLEET_PUT(fleet, node,

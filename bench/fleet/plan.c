@@ -38,6 +38,13 @@ void fleet_text_workload(const struct fleet *fleet, uint32_t workload, bool ipv6
 	}
 }
 
+/* The pod that is there now: each birth has a name of its own. */
+void fleet_text_pod(const struct fleet *fleet, uint32_t pod, char text[TEXT_MAX])
+{
+	snprintf(text, TEXT_MAX, "svc-%05u-%05u-%03u", fleet->pods[pod].workload, pod,
+		 fleet->pods[pod].births);
+}
+
 void fleet_text_zone(uint32_t zone, char text[TEXT_MAX])
 {
 	snprintf(text, TEXT_MAX, "zone-%c%c", 'a' + zone % 26, zone < 26 ? 0 : 'a' + zone / 26);

@@ -250,6 +250,7 @@ void fleet_plan(struct fleet *fleet);
 void fleet_unplan(struct fleet *fleet);
 void fleet_text_workload(const struct fleet *fleet, uint32_t workload, bool ipv6,
 			 char text[TEXT_MAX]);
+void fleet_text_pod(const struct fleet *fleet, uint32_t pod, char text[TEXT_MAX]);
 void fleet_text_zone(uint32_t zone, char text[TEXT_MAX]);
 void fleet_text_version(uint32_t version, char text[TEXT_MAX]);
 
