@@ -53,7 +53,10 @@ static inline __attribute__((always_inline)) uint32_t part_begin(struct mirror *
 static uint32_t part_new(struct mirror *mirror, uint32_t slot, uint32_t index, struct half *half,
 			 enum part_kind kind)
 {
-	parts_room(mirror, 1);
+	if (mirror->parts.count == mirror->parts.capacity ||
+	    mirror->deltas.count == mirror->deltas.capacity ||
+	    mirror->unplaced.count == mirror->unplaced.capacity)
+		parts_room(mirror, 1);
 	return part_begin(mirror, slot, index, half, kind);
 }
 
