@@ -91,9 +91,10 @@ static void label_half(struct mirror *mirror, uint32_t index, struct half *half,
 		half->changed = keep_change(mirror, index, half->changed, &before, &place);
 	half->labelled = 1;
 	half->final = label->final;
-	half->rules = (client ? 0 : RULE_SERVER_SIDE) & 7;
-	half->rules |= label->counts_from == SIDE_SERVER ? RULE_COUNTS_FROM_SERVER : 0;
-	half->rules |= label->joined ? RULE_JOINED : 0;
+	uint32_t rules = client ? 0 : RULE_SERVER_SIDE;
+	rules |= label->counts_from == SIDE_SERVER ? RULE_COUNTS_FROM_SERVER : 0;
+	rules |= label->joined ? RULE_JOINED : 0;
+	half->rules = rules & 7;
 	half->lane = place.lane;
 	half->self = (client ? place.client : place.server) & INSTANCES_MAX;
 	half->peer = (client ? place.server : place.client) & INSTANCES_MAX;

@@ -282,11 +282,17 @@ static uint16_t folded(uint32_t generation)
 	return (uint16_t)(generation ^ generation >> 16);
 }
 
+static void half_min_rtt(struct half *half, uint32_t min_rtt_us)
+{
+	const uint32_t most = (1U << 24) - 1; /* 16.8 s */
+	uint32_t least = min_rtt(half->min_rtt_us, min_rtt_us);
+	half->min_rtt_us = (least < most ? least : most) & most;
+}
+
 static void measure(struct mirror *mirror, struct half *half, const struct definition_row *row,
 		    uint64_t time_ns)
 {
-	uint32_t least = min_rtt(half->min_rtt_us, row->min_rtt_us);
-	half->min_rtt_us = least < (1U << 24) ? least : (1U << 24) - 1;
+	half_min_rtt(half, row->min_rtt_us);
 	for (int kind = 0; kind < PART_KINDS; kind++) {
 		uint32_t place = mirror->scratch.parts[kind][row->slot];
 		if (!place)
@@ -338,9 +344,9 @@ static void begin(struct apply *apply, const struct definition_row *row, uint64_
 	mirror->stats.halves++;
 	node->sockets++;
 	half->sequence = (uint32_t)apply->run->sequence & HALF_SEQUENCE_MASK;
-	half->touched = touch_never(&mirror->marks);
+	half->touched = touch_never(&mirror->marks) & TOUCH_MASK;
 	half->slot_generation = folded(row->generation);
-	half->side = row->side;
+	half->side = row->side == SIDE_SERVER;
 	half->guessed = !!(row->flags & HALF_ROLE_GUESSED);
 	half->probe = !!(row->flags & HALF_PROBE);
 	half->lost = node->applied_lost & 0xffffff;
@@ -359,7 +365,7 @@ static void again(struct apply *apply, uint32_t index, struct half *half,
 	struct node *node = apply->node;
 	absolute(apply, row->slot, index, half, &row->total, time_ns);
 	measure(mirror, half, row, time_ns);
-	half->side = row->side;
+	half->side = row->side == SIDE_SERVER;
 	bool changed = change_owner(mirror, node, half, row->slot, row->pid, row->cgroup);
 	if (half->side == SIDE_SERVER && !half->guessed)
 		server_seen(mirror, node, half->owner, &row->seen);
@@ -626,8 +632,7 @@ static void apply_close(struct apply *apply, const struct close_row *row)
 	if (row->pid &&
 	    change_owner(mirror, node, half, row->slot, row->pid, node->owners[half->owner].cgroup))
 		socket_again(mirror, node, index, half, time_ns);
-	uint32_t least = min_rtt(half->min_rtt_us, row->min_rtt_us);
-	half->min_rtt_us = least < (1U << 24) ? least : (1U << 24) - 1;
+	half_min_rtt(half, row->min_rtt_us);
 	absolute(apply, row->slot, index, half, &row->total, time_ns);
 	bool failed = close_reason_is_failure(row->reason);
 	if (failed)
