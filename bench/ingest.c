@@ -229,8 +229,8 @@ static void put_updates(uint32_t node)
 /* Slots behind the lasting ones: each batch closes what the one before opened. */
 static void put_churn(uint32_t node)
 {
-	uint32_t base = bench.halves + (bench.openings[node] % 2) * CHURN;
-	uint32_t former = bench.halves + (bench.openings[node] + 1) % 2 * CHURN;
+	bool odd = bench.openings[node] % 2;
+	uint32_t base = bench.halves + (odd ? CHURN : 0), former = bench.halves + (odd ? 0 : CHURN);
 	for (uint32_t i = 0; i < CHURN; i++) {
 		define(node, base + i, event_time(i, CHURN));
 		if (bench.openings[node])

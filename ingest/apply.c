@@ -169,7 +169,7 @@ static void resume_held(struct mirror *mirror, struct node *node)
 }
 
 /* Into the half's counters, once a pane. */
-static void settle(struct mirror *mirror, uint32_t place)
+static inline void settle(struct mirror *mirror, uint32_t place)
 {
 	const struct part *part = &((struct part *)mirror->parts.items)[place - 1];
 	uint32_t *scratch = &mirror->scratch.parts[part->kind][part->slot];

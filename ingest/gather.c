@@ -280,28 +280,28 @@ static struct definition_row *put_definitions(const struct gather *gather,
 
 /* ---- updates ---- */
 
-typedef uint64_t four_long __attribute__((vector_size(32)));
 typedef uint32_t four __attribute__((vector_size(16)));
 
-/* Four at a time, as this is done for every update. Returns the bits of all. */
-static uint64_t narrow(uint32_t *to, const uint64_t *from, size_t count, uint64_t less)
+/* The low words less `less`, four at a time, as this is done for every update. Returns the bits of
+ * all high words. */
+static uint32_t narrow(uint32_t *to, const uint64_t *from, size_t count, uint32_t less)
 {
-	four_long all = {0}, minus = {less, less, less, less};
-	uint64_t bits = 0;
+	four high = {0};
+	uint32_t bits = 0;
 	size_t i = 0;
 	for (; i + 4 <= count; i += 4) {
-		four_long values;
-		memcpy(&values, from + i, sizeof(values));
-		values -= minus;
-		all |= values;
-		four low = __builtin_convertvector(values, four);
+		four first, second;
+		memcpy(&first, from + i, sizeof(first));
+		memcpy(&second, from + i + 2, sizeof(second));
+		high |= __builtin_shuffle(first, second, (four){1, 3, 5, 7});
+		four low = __builtin_shuffle(first, second, (four){0, 2, 4, 6}) - less;
 		memcpy(to + i, &low, sizeof(low));
 	}
 	for (; i < count; i++) {
-		bits |= from[i] - less;
-		to[i] = (uint32_t)(from[i] - less);
+		bits |= (uint32_t)(from[i] >> 32);
+		to[i] = (uint32_t)from[i] - less;
 	}
-	return bits | all[0] | all[1] | all[2] | all[3];
+	return bits | high[0] | high[1] | high[2] | high[3];
 }
 
 static void copy_all(const Millrace__V1__Updates *updates, size_t count,
@@ -323,13 +323,13 @@ static void *put_all_updates(const struct gather *gather, const struct window *w
 	copy_all(updates, count, &columns);
 	if (gather->updates.least >= window->base)
 		narrow(columns.time_us, (const uint64_t *)gather->updates.at, count,
-		       (uint64_t)window->base);
+		       (uint32_t)window->base);
 	else
 		for (size_t i = 0; i < count; i++)
 			columns.time_us[i] = row_time(window, gather->updates.at[i]);
-	uint64_t bits = narrow(columns.tx_bytes, updates->tx_bytes, count, 0);
+	uint32_t bits = narrow(columns.tx_bytes, updates->tx_bytes, count, 0);
 	bits |= narrow(columns.rx_bytes, updates->rx_bytes, count, 0);
-	if (bits >> 32) {
+	if (bits) {
 		run->flags |= RUN_WIDE;
 		columns = update_columns(at, count, true);
 		memcpy(columns.tx_bytes, updates->tx_bytes, count * sizeof(uint64_t));

@@ -17,6 +17,7 @@ enum {
 	OFFSET_BUCKETS = 12,   /* of 5 s: the running minimum over 60 s (H-07) */
 	FORMER_EPOCHS = 4,     /* whose stragglers are told from a new agent */
 	WANTED_WORDS = 64,
+	OWNER_CACHE = 64,
 	OWNERS_MAX = 65535, /* a half has 16 bits for its owner */
 };
 
@@ -110,8 +111,8 @@ struct node {
 	struct page_index index; /* its halves */
 	struct owner *owners;	 /* the first is nobody's: what finds no room */
 	uint32_t owners_count, owners_capacity, owners_free;
-	uint16_t owner_latest;	 /* taken: connections come in groups */
-	struct table owner_keys; /* struct owner_entry */
+	uint16_t owner_cache[OWNER_CACHE]; /* taken lately, by pid and cgroup */
+	struct table owner_keys;	   /* struct owner_entry */
 	struct table nats, processes, containers;
 	uint32_t sockets;	       /* open */
 	uint32_t held;		       /* newest delta without a label, + 1 */

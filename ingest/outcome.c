@@ -8,19 +8,6 @@
 
 /* ---- places ---- */
 
-struct place half_place(const struct half *half)
-{
-	bool client = half->label_side == SIDE_CLIENT;
-	return (struct place){
-		.lane = half->lane,
-		.client = client ? half->self : half->peer,
-		.server = client ? half->peer : half->self,
-		.side = half->label_side,
-		.counts_from = half->counts_from,
-		.joined = half->joined,
-	};
-}
-
 bool place_moves(const struct place *before, const struct place *after)
 {
 	return before->lane != after->lane || before->client != after->client ||
@@ -104,9 +91,10 @@ static void label_half(struct mirror *mirror, uint32_t index, struct half *half,
 		half->changed = keep_change(mirror, index, half->changed, &before, &place);
 	half->labelled = 1;
 	half->final = label->final;
-	half->joined = label->joined;
-	half->label_side = label->side;
-	half->counts_from = label->counts_from;
+	uint32_t rules = client ? 0 : RULE_SERVER_SIDE;
+	rules |= label->counts_from == SIDE_SERVER ? RULE_COUNTS_FROM_SERVER : 0;
+	rules |= label->joined ? RULE_JOINED : 0;
+	half->rules = rules & 7;
 	half->lane = place.lane;
 	half->self = (client ? place.client : place.server) & INSTANCES_MAX;
 	half->peer = (client ? place.server : place.client) & INSTANCES_MAX;

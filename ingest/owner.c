@@ -268,10 +268,11 @@ static uint32_t owner_place(struct node *node)
 uint16_t owner_take(struct mirror *mirror, struct node *node, uint32_t pid, uint64_t cgroup)
 {
 	struct owner_key key = {cgroup, pid};
-	struct owner *latest = &node->owners[node->owner_latest];
-	if (latest->users && latest->pid == pid && latest->cgroup == cgroup) {
-		latest->users++;
-		return node->owner_latest;
+	uint16_t *cached = &node->owner_cache[(pid + cgroup) % OWNER_CACHE];
+	struct owner *known = &node->owners[*cached];
+	if (known->users && known->pid == pid && known->cgroup == cgroup) {
+		known->users++;
+		return *cached;
 	}
 	struct owner_entry *entry = table_find(&node->owner_keys, &key);
 	uint32_t place = entry ? entry->owner : owner_place(node);
@@ -285,7 +286,7 @@ uint16_t owner_take(struct mirror *mirror, struct node *node, uint32_t pid, uint
 		owner_resolve(mirror, node, owner);
 		owner->changed = false;
 	}
-	node->owner_latest = (uint16_t)place;
+	*cached = (uint16_t)place;
 	return (uint16_t)place;
 }
 

@@ -48,7 +48,7 @@ static uint32_t page_take(struct pages *pages)
 	return ++pages->count;
 }
 
-struct half *pages_take(struct pages *pages, struct page_index *index, uint32_t node, uint32_t slot,
+struct half *pages_take(struct pages *pages, struct page_index *index, uint32_t slot,
 			uint32_t sequence, uint32_t *half)
 {
 	uint32_t at = slot >> PAGE_SHIFT, place = slot & (PAGE_HALVES - 1);
@@ -58,7 +58,6 @@ struct half *pages_take(struct pages *pages, struct page_index *index, uint32_t 
 		if (!taken)
 			return NULL;
 		index->pages[at] = taken;
-		pages->pages[taken - 1].node = node;
 		pages->pages[taken - 1].number = at;
 		for (uint32_t i = 0; i < PAGE_HALVES; i++)
 			pages->pages[taken - 1].halves[i].sequence = sequence & HALF_SEQUENCE_MASK;

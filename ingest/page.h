@@ -16,6 +16,9 @@ enum {
 	INSTANCES_MAX = (1 << 24) - 1, /* numbers that a half has room for */
 };
 
+/* What a label says beside where: in the order of struct place, see half_place(). */
+enum half_rule { RULE_SERVER_SIDE = 1, RULE_COUNTS_FROM_SERVER = 2, RULE_JOINED = 4 };
+
 /* Counters as accounted, modulo their width: 40 bits of bytes, 32 of segments, 25 of retransmits.
  */
 struct half {
@@ -30,10 +33,10 @@ struct half {
 	uint32_t lost : 24, retransmits_high : 8; /* its node's losses when it began */
 	uint32_t self : 24;			  /* roster numbers, by the label */
 	uint32_t live : 1;
-	uint32_t labelled : 1, final : 1, joined : 1;
-	uint32_t label_side : 1, counts_from : 1; /* enum side, by the label */
-	uint32_t changed : 1;			  /* its label did, in this pane */
-	uint32_t side : 1;			  /* enum side, by its definition */
+	uint32_t labelled : 1, final : 1;
+	uint32_t rules : 3;   /* enum half_rule, by the label */
+	uint32_t changed : 1; /* its label did, in this pane */
+	uint32_t side : 1;    /* enum side, by its definition */
 	uint32_t peer : 24;
 	uint32_t guessed : 1, existed : 1, probe : 1;
 	uint32_t gapped : 1;  /* its node lost something since its last absolute counters */
@@ -57,7 +60,7 @@ struct page {
 	struct half *halves;	 /* PAGE_HALVES; NULL: never used */
 	uint32_t *contributions; /* newest of each half, + 1; NULL: none has any */
 	uint64_t used;		 /* bits */
-	uint32_t node, number;	 /* slots number * 64 .. of that node */
+	uint32_t number;	 /* slots number * 64 .. of its node */
 	uint32_t next_free;	 /* + 1 */
 };
 
@@ -77,7 +80,7 @@ void pages_done(struct pages *pages);
 
 /* Marks the place of a slot used and returns its half, zeroed but for the generation; NULL at the
  * bound. sequence: of the places of a new page. */
-struct half *pages_take(struct pages *pages, struct page_index *index, uint32_t node, uint32_t slot,
+struct half *pages_take(struct pages *pages, struct page_index *index, uint32_t slot,
 			uint32_t sequence, uint32_t *half);
 
 /* The place is free and of the next generation; its sequence stays. */
@@ -88,16 +91,14 @@ static inline struct half *pages_at(const struct pages *pages, uint32_t half)
 	return &pages->pages[half >> PAGE_SHIFT].halves[half & (PAGE_HALVES - 1)];
 }
 
-/* The place of a slot, whose half may be open (live) or not; NULL if there is none. */
-static inline struct half *pages_find(const struct pages *pages, const struct page_index *index,
-				      uint32_t slot, uint32_t *half)
+enum { NO_PLACE = UINT32_MAX };
+
+/* The place of a slot, whose half may be open (live) or not; NO_PLACE if there is none. */
+static inline uint32_t pages_find(const struct page_index *index, uint32_t slot)
 {
 	uint32_t at = slot >> PAGE_SHIFT;
 	uint32_t page = at < index->count ? index->pages[at] : 0;
-	if (!page)
-		return NULL;
-	*half = (page - 1) << PAGE_SHIFT | (slot & (PAGE_HALVES - 1));
-	return &pages->pages[page - 1].halves[slot & (PAGE_HALVES - 1)];
+	return page ? (page - 1) << PAGE_SHIFT | (slot & (PAGE_HALVES - 1)) : NO_PLACE;
 }
 
 static inline uint32_t half_slot(const struct pages *pages, uint32_t half)
@@ -133,12 +134,13 @@ static inline struct traffic half_counters(const struct half *half)
 
 static inline void half_account(struct half *half, const struct traffic *moved)
 {
-	uint64_t tx = ((uint64_t)half->tx_high << 32 | half->tx_low) + moved->tx_bytes;
-	uint64_t rx = ((uint64_t)half->rx_high << 32 | half->rx_low) + moved->rx_bytes;
+	uint64_t tx = half->tx_low + moved->tx_bytes, rx = half->rx_low + moved->rx_bytes;
 	half->tx_low = (uint32_t)tx;
 	half->rx_low = (uint32_t)rx;
-	half->tx_high = (uint32_t)(tx >> 32) & 0xff;
-	half->rx_high = (uint32_t)(rx >> 32) & 0xff;
+	if (tx >> 32)
+		half->tx_high = (half->tx_high + (uint32_t)(tx >> 32)) & 0xff;
+	if (rx >> 32)
+		half->rx_high = (half->rx_high + (uint32_t)(rx >> 32)) & 0xff;
 	half->tx_segments += (uint32_t)moved->tx_segments;
 	half->rx_segments += (uint32_t)moved->rx_segments;
 	if (moved->retransmits) {

@@ -8,35 +8,56 @@
 
 /* ---- deltas in the making ---- */
 
-static uint32_t part_new(struct mirror *mirror, uint32_t slot, uint32_t index, struct half *half,
-			 enum part_kind kind)
+static void parts_room(struct mirror *mirror, size_t more)
+{
+	queue_room(&mirror->deltas, mirror->deltas.count + more, sizeof(struct delta));
+	queue_room(&mirror->parts, mirror->parts.count + more, sizeof(struct part));
+	queue_room(&mirror->unplaced, mirror->unplaced.count + more, sizeof(uint32_t));
+}
+
+/* There is room. In line: most updates begin a delta, as most halves are updated less than once a
+ * pane. */
+static inline __attribute__((always_inline)) uint32_t part_begin(struct mirror *mirror,
+								 uint32_t slot, uint32_t index,
+								 struct half *half,
+								 enum part_kind kind)
 {
 	static const uint16_t flags[PART_KINDS] = {
 		[PART_RECOVERED] = DELTA_RECOVERED,
 		[PART_LATE] = DELTA_LATE,
 	};
-	struct delta *delta = queue_add(&mirror->deltas, sizeof(*delta));
-	struct part *part = queue_add(&mirror->parts, sizeof(*part));
-	uint32_t place = (uint32_t)mirror->parts.count;
+	size_t at = mirror->parts.count++;
+	struct delta *delta = &((struct delta *)mirror->deltas.items)[at];
+	struct part *part = &((struct part *)mirror->parts.items)[at];
+	uint16_t first = half->probe ? flags[kind] | DELTA_PROBE : flags[kind];
+	mirror->deltas.count++;
+	mirror->scratch.parts[kind][slot] = (uint32_t)at + 1;
 	*delta = mirror->blank;
-	delta->flags = (uint16_t)(flags[kind] | (half->probe ? DELTA_PROBE : 0));
-	*part = (struct part){
-		.half = index,
-		.slot = slot,
-		.node = mirror->node,
-		.kind = (uint8_t)kind,
-		.placed = half->final,
-	};
-	mirror->scratch.parts[kind][slot] = place;
+	part->half = index;
+	part->slot = slot;
+	part->node = mirror->node;
+	part->kind = (uint8_t)kind;
+	part->placed = half->final;
 	if (half->final) {
 		delta->place = half_place(half);
-		delta->flags |= half_touch(mirror, half, kind == PART_LATE);
-		if (delta->flags & DELTA_FIRST_IN_60S)
+		first |= half_touch(mirror, half, kind == PART_LATE);
+		if (first & DELTA_FIRST_IN_60S)
 			name_peer(mirror, half->peer);
 	} else {
-		*(uint32_t *)queue_add(&mirror->unplaced, sizeof(uint32_t)) = place - 1;
+		((uint32_t *)mirror->unplaced.items)[mirror->unplaced.count++] = (uint32_t)at;
 	}
-	return place;
+	delta->flags = first;
+	return (uint32_t)at + 1;
+}
+
+static uint32_t part_new(struct mirror *mirror, uint32_t slot, uint32_t index, struct half *half,
+			 enum part_kind kind)
+{
+	if (mirror->parts.count == mirror->parts.capacity ||
+	    mirror->deltas.count == mirror->deltas.capacity ||
+	    mirror->unplaced.count == mirror->unplaced.capacity)
+		parts_room(mirror, 1);
+	return part_begin(mirror, slot, index, half, kind);
 }
 
 static struct delta *delta_at(const struct mirror *mirror, uint32_t place)
@@ -159,11 +180,15 @@ void socket_follow(struct mirror *mirror, struct node *node)
 	}
 }
 
-/* The open half that the run means. */
-static struct half *socket_find(const struct apply *apply, uint32_t slot, uint32_t *index)
+/* The open half that the run means, or NULL. */
+static inline __attribute__((always_inline)) struct half *
+socket_find(const struct apply *apply, uint32_t slot, uint32_t *index)
 {
-	struct half *half = pages_find(&apply->mirror->pages, &apply->node->index, slot, index);
-	return half && half->live && !socket_former(half, apply->run) ? half : NULL;
+	*index = pages_find(&apply->node->index, slot);
+	if (*index == NO_PLACE)
+		return NULL;
+	struct half *half = pages_at(&apply->mirror->pages, *index);
+	return half->live && !socket_former(half, apply->run) ? half : NULL;
 }
 
 /* ---- openings ---- */
@@ -257,11 +282,17 @@ static uint16_t folded(uint32_t generation)
 	return (uint16_t)(generation ^ generation >> 16);
 }
 
+static void half_min_rtt(struct half *half, uint32_t min_rtt_us)
+{
+	const uint32_t most = (1U << 24) - 1; /* 16.8 s */
+	uint32_t least = min_rtt(half->min_rtt_us, min_rtt_us);
+	half->min_rtt_us = (least < most ? least : most) & most;
+}
+
 static void measure(struct mirror *mirror, struct half *half, const struct definition_row *row,
 		    uint64_t time_ns)
 {
-	uint32_t least = min_rtt(half->min_rtt_us, row->min_rtt_us);
-	half->min_rtt_us = least < (1U << 24) ? least : (1U << 24) - 1;
+	half_min_rtt(half, row->min_rtt_us);
 	for (int kind = 0; kind < PART_KINDS; kind++) {
 		uint32_t place = mirror->scratch.parts[kind][row->slot];
 		if (!place)
@@ -303,7 +334,7 @@ static void begin(struct apply *apply, const struct definition_row *row, uint64_
 	uint32_t index;
 	struct half *half =
 		make_room(mirror)
-			? pages_take(&mirror->pages, &node->index, node->place, row->slot,
+			? pages_take(&mirror->pages, &node->index, row->slot,
 				     (uint32_t)apply->run->sequence - WINDOW_BATCHES, &index)
 			: NULL;
 	if (!half) {
@@ -313,9 +344,9 @@ static void begin(struct apply *apply, const struct definition_row *row, uint64_
 	mirror->stats.halves++;
 	node->sockets++;
 	half->sequence = (uint32_t)apply->run->sequence & HALF_SEQUENCE_MASK;
-	half->touched = touch_never(&mirror->marks);
+	half->touched = touch_never(&mirror->marks) & TOUCH_MASK;
 	half->slot_generation = folded(row->generation);
-	half->side = row->side;
+	half->side = row->side == SIDE_SERVER;
 	half->guessed = !!(row->flags & HALF_ROLE_GUESSED);
 	half->probe = !!(row->flags & HALF_PROBE);
 	half->lost = node->applied_lost & 0xffffff;
@@ -334,11 +365,11 @@ static void again(struct apply *apply, uint32_t index, struct half *half,
 	struct node *node = apply->node;
 	absolute(apply, row->slot, index, half, &row->total, time_ns);
 	measure(mirror, half, row, time_ns);
-	half->side = row->side;
+	half->side = row->side == SIDE_SERVER;
 	bool changed = change_owner(mirror, node, half, row->slot, row->pid, row->cgroup);
 	if (half->side == SIDE_SERVER && !half->guessed)
 		server_seen(mirror, node, half->owner, &row->seen);
-	if (half->opening || (half->final && half->joined && !changed))
+	if (half->opening || (half->final && half->rules & RULE_JOINED && !changed))
 		return;
 	if (half->labelled) {
 		socket_again(mirror, node, index, half, time_ns);
@@ -354,9 +385,9 @@ void apply_definitions(struct apply *apply, const struct definition_row *rows, s
 	for (size_t i = 0; i < count; i++) {
 		const struct definition_row *row = &rows[i];
 		uint64_t time_ns = run_time(apply->run, row->time_us);
-		uint32_t index;
+		uint32_t index = pages_find(&apply->node->index, row->slot);
 		struct half *half =
-			pages_find(&apply->mirror->pages, &apply->node->index, row->slot, &index);
+			index == NO_PLACE ? NULL : pages_at(&apply->mirror->pages, index);
 		if (half && socket_former(half, apply->run)) {
 			apply->refused++;
 			continue;
@@ -374,14 +405,6 @@ void apply_definitions(struct apply *apply, const struct definition_row *rows, s
 
 /* ---- updates ---- */
 
-static uint32_t update_touch(struct apply *apply, uint32_t slot)
-{
-	struct mirror *mirror = apply->mirror;
-	uint32_t index;
-	struct half *half = socket_find(apply, slot, &index);
-	return half ? part_new(mirror, slot, index, half, apply->kind) : 0;
-}
-
 /* A half is a miss of about 100 ns the first time in a pane, an update about 10. */
 enum { PREFETCH_AHEAD = 16 };
 
@@ -390,49 +413,57 @@ enum { PREFETCH_AHEAD = 16 };
 static inline __attribute__((always_inline)) void
 half_prefetch(const struct apply *apply, const uint32_t *parts, uint32_t slot)
 {
-	uint32_t index;
-	if (parts[slot])
+	uint32_t index = parts[slot] ? NO_PLACE : pages_find(&apply->node->index, slot);
+	if (index == NO_PLACE)
 		return;
-	const char *half =
-		(const char *)pages_find(&apply->mirror->pages, &apply->node->index, slot, &index);
+	const char *half = (const char *)pages_at(&apply->mirror->pages, index);
 	__builtin_prefetch(half, 1);
 	__builtin_prefetch(half + sizeof(struct half) - 1, 1);
 }
 
-/* The mass: nothing here but what each update needs. Room for all deltas that they may begin is
- * made before. */
-static inline void update_all(struct apply *apply, const struct update_columns *columns,
-			      size_t count, bool wide)
+/* Which delta each update adds to; what is refused adds to `nobody`, which is not kept. */
+static void update_places(struct apply *apply, const int32_t *slots, size_t count, uint32_t nobody,
+			  uint32_t *places)
 {
-	const uint32_t *parts = apply->mirror->scratch.parts[apply->kind];
-	struct delta *deltas = apply->mirror->deltas.items;
-	const uint32_t *tx_low = columns->tx_bytes, *rx_low = columns->rx_bytes;
-	const uint64_t *tx_wide = columns->tx_bytes, *rx_wide = columns->rx_bytes;
-	uint64_t base_ns = apply->run->base_ns;
+	struct mirror *mirror = apply->mirror;
+	const uint32_t *parts = mirror->scratch.parts[apply->kind];
 	uint32_t slot = 0, slot_ahead = 0;
 	for (size_t i = 0; i < count && i < PREFETCH_AHEAD; i++)
-		half_prefetch(apply, parts, slot_ahead += (uint32_t)columns->slot[i]);
+		half_prefetch(apply, parts, slot_ahead += (uint32_t)slots[i]);
 	for (size_t i = 0; i < count; i++) {
-		slot += (uint32_t)columns->slot[i];
+		slot += (uint32_t)slots[i];
 		if (i + PREFETCH_AHEAD < count)
 			half_prefetch(apply, parts,
-				      slot_ahead += (uint32_t)columns->slot[i + PREFETCH_AHEAD]);
-		uint32_t place = parts[slot];
-		if (__builtin_expect(!place, 0)) {
-			place = update_touch(apply, slot);
-			if (!place) {
-				apply->refused++;
-				continue;
-			}
-		}
-		struct delta *delta = &deltas[place - 1];
-		delta->traffic.tx_bytes += wide ? tx_wide[i] : tx_low[i];
-		delta->traffic.rx_bytes += wide ? rx_wide[i] : rx_low[i];
-		delta->traffic.tx_segments += columns->tx_segments[i];
-		delta->traffic.rx_segments += columns->rx_segments[i];
-		if (columns->srtt_us[i])
-			delta->srtt_us = columns->srtt_us[i];
-		delta->time_ns = base_ns + columns->time_us[i] * 1000ULL;
+				      slot_ahead += (uint32_t)slots[i + PREFETCH_AHEAD]);
+		places[i] = parts[slot];
+		if (places[i])
+			continue;
+		uint32_t index;
+		struct half *half = socket_find(apply, slot, &index);
+		places[i] = half ? part_begin(mirror, slot, index, half, apply->kind) : nobody;
+		apply->refused += !half;
+	}
+}
+
+/* The mass: nothing here but what each update needs, and little enough for the registers: columns
+ * lie in step. */
+static inline __attribute__((always_inline)) void
+update_add(struct delta *deltas, const uint32_t *places, const struct update_columns *columns,
+	   size_t count, uint64_t base_ns, bool wide)
+{
+	const uint32_t *words = columns->time_us;
+	const size_t stride = (size_t)(columns->srtt_us - words);
+	const uint64_t *tx_wide = columns->tx_bytes, *rx_wide = columns->rx_bytes;
+	for (size_t i = 0; i < count; i++, words++) {
+		const uint32_t *bytes = words + 4 * stride;
+		struct delta *delta = &deltas[places[i] - 1];
+		uint32_t srtt_us = words[stride];
+		delta->time_ns = base_ns + words[0] * 1000ULL;
+		delta->srtt_us = srtt_us ? srtt_us : delta->srtt_us;
+		delta->traffic.tx_segments += words[2 * stride];
+		delta->traffic.rx_segments += (bytes - stride)[0];
+		delta->traffic.tx_bytes += wide ? tx_wide[i] : bytes[0];
+		delta->traffic.rx_bytes += wide ? rx_wide[i] : bytes[stride];
 	}
 }
 
@@ -444,11 +475,16 @@ void *apply_updates(struct apply *apply, void *at)
 	struct update_columns columns = update_columns(at, count, wide);
 	if (!count)
 		return at;
-	queue_room(&mirror->deltas, mirror->deltas.count + count, sizeof(struct delta));
+	parts_room(mirror, count + 1);
+	uint32_t *places = queue_room(&mirror->picks, count, sizeof(uint32_t));
+	uint32_t nobody = (uint32_t)(mirror->deltas.count + count + 1);
+	struct delta *deltas = mirror->deltas.items;
+	update_places(apply, columns.slot, count, nobody, places);
+	deltas[nobody - 1] = mirror->blank;
 	if (wide)
-		update_all(apply, &columns, count, true);
+		update_add(deltas, places, &columns, count, apply->run->base_ns, true);
 	else
-		update_all(apply, &columns, count, false);
+		update_add(deltas, places, &columns, count, apply->run->base_ns, false);
 	return columns.end;
 }
 
@@ -546,8 +582,8 @@ static struct delta *end(struct apply *apply, uint32_t slot, uint32_t index, str
 void socket_end(struct apply *apply, uint32_t slot, uint32_t reason, uint64_t time_ns)
 {
 	struct mirror *mirror = apply->mirror;
-	uint32_t index = 0;
-	struct half *half = pages_find(&mirror->pages, &apply->node->index, slot, &index);
+	uint32_t index = pages_find(&apply->node->index, slot);
+	struct half *half = pages_at(&mirror->pages, index);
 	struct traffic pane = pane_traffic(mirror, slot);
 	struct half_close close = {
 		.reason = reason, .time_ns = time_ns, .total = accounted(half, &pane)};
@@ -573,9 +609,11 @@ static uint64_t fail(struct mirror *mirror, uint32_t slot, const struct half *ha
 /* If its definition is yet to come, by the times that they have, it must not begin. */
 static void close_unknown(struct apply *apply, uint32_t slot)
 {
-	uint32_t index;
-	struct half *half = pages_find(&apply->mirror->pages, &apply->node->index, slot, &index);
-	if (half && !half->live && !socket_former(half, apply->run))
+	uint32_t index = pages_find(&apply->node->index, slot);
+	if (index == NO_PLACE)
+		return;
+	struct half *half = pages_at(&apply->mirror->pages, index);
+	if (!half->live && !socket_former(half, apply->run))
 		half->sequence = (uint32_t)apply->run->sequence & HALF_SEQUENCE_MASK;
 }
 
@@ -594,8 +632,7 @@ static void apply_close(struct apply *apply, const struct close_row *row)
 	if (row->pid &&
 	    change_owner(mirror, node, half, row->slot, row->pid, node->owners[half->owner].cgroup))
 		socket_again(mirror, node, index, half, time_ns);
-	uint32_t least = min_rtt(half->min_rtt_us, row->min_rtt_us);
-	half->min_rtt_us = least < (1U << 24) ? least : (1U << 24) - 1;
+	half_min_rtt(half, row->min_rtt_us);
 	absolute(apply, row->slot, index, half, &row->total, time_ns);
 	bool failed = close_reason_is_failure(row->reason);
 	if (failed)

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/hash.h"
 #include "ingest/decode.h"
@@ -108,7 +109,7 @@ struct mirror {
 	struct roster *roster;
 	uint64_t clock_ns, first_pane, silence_checked_s;
 	struct panes panes;
-	struct queue times, picks; /* of a batch: int64_t, uint32_t */
+	struct queue times, picks; /* of a batch, or a run: int64_t, uint32_t */
 
 	struct node **nodes;   /* nodes_max places */
 	uint32_t nodes_count;  /* places ever used */
@@ -213,6 +214,26 @@ void socket_follow(struct mirror *mirror, struct node *node);
 void socket_again(struct mirror *mirror, struct node *node, uint32_t index, struct half *half,
 		  uint64_t time_ns);
 
+/* Its last bytes are the bits of rules, one a byte: side, counts_from, joined, pad. */
+static inline struct place half_place(const struct half *half)
+{
+	uint32_t bytes = (half->rules * 0x204081U) & 0x010101U;
+	bool server = half->rules & RULE_SERVER_SIDE;
+	struct place place = {
+		.lane = half->lane,
+		.client = server ? half->peer : half->self,
+		.server = server ? half->self : half->peer,
+	};
+	memcpy(&place.side, &bytes, sizeof(bytes));
+	return place;
+}
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && sizeof(bool) == 1 &&
+		       offsetof(struct place, side) + 4 == sizeof(struct place) &&
+		       offsetof(struct place, counts_from) == offsetof(struct place, side) + 1 &&
+		       offsetof(struct place, joined) == offsetof(struct place, side) + 2,
+	       "half_place() writes a place's last four bytes at once");
+
 /* The half's flags of a touch in the pane. */
 static inline uint16_t half_touch(const struct mirror *mirror, struct half *half, bool late)
 {
@@ -229,7 +250,6 @@ void send_held(struct mirror *mirror);
 void send_all(struct mirror *mirror);
 
 /* outcome.c */
-struct place half_place(const struct half *half);
 bool place_moves(const struct place *before, const struct place *after);
 void outcome_release(struct mirror *mirror, const struct place *place);
 void linger_leave(struct mirror *mirror, uint32_t linger);
