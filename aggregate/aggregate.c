@@ -150,7 +150,7 @@ static uint64_t aggregate_bytes(const struct aggregate *aggregate)
 	uint64_t bytes = a->lanes_used * (sizeof(*a->lanes) + sizeof(*a->ways)) +
 			 a->edges_used * sizeof(*a->edges) +
 			 a->parts.used * sizeof(*a->parts.rows) +
-			 a->parts.slots_count * sizeof(*a->parts.slots) +
+			 (a->parts.slots_mask + 1ULL) * sizeof(*a->parts.slots) +
 			 a->sums.used * sizeof(*a->sums.sums) +
 			 a->pane_lanes_capacity * sizeof(*a->pane_lanes) +
 			 a->events_capacity * sizeof(*a->events) +

@@ -141,8 +141,9 @@ uint32_t guard_lane(struct aggregate *aggregate, uint32_t lane)
 
 uint32_t guard_part(struct aggregate *aggregate, uint32_t edge, uint32_t instance, enum side side)
 {
-	uint32_t key = part_key(instance, side);
-	uint32_t part = instance ? parts_find(&aggregate->parts, edge * EDGE_TAG + key, key) : 0;
+	uint64_t key = part_key(edge, instance, side);
+	uint32_t home = parts_home(&aggregate->parts, key);
+	uint32_t part = instance ? parts_find(&aggregate->parts, key, home) : 0;
 	if (part)
 		return part;
 	if (instance && !edge_is_closed(aggregate, edge)) {

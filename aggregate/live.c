@@ -310,8 +310,7 @@ uint32_t part_enter(struct aggregate *aggregate, uint32_t edge, uint32_t instanc
 		    bool folded)
 {
 	struct edge_row *above = &aggregate->edges[edge];
-	uint32_t tag = edge * EDGE_TAG + part_key(instance, side);
-	uint32_t row = parts_add(&aggregate->parts, tag, edge, instance, side);
+	uint32_t row = parts_add(&aggregate->parts, edge, instance, side);
 	struct part *part = &aggregate->parts.rows[row];
 	part->folded = folded & 1;
 	part->fresh = 1;

@@ -396,7 +396,7 @@ static void pane_flow(struct aggregate *aggregate)
 			continue;
 		struct lane_row *row = &aggregate->lanes[lane->hot.key];
 		row->pane = 0;
-		if (!lane->hot.nearest && !lane->wide)
+		if (!lane->hot.last_event_ns && !lane->wide)
 			continue; /* touched by what counts in long windows only */
 		edge_touch(aggregate, lane->edge);
 		pane_lane_into(aggregate, lane, &aggregate->sums.sums[row->sum]);

@@ -53,7 +53,6 @@ struct source {
 struct lane_way {
 	uint32_t pane; /* its pane_lane, or of what it folds into; 0: to be looked up */
 	uint32_t edge; /* of its instances */
-	uint32_t tag;
 };
 
 struct lane_row {

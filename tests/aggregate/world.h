@@ -258,6 +258,8 @@ static inline void world_push_from(struct world *world, uint32_t source, const s
 				   struct delta delta)
 {
 	delta.place = world_place(world, source, link);
+	if (!delta.time_ns)
+		delta.time_ns = pane_start(world->pane);
 	partial_push(world->partials[source], &delta, 1);
 }
 
