@@ -9,7 +9,6 @@
 enum {
 	GUARD_ROWS_MIN = 16,  /* below this the reserve would not hold a fold */
 	SPARE_PARTS = 256,    /* what one group of records may need before rows are settled */
-	DESCRIPTORS_PER_ROW = 2, /* descriptors live longer than rows, but most are used again */
 	EDGES_MAX = 1 << 20,  /* an edge's number and a sketch index share a word */
 	SWEEP_PANES = 64,     /* all lanes are looked at once in so many panes */
 };
@@ -32,9 +31,8 @@ struct aggregate *aggregate_new(const struct aggregate_options *options)
 	aggregate->options = *options;
 	aggregate->other = other_edge();
 	aggregate->names = names_new(options->names_max, 1);
-	aggregate->instances = roster_new(DESCRIPTORS_PER_ROW * options->rows_max, 0);
+	aggregate->instances = roster_new(PART_INSTANCES_MAX, 0);
 	aggregate->sources = memory_zeroed(options->sources, sizeof(*aggregate->sources));
-	aggregate->lanes_max = DESCRIPTORS_PER_ROW * options->rows_max;
 	aggregate->edges_used = aggregate->pane_lanes_count = 1;
 	aggregate->events_count = aggregate->samples_count = 1;
 	row_index_init(&aggregate->lanes_index, 0);
@@ -97,8 +95,8 @@ void aggregate_free(struct aggregate *aggregate)
 
 /* --- time --- */
 
-/* Lanes that no source told of for NAMES_KEEP_PANES are forgotten. */
-static void sweep_known(struct aggregate *aggregate, uint64_t pane)
+/* Lanes for which no number stands any more are forgotten. */
+static void sweep_known(struct aggregate *aggregate)
 {
 	for (uint32_t steps = aggregate->lanes_used / SWEEP_PANES + 1; steps > 0; steps--) {
 		if (++aggregate->lanes_sweep >= aggregate->lanes_used)
@@ -106,7 +104,7 @@ static void sweep_known(struct aggregate *aggregate, uint64_t pane)
 		if (aggregate->lanes_sweep >= aggregate->lanes_used)
 			return;
 		const struct lane_row *lane = &aggregate->lanes[aggregate->lanes_sweep];
-		if (lane->edge.id && !lane->live && lane->told_pane + NAMES_KEEP_PANES < pane)
+		if (lane->edge.id && !lane->live && !lane->users)
 			lane_forget(aggregate, aggregate->lanes_sweep);
 	}
 }
@@ -120,7 +118,7 @@ static void aggregate_close_pane(struct aggregate *aggregate)
 	publish_amendments(aggregate);
 	names_advance(aggregate->names, pane);
 	roster_advance(aggregate->instances, pane);
-	sweep_known(aggregate, pane);
+	sweep_known(aggregate);
 	guard_begin(aggregate);
 	aggregate->start_ns += PANE_NS;
 }

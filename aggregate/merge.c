@@ -39,6 +39,8 @@ static void learn_lane(struct aggregate *aggregate, struct source *source,
 {
 	uint32_t lane = lane_know(aggregate, &told->edge, &told->lane);
 	source_reserve(&source->lanes, &source->lanes_count, told->number);
+	aggregate->lanes[lane].users++;
+	aggregate->lanes[source->lanes[told->number]].users--;
 	source->lanes[told->number] = lane;
 	edge_resolve(&aggregate->lanes[lane].edge, &told->edge);
 	if (aggregate->lanes[lane].live)
@@ -79,9 +81,7 @@ static uint32_t source_lane(struct aggregate *aggregate, const struct source *so
 		aggregate->stats.folded += number == 0;
 		return LANE_OTHER;
 	}
-	/* A number that was not told for as long as lanes are kept; it is another's now or nobody's.
-	 */
-	return aggregate->lanes[lane].edge.id ? lane : LANE_OTHER;
+	return lane;
 }
 
 static inline uint32_t source_instance(const struct source *source, uint32_t number)

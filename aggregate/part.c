@@ -75,7 +75,7 @@ uint32_t parts_add(struct parts *parts, uint32_t edge, uint32_t instance, enum s
 	else
 		row = parts->used++;
 	parts->rows[row] = (struct part){
-		.edge = edge, .instance = instance & 0xfffffff, .side = side & 1};
+		.edge = edge, .instance = instance & PART_INSTANCES_MAX, .side = side & 1};
 	assert(parts->rows[row].instance == instance);
 	slots_put(parts, (struct part_slot){part_key(edge, instance, side), row, 0});
 	parts->count++;

@@ -10,6 +10,9 @@
 #include "aggregate/hot.h"
 #include "base/label.h"
 
+/* Sources' rosters bound the instances that they tell of far below this. */
+#define PART_INSTANCES_MAX 0xfffffffU
+
 /* The cold line is touched by a connection's events alone. */
 struct part {
 	struct hot hot;

@@ -6,7 +6,8 @@
  *                            ▼             ▼ minute, hour: frozen
  *                        pane_lane      the pane's events
  *
- * A lane_row is known while sources tell of it and lives while it has an edge. Deltas are added to
+ * A lane_row is known while a source's number stands for it, so sources' lanes_max bound them, and
+ * lives while it has an edge. Deltas are added to
  * the pane_lane of their lane and to two parts; an edge is the sum of its lanes. Only what was
  * touched in a pane is walked at its end. Places are numbers; 0 is none. */
 #pragma once
@@ -58,7 +59,7 @@ struct lane_way {
 struct lane_row {
 	struct edge edge;
 	struct lane lane;
-	uint64_t told_pane;
+	uint32_t users;	  /* numbers of sources that stand for it */
 	uint32_t live;	  /* edge row; 0: not live */
 	uint32_t sum;	  /* of 10 s, while it lives */
 	uint32_t pane;	  /* pane_lane */
@@ -126,7 +127,7 @@ struct aggregate {
 
 	struct lane_row *lanes;
 	struct lane_way *ways; /* by lane */
-	uint32_t lanes_used, lanes_capacity, lanes_vacant, lanes_known, lanes_max, lanes_sweep;
+	uint32_t lanes_used, lanes_capacity, lanes_vacant, lanes_sweep;
 	struct row_index lanes_index;
 	struct edge_row *edges;
 	uint32_t edges_used, edges_capacity, edges_vacant, edges_count;
@@ -134,8 +135,9 @@ struct aggregate {
 	struct list order; /* live edges by id */
 	struct parts parts;
 	struct sums sums;
-	/* Live rows: of their own, standing for others, of `_other` -> `_other`. */
-	uint32_t regular, folded, global;
+	/* Live rows: of their own, standing for others of their edge, of edges that stand for others;
+	 * servers: such edges but the last one. */
+	uint32_t regular, folded, global, servers;
 	bool full; /* no row of its own was free when the pane began */
 	bool crowded; /* an edge has more rows than its share */
 	bool pressed; /* something was folded since rows were demoted */
@@ -187,7 +189,7 @@ uint32_t edge_make(struct aggregate *aggregate, const struct edge *edge, bool fo
 void edge_remove(struct aggregate *aggregate, uint32_t edge); /* it has no lanes and parts */
 void edge_touch(struct aggregate *aggregate, uint32_t edge);  /* it has a sum of the pane */
 
-/* Known from now on, if it was not; 0: lanes_max are known. */
+/* Known from now on, if it was not. */
 uint32_t lane_know(struct aggregate *aggregate, const struct edge *edge, const struct lane *lane);
 void lane_forget(struct aggregate *aggregate, uint32_t lane); /* it does not live */
 void lane_enter(struct aggregate *aggregate, uint32_t lane, uint32_t edge, bool folded);
