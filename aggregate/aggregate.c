@@ -7,10 +7,9 @@
 #include "aggregate/state.h"
 
 enum {
-	GUARD_ROWS_MIN = 16,  /* below this the reserve would not hold a fold */
-	SPARE_PARTS = 256,    /* what one group of records may need before rows are settled */
-	EDGES_MAX = 1 << 20,  /* an edge's number and a sketch index share a word */
-	SWEEP_PANES = 64,     /* all lanes are looked at once in so many panes */
+	GUARD_ROWS_MIN = 16, /* below this the reserve would not hold a fold */
+	SPARE_PARTS = 256,   /* what one group of records may need before rows are settled */
+	SWEEP_PANES = 64,    /* all lanes are looked at once in so many panes */
 };
 
 /* `_other` -> `_other` is known before anybody tells. */

@@ -121,8 +121,8 @@ static inline size_t record_tail(const struct record *record)
 	if (record->bits & RECORD_WIDE)
 		return sizeof(struct record_wide);
 	const struct record_amendment *amendment = (const struct record_amendment *)(record + 1);
-	return sizeof(*amendment) + (size_t)__builtin_popcountll(amendment->columns) *
-					    sizeof(amendment->values[0]);
+	return sizeof(*amendment) +
+	       (size_t)__builtin_popcountll(amendment->columns) * sizeof(amendment->values[0]);
 }
 
 /* Whether the sizes in it agree with one another and with that of the block; who walks the records

@@ -5,16 +5,17 @@
  *   3. else the edge `_other` -> `_other`, whose four rows always have room.
  *
  * Rows of their own get rows_max less four less an eighth; of the eighth, one half is for rows of 1
- * and the other for edges of 2, four rows each. One edge gets an eighth of rows_max at most (one with a million clients must not push the others
- * out). Each scope's contributions are placed alone, so totals stay exact in every scope.
+ * and the other for edges of 2, four rows each. One edge gets an eighth of rows_max at most (one
+ * with a million clients must not push the others out). Each scope's contributions are placed
+ * alone, so totals stay exact in every scope.
  *
  * Who gets a row does not depend on the order of contributions: in a pane that began with room
  * every newcomer gets a row, and at the pane's end (or when memory for half as many more is used
  * up) the newcomers with the smallest (edge id, scope, part id) keep theirs; the others' sums move
- * to where they fold. So it goes with rows of 1 and then with edges of 2. Ids are hashes, so that is a fair draw, and the smallest k of a set are the
- * smallest k of what is left of it after any k larger ones were taken out. In a pane that began
- * full nobody gets one. guard_demote() makes those stay that matter. Samples of round-trip times
- * stay with the edge in which they were seen. */
+ * to where they fold. So it goes with rows of 1 and then with edges of 2. Ids are hashes, so that
+ * is a fair draw, and the smallest k of a set are the smallest k of what is left of it after any k
+ * larger ones were taken out. In a pane that began full nobody gets one. guard_demote() makes those
+ * stay that matter. Samples of round-trip times stay with the edge in which they were seen. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,6 +57,8 @@ static uint32_t fold_edge(struct aggregate *aggregate, const struct edge *edge)
 	if (others.id == edge->id || edge->id == aggregate->other.id)
 		return guard_global(aggregate);
 	uint32_t row = edge_find(aggregate, others.id);
+	if (!row && aggregate->edges_count >= EDGES_MAX - 2)
+		return guard_global(aggregate);
 	return row ? row : edge_make(aggregate, &others, true);
 }
 
@@ -105,7 +108,7 @@ uint32_t guard_edge(struct aggregate *aggregate, const struct edge *edge)
 		return row;
 	if (edge->id == aggregate->other.id)
 		return guard_global(aggregate);
-	if (!aggregate->full)
+	if (!aggregate->full && aggregate->edges_count < EDGES_MAX / 2)
 		return edge_make(aggregate, edge, false);
 	return fold_edge(aggregate, edge);
 }
@@ -229,8 +232,7 @@ static void move_lane(struct aggregate *aggregate, uint32_t from, uint32_t to)
 	if (lane->pane) {
 		uint32_t place = pane_lane_of(aggregate, to);
 		struct pane_lane *pane = &aggregate->pane_lanes[lane->pane];
-		struct event event =
-			event_taken(aggregate, pane->event, SCOPE_LANE, from);
+		struct event event = event_taken(aggregate, pane->event, SCOPE_LANE, from);
 		struct sum sum = {0};
 		pane->event = 0;
 		pane_lane_into(aggregate, pane, &sum);
@@ -336,8 +338,8 @@ static struct newcomer *newcomers(const struct aggregate *aggregate, bool folded
 {
 	const struct list *edges = &aggregate->fresh_edges, *lanes = &aggregate->fresh_lanes,
 			  *parts = &aggregate->fresh_parts;
-	struct newcomer *all = memory_zeroed(
-		(size_t)edges->count + lanes->count + parts->count, sizeof(*all));
+	struct newcomer *all =
+		memory_zeroed((size_t)edges->count + lanes->count + parts->count, sizeof(*all));
 	*count = 0;
 	for (uint32_t i = 0; i < edges->count; i++) {
 		const struct edge_row *edge = &aggregate->edges[edges->items[i]];
@@ -355,10 +357,10 @@ static struct newcomer *newcomers(const struct aggregate *aggregate, bool folded
 		const struct part *part = &aggregate->parts.rows[parts->items[i]];
 		uint8_t scope = part->side == SIDE_CLIENT ? SCOPE_CLIENT : SCOPE_SERVER;
 		if (part->folded == folded && !aggregate->edges[part->edge].is_other)
-			all[(*count)++] = (struct newcomer){
-				aggregate->edges[part->edge].edge.id,
-				instance_at(aggregate, part->instance)->id, parts->items[i], scope,
-				false};
+			all[(*count)++] =
+				(struct newcomer){aggregate->edges[part->edge].edge.id,
+						  instance_at(aggregate, part->instance)->id,
+						  parts->items[i], scope, false};
 	}
 	qsort(all, *count, sizeof(*all), compare_newcomers);
 	return all;
@@ -378,8 +380,7 @@ static void settle_choose(const struct aggregate *aggregate, struct newcomer *al
 	uint32_t live = aggregate->regular - count, room = guard_room(aggregate), shared = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		struct newcomer *newcomer = &all[i];
-		const struct edge_row *edge =
-			&aggregate->edges[newcomer_edge(aggregate, newcomer)];
+		const struct edge_row *edge = &aggregate->edges[newcomer_edge(aggregate, newcomer)];
 		if (i == 0 || all[i - 1].edge_id != newcomer->edge_id)
 			shared = edge->count - edge->fresh_count;
 		if (newcomer->scope != SCOPE_EDGE && shared++ >= guard_share(aggregate))
@@ -396,7 +397,8 @@ static void settle_samples(struct aggregate *aggregate, const struct list *moved
 	for (uint32_t i = aggregate->srtt_pane; moved->count && i < aggregate->srtt_count; i++) {
 		uint32_t edge = aggregate->srtt[i] >> 12;
 		if (edge < moved->count && moved->items[edge])
-			aggregate->srtt[i] = moved->items[edge] << 12 | (aggregate->srtt[i] & 0xfff);
+			aggregate->srtt[i] =
+				moved->items[edge] << 12 | (aggregate->srtt[i] & 0xfff);
 	}
 }
 

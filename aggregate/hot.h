@@ -59,8 +59,8 @@ static inline columns4 hot_add(struct hot *hot, const struct addend *addend)
 	hot->counted = counted;
 	hot->other = other;
 	hot->nearest = addend->nearest > hot->nearest ? addend->nearest : hot->nearest;
-	hot->last_event_ns = addend->time_ns > hot->last_event_ns ? addend->time_ns
-								   : hot->last_event_ns;
+	hot->last_event_ns =
+		addend->time_ns > hot->last_event_ns ? addend->time_ns : hot->last_event_ns;
 	return side | counted | other;
 }
 

@@ -113,9 +113,9 @@ void live_sort(struct aggregate *aggregate)
 	}
 	/* From the back: the old ones move up into the room of the new. */
 	for (uint32_t to = order->count; count > 0;) {
-		bool take_old = old > 0 && compare_edges(&order->items[old - 1],
-							 &fresh->items[count - 1],
-							 aggregate->edges) > 0;
+		bool take_old =
+			old > 0 && compare_edges(&order->items[old - 1], &fresh->items[count - 1],
+						 aggregate->edges) > 0;
 		order->items[--to] = take_old ? order->items[--old] : fresh->items[--count];
 	}
 	fresh->count = 0;

@@ -126,8 +126,8 @@ static __attribute__((noinline)) void srtt_grow(struct aggregate *aggregate)
 {
 	aggregate->srtt_capacity =
 		(uint32_t)memory_grown(aggregate->srtt_capacity, aggregate->srtt_count + 1);
-	aggregate->srtt = memory_resize(aggregate->srtt, aggregate->srtt_capacity,
-					sizeof(*aggregate->srtt));
+	aggregate->srtt =
+		memory_resize(aggregate->srtt, aggregate->srtt_capacity, sizeof(*aggregate->srtt));
 }
 
 static inline void srtt_add(struct aggregate *aggregate, uint32_t edge, uint64_t srtt_us)
@@ -155,8 +155,7 @@ struct event *event_of(struct aggregate *aggregate, uint32_t *slot, enum scope s
 		list_add(&aggregate->eventful, edge);
 	*slot = aggregate->events_count++;
 	struct event *event = &aggregate->events[*slot];
-	*event = (struct event){
-		.row = row, .scope = scope, .next = aggregate->edges[edge].events};
+	*event = (struct event){.row = row, .scope = scope, .next = aggregate->edges[edge].events};
 	aggregate->edges[edge].events = *slot;
 	return event;
 }
@@ -221,12 +220,12 @@ static void merge_life(struct aggregate *aggregate, struct pane_lane *lane, uint
 {
 	struct part *rows = aggregate->parts.rows;
 	event_live(event_of(aggregate, &lane->event, SCOPE_LANE, lane->hot.key, lane->edge), life);
-	event_live(event_of(aggregate, &rows[client].event, SCOPE_CLIENT, client,
-			    rows[client].edge),
-		   life);
-	event_live(event_of(aggregate, &rows[server].event, SCOPE_SERVER, server,
-			    rows[server].edge),
-		   life);
+	event_live(
+		event_of(aggregate, &rows[client].event, SCOPE_CLIENT, client, rows[client].edge),
+		life);
+	event_live(
+		event_of(aggregate, &rows[server].event, SCOPE_SERVER, server, rows[server].edge),
+		life);
 	if (life->connect_us)
 		samples_add(aggregate, lane, &rows[client], &rows[server], life->code, false);
 }
@@ -269,8 +268,7 @@ static __attribute__((noinline)) void merge_rest(struct aggregate *aggregate,
 	}
 	if (!(record->bits & RECORD_EVENTS) && !more->connect_us)
 		return;
-	struct life life =
-		life_of(record->bits, more->connect_us, record->received, record->lost);
+	struct life life = life_of(record->bits, more->connect_us, record->received, record->lost);
 	merge_life(aggregate, lane, client, server, &life);
 }
 
@@ -402,8 +400,7 @@ static void merge_wide(struct aggregate *aggregate, const struct rows *rows,
 	struct life life = life_of(record->bits, connect_us, 0, 0);
 	merge_life(aggregate, rows->lane, rows->client, rows->server, &life);
 	uint64_t issued = (uint64_t)delta->node_received + delta->node_lost;
-	const uint32_t slots[] = {rows->lane->event,
-				  aggregate->parts.rows[rows->client].event,
+	const uint32_t slots[] = {rows->lane->event, aggregate->parts.rows[rows->client].event,
 				  aggregate->parts.rows[rows->server].event};
 	for (unsigned i = 0; i < 3; i++) {
 		aggregate->events[slots[i]].received += delta->node_received;
@@ -496,9 +493,8 @@ static void merge_amendment(struct aggregate *aggregate, const struct source *so
 	amend_above(aggregate, start_ns, &lane, &sum);
 }
 
-static __attribute__((noinline)) void merge_seldom(struct aggregate *aggregate,
-						   const struct source *source,
-						   const struct record *record)
+static __attribute__((noinline)) void
+merge_seldom(struct aggregate *aggregate, const struct source *source, const struct record *record)
 {
 	if (record->bits & RECORD_AMEND) {
 		merge_amendment(aggregate, source, record);

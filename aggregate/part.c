@@ -19,7 +19,8 @@ void parts_init(struct parts *parts, uint32_t parts_max)
 {
 	*parts = (struct parts){.parts_max = parts_max, .used = 1};
 	parts->memory = memory_zeroed((size_t)parts_max + 2, sizeof(*parts->rows));
-	parts->rows = (struct part *)(((uintptr_t)parts->memory + LINE - 1) & ~(uintptr_t)(LINE - 1));
+	parts->rows =
+		(struct part *)(((uintptr_t)parts->memory + LINE - 1) & ~(uintptr_t)(LINE - 1));
 	slots_init(parts, SLOTS_MIN);
 }
 

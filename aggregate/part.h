@@ -1,7 +1,7 @@
-/* The live rows of instances: one for each edge, instance and side, with all that it did in the 10 s
- * window at hand in two cache lines. What does not fit them, or is rare, stands in a wide sum. Found
- * by open addressing over (edge, instance, side). Rows do not move. Bounded: parts_max rows. One
- * thread. */
+/* The live rows of instances: one for each edge, instance and side, with all that it did in the 10
+ * s window at hand in two cache lines. What does not fit them, or is rare, stands in a wide sum.
+ * Found by open addressing over (edge, instance, side). Rows do not move. Bounded: parts_max rows.
+ * One thread. */
 #pragma once
 
 #include <stdbool.h>

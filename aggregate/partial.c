@@ -13,16 +13,16 @@
 enum {
 	BLOCK_MIN = 1024,
 	/* The largest record that push and amend write. */
-	RECORD_MAX = sizeof(struct record) + sizeof(struct record_amendment) +
-		     COLUMNS * sizeof(int64_t),
+	RECORD_MAX =
+		sizeof(struct record) + sizeof(struct record_amendment) + COLUMNS * sizeof(int64_t),
 };
 
 /* The next bucket of one owner, while it grows. */
 struct outbox {
-	char *block;	/* begins with struct partial_bucket */
-	size_t size;	/* used */
+	char *block; /* begins with struct partial_bucket */
+	size_t size; /* used */
 	size_t capacity;
-	size_t last;	/* size of the bucket before: a guess at this one's */
+	size_t last; /* size of the bucket before: a guess at this one's */
 	uint32_t records;
 	uint32_t *due; /* instances to tell, by number */
 	uint32_t due_count, due_capacity;
@@ -96,7 +96,8 @@ static void outbox_due(struct outbox *outbox, uint32_t instance)
 	if (outbox->due_count == outbox->due_capacity) {
 		outbox->due_capacity =
 			(uint32_t)memory_grown(outbox->due_capacity, outbox->due_count + 1);
-		outbox->due = memory_resize(outbox->due, outbox->due_capacity, sizeof(*outbox->due));
+		outbox->due =
+			memory_resize(outbox->due, outbox->due_capacity, sizeof(*outbox->due));
 	}
 	outbox->due[outbox->due_count++] = instance;
 }
@@ -129,8 +130,14 @@ struct share {
 };
 
 #define ALL UINT32_MAX
-#define COUNTED(flags) {{ALL, ALL, ALL, ALL}, ALL, RECORD_COUNTS | (flags), ALL, 0}
-#define SEEN(flags) {{ALL, ALL, 0, 0}, RECORD_LONG | DELTA_PROBE, flags, 0, 0}
+#define COUNTED(flags)                                                     \
+	{                                                                  \
+		{ALL, ALL, ALL, ALL}, ALL, RECORD_COUNTS | (flags), ALL, 0 \
+	}
+#define SEEN(flags)                                                      \
+	{                                                                \
+		{ALL, ALL, 0, 0}, RECORD_LONG | DELTA_PROBE, flags, 0, 0 \
+	}
 static const struct share shares[8] = {
 	COUNTED(0),
 	SEEN(RECORD_SERVER),
@@ -218,8 +225,8 @@ static inline size_t record_fill(struct record *record, const struct delta *delt
 {
 	const struct place *place = &delta->place;
 	const struct share *share = place_share(place);
-	columns4 bytes = (columns4)*(const loose2 *)&delta->traffic.tx_bytes;
-	columns4 segments = (columns4)*(const loose2 *)&delta->traffic.tx_segments;
+	columns4 bytes = (columns4) * (const loose2 *)&delta->traffic.tx_bytes;
+	columns4 segments = (columns4) * (const loose2 *)&delta->traffic.tx_segments;
 	columns4 low = __builtin_shuffle(bytes, segments, (columns4){0, 2, 4, 6});
 	columns4 high = __builtin_shuffle(bytes, segments, (columns4){1, 3, 5, 7});
 	columns4 turned = __builtin_shuffle(low, (columns4){1, 0, 3, 2});
@@ -311,9 +318,8 @@ struct naming {
 static void naming_add(struct naming *naming, uint64_t id)
 {
 	const struct partial_options *options = &naming->partial->options;
-	const struct name *name = names_due(options->names, id,
-					    naming->partial->owner + options->names_offset,
-					    naming->pane);
+	const struct name *name = names_due(
+		options->names, id, naming->partial->owner + options->names_offset, naming->pane);
 	if (!name)
 		return;
 	if (naming->count == naming->capacity) {
@@ -334,10 +340,9 @@ static void take_lanes(struct naming *naming, struct outbox *outbox)
 		const struct lane_entry *entry = lane_at(lanes, owner->due[i]);
 		if (!entry->edge.id) /* held and left between two buckets */
 			continue;
-		told[count++] = (struct bucket_lane){
-			.number = lane_place(lanes, owner->due[i]),
-			.edge = entry->edge,
-			.lane = entry->lane};
+		told[count++] = (struct bucket_lane){.number = lane_place(lanes, owner->due[i]),
+						     .edge = entry->edge,
+						     .lane = entry->lane};
 		naming_add(naming, entry->edge.client);
 		naming_add(naming, entry->edge.server);
 		naming_add(naming, entry->lane.client_zone);
@@ -382,7 +387,8 @@ static void take_instances(struct naming *naming, struct outbox *outbox)
 	for (uint32_t i = 0; i < outbox->due_count; i++) {
 		uint32_t number = outbox->due[i];
 		const struct instance *instance = roster_at(options->roster, number);
-		if (!instance->id || !roster_due(options->roster, number, destination, naming->pane))
+		if (!instance->id ||
+		    !roster_due(options->roster, number, destination, naming->pane))
 			continue;
 		told[count++] = (struct bucket_instance){.number = number, .instance = *instance};
 		name_instance(naming, instance);

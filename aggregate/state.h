@@ -25,7 +25,8 @@
 #include "base/sketch.h"
 
 enum {
-	LANE_OTHER = 1, /* `_other` -> `_other`: always known */
+	LANE_OTHER = 1,	     /* `_other` -> `_other`: always known */
+	EDGES_MAX = 1 << 20, /* an edge's number and a sketch index share a word */
 	CHUNK_ROWS = 64,
 	CHUNK_CELLS = 4 * SKETCH_INDEXES,
 };
@@ -135,10 +136,10 @@ struct aggregate {
 	struct list order; /* live edges by id */
 	struct parts parts;
 	struct sums sums;
-	/* Live rows: of their own, standing for others of their edge, of edges that stand for others;
-	 * servers: such edges but the last one. */
+	/* Live rows: of their own, standing for others of their edge, of edges that stand for
+	 * others; servers: such edges but the last one. */
 	uint32_t regular, folded, global, servers;
-	bool full; /* no row of its own was free when the pane began */
+	bool full;    /* no row of its own was free when the pane began */
 	bool crowded; /* an edge has more rows than its share */
 	bool pressed; /* something was folded since rows were demoted */
 	struct list fresh_edges, fresh_lanes, fresh_parts;
@@ -152,12 +153,12 @@ struct aggregate {
 	uint32_t events_count, events_capacity;
 	struct sample *samples;
 	uint32_t samples_count, samples_capacity;
-	uint32_t *srtt; /* edge << 12 | sketch index, of the 10 s */
+	uint32_t *srtt;				       /* edge << 12 | sketch index, of the 10 s */
 	uint32_t srtt_count, srtt_capacity, srtt_pane; /* srtt_pane: the pane's begin here */
 
-	struct list touched;	      /* edges of the pane */
-	struct list seconds;	      /* edges of the 1 s window */
-	struct list eventful;	      /* edges with events of the pane */
+	struct list touched;	       /* edges of the pane */
+	struct list seconds;	       /* edges of the 1 s window */
+	struct list eventful;	       /* edges with events of the pane */
 	struct list shown[WINDOW_10S]; /* edges that the last window published */
 	struct list scratch;
 	uint64_t *walk; /* bit: the edge at this place of the order goes out */

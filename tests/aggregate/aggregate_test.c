@@ -9,8 +9,10 @@ static struct delta bytes_delta(uint64_t tx_bytes, uint32_t flags)
 }
 
 static const uint32_t windows_ms[] = {250, 1000, 10000, 60000, 3600000};
-enum { FIRSTS = DELTA_FIRST_IN_PANE | DELTA_FIRST_IN_1S | DELTA_FIRST_IN_10S | DELTA_FIRST_IN_60S |
-		DELTA_FIRST_IN_1H };
+enum {
+	FIRSTS = DELTA_FIRST_IN_PANE | DELTA_FIRST_IN_1S | DELTA_FIRST_IN_10S | DELTA_FIRST_IN_60S |
+		 DELTA_FIRST_IN_1H
+};
 
 static void one_delta_makes_an_edge_row_in_every_window(void **state)
 {
@@ -30,7 +32,8 @@ static void one_delta_makes_an_edge_row_in_every_window(void **state)
 			collection_row(&world.collection, windows_ms[w], SCOPE_EDGE, false, 0);
 		assert_non_null(rollup);
 		assert_int_equal(rollup->window_start_ns,
-				 pane_start(PANE_0) - pane_start(PANE_0) % (windows_ms[w] * NS_PER_MS));
+				 pane_start(PANE_0) -
+					 pane_start(PANE_0) % (windows_ms[w] * NS_PER_MS));
 		assert_int_equal(rollup->edge.id, link.edge.id);
 		assert_int_equal(rollup->counters[COUNTER_TX_BYTES], 100);
 		assert_int_equal(rollup->counters[COUNTER_CLIENT_TX_BYTES], 100);
@@ -113,8 +116,7 @@ static void connect_times_are_in_the_window_that_brought_them(void **state)
 	world_close_until(&world, PANE_0 + 40);
 	const struct collection *collection = &world.collection;
 	for (unsigned pane = 0; pane < 8; pane++) {
-		const struct rollup *row =
-			collection_row(collection, 250, SCOPE_EDGE, false, pane);
+		const struct rollup *row = collection_row(collection, 250, SCOPE_EDGE, false, pane);
 		assert_int_equal(row->connect_cells, 1);
 		assert_int_equal(row->connect[0].index, sketch_index(1000ULL << (2 * pane)));
 		row = collection_row(collection, 250, SCOPE_SERVER, false, pane);
@@ -190,8 +192,7 @@ static void minutes_and_hours_are_sums_of_what_they_hold(void **state)
 	const struct collection *collection = &world.collection;
 	static const int64_t minutes[] = {1 + 2, 4 + 8, 16};
 	for (unsigned i = 0; i < 3; i++) {
-		const struct rollup *row =
-			collection_row(collection, 60000, SCOPE_EDGE, false, i);
+		const struct rollup *row = collection_row(collection, 60000, SCOPE_EDGE, false, i);
 		assert_int_equal(row->window_start_ns, pane_start(hour + 240 * i));
 		assert_int_equal(row->counters[COUNTER_TX_BYTES], minutes[i]);
 		assert_int_equal(row->counters[COUNTER_ACTIVE], 1);
@@ -238,9 +239,8 @@ static void late_and_recovered_bytes_are_in_ten_seconds_only(void **state)
 	world_init(&world, 1, 1000, 1000);
 	struct link link = world_link(world.names[0], 1, 1, 2, 2, PANE_0);
 	struct delta now = bytes_delta(5, DELTA_FIRST_IN_PANE);
-	struct delta late = bytes_delta(70,
-					DELTA_LATE | DELTA_OPENED | DELTA_FIRST_IN_PANE |
-						DELTA_FIRST_IN_1S | DELTA_FIRST_IN_10S);
+	struct delta late = bytes_delta(70, DELTA_LATE | DELTA_OPENED | DELTA_FIRST_IN_PANE |
+						    DELTA_FIRST_IN_1S | DELTA_FIRST_IN_10S);
 	struct delta healed = bytes_delta(900, DELTA_RECOVERED);
 	late.srtt_us = 33;
 	world_push(&world, &link, now);
@@ -315,9 +315,8 @@ static void an_amendment_moves_what_was_counted_from_edge_to_edge(void **state)
 	world_push(&world, &before, delta);
 	world_close_until(&world, PANE_0 + 40);
 
-	struct amendment amendment = {.window_start_ns = pane_start(PANE_0),
-				      .sum = delta,
-				      .opened = 1};
+	struct amendment amendment = {
+		.window_start_ns = pane_start(PANE_0), .sum = delta, .opened = 1};
 	size_t count = world.collection.count;
 	world_amend(&world, 0, &before, &after, amendment);
 	world_close(&world);
@@ -403,8 +402,7 @@ static void an_amendment_of_the_open_window_goes_out_with_it(void **state)
 	struct delta delta = bytes_delta(100, 0);
 	world_push(&world, &before, delta);
 	world_close(&world);
-	struct amendment amendment = {.window_start_ns = pane_start(PANE_0),
-				      .sum = delta};
+	struct amendment amendment = {.window_start_ns = pane_start(PANE_0), .sum = delta};
 	world_amend(&world, 0, &before, &after, amendment);
 	world_close_until(&world, PANE_0 + 40);
 	for (size_t i = 0; i < world.collection.count; i++) {

@@ -3,13 +3,16 @@
 #include "aggregate/other.h"
 #include "tests/aggregate/world.h"
 
-enum { ROWS_MAX = 64 }; /* rows of their own: 64 - 4 - 8 = 52; rows that stand for others: 8, and 4 */
+enum {
+	ROWS_MAX = 64
+}; /* rows of their own: 64 - 4 - 8 = 52; rows that stand for others: 8, and 4 */
 
 /* One connection of a client service's replica to a server service. */
 static void touch(struct world *world, uint32_t source, uint32_t client, uint32_t replica,
 		  uint32_t server)
 {
-	struct link link = world_link(world->names[source], client, replica, server, 0, world->pane);
+	struct link link =
+		world_link(world->names[source], client, replica, server, 0, world->pane);
 	struct delta delta = {.flags = DELTA_FIRST_IN_PANE | DELTA_FIRST_IN_10S | DELTA_OPENED,
 			      .traffic = {.tx_bytes = 1},
 			      .connect_us = 3,
@@ -69,9 +72,8 @@ static void one_edge_cannot_take_more_than_its_share(void **state)
 		if (rollup->window_ms != 10000 || rollup->edge.id != edge ||
 		    rollup->scope == SCOPE_EDGE)
 			continue;
-		bool other = rollup->scope == SCOPE_LANE
-				     ? rollup->lane.id == other_lane().id
-				     : rollup->instance.container == other_id();
+		bool other = rollup->scope == SCOPE_LANE ? rollup->lane.id == other_lane().id
+							 : rollup->instance.container == other_id();
 		others += other;
 		rows += !other;
 	}

@@ -231,8 +231,8 @@ static void past_its_lanes_a_delta_folds(void **state)
 	assert_int_equal(partial_stats(world.partials[0]).folded, 2);
 	world_close_until(&world, PANE_0 + 40);
 	for (unsigned scope = 0; scope < SCOPES; scope++)
-		assert_int_equal(
-			collection_sum(&world.collection, 10000, scope, COUNTER_TX_BYTES), 15);
+		assert_int_equal(collection_sum(&world.collection, 10000, scope, COUNTER_TX_BYTES),
+				 15);
 	int64_t others = 0;
 	for (size_t i = 0; i < world.collection.count; i++)
 		if (world.collection.rollups[i].edge.id == other_edge().id &&
