@@ -7,11 +7,9 @@
 #include "aggregate/state.h"
 
 enum {
-	GUARD_ROWS_MIN = 16,  /* below this the reserve would not hold a fold */
-	SPARE_PARTS = 256,    /* what one group of records may need before rows are settled */
-	DESCRIPTORS_PER_ROW = 2, /* descriptors live longer than rows, but most are used again */
-	EDGES_MAX = 1 << 20,  /* an edge's number and a sketch index share a word */
-	SWEEP_PANES = 64,     /* all lanes are looked at once in so many panes */
+	GUARD_ROWS_MIN = 16, /* below this the reserve would not hold a fold */
+	SPARE_PARTS = 256,   /* what one group of records may need before rows are settled */
+	SWEEP_PANES = 64,    /* all lanes are looked at once in so many panes */
 };
 
 /* `_other` -> `_other` is known before anybody tells. */
@@ -32,9 +30,8 @@ struct aggregate *aggregate_new(const struct aggregate_options *options)
 	aggregate->options = *options;
 	aggregate->other = other_edge();
 	aggregate->names = names_new(options->names_max, 1);
-	aggregate->instances = roster_new(DESCRIPTORS_PER_ROW * options->rows_max, 0);
+	aggregate->instances = roster_new(PART_INSTANCES_MAX, 0);
 	aggregate->sources = memory_zeroed(options->sources, sizeof(*aggregate->sources));
-	aggregate->lanes_max = DESCRIPTORS_PER_ROW * options->rows_max;
 	aggregate->edges_used = aggregate->pane_lanes_count = 1;
 	aggregate->events_count = aggregate->samples_count = 1;
 	row_index_init(&aggregate->lanes_index, 0);
@@ -97,8 +94,8 @@ void aggregate_free(struct aggregate *aggregate)
 
 /* --- time --- */
 
-/* Lanes that no source told of for NAMES_KEEP_PANES are forgotten. */
-static void sweep_known(struct aggregate *aggregate, uint64_t pane)
+/* Lanes for which no number stands any more are forgotten. */
+static void sweep_known(struct aggregate *aggregate)
 {
 	for (uint32_t steps = aggregate->lanes_used / SWEEP_PANES + 1; steps > 0; steps--) {
 		if (++aggregate->lanes_sweep >= aggregate->lanes_used)
@@ -106,7 +103,7 @@ static void sweep_known(struct aggregate *aggregate, uint64_t pane)
 		if (aggregate->lanes_sweep >= aggregate->lanes_used)
 			return;
 		const struct lane_row *lane = &aggregate->lanes[aggregate->lanes_sweep];
-		if (lane->edge.id && !lane->live && lane->told_pane + NAMES_KEEP_PANES < pane)
+		if (lane->edge.id && !lane->live && !lane->users)
 			lane_forget(aggregate, aggregate->lanes_sweep);
 	}
 }
@@ -150,7 +147,7 @@ static uint64_t aggregate_bytes(const struct aggregate *aggregate)
 	uint64_t bytes = a->lanes_used * (sizeof(*a->lanes) + sizeof(*a->ways)) +
 			 a->edges_used * sizeof(*a->edges) +
 			 a->parts.used * sizeof(*a->parts.rows) +
-			 a->parts.slots_count * sizeof(*a->parts.slots) +
+			 (a->parts.slots_mask + 1ULL) * sizeof(*a->parts.slots) +
 			 a->sums.used * sizeof(*a->sums.sums) +
 			 a->pane_lanes_capacity * sizeof(*a->pane_lanes) +
 			 a->events_capacity * sizeof(*a->events) +

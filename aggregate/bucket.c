@@ -5,7 +5,7 @@
 #include "base/name.h"
 
 _Static_assert(NAME_MAX_BYTES <= UINT8_MAX, "a name's length is a byte");
-_Static_assert(sizeof(struct record) == 40, "records are compact");
+_Static_assert(sizeof(struct record) == 56, "records are compact");
 _Static_assert(sizeof(struct record_wide) % 8 == 0 && sizeof(struct bucket_lane) % 8 == 0 &&
 		       sizeof(struct bucket_instance) % 8 == 0,
 	       "what follows is aligned");

@@ -4,7 +4,7 @@
  * bucket needs no other. Host byte order (little-endian on every machine that Millrace runs on).
  *
  *   struct partial_bucket
- *   records: struct record, 40 bytes; behind it what its bits announce: RECORD_MORE struct
+ *   records: struct record, 56 bytes; behind it what its bits announce: RECORD_MORE struct
  *     record_more, RECORD_WIDE struct record_wide, RECORD_AMEND struct record_amendment. All are
  *     multiples of 8 bytes.
  *   bucket_lane x lane_count, bucket_instance x instance_count: to be read before the records
@@ -38,36 +38,32 @@ enum {
 	RECORD_LONG = DELTA_LATE | DELTA_RECOVERED, /* counts in windows of 10 s and longer only */
 };
 
-/* What does not fit is 0 here and stands in a record_wide. Two columns are added with one
- * instruction, so bytes end below the sign. */
-enum {
-	RECORD_BYTES_BITS = 31,
-	RECORD_SEGMENTS_BITS = 16,
-	RECORD_TIME_BITS = 32,
-	RECORD_RTT_BITS = 24,
-	RECORD_RECEIVED_BITS = 16,
-};
+/* One delta. What is seldom follows it: in a record_more, or where a column ends above
+ * RECORD_COLUMN_MAX (columns are added with the sign bit as the sign of running over) in a
+ * record_wide, and then its column here is 0. */
+#define RECORD_COLUMN_MAX 0x7fffffffU
 
 struct record {
 	uint32_t lane; /* the source's, among the owner's */
 	uint32_t client, server;
 	uint32_t bits;
-	uint32_t bytes[2];    /* client to server, and back */
-	uint16_t segments[2]; /* the same, counted */
-	uint32_t time;	      /* ns behind the bucket's base_ns */
-	uint64_t path; /* smoothed RTT in us, 24 bits; minimum, 24; events of its node, 16 */
+	uint32_t columns[4]; /* bytes client to server, and back; segments the same, counted */
+	uint64_t time_ns;
+	uint32_t received, lost; /* events of its node */
+	uint32_t srtt_us;	 /* counted; 0: none */
+	uint32_t min_rtt_us;	 /* 0: none */
 };
 
 struct record_more {
 	uint64_t connect_us; /* 0: none */
 	uint32_t retransmits;
-	uint32_t lost;
+	uint32_t pad;
 };
 
 struct record_wide {
 	uint64_t bytes[2], segments[2], retransmits;
-	uint64_t time_ns, connect_us;
-	uint32_t srtt_us, min_rtt_us, received, lost;
+	uint64_t connect_us;
+	uint32_t srtt_us, received, lost, pad;
 };
 
 /* The signed share of one label. */
@@ -90,7 +86,6 @@ struct bucket_instance {
 
 struct partial_bucket {
 	uint64_t pane;
-	uint64_t base_ns;
 	uint64_t records_size; /* bytes */
 	uint32_t record_count, lane_count, instance_count, name_count;
 	uint64_t size; /* of all */
@@ -126,8 +121,8 @@ static inline size_t record_tail(const struct record *record)
 	if (record->bits & RECORD_WIDE)
 		return sizeof(struct record_wide);
 	const struct record_amendment *amendment = (const struct record_amendment *)(record + 1);
-	return sizeof(*amendment) + (size_t)__builtin_popcountll(amendment->columns) *
-					    sizeof(amendment->values[0]);
+	return sizeof(*amendment) +
+	       (size_t)__builtin_popcountll(amendment->columns) * sizeof(amendment->values[0]);
 }
 
 /* Whether the sizes in it agree with one another and with that of the block; who walks the records

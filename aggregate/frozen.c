@@ -24,7 +24,7 @@ static uint64_t take_varint(const uint8_t **at)
 	unsigned shift = 0;
 	for (; **at & 0x80; shift += 7)
 		value |= (uint64_t)(*(*at)++ & 0x7f) << shift;
-	return value | (uint64_t)*(*at)++ << shift;
+	return value | (uint64_t) * (*at)++ << shift;
 }
 
 static uint64_t zigzag(int64_t value)

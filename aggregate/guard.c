@@ -4,17 +4,18 @@
  *   2. else the edge `_other` -> its server, which takes all ports and protocols;
  *   3. else the edge `_other` -> `_other`, whose four rows always have room.
  *
- * Rows of their own get rows_max less four less an eighth, rows that stand for others the eighth.
- * One edge gets an eighth of rows_max at most (one with a million clients must not push the others
- * out). Each scope's contributions are placed alone, so totals stay exact in every scope.
+ * Rows of their own get rows_max less four less an eighth; of the eighth, one half is for rows of 1
+ * and the other for edges of 2, four rows each. One edge gets an eighth of rows_max at most (one
+ * with a million clients must not push the others out). Each scope's contributions are placed
+ * alone, so totals stay exact in every scope.
  *
  * Who gets a row does not depend on the order of contributions: in a pane that began with room
- * every newcomer gets a row, and at the pane's end (or when memory for twice as many is used up)
- * the newcomers with the smallest (edge id, scope, part id) keep theirs; the others' sums move to
- * where they fold. Ids are hashes, so that is a fair draw, and the smallest k of a set are the
- * smallest k of what is left of it after any k larger ones were taken out. In a pane that began
- * full nobody gets one. guard_demote() makes those stay that matter. Samples of round-trip times
- * stay with the edge in which they were seen. */
+ * every newcomer gets a row, and at the pane's end (or when memory for half as many more is used
+ * up) the newcomers with the smallest (edge id, scope, part id) keep theirs; the others' sums move
+ * to where they fold. So it goes with rows of 1 and then with edges of 2. Ids are hashes, so that
+ * is a fair draw, and the smallest k of a set are the smallest k of what is left of it after any k
+ * larger ones were taken out. In a pane that began full nobody gets one. guard_demote() makes those
+ * stay that matter. Samples of round-trip times stay with the edge in which they were seen. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,12 +57,9 @@ static uint32_t fold_edge(struct aggregate *aggregate, const struct edge *edge)
 	if (others.id == edge->id || edge->id == aggregate->other.id)
 		return guard_global(aggregate);
 	uint32_t row = edge_find(aggregate, others.id);
-	if (row)
-		return row;
-	/* With room for a part at least, or it would stand for nothing. */
-	if (aggregate->folded + 2 <= guard_share(aggregate))
-		return edge_make(aggregate, &others, true);
-	return guard_global(aggregate);
+	if (!row && aggregate->edges_count >= EDGES_MAX - 2)
+		return guard_global(aggregate);
+	return row ? row : edge_make(aggregate, &others, true);
 }
 
 static uint32_t fold_lane(struct aggregate *aggregate, uint32_t edge)
@@ -69,12 +67,8 @@ static uint32_t fold_lane(struct aggregate *aggregate, uint32_t edge)
 	struct edge above = aggregate->edges[edge].edge;
 	struct lane other = other_lane();
 	uint32_t lane = lane_know(aggregate, &above, &other);
-	if (aggregate->lanes[lane].live)
-		return lane;
-	if (!edge_is_global(aggregate, edge) &&
-	    aggregate->folded >= guard_share(aggregate))
-		return fold_lane(aggregate, fold_edge(aggregate, &above));
-	lane_enter(aggregate, lane, edge, true);
+	if (!aggregate->lanes[lane].live)
+		lane_enter(aggregate, lane, edge, true);
 	return lane;
 }
 
@@ -83,10 +77,6 @@ static uint32_t fold_part(struct aggregate *aggregate, uint32_t edge, enum side 
 	uint32_t part = aggregate->edges[edge].others[side];
 	if (part)
 		return part;
-	if (!edge_is_global(aggregate, edge) && aggregate->folded >= guard_share(aggregate)) {
-		struct edge above = aggregate->edges[edge].edge;
-		return fold_part(aggregate, fold_edge(aggregate, &above), side);
-	}
 	part = part_enter(aggregate, edge, 0, side, true);
 	aggregate->edges[edge].others[side] = part;
 	return part;
@@ -118,7 +108,7 @@ uint32_t guard_edge(struct aggregate *aggregate, const struct edge *edge)
 		return row;
 	if (edge->id == aggregate->other.id)
 		return guard_global(aggregate);
-	if (!aggregate->full)
+	if (!aggregate->full && aggregate->edges_count < EDGES_MAX / 2)
 		return edge_make(aggregate, edge, false);
 	return fold_edge(aggregate, edge);
 }
@@ -141,8 +131,9 @@ uint32_t guard_lane(struct aggregate *aggregate, uint32_t lane)
 
 uint32_t guard_part(struct aggregate *aggregate, uint32_t edge, uint32_t instance, enum side side)
 {
-	uint32_t key = part_key(instance, side);
-	uint32_t part = instance ? parts_find(&aggregate->parts, edge * EDGE_TAG + key, key) : 0;
+	uint64_t key = part_key(edge, instance, side);
+	uint32_t home = parts_home(&aggregate->parts, key);
+	uint32_t part = instance ? parts_find(&aggregate->parts, key, home) : 0;
 	if (part)
 		return part;
 	if (instance && !edge_is_closed(aggregate, edge)) {
@@ -212,17 +203,36 @@ static struct event event_taken(struct aggregate *aggregate, uint32_t slot, enum
 	return none;
 }
 
+/* A lane's connect times from the list of one edge to that of another. */
+static void move_samples(struct aggregate *aggregate, uint32_t list, uint32_t from, uint32_t to)
+{
+	struct sample *samples = aggregate->samples;
+	for (; list; list = samples[list].next) {
+		uint32_t *at = &aggregate->edges[from].samples;
+		while (*at && (samples[*at].code != samples[list].code ||
+			       samples[*at].late != samples[list].late))
+			at = &samples[*at].next;
+		uint32_t moved = *at;
+		if (!moved) /* the edge's went before */
+			return;
+		*at = samples[moved].next;
+		samples[moved].next = aggregate->edges[to].samples;
+		aggregate->edges[to].samples = moved;
+	}
+}
+
 static void move_lane(struct aggregate *aggregate, uint32_t from, uint32_t to)
 {
 	struct lane_row *lane = &aggregate->lanes[from], *other = &aggregate->lanes[to];
 	struct sum *sums = aggregate->sums.sums;
+	if (lane->live != other->live)
+		move_samples(aggregate, lane->samples, lane->live, other->live);
 	sum_add(&sums[other->sum], &sums[lane->sum]);
 	other->samples = samples_joined(aggregate, lane->samples, other->samples);
 	if (lane->pane) {
 		uint32_t place = pane_lane_of(aggregate, to);
 		struct pane_lane *pane = &aggregate->pane_lanes[lane->pane];
-		struct event event =
-			event_taken(aggregate, pane->event, SCOPE_LANE, from);
+		struct event event = event_taken(aggregate, pane->event, SCOPE_LANE, from);
 		struct sum sum = {0};
 		pane->event = 0;
 		pane_lane_into(aggregate, pane, &sum);
@@ -285,6 +295,9 @@ static uint32_t move_edge(struct aggregate *aggregate, uint32_t edge)
 {
 	struct edge identity = aggregate->edges[edge].edge;
 	uint32_t to = fold_edge(aggregate, &identity);
+	struct edge_row *row = &aggregate->edges[edge], *other = &aggregate->edges[to];
+	other->samples = samples_joined(aggregate, row->samples, other->samples);
+	row->samples = 0;
 	for (uint32_t lane; (lane = aggregate->edges[edge].lanes) != 0;) {
 		aggregate->edges[edge].lanes = aggregate->lanes[lane].next;
 		move_lane(aggregate, lane, fold_lane(aggregate, to));
@@ -294,8 +307,8 @@ static uint32_t move_edge(struct aggregate *aggregate, uint32_t edge)
 			aggregate->edges[edge].parts[side] = aggregate->parts.rows[part].next;
 			move_part(aggregate, part, fold_part(aggregate, to, side));
 		}
-	struct edge_row *row = &aggregate->edges[edge], *other = &aggregate->edges[to];
-	other->samples = samples_joined(aggregate, row->samples, other->samples);
+	row = &aggregate->edges[edge];
+	other = &aggregate->edges[to];
 	move_frozen(aggregate, &row->minute, &other->minute);
 	move_frozen(aggregate, &row->hour, &other->hour);
 	return to;
@@ -320,33 +333,34 @@ static int compare_newcomers(const void *a, const void *b)
 	return (left->sub_id > right->sub_id) - (left->sub_id < right->sub_id);
 }
 
-static struct newcomer *newcomers(const struct aggregate *aggregate, uint32_t *count)
+/* Rows of their own, or rows that stand for others of their edge. */
+static struct newcomer *newcomers(const struct aggregate *aggregate, bool folded, uint32_t *count)
 {
 	const struct list *edges = &aggregate->fresh_edges, *lanes = &aggregate->fresh_lanes,
 			  *parts = &aggregate->fresh_parts;
-	struct newcomer *all = memory_zeroed(
-		(size_t)edges->count + lanes->count + parts->count, sizeof(*all));
+	struct newcomer *all =
+		memory_zeroed((size_t)edges->count + lanes->count + parts->count, sizeof(*all));
 	*count = 0;
 	for (uint32_t i = 0; i < edges->count; i++) {
 		const struct edge_row *edge = &aggregate->edges[edges->items[i]];
-		if (!edge->folded)
+		if (!edge->folded && !folded)
 			all[(*count)++] = (struct newcomer){edge->edge.id, 0, edges->items[i],
 							    SCOPE_EDGE, false};
 	}
 	for (uint32_t i = 0; i < lanes->count; i++) {
 		const struct lane_row *lane = &aggregate->lanes[lanes->items[i]];
-		if (!lane->folded)
+		if (lane->folded == folded && !aggregate->edges[lane->live].is_other)
 			all[(*count)++] = (struct newcomer){lane->edge.id, lane->lane.id,
 							    lanes->items[i], SCOPE_LANE, false};
 	}
 	for (uint32_t i = 0; i < parts->count; i++) {
 		const struct part *part = &aggregate->parts.rows[parts->items[i]];
 		uint8_t scope = part->side == SIDE_CLIENT ? SCOPE_CLIENT : SCOPE_SERVER;
-		if (!part->folded)
-			all[(*count)++] = (struct newcomer){
-				aggregate->edges[part->edge].edge.id,
-				instance_at(aggregate, part->instance)->id, parts->items[i], scope,
-				false};
+		if (part->folded == folded && !aggregate->edges[part->edge].is_other)
+			all[(*count)++] =
+				(struct newcomer){aggregate->edges[part->edge].edge.id,
+						  instance_at(aggregate, part->instance)->id,
+						  parts->items[i], scope, false};
 	}
 	qsort(all, *count, sizeof(*all), compare_newcomers);
 	return all;
@@ -366,8 +380,7 @@ static void settle_choose(const struct aggregate *aggregate, struct newcomer *al
 	uint32_t live = aggregate->regular - count, room = guard_room(aggregate), shared = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		struct newcomer *newcomer = &all[i];
-		const struct edge_row *edge =
-			&aggregate->edges[newcomer_edge(aggregate, newcomer)];
+		const struct edge_row *edge = &aggregate->edges[newcomer_edge(aggregate, newcomer)];
 		if (i == 0 || all[i - 1].edge_id != newcomer->edge_id)
 			shared = edge->count - edge->fresh_count;
 		if (newcomer->scope != SCOPE_EDGE && shared++ >= guard_share(aggregate))
@@ -379,42 +392,108 @@ static void settle_choose(const struct aggregate *aggregate, struct newcomer *al
 	}
 }
 
-static void settle_samples(struct aggregate *aggregate, const uint32_t *moved)
+static void settle_samples(struct aggregate *aggregate, const struct list *moved)
 {
-	for (uint32_t i = aggregate->srtt_pane; i < aggregate->srtt_count; i++) {
+	for (uint32_t i = aggregate->srtt_pane; moved->count && i < aggregate->srtt_count; i++) {
 		uint32_t edge = aggregate->srtt[i] >> 12;
-		if (edge < aggregate->edges_used && moved[edge])
-			aggregate->srtt[i] = moved[edge] << 12 | (aggregate->srtt[i] & 0xfff);
+		if (edge < moved->count && moved->items[edge])
+			aggregate->srtt[i] =
+				moved->items[edge] << 12 | (aggregate->srtt[i] & 0xfff);
 	}
 }
 
-static void settle_move(struct aggregate *aggregate, const struct newcomer *all, uint32_t count)
+/* Notes by edge where it went. */
+static void settle_edge(struct aggregate *aggregate, uint32_t edge, struct list *moved)
 {
-	/* By edge: where it went. Edges that move make others: at most as many. */
-	uint32_t *moved = memory_zeroed((size_t)aggregate->edges_used + count + 1, sizeof(*moved));
+	while (moved->count <= edge)
+		list_add(moved, 0);
+	moved->items[edge] = move_edge(aggregate, edge);
+}
+
+static void settle_part(struct aggregate *aggregate, const struct newcomer *newcomer, uint32_t edge)
+{
+	if (newcomer->scope == SCOPE_LANE) {
+		unlink_lane(aggregate, newcomer->row);
+		move_lane(aggregate, newcomer->row, fold_lane(aggregate, edge));
+	} else {
+		enum side side = newcomer->scope == SCOPE_CLIENT ? SIDE_CLIENT : SIDE_SERVER;
+		unlink_part(aggregate, newcomer->row);
+		move_part(aggregate, newcomer->row, fold_part(aggregate, edge, side));
+	}
+}
+
+/* Edges leave their places after their samples have moved. */
+static void settle_leave(struct aggregate *aggregate, const struct list *moved)
+{
+	settle_samples(aggregate, moved);
+	for (uint32_t edge = 0; edge < moved->count; edge++)
+		if (moved->items[edge])
+			edge_remove(aggregate, edge);
+}
+
+static void settle_own(struct aggregate *aggregate)
+{
+	struct list moved = {0};
+	uint32_t count;
+	struct newcomer *all = newcomers(aggregate, false, &count);
+	settle_choose(aggregate, all, count);
 	for (uint32_t i = 0; i < count; i++) {
 		if (!all[i].leaves)
 			continue;
 		uint32_t edge = edge_find(aggregate, all[i].edge_id);
 		guard_folds(aggregate);
-		if (moved[edge])
+		if (edge < moved.count && moved.items[edge])
 			continue;
-		if (all[i].scope == SCOPE_EDGE) {
-			moved[edge] = move_edge(aggregate, edge);
-		} else if (all[i].scope == SCOPE_LANE) {
-			unlink_lane(aggregate, all[i].row);
-			move_lane(aggregate, all[i].row, fold_lane(aggregate, edge));
-		} else {
-			enum side side = all[i].scope == SCOPE_CLIENT ? SIDE_CLIENT : SIDE_SERVER;
-			unlink_part(aggregate, all[i].row);
-			move_part(aggregate, all[i].row, fold_part(aggregate, edge, side));
-		}
+		if (all[i].scope == SCOPE_EDGE)
+			settle_edge(aggregate, edge, &moved);
+		else
+			settle_part(aggregate, &all[i], edge);
 	}
-	settle_samples(aggregate, moved);
-	for (uint32_t i = 0; i < count; i++)
-		if (all[i].scope == SCOPE_EDGE && all[i].leaves)
-			edge_remove(aggregate, all[i].row);
-	free(moved);
+	settle_leave(aggregate, &moved);
+	free(moved.items);
+	free(all);
+}
+
+/* Rows of 1: the first of the newcomers stay. */
+static void settle_others(struct aggregate *aggregate)
+{
+	uint32_t count, room = guard_share(aggregate) / 2;
+	struct newcomer *all = newcomers(aggregate, true, &count);
+	uint32_t leave = aggregate->folded - room < count ? aggregate->folded - room : count;
+	for (uint32_t i = count - leave; i < count; i++) {
+		uint32_t edge = edge_find(aggregate, all[i].edge_id);
+		struct edge above = aggregate->edges[edge].edge;
+		settle_part(aggregate, &all[i], fold_edge(aggregate, &above));
+	}
+	free(all);
+}
+
+static uint32_t servers_room(const struct aggregate *aggregate)
+{
+	return guard_share(aggregate) / 2 / SCOPES;
+}
+
+/* Edges of 2: the same. */
+static void settle_servers(struct aggregate *aggregate)
+{
+	struct list moved = {0}, *fresh = &aggregate->fresh_edges;
+	struct newcomer *all = memory_zeroed(fresh->count, sizeof(*all));
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < fresh->count; i++) {
+		const struct edge_row *edge = &aggregate->edges[fresh->items[i]];
+		if (edge->live && edge->fresh && edge->folded &&
+		    !edge_is_global(aggregate, fresh->items[i]))
+			all[count++] = (struct newcomer){edge->edge.id, 0, fresh->items[i],
+							 SCOPE_EDGE, false};
+	}
+	qsort(all, count, sizeof(*all), compare_newcomers);
+	uint32_t room = servers_room(aggregate);
+	uint32_t leave = aggregate->servers - room < count ? aggregate->servers - room : count;
+	for (uint32_t i = count - leave; i < count; i++)
+		settle_edge(aggregate, all[i].row, &moved);
+	settle_leave(aggregate, &moved);
+	free(moved.items);
+	free(all);
 }
 
 static int compare_places(const void *a, const void *b)
@@ -459,17 +538,23 @@ static void settle_lists(struct aggregate *aggregate)
 	parts->count = count;
 }
 
+/* Each step makes rows that the next may have to move. */
 void guard_settle(struct aggregate *aggregate)
 {
-	if (aggregate->regular <= guard_room(aggregate) && !aggregate->crowded)
+	uint32_t share = guard_share(aggregate);
+	bool own = aggregate->regular > guard_room(aggregate) || aggregate->crowded;
+	if (!own && aggregate->folded <= share / 2 && aggregate->servers <= servers_room(aggregate))
 		return;
-	uint32_t count;
-	struct newcomer *all = newcomers(aggregate, &count);
-	settle_choose(aggregate, all, count);
-	settle_move(aggregate, all, count);
-	free(all);
-	settle_lists(aggregate);
+	if (own)
+		settle_own(aggregate);
 	aggregate->crowded = false;
+	settle_lists(aggregate);
+	if (aggregate->folded > share / 2)
+		settle_others(aggregate);
+	settle_lists(aggregate);
+	if (aggregate->servers > servers_room(aggregate))
+		settle_servers(aggregate);
+	settle_lists(aggregate);
 	/* Lanes may have gone: their ways are looked up anew. */
 	for (uint32_t i = 0; i < aggregate->ways_set.count; i++)
 		aggregate->ways[aggregate->ways_set.items[i]].pane = 0;
@@ -520,6 +605,7 @@ void guard_demote(struct aggregate *aggregate)
 	for (uint32_t i = 0; i < leave; i++)
 		edge_remove(aggregate, smallest->items[i]);
 	aggregate->stats.demoted += freed;
+	guard_settle(aggregate);
 	live_unsort(aggregate);
 	live_sort(aggregate);
 }

@@ -16,64 +16,58 @@ typedef uint64_t columns2 __attribute__((vector_size(16)));
 struct hot {
 	columns4 side;	  /* client's tx and rx bytes, server's tx and rx bytes */
 	columns4 counted; /* tx and rx bytes, tx and rx segments */
-	columns4 other;	  /* active in 10 s, events received, sum of smoothed RTTs, their count */
-	uint32_t nearest; /* ~min_rtt_us; 1: none seen; 0: not touched */
-	uint32_t key;	  /* of whom it is */
-	uint64_t last_event_ns;
+	columns4 other;	  /* events received, sum of smoothed RTTs, their count, active in 10 s */
+	uint64_t last_event_ns; /* 0: not touched */
+	uint32_t nearest;	/* -min_rtt_us; 0: none */
+	uint32_t key;		/* of whom it is */
 } __attribute__((aligned(64)));
 
 /* A record in the shape of a hot line. */
 struct addend {
 	columns4 side, counted, other;
-	uint32_t nearest;
 	uint64_t time_ns;
+	uint32_t nearest;
 };
 
-static inline uint32_t hot_nearest(uint32_t min_rtt_us)
-{
-	return min_rtt_us && min_rtt_us < UINT32_MAX - 1 ? ~min_rtt_us : 1;
-}
+/* Which of a record's columns count where, by bits 11 and 12: RECORD_SERVER, RECORD_COUNTS. */
+extern const columns4 hot_side_masks[4], hot_counted_masks[4];
 
-static inline uint32_t path_srtt(uint64_t path)
+static inline struct addend addend_of(const struct record *record)
 {
-	return (uint32_t)path & ((1U << RECORD_RTT_BITS) - 1);
-}
-
-static inline struct addend addend_of(const struct record *record, uint64_t base_ns)
-{
-	uint64_t bytes = (uint64_t)record->bytes[1] << 32 | record->bytes[0];
-	uint64_t server = bytes & -(uint64_t)(record->bits / RECORD_SERVER & 1);
-	uint64_t counted = bytes & -(uint64_t)(record->bits / RECORD_COUNTS & 1);
-	uint64_t segments = (uint64_t)record->segments[1] << 32 | record->segments[0];
-	uint64_t path = record->path;
-	uint64_t srtt = path_srtt(path);
-	uint64_t received = path >> 2 * RECORD_RTT_BITS;
-	uint32_t min_rtt_us = (uint32_t)(path >> RECORD_RTT_BITS) & ((1U << RECORD_RTT_BITS) - 1);
+	typedef columns4 __attribute__((aligned(8), may_alias)) loose4;
+	columns4 columns = *(const loose4 *)record->columns;
+	unsigned kind = record->bits / RECORD_SERVER & 3;
+	uint64_t srtt = record->srtt_us;
+	uint64_t active = record->bits / DELTA_FIRST_IN_10S & 1;
 	return (struct addend){
-		.side = (columns4)(columns2){bytes ^ server, server},
-		.counted = (columns4)(columns2){counted, segments},
-		.other = (columns4)(columns2){(record->bits / DELTA_FIRST_IN_10S & 1) |
-						      received << 32,
-					      srtt | (uint64_t)(srtt != 0) << 32},
-		.nearest = min_rtt_us ? ~min_rtt_us : 1,
-		.time_ns = base_ns + record->time,
+		.side = __builtin_shuffle(columns, (columns4){0, 1, 0, 1}) & hot_side_masks[kind],
+		.counted = columns & hot_counted_masks[kind],
+		.other = (columns4)(columns2){record->received | srtt << 32,
+					      (srtt != 0) | active << 32},
+		.time_ns = record->time_ns,
+		.nearest = -record->min_rtt_us,
 	};
 }
 
-/* Not zero: hot_spill() is due. */
-static inline uint64_t hot_add(struct hot *hot, const struct addend *addend)
+/* A sign bit in what it returns: hot_spill() is due. */
+static inline columns4 hot_add(struct hot *hot, const struct addend *addend)
 {
 	columns4 side = hot->side + addend->side;
 	columns4 counted = hot->counted + addend->counted;
 	columns4 other = hot->other + addend->other;
-	columns2 all = (columns2)(side | counted | other);
 	hot->side = side;
 	hot->counted = counted;
 	hot->other = other;
 	hot->nearest = addend->nearest > hot->nearest ? addend->nearest : hot->nearest;
-	hot->last_event_ns = addend->time_ns > hot->last_event_ns ? addend->time_ns
-								   : hot->last_event_ns;
-	return (all[0] | all[1]) & 0x8000000080000000ULL;
+	hot->last_event_ns =
+		addend->time_ns > hot->last_event_ns ? addend->time_ns : hot->last_event_ns;
+	return side | counted | other;
+}
+
+static inline bool columns_over(columns4 columns)
+{
+	columns2 halves = (columns2)columns;
+	return (halves[0] | halves[1]) & 0x8000000080000000ULL;
 }
 
 /* Adds the columns to sum and makes them zero; its times stay and are added too. Connections active
@@ -88,5 +82,5 @@ static inline void hot_clear(struct hot *hot)
 
 static inline uint32_t hot_min_rtt_us(const struct hot *hot)
 {
-	return hot->nearest > 1 ? ~hot->nearest : 0;
+	return -hot->nearest;
 }

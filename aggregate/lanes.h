@@ -29,6 +29,9 @@ struct lane_owner {
 	uint32_t due_count, due_capacity;
 };
 
+struct lane_known;
+struct lane_class;
+
 struct lanes {
 	const struct roster *roster;
 	struct lane_owner *owners;

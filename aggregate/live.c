@@ -6,7 +6,7 @@
 
 static uint32_t *row_counter(struct aggregate *aggregate, uint32_t edge, bool folded)
 {
-	if (aggregate->edges[edge].edge.id == aggregate->other.id)
+	if (aggregate->edges[edge].is_other)
 		return &aggregate->global;
 	return folded ? &aggregate->folded : &aggregate->regular;
 }
@@ -48,12 +48,12 @@ uint32_t edge_make(struct aggregate *aggregate, const struct edge *edge, bool fo
 		.live = true,
 		.folded = folded,
 		.fresh = true,
-		.is_other = edge->client == aggregate->other.client && edge->port == 0 &&
-			    edge->protocol == 0,
+		.is_other = folded,
 	};
 	row_index_add(&aggregate->edges_index, edge->id, row);
 	list_add(&aggregate->fresh_edges, row);
 	aggregate->edges_count++;
+	aggregate->servers += folded && edge->id != aggregate->other.id;
 	++*row_counter(aggregate, row, folded);
 	return row;
 }
@@ -63,6 +63,7 @@ void edge_remove(struct aggregate *aggregate, uint32_t edge)
 	struct edge_row *row = &aggregate->edges[edge];
 	assert(row->live && !row->lanes && !row->parts[0] && !row->parts[1]);
 	--*row_counter(aggregate, edge, row->folded);
+	aggregate->servers -= row->folded && row->edge.id != aggregate->other.id;
 	row_index_remove(&aggregate->edges_index, row->edge.id, edge);
 	sums_give(&aggregate->sums, row->pane);
 	sums_give(&aggregate->sums, row->second);
@@ -112,9 +113,9 @@ void live_sort(struct aggregate *aggregate)
 	}
 	/* From the back: the old ones move up into the room of the new. */
 	for (uint32_t to = order->count; count > 0;) {
-		bool take_old = old > 0 && compare_edges(&order->items[old - 1],
-							 &fresh->items[count - 1],
-							 aggregate->edges) > 0;
+		bool take_old =
+			old > 0 && compare_edges(&order->items[old - 1], &fresh->items[count - 1],
+						 aggregate->edges) > 0;
 		order->items[--to] = take_old ? order->items[--old] : fresh->items[--count];
 	}
 	fresh->count = 0;
@@ -174,30 +175,23 @@ static uint32_t lane_row_place(struct aggregate *aggregate)
 uint32_t lane_know(struct aggregate *aggregate, const struct edge *edge, const struct lane *lane)
 {
 	uint32_t row = lane_find(aggregate, edge->id, lane->id);
-	if (!row) {
-		bool made_here = lane->client_zone == aggregate->other.client &&
-				 lane->server_zone == aggregate->other.client;
-		if (!made_here && aggregate->lanes_known >= aggregate->lanes_max)
-			return 0;
-		row = lane_row_place(aggregate);
-		aggregate->lanes[row] = (struct lane_row){.edge = *edge, .lane = *lane};
-		aggregate->ways[row] = (struct lane_way){0};
-		row_index_add(&aggregate->lanes_index, lane_row_hash(edge->id, lane->id), row);
-		aggregate->lanes_known++;
-	}
-	aggregate->lanes[row].told_pane = pane_of(aggregate->start_ns);
+	if (row)
+		return row;
+	row = lane_row_place(aggregate);
+	aggregate->lanes[row] = (struct lane_row){.edge = *edge, .lane = *lane};
+	aggregate->ways[row] = (struct lane_way){0};
+	row_index_add(&aggregate->lanes_index, lane_row_hash(edge->id, lane->id), row);
 	return row;
 }
 
 void lane_forget(struct aggregate *aggregate, uint32_t lane)
 {
 	struct lane_row *row = &aggregate->lanes[lane];
-	assert(!row->live);
+	assert(!row->live && !row->users);
 	row_index_remove(&aggregate->lanes_index, lane_row_hash(row->edge.id, row->lane.id), lane);
 	*row = (struct lane_row){.next = aggregate->lanes_vacant};
 	aggregate->ways[lane] = (struct lane_way){0};
 	aggregate->lanes_vacant = lane;
-	aggregate->lanes_known--;
 }
 
 void lane_enter(struct aggregate *aggregate, uint32_t lane, uint32_t edge, bool folded)
@@ -310,8 +304,7 @@ uint32_t part_enter(struct aggregate *aggregate, uint32_t edge, uint32_t instanc
 		    bool folded)
 {
 	struct edge_row *above = &aggregate->edges[edge];
-	uint32_t tag = edge * EDGE_TAG + part_key(instance, side);
-	uint32_t row = parts_add(&aggregate->parts, tag, edge, instance, side);
+	uint32_t row = parts_add(&aggregate->parts, edge, instance, side);
 	struct part *part = &aggregate->parts.rows[row];
 	part->folded = folded & 1;
 	part->fresh = 1;

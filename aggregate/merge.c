@@ -39,6 +39,8 @@ static void learn_lane(struct aggregate *aggregate, struct source *source,
 {
 	uint32_t lane = lane_know(aggregate, &told->edge, &told->lane);
 	source_reserve(&source->lanes, &source->lanes_count, told->number);
+	aggregate->lanes[lane].users++;
+	aggregate->lanes[source->lanes[told->number]].users--;
 	source->lanes[told->number] = lane;
 	edge_resolve(&aggregate->lanes[lane].edge, &told->edge);
 	if (aggregate->lanes[lane].live)
@@ -79,9 +81,7 @@ static uint32_t source_lane(struct aggregate *aggregate, const struct source *so
 		aggregate->stats.folded += number == 0;
 		return LANE_OTHER;
 	}
-	/* A number that was not told for as long as lanes are kept; it is another's now or nobody's.
-	 */
-	return aggregate->lanes[lane].edge.id ? lane : LANE_OTHER;
+	return lane;
 }
 
 static inline uint32_t source_instance(const struct source *source, uint32_t number)
@@ -97,7 +97,6 @@ static __attribute__((noinline)) void lane_find_way(struct aggregate *aggregate,
 	struct lane_way *way = &aggregate->ways[lane];
 	way->pane = pane_lane_of(aggregate, counts_in);
 	way->edge = guard_edge(aggregate, &edge);
-	way->tag = way->edge * EDGE_TAG;
 	list_add(&aggregate->ways_set, lane);
 }
 
@@ -127,8 +126,8 @@ static __attribute__((noinline)) void srtt_grow(struct aggregate *aggregate)
 {
 	aggregate->srtt_capacity =
 		(uint32_t)memory_grown(aggregate->srtt_capacity, aggregate->srtt_count + 1);
-	aggregate->srtt = memory_resize(aggregate->srtt, aggregate->srtt_capacity,
-					sizeof(*aggregate->srtt));
+	aggregate->srtt =
+		memory_resize(aggregate->srtt, aggregate->srtt_capacity, sizeof(*aggregate->srtt));
 }
 
 static inline void srtt_add(struct aggregate *aggregate, uint32_t edge, uint64_t srtt_us)
@@ -156,8 +155,7 @@ struct event *event_of(struct aggregate *aggregate, uint32_t *slot, enum scope s
 		list_add(&aggregate->eventful, edge);
 	*slot = aggregate->events_count++;
 	struct event *event = &aggregate->events[*slot];
-	*event = (struct event){
-		.row = row, .scope = scope, .next = aggregate->edges[edge].events};
+	*event = (struct event){.row = row, .scope = scope, .next = aggregate->edges[edge].events};
 	aggregate->edges[edge].events = *slot;
 	return event;
 }
@@ -222,25 +220,24 @@ static void merge_life(struct aggregate *aggregate, struct pane_lane *lane, uint
 {
 	struct part *rows = aggregate->parts.rows;
 	event_live(event_of(aggregate, &lane->event, SCOPE_LANE, lane->hot.key, lane->edge), life);
-	event_live(event_of(aggregate, &rows[client].event, SCOPE_CLIENT, client,
-			    rows[client].edge),
-		   life);
-	event_live(event_of(aggregate, &rows[server].event, SCOPE_SERVER, server,
-			    rows[server].edge),
-		   life);
+	event_live(
+		event_of(aggregate, &rows[client].event, SCOPE_CLIENT, client, rows[client].edge),
+		life);
+	event_live(
+		event_of(aggregate, &rows[server].event, SCOPE_SERVER, server, rows[server].edge),
+		life);
 	if (life->connect_us)
 		samples_add(aggregate, lane, &rows[client], &rows[server], life->code, false);
 }
 
 /* Narrow as they are, hours of them would not fit; a window's do unless a node lies. */
-static void part_retransmit(struct aggregate *aggregate, struct part *part, uint32_t bits,
-			    const struct record_more *more)
+static void part_lose(struct aggregate *aggregate, struct part *part, const struct record *record,
+		      uint32_t retransmits)
 {
-	uint32_t *mine = &part->retransmits[bits / RECORD_SERVER & 1];
-	uint32_t counted = bits & RECORD_COUNTS ? more->retransmits : 0;
-	*mine += more->retransmits;
-	part->retransmits[2] += counted;
-	part->lost += more->lost;
+	uint32_t *mine = &part->retransmits[record->bits / RECORD_SERVER & 1];
+	*mine += retransmits;
+	part->retransmits[2] += record->bits & RECORD_COUNTS ? retransmits : 0;
+	part->lost += record->lost;
 	if (!((*mine | part->retransmits[2] | part->lost) >> 31))
 		return;
 	struct sum *wide = part_wide(aggregate, part);
@@ -261,17 +258,17 @@ static __attribute__((noinline)) void merge_rest(struct aggregate *aggregate,
 	static const struct record_more none;
 	const struct record_more *more =
 		record->bits & RECORD_MORE ? (const struct record_more *)(record + 1) : &none;
-	if (more->retransmits || more->lost) {
-		lane->retransmits[record->bits / RECORD_SERVER & 1] += more->retransmits;
-		lane->retransmits[2] += record->bits & RECORD_COUNTS ? more->retransmits : 0;
-		lane->lost += more->lost;
-		part_retransmit(aggregate, &aggregate->parts.rows[client], record->bits, more);
-		part_retransmit(aggregate, &aggregate->parts.rows[server], record->bits, more);
+	if (more->retransmits || record->lost) {
+		uint32_t retransmits = more->retransmits;
+		lane->retransmits[record->bits / RECORD_SERVER & 1] += retransmits;
+		lane->retransmits[2] += record->bits & RECORD_COUNTS ? retransmits : 0;
+		lane->lost += record->lost;
+		part_lose(aggregate, &aggregate->parts.rows[client], record, retransmits);
+		part_lose(aggregate, &aggregate->parts.rows[server], record, retransmits);
 	}
 	if (!(record->bits & RECORD_EVENTS) && !more->connect_us)
 		return;
-	uint32_t received = (uint32_t)(record->path >> 2 * RECORD_RTT_BITS);
-	struct life life = life_of(record->bits, more->connect_us, received, more->lost);
+	struct life life = life_of(record->bits, more->connect_us, record->received, record->lost);
 	merge_life(aggregate, lane, client, server, &life);
 }
 
@@ -286,7 +283,7 @@ static __attribute__((noinline)) void merge_spill(struct aggregate *aggregate,
 
 /* --- records that are wide or count in long windows only --- */
 
-static struct delta record_delta(const struct record *record, uint64_t base_ns)
+static struct delta record_delta(const struct record *record)
 {
 	unsigned side = record->bits / RECORD_SERVER & 1;
 	bool counts = record->bits & RECORD_COUNTS;
@@ -296,6 +293,15 @@ static struct delta record_delta(const struct record *record, uint64_t base_ns)
 			  .joined = record->bits & RECORD_JOINED},
 		.flags = record->bits & 0x7ff,
 		.reason = (uint8_t)(record->bits >> RECORD_REASON_SHIFT),
+		.traffic = {.tx_bytes = record->columns[side],
+			    .rx_bytes = record->columns[side ^ 1],
+			    .tx_segments = record->columns[2 + side],
+			    .rx_segments = record->columns[2 + (side ^ 1)]},
+		.time_ns = record->time_ns,
+		.srtt_us = record->srtt_us,
+		.min_rtt_us = record->min_rtt_us,
+		.node_received = record->received,
+		.node_lost = record->lost,
 	};
 	if (record->bits & RECORD_WIDE) {
 		const struct record_wide *wide = (const struct record_wide *)(record + 1);
@@ -306,30 +312,15 @@ static struct delta record_delta(const struct record *record, uint64_t base_ns)
 			.rx_segments = wide->segments[side ^ 1],
 			.retransmits = wide->retransmits,
 		};
-		delta.time_ns = wide->time_ns;
 		delta.connect_us = wide->connect_us;
 		delta.srtt_us = wide->srtt_us;
-		delta.min_rtt_us = wide->min_rtt_us;
 		delta.node_received = wide->received;
 		delta.node_lost = wide->lost;
-		return delta;
 	}
-	delta.traffic = (struct traffic){
-		.tx_bytes = record->bytes[side],
-		.rx_bytes = record->bytes[side ^ 1],
-		.tx_segments = record->segments[side],
-		.rx_segments = record->segments[side ^ 1],
-	};
-	struct addend addend = addend_of(record, base_ns);
-	delta.time_ns = addend.time_ns;
-	delta.srtt_us = addend.other[2];
-	delta.min_rtt_us = addend.nearest > 1 ? ~addend.nearest : 0;
-	delta.node_received = addend.other[1];
 	if (record->bits & RECORD_MORE) {
 		const struct record_more *more = (const struct record_more *)(record + 1);
 		delta.traffic.retransmits = more->retransmits;
 		delta.connect_us = more->connect_us;
-		delta.node_lost = more->lost;
 	}
 	return delta;
 }
@@ -409,8 +400,7 @@ static void merge_wide(struct aggregate *aggregate, const struct rows *rows,
 	struct life life = life_of(record->bits, connect_us, 0, 0);
 	merge_life(aggregate, rows->lane, rows->client, rows->server, &life);
 	uint64_t issued = (uint64_t)delta->node_received + delta->node_lost;
-	const uint32_t slots[] = {rows->lane->event,
-				  aggregate->parts.rows[rows->client].event,
+	const uint32_t slots[] = {rows->lane->event, aggregate->parts.rows[rows->client].event,
 				  aggregate->parts.rows[rows->server].event};
 	for (unsigned i = 0; i < 3; i++) {
 		aggregate->events[slots[i]].received += delta->node_received;
@@ -503,16 +493,15 @@ static void merge_amendment(struct aggregate *aggregate, const struct source *so
 	amend_above(aggregate, start_ns, &lane, &sum);
 }
 
-static __attribute__((noinline)) void merge_seldom(struct aggregate *aggregate,
-						   const struct source *source,
-						   const struct record *record, uint64_t base_ns)
+static __attribute__((noinline)) void
+merge_seldom(struct aggregate *aggregate, const struct source *source, const struct record *record)
 {
 	if (record->bits & RECORD_AMEND) {
 		merge_amendment(aggregate, source, record);
 		return;
 	}
 	struct rows rows = record_rows(aggregate, source, record);
-	struct delta delta = record_delta(record, base_ns);
+	struct delta delta = record_delta(record);
 	if (delta_srtt_us(&delta))
 		srtt_add(aggregate, rows.lane->edge, delta.srtt_us);
 	if (record->bits & RECORD_LONG)
@@ -525,16 +514,11 @@ static __attribute__((noinline)) void merge_seldom(struct aggregate *aggregate,
 
 struct staged {
 	const struct record *record;
-	uint32_t pane, edge;
-	uint32_t instances[2], keys[2];
-	uint32_t tags[2], homes[2];
+	uint64_t keys[2];
+	uint32_t homes[2];
+	uint32_t pane;
 	uint32_t parts[2];
 };
-
-static inline void prefetch_line(const void *at)
-{
-	__builtin_prefetch(at, 1);
-}
 
 static inline void stage_record(struct aggregate *aggregate, const struct source *source,
 				const struct record *record, struct staged *staged)
@@ -544,65 +528,44 @@ static inline void stage_record(struct aggregate *aggregate, const struct source
 		lane = source_lane(aggregate, source, record->lane);
 		lane_way(aggregate, lane);
 	}
-	const struct lane_way *way = &aggregate->ways[lane];
-	staged->record = record;
-	staged->pane = way->pane;
-	staged->edge = way->edge;
-	staged->instances[0] = source_instance(source, record->client);
-	staged->instances[1] = source_instance(source, record->server);
-	for (unsigned side = 0; side < 2; side++) {
-		uint32_t key = part_key(staged->instances[side], side), tag = way->tag + key;
-		staged->keys[side] = key;
-		staged->tags[side] = tag;
-		staged->homes[side] = parts_home(&aggregate->parts, tag);
-		__builtin_prefetch(&aggregate->parts.slots[staged->homes[side]]);
-	}
-	prefetch_line(&aggregate->pane_lanes[way->pane]);
+	struct lane_way way = aggregate->ways[lane];
+	uint64_t client = part_key(way.edge, source_instance(source, record->client), SIDE_CLIENT);
+	uint64_t server = part_key(way.edge, source_instance(source, record->server), SIDE_SERVER);
+	uint32_t client_home = parts_home(&aggregate->parts, client);
+	uint32_t server_home = parts_home(&aggregate->parts, server);
+	__builtin_prefetch(&aggregate->parts.slots[client_home]);
+	__builtin_prefetch(&aggregate->parts.slots[server_home]);
+	__builtin_prefetch(&aggregate->pane_lanes[way.pane], 1);
+	*staged = (struct staged){
+		.record = record,
+		.keys = {client, server},
+		.homes = {client_home, server_home},
+		.pane = way.pane,
+	};
 }
 
-static inline void stage_parts(struct aggregate *aggregate, struct staged *staged)
+static inline uint32_t stage_part(struct aggregate *aggregate, uint64_t key, uint32_t home,
+				  uint32_t bits)
 {
-	for (unsigned side = 0; side < 2; side++) {
-		uint32_t part = parts_probe(&aggregate->parts, staged->tags[side],
-					    staged->homes[side]);
-		if (__builtin_expect(!part, 0))
-			part = guard_part(aggregate, staged->edge, staged->instances[side], side);
-		staged->parts[side] = part;
-		prefetch_line(&aggregate->parts.rows[part]);
-		if (staged->record->bits & (RECORD_EVENTS | RECORD_MORE))
-			prefetch_line(&aggregate->parts.rows[part].opened);
-	}
+	uint32_t part = parts_find(&aggregate->parts, key, home);
+	if (__builtin_expect(!part, 0))
+		part = guard_part(aggregate, (uint32_t)(key >> 32), (uint32_t)key >> 1, key & 1);
+	const struct part *row = &aggregate->parts.rows[part];
+	__builtin_prefetch(row, 1);
+	if (bits & (RECORD_EVENTS | RECORD_MORE))
+		__builtin_prefetch(&row->opened, 1);
+	return part;
 }
 
-/* Another row with the same tag was found: once in billions. */
-static __attribute__((noinline)) void stage_mend(struct aggregate *aggregate,
-						 struct staged *staged)
-{
-	for (unsigned side = 0; side < 2; side++)
-		staged->parts[side] =
-			guard_part(aggregate, staged->edge, staged->instances[side], side);
-}
-
-static inline bool stage_is_right(const struct aggregate *aggregate, const struct staged *staged)
-{
-	const struct part *rows = aggregate->parts.rows;
-	const struct part *client = &rows[staged->parts[0]], *server = &rows[staged->parts[1]];
-	return (client->hot.key == staged->keys[0] || client->folded) &&
-	       (server->hot.key == staged->keys[1] || server->folded);
-}
-
-static inline void merge_staged(struct aggregate *aggregate, struct staged *staged,
-				uint64_t base_ns)
+static inline void merge_staged(struct aggregate *aggregate, const struct staged *staged)
 {
 	const struct record *record = staged->record;
-	uint32_t bits = record->bits;
-	if (__builtin_expect(!stage_is_right(aggregate, staged), 0))
-		stage_mend(aggregate, staged);
+	uint32_t bits = record->bits, srtt_us = record->srtt_us;
 	struct pane_lane *lane = &aggregate->pane_lanes[staged->pane];
 	struct part *client = &aggregate->parts.rows[staged->parts[0]];
 	struct part *server = &aggregate->parts.rows[staged->parts[1]];
-	struct addend addend = addend_of(record, base_ns);
-	uint64_t over = hot_add(&lane->hot, &addend);
+	struct addend addend = addend_of(record);
+	columns4 over = hot_add(&lane->hot, &addend);
 	over |= hot_add(&client->hot, &addend);
 	over |= hot_add(&server->hot, &addend);
 
@@ -611,11 +574,11 @@ static inline void merge_staged(struct aggregate *aggregate, struct staged *stag
 	uint64_t near = bits / DELTA_FIRST_IN_PANE & 7, far = bits / DELTA_FIRST_IN_60S & 3;
 	lane->active[0] += near * (1 | 1ULL << 20 | 1ULL << 40) & (1 | 1ULL << 21 | 1ULL << 42);
 	lane->active[1] += (far | far << 31) & (1 | 1ULL << 32);
-	if (path_srtt(record->path))
-		srtt_add(aggregate, lane->edge, path_srtt(record->path));
-	if (__builtin_expect(over != 0, 0))
+	if (srtt_us)
+		srtt_add(aggregate, lane->edge, srtt_us);
+	if (__builtin_expect(columns_over(over), 0))
 		merge_spill(aggregate, lane, client, server);
-	if (bits & (RECORD_EVENTS | RECORD_MORE))
+	if (bits & (RECORD_EVENTS | RECORD_MORE) || record->lost)
 		merge_rest(aggregate, record, lane, staged->parts[0], staged->parts[1]);
 }
 
@@ -638,7 +601,7 @@ static void merge_empty_fields(struct aggregate *aggregate)
 
 /* Up to GROUP records; returns where the next begins. */
 static const char *merge_group(struct aggregate *aggregate, const struct source *source,
-			       const char *at, const char *end, uint32_t count, uint64_t base_ns)
+			       const char *at, const char *end, uint32_t count)
 {
 	struct staged staged[GROUP];
 	uint32_t narrow = 0;
@@ -651,14 +614,17 @@ static const char *merge_group(struct aggregate *aggregate, const struct source 
 		at += sizeof(*record) + record_tail(record);
 		assert(at <= end);
 		if (record->bits & (RECORD_AMEND | RECORD_WIDE | RECORD_LONG))
-			merge_seldom(aggregate, source, record, base_ns);
+			merge_seldom(aggregate, source, record);
 		else
 			stage_record(aggregate, source, record, &staged[narrow++]);
 	}
 	for (uint32_t i = 0; i < narrow; i++)
-		stage_parts(aggregate, &staged[i]);
+		for (unsigned side = 0; side < 2; side++)
+			staged[i].parts[side] =
+				stage_part(aggregate, staged[i].keys[side], staged[i].homes[side],
+					   staged[i].record->bits);
 	for (uint32_t i = 0; i < narrow; i++)
-		merge_staged(aggregate, &staged[i], base_ns);
+		merge_staged(aggregate, &staged[i]);
 	return at;
 }
 
@@ -674,8 +640,7 @@ void aggregate_push(struct aggregate *aggregate, uint32_t source,
 	const char *end = at + bucket->records_size;
 	for (uint32_t i = 0; i < bucket->record_count; i += GROUP) {
 		uint32_t left = bucket->record_count - i;
-		at = merge_group(aggregate, from, at, end, left < GROUP ? left : GROUP,
-				 bucket->base_ns);
+		at = merge_group(aggregate, from, at, end, left < GROUP ? left : GROUP);
 	}
 	assert(at == end);
 	aggregate->stats.merged += bucket->record_count;

@@ -1,8 +1,7 @@
-/* The live rows of instances: one for each edge, instance and side, with all that it did in the 10 s
- * window at hand in two cache lines. What does not fit them, or is rare, stands in a wide sum. Found
- * by open addressing over (tag, row): the tag is edge * EDGE_TAG + key with a key that belongs to
- * one instance and side alone, so equal tags and equal keys mean equal edges. Rows do not move.
- * Bounded: parts_max rows. One thread. */
+/* The live rows of instances: one for each edge, instance and side, with all that it did in the 10
+ * s window at hand in two cache lines. What does not fit them, or is rare, stands in a wide sum.
+ * Found by open addressing over (edge, instance, side). Rows do not move. Bounded: parts_max rows.
+ * One thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,8 +10,8 @@
 #include "aggregate/hot.h"
 #include "base/label.h"
 
-#define EDGE_TAG 0x9e3779b1U
-#define PART_KEY 0x85ebca6bU /* odd: keys of different instances differ */
+/* Sources' rosters bound the instances that they tell of far below this. */
+#define PART_INSTANCES_MAX 0xfffffffU
 
 /* The cold line is touched by a connection's events alone. */
 struct part {
@@ -33,46 +32,46 @@ struct part {
 };
 _Static_assert(sizeof(struct part) == 128, "an instance's row is two cache lines");
 
+struct part_slot {
+	uint64_t key; /* 0: empty */
+	uint32_t row, pad;
+};
+
 struct parts {
 	struct part *rows; /* 0 is not used */
 	void *memory;
 	uint32_t parts_max, used, count, vacant;
-	uint64_t *slots; /* tag << 32 | row; 0: empty; at most half full */
-	uint32_t slots_count, shift;
+	struct part_slot *slots; /* at most half full */
+	uint32_t slots_mask, shift;
 };
 
 void parts_init(struct parts *parts, uint32_t parts_max);
 void parts_done(struct parts *parts);
-uint32_t parts_add(struct parts *parts, uint32_t tag, uint32_t edge, uint32_t instance,
-		   enum side side);
+uint32_t parts_add(struct parts *parts, uint32_t edge, uint32_t instance, enum side side);
 void parts_remove(struct parts *parts, uint32_t row);
 
-static inline uint32_t part_key(uint32_t instance, enum side side)
+static inline uint64_t part_key(uint32_t edge, uint32_t instance, enum side side)
 {
-	return (instance * 2 + (uint32_t)side) * PART_KEY;
+	return (uint64_t)edge << 32 | instance << 1 | (uint32_t)side;
 }
 
-static inline uint32_t parts_home(const struct parts *parts, uint32_t tag)
+/* Where the search for a key begins. */
+static inline uint32_t parts_home(const struct parts *parts, uint64_t key)
 {
-	return (tag ^ (tag >> 15)) * 0x2c1b3c6dU >> parts->shift;
-}
-
-/* 0 if there is no row of that tag. */
-static inline uint32_t parts_probe(const struct parts *parts, uint32_t tag, uint32_t at)
-{
-	uint64_t slot;
-	while ((slot = parts->slots[at]) != 0) {
-		if (slot >> 32 == tag)
-			return (uint32_t)slot;
-		at = (at + 1) & (parts->slots_count - 1);
-	}
-	return 0;
+	return (uint32_t)(key * 0x9e3779b97f4a7c15ULL >> parts->shift);
 }
 
 /* 0 if there is no such row. */
-uint32_t parts_find(const struct parts *parts, uint32_t tag, uint32_t key);
+static inline uint32_t parts_find(const struct parts *parts, uint64_t key, uint32_t home)
+{
+	for (uint32_t at = home;; at = (at + 1) & parts->slots_mask) {
+		const struct part_slot *slot = &parts->slots[at];
+		if (slot->key == key || !slot->key)
+			return slot->row;
+	}
+}
 
 static inline bool part_is_touched(const struct part *part)
 {
-	return part->hot.nearest || part->wide;
+	return part->hot.last_event_ns || part->wide;
 }

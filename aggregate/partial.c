@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "aggregate/bucket.h"
+#include "aggregate/hot.h"
 #include "aggregate/lanes.h"
 #include "aggregate/tally.h"
 #include "base/memory.h"
@@ -12,17 +13,16 @@
 enum {
 	BLOCK_MIN = 1024,
 	/* The largest record that push and amend write. */
-	RECORD_MAX = sizeof(struct record) + sizeof(struct record_amendment) +
-		     COLUMNS * sizeof(int64_t),
+	RECORD_MAX =
+		sizeof(struct record) + sizeof(struct record_amendment) + COLUMNS * sizeof(int64_t),
 };
 
 /* The next bucket of one owner, while it grows. */
 struct outbox {
-	char *block;	/* begins with struct partial_bucket */
-	size_t size;	/* used */
+	char *block; /* begins with struct partial_bucket */
+	size_t size; /* used */
 	size_t capacity;
-	size_t last;	/* size of the bucket before: a guess at this one's */
-	uint64_t base_ns;
+	size_t last; /* size of the bucket before: a guess at this one's */
 	uint32_t records;
 	uint32_t *due; /* instances to tell, by number */
 	uint32_t due_count, due_capacity;
@@ -96,7 +96,8 @@ static void outbox_due(struct outbox *outbox, uint32_t instance)
 	if (outbox->due_count == outbox->due_capacity) {
 		outbox->due_capacity =
 			(uint32_t)memory_grown(outbox->due_capacity, outbox->due_count + 1);
-		outbox->due = memory_resize(outbox->due, outbox->due_capacity, sizeof(*outbox->due));
+		outbox->due =
+			memory_resize(outbox->due, outbox->due_capacity, sizeof(*outbox->due));
 	}
 	outbox->due[outbox->due_count++] = instance;
 }
@@ -114,155 +115,150 @@ static __attribute__((noinline)) void partial_introduce(struct partial *partial,
 static inline struct outbox *partial_outbox(struct partial *partial, const struct place *place)
 {
 	uint32_t owner = lane_owner_of(&partial->lanes, place->lane);
-	if (!lanes_told(&partial->lanes, place->client, place->server, owner))
+	if (__builtin_expect(!lanes_told(&partial->lanes, place->client, place->server, owner), 0))
 		partial_introduce(partial, place, owner);
 	return &partial->outboxes[owner];
 }
 
-/* Flags that mean nothing where a half does not count. */
-enum { FLAGS_ALWAYS = RECORD_LONG | DELTA_PROBE };
+/* What a half fills, by its place's side, counts_from and joined (each 0 or 1). */
+struct share {
+	columns4 columns;
+	uint32_t flags; /* those that mean something where it does not count */
+	uint32_t bits;
+	uint32_t counted;
+	uint32_t pad;
+};
 
-static inline uint32_t delta_bits(const struct delta *delta, bool counts)
+#define ALL UINT32_MAX
+#define COUNTED(flags)                                                     \
+	{                                                                  \
+		{ALL, ALL, ALL, ALL}, ALL, RECORD_COUNTS | (flags), ALL, 0 \
+	}
+#define SEEN(flags)                                                      \
+	{                                                                \
+		{ALL, ALL, 0, 0}, RECORD_LONG | DELTA_PROBE, flags, 0, 0 \
+	}
+static const struct share shares[8] = {
+	COUNTED(0),
+	SEEN(RECORD_SERVER),
+	SEEN(0),
+	COUNTED(RECORD_SERVER),
+	COUNTED(RECORD_JOINED),
+	SEEN(RECORD_SERVER | RECORD_JOINED),
+	SEEN(RECORD_JOINED),
+	COUNTED(RECORD_SERVER | RECORD_JOINED),
+};
+
+static inline const struct share *place_share(const struct place *place)
 {
-	const struct place *place = &delta->place;
-	uint32_t flags = delta->flags & (counts ? UINT32_MAX : FLAGS_ALWAYS);
-	uint32_t bits = (uint32_t)place->side << 11 | (uint32_t)counts << 12 |
-			(uint32_t)place->joined << 13;
-	return flags | bits | (uint32_t)delta->reason << RECORD_REASON_SHIFT;
+	return &shares[place->side | place->counts_from << 1 | place->joined << 2];
 }
 
-static bool delta_is_wide(const struct delta *delta, uint64_t base_ns)
+static bool delta_is_wide(const struct delta *delta)
 {
 	const struct traffic *traffic = &delta->traffic;
-	return (traffic->tx_bytes | traffic->rx_bytes) >> RECORD_BYTES_BITS ||
-	       (traffic->tx_segments | traffic->rx_segments | delta->node_received) >>
-		       RECORD_SEGMENTS_BITS ||
-	       traffic->retransmits >> RECORD_BYTES_BITS ||
-	       delta->node_lost >> RECORD_BYTES_BITS ||
-	       (delta->srtt_us | delta->min_rtt_us) >> RECORD_RTT_BITS ||
-	       (delta->time_ns - base_ns) >> RECORD_TIME_BITS;
+	return (traffic->tx_bytes | traffic->rx_bytes | traffic->tx_segments |
+		traffic->rx_segments | traffic->retransmits | delta->srtt_us |
+		delta->node_received | delta->node_lost) > RECORD_COLUMN_MAX;
 }
 
-static void partial_add_wide(struct outbox *outbox, const struct delta *delta, uint32_t lane,
-			     uint32_t bits)
+static void wide_fill(struct record_wide *wide, const struct delta *delta, uint32_t counted)
 {
-	struct record *record = outbox_room(outbox, RECORD_MAX);
-	struct record_wide *wide = (struct record_wide *)(record + 1);
 	const struct traffic *traffic = &delta->traffic;
 	unsigned side = delta->place.side;
-	bool counts = bits & RECORD_COUNTS;
-	*record = (struct record){
-		.lane = lane,
-		.client = delta->place.client,
-		.server = delta->place.server,
-		.bits = bits | RECORD_WIDE,
-	};
 	*wide = (struct record_wide){
 		.retransmits = traffic->retransmits,
-		.time_ns = delta->time_ns,
 		.connect_us = delta_connect_us(delta),
-		.srtt_us = counts ? delta->srtt_us : 0,
-		.min_rtt_us = delta->min_rtt_us,
+		.srtt_us = delta->srtt_us & counted,
 		.received = delta->node_received,
 		.lost = delta->node_lost,
 	};
 	wide->bytes[side] = traffic->tx_bytes;
 	wide->bytes[side ^ 1] = traffic->rx_bytes;
-	if (counts) {
+	if (counted) {
 		wide->segments[side] = traffic->tx_segments;
 		wide->segments[side ^ 1] = traffic->rx_segments;
 	}
-	outbox->size += sizeof(*record) + sizeof(*wide);
-	outbox->records++;
 }
 
-static inline struct record *partial_add_narrow(struct outbox *outbox, const struct delta *delta,
-						uint32_t lane, uint32_t bits)
+/* What is seldom: probes, retransmits, times to connect, and what does not fit. The record has its
+ * place, bits and times. */
+static __attribute__((noinline)) size_t record_rare(struct record *record,
+						    const struct delta *delta)
 {
-	struct record *record = outbox_room(outbox, RECORD_MAX);
-	const struct traffic *traffic = &delta->traffic;
-	unsigned side = delta->place.side;
-	uint32_t counted = -(bits / RECORD_COUNTS & 1);
-	record->lane = lane;
-	record->client = delta->place.client;
-	record->server = delta->place.server;
-	record->bits = bits;
-	record->bytes[side] = (uint32_t)traffic->tx_bytes;
-	record->bytes[side ^ 1] = (uint32_t)traffic->rx_bytes;
-	record->segments[side] = (uint16_t)(traffic->tx_segments & counted);
-	record->segments[side ^ 1] = (uint16_t)(traffic->rx_segments & counted);
-	record->time = (uint32_t)(delta->time_ns - outbox->base_ns);
-	record->path = (delta->srtt_us & counted) |
-		       (uint64_t)delta->min_rtt_us << RECORD_RTT_BITS |
-		       (uint64_t)delta->node_received << 2 * RECORD_RTT_BITS;
-	outbox->size += sizeof(*record);
-	outbox->records++;
-	return record;
-}
-
-/* What is seldom: probes, retransmits, losses, times to connect, and what does not fit. */
-static __attribute__((noinline)) void partial_add_rare(struct outbox *outbox,
-						       const struct delta *delta, uint32_t lane,
-						       uint32_t bits)
-{
-	struct delta silent = {
-		.place = delta->place, .flags = DELTA_PROBE, .time_ns = delta->time_ns};
 	if (delta->flags & DELTA_PROBE) {
-		delta = &silent;
-		bits &= ~(uint32_t)(RECORD_EVENTS | RECORD_ACTIVE | RECORD_LONG);
+		record->bits &= ~(uint32_t)(RECORD_EVENTS | RECORD_ACTIVE | RECORD_LONG);
+		memset(record->columns, 0, sizeof(record->columns));
+		record->received = record->lost = record->srtt_us = record->min_rtt_us = 0;
+		return sizeof(*record);
 	}
-	if (delta_is_wide(delta, outbox->base_ns)) {
-		partial_add_wide(outbox, delta, lane, bits);
-		return;
+	if (delta_is_wide(delta)) {
+		record->bits |= RECORD_WIDE;
+		memset(record->columns, 0, sizeof(record->columns));
+		record->received = record->lost = record->srtt_us = 0;
+		wide_fill((struct record_wide *)(record + 1), delta,
+			  place_share(&delta->place)->counted);
+		return sizeof(*record) + sizeof(struct record_wide);
 	}
 	struct record_more more = {
 		.connect_us = delta_connect_us(delta),
 		.retransmits = (uint32_t)delta->traffic.retransmits,
-		.lost = delta->node_lost,
 	};
-	bool any = more.connect_us || more.retransmits || more.lost;
-	struct record *record =
-		partial_add_narrow(outbox, delta, lane, bits | (any ? RECORD_MORE : 0));
-	if (!any)
-		return;
+	if (!more.connect_us && !more.retransmits)
+		return sizeof(*record);
+	record->bits |= RECORD_MORE;
 	memcpy(record + 1, &more, sizeof(more));
-	outbox->size += sizeof(more);
+	return sizeof(*record) + sizeof(more);
 }
 
-/* The middle of the times that fit is the first delta's. */
-static void outbox_begin(struct outbox *outbox, uint64_t time_ns)
-{
-	uint64_t half = 1ULL << (RECORD_TIME_BITS - 1);
-	outbox_room(outbox, RECORD_MAX);
-	outbox->base_ns = time_ns > half ? time_ns - half : 0;
-}
+typedef columns2 __attribute__((aligned(8), may_alias)) loose2;
+typedef columns4 __attribute__((aligned(8), may_alias)) loose4;
+_Static_assert(offsetof(struct delta, node_received) == offsetof(struct delta, time_ns) + 8 &&
+		       offsetof(struct delta, node_lost) == offsetof(struct delta, time_ns) + 12 &&
+		       offsetof(struct record, received) == offsetof(struct record, time_ns) + 8 &&
+		       offsetof(struct record, lost) == offsetof(struct record, time_ns) + 12,
+	       "the time and the node's events are moved as one");
 
-static inline void partial_add(struct partial *partial, const struct delta *delta)
+/* Both halves of four 64-bit counters at once: the low ones are the record's, the high ones must be
+ * 0. A server's half speaks of server to client first. */
+static inline size_t record_fill(struct record *record, const struct delta *delta, uint32_t lane)
 {
-	const struct traffic *traffic = &delta->traffic;
-	struct outbox *outbox = partial_outbox(partial, &delta->place);
-	if (!outbox->block)
-		outbox_begin(outbox, delta->time_ns);
-	uint32_t bits = delta_bits(delta, delta->place.side == delta->place.counts_from);
-	uint32_t lane = lane_place(&partial->lanes, delta->place.lane);
-	uint64_t rare = (traffic->tx_bytes | traffic->rx_bytes) >> RECORD_BYTES_BITS;
-	rare |= (traffic->tx_segments | traffic->rx_segments | delta->node_received) >>
-		RECORD_SEGMENTS_BITS;
-	rare |= (delta->srtt_us | delta->min_rtt_us) >> RECORD_RTT_BITS;
-	rare |= (delta->time_ns - outbox->base_ns) >> RECORD_TIME_BITS;
-	rare |= traffic->retransmits | delta->connect_us | delta->node_lost;
-	rare |= bits & DELTA_PROBE;
-	if (__builtin_expect(rare != 0, 0))
-		partial_add_rare(outbox, delta, lane, bits);
-	else
-		partial_add_narrow(outbox, delta, lane, bits);
+	const struct place *place = &delta->place;
+	const struct share *share = place_share(place);
+	columns4 bytes = (columns4) * (const loose2 *)&delta->traffic.tx_bytes;
+	columns4 segments = (columns4) * (const loose2 *)&delta->traffic.tx_segments;
+	columns4 low = __builtin_shuffle(bytes, segments, (columns4){0, 2, 4, 6});
+	columns4 high = __builtin_shuffle(bytes, segments, (columns4){1, 3, 5, 7});
+	columns4 turned = __builtin_shuffle(low, (columns4){1, 0, 3, 2});
+	columns4 server = (columns4){0} - place->side;
+	high |= low >> 31;
+	columns2 over = (columns2)high;
+	low ^= (low ^ turned) & server;
+	record->lane = lane;
+	record->client = place->client;
+	record->server = place->server;
+	record->bits = (delta->flags & share->flags) | share->bits |
+		       (uint32_t)delta->reason << RECORD_REASON_SHIFT;
+	*(loose4 *)record->columns = low & share->columns;
+	*(loose2 *)&record->time_ns = *(const loose2 *)&delta->time_ns;
+	record->srtt_us = delta->srtt_us & share->counted;
+	record->min_rtt_us = delta->min_rtt_us;
+	uint64_t rare = over[0] | over[1] | delta->traffic.retransmits | delta->connect_us |
+			(delta->flags & DELTA_PROBE) |
+			(delta->srtt_us | delta->node_received | delta->node_lost) >> 31;
+	return __builtin_expect(rare != 0, 0) ? record_rare(record, delta) : sizeof(*record);
 }
 
 void partial_push(struct partial *partial, const struct delta *deltas, size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
-		partial_add(partial, &deltas[i]);
-		partial->stats.folded += deltas[i].place.lane == 0;
+	uint32_t owner_bits = partial->lanes.owner_bits;
+	for (const struct delta *delta = deltas; delta < deltas + count; delta++) {
+		struct outbox *outbox = partial_outbox(partial, &delta->place);
+		struct record *record = outbox_room(outbox, RECORD_MAX);
+		uint32_t lane = delta->place.lane >> owner_bits;
+		outbox->size += record_fill(record, delta, lane);
+		outbox->records++;
+		partial->stats.folded += !lane;
 	}
 	partial->stats.deltas += count;
 }
@@ -322,9 +318,8 @@ struct naming {
 static void naming_add(struct naming *naming, uint64_t id)
 {
 	const struct partial_options *options = &naming->partial->options;
-	const struct name *name = names_due(options->names, id,
-					    naming->partial->owner + options->names_offset,
-					    naming->pane);
+	const struct name *name = names_due(
+		options->names, id, naming->partial->owner + options->names_offset, naming->pane);
 	if (!name)
 		return;
 	if (naming->count == naming->capacity) {
@@ -345,10 +340,9 @@ static void take_lanes(struct naming *naming, struct outbox *outbox)
 		const struct lane_entry *entry = lane_at(lanes, owner->due[i]);
 		if (!entry->edge.id) /* held and left between two buckets */
 			continue;
-		told[count++] = (struct bucket_lane){
-			.number = lane_place(lanes, owner->due[i]),
-			.edge = entry->edge,
-			.lane = entry->lane};
+		told[count++] = (struct bucket_lane){.number = lane_place(lanes, owner->due[i]),
+						     .edge = entry->edge,
+						     .lane = entry->lane};
 		naming_add(naming, entry->edge.client);
 		naming_add(naming, entry->edge.server);
 		naming_add(naming, entry->lane.client_zone);
@@ -393,7 +387,8 @@ static void take_instances(struct naming *naming, struct outbox *outbox)
 	for (uint32_t i = 0; i < outbox->due_count; i++) {
 		uint32_t number = outbox->due[i];
 		const struct instance *instance = roster_at(options->roster, number);
-		if (!instance->id || !roster_due(options->roster, number, destination, naming->pane))
+		if (!instance->id ||
+		    !roster_due(options->roster, number, destination, naming->pane))
 			continue;
 		told[count++] = (struct bucket_instance){.number = number, .instance = *instance};
 		name_instance(naming, instance);
@@ -428,7 +423,6 @@ struct partial_bucket *partial_take(struct partial *partial, uint32_t owner, uin
 	outbox_room(outbox, BLOCK_MIN / 2);
 	*(struct partial_bucket *)outbox->block = (struct partial_bucket){
 		.pane = pane,
-		.base_ns = outbox->base_ns,
 		.records_size = outbox->size - sizeof(struct partial_bucket),
 		.record_count = outbox->records,
 	};

@@ -1,11 +1,12 @@
-/* One ingest task's partial rows of the pane at hand: deltas are added under their labels, and at
- * the pane's close each owner gets one bucket. Owner of a row: the server workload's,
- * hash_owner(edge.server, owners). Bounded: rows_max rows a pane; past it a delta goes to the
- * owner's `_other` edge row (edge id 0 names) and is counted as folded; totals stay exact. Pure,
- * one thread.
+/* One ingest task's deltas of the pane at hand, on their way to the owners of their rows: a delta
+ * is appended to its owner's bucket as a compact record (bucket.h), and at the pane's close each
+ * owner gets one bucket. Owner of a row: the server workload's, hash_owner(edge.server, owners).
+ * Numbers of a place are good once a lane was held with them. Bounded: lanes_max lanes; a delta
+ * without one (lane 0) goes to owner 0, counts in `_other` there and is counted as folded; totals
+ * stay exact. A bucket is as large as the deltas pushed in a pane. Pure, one thread.
  *
- * Descriptors (edge, lane, instance) and names travel with the rows the first time and every
- * NAMES_REFRESH_PANES; owners forget them NAMES_KEEP_PANES after the last use. */
+ * Descriptors (edge, lane, instance) and names travel before the first record that needs them and
+ * again within 2 * NAMES_REFRESH_PANES; owners forget them NAMES_KEEP_PANES after the last use. */
 #pragma once
 
 #include <stddef.h>
@@ -32,7 +33,7 @@ struct partial_options {
 };
 
 struct partial_stats {
-	uint64_t deltas, amendments, rows, folded;
+	uint64_t deltas, amendments, rows, folded; /* rows: records handed over */
 };
 
 struct partial *partial_new(const struct partial_options *options);

@@ -1,5 +1,5 @@
-/* Emptying: at a pane's end its lanes flow into their edges and 10 s sums, and what was touched goes
- * out as rollups, a chunk at a time. */
+/* Emptying: at a pane's end its lanes flow into their edges and 10 s sums, and what was touched
+ * goes out as rollups, a chunk at a time. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +7,7 @@
 #include "aggregate/state.h"
 
 static const unsigned active_column[WINDOWS] = {
-	[WINDOW_PANE] = COUNTER_ACTIVE,	   [WINDOW_1S] = COLUMN_ACTIVE_1S,
+	[WINDOW_PANE] = COUNTER_ACTIVE,	  [WINDOW_1S] = COLUMN_ACTIVE_1S,
 	[WINDOW_10S] = COLUMN_ACTIVE_10S, [WINDOW_60S] = COLUMN_ACTIVE_60S,
 	[WINDOW_1H] = COLUMN_ACTIVE_1H,
 };
@@ -138,8 +138,8 @@ static void codes_reserve(struct aggregate *aggregate, size_t count)
 	if (count <= aggregate->codes_capacity)
 		return;
 	aggregate->codes_capacity = memory_grown(aggregate->codes_capacity, count);
-	aggregate->codes =
-		memory_resize(aggregate->codes, aggregate->codes_capacity, sizeof(*aggregate->codes));
+	aggregate->codes = memory_resize(aggregate->codes, aggregate->codes_capacity,
+					 sizeof(*aggregate->codes));
 }
 
 /* The connect times of a row: of a short window its newest `count` that were in time, else all. */
@@ -148,6 +148,8 @@ static void fill_connect(struct aggregate *aggregate, struct rollup *rollup, uin
 {
 	bool all = window == WINDOW_10S;
 	size_t found = 0, wanted = (size_t)rollup->counters[COUNTER_CONNECT_COUNT];
+	if (!list || (!all && !wanted))
+		return;
 	for (; list && (all || found < wanted); list = aggregate->samples[list].next) {
 		const struct sample *sample = &aggregate->samples[list];
 		if (sample->late && !all)
@@ -194,8 +196,8 @@ static void walk_edges(struct aggregate *aggregate, enum window window)
 	shown->count = walk->count = 0;
 	for (uint32_t word = 0; word <= aggregate->order.count / 64; word++)
 		for (uint64_t bits = aggregate->walk[word]; bits; bits &= bits - 1)
-			list_add(walk, aggregate->order.items[word * 64 +
-							      (uint32_t)__builtin_ctzll(bits)]);
+			list_add(walk, aggregate->order
+					       .items[word * 64 + (uint32_t)__builtin_ctzll(bits)]);
 }
 
 static struct rollup *publish_edge(struct aggregate *aggregate, uint32_t edge,
@@ -216,7 +218,7 @@ static struct rollup *publish_edge(struct aggregate *aggregate, uint32_t edge,
 static void note_shown(struct aggregate *aggregate, uint32_t edge, enum window window, bool touched)
 {
 	struct edge_row *row = &aggregate->edges[edge];
-	row->published &= (uint8_t)~(1 << window);
+	row->published &= (uint8_t) ~(1 << window);
 	if (!touched)
 		return;
 	row->published |= (uint8_t)(1 << window);
@@ -396,7 +398,7 @@ static void pane_flow(struct aggregate *aggregate)
 			continue;
 		struct lane_row *row = &aggregate->lanes[lane->hot.key];
 		row->pane = 0;
-		if (!lane->hot.nearest && !lane->wide)
+		if (!lane->hot.last_event_ns && !lane->wide)
 			continue; /* touched by what counts in long windows only */
 		edge_touch(aggregate, lane->edge);
 		pane_lane_into(aggregate, lane, &aggregate->sums.sums[row->sum]);
@@ -482,8 +484,7 @@ static void publish_seconds(struct aggregate *aggregate, uint64_t start_ns)
 		struct edge_row *row = &aggregate->edges[edge];
 		if (!row->second && !(row->published >> WINDOW_1S & 1))
 			continue;
-		const struct sum *sum =
-			row->second ? &aggregate->sums.sums[row->second] : &zeros;
+		const struct sum *sum = row->second ? &aggregate->sums.sums[row->second] : &zeros;
 		struct rollup *rollup = publish_edge(aggregate, edge, sum, WINDOW_1S, start_ns);
 		fill_connect(aggregate, rollup, row->samples, WINDOW_1S);
 		note_shown(aggregate, edge, WINDOW_1S, row->second != 0);
@@ -526,15 +527,14 @@ static void publish_lanes(struct aggregate *aggregate, uint32_t edge, uint64_t s
 			  struct ranking *ranking)
 {
 	ranking->count = 0;
-	for (uint32_t lane = aggregate->edges[edge].lanes; lane;
-	     lane = aggregate->lanes[lane].next)
+	for (uint32_t lane = aggregate->edges[edge].lanes; lane; lane = aggregate->lanes[lane].next)
 		if (aggregate->sums.sums[aggregate->lanes[lane].sum].touched)
 			ranking_add(ranking, aggregate->lanes[lane].lane.id, lane, SCOPE_LANE);
 	ranking_sort(ranking);
 	for (uint32_t i = 0; i < ranking->count; i++) {
 		struct lane_row *lane = &aggregate->lanes[ranking->items[i].row];
-		publish_lane(aggregate, ranking->items[i].row,
-			     &aggregate->sums.sums[lane->sum], WINDOW_10S, start_ns);
+		publish_lane(aggregate, ranking->items[i].row, &aggregate->sums.sums[lane->sum],
+			     WINDOW_10S, start_ns);
 	}
 }
 
@@ -621,8 +621,7 @@ static void publish_ten(struct aggregate *aggregate, uint32_t edge, uint64_t sta
 			struct ranking *ranking)
 {
 	struct sum sum = {0};
-	for (uint32_t lane = aggregate->edges[edge].lanes; lane;
-	     lane = aggregate->lanes[lane].next)
+	for (uint32_t lane = aggregate->edges[edge].lanes; lane; lane = aggregate->lanes[lane].next)
 		sum_add(&sum, &aggregate->sums.sums[aggregate->lanes[lane].sum]);
 	struct edge_row *row = &aggregate->edges[edge];
 	int64_t weight = sum.values[COLUMN_ACTIVE_10S] + sum.values[COUNTER_FAILED];

@@ -6,7 +6,8 @@
  *                            ▼             ▼ minute, hour: frozen
  *                        pane_lane      the pane's events
  *
- * A lane_row is known while sources tell of it and lives while it has an edge. Deltas are added to
+ * A lane_row is known while a source's number stands for it, so sources' lanes_max bound them, and
+ * lives while it has an edge. Deltas are added to
  * the pane_lane of their lane and to two parts; an edge is the sum of its lanes. Only what was
  * touched in a pane is walked at its end. Places are numbers; 0 is none. */
 #pragma once
@@ -24,7 +25,8 @@
 #include "base/sketch.h"
 
 enum {
-	LANE_OTHER = 1, /* `_other` -> `_other`: always known */
+	LANE_OTHER = 1,	     /* `_other` -> `_other`: always known */
+	EDGES_MAX = 1 << 20, /* an edge's number and a sketch index share a word */
 	CHUNK_ROWS = 64,
 	CHUNK_CELLS = 4 * SKETCH_INDEXES,
 };
@@ -53,13 +55,12 @@ struct source {
 struct lane_way {
 	uint32_t pane; /* its pane_lane, or of what it folds into; 0: to be looked up */
 	uint32_t edge; /* of its instances */
-	uint32_t tag;
 };
 
 struct lane_row {
 	struct edge edge;
 	struct lane lane;
-	uint64_t told_pane;
+	uint32_t users;	  /* numbers of sources that stand for it */
 	uint32_t live;	  /* edge row; 0: not live */
 	uint32_t sum;	  /* of 10 s, while it lives */
 	uint32_t pane;	  /* pane_lane */
@@ -127,7 +128,7 @@ struct aggregate {
 
 	struct lane_row *lanes;
 	struct lane_way *ways; /* by lane */
-	uint32_t lanes_used, lanes_capacity, lanes_vacant, lanes_known, lanes_max, lanes_sweep;
+	uint32_t lanes_used, lanes_capacity, lanes_vacant, lanes_sweep;
 	struct row_index lanes_index;
 	struct edge_row *edges;
 	uint32_t edges_used, edges_capacity, edges_vacant, edges_count;
@@ -135,9 +136,10 @@ struct aggregate {
 	struct list order; /* live edges by id */
 	struct parts parts;
 	struct sums sums;
-	/* Live rows: of their own, standing for others, of `_other` -> `_other`. */
-	uint32_t regular, folded, global;
-	bool full; /* no row of its own was free when the pane began */
+	/* Live rows: of their own, standing for others of their edge, of edges that stand for
+	 * others; servers: such edges but the last one. */
+	uint32_t regular, folded, global, servers;
+	bool full;    /* no row of its own was free when the pane began */
 	bool crowded; /* an edge has more rows than its share */
 	bool pressed; /* something was folded since rows were demoted */
 	struct list fresh_edges, fresh_lanes, fresh_parts;
@@ -151,12 +153,12 @@ struct aggregate {
 	uint32_t events_count, events_capacity;
 	struct sample *samples;
 	uint32_t samples_count, samples_capacity;
-	uint32_t *srtt; /* edge << 12 | sketch index, of the 10 s */
+	uint32_t *srtt;				       /* edge << 12 | sketch index, of the 10 s */
 	uint32_t srtt_count, srtt_capacity, srtt_pane; /* srtt_pane: the pane's begin here */
 
-	struct list touched;	      /* edges of the pane */
-	struct list seconds;	      /* edges of the 1 s window */
-	struct list eventful;	      /* edges with events of the pane */
+	struct list touched;	       /* edges of the pane */
+	struct list seconds;	       /* edges of the 1 s window */
+	struct list eventful;	       /* edges with events of the pane */
 	struct list shown[WINDOW_10S]; /* edges that the last window published */
 	struct list scratch;
 	uint64_t *walk; /* bit: the edge at this place of the order goes out */
@@ -188,7 +190,7 @@ uint32_t edge_make(struct aggregate *aggregate, const struct edge *edge, bool fo
 void edge_remove(struct aggregate *aggregate, uint32_t edge); /* it has no lanes and parts */
 void edge_touch(struct aggregate *aggregate, uint32_t edge);  /* it has a sum of the pane */
 
-/* Known from now on, if it was not; 0: lanes_max are known. */
+/* Known from now on, if it was not. */
 uint32_t lane_know(struct aggregate *aggregate, const struct edge *edge, const struct lane *lane);
 void lane_forget(struct aggregate *aggregate, uint32_t lane); /* it does not live */
 void lane_enter(struct aggregate *aggregate, uint32_t lane, uint32_t edge, bool folded);

@@ -1,5 +1,5 @@
-/* What one delta costs from partial_push to published rows, in one aggregate task's share of the hard
- * case (1,000 nodes, 16 tasks): bench-aggregate [--json] [--deltas N] [--edges N] [--panes N]
+/* What one delta costs from partial_push to published rows, in one aggregate task's share of the
+ * hard case (1,000 nodes, 16 tasks): bench-aggregate [--json] [--deltas N] [--edges N] [--panes N]
  * [--part push|merge|publish]. A pane holds N deltas, 13 % of them openings and as many closings,
  * spread over edges as Zipf(0.9); an edge has 9 client and 9 server instances. Each window of 10 s
  * is timed whole after one of warm-up. Instructions need perf_event_open (null where it is not
@@ -275,7 +275,8 @@ static void bench_print(const struct bench *bench, const struct cost costs[PARTS
 	}
 	printf(json ? ",\"ns_per_delta\":%.1f,\"publish_ns_per_rollup\":%.1f,\"bytes\":%" PRIu64
 		      ",\"bytes_per_row\":%.0f}\n"
-		    : "     all %6.1f ns a delta; %.1f ns a rollup; %" PRIu64 " bytes, %.0f a row\n",
+		    : "     all %6.1f ns a delta; %.1f ns a rollup; %" PRIu64
+		      " bytes, %.0f a row\n",
 	       (double)total.ns / deltas, (double)costs[PART_PUBLISH].ns / (double)rollups,
 	       stats.bytes, (double)stats.bytes / (double)stats.rows);
 }

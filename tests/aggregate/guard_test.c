@@ -1,168 +1,241 @@
-#include "aggregate/guard.h"
+#include "aggregate/aggregate.h"
 
 #include "aggregate/other.h"
 #include "tests/aggregate/world.h"
 
-enum { ROWS_MAX = 64 }; /* regular rows up to 64 - 4 - 8 = 52, folds up to 60 */
+enum {
+	ROWS_MAX = 64
+}; /* rows of their own: 64 - 4 - 8 = 52; rows that stand for others: 8, and 4 */
 
-static struct row_identity identity_of(uint64_t client, uint64_t server, uint64_t part)
+/* One connection of a client service's replica to a server service. */
+static void touch(struct world *world, uint32_t source, uint32_t client, uint32_t replica,
+		  uint32_t server)
 {
-	struct row_identity identity = {.edge = {.client = client, .server = server, .port = 80}};
-	identity.edge.id = edge_id(&identity.edge);
-	identity.instance.workload = client;
-	identity.instance.container = part;
-	identity.instance.id = instance_id(&identity.instance);
-	return identity;
+	struct link link =
+		world_link(world->names[source], client, replica, server, 0, world->pane);
+	struct delta delta = {.flags = DELTA_FIRST_IN_PANE | DELTA_FIRST_IN_10S | DELTA_OPENED,
+			      .traffic = {.tx_bytes = 1},
+			      .connect_us = 3,
+			      .srtt_us = 5};
+	world_push_from(world, source, &link, delta);
 }
 
-static struct live *place(struct guard *guard, uint64_t client, uint64_t server, uint64_t part)
+static uint64_t edge_between(struct world *world, uint32_t client, uint32_t server)
 {
-	struct row_identity identity = identity_of(client, server, part);
-	struct live *live = guard_place(guard, SCOPE_CLIENT, &identity);
-	live->kept = guard->rows[live->parent].kept = true;
-	return live;
+	return world_link(world->names[0], client, 0, server, 0, world->pane).edge.id;
 }
 
-static void a_row_is_found_again(void **state)
+static bool shows(const struct world *world, uint32_t window_ms, enum scope scope, uint64_t edge_id)
 {
-	(void)state;
-	struct guard guard;
-	guard_init(&guard, ROWS_MAX);
-	struct live *live = place(&guard, 1, 2, 3);
-	assert_ptr_equal(place(&guard, 1, 2, 3), live);
-	assert_int_equal(guard.count, 2);
-	assert_int_equal(guard.rows[live->parent].scope, SCOPE_EDGE);
-	assert_int_equal(guard.rows[live->parent].parts, 1);
-	assert_false(live->folded);
-	guard_done(&guard);
+	const struct collection *collection = &world->collection;
+	for (size_t i = 0; i < collection->count; i++)
+		if (collection->rollups[i].window_ms == window_ms &&
+		    collection->rollups[i].scope == scope &&
+		    collection->rollups[i].edge.id == edge_id)
+			return true;
+	return false;
+}
+
+static void assert_totals(struct world *world, int64_t connections)
+{
+	static const uint32_t windows[] = {250, 10000};
+	for (unsigned w = 0; w < 2; w++)
+		for (unsigned scope = 0; scope < SCOPES; scope++) {
+			assert_int_equal(collection_sum(&world->collection, windows[w], scope,
+							COUNTER_OPENED),
+					 connections);
+			uint64_t samples = 0;
+			for (size_t i = 0; i < world->collection.count; i++) {
+				const struct rollup *rollup = &world->collection.rollups[i];
+				if (rollup->window_ms == windows[w] && rollup->scope == scope)
+					samples += sketch_total(rollup->connect,
+								rollup->connect_cells);
+			}
+			assert_int_equal(samples, connections);
+		}
 }
 
 static void one_edge_cannot_take_more_than_its_share(void **state)
 {
 	(void)state;
-	struct guard guard;
-	guard_init(&guard, ROWS_MAX);
-	for (uint64_t part = 1; part <= ROWS_MAX / 8; part++)
-		assert_false(place(&guard, 1, 2, part)->folded);
-	struct live *folded = place(&guard, 1, 2, 99);
-	assert_true(folded->folded);
-	assert_int_equal(folded->edge.client, 1);
-	assert_int_equal(folded->instance.workload, 1);
-	assert_int_equal(folded->instance.container, other_id());
-	assert_ptr_equal(place(&guard, 1, 2, 100), folded);
-	assert_false(place(&guard, 7, 2, 1)->folded); /* others have their room */
-	guard_done(&guard);
+	struct world world;
+	world_init(&world, 1, WORLD_LANES_MAX, ROWS_MAX);
+	for (uint32_t replica = 0; replica < 40; replica++)
+		touch(&world, 0, 1, replica, 2);
+	touch(&world, 0, 7, 0, 2); /* others have their room */
+	world_close_until(&world, PANE_0 + 40);
+	assert_totals(&world, 41);
+	uint64_t edge = edge_between(&world, 1, 2);
+	uint32_t rows = 0, others = 0;
+	for (size_t i = 0; i < world.collection.count; i++) {
+		const struct rollup *rollup = &world.collection.rollups[i];
+		if (rollup->window_ms != 10000 || rollup->edge.id != edge ||
+		    rollup->scope == SCOPE_EDGE)
+			continue;
+		bool other = rollup->scope == SCOPE_LANE ? rollup->lane.id == other_lane().id
+							 : rollup->instance.container == other_id();
+		others += other;
+		rows += !other;
+	}
+	assert_int_equal(rows, ROWS_MAX / 8);
+	assert_in_range(others, 1, 3);
+	assert_true(shows(&world, 10000, SCOPE_CLIENT, edge_between(&world, 7, 2)));
+	world_done(&world);
 }
 
 static void past_the_bound_rows_fold_into_the_server_then_into_the_last_edge(void **state)
 {
 	(void)state;
-	struct guard guard;
-	guard_init(&guard, ROWS_MAX);
-	for (uint64_t client = 1; client <= 26; client++)
-		assert_false(place(&guard, client, 1000, 1)->folded);
-	assert_int_equal(guard.count, 52);
-
-	struct live *servers = place(&guard, 27, 1000, 1);
-	assert_true(servers->folded);
-	assert_int_equal(servers->edge.client, other_id());
-	assert_int_equal(servers->edge.server, 1000);
-	assert_int_equal(servers->edge.port, 0);
-	assert_ptr_equal(place(&guard, 28, 1000, 5), servers);
-
-	for (uint64_t server = 2001; server <= 2003; server++)
-		assert_int_equal(place(&guard, 1, server, 1)->edge.server, server);
-	assert_int_equal(guard.count, 60);
-	struct live *all = place(&guard, 1, 2004, 1);
-	assert_int_equal(all->edge.id, other_edge().id);
-	assert_ptr_equal(place(&guard, 1, 2005, 1), all);
-
-	/* Every scope has its last row, and a stranger who says he is `_other` takes no other. */
-	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++) {
-		struct row_identity identity = identity_of(1, 3000 + scope, 1);
-		guard_place(&guard, (uint8_t)scope, &identity);
-		identity.edge = other_edge();
-		guard_place(&guard, (uint8_t)scope, &identity);
+	struct world world;
+	world_init(&world, 1, WORLD_LANES_MAX, ROWS_MAX);
+	for (uint32_t client = 1; client <= 26; client++)
+		touch(&world, 0, client, 0, 1000);
+	for (uint32_t server = 2000; server < 2040; server++)
+		touch(&world, 0, 1, 0, server);
+	world_close_until(&world, PANE_0 + 40);
+	assert_totals(&world, 66);
+	struct link any = world_link(world.names[0], 1, 0, 1000, 0, PANE_0);
+	assert_true(shows(&world, 10000, SCOPE_EDGE, other_edge().id));
+	assert_true(aggregate_stats(world.aggregate).rows <= ROWS_MAX);
+	uint32_t servers = 0;
+	for (size_t i = 0; i < world.collection.count; i++) {
+		const struct rollup *rollup = &world.collection.rollups[i];
+		servers += rollup->scope == SCOPE_EDGE && rollup->edge.client == other_id() &&
+			   rollup->edge.server != other_id() && rollup->window_ms == 10000;
 	}
-	assert_int_equal(guard.count, ROWS_MAX);
-	guard_done(&guard);
+	assert_true(servers > 0);
+	assert_int_not_equal(other_edge_of(&any.edge).id, other_edge().id);
+	world_done(&world);
 }
 
-static void the_smallest_edges_make_room(void **state)
+/* At the bound's edge: 13 edges of four rows are 52, one more is not. */
+static void rows_max_is_the_bound(void **state)
 {
 	(void)state;
-	struct guard guard;
-	guard_init(&guard, ROWS_MAX);
-	for (uint64_t client = 1; client <= 26; client++) {
-		struct live *live = place(&guard, client, 1000, 1);
-		guard.rows[live->parent].weight = 100 - client;
+	for (uint32_t edges = 12; edges <= 14; edges++) {
+		struct world world;
+		world_init(&world, 1, WORLD_LANES_MAX, ROWS_MAX);
+		for (uint32_t client = 1; client <= edges; client++)
+			touch(&world, 0, client, 0, 1000 + client);
+		world_close(&world);
+		struct aggregate_stats stats = aggregate_stats(world.aggregate);
+		assert_true((stats.folded > 0) == (edges > 13));
+		if (edges <= 13)
+			assert_int_equal(stats.rows, 4 * edges);
+		world_done(&world);
 	}
-	assert_int_equal(guard_demote(&guard), 0); /* nothing was folded: all stay */
-	place(&guard, 27, 1000, 1);
-	assert_int_equal(guard_demote(&guard), 10);
-	for (uint64_t client = 1; client <= 26; client++) {
-		struct row_identity identity = identity_of(client, 1000, 1);
-		bool live = guard_find(&guard, SCOPE_EDGE, identity.edge.id, 0) != NULL;
-		bool part = guard_find(&guard, SCOPE_CLIENT, identity.edge.id,
-				       identity.instance.id) != NULL;
-		assert_true(live == (client <= 21));
-		assert_true(part == live);
-	}
-	assert_false(place(&guard, 50, 1000, 1)->folded);
-	guard_done(&guard);
 }
 
-static void what_was_not_touched_leaves_and_its_edge_with_its_last_part(void **state)
+static void rows_that_live_are_not_pushed_out_by_newcomers(void **state)
 {
 	(void)state;
-	struct guard guard;
-	guard_init(&guard, ROWS_MAX);
-	place(&guard, 1, 2, 1);
-	place(&guard, 1, 2, 2);
-	place(&guard, 3, 2, 1);
-	assert_int_equal(guard_expire(&guard), 0);
-	place(&guard, 1, 2, 2);
-	assert_int_equal(guard_expire(&guard), 3); /* a part of 1 -> 2, and 3 -> 2 whole */
-	assert_int_equal(guard.edges, 1);
-	assert_int_equal(guard_expire(&guard), 2);
-	assert_int_equal(guard.count, 0);
-	assert_int_equal(guard.index.count, 0);
-	guard_done(&guard);
+	struct world world;
+	world_init(&world, 1, WORLD_LANES_MAX, ROWS_MAX);
+	for (uint32_t client = 1; client <= 13; client++)
+		touch(&world, 0, client, 0, 1000);
+	world_close(&world);
+	for (uint32_t client = 1; client <= 300; client++)
+		touch(&world, 0, client, 0, 1000);
+	world_close_until(&world, PANE_0 + 40);
+	assert_totals(&world, 313);
+	for (uint32_t client = 1; client <= 13; client++)
+		assert_true(shows(&world, 10000, SCOPE_SERVER, edge_between(&world, client, 1000)));
+	world_done(&world);
 }
 
-static void order_stays_sorted_while_rows_come_and_go(void **state)
+/* Thirty times as many keys as rows, in one pane and twice over, by one source or by eight, in
+ * another order: the same rows. */
+static void who_is_folded_does_not_depend_on_order_or_sources(void **state)
 {
 	(void)state;
-	struct guard guard;
-	guard_init(&guard, 1000);
-	for (uint64_t round = 0; round < 200; round++) {
-		for (uint64_t i = 0; i < 10; i++)
-			place(&guard, hash_mix(round * 10 + i) % 40, 7, hash_mix(i + round) % 6);
-		guard_sort(&guard);
-		for (uint32_t i = 1; i < guard.count; i++) {
-			const struct live *a = &guard.rows[guard.order[i - 1]];
-			const struct live *b = &guard.rows[guard.order[i]];
-			assert_true(a->edge.id < b->edge.id ||
-				    (a->edge.id == b->edge.id &&
-				     (a->scope < b->scope ||
-				      (a->scope == b->scope && live_sub_id(a) < live_sub_id(b)))));
+	struct world worlds[2];
+	world_init(&worlds[0], 1, WORLD_LANES_MAX, ROWS_MAX);
+	world_init(&worlds[1], 8, WORLD_LANES_MAX, ROWS_MAX);
+	for (unsigned w = 0; w < 2; w++) {
+		struct world *world = &worlds[w];
+		for (unsigned pane = 0; pane < 2; pane++) {
+			for (uint32_t i = 0; i < 1000; i++) {
+				uint32_t key = w == 0 ? i : (i * 377 + 11) % 1000;
+				touch(world, key * 7 % world->sources, key % 250, key / 250,
+				      3000 + key % 3);
+			}
+			world_close(world);
 		}
-		if (round % 3 == 0)
-			guard_expire(&guard);
+		world_close_until(world, PANE_0 + 80);
+		assert_totals(world, 2000);
+		assert_true(aggregate_stats(world->aggregate).folded > 0);
 	}
-	assert_true(guard.count > 0);
-	guard_done(&guard);
+	assert_int_equal(worlds[0].collection.count, worlds[1].collection.count);
+	for (size_t i = 0; i < worlds[0].collection.count; i++) {
+		struct rollup left = worlds[0].collection.rollups[i];
+		struct rollup right = worlds[1].collection.rollups[i];
+		left.connect = right.connect = left.srtt = right.srtt = NULL;
+		assert_memory_equal(&left, &right, sizeof(left));
+	}
+	world_done(&worlds[0]);
+	world_done(&worlds[1]);
+}
+
+static void the_smallest_edges_make_room_and_their_hour_stays_exact(void **state)
+{
+	(void)state;
+	struct world world;
+	world_init(&world, 1, WORLD_LANES_MAX, ROWS_MAX);
+	int64_t connections = 0;
+	for (uint32_t client = 1; client <= 13; client++)
+		for (uint32_t i = 0; i < client; i++, connections++)
+			touch(&world, 0, client, 0, 1000);
+	world_close(&world);
+	touch(&world, 0, 99, 0, 1000);
+	connections++;
+	world_close_until(&world, PANE_0 + 40);
+	assert_true(aggregate_stats(world.aggregate).demoted >= 8);
+	collection_clear(&world.collection);
+
+	/* The largest of before are there at once; so is a newcomer. */
+	touch(&world, 0, 13, 0, 1000);
+	touch(&world, 0, 98, 0, 1000);
+	connections += 2;
+	world_close(&world);
+	assert_true(shows(&world, 250, SCOPE_EDGE, edge_between(&world, 13, 1000)));
+	assert_true(shows(&world, 250, SCOPE_EDGE, edge_between(&world, 98, 1000)));
+	assert_int_equal(aggregate_stats(world.aggregate).unnamed, 0);
+	aggregate_advance(world.aggregate, UINT64_MAX);
+	assert_int_equal(collection_sum(&world.collection, 60000, SCOPE_EDGE, COUNTER_OPENED),
+			 connections);
+	assert_int_equal(collection_sum(&world.collection, 3600000, SCOPE_EDGE, COUNTER_OPENED),
+			 connections);
+	world_done(&world);
+}
+
+static void rows_left_alone_leave_and_their_places_are_used_again(void **state)
+{
+	(void)state;
+	struct world world;
+	world_init(&world, 1, WORLD_LANES_MAX, 4096);
+	for (uint32_t round = 0; round < 12; round++) {
+		for (uint32_t i = 0; i < 20; i++)
+			touch(&world, 0, round * 20 + i, round, 5000 + i);
+		world_close_until(&world, world.pane + 40);
+		assert_true(aggregate_stats(world.aggregate).rows <= (round + 1) * 20 + 2 * 60);
+	}
+	assert_totals(&world, 240);
+	assert_int_equal(aggregate_stats(world.aggregate).folded, 0);
+	aggregate_advance(world.aggregate, UINT64_MAX);
+	assert_int_equal(aggregate_stats(world.aggregate).rows, 0);
+	world_done(&world);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_row_is_found_again),
 		cmocka_unit_test(one_edge_cannot_take_more_than_its_share),
 		cmocka_unit_test(past_the_bound_rows_fold_into_the_server_then_into_the_last_edge),
-		cmocka_unit_test(the_smallest_edges_make_room),
-		cmocka_unit_test(what_was_not_touched_leaves_and_its_edge_with_its_last_part),
-		cmocka_unit_test(order_stays_sorted_while_rows_come_and_go),
+		cmocka_unit_test(rows_max_is_the_bound),
+		cmocka_unit_test(rows_that_live_are_not_pushed_out_by_newcomers),
+		cmocka_unit_test(who_is_folded_does_not_depend_on_order_or_sources),
+		cmocka_unit_test(the_smallest_edges_make_room_and_their_hour_stays_exact),
+		cmocka_unit_test(rows_left_alone_leave_and_their_places_are_used_again),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,8 +18,8 @@ static const struct traffic traffic = {
 static void a_client_half_fills_client_columns_as_they_are(void **state)
 {
 	(void)state;
-	struct label label = {.side = SIDE_CLIENT, .counts_from = SIDE_CLIENT};
-	struct delta delta = {.label = &label, .traffic = traffic};
+	struct place place = {.side = SIDE_CLIENT, .counts_from = SIDE_CLIENT};
+	struct delta delta = {.place = place, .traffic = traffic};
 	struct tally tally;
 	tally_delta(&tally, &delta);
 	assert_int_equal(tallied(&tally, COUNTER_CLIENT_TX_BYTES), 1000);
@@ -36,8 +36,8 @@ static void a_client_half_fills_client_columns_as_they_are(void **state)
 static void a_server_half_is_turned_round(void **state)
 {
 	(void)state;
-	struct label label = {.side = SIDE_SERVER, .counts_from = SIDE_SERVER};
-	struct delta delta = {.label = &label, .traffic = traffic};
+	struct place place = {.side = SIDE_SERVER, .counts_from = SIDE_SERVER};
+	struct delta delta = {.place = place, .traffic = traffic};
 	struct tally tally;
 	tally_delta(&tally, &delta);
 	assert_int_equal(tallied(&tally, COUNTER_SERVER_TX_BYTES), 200);
@@ -54,8 +54,8 @@ static void a_server_half_is_turned_round(void **state)
 static void a_half_that_does_not_count_fills_its_side_and_completeness_only(void **state)
 {
 	(void)state;
-	struct label label = {.side = SIDE_SERVER, .counts_from = SIDE_CLIENT, .joined = true};
-	struct delta delta = {.label = &label,
+	struct place place = {.side = SIDE_SERVER, .counts_from = SIDE_CLIENT, .joined = true};
+	struct delta delta = {.place = place,
 			      .flags = DELTA_OPENED | DELTA_CLOSED | DELTA_FIRST_IN_PANE,
 			      .reason = CLOSE_RESET,
 			      .traffic = traffic,
@@ -74,8 +74,8 @@ static void a_half_that_does_not_count_fills_its_side_and_completeness_only(void
 static void connect_time_comes_from_the_client_whoever_counts(void **state)
 {
 	(void)state;
-	struct label label = {.side = SIDE_CLIENT, .counts_from = SIDE_SERVER};
-	struct delta delta = {.label = &label, .flags = DELTA_OPENED, .connect_us = 77};
+	struct place place = {.side = SIDE_CLIENT, .counts_from = SIDE_SERVER};
+	struct delta delta = {.place = place, .flags = DELTA_OPENED, .connect_us = 77};
 	struct tally tally;
 	tally_delta(&tally, &delta);
 	assert_int_equal(tallied(&tally, COUNTER_CONNECT_US), 77);
@@ -101,10 +101,10 @@ static void every_end_has_its_column(void **state)
 		{DELTA_CLOSED, CLOSE_RESET, COUNTER_CLOSED, COUNTER_RESETS},
 		{DELTA_CLOSED, CLOSE_TIMEOUT, COUNTER_CLOSED, COUNTER_TIMEOUTS},
 	};
-	struct label label = {.side = SIDE_CLIENT, .counts_from = SIDE_CLIENT};
+	struct place place = {.side = SIDE_CLIENT, .counts_from = SIDE_CLIENT};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct delta delta = {
-			.label = &label, .flags = cases[i].flags, .reason = cases[i].reason};
+			.place = place, .flags = cases[i].flags, .reason = cases[i].reason};
 		struct tally tally;
 		tally_delta(&tally, &delta);
 		assert_int_equal(tallied(&tally, cases[i].total), 1);
@@ -116,8 +116,8 @@ static void every_end_has_its_column(void **state)
 static void opened_joined_srtt_and_active_are_counted(void **state)
 {
 	(void)state;
-	struct label label = {.side = SIDE_CLIENT, .counts_from = SIDE_CLIENT, .joined = true};
-	struct delta delta = {.label = &label,
+	struct place place = {.side = SIDE_CLIENT, .counts_from = SIDE_CLIENT, .joined = true};
+	struct delta delta = {.place = place,
 			      .flags = DELTA_OPENED | DELTA_FIRST_IN_PANE | DELTA_FIRST_IN_10S,
 			      .srtt_us = 40};
 	struct tally tally;
@@ -134,8 +134,8 @@ static void opened_joined_srtt_and_active_are_counted(void **state)
 static void a_byte_is_late_or_recovered_but_not_both(void **state)
 {
 	(void)state;
-	struct label label = {.side = SIDE_CLIENT, .counts_from = SIDE_CLIENT};
-	struct delta delta = {.label = &label,
+	struct place place = {.side = SIDE_CLIENT, .counts_from = SIDE_CLIENT};
+	struct delta delta = {.place = place,
 			      .flags = DELTA_LATE | DELTA_RECOVERED | DELTA_OPENED,
 			      .traffic = traffic};
 	struct tally tally;
@@ -152,8 +152,8 @@ static void a_byte_is_late_or_recovered_but_not_both(void **state)
 static void a_probe_fills_nothing(void **state)
 {
 	(void)state;
-	struct label label = {.side = SIDE_CLIENT, .counts_from = SIDE_CLIENT};
-	struct delta delta = {.label = &label,
+	struct place place = {.side = SIDE_CLIENT, .counts_from = SIDE_CLIENT};
+	struct delta delta = {.place = place,
 			      .flags = DELTA_PROBE | DELTA_OPENED,
 			      .traffic = traffic,
 			      .connect_us = 4,
@@ -170,8 +170,8 @@ static void a_probe_fills_nothing(void **state)
 static void an_amendment_takes_what_its_deltas_gave(void **state)
 {
 	(void)state;
-	struct label label = {.side = SIDE_CLIENT, .counts_from = SIDE_CLIENT, .joined = true};
-	struct delta delta = {.label = &label,
+	struct place place = {.side = SIDE_CLIENT, .counts_from = SIDE_CLIENT, .joined = true};
+	struct delta delta = {.place = place,
 			      .flags = DELTA_OPENED | DELTA_CLOSED | DELTA_FIRST_IN_10S,
 			      .reason = CLOSE_TIMEOUT,
 			      .traffic = traffic,
@@ -181,7 +181,7 @@ static void an_amendment_takes_what_its_deltas_gave(void **state)
 	struct amendment amendment = {.sum = delta, .opened = 1, .closed = 1};
 	struct tally given, taken;
 	tally_delta(&given, &delta);
-	tally_amendment(&taken, &amendment, &label, -1);
+	tally_amendment(&taken, &amendment, &place, -1);
 	assert_int_equal(given.count, taken.count);
 	for (unsigned column = 0; column < COLUMNS; column++)
 		assert_int_equal(tallied(&given, column), -tallied(&taken, column));
@@ -192,7 +192,7 @@ static void an_amendment_takes_what_its_deltas_gave(void **state)
 		delta.reason = amendment.sum.reason = reason;
 		amendment.failed[reason] = 1;
 		tally_delta(&given, &delta);
-		tally_amendment(&taken, &amendment, &label, -1);
+		tally_amendment(&taken, &amendment, &place, -1);
 		for (unsigned column = 0; column < COLUMNS; column++)
 			assert_int_equal(tallied(&given, column), -tallied(&taken, column));
 		amendment.failed[reason] = 0;

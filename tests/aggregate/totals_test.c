@@ -194,8 +194,8 @@ static bool totals_agree(const struct scenario *scenario, const struct world *wo
 			int64_t totals[COLUMNS];
 			expect_totals(scenario, window, scope, totals);
 			for (unsigned counter = 0; counter < COUNTERS; counter++) {
-				int64_t sum = collection_sum(&world->collection,
-							     windows_ms[window], scope, counter);
+				int64_t sum = collection_sum(&world->collection, windows_ms[window],
+							     scope, counter);
 				if (sum == totals[counter])
 					continue;
 				print_error("seed %llu: scope %u, %u ms, %s: %lld, not %lld\n",
@@ -224,12 +224,11 @@ static bool sketches_agree(const struct world *world, uint64_t seed)
 		if (connect == (uint64_t)rollup->counters[COUNTER_CONNECT_COUNT] &&
 		    srtt == (long_edge ? (uint64_t)rollup->counters[COUNTER_SRTT_COUNT] : 0))
 			continue;
-		print_error("seed %llu: %u ms: %llu of %lld connect times, %llu of %lld RTTs\n",
-			    (unsigned long long)seed, rollup->window_ms,
-			    (unsigned long long)connect,
-			    (long long)rollup->counters[COUNTER_CONNECT_COUNT],
-			    (unsigned long long)srtt,
-			    (long long)rollup->counters[COUNTER_SRTT_COUNT]);
+		print_error(
+			"seed %llu: %u ms: %llu of %lld connect times, %llu of %lld RTTs\n",
+			(unsigned long long)seed, rollup->window_ms, (unsigned long long)connect,
+			(long long)rollup->counters[COUNTER_CONNECT_COUNT],
+			(unsigned long long)srtt, (long long)rollup->counters[COUNTER_SRTT_COUNT]);
 		return false;
 	}
 	return true;

@@ -245,8 +245,8 @@ static inline struct place world_place(struct world *world, uint32_t source,
 	struct place place =
 		link_place(link, world->rosters[source], world->partials[source], world->pane);
 	if (world->held_count[source] == world->held_capacity[source]) {
-		world->held_capacity[source] = memory_grown(world->held_capacity[source],
-							    world->held_count[source] + 1);
+		world->held_capacity[source] =
+			memory_grown(world->held_capacity[source], world->held_count[source] + 1);
 		world->held[source] = memory_resize(world->held[source],
 						    world->held_capacity[source], sizeof(uint32_t));
 	}
@@ -258,6 +258,8 @@ static inline void world_push_from(struct world *world, uint32_t source, const s
 				   struct delta delta)
 {
 	delta.place = world_place(world, source, link);
+	if (!delta.time_ns)
+		delta.time_ns = pane_start(world->pane);
 	partial_push(world->partials[source], &delta, 1);
 }
 
