@@ -3,8 +3,6 @@
 #include "base/memory.h"
 #include "join/state.h"
 
-enum { SELVES_CACHED = 4096 };
-
 static struct pool pool_of(uint32_t item_size, uint32_t items_max)
 {
 	return (struct pool){.items = memory_zeroed((size_t)items_max + 1, item_size),
@@ -65,7 +63,6 @@ void connections_init(struct join *join)
 	join->closings = pool_of(sizeof(struct closing), halves_max);
 	join->views = pool_of(sizeof(struct view), halves_max);
 	slots_init(&join->index, connection_hash_of, join);
-	join->selves = memory_zeroed(SELVES_CACHED, sizeof(*join->selves));
 	hosts_init(join, 2 * SIDES * halves_max);
 }
 
@@ -75,7 +72,6 @@ void connections_done(struct join *join)
 	free(join->details.items);
 	free(join->closings.items);
 	free(join->views.items);
-	free(join->selves);
 	slots_done(&join->index);
 	hosts_done(join);
 }
@@ -245,22 +241,21 @@ static uint32_t view_add(struct join *join, const struct half_open *open)
 	if (open->hops == 0 && tuple_equal(&open->seen, &open->key))
 		return 0;
 	const struct tuple *seen = &open->seen;
+	uint64_t hashes[SIDES];
+	host_hashes(seen, hashes);
 	uint32_t number = pool_take(&join->views);
-	*view_at(join, number) = (struct view){
-		.hosts = {host_hold(join, &seen->client, seen->scope, seen->protocol),
-			  host_hold(join, &seen->server, seen->scope, seen->protocol)},
-		.ports = {seen->client_port, seen->server_port},
-	};
+	struct view *view = view_at(join, number);
+	*view = (struct view){.ports = {seen->client_port, seen->server_port}};
+	hosts_hold(join, seen, hashes, view->hosts);
 	return number;
 }
 
 static uint32_t connection_add(struct join *join, const struct tuple *key, uint64_t hash,
-			       uint32_t head)
+			       const uint32_t hosts[SIDES], uint32_t head)
 {
 	uint32_t at = pool_take(&join->connections), detail = pool_take(&join->details);
 	*connection_at(join, at) = (struct connection){
-		.hosts = {host_hold(join, &key->client, key->scope, key->protocol),
-			  host_hold(join, &key->server, key->scope, key->protocol)},
+		.hosts = {hosts[SIDE_CLIENT], hosts[SIDE_SERVER]},
 		.ports = {key->client_port, key->server_port},
 		.more = detail,
 		.detailed = 1,
@@ -437,24 +432,12 @@ static bool may_sit(const struct join *join, const struct connection *connection
 			   seat_closed_ns(join, other), PAIR_SLACK_NS);
 }
 
-static struct self_cache *self_cached(const struct join *join, uint64_t id)
-{
-	return &join->selves[id % SELVES_CACHED]; /* ids are hashes */
-}
-
-void self_prefetch(const struct join *join, uint64_t id)
-{
-	__builtin_prefetch(roster_at(join->roster, self_cached(join, id)->number));
-}
-
 static uint32_t self_hold(struct join *join, uint64_t id)
 {
-	struct self_cache *cached = self_cached(join, id);
-	if (cached->id != id || roster_at(join->roster, cached->number)->id != id)
-		*cached = (struct self_cache){id, roster_number(join->roster, id)};
-	join->stats.instances_unknown += cached->number == 0;
-	roster_hold(join->roster, cached->number);
-	return cached->number;
+	uint32_t number = roster_number(join->roster, id);
+	join->stats.instances_unknown += number == 0;
+	roster_hold(join->roster, number);
+	return number;
 }
 
 static void pid_set(struct connection *connection, unsigned side, uint32_t pid)
@@ -498,9 +481,10 @@ static void seat_take(struct join *join, uint32_t at, const struct half_open *op
 	join->stats.halves++;
 }
 
-uint32_t half_add(struct join *join, const struct half_open *open, uint64_t hash, uint32_t head,
-		  uint64_t closed_ns)
+uint32_t half_add(struct join *join, const struct half_open *open, struct key_hashes *hashes,
+		  uint32_t head, uint64_t closed_ns)
 {
+	uint64_t hash = hashes->key;
 	if (join->stats.halves >= join->options.halves_max) {
 		halves_make_room(join);
 		head = connection_find(join, &open->key, hash);
@@ -511,7 +495,14 @@ uint32_t half_add(struct join *join, const struct half_open *open, uint64_t hash
 	}
 	unsigned marks = alias_marks(join, &open->key, hash);
 	bool sits = head && may_sit(join, connection_at(join, head), open, closed_ns, marks);
-	uint32_t at = sits ? head : connection_add(join, &open->key, hash, head);
+	uint32_t at = head;
+	if (!sits) {
+		uint32_t hosts[SIDES];
+		if (!hashes->hosts_known)
+			host_hashes(&open->key, hashes->hosts);
+		hosts_hold(join, &open->key, hashes->hosts, hosts);
+		at = connection_add(join, &open->key, hash, hosts, head);
+	}
 	seat_take(join, at, open);
 	struct connection *connection = connection_at(join, at);
 	if (open->side == SIDE_CLIENT && (marks & ALIAS_OUT))
@@ -611,7 +602,12 @@ uint32_t connection_split(struct join *join, uint32_t at)
 {
 	struct tuple key = connection_key(join, connection_at(join, at));
 	uint64_t hash = key_hash(&key);
-	uint32_t alone = connection_add(join, &key, hash, connection_find(join, &key, hash));
+	uint32_t hosts[SIDES];
+	memcpy(hosts, connection_at(join, at)->hosts, sizeof(hosts));
+	for (unsigned side = 0; side < SIDES; side++)
+		host_at(join, hosts[side])->users++;
+	uint32_t head = connection_find(join, &key, hash);
+	uint32_t alone = connection_add(join, &key, hash, hosts, head);
 	half_change(join, number_of(at, SIDE_CLIENT));
 	return half_reseat(join, number_of(at, SIDE_SERVER), alone);
 }

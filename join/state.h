@@ -178,10 +178,10 @@ struct guesser {
 	struct half_ref ref; /* the number may have another half by now */
 };
 
-/* An instance's roster number, if it is still that. */
-struct self_cache {
-	uint64_t id;
-	uint32_t number;
+/* A key's, and its hosts'. */
+struct key_hashes {
+	uint64_t key, hosts[SIDES];
+	bool hosts_known; /* only of keys that seem new */
 };
 
 struct edge_cache {
@@ -217,7 +217,6 @@ struct join {
 	struct label_bucket *labels; /* by source */
 	struct array flows, flow_order, flows_sorted;
 	struct edge_cache *edges;
-	struct self_cache *selves;
 	struct hop_bucket *hops;    /* by task, this task too; sent at the pane's end */
 	struct hop_bucket own_hops; /* what this task sent itself in the round before */
 	bool unfinished;	    /* the last round sent hops */
@@ -359,10 +358,10 @@ static inline void half_change(struct join *join, uint32_t number)
 /* host.c */
 void hosts_init(struct join *join, uint32_t hosts_max);
 void hosts_done(struct join *join);
-uint32_t host_hold(struct join *join, const struct address *address, uint32_t scope,
-		   uint8_t protocol);
+void host_hashes(const struct tuple *tuple, uint64_t hashes[SIDES]);
+void hosts_hold(struct join *join, const struct tuple *tuple, const uint64_t hashes[SIDES],
+		uint32_t hosts[SIDES]);
 void host_drop(struct join *join, uint32_t number);
-void hosts_prefetch(const struct join *join, const struct tuple *key, bool buckets);
 /* The roster number of who is there as far as only the address says. */
 uint32_t host_instance(struct join *join, uint32_t number);
 uint32_t address_instance(struct join *join, const struct tuple *tuple); /* of its client */
@@ -378,12 +377,11 @@ uint32_t connection_find(const struct join *join, const struct tuple *key, uint6
 uint32_t connection_next(const struct join *join, uint32_t at); /* of the same key */
 /* Where the half sits now, which is not here yet; it may evict, and may sit down with a peer at
  * once. head: the newest connection of its key. */
-uint32_t half_add(struct join *join, const struct half_open *open, uint64_t hash, uint32_t head,
-		  uint64_t closed_ns);
+uint32_t half_add(struct join *join, const struct half_open *open, struct key_hashes *hashes,
+		  uint32_t head, uint64_t closed_ns);
 void half_close(struct join *join, uint32_t number, const struct half_close *close);
 void half_free(struct join *join, uint32_t number); /* its label first, if it needs one */
 void pair_free(struct join *join, uint32_t at, uint64_t hash); /* both halves, labelled before */
-void self_prefetch(const struct join *join, uint64_t id);
 void half_identify(struct join *join, uint32_t number, const struct half_open *open);
 /* The half sits down in another connection's free seat and has another number from then on. */
 uint32_t half_reseat(struct join *join, uint32_t number, uint32_t at);
