@@ -8,7 +8,7 @@
  *	         `-> detail: what is needed until the pair is settled, and again from the first
  *	             close on: openings, closings, list, chain
  *
- * Memory of a settled pair: the connection's 56 B, 7 to 10 B of index; hosts and instances are
+ * Memory of a settled pair: the connection's 56 B, 7 to 8 B of index; hosts and instances are
  * shared. One that was dialled under another address has a view, 20 B, besides. Numbers, not
  * pointers, link everything, and 0 is nobody; records never move. */
 #pragma once
