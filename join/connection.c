@@ -287,9 +287,9 @@ static void connection_free(struct join *join, uint32_t at, uint64_t hash)
 static void seat_empty(struct connection *connection, unsigned side)
 {
 	unsigned others = side == SIDE_CLIENT ? 2 : 1;
-	connection->present &= others;
-	connection->changed &= others;
-	connection->told &= others;
+	connection->present = connection->present & others & 3;
+	connection->changed = connection->changed & others & 3;
+	connection->told = connection->told & others & 3;
 }
 
 void half_free(struct join *join, uint32_t number)
@@ -384,11 +384,14 @@ static uint32_t newcomer(struct join *join)
 
 static uint32_t settled_pair(struct join *join)
 {
-	do {
+	for (uint32_t step = 0; step < join->connections.fresh; step++) {
 		if (++join->hand >= join->connections.fresh)
 			join->hand = 1;
-	} while (connection_at(join, join->hand)->stage != STAGE_PAIRED);
-	return join->hand;
+		if (connection_at(join, join->hand)->stage == STAGE_PAIRED)
+			return join->hand;
+	}
+	assert(!"halves are in a list, newcomers or settled");
+	return 0;
 }
 
 /* Whoever is in no list came in this round or is a settled pair. */
@@ -432,12 +435,11 @@ static bool may_sit(const struct join *join, const struct connection *connection
 			   seat_closed_ns(join, other), PAIR_SLACK_NS);
 }
 
-static uint32_t self_hold(struct join *join, uint64_t id)
+static uint32_t self_hold(struct join *join, uint32_t self)
 {
-	uint32_t number = roster_number(join->roster, id);
-	join->stats.instances_unknown += number == 0;
-	roster_hold(join->roster, number);
-	return number;
+	join->stats.instances_unknown += self == 0;
+	roster_hold(join->roster, self);
+	return self;
 }
 
 static void pid_set(struct connection *connection, unsigned side, uint32_t pid)
@@ -445,9 +447,9 @@ static void pid_set(struct connection *connection, unsigned side, uint32_t pid)
 	if (pid >> PID_BITS)
 		pid = 0;
 	if (side == SIDE_CLIENT)
-		connection->client_pid = pid;
+		connection->client_pid = pid & PID_MASK;
 	else
-		connection->server_pid = pid;
+		connection->server_pid = pid & PID_MASK;
 }
 
 /* A role back from its trial was not contradicted: the visit is over. */
@@ -459,12 +461,12 @@ static uint16_t seat_flags(uint16_t flags)
 	return (uint16_t)(flags & ~gone);
 }
 
-static void seat_take(struct join *join, uint32_t at, const struct half_open *open)
+static void seat_take(struct join *join, uint32_t at, const struct half_open *open, uint32_t self)
 {
 	struct connection *connection = connection_at(join, at);
 	unsigned side = open->side;
 	connection->refs[side] = open->ref;
-	connection->self[side] = self_hold(join, open->self);
+	connection->self[side] = self_hold(join, self);
 	connection->present |= 1U << side;
 	connection->changed |= 1U << side;
 	connection->told |= (open->flags & HALF_TOLD ? 1U : 0U) << side;
@@ -481,10 +483,10 @@ static void seat_take(struct join *join, uint32_t at, const struct half_open *op
 	join->stats.halves++;
 }
 
-uint32_t half_add(struct join *join, const struct half_open *open, struct key_hashes *hashes,
+uint32_t half_add(struct join *join, const struct half_open *open, struct arrival *arrival,
 		  uint32_t head, uint64_t closed_ns)
 {
-	uint64_t hash = hashes->key;
+	uint64_t hash = arrival->key;
 	if (join->stats.halves >= join->options.halves_max) {
 		halves_make_room(join);
 		head = connection_find(join, &open->key, hash);
@@ -498,12 +500,12 @@ uint32_t half_add(struct join *join, const struct half_open *open, struct key_ha
 	uint32_t at = head;
 	if (!sits) {
 		uint32_t hosts[SIDES];
-		if (!hashes->hosts_known)
-			host_hashes(&open->key, hashes->hosts);
-		hosts_hold(join, &open->key, hashes->hosts, hosts);
+		if (!arrival->hosts_known)
+			host_hashes(&open->key, arrival->hosts);
+		hosts_hold(join, &open->key, arrival->hosts, hosts);
 		at = connection_add(join, &open->key, hash, hosts, head);
 	}
-	seat_take(join, at, open);
+	seat_take(join, at, open, arrival->self);
 	struct connection *connection = connection_at(join, at);
 	if (open->side == SIDE_CLIENT && (marks & ALIAS_OUT))
 		connection->mapped_out = 1;
@@ -531,13 +533,13 @@ void half_close(struct join *join, uint32_t number, const struct half_close *clo
 	connection_touch(join, connection_of(number));
 }
 
-void half_identify(struct join *join, uint32_t number, const struct half_open *open)
+void half_identify(struct join *join, uint32_t number, const struct half_open *open, uint32_t self)
 {
 	uint32_t at = connection_of(number);
 	unsigned side = side_of(number);
 	struct connection *connection = connection_at(join, at);
-	uint32_t before = connection->self[side], self = self_hold(join, open->self);
-	connection->self[side] = self;
+	uint32_t before = connection->self[side];
+	connection->self[side] = self_hold(join, self);
 	pid_set(connection, side, open->pid);
 	roster_drop(join->roster, before);
 	if (self == before)

@@ -33,8 +33,9 @@ enum { KEY_HALVES_MAX = 2048, KEY_ALIASES_MAX = 64 };
 
 enum {
 	SIDES = 2,
-	PID_BITS = 22,		  /* PID_MAX_LIMIT of Linux */
-	SEAT_EXHAUSTED = 1 << 15, /* beside enum half_flag: counted in hops_exhausted */
+	PID_BITS = 22,
+	PID_MASK = (1 << PID_BITS) - 1, /* PID_MAX_LIMIT of Linux */
+	SEAT_EXHAUSTED = 1 << 15,	/* beside enum half_flag: counted in hops_exhausted */
 };
 
 /* Where a connection stands. The order is that of eviction: the first list's oldest leaves first.
@@ -178,10 +179,12 @@ struct guesser {
 	struct half_ref ref; /* the number may have another half by now */
 };
 
-/* A key's, and its hosts'. */
-struct key_hashes {
+/* What is looked up ahead for an opening: hashes of its key and the key's hosts, and whose it is.
+ */
+struct arrival {
 	uint64_t key, hosts[SIDES];
 	bool hosts_known; /* only of keys that seem new */
+	uint32_t self;	  /* roster number */
 };
 
 struct edge_cache {
@@ -377,12 +380,12 @@ uint32_t connection_find(const struct join *join, const struct tuple *key, uint6
 uint32_t connection_next(const struct join *join, uint32_t at); /* of the same key */
 /* Where the half sits now, which is not here yet; it may evict, and may sit down with a peer at
  * once. head: the newest connection of its key. */
-uint32_t half_add(struct join *join, const struct half_open *open, struct key_hashes *hashes,
+uint32_t half_add(struct join *join, const struct half_open *open, struct arrival *arrival,
 		  uint32_t head, uint64_t closed_ns);
 void half_close(struct join *join, uint32_t number, const struct half_close *close);
 void half_free(struct join *join, uint32_t number); /* its label first, if it needs one */
 void pair_free(struct join *join, uint32_t at, uint64_t hash); /* both halves, labelled before */
-void half_identify(struct join *join, uint32_t number, const struct half_open *open);
+void half_identify(struct join *join, uint32_t number, const struct half_open *open, uint32_t self);
 /* The half sits down in another connection's free seat and has another number from then on. */
 uint32_t half_reseat(struct join *join, uint32_t number, uint32_t at);
 uint32_t connection_split(struct join *join, uint32_t at); /* the server half leaves: its number */
