@@ -62,19 +62,20 @@ struct connection {
 	uint32_t self[SIDES];  /* roster numbers */
 	uint32_t hosts[SIDES]; /* with the ports, the key */
 	uint16_t ports[SIDES];
-	uint32_t more; /* detail; without one: the client's view; else its connect_us */
-	uint64_t client_pid : PID_BITS, server_pid : PID_BITS;
-	uint64_t present : 2; /* bits by side, as the next two */
-	uint64_t changed : 2; /* needs a label in this round */
-	uint64_t told : 2;    /* a flow of this half was emitted */
-	uint64_t stage : 4;
-	uint64_t detailed : 1, viewed : 1; /* what `more` is */
-	uint64_t settled : 1;		   /* the halves stay together whatever comes */
-	uint64_t failed : 1;		   /* an attempt: never pairs */
-	uint64_t touched : 1;		   /* in this round's list */
-	uint64_t crowded : 1;		   /* the key has or had other connections */
-	uint64_t mapped_out : 1;	   /* the client half is to look for an alias to go on by */
-	uint64_t mapped_in : 1;		   /* an alias may name the true client */
+	uint32_t more;		 /* detail; without one: the client's view; else its connect_us */
+	uint32_t present : 2;	 /* bits by side, as the next two */
+	uint32_t changed : 2;	 /* needs a label in this round */
+	uint32_t told : 2;	 /* a flow of this half was emitted */
+	uint32_t mapped_out : 1; /* the client half is to look for an alias to go on by */
+	uint32_t mapped_in : 1;	 /* an alias may name the true client */
+	uint32_t client_pid : PID_BITS;
+	uint32_t touched : 1; /* in this round's list */
+	uint32_t crowded : 1; /* the key has or had other connections */
+	uint32_t stage : 4;
+	uint32_t detailed : 1, viewed : 1; /* what `more` is */
+	uint32_t settled : 1;		   /* the halves stay together whatever comes */
+	uint32_t failed : 1;		   /* an attempt: never pairs */
+	uint32_t server_pid : PID_BITS;
 };
 
 _Static_assert(sizeof(struct connection) == 56, "a settled pair fits in a cache line");
