@@ -3,8 +3,6 @@
 #include "base/memory.h"
 #include "join/state.h"
 
-enum { SELVES_CACHED = 4096 };
-
 static struct pool pool_of(uint32_t item_size, uint32_t items_max)
 {
 	return (struct pool){.items = memory_zeroed((size_t)items_max + 1, item_size),
@@ -65,7 +63,6 @@ void connections_init(struct join *join)
 	join->closings = pool_of(sizeof(struct closing), halves_max);
 	join->views = pool_of(sizeof(struct view), halves_max);
 	slots_init(&join->index, connection_hash_of, join);
-	join->selves = memory_zeroed(SELVES_CACHED, sizeof(*join->selves));
 	hosts_init(join, 2 * SIDES * halves_max);
 }
 
@@ -75,7 +72,6 @@ void connections_done(struct join *join)
 	free(join->details.items);
 	free(join->closings.items);
 	free(join->views.items);
-	free(join->selves);
 	slots_done(&join->index);
 	hosts_done(join);
 }
@@ -245,22 +241,21 @@ static uint32_t view_add(struct join *join, const struct half_open *open)
 	if (open->hops == 0 && tuple_equal(&open->seen, &open->key))
 		return 0;
 	const struct tuple *seen = &open->seen;
+	uint64_t hashes[SIDES];
+	host_hashes(seen, hashes);
 	uint32_t number = pool_take(&join->views);
-	*view_at(join, number) = (struct view){
-		.hosts = {host_hold(join, &seen->client, seen->scope, seen->protocol),
-			  host_hold(join, &seen->server, seen->scope, seen->protocol)},
-		.ports = {seen->client_port, seen->server_port},
-	};
+	struct view *view = view_at(join, number);
+	*view = (struct view){.ports = {seen->client_port, seen->server_port}};
+	hosts_hold(join, seen, hashes, view->hosts);
 	return number;
 }
 
 static uint32_t connection_add(struct join *join, const struct tuple *key, uint64_t hash,
-			       uint32_t head)
+			       const uint32_t hosts[SIDES], uint32_t head)
 {
 	uint32_t at = pool_take(&join->connections), detail = pool_take(&join->details);
 	*connection_at(join, at) = (struct connection){
-		.hosts = {host_hold(join, &key->client, key->scope, key->protocol),
-			  host_hold(join, &key->server, key->scope, key->protocol)},
+		.hosts = {hosts[SIDE_CLIENT], hosts[SIDE_SERVER]},
 		.ports = {key->client_port, key->server_port},
 		.more = detail,
 		.detailed = 1,
@@ -292,9 +287,9 @@ static void connection_free(struct join *join, uint32_t at, uint64_t hash)
 static void seat_empty(struct connection *connection, unsigned side)
 {
 	unsigned others = side == SIDE_CLIENT ? 2 : 1;
-	connection->present &= others;
-	connection->changed &= others;
-	connection->told &= others;
+	connection->present = connection->present & others & 3;
+	connection->changed = connection->changed & others & 3;
+	connection->told = connection->told & others & 3;
 }
 
 void half_free(struct join *join, uint32_t number)
@@ -389,11 +384,14 @@ static uint32_t newcomer(struct join *join)
 
 static uint32_t settled_pair(struct join *join)
 {
-	do {
+	for (uint32_t step = 0; step < join->connections.fresh; step++) {
 		if (++join->hand >= join->connections.fresh)
 			join->hand = 1;
-	} while (connection_at(join, join->hand)->stage != STAGE_PAIRED);
-	return join->hand;
+		if (connection_at(join, join->hand)->stage == STAGE_PAIRED)
+			return join->hand;
+	}
+	assert(!"halves are in a list, newcomers or settled");
+	return 0;
 }
 
 /* Whoever is in no list came in this round or is a settled pair. */
@@ -437,24 +435,11 @@ static bool may_sit(const struct join *join, const struct connection *connection
 			   seat_closed_ns(join, other), PAIR_SLACK_NS);
 }
 
-static struct self_cache *self_cached(const struct join *join, uint64_t id)
+static uint32_t self_hold(struct join *join, uint32_t self)
 {
-	return &join->selves[id % SELVES_CACHED]; /* ids are hashes */
-}
-
-void self_prefetch(const struct join *join, uint64_t id)
-{
-	__builtin_prefetch(roster_at(join->roster, self_cached(join, id)->number));
-}
-
-static uint32_t self_hold(struct join *join, uint64_t id)
-{
-	struct self_cache *cached = self_cached(join, id);
-	if (cached->id != id || roster_at(join->roster, cached->number)->id != id)
-		*cached = (struct self_cache){id, roster_number(join->roster, id)};
-	join->stats.instances_unknown += cached->number == 0;
-	roster_hold(join->roster, cached->number);
-	return cached->number;
+	join->stats.instances_unknown += self == 0;
+	roster_hold(join->roster, self);
+	return self;
 }
 
 static void pid_set(struct connection *connection, unsigned side, uint32_t pid)
@@ -462,9 +447,9 @@ static void pid_set(struct connection *connection, unsigned side, uint32_t pid)
 	if (pid >> PID_BITS)
 		pid = 0;
 	if (side == SIDE_CLIENT)
-		connection->client_pid = pid;
+		connection->client_pid = pid & PID_MASK;
 	else
-		connection->server_pid = pid;
+		connection->server_pid = pid & PID_MASK;
 }
 
 /* A role back from its trial was not contradicted: the visit is over. */
@@ -476,12 +461,12 @@ static uint16_t seat_flags(uint16_t flags)
 	return (uint16_t)(flags & ~gone);
 }
 
-static void seat_take(struct join *join, uint32_t at, const struct half_open *open)
+static void seat_take(struct join *join, uint32_t at, const struct half_open *open, uint32_t self)
 {
 	struct connection *connection = connection_at(join, at);
 	unsigned side = open->side;
 	connection->refs[side] = open->ref;
-	connection->self[side] = self_hold(join, open->self);
+	connection->self[side] = self_hold(join, self);
 	connection->present |= 1U << side;
 	connection->changed |= 1U << side;
 	connection->told |= (open->flags & HALF_TOLD ? 1U : 0U) << side;
@@ -498,9 +483,10 @@ static void seat_take(struct join *join, uint32_t at, const struct half_open *op
 	join->stats.halves++;
 }
 
-uint32_t half_add(struct join *join, const struct half_open *open, uint64_t hash, uint32_t head,
-		  uint64_t closed_ns)
+uint32_t half_add(struct join *join, const struct half_open *open, struct arrival *arrival,
+		  uint32_t head, uint64_t closed_ns)
 {
+	uint64_t hash = arrival->key;
 	if (join->stats.halves >= join->options.halves_max) {
 		halves_make_room(join);
 		head = connection_find(join, &open->key, hash);
@@ -511,8 +497,15 @@ uint32_t half_add(struct join *join, const struct half_open *open, uint64_t hash
 	}
 	unsigned marks = alias_marks(join, &open->key, hash);
 	bool sits = head && may_sit(join, connection_at(join, head), open, closed_ns, marks);
-	uint32_t at = sits ? head : connection_add(join, &open->key, hash, head);
-	seat_take(join, at, open);
+	uint32_t at = head;
+	if (!sits) {
+		uint32_t hosts[SIDES];
+		if (!arrival->hosts_known)
+			host_hashes(&open->key, arrival->hosts);
+		hosts_hold(join, &open->key, arrival->hosts, hosts);
+		at = connection_add(join, &open->key, hash, hosts, head);
+	}
+	seat_take(join, at, open, arrival->self);
 	struct connection *connection = connection_at(join, at);
 	if (open->side == SIDE_CLIENT && (marks & ALIAS_OUT))
 		connection->mapped_out = 1;
@@ -540,13 +533,13 @@ void half_close(struct join *join, uint32_t number, const struct half_close *clo
 	connection_touch(join, connection_of(number));
 }
 
-void half_identify(struct join *join, uint32_t number, const struct half_open *open)
+void half_identify(struct join *join, uint32_t number, const struct half_open *open, uint32_t self)
 {
 	uint32_t at = connection_of(number);
 	unsigned side = side_of(number);
 	struct connection *connection = connection_at(join, at);
-	uint32_t before = connection->self[side], self = self_hold(join, open->self);
-	connection->self[side] = self;
+	uint32_t before = connection->self[side];
+	connection->self[side] = self_hold(join, self);
 	pid_set(connection, side, open->pid);
 	roster_drop(join->roster, before);
 	if (self == before)
@@ -611,7 +604,12 @@ uint32_t connection_split(struct join *join, uint32_t at)
 {
 	struct tuple key = connection_key(join, connection_at(join, at));
 	uint64_t hash = key_hash(&key);
-	uint32_t alone = connection_add(join, &key, hash, connection_find(join, &key, hash));
+	uint32_t hosts[SIDES];
+	memcpy(hosts, connection_at(join, at)->hosts, sizeof(hosts));
+	for (unsigned side = 0; side < SIDES; side++)
+		host_at(join, hosts[side])->users++;
+	uint32_t head = connection_find(join, &key, hash);
+	uint32_t alone = connection_add(join, &key, hash, hosts, head);
 	half_change(join, number_of(at, SIDE_CLIENT));
 	return half_reseat(join, number_of(at, SIDE_SERVER), alone);
 }

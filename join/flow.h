@@ -10,10 +10,10 @@
 #include "base/tuple.h"
 
 struct flow_end {
-	bool seen;	 /* an agent saw this half */
-	bool closed;	 /* and saw it end: total and reason are set */
-	uint32_t reason; /* enum close_reason */
-	uint32_t pid;
+	bool seen;		  /* an agent saw this half */
+	bool closed;		  /* and saw it end: total and reason are set */
+	uint32_t reason;	  /* enum close_reason */
+	uint32_t pid;		  /* at the close, else at the last announcement */
 	struct instance instance; /* of an unseen end: the server told of at that address, else its
 				     address */
 	struct traffic total;	  /* absolute, over the connection's life */

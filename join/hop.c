@@ -80,7 +80,7 @@ static void half_leave(struct join *join, uint32_t number, const struct half_ope
 	bool had_peer = is_pair(connection);
 	open_send(join, open, connection->self[side_of(number)]);
 	close_send(join, open, detail_of(join, connection)->seats[side_of(number)].closing);
-	connection->changed &= ~(1U << side_of(number));
+	connection->changed = connection->changed & ~(1U << side_of(number)) & 3;
 	half_free(join, number);
 	if (had_peer)
 		half_left(join, number ^ 1);

@@ -34,29 +34,26 @@ static bool host_matches(const void *context, uint32_t number, const void *wante
 	return memcmp(host_at(context, number), wanted, HOST_KEY_BYTES) == 0;
 }
 
-/* Of both hosts of a key: first their buckets, and when those are there, their records. */
-void hosts_prefetch(const struct join *join, const struct tuple *key, bool buckets)
-{
-	struct host wanted = {
-		.address = key->client, .scope = key->scope, .protocol = key->protocol};
-	uint64_t client = table_hash(&wanted, HOST_KEY_BYTES);
-	wanted.address = key->server;
-	uint64_t server = table_hash(&wanted, HOST_KEY_BYTES);
-	if (buckets) {
-		slots_prefetch(&join->hosts_index, client);
-		slots_prefetch(&join->hosts_index, server);
-	} else {
-		__builtin_prefetch(host_at(join, slots_guess(&join->hosts_index, client)));
-		__builtin_prefetch(host_at(join, slots_guess(&join->hosts_index, server)));
-	}
-}
-
-uint32_t host_hold(struct join *join, const struct address *address, uint32_t scope,
-		   uint8_t protocol)
+static uint64_t host_hash(const struct address *address, const struct tuple *tuple)
 {
 	const struct host wanted = {
-		.address = *address, .scope = scope, .protocol = protocol, .users = 1};
-	uint64_t hash = table_hash(&wanted, HOST_KEY_BYTES);
+		.address = *address, .scope = tuple->scope, .protocol = tuple->protocol};
+	return table_hash(&wanted, HOST_KEY_BYTES);
+}
+
+void host_hashes(const struct tuple *tuple, uint64_t hashes[SIDES])
+{
+	hashes[SIDE_CLIENT] = host_hash(&tuple->client, tuple);
+	hashes[SIDE_SERVER] = host_hash(&tuple->server, tuple);
+}
+
+static uint32_t host_hold(struct join *join, const struct address *address,
+			  const struct tuple *tuple, uint64_t hash)
+{
+	const struct host wanted = {.address = *address,
+				    .scope = tuple->scope,
+				    .protocol = tuple->protocol,
+				    .users = 1};
 	uint32_t number = slots_find(&join->hosts_index, hash, host_matches, join, &wanted);
 	if (number) {
 		host_at(join, number)->users++;
@@ -66,6 +63,13 @@ uint32_t host_hold(struct join *join, const struct address *address, uint32_t sc
 	*host_at(join, number) = wanted;
 	slots_add(&join->hosts_index, hash, number);
 	return number;
+}
+
+void hosts_hold(struct join *join, const struct tuple *tuple, const uint64_t hashes[SIDES],
+		uint32_t hosts[SIDES])
+{
+	hosts[SIDE_CLIENT] = host_hold(join, &tuple->client, tuple, hashes[SIDE_CLIENT]);
+	hosts[SIDE_SERVER] = host_hold(join, &tuple->server, tuple, hashes[SIDE_SERVER]);
 }
 
 void host_drop(struct join *join, uint32_t number)

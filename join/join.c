@@ -149,7 +149,8 @@ static void pair_stage(struct join *join, uint32_t at)
 	bool client_closed = detail->seats[SIDE_CLIENT].closing,
 	     server_closed = detail->seats[SIDE_SERVER].closing;
 	if (client_closed && server_closed && (connection->settled || pair_certain(join, detail))) {
-		connection_move(join, at, STAGE_NONE);
+		if (connection->stage == STAGE_UNSETTLED || connection->stage == STAGE_HALF_CLOSED)
+			connection_move(join, at, STAGE_NONE);
 		*(uint32_t *)array_add(&join->ended, sizeof(at)) = at;
 		return;
 	}
@@ -246,8 +247,9 @@ static void touched_label(struct join *join)
 {
 	const uint32_t *touched = join->touched.items;
 	for (size_t i = 0; i < join->touched.count; i++) {
-		if (i + AHEAD < join->touched.count)
-			ends_prefetch(join, connection_at(join, touched[i + AHEAD]));
+		size_t ahead = i + AHEAD < join->touched.count ? i + AHEAD : i;
+		if (connection_at(join, touched[ahead])->changed)
+			ends_prefetch(join, connection_at(join, touched[ahead]));
 		struct connection *connection = connection_at(join, touched[i]);
 		connection->touched = 0;
 		if (connection->changed)

@@ -148,68 +148,85 @@ static uint32_t half_of_key(const struct join *join, const struct half_open *ope
 	return 0;
 }
 
-static uint32_t open_new(struct join *join, const struct half_open *open, uint64_t hash,
+static uint32_t open_new(struct join *join, const struct half_open *open, struct arrival *arrival,
 			 uint32_t head, uint64_t closed_ns)
 {
 	join->stats.opened += !(open->flags & (HALF_HOPPED | HALF_VISITING));
-	uint32_t number = half_add(join, open, hash, head, closed_ns);
+	uint32_t number = half_add(join, open, arrival, head, closed_ns);
 	if (open->flags & HALF_ROLE_GUESSED)
 		guesser_add(join, number);
 	return number;
 }
 
-static void open_take(struct join *join, const struct half_open *open, uint64_t hash)
+static void open_take(struct join *join, const struct half_open *open, struct arrival *arrival)
 {
 	if (open->number && half_matches(join, open->number, &open->ref)) {
-		half_identify(join, open->number, open);
+		half_identify(join, open->number, open, arrival->self);
 		return;
 	}
 	if (open->number && !owns_key(join, &open->key)) { /* it left this table; it starts anew */
 		struct half_open anew = *open;
 		anew.number = 0;
-		open_send(join, &anew, roster_number(join->roster, open->self));
+		open_send(join, &anew, arrival->self);
 		return;
 	}
 	struct half_close *close = opened_take(join, &open->ref);
-	uint32_t head = connection_find(join, &open->key, hash);
+	uint32_t head = connection_find(join, &open->key, arrival->key);
 	uint32_t number = half_of_key(join, open, head);
 	if (number)
-		half_identify(join, number, open);
+		half_identify(join, number, open, arrival->self);
 	else
-		number = open_new(join, open, hash, head, close ? close->time_ns : UINT64_MAX);
+		number = open_new(join, open, arrival, head, close ? close->time_ns : UINT64_MAX);
 	if (close)
 		close_take(join, number, close);
+}
+
+static void hosts_prefetch(const struct join *join, const struct tuple *key,
+			   struct arrival *arrival)
+{
+	host_hashes(key, arrival->hosts);
+	arrival->hosts_known = true;
+	slots_prefetch(&join->hosts_index, arrival->hosts[SIDE_CLIENT]);
+	slots_prefetch(&join->hosts_index, arrival->hosts[SIDE_SERVER]);
+}
+
+/* Index and mappings of all; of a key that seems new the hosts' index, else the connection. */
+static void opens_prefetch(const struct join *join, const struct half_open *opens, size_t count,
+			   struct arrival arrivals[GROUP])
+{
+	uint32_t guesses[GROUP];
+	for (size_t i = 0; i < count; i++) {
+		arrivals[i].key = key_hash(&opens[i].key);
+		arrivals[i].hosts_known = false;
+		arrivals[i].self = roster_number(join->roster, opens[i].self);
+		slots_prefetch(&join->index, arrivals[i].key);
+		slots_prefetch(&join->alias_tuples.table, arrivals[i].key);
+	}
+	for (size_t i = 0; i < count; i++) {
+		guesses[i] = slots_guess(&join->index, arrivals[i].key);
+		if (guesses[i])
+			connection_prefetch(join, guesses[i]);
+		else
+			hosts_prefetch(join, &opens[i].key, &arrivals[i]);
+	}
+	for (size_t i = 0; i < count; i++) {
+		detail_prefetch(join, guesses[i]);
+		for (unsigned side = 0; arrivals[i].hosts_known && side < SIDES; side++)
+			__builtin_prefetch(host_at(
+				join, slots_guess(&join->hosts_index, arrivals[i].hosts[side])));
+	}
 }
 
 static void opens_take(struct join *join)
 {
 	const struct half_open *opens = join->opens.items;
 	size_t count = join->opens.count;
-	uint64_t hashes[GROUP];
+	struct arrival arrivals[GROUP];
 	for (size_t start = 0; start < count; start += GROUP) {
 		size_t group = count - start < GROUP ? count - start : GROUP;
-		uint32_t guesses[GROUP];
-		for (size_t i = 0; i < group; i++) {
-			hashes[i] = key_hash(&opens[start + i].key);
-			slots_prefetch(&join->index, hashes[i]);
-			slots_prefetch(&join->alias_tuples.table, hashes[i]);
-		}
-		for (size_t i = 0; i < group; i++) {
-			guesses[i] = slots_guess(&join->index, hashes[i]);
-			self_prefetch(join, opens[start + i].self);
-			if (guesses[i])
-				connection_prefetch(join, guesses[i]);
-			else
-				hosts_prefetch(join, &opens[start + i].key, true);
-		}
-		for (size_t i = 0; i < group; i++) {
-			if (guesses[i])
-				detail_prefetch(join, guesses[i]);
-			else
-				hosts_prefetch(join, &opens[start + i].key, false);
-		}
+		opens_prefetch(join, opens + start, group, arrivals);
 		for (size_t i = 0; i < group; i++)
-			open_take(join, &opens[start + i], hashes[i]);
+			open_take(join, &opens[start + i], &arrivals[i]);
 	}
 }
 

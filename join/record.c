@@ -67,7 +67,7 @@ void label_add(struct join *join, uint32_t number)
 {
 	struct connection *connection = connection_at(join, connection_of(number));
 	unsigned side = side_of(number);
-	connection->changed &= ~(1U << side);
+	connection->changed = connection->changed & ~(1U << side) & 3;
 	bool on_trial = is_on_trial(join, connection, side), joined = is_pair(connection);
 	unsigned shown = side ^ on_trial;
 	uint32_t other = other_end(join, connection, side, on_trial);

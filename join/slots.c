@@ -43,7 +43,7 @@ static void slots_grow(struct slots *slots)
 {
 	struct slots_bucket *before = slots->buckets;
 	uint32_t before_count = slots->buckets_count;
-	slots->buckets_count += before_count / 2;
+	slots->buckets_count += before_count / 4;
 	slots->buckets = memory_zeroed(slots->buckets_count, sizeof(*slots->buckets));
 	for (uint32_t at = 0; at < before_count; at++)
 		for (int way = 0; way < SLOTS_WAYS; way++)

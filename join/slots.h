@@ -6,8 +6,9 @@
  *
  * A tag of 0 is a free place. `passed` counts the records that found this bucket full and went on:
  * a search ends at a bucket that nobody passed. Removing counts it down again, so churn leaves no
- * traces and no tombstones. Record number 0 is nobody. Grows by half when it is four fifths full,
- * asking for each record's hash: 6.7 to 10 bytes a record; it does not shrink. One thread. */
+ * traces and no tombstones. Record number 0 is nobody. Grows by a quarter when it is four fifths
+ * full, asking for each record's hash: 6.7 to 8.3 bytes a record; it does not shrink. One thread.
+ */
 #pragma once
 
 #include <stdbool.h>

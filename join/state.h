@@ -8,7 +8,7 @@
  *	         `-> detail: what is needed until the pair is settled, and again from the first
  *	             close on: openings, closings, list, chain
  *
- * Memory of a settled pair: the connection's 56 B, 7 to 10 B of index; hosts and instances are
+ * Memory of a settled pair: the connection's 56 B, 7 to 8 B of index; hosts and instances are
  * shared. One that was dialled under another address has a view, 20 B, besides. Numbers, not
  * pointers, link everything, and 0 is nobody; records never move. */
 #pragma once
@@ -33,8 +33,9 @@ enum { KEY_HALVES_MAX = 2048, KEY_ALIASES_MAX = 64 };
 
 enum {
 	SIDES = 2,
-	PID_BITS = 22,		  /* PID_MAX_LIMIT of Linux */
-	SEAT_EXHAUSTED = 1 << 15, /* beside enum half_flag: counted in hops_exhausted */
+	PID_BITS = 22,
+	PID_MASK = (1 << PID_BITS) - 1, /* PID_MAX_LIMIT of Linux */
+	SEAT_EXHAUSTED = 1 << 15,	/* beside enum half_flag: counted in hops_exhausted */
 };
 
 /* Where a connection stands. The order is that of eviction: the first list's oldest leaves first.
@@ -61,19 +62,20 @@ struct connection {
 	uint32_t self[SIDES];  /* roster numbers */
 	uint32_t hosts[SIDES]; /* with the ports, the key */
 	uint16_t ports[SIDES];
-	uint32_t more; /* detail; without one: the client's view; else its connect_us */
-	uint64_t client_pid : PID_BITS, server_pid : PID_BITS;
-	uint64_t present : 2; /* bits by side, as the next two */
-	uint64_t changed : 2; /* needs a label in this round */
-	uint64_t told : 2;    /* a flow of this half was emitted */
-	uint64_t stage : 4;
-	uint64_t detailed : 1, viewed : 1; /* what `more` is */
-	uint64_t settled : 1;		   /* the halves stay together whatever comes */
-	uint64_t failed : 1;		   /* an attempt: never pairs */
-	uint64_t touched : 1;		   /* in this round's list */
-	uint64_t crowded : 1;		   /* the key has or had other connections */
-	uint64_t mapped_out : 1;	   /* the client half is to look for an alias to go on by */
-	uint64_t mapped_in : 1;		   /* an alias may name the true client */
+	uint32_t more;		 /* detail; without one: the client's view; else its connect_us */
+	uint32_t present : 2;	 /* bits by side, as the next two */
+	uint32_t changed : 2;	 /* needs a label in this round */
+	uint32_t told : 2;	 /* a flow of this half was emitted */
+	uint32_t mapped_out : 1; /* the client half is to look for an alias to go on by */
+	uint32_t mapped_in : 1;	 /* an alias may name the true client */
+	uint32_t client_pid : PID_BITS;
+	uint32_t touched : 1; /* in this round's list */
+	uint32_t crowded : 1; /* the key has or had other connections */
+	uint32_t stage : 4;
+	uint32_t detailed : 1, viewed : 1; /* what `more` is */
+	uint32_t settled : 1;		   /* the halves stay together whatever comes */
+	uint32_t failed : 1;		   /* an attempt: never pairs */
+	uint32_t server_pid : PID_BITS;
 };
 
 _Static_assert(sizeof(struct connection) == 56, "a settled pair fits in a cache line");
@@ -178,10 +180,12 @@ struct guesser {
 	struct half_ref ref; /* the number may have another half by now */
 };
 
-/* An instance's roster number, if it is still that. */
-struct self_cache {
-	uint64_t id;
-	uint32_t number;
+/* What is looked up ahead for an opening: hashes of its key and the key's hosts, and whose it is.
+ */
+struct arrival {
+	uint64_t key, hosts[SIDES];
+	bool hosts_known; /* only of keys that seem new */
+	uint32_t self;	  /* roster number */
 };
 
 struct edge_cache {
@@ -217,7 +221,6 @@ struct join {
 	struct label_bucket *labels; /* by source */
 	struct array flows, flow_order, flows_sorted;
 	struct edge_cache *edges;
-	struct self_cache *selves;
 	struct hop_bucket *hops;    /* by task, this task too; sent at the pane's end */
 	struct hop_bucket own_hops; /* what this task sent itself in the round before */
 	bool unfinished;	    /* the last round sent hops */
@@ -359,10 +362,10 @@ static inline void half_change(struct join *join, uint32_t number)
 /* host.c */
 void hosts_init(struct join *join, uint32_t hosts_max);
 void hosts_done(struct join *join);
-uint32_t host_hold(struct join *join, const struct address *address, uint32_t scope,
-		   uint8_t protocol);
+void host_hashes(const struct tuple *tuple, uint64_t hashes[SIDES]);
+void hosts_hold(struct join *join, const struct tuple *tuple, const uint64_t hashes[SIDES],
+		uint32_t hosts[SIDES]);
 void host_drop(struct join *join, uint32_t number);
-void hosts_prefetch(const struct join *join, const struct tuple *key, bool buckets);
 /* The roster number of who is there as far as only the address says. */
 uint32_t host_instance(struct join *join, uint32_t number);
 uint32_t address_instance(struct join *join, const struct tuple *tuple); /* of its client */
@@ -378,13 +381,12 @@ uint32_t connection_find(const struct join *join, const struct tuple *key, uint6
 uint32_t connection_next(const struct join *join, uint32_t at); /* of the same key */
 /* Where the half sits now, which is not here yet; it may evict, and may sit down with a peer at
  * once. head: the newest connection of its key. */
-uint32_t half_add(struct join *join, const struct half_open *open, uint64_t hash, uint32_t head,
-		  uint64_t closed_ns);
+uint32_t half_add(struct join *join, const struct half_open *open, struct arrival *arrival,
+		  uint32_t head, uint64_t closed_ns);
 void half_close(struct join *join, uint32_t number, const struct half_close *close);
 void half_free(struct join *join, uint32_t number); /* its label first, if it needs one */
 void pair_free(struct join *join, uint32_t at, uint64_t hash); /* both halves, labelled before */
-void self_prefetch(const struct join *join, uint64_t id);
-void half_identify(struct join *join, uint32_t number, const struct half_open *open);
+void half_identify(struct join *join, uint32_t number, const struct half_open *open, uint32_t self);
 /* The half sits down in another connection's free seat and has another number from then on. */
 uint32_t half_reseat(struct join *join, uint32_t number, uint32_t at);
 uint32_t connection_split(struct join *join, uint32_t at); /* the server half leaves: its number */
