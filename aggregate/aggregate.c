@@ -117,7 +117,7 @@ static void aggregate_close_pane(struct aggregate *aggregate)
 	publish_amendments(aggregate);
 	roster_advance(aggregate->instances, aggregate->names, pane);
 	names_advance(aggregate->names, pane);
-	sweep_known(aggregate, pane);
+	sweep_known(aggregate);
 	guard_begin(aggregate);
 	aggregate->start_ns += PANE_NS;
 }

@@ -243,7 +243,8 @@ static void load_parts(struct history *history, uint64_t last_ns)
 							   column(statement, 7),
 							   column(statement, 8),
 							   (uint32_t)column(statement, 9),
-							   0};
+							   0,
+							   {{0}}};
 		entry.first_ns = column(statement, 10) * NS_PER_S;
 		if (part->kind == PART_LANE || part->kind == PART_INSTANCE)
 			dictionary_load_part(&history->dictionary, (uint32_t)column(statement, 0),

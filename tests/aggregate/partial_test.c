@@ -133,7 +133,7 @@ static void descriptors_and_names_travel_first_and_again_when_due(void **state)
 		names += bucket->name_count;
 		partial_bucket_free(bucket);
 		names_advance(sender.names, pane);
-		roster_advance(sender.roster, pane);
+		roster_advance(sender.roster, sender.names, pane);
 	}
 	assert_in_range(lanes, 4, 5);
 	assert_in_range(instances, 8, 10);
