@@ -18,9 +18,11 @@
  * Cardinality guard (guard.c): rows_max rows live at once; what has no row folds into `_other` (of
  * the edge, of the server, of all) by a rule that does not depend on the order of contributions;
  * totals stay exact. Rows untouched for a 10 s window leave, but an edge's own row only when its
- * hour is out: until then it is a row, without parts. Memory: at most twice rows_max rows while a
- * pane is open, 128 bytes an instance's, about 1.3 KB an edge's with a lane; 4 bytes for each
- * smoothed RTT of 10 s, 32 for each connect time. Pure; one thread. Push buckets in source order,
+ * hour is out: until then it is a row, without parts. Memory: at most half as many rows more
+ * while a pane is open; 160 bytes an instance's row with its index, 0.9 KB an edge's with one lane,
+ * and its minute and hour as varints (some 300 bytes each with 100 cells of sketches); 4 bytes for
+ * each smoothed RTT of 10 s, 32 for each connect time. Instances and lanes that sources know are
+ * known here too: their bounds hold. Pure; one thread. Push buckets in source order,
  * then advance to the pane's end. */
 #pragma once
 

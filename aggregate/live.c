@@ -261,7 +261,7 @@ struct sum *pane_lane_wide(struct aggregate *aggregate, struct pane_lane *lane)
 	return &aggregate->sums.sums[lane->wide];
 }
 
-static void event_into(const struct event *event, int64_t *values)
+void event_into(const struct event *event, int64_t *values)
 {
 	values[COUNTER_OPENED] += event->opened;
 	values[COUNTER_CLOSED] += event->closed;

@@ -517,7 +517,8 @@ struct staged {
 	uint64_t keys[2];
 	uint32_t homes[2];
 	uint32_t pane;
-	uint32_t parts[2];
+	struct pane_lane *lane; /* these stay where they are until the group is done */
+	struct part *parts[2];
 };
 
 static inline void stage_record(struct aggregate *aggregate, const struct source *source,
@@ -536,34 +537,42 @@ static inline void stage_record(struct aggregate *aggregate, const struct source
 	__builtin_prefetch(&aggregate->parts.slots[client_home]);
 	__builtin_prefetch(&aggregate->parts.slots[server_home]);
 	__builtin_prefetch(&aggregate->pane_lanes[way.pane], 1);
-	*staged = (struct staged){
-		.record = record,
-		.keys = {client, server},
-		.homes = {client_home, server_home},
-		.pane = way.pane,
-	};
+	staged->record = record;
+	staged->keys[0] = client;
+	staged->keys[1] = server;
+	staged->homes[0] = client_home;
+	staged->homes[1] = server_home;
+	staged->pane = way.pane;
 }
 
-static inline uint32_t stage_part(struct aggregate *aggregate, uint64_t key, uint32_t home,
-				  uint32_t bits)
+static inline struct part *stage_part(struct aggregate *aggregate, uint64_t key, uint32_t home,
+				      uint32_t bits)
 {
-	uint32_t part = parts_find(&aggregate->parts, key, home);
-	if (__builtin_expect(!part, 0))
-		part = guard_part(aggregate, (uint32_t)(key >> 32), (uint32_t)key >> 1, key & 1);
-	const struct part *row = &aggregate->parts.rows[part];
-	__builtin_prefetch(row, 1);
+	uint32_t number = parts_find(&aggregate->parts, key, home);
+	if (__builtin_expect(!number, 0))
+		number = guard_part(aggregate, (uint32_t)(key >> 32), (uint32_t)key >> 1, key & 1);
+	struct part *part = &aggregate->parts.rows[number];
+	__builtin_prefetch(part, 1);
 	if (bits & (RECORD_EVENTS | RECORD_MORE))
-		__builtin_prefetch(&row->opened, 1);
+		__builtin_prefetch(&part->opened, 1);
 	return part;
+}
+
+static inline void stage_rows(struct aggregate *aggregate, struct staged *staged)
+{
+	uint32_t bits = staged->record->bits;
+	staged->lane = &aggregate->pane_lanes[staged->pane];
+	for (unsigned side = 0; side < 2; side++)
+		staged->parts[side] =
+			stage_part(aggregate, staged->keys[side], staged->homes[side], bits);
 }
 
 static inline void merge_staged(struct aggregate *aggregate, const struct staged *staged)
 {
 	const struct record *record = staged->record;
 	uint32_t bits = record->bits, srtt_us = record->srtt_us;
-	struct pane_lane *lane = &aggregate->pane_lanes[staged->pane];
-	struct part *client = &aggregate->parts.rows[staged->parts[0]];
-	struct part *server = &aggregate->parts.rows[staged->parts[1]];
+	struct pane_lane *lane = staged->lane;
+	struct part *client = staged->parts[0], *server = staged->parts[1];
 	struct addend addend = addend_of(record);
 	columns4 over = hot_add(&lane->hot, &addend);
 	over |= hot_add(&client->hot, &addend);
@@ -579,7 +588,8 @@ static inline void merge_staged(struct aggregate *aggregate, const struct staged
 	if (__builtin_expect(columns_over(over), 0))
 		merge_spill(aggregate, lane, client, server);
 	if (bits & (RECORD_EVENTS | RECORD_MORE) || record->lost)
-		merge_rest(aggregate, record, lane, staged->parts[0], staged->parts[1]);
+		merge_rest(aggregate, record, lane, (uint32_t)(client - aggregate->parts.rows),
+			   (uint32_t)(server - aggregate->parts.rows));
 }
 
 /* Before a field of `active` could run over. */
@@ -619,10 +629,7 @@ static const char *merge_group(struct aggregate *aggregate, const struct source 
 			stage_record(aggregate, source, record, &staged[narrow++]);
 	}
 	for (uint32_t i = 0; i < narrow; i++)
-		for (unsigned side = 0; side < 2; side++)
-			staged[i].parts[side] =
-				stage_part(aggregate, staged[i].keys[side], staged[i].homes[side],
-					   staged[i].record->bits);
+		stage_rows(aggregate, &staged[i]);
 	for (uint32_t i = 0; i < narrow; i++)
 		merge_staged(aggregate, &staged[i]);
 	return at;

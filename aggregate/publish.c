@@ -282,59 +282,61 @@ static uint64_t part_id(const struct aggregate *aggregate, const struct part *pa
 	return publish_instance(aggregate, &aggregate->edges[part->edge].edge, 0, scope).id;
 }
 
-static struct rollup *publish_lane(struct aggregate *aggregate, uint32_t lane,
-				   const struct sum *sum, enum window window, uint64_t start_ns)
+/* A row about a lane or part, to be filled in. */
+static struct rollup *begin_lane(struct aggregate *aggregate, uint32_t lane, enum window window,
+				 uint64_t start_ns)
 {
-	struct lane_row *row = &aggregate->lanes[lane];
+	const struct lane_row *row = &aggregate->lanes[lane];
 	struct rollup *rollup = chunk_row(aggregate, window, start_ns);
 	rollup->scope = SCOPE_LANE;
 	rollup->edge = aggregate->edges[row->live].edge;
 	rollup->lane = row->lane;
-	rollup_fill(rollup, sum, window);
-	fill_connect(aggregate, rollup, row->samples, window);
-	if (!row->shown)
-		check_names(aggregate, rollup);
-	row->shown = true;
 	return rollup;
 }
 
-static struct rollup *publish_part(struct aggregate *aggregate, uint32_t number,
-				   const struct sum *sum, enum window window, uint64_t start_ns)
+static struct rollup *begin_part(struct aggregate *aggregate, uint32_t number, enum window window,
+				 uint64_t start_ns)
 {
-	struct part *part = &aggregate->parts.rows[number];
+	const struct part *part = &aggregate->parts.rows[number];
 	struct rollup *rollup = chunk_row(aggregate, window, start_ns);
 	enum scope scope = part->side == SIDE_CLIENT ? SCOPE_CLIENT : SCOPE_SERVER;
 	rollup->scope = (uint8_t)scope;
 	rollup->edge = aggregate->edges[part->edge].edge;
 	rollup->instance = publish_instance(aggregate, &rollup->edge, part->instance, scope);
-	rollup_fill(rollup, sum, window);
+	return rollup;
+}
+
+static void end_lane(struct aggregate *aggregate, uint32_t lane, struct rollup *rollup,
+		     enum window window)
+{
+	struct lane_row *row = &aggregate->lanes[lane];
+	fill_connect(aggregate, rollup, row->samples, window);
+	if (!row->shown)
+		check_names(aggregate, rollup);
+	row->shown = true;
+}
+
+static void end_part(struct aggregate *aggregate, uint32_t number, struct rollup *rollup,
+		     enum window window)
+{
+	struct part *part = &aggregate->parts.rows[number];
 	fill_connect(aggregate, rollup, part->samples, window);
 	if (!part->shown)
 		check_names(aggregate, rollup);
 	part->shown = 1;
-	return rollup;
 }
 
 /* --- the pane --- */
 
-static struct sum event_sum(const struct event *event)
+static void publish_event(struct aggregate *aggregate, const struct event *event, uint64_t start_ns)
 {
-	struct sum sum = {.touched = true};
-	int64_t *values = sum.values;
-	values[COUNTER_OPENED] = event->opened;
-	values[COUNTER_CLOSED] = event->closed;
-	values[COUNTER_JOINED] = event->joined;
-	values[COUNTER_RESETS] = event->resets;
-	values[COUNTER_TIMEOUTS] = event->timeouts;
-	values[COUNTER_CONNECT_US] = (int64_t)event->connect_us;
-	values[COUNTER_CONNECT_COUNT] = event->connect_count;
-	for (unsigned i = 0; i < 4; i++) {
-		values[COUNTER_FAILED_REFUSED + i] = event->failed[i];
-		values[COUNTER_FAILED] += event->failed[i];
-	}
-	values[COUNTER_AGENT_RECEIVED] = (int64_t)event->received;
-	values[COUNTER_AGENT_ISSUED] = (int64_t)event->issued;
-	return sum;
+	bool lane = event->scope == SCOPE_LANE;
+	struct rollup *rollup =
+		(lane ? begin_lane : begin_part)(aggregate, event->row, WINDOW_PANE, start_ns);
+	event_into(event, rollup->counters);
+	rollup->counters[COUNTER_AGENT_RECEIVED] = (int64_t)event->received;
+	rollup->counters[COUNTER_AGENT_ISSUED] = (int64_t)event->issued;
+	(lane ? end_lane : end_part)(aggregate, event->row, rollup, WINDOW_PANE);
 }
 
 static void publish_events(struct aggregate *aggregate, uint32_t edge, uint64_t start_ns,
@@ -353,14 +355,8 @@ static void publish_events(struct aggregate *aggregate, uint32_t edge, uint64_t 
 	}
 	aggregate->edges[edge].events = 0;
 	ranking_sort(ranking);
-	for (uint32_t i = 0; i < ranking->count; i++) {
-		const struct event *event = &aggregate->events[ranking->items[i].row];
-		struct sum sum = event_sum(event);
-		if (event->scope == SCOPE_LANE)
-			publish_lane(aggregate, event->row, &sum, WINDOW_PANE, start_ns);
-		else
-			publish_part(aggregate, event->row, &sum, WINDOW_PANE, start_ns);
-	}
+	for (uint32_t i = 0; i < ranking->count; i++)
+		publish_event(aggregate, &aggregate->events[ranking->items[i].row], start_ns);
 }
 
 /* A part's own columns of its window; what is seldom, or too large, goes to its wide sum. */
@@ -532,9 +528,10 @@ static void publish_lanes(struct aggregate *aggregate, uint32_t edge, uint64_t s
 			ranking_add(ranking, aggregate->lanes[lane].lane.id, lane, SCOPE_LANE);
 	ranking_sort(ranking);
 	for (uint32_t i = 0; i < ranking->count; i++) {
-		struct lane_row *lane = &aggregate->lanes[ranking->items[i].row];
-		publish_lane(aggregate, ranking->items[i].row, &aggregate->sums.sums[lane->sum],
-			     WINDOW_10S, start_ns);
+		uint32_t lane = ranking->items[i].row;
+		struct rollup *rollup = begin_lane(aggregate, lane, WINDOW_10S, start_ns);
+		rollup_fill(rollup, &aggregate->sums.sums[aggregate->lanes[lane].sum], WINDOW_10S);
+		end_lane(aggregate, lane, rollup, WINDOW_10S);
 	}
 }
 
@@ -551,8 +548,11 @@ static void publish_parts(struct aggregate *aggregate, uint32_t edge, enum side 
 	ranking_sort(ranking);
 	for (uint32_t i = 0; i < ranking->count; i++) {
 		struct sum sum = {.touched = true};
-		part_into(aggregate, &parts[ranking->items[i].row], &sum);
-		publish_part(aggregate, ranking->items[i].row, &sum, WINDOW_10S, start_ns);
+		uint32_t part = ranking->items[i].row;
+		struct rollup *rollup = begin_part(aggregate, part, WINDOW_10S, start_ns);
+		part_into(aggregate, &parts[part], &sum);
+		rollup_fill(rollup, &sum, WINDOW_10S);
+		end_part(aggregate, part, rollup, WINDOW_10S);
 	}
 }
 

@@ -1,6 +1,9 @@
 /* A rollup: what passed over an edge, or a part of it, in one window. The noun that aggregate
- * emits. Counters are columns of one table (counter.h names them for people); distributions are
- * sketches. Plain data. */
+ * emits. Edges have all windows; lanes and instances have 10 s windows, and 250 ms windows of
+ * connection events only, where there are any (aggregate.h has the table). Smoothed round-trip
+ * times have a sketch in edges' windows of 10 s and longer, sums and counts everywhere else.
+ * Counters are columns of one table (counter.h names them for people); distributions are sketches.
+ * Plain data. */
 #pragma once
 
 #include <stdbool.h>
@@ -63,7 +66,7 @@ enum counter {
 
 struct rollup {
 	uint64_t window_start_ns;
-	uint32_t window_ms; /* 250, 1000, 10000 */
+	uint32_t window_ms; /* 250, 1000, 10000, 60000, 3600000; parts of an edge: 250, 10000 */
 	uint8_t scope;	    /* enum scope */
 	bool amendment;	    /* signed difference to a window emitted before */
 	uint16_t pad;

@@ -201,6 +201,7 @@ uint32_t part_enter(struct aggregate *aggregate, uint32_t edge, uint32_t instanc
 void part_leave(struct aggregate *aggregate, uint32_t part); /* its edge's list is the caller's */
 struct sum *part_wide(struct aggregate *aggregate, struct part *part);
 struct sum *pane_lane_wide(struct aggregate *aggregate, struct pane_lane *lane);
+void event_into(const struct event *event, int64_t *values);
 /* Adds all of it to sum, which may not be one of the pool's that could move. */
 void pane_lane_into(const struct aggregate *aggregate, const struct pane_lane *lane,
 		    struct sum *sum);
