@@ -16,6 +16,7 @@
 #include "base/tuple.h"
 #include "bench/fleet/hazard.h"
 #include "bench/fleet/stamp.h"
+#include "ingest/decode.h"
 #include "millrace/v1/events.pb-c.h"
 
 enum { NODES_MAX = 32, SLOTS_MAX = 2048, CGROUPS_MAX = 4096, TUPLES_MAX = 1 << 17, HOPS = 4 };
@@ -58,6 +59,7 @@ struct reader {
 	uint64_t longest_silence_ns, repeated_pids, wrapped;
 	uint32_t highest_slot;
 	uint32_t pids[1 << 16];
+	struct decoder *decoder;
 	bool strict; /* nothing was lost or reordered on the way */
 	uint64_t append_ns[64];
 };
@@ -67,12 +69,14 @@ static struct reader *reader_new(bool strict)
 	struct reader *reader = memory_zeroed(1, sizeof(*reader));
 
 	reader->strict = strict;
+	reader->decoder = decoder_new(&(struct decode_options){.record_bytes_max = 1 << 20});
 	reader->mappings = memory_zeroed(TUPLES_MAX, sizeof(*reader->mappings));
 	return reader;
 }
 
 static void reader_free(struct reader *reader)
 {
+	decoder_free(reader->decoder);
 	free(reader->mappings);
 	free(reader);
 }
@@ -341,9 +345,12 @@ static void count_moved(struct reader *reader, size_t node)
 static void read_batch(void *context, const struct fleet_batch *raw)
 {
 	struct reader *reader = context;
-	Millrace__V1__Batch *batch = millrace__v1__batch__unpack(NULL, raw->length, raw->bytes);
+	struct decoded decoded;
+	const Millrace__V1__Batch *batch;
 	size_t node;
 
+	decoder_read(reader->decoder, raw->bytes, raw->length, &decoded);
+	batch = decoded.batch;
 	assert_non_null(batch);
 	node = node_at(reader, batch->node);
 	if (reader->strict && reader->epochs[node] && reader->epochs[node] != batch->epoch)
@@ -359,7 +366,6 @@ static void read_batch(void *context, const struct fleet_batch *raw)
 		read_updates(reader, node, batch);
 		read_closes(reader, node, batch);
 	}
-	millrace__v1__batch__free_unpacked(batch, NULL);
 }
 
 /* --- runs --- */
