@@ -8,6 +8,7 @@
  *        B <task> <window_ms>     rows of one emission follow
  *        R <order> <key> <amendment> <counters> <min_rtt_us> <connect> <srtt> <last_event_ns>
  *        F <flow ...>             see put_flow
+ *        N <id> <name>           a name that rows were told without: '?' and its id in keys
  *        S <name>:<value> ...     sums over the tasks' mirrors
  *        E                        the log is over
  *
@@ -37,6 +38,7 @@ struct log_record {
 };
 
 struct text {
+	struct drive *drive;
 	char *bytes;
 	size_t length, max;
 };
@@ -51,6 +53,9 @@ struct drive {
 	struct log logs[PARTITIONS_MAX];
 	struct text texts[PARTITIONS_MAX]; /* by task */
 	struct task *tasks[PARTITIONS_MAX];
+	struct names *names; /* all that any task ever knew */
+	uint64_t *unnamed;   /* ids of names that a row was told without */
+	size_t unnamed_count, unnamed_max;
 	struct message *oldest, *newest; /* under way */
 };
 
@@ -111,10 +116,19 @@ static void put_field(struct text *text, int64_t value, char after)
 static void put_name(struct text *text, const struct names *names, uint64_t id)
 {
 	const struct name *name = id ? names_get(names, id) : NULL;
+	struct drive *drive = text->drive;
 
 	if (name) {
+		names_put(drive->names, name->bytes, name->length, 0);
 		put_bytes(text, name->bytes, name->length);
 	} else if (id) {
+		if (drive->unnamed_count == drive->unnamed_max) {
+			drive->unnamed_max =
+				memory_grown(drive->unnamed_max, drive->unnamed_count + 1);
+			drive->unnamed = memory_resize(drive->unnamed, drive->unnamed_max,
+						       sizeof(*drive->unnamed));
+		}
+		drive->unnamed[drive->unnamed_count++] = id;
 		put_char(text, '?');
 		put_hex(text, id);
 	}
@@ -411,6 +425,15 @@ static void put_counters(void)
 	printf("\n");
 }
 
+static void put_unnamed(const struct drive *drive)
+{
+	for (size_t i = 0; i < drive->unnamed_count; i++) {
+		const struct name *name = names_get(drive->names, drive->unnamed[i]);
+
+		printf("N\t%016" PRIx64 "\t%s\n", drive->unnamed[i], name ? name->bytes : "");
+	}
+}
+
 static void put_stats(const struct drive *drive)
 {
 	struct mirror_stats sum = {0};
@@ -450,6 +473,7 @@ static void run_log(struct drive *drive, const struct log_head *head)
 	put_counters();
 	for (uint32_t i = 0; i < drive->partitions; i++)
 		fwrite(drive->texts[i].bytes, 1, drive->texts[i].length, stdout);
+	put_unnamed(drive);
 	put_stats(drive);
 	fflush(stdout);
 	for (uint32_t i = 0; i < drive->partitions; i++)
@@ -493,6 +517,8 @@ static void drive_free(struct drive *drive)
 		free(drive->logs[i].records);
 		free(drive->texts[i].bytes);
 	}
+	names_free(drive->names);
+	free(drive->unnamed);
 	free(drive);
 }
 
@@ -506,6 +532,9 @@ int main(void)
 		assert(head.magic == LOG_MAGIC && head.partitions > 0 &&
 		       head.partitions <= PARTITIONS_MAX);
 		drive->partitions = head.partitions;
+		drive->names = names_new(65536, 0);
+		for (uint32_t i = 0; i < head.partitions; i++)
+			drive->texts[i].drive = drive;
 		for (uint64_t i = 0; i < head.records; i++)
 			read_record(drive, (int64_t)i);
 		run_log(drive, &head);

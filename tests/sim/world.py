@@ -594,7 +594,7 @@ class Agent:
     def existed(self, socket, time):
         self.take_slot(socket)
         socket.flags |= EXISTED
-        age = time - socket.opened if self.rng.getrandbits(1) else self.rng.randint(0, 40) * 1000
+        age = self.rng.randint(0, 40) * 1000  # nobody knows when it was opened
         self.definition(socket, time, socket.flags, age, True)
 
     def again(self, socket, time):
