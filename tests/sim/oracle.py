@@ -23,7 +23,7 @@ count, and of two that do only one. A window without provisional deltas is exact
 A mapping of NAT belongs to a connection if their lives touch within 250 ms and it was told at the opening or later:
 the first packet makes it. Halves pair by key, overlapping life and nearest opening; a pair older than 2 s, or told,
 stays. A closed half without a peer is told as a one-sided flow after 2 s, and a pair whose other end does not close
-after 120 s; of two halves that were both told before they could meet, both stay alone. A role that is guessed is tried
+after 120 s. A role that is guessed is tried
 the other way round once, for three panes, the greater key first. What two halves of one node and slot say is one
 socket; an agent's restart makes new halves of old sockets, which exist already: they were opened before.
 
@@ -95,6 +95,7 @@ GAPS = frozenset((
     "failed_connect",  # a failed attempt's flow does not say how long it took
     "trial_close",  # a close in the pane in which a guessed role's trial ends is lost, and with it the flow
     "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were
+    "told_stay_apart",  # of two halves that were both told as one-sided flows neither finds the other any more
     "unnamed",  # a row may come before the name of an owner that was learnt late
     "existed_uncounts",  # what a server's half counted before the client's half, which existed already, was told is lost
     "final_stays",  # what is learnt of an owner after both halves met moves nothing that was before
@@ -108,8 +109,8 @@ class Half:
     __slots__ = ("node", "slot", "generation", "side", "flags", "guessed", "seen", "opened", "first_pane", "closed_pane",
                  "closed", "reason", "failed", "pid", "cgroup", "parts", "accounted", "gaps", "applied", "owners",
                  "min_rtt", "connect", "lost_at", "lost", "total", "pids", "key", "hops", "peer", "settled", "told",
-                 "gone", "paired_pane", "placed", "label_pane", "mapped_by", "home", "away_until", "leaves", "vague",
-                 "label", "final_peer", "epoch", "existed", "number", "turned", "waits")
+                 "gone", "paired_pane", "placed", "label_pane", "home", "away_until", "leaves", "vague",
+                 "label", "final_peer", "epoch", "existed", "number", "turned", "waits", "onward")
 
     def __init__(self, number, node, slot, generation, epoch):
         self.number, self.node, self.slot, self.generation, self.epoch = number, node, slot, generation, epoch
@@ -537,6 +538,7 @@ class Join:
         self.by_key = collections.defaultdict(list)
         self.out, self.into = collections.defaultdict(list), collections.defaultdict(list)
         self.flows, self.optional = {}, set()
+        self.returning = []  # halves on their way to a trial, or back
 
     def run(self, last_pane):
         halves = [h for h in self.oracle.halves if h.applied]
@@ -566,19 +568,34 @@ class Join:
             self.todo.insert(at, pane)
 
     def step(self, pane, opens, closes, nats):
+        """Rounds: who goes on through a mapping arrives in the next. Trials begin and end in the first."""
         self.pane = pane
         self.map(nats)
         for half in opens:
             self.arrive(half)
         for half in closes:
             self.touch(half)
-        for half in list(self.touched.values()):
-            self.follow(half)
-        self.pair_all()
-        self.guesses()
-        self.pair_all()
-        self.place()
-        self.tell()
+        for turn in range(1 + HOPS):
+            going = [half for half in list(self.touched.values()) if self.goes_on(half)]
+            for half in going:
+                self.touched.pop(half.number, None)
+                half.placed = -1
+            self.pair_all()
+            if turn == 0:
+                self.guesses()
+            for half, _ in self.returning:
+                self.touched.pop(half.number, None)
+                half.placed = -1
+            self.place()
+            self.tell()
+            self.touched = {}
+            if not going and not self.returning:
+                break
+            for half, key in self.returning:
+                self.rekey(half, key)
+            self.returning = []
+            for half in going:
+                self.hop(half)
 
     def touch(self, half):
         if not half.gone:
@@ -631,21 +648,26 @@ class Join:
         self.touch(half)
         self.relabel(half)
 
-    def follow(self, half):
-        """A client's half goes on through mappings told elsewhere, or late."""
-        while half.side == CLIENT and not half.settled and not half.home and half.hops < HOPS:
-            mapping = self.best(self.out[half.key], half)
-            if mapping is None:
-                return
-            self.part(half)
-            self.rekey(half, mapping.target)
-            half.hops += 1
-            if half.guessed:
-                self.watch(half, 1)
-            self.relabel(half)
+    def goes_on(self, half):
+        """A client's half leaves for where a mapping told elsewhere, or late, leads it."""
+        if half.gone or half.side != CLIENT or half.settled or half.home or half.hops == HOPS:
+            return False
+        half.onward = self.best(self.out[half.key], half)
+        if half.onward is None:
+            return False
+        self.part(half)
+        self.leave(half)
+        return True
+
+    def hop(self, half):
+        self.rekey(half, half.onward.target)
+        half.hops += 1
+        if half.guessed:
+            self.watch(half, 1)
+        self.relabel(half)
 
     def rekey(self, half, key):
-        self.by_key[half.key].remove(half)
+        self.leave(half)
         half.key = key
         self.by_key[key].append(half)
         half.placed = -1
@@ -668,14 +690,15 @@ class Join:
                 half.home = (half.key, half.side, half.seen)
                 half.side ^= 1
                 half.seen = reversed_key(half.seen)
-                self.rekey(half, reversed_key(half.key))
+                self.leave(half)
+                self.returning.append((half, reversed_key(half.key)))
                 half.away_until = self.pane + TRIAL_PANES
                 self.later(half.away_until)
             elif half.away_until == self.pane and half.home:
                 key, half.side, half.seen = half.home
                 half.home, half.guessed = None, False
-                self.rekey(half, key)
-                self.follow(half)
+                self.leave(half)
+                self.returning.append((half, key))
 
     # -- pairs
 
@@ -696,8 +719,9 @@ class Join:
                 if half.peer and half.peer not in free:
                     self.part(half)
             return
+        apart = "told_stay_apart" in self.oracle.gaps
         pairs = [(abs(c.opened - s.opened), c.number, s.number, c, s) for c in clients for s in servers
-                 if self.lives_touch(c, s, SLACK) and not (c.told and s.told)]
+                 if self.lives_touch(c, s, SLACK) and not (c.told and s.told and apart)]
         pairs.sort(key=lambda pair: pair[:3])
         taken = {}
         for _, _, _, c, s in pairs:

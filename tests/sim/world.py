@@ -474,7 +474,7 @@ class Agent:
             append = end + node.least_delay
             if not heartbeat and self.sequence > 1:
                 append += self.rng.randint(0, node.jitter // 1000) * 1000
-            if self.chance("stalls", 0.03):
+            if self.chance("stalls", 0.03) and self.sequence > 1:
                 stalled_until = append + self.rng.randint(200, 5000) * MS
             append = last_append = max(append, stalled_until, last_append + 1000)
             if self.sequence > 1 and self.chance("loss", 0.06):
