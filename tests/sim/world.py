@@ -123,8 +123,11 @@ class World:
         self.make_services()
         self.connections, self.sockets = [], []
         self.used_ports = {}
-        while sum(self.weight(socket) for socket in self.sockets) < events and len(self.connections) < 600:
+        weight = weighed = 0
+        while weight < events and len(self.connections) < 600:
             self.make_connection()
+            weight += sum(map(self.weight, self.sockets[weighed:]))
+            weighed = len(self.sockets)
 
     # ---- who is there
 
