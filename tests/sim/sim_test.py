@@ -4,6 +4,7 @@
     sim_test.py                 all of it: MILLRACE_SIM_SEEDS worlds (2,000), from MILLRACE_SIM_FIRST (0) on
     sim_test.py --seed N        one world, with every difference
     sim_test.py --seed N --hazards loss,skew    the same with these mishaps only
+    sim_test.py --seed N --events 100 --mended final_stays    a smaller world, as if that gap of oracle.GAPS were mended
 
 A mismatch tells its seed; the seed is all that a world depends on."""
 
@@ -60,20 +61,20 @@ def batch_class():
     return records.module("events").Batch
 
 
-def make(seed, hazards=None, without=WITHOUT):
-    made = world.World(seed, without=() if hazards is not None else without, hazards=hazards)
+def make(seed, hazards=None, without=WITHOUT, events=2000):
+    made = world.World(seed, without=() if hazards is not None else without, hazards=hazards, events=events)
     return made, made.log(batch_class())
 
 
-def expect(log, partitions):
-    return oracle.Oracle(log, partitions, batch_class()).expected()
+def expect(log, partitions, gaps=oracle.GAPS):
+    return oracle.Oracle(log, partitions, batch_class(), gaps=gaps).expected()
 
 
-def check(pipeline, seed, hazards=None):
-    made, log = make(seed, hazards)
+def check(pipeline, seed, hazards=None, events=2000, gaps=oracle.GAPS):
+    made, log = make(seed, hazards, events=events)
     text = pipeline.run(log, made.partitions)
-    expected = expect(log, made.partitions)
-    return made, expected, oracle.compare(expected, text)
+    expected = expect(log, made.partitions, gaps)
+    return made, expected, oracle.compare(expected, text, gaps=gaps)
 
 
 def check_seeds(job):
@@ -398,13 +399,15 @@ class Controls(unittest.TestCase):
         self.flow(change)
 
 
-def show(seed, hazards):
+def show(options):
+    named, mended = options.hazards, set(options.mended.split(","))
+    hazards = None if named is None else [word for word in named.split(",") if word]
     pipeline = Pipeline()
-    made, expected, problems = check(pipeline, seed, hazards)
+    made, expected, problems = check(pipeline, options.seed, hazards, options.events, oracle.GAPS - mended)
     pipeline.close()
     print(f"{expected.counts['events']} events, {len(made.nodes)} nodes, {made.partitions} partitions, "
           f"{len(expected.rows)} rows, {len(expected.flows)} flows")
-    print(told(seed, sorted(made.hazards), problems, limit=None) if problems else "no difference")
+    print(told(options.seed, sorted(made.hazards), problems, limit=None) if problems else "no difference")
     return bool(problems)
 
 
@@ -412,10 +415,11 @@ def main():
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--hazards")
+    parser.add_argument("--events", type=int, default=2000)
+    parser.add_argument("--mended", default="")
     options, rest = parser.parse_known_args()
     if options.seed is not None:
-        named = options.hazards
-        sys.exit(show(options.seed, None if named is None else [word for word in named.split(",") if word]))
+        sys.exit(show(options))
     if not DRIVE.exists():
         sys.exit(f"{DRIVE} is not there: build the target sim-drive, or set MILLRACE_BUILD")
     records.module("events")  # compiled once, before workers part
