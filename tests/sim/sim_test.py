@@ -22,12 +22,16 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent / "support"))
+import compare
+import counters
+import halves
 import oracle
 import processes
 import records
+import wire
 import world
 
-MS = world.MS
+MS = wire.MS
 DRIVE = processes.BUILD / "tests" / "sim-drive"
 WORKERS = 2
 # A hazard stays out of mixed worlds while this gap of the pipeline stands; it is tested by itself.
@@ -54,7 +58,8 @@ class Pipeline:
     def close(self):
         self.child.stdin.close()
         self.child.stdout.close()
-        self.child.wait()
+        if self.child.wait():
+            raise RuntimeError(f"the driver ended with exit code {self.child.returncode}")
 
 
 def batch_class():
@@ -74,7 +79,7 @@ def check(pipeline, seed, hazards=None, events=2000, gaps=oracle.GAPS):
     made, log = make(seed, hazards, events=events)
     text = pipeline.run(log, made.partitions)
     expected = expect(log, made.partitions, gaps)
-    return made, expected, oracle.compare(expected, text, gaps=gaps)
+    return made, expected, compare.compare(expected, text, gaps=gaps)
 
 
 def check_seeds(job):
@@ -148,7 +153,7 @@ class Truth(unittest.TestCase):
             wanted = collections.Counter()
             for c in made.connections:
                 if c.client and c.server and not c.failed:
-                    place = oracle.address_text
+                    place = halves.address_text
                     wanted[place(c.seen_client[0]), c.seen_client[1], place(c.seen_server[2]), c.seen_server[3]] += 1
             self.assertEqual(joined, wanted, f"seed {seed}")
 
@@ -190,7 +195,7 @@ class Log(unittest.TestCase):
             log = prolonged(log, made)
             lossy = without_updates(log, random.Random(seed))
             whole, healing = (totals(self.pipeline.run(one, made.partitions)) for one in (log, lossy))
-            healed += sum(columns.pop(oracle.RECOVERED_BYTES, 0) for columns in healing.values())
+            healed += sum(columns.pop(counters.RECOVERED_BYTES, 0) for columns in healing.values())
             self.assertEqual(healing, whole, f"seed {seed}")
         self.assertGreater(healed, 0)
 
@@ -214,7 +219,8 @@ def prolonged(log, made):
     """Ticked on until all windows of ten seconds are closed."""
     tick = next(payload for _, _, payload in log if batch_class().FromString(payload).kind == 1)
     end = log[-1][0]
-    return log + [(end + (i + 1) * 5000 * MS, partition, tick) for i in range(3) for partition in range(made.partitions)]
+    return log + [(end + (i + 1) * 5000 * MS, partition, tick)
+                  for i in range(3) for partition in range(made.partitions)]
 
 
 def without_updates(log, rng):
@@ -229,16 +235,16 @@ def without_updates(log, rng):
 
 def totals(text):
     """Bytes, segments and connections by edge, over all windows of ten seconds."""
-    columns = (oracle.TX, oracle.RX, oracle.TX_SEGMENTS, oracle.RX_SEGMENTS, oracle.RETRANSMITS, oracle.OPENED,
-               oracle.CLOSED, oracle.RECOVERED_BYTES)
+    columns = (counters.TX, counters.RX, counters.TX_SEGMENTS, counters.RX_SEGMENTS, counters.RETRANSMITS,
+               counters.OPENED, counters.CLOSED, counters.RECOVERED_BYTES)
     out = collections.defaultdict(dict)
     for line in text.split("\n"):
         if not line.startswith("R"):
             continue
-        _, _, key, _, counters, *_ = line.split("\t")
+        _, _, key, _, columns_told, *_ = line.split("\t")
         window, _, scope, edge = key.split("|", 3)
         if window == "10000" and scope == "0":
-            oracle.added(out[edge], {counter: value for counter, value in oracle.parsed(counters).items()
+            compare.added(out[edge], {counter: value for counter, value in compare.parsed(columns_told).items()
                                      if counter in columns})
     return out
 
@@ -259,7 +265,7 @@ class Controls(unittest.TestCase):
 
     def seen(self, text):
         self.assertNotEqual(text, self.text, "the fault changed nothing")
-        self.assertNotEqual(oracle.compare(self.expected, text), [])
+        self.assertNotEqual(compare.compare(self.expected, text), [])
 
     def rerun(self, log, **options):
         self.seen(self.pipeline.run(log, self.made.partitions, **options))
@@ -278,7 +284,7 @@ class Controls(unittest.TestCase):
         self.seen("\n".join(lines))
 
     def test_without_a_fault_there_is_nothing_to_see(self):
-        self.assertEqual(oracle.compare(self.expected, self.text), [])
+        self.assertEqual(compare.compare(self.expected, self.text), [])
 
     def test_a_record_that_is_skipped(self):
         batch = batch_class()
@@ -360,7 +366,7 @@ class Controls(unittest.TestCase):
 
     def test_a_counter_that_is_off_by_one(self):
         for window in ("250", "1000", "10000"):
-            for counter in (oracle.TX, oracle.OPENED, oracle.CLOSED, oracle.ACTIVE, oracle.CLIENT_TX):
+            for counter in (counters.TX, counters.OPENED, counters.CLOSED, counters.ACTIVE, counters.CLIENT_TX):
                 at = self.rows(lambda row, w=window, c=counter: row[2].startswith(w + "|") and f",{c}:" in "," + row[4]
                                and row[2].split("|")[2] == "0" and row[3] == "0" and self.exact(row))
 
