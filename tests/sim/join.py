@@ -378,7 +378,7 @@ def key_bytes(key):
 class Ends:
     """A connection as far as it was known in a pane."""
 
-    def __init__(self, join, client, server, pane, places):
+    def __init__(self, join, client, server, pane, places, disputed):
         half = client or server
         self.client, self.server, self.pane = client, server, pane
         self.key = key = half.key
@@ -399,7 +399,7 @@ class Ends:
         else:
             told = [place for place in places.get(key[2:], ()) if place[0] <= pane]
             self.server_owner = told[-1][1] if told else address_owner(key[2])
-            self.vague = bool(told) and any(place[0] == told[-1][0] and place[1] != told[-1][1] for place in told)
+            self.vague = disputed.get(key[2:], INFINITE) <= pane
 
     def edge(self):
         return f"{self.client_owner[0]}|{self.server_owner[0]}|{self.key[3]}|{self.key[4]}|"

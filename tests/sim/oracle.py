@@ -107,7 +107,8 @@ class Oracle:
         self.log, self.partitions, self.batch_class = log, partitions, batch_class
         self.policy, self.gaps, self.lateness = policy, gaps, lateness
         self.halves, self.nat_events = [], []
-        self.places = {}
+        self.places = {}  # where servers are, as told: their address and port -> [(pane, owner)]
+        self.announced, self.disputed = {}, {}  # where two owners were told in one pane, and from which on
         self.counts = collections.Counter()
 
     def expected(self):
@@ -150,12 +151,15 @@ class Oracle:
         if half.side != SERVER or half.guessed or half.failed or is_loopback(half.seen[2]):
             return
         told = self.places.setdefault(half.seen[2:], [])
+        announced = self.announced.setdefault((pane, half.seen[2:]), owner)
+        if announced[:6] != owner[:6]:
+            self.disputed.setdefault(half.seen[2:], pane)
         known = 6 if "told_resolution" in self.gaps else 7
         if not told or told[-1][1][:known] != owner[:known]:
             told.append((pane, owner))
 
     def ends(self, join, client, server, pane):
-        return Ends(join, client, server, pane, self.places)
+        return Ends(join, client, server, pane, self.places, self.disputed)
 
     # -- labels
 
