@@ -247,6 +247,13 @@ function(millrace_tests)
     set_target_properties(query-world PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   endif()
 
+  # The pipeline over logs in memory, which the simulation compares with its oracle.
+  if(EXISTS ${CMAKE_SOURCE_DIR}/tests/sim/drive.c)
+    add_executable(sim-drive ${CMAKE_SOURCE_DIR}/tests/sim/drive.c)
+    target_link_libraries(sim-drive PRIVATE millrace_daemon)
+    set_target_properties(sim-drive PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  endif()
+
   millrace_scripts()
 endfunction()
 

@@ -1,0 +1,429 @@
+"""Records to halves: each socket as its node told of it, with what it did, pane by pane, and who owned it."""
+
+import collections
+import ipaddress
+
+from counters import FAILURE_COUNTERS
+
+MS = 1_000_000
+S = 1_000_000_000
+PANE = 250 * MS
+SLACK = 250 * MS
+WAIT_PANES = 8  # 2 s: one-sided flows, and pairs that settle
+KEEP_PANES = 480  # 120 s
+HOPS = 4
+TRIAL_PANES = 4
+INFINITE = 1 << 62
+
+CLIENT, SERVER = 0, 1  # sides
+NORMAL, RECOVERED, LATE = range(3)  # kinds of deltas
+VANISHED, RESET, TIMEOUT = 8, 2, 3
+AGAIN, EXISTED, GUESSED, PROBE = 1, 2, 4, 8
+
+
+class Half:
+    __slots__ = ("node", "slot", "generation", "side", "flags", "guessed", "seen", "opened", "first_pane",
+                 "closed_pane", "closed", "reason", "failed", "pid", "cgroup", "parts", "accounted", "gaps",
+                 "applied", "owners", "min_rtt", "connect", "lost_at", "lost", "total", "pids", "key", "hops", "peer",
+                 "settled", "told", "gone", "paired_pane", "placed", "label_pane", "home", "away_until", "leaves",
+                 "vague", "label", "final_peer", "epoch", "existed", "number", "turned", "waits", "onward", "history",
+                 "lone")
+
+    def __init__(self, number, node, slot, generation, epoch):
+        self.number, self.node, self.slot, self.generation, self.epoch = number, node, slot, generation, epoch
+        self.applied = self.failed = self.settled = self.told = self.gone = self.vague = self.existed = False
+        self.parts, self.owners, self.pids, self.history = {}, [], [], []
+        self.accounted = [0] * 5
+        self.min_rtt = self.pid = self.cgroup = self.hops = self.connect = self.gaps = self.lost = self.lost_at = 0
+        self.closed_pane = self.closed = INFINITE
+        self.first_pane = self.label_pane = self.placed = self.paired_pane = self.waits = -1
+        self.reason = 0
+        self.peer = self.final_peer = self.home = self.label = self.lone = None
+        self.leaves = self.away_until = INFINITE
+        self.turned = False  # its role was guessed wrong
+
+    def part(self, pane, kind):
+        part = self.parts.get((pane, kind))
+        if part is None:
+            part = self.parts[pane, kind] = Part()
+        return part
+
+    def owner_at(self, pane):
+        """Who owned it as far as was known in that pane."""
+        best = self.owners[0][1]
+        for told, owner in self.owners:
+            if told <= pane:
+                best = owner
+        return best
+
+    def pid_at(self, pane):
+        best = self.pids[0][1]
+        for told, pid in self.pids:
+            if told <= pane:
+                best = pid
+        return best
+
+
+class Part:
+    """What a half did in a pane."""
+    __slots__ = ("traffic", "opened", "closed", "failed", "srtt", "min_rtt", "connect", "time")
+
+    def __init__(self):
+        self.traffic = [0] * 5  # sent, received, segments sent, received, sent again
+        self.opened = False
+        self.closed = self.failed = self.srtt = self.min_rtt = self.connect = self.time = 0
+
+
+def smaller(a, b):
+    """Of two round-trip times, of which 0 is none."""
+    return b if not a or (b and b < a) else a
+
+
+class Node:
+    """One node, as its batches tell in the order of the log. Afterwards events are applied pane by pane."""
+
+    def __init__(self, oracle, name):
+        self.oracle, self.name = oracle, name
+        self.epoch = self.boot = None
+        self.former, self.seen = set(), set()
+        self.samples = []
+        self.next_sequence = self.end_event = self.gaps = 0
+        self.slots, self.halves = {}, []
+        self.events = []  # (pane, order, late, time, kind, ...)
+        self.processes, self.containers = {}, {}
+        self.received = collections.Counter()
+        self.lost = collections.Counter()
+        self.lost_so_far = 0
+        self.mappings = []
+
+    def corrected(self, us, offset):
+        return us * 1000 + offset
+
+    def put(self, time, kind, *rest):
+        open_pane = self.oracle.open_pane
+        pane = time // PANE
+        late = pane < open_pane
+        self.events.append((max(pane, open_pane), len(self.events), late, time, kind, rest))
+
+    def batch(self, b, append):
+        o = self.oracle.counts
+        if b.epoch in self.former and b.epoch != self.epoch:
+            o["issued"] += b.events
+            o["refused"] += b.events
+            return
+        self.samples = [s for s in self.samples if s[0] > append - 60 * S]
+        self.samples.append((append, append - b.sent_realtime_ns))
+        offset = min(s[1] for s in self.samples)
+        offset = offset if abs(offset) > 50 * MS else 0
+        base = self.corrected(b.base_time_us, offset)
+        if (b.epoch, b.boot_id) != (self.epoch, self.boot):
+            self.begin(b, base)
+        if b.sequence in self.seen:
+            o["duplicate"] += b.events
+            return
+        self.seen.add(b.sequence)
+        self.gaps += b.sequence > self.next_sequence
+        self.next_sequence = max(self.next_sequence, b.sequence + 1)
+        lost = b.first_event - self.end_event
+        self.end_event = b.first_event + b.events
+        o["issued"] += b.events + lost
+        o["lost"] += lost
+        self.put(base, "node", b.events, lost)
+        self.describe = (b.zone, b.role)
+        self.groups(b, base, offset)
+
+    def begin(self, b, base):
+        if self.epoch is None:
+            self.first = base
+            self.next_sequence, self.end_event = b.sequence, b.first_event
+        else:
+            self.put(base, "reset", b.boot_id != self.boot, list(self.halves))
+            self.next_sequence = self.end_event = 0
+            self.former.add(self.epoch)
+        self.epoch, self.boot = b.epoch, b.boot_id
+        self.seen, self.slots = set(), {}
+
+    def groups(self, b, base, offset):
+        strings = list(b.strings) or [""]
+        addresses = [b.addresses[i:i + 16] for i in range(0, len(b.addresses), 16)]
+        c = b.containers
+        for i, cgroup in enumerate(c.cgroup):
+            names = {name: strings[getattr(c, name)[i]]
+                     for name in ("name", "image", "pod", "namespace", "workload", "unit", "path", "version")}
+            self.put(base, "container", cgroup, names)
+        us, p = b.base_time_us, b.processes
+        for i, pid in enumerate(p.pid):
+            us += p.dt_us[i]
+            name = strings[p.exe[i]].rpartition("/")[2] or strings[p.comm[i]]
+            self.put(us * 1000 + offset, "process", pid, p.cgroup[i], name,
+                     f"{name}@{b.role}" if name and b.role else name)
+        self.nat(b, addresses, offset, 0)
+        self.definitions(b, addresses, offset)
+        self.updates(b, offset)
+        self.closes(b, offset)
+        self.nat(b, addresses, offset, 1)
+
+    def nat(self, b, addresses, offset, op):
+        us, n = b.base_time_us, b.nat
+        for i, own in enumerate(n.op):
+            us += n.dt_us[i]
+            if own != op:
+                continue
+            source = (addresses[n.original_source[i]], n.original_source_port[i], addresses[n.original_destination[i]],
+                      n.original_destination_port[i], n.protocol[i], "")
+            target = (addresses[n.reply_destination[i]], n.reply_destination_port[i], addresses[n.reply_source[i]],
+                      n.reply_source_port[i], n.protocol[i], "")
+            self.put(us * 1000 + offset, "nat", op, source, target)
+
+    def definitions(self, b, addresses, offset):
+        us, d = b.base_time_us, b.definitions
+        if not d.slot:
+            return
+        columns = zip(d.slot, d.generation, d.protocol, d.flags, d.role, d.local, d.remote, d.local_port, d.remote_port,
+                      d.pid, d.cgroup, d.age_us, d.connect_us, d.tx_bytes, d.rx_bytes, d.tx_segments, d.rx_segments,
+                      d.retransmits, d.srtt_us, d.min_rtt_us, d.dt_us)
+        for (slot, generation, protocol, flags, role, local, remote, local_port, remote_port, pid, cgroup, age, connect,
+             tx, rx, txs, rxs, retransmits, srtt, min_rtt, dt) in columns:
+            us += dt
+            time = us * 1000 + offset
+            half = self.slots.get(slot)
+            fresh = half is None or half.generation != generation
+            if fresh:
+                if half is not None:
+                    self.put(time, "close", half, VANISHED, 0, None, 0, 0, 0)
+                half = self.slots[slot] = Half(len(self.oracle.halves), self, slot, generation, self.epoch)
+                self.oracle.halves.append(half)
+                self.halves.append(half)
+            if role == 0:
+                server = local_port < remote_port and local_port < 32768
+                flags |= GUESSED
+            else:
+                server = role == 2
+            local, remote = addresses[local], addresses[remote]
+            scope = self.name if is_loopback(local) and is_loopback(remote) else ""
+            seen = ((remote, remote_port, local, local_port) if server else (local, local_port, remote, remote_port))
+            self.put(time, "definition", half, fresh, flags, SERVER if server else CLIENT,
+                     seen + (protocol, scope), pid, cgroup, time - age * 1000, connect, [tx, rx, txs, rxs, retransmits],
+                     srtt, min_rtt, self.gaps)
+
+    def updates(self, b, offset):
+        us, u, slot = b.base_time_us, b.updates, 0
+        sparse, at = {}, 0
+        for i, step in enumerate(u.retransmits_index):
+            at += step
+            sparse[at] = u.retransmits[i]
+        for i in range(len(u.slot)):
+            slot += u.slot[i]
+            us += u.dt_us[i]
+            half = self.slots.get(slot)
+            if half is None:
+                self.oracle.counts["refused"] += 1
+                continue
+            self.put(us * 1000 + offset, "update", half, [u.tx_bytes[i], u.rx_bytes[i], u.tx_segments[i],
+                                                          u.rx_segments[i], sparse.get(i, 0)], u.srtt_us[i])
+
+    def closes(self, b, offset):
+        us, c = b.base_time_us, b.closes
+        for i, slot in enumerate(c.slot):
+            us += c.dt_us[i]
+            half = self.slots.pop(slot, None)
+            if half is None:
+                self.oracle.counts["refused"] += 1
+                continue
+            self.put(us * 1000 + offset, "close", half, c.reason[i], c.pid[i],
+                     [c.tx_bytes[i], c.rx_bytes[i], c.tx_segments[i], c.rx_segments[i], c.retransmits[i]],
+                     c.min_rtt_us[i], c.connect_us[i], self.gaps)
+
+    # ---- applied, pane by pane
+
+    def apply(self, last_pane):
+        """What happens up to the last closed pane."""
+        events = sorted(self.events, key=lambda event: event[:2])
+        self.live, at = {}, 0
+        while at < len(events) and events[at][0] <= last_pane:
+            pane, self.told, self.renamed = events[at][0], {}, False
+            while at < len(events) and events[at][0] == pane:
+                _, _, late, time, kind, rest = events[at]
+                getattr(self, "apply_" + kind)(pane, late, time, *rest)
+                at += 1
+            self.name_owners(pane)
+        numbered = ("container", "process", "nat", "definition", "update", "close")
+        self.oracle.counts["pending"] += sum(event[4] in numbered for event in events[at:])
+
+    def apply_node(self, pane, late, time, received, lost):
+        self.received[pane] += received
+        self.lost[pane] += lost
+        self.lost_so_far += lost
+
+    def apply_reset(self, pane, late, time, rebooted, halves):
+        for half in halves:
+            if half.applied and half.closed_pane == INFINITE:
+                self.end(half, pane, LATE if late else NORMAL, time, VANISHED)
+        if rebooted:
+            self.processes, self.containers = {}, {}
+
+    def apply_container(self, pane, late, time, cgroup, names):
+        self.containers[cgroup] = names
+        self.renamed = True
+
+    def apply_process(self, pane, late, time, pid, cgroup, name, workload):
+        self.processes[pid] = (cgroup, name, workload)
+        self.renamed = True
+
+    def apply_nat(self, pane, late, time, op, source, target):
+        if source != target:
+            self.oracle.nat_events.append((pane, time, op, self.name, source, target))
+
+    def apply_definition(self, pane, late, time, half, fresh, flags, side, seen, pid, cgroup, opened, connect, total,
+                         srtt, min_rtt, gaps):
+        half.side, half.seen, half.cgroup = side, seen, cgroup
+        half.pid = pid or half.pid
+        half.connect = connect or half.connect
+        kind = LATE if late else NORMAL
+        if not half.applied:
+            half.applied = True
+            half.flags, half.guessed = flags & ~AGAIN, bool(flags & GUESSED)
+            half.opened, half.first_pane, half.gaps = opened, pane, gaps
+            half.lost_at = self.lost_so_far
+            self.live[half.number] = half
+            if flags & EXISTED or (flags & AGAIN and opened < self.first):
+                half.existed = True
+                half.accounted = total
+            else:
+                part = half.part(pane, LATE if late else RECOVERED if flags & AGAIN else NORMAL)
+                self.absolute(half, part, total)
+                part.opened = True
+                part.connect = connect
+        else:
+            self.heal(half, pane, late, time, total, gaps)
+        half.min_rtt = smaller(half.min_rtt, min_rtt)
+        for kind in (NORMAL, RECOVERED, LATE):
+            part = half.parts.get((pane, kind))
+            if part:
+                part.time = time
+                part.srtt = srtt or part.srtt
+                part.min_rtt = smaller(part.min_rtt, min_rtt)
+        self.told[half.number] = half
+
+    def absolute(self, half, part, total):
+        for i in range(5):
+            part.traffic[i] += max(0, total[i] - half.accounted[i])
+        half.accounted = total
+
+    def heal(self, half, pane, late, time, total, gaps):
+        """Absolute counters: what they hold beyond the differences is healed if something was lost since the last."""
+        recovered = half.gaps != gaps
+        half.gaps = gaps
+        if all(total[i] <= half.accounted[i] for i in range(5)):
+            half.accounted = total
+            return
+        part = half.part(pane, LATE if late else RECOVERED if recovered else NORMAL)
+        self.absolute(half, part, total)
+        part.time = time
+
+    def apply_update(self, pane, late, time, half, moved, srtt):
+        if not half.applied or half.closed_pane != INFINITE:
+            self.oracle.counts["refused"] += 1
+            return
+        part = half.part(pane, LATE if late else NORMAL)
+        for i in range(5):
+            part.traffic[i] += moved[i]
+        half.accounted = [a + b for a, b in zip(half.accounted, moved)]
+        part.srtt = srtt or part.srtt
+        part.time = time
+
+    def apply_close(self, pane, late, time, half, reason, pid, total, min_rtt, connect, gaps):
+        if not half.applied or half.closed_pane != INFINITE:
+            return
+        if pid and pid != half.pid:
+            half.pid = pid
+            self.told[half.number] = half
+        half.min_rtt = smaller(half.min_rtt, min_rtt)
+        if total is not None:
+            self.heal(half, pane, late, time, total, gaps)
+        self.end(half, pane, LATE if late else NORMAL, time, reason)
+        if half.failed:
+            for kind in (NORMAL, RECOVERED, LATE):
+                if (pane, kind) in half.parts:
+                    half.parts[pane, kind].opened = False
+            if "failed_connect" not in self.oracle.gaps:
+                half.connect = connect or half.connect
+
+    def end(self, half, pane, kind, time, reason):
+        half.closed_pane, half.closed, half.reason = pane, time, reason
+        half.total = list(half.accounted)
+        half.lost = self.lost_so_far - half.lost_at
+        half.failed = reason in FAILURE_COUNTERS
+        part = half.part(pane, kind)
+        part.time = time
+        part.min_rtt = smaller(part.min_rtt, half.min_rtt)
+        if half.failed:
+            part.failed = reason
+        else:
+            part.closed = reason
+        self.live.pop(half.number, None)
+
+    def name_owners(self, pane):
+        """At the end of a pane: sockets told in it, and living ones of which something was learnt."""
+        told = dict(self.told)
+        if self.renamed:
+            told.update(self.live)
+        for half in told.values():
+            owner = self.owner(half)
+            changed = not half.owners or half.owners[-1][1] != owner
+            if changed:
+                half.owners.append((pane, owner))
+            if not half.pids or half.pids[-1][1] != half.pid:
+                half.pids.append((pane, half.pid))
+            if changed or half.number in self.told:
+                self.oracle.servers_told(pane, half, owner)
+
+    def owner(self, half):
+        """(workload, version, zone, node, container, process, resolution)"""
+        process = self.processes.get(half.pid) if half.pid else None
+        cgroup = half.cgroup or (process[0] if process else 0)
+        c = self.containers.get(cgroup) if cgroup else None
+        workload, resolution = self.name, "node"
+        if process and process[2]:
+            workload, resolution = process[2], "process"
+        version = container = ""
+        if c:
+            unit = c["unit"]
+            if unit.endswith(".service") and len(unit) > 8 and "system.slice/" in c["path"]:
+                workload, resolution = unit[:-8], "unit"
+            if c["name"] or c["pod"]:
+                workload, resolution = qualified(c["namespace"], c["name"] or c["pod"]), "container"
+            if c["workload"]:
+                workload, resolution = qualified(c["namespace"], c["workload"]), "workload"
+            version = image_version(c["image"]) or c["version"]
+            container = c["pod"] or c["name"]
+        return (workload, version, self.describe[0], self.name, container, process[1] if process else "", resolution)
+
+
+def qualified(namespace, name):
+    return f"{namespace}/{name}" if namespace else name
+
+
+def image_version(image):
+    name, _, digest = image.partition("@")
+    tag = name.rpartition("/")[2].partition(":")[2]
+    return tag or digest[:7 + 12]
+
+
+def is_loopback(address):
+    return address[:13] == b"\0" * 10 + b"\xff\xff\x7f" or address == b"\0" * 15 + b"\1"
+
+
+_texts = {}
+
+
+def address_text(address):
+    text = _texts.get(address)
+    if text is None:
+        value = ipaddress.IPv6Address(address)
+        text = _texts[address] = str(value.ipv4_mapped or value)
+    return text
+
+
+def address_owner(address):
+    return (address_text(address), "", "", "", "", "", "address")

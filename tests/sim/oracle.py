@@ -1,0 +1,325 @@
+"""What the pipeline must say of a log, computed another way: from the same records, in one go, by their public meaning
+(proto/millrace/v1, docs/events.md, docs/topics.md), with lists, dictionaries and every pair looked at.
+
+    expected = oracle.Oracle(log, partitions, batch_class).expected()
+    problems = compare.compare(expected, output)
+
+Steps: halves.py dedupes and dates events and gives each socket (half) its deltas, one a pane and kind; join.py pairs
+halves as panes of knowledge come; Rows here adds the deltas up under the labels that the end of the log knows.
+
+What is exact, and what is bounded
+----------------------------------
+A label of pane k acts on pane k itself. Windows of ten seconds and longer must be exact: amendments move what was
+given under an earlier label, so the sum of all rows of one key and window, signed ones included, is compared with the
+sum under final labels. (A late half is waited for 120 s; worlds are shorter, so each change of a label is amended.)
+
+Panes and seconds are not amended. There a delta is *certain* if its half's final label was known in its pane (both
+halves told, every mapping told, both owners told), and *provisional* otherwise: it stood under some earlier label. Of
+each short row its certain part must be there in full; what is left over in all rows of a window may not be negative
+anywhere and must add up, over all edges, to the provisional deltas: exactly in the columns of each end (client_*,
+server_*), and to at most their sum in the counted columns, since two halves that do not know of each other yet both
+count, and of two that do only one. A window without provisional deltas is exact, row by row.
+
+A mapping of NAT belongs to a connection if their lives touch within 250 ms and it was told at the opening or later:
+the first packet makes it. Halves pair by key, overlapping life and nearest opening; a pair older than 2 s, or told,
+stays. A closed half without a peer is told as a one-sided flow after 2 s, and a pair whose other end does not close
+after 120 s. A role that is guessed is tried the other way round once, for three panes, the greater key first. An
+agent's restart makes new halves of old sockets; those exist already and were opened before.
+
+Each socket keeps the owner that was known when it ended; what is told of a living one's owner also moves what it did
+before. A client's half that existed before its agent has no past of its own: what the server's half told before it
+came stays counted.
+
+GAPS are the known differences of the pipeline at hand, each with a name; take a name away when it is mended. POLICY
+says which rows are made."""
+
+import collections
+
+from counters import (
+    ACTIVE, AGENT_ISSUED, AGENT_RECEIVED, CLIENT_RETRANSMITS, CLIENT_ROW, CLIENT_RX, CLIENT_TX, CLOSED,
+    CONNECTION_EVENTS, CONNECT_COUNT, CONNECT_US, EDGE, FAILED, FAILURE_COUNTERS, JOINED, LANE, LATE_BYTES,
+    LATE_CONNECTIONS, OPENED, RECOVERED_BYTES, RESETS, RETRANSMITS, RX, RX_SEGMENTS, SERVER_RETRANSMITS, SERVER_ROW,
+    SERVER_RX, SERVER_TX, SRTT_COUNT, SRTT_US, TIMEOUTS, TX, TX_SEGMENTS)
+from halves import (
+    CLIENT, GUESSED, INFINITE, LATE, MS, NORMAL, Node, PANE, PROBE, RECOVERED, RESET, S, SERVER, TIMEOUT, TRIAL_PANES,
+    is_loopback)
+from join import Ends, Join
+
+
+class Policy:
+    """Which rows there are: window lengths in ms of edges and of their parts; windows of parts that hold connection
+    events only; from which length on rows have a round-trip sketch; whether more than that is wrong."""
+
+    def __init__(self, edge, parts, parts_events_only, srtt_from, strict):
+        self.edge, self.parts, self.parts_events_only, self.srtt_from = edge, parts, parts_events_only, srtt_from
+        self.strict = strict
+
+
+HOURS = Policy(edge=(250, 1000, 10_000, 60_000, 3_600_000), parts=(250, 10_000), parts_events_only=(250,),
+               srtt_from=10_000, strict=True)
+# Windows up to ten seconds; parts have seconds too, and panes of parts hold more: neither is looked at.
+TEN_SECONDS = Policy(edge=(250, 1000, 10_000), parts=(250, 10_000), parts_events_only=(250,), srtt_from=250,
+                     strict=False)
+
+POLICY = TEN_SECONDS
+GAPS = frozenset((
+    "failed_connect",  # a failed attempt's flow does not say how long it took
+    "trial_close",  # a close in the pane in which a guessed role's trial ends is lost, and with it the flow
+    "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were
+    "told_stay_apart",  # of two halves that were both told as one-sided flows neither finds the other any more
+    "told_resolution",  # where a server is is not told again when only the way of its name changes
+    "unnamed",  # a row may come before the name of an owner that was learnt late
+    "existed_uncounts",  # what a server's half counted before its client's, which existed already, was told is lost
+    "final_stays",  # what is learnt of an owner after both halves met moves nothing that was before
+    "recovered_hides_active",  # a socket active and healed in one pane may not be active in the pane and the second
+))
+class Row:
+    __slots__ = ("counters", "connect", "srtt", "min_rtt")
+
+    def __init__(self):
+        self.counters, self.connect, self.srtt, self.min_rtt = {}, [], [], 0
+
+    def add(self, pairs, connect=0, srtt=0):
+        counters = self.counters
+        for counter, value in pairs:
+            counters[counter] = counters.get(counter, 0) + value
+        if connect:
+            self.connect.append(connect)
+        if srtt:
+            self.srtt.append(srtt)
+
+
+class Expected:
+    def __init__(self):
+        self.rows = collections.defaultdict(Row)  # key of the row -> what it must hold
+        self.clouds = collections.defaultdict(list)  # (window_ms, start_ns) -> provisional deltas
+        self.flows = []
+        self.optional = set()  # flows that a gap may lose
+        self.loose = set()  # flows whose server was told in one pane to be two
+        self.counts = None
+        self.last_pane = 0
+        self.amended = set()  # numbers of the ten seconds of which something was amended
+        self.certain = self.provisional = self.vague = 0
+
+
+class Oracle:
+    def __init__(self, log, partitions, batch_class, policy=POLICY, gaps=GAPS, lateness=500 * MS):
+        self.log, self.partitions, self.batch_class = log, partitions, batch_class
+        self.policy, self.gaps, self.lateness = policy, gaps, lateness
+        self.halves, self.nat_events = [], []
+        self.places = {}  # where servers are, as told: their address and port -> [(pane, owner)]
+        self.announced, self.disputed = {}, {}  # where two owners were told in one pane, and from which on
+        self.counts = collections.Counter()
+
+    def expected(self):
+        self.read()
+        for node in self.nodes.values():
+            node.apply(self.last_pane)
+        for told in self.places.values():
+            told.sort(key=lambda place: place[0])
+        self.join = Join(self).run(self.last_pane)
+        expected = Expected()
+        expected.last_pane, expected.counts = self.last_pane, self.counts
+        expected.flows = list(self.join.flows.values())
+        expected.optional, expected.loose = self.join.optional, self.join.loose
+        self.label_all()
+        Rows(self, expected).fill()
+        return expected
+
+    # -- the log
+
+    def read(self):
+        clocks, firsts, self.nodes = {}, {}, {}
+        for append, partition, payload in self.log:
+            clock = clocks.get(partition)
+            if clock is None:
+                clock = append
+                firsts[partition] = (append - self.lateness) // PANE
+            clock = clocks[partition] = max(clock, min(append, clock + 10 * S))
+            batch = self.batch_class.FromString(payload)
+            if batch.kind == 1:
+                continue
+            self.open_pane = max(firsts[partition], (clock - self.lateness) // PANE)
+            self.counts["events"] += batch.events
+            node = self.nodes.get(batch.node)
+            if node is None:
+                node = self.nodes[batch.node] = Node(self, batch.node)
+            node.batch(batch, append)
+        self.last_pane = (min(clocks.values()) - self.lateness) // PANE - 1
+
+    def servers_told(self, pane, half, owner):
+        if half.side != SERVER or half.guessed or half.failed or is_loopback(half.seen[2]):
+            return
+        told = self.places.setdefault(half.seen[2:], [])
+        announced = self.announced.setdefault((pane, half.seen[2:]), owner)
+        if announced[:6] != owner[:6]:
+            self.disputed.setdefault(half.seen[2:], pane)
+        known = 6 if "told_resolution" in self.gaps else 7
+        if not told or told[-1][1][:known] != owner[:known]:
+            told.append((pane, owner))
+
+    def ends(self, join, client, server, pane):
+        return Ends(join, client, server, pane, self.places, self.disputed)
+
+    # -- labels
+
+    def label_all(self):
+        """The last label of each half: who it belongs to, and from which pane on that was known."""
+        for half in self.halves:
+            if not half.applied:
+                continue
+            peer = half.peer or half.final_peer
+            stays = peer is not None and "final_stays" in self.gaps
+            known = max(half.label_pane, 0 if stays else half.owners[-1][0])
+            if peer:
+                known = max(known, peer.label_pane, 0 if stays else peer.owners[-1][0])
+                if (half.flags | peer.flags) & GUESSED:  # when trials end is not the meaning's matter
+                    known += 2 * TRIAL_PANES
+            ends = half.lone
+            if peer or ends is None:
+                client, server = (half, peer) if half.side == CLIENT else (peer, half)
+                ends = self.ends(self.join, client, server, INFINITE if peer else half.label_pane)
+            half.label_pane = known
+            half.vague = ends.vague
+            half.label = ends  # the label
+
+
+def parts_of(client, server):
+    """(scope, its part of a row's key)"""
+    return ((LANE, f"{client[2]}|{server[2]}|{client[1]}|{server[1]}|"), (CLIENT_ROW, "|".join(client[:6]) + "|"),
+            (SERVER_ROW, "|".join(server[:6]) + "|"))
+
+
+class Rows:
+    def __init__(self, oracle, expected):
+        self.oracle, self.expected, self.policy = oracle, expected, oracle.policy
+        self.rows = expected.rows
+        self.last = (oracle.last_pane + 1) * PANE
+
+    def fill(self):
+        for half in self.oracle.halves:
+            if half.applied and not half.flags & PROBE:
+                self.half(half)
+
+    def half(self, half):
+        seen_windows, names = {}, {}
+        for (pane, kind) in sorted(half.parts, key=lambda place: place[0]):
+            if pane < half.label_pane:
+                self.expected.amended.add(pane * PANE // (10 * S))
+            ends = half.label
+            if "final_stays" in self.oracle.gaps:
+                ends = self.first_final(half, pane)
+            client, server = ends.client, ends.server
+            owners = (ends.client_owner, ends.server_owner, ends.key)
+            if owners not in names:
+                names[owners] = (ends.edge(), parts_of(*owners[:2]))
+            joined = client is not None and server is not None
+            counts = half is (client or server)
+            if joined and half is server and client.existed and pane < client.first_pane:
+                counts = "existed_uncounts" not in self.oracle.gaps
+            self.delta(half, half.parts[pane, kind], pane, kind, counts, joined, *names[owners], seen_windows)
+
+    def first_final(self, half, pane):
+        """The label of the first pane from this one on in which the half had a peer."""
+        peer, met = None, pane
+        for told, other in half.history:
+            if told <= pane:
+                peer = other
+            elif peer is None and other is not None:
+                peer, met = other, told
+        if peer is None:
+            return half.label
+        client, server = (half, peer) if peer.side == SERVER else (peer, half)
+        return self.oracle.ends(self.oracle.join, client, server, met)
+
+    def delta(self, half, part, pane, kind, counts, joined, edge, subs, seen_windows):
+        """One delta into all its windows."""
+        connect = part.connect if half.side == CLIENT and part.opened else 0
+        own = self.own_pairs(half, part, pane, connect)
+        counted = self.counted_pairs(half, part, kind, joined)
+        certain = pane >= half.label_pane and not half.vague
+        self.expected.certain += certain
+        self.expected.provisional += not certain
+        self.expected.vague += half.vague
+        self.pairs = own + counted if counts else own
+        self.samples = (connect, part.srtt if counts else 0)
+        self.doubt = (own, counted, half.turned)
+        self.start, self.certain, self.amended = pane * PANE, certain, not half.vague
+        for window in self.policy.edge:
+            if window < 10_000 and kind != NORMAL:
+                if kind == RECOVERED and "recovered_hides_active" in self.oracle.gaps:
+                    self.first(seen_windows, window, self.start)
+                continue
+            active = self.touch(seen_windows, window, self.start, counts)
+            self.put(window, EDGE, edge, self.pairs, active)
+        for window in self.policy.parts:
+            if window < 10_000 and kind != NORMAL:
+                continue
+            pairs, active = self.pairs, False
+            if window in self.policy.parts_events_only:
+                pairs = [pair for pair in pairs if pair[0] in CONNECTION_EVENTS]
+                if not pairs and certain:
+                    continue
+            else:
+                active = self.touch(seen_windows, ("part", window), self.start, counts)
+            for scope, sub in subs:
+                self.put(window, scope, edge + sub, pairs, active)
+
+    def own_pairs(self, half, part, pane, connect):
+        """What its end tells of itself, whoever counts."""
+        sent, received, _, _, again = part.traffic
+        if half.side == CLIENT:
+            pairs = [(CLIENT_TX, sent), (CLIENT_RX, received), (CLIENT_RETRANSMITS, again)]
+        else:
+            pairs = [(SERVER_TX, received), (SERVER_RX, sent), (SERVER_RETRANSMITS, again)]
+        arrived = half.node.received[pane]
+        pairs += [(AGENT_RECEIVED, arrived), (AGENT_ISSUED, arrived + half.node.lost[pane]), (CONNECT_US, connect),
+                  (CONNECT_COUNT, int(connect > 0))]
+        return [pair for pair in pairs if pair[1]]
+
+    def counted_pairs(self, half, part, kind, joined):
+        """What it adds where its half counts."""
+        tx, rx, tx_segments, rx_segments, again = part.traffic
+        if half.side == SERVER:
+            tx, rx, tx_segments, rx_segments = rx, tx, rx_segments, tx_segments
+        pairs = [(TX, tx), (RX, rx), (TX_SEGMENTS, tx_segments), (RX_SEGMENTS, rx_segments), (RETRANSMITS, again),
+                 (OPENED, int(part.opened)), (JOINED, int(part.opened and joined)), (CLOSED, int(part.closed > 0)),
+                 (RESETS, int(part.closed == RESET)), (TIMEOUTS, int(part.closed == TIMEOUT)), (SRTT_US, part.srtt),
+                 (SRTT_COUNT, int(part.srtt > 0))]
+        if part.failed:
+            pairs += [(FAILED, 1), (FAILURE_COUNTERS[part.failed], 1)]
+        if kind == LATE:
+            pairs += [(LATE_BYTES, tx + rx), (LATE_CONNECTIONS, int(part.opened) + int(part.failed > 0))]
+        elif kind == RECOVERED:
+            pairs += [(RECOVERED_BYTES, tx + rx)]
+        return [pair for pair in pairs if pair[1]]
+
+    def touch(self, seen_windows, window, start, counts):
+        """Whether this makes the socket active in the window."""
+        if "final_stays" in self.oracle.gaps:  # what moved away took the first touch with it
+            return self.first(seen_windows, window, start) and counts
+        return counts and self.first(seen_windows, window, start)
+
+    def first(self, seen_windows, window, start):
+        """Whether the half was not active in this window before."""
+        length = (window if isinstance(window, int) else window[1]) * MS
+        number = start // length
+        if seen_windows.get(window) == number:
+            return False
+        seen_windows[window] = number
+        return True
+
+    def put(self, window, scope, rest, pairs, active):
+        length = window * MS
+        begin = self.start - self.start % length
+        if begin + length > self.last:
+            return
+        if not (self.certain or (window >= 10_000 and self.amended)):
+            self.expected.clouds[window, begin, scope].append(self.doubt)
+            return
+        if active:
+            pairs = pairs + [(ACTIVE, 1)]
+        connect, srtt = self.samples
+        if scope != EDGE and window in self.policy.parts_events_only or window < self.policy.srtt_from:
+            srtt = 0
+        self.rows[f"{window}|{begin}|{scope}|{rest}"].add(pairs, connect, srtt)
