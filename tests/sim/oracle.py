@@ -61,7 +61,7 @@ HOURS = Policy(edge=(250, 1000, 10_000, 60_000, 3_600_000), parts=(250, 10_000),
 TEN_SECONDS = Policy(edge=(250, 1000, 10_000), parts=(250, 10_000), parts_events_only=(250,), srtt_from=250,
                      strict=False)
 
-POLICY = TEN_SECONDS
+POLICY = HOURS
 GAPS = frozenset((
     "failed_connect",  # a failed attempt's flow does not say how long it took
     "trial_close",  # a close in the pane in which a guessed role's trial ends is lost, and with it the flow
