@@ -291,17 +291,17 @@ static void on_labels(void *context, uint32_t source, const struct label *labels
 	kept->instances_count += instances_count;
 }
 
-static const struct name *find_kept(struct task *task, uint64_t id, uint32_t destination)
+/* Readers of the join's names: ingest tasks, then the join tasks that halves hop to. */
+static const struct name *find_join_due(struct task *task, uint64_t id, uint32_t destination)
 {
-	(void)destination;
-	return names_get(task->join_names, id);
+	return names_due(task->join_names, id, destination, task->join_pane);
 }
 
 /* A half that changes its owner takes its names along. */
 static void on_hops(void *context, uint32_t join_task, const struct half_bucket *bucket)
 {
 	struct task *task = context;
-	size_t count = collect_names(task, join_task, find_kept, bucket);
+	size_t count = collect_names(task, task->options.tasks + join_task, find_join_due, bucket);
 
 	assert(!task->outgoing_hops[join_task]);
 	task->outgoing_hops[join_task] = message_halves(MESSAGE_HOPS, task->options.task, join_task,
@@ -363,7 +363,7 @@ static struct message *labels_message(struct task *task, uint32_t source)
 
 	memcpy(bucket.round_ends, labels->round_ends, sizeof(bucket.round_ends));
 	for (size_t i = 0; i < bucket.instances_count; i++)
-		collect_instance(task, &bucket.instances[i], source, find_kept, &names);
+		collect_instance(task, &bucket.instances[i], source, find_join_due, &names);
 	return message_labels(task->options.task, source, task->join_pane, &bucket, task->due,
 			      names);
 }
@@ -554,7 +554,7 @@ struct task *task_new(const struct task_options *options)
 	join.sources = tasks;
 	join.sinks = (struct join_sinks){task, on_labels, on_hops, on_flows};
 	task->join = join_new(&join);
-	task->join_names = names_new(mirror.names_max, 0);
+	task->join_names = names_new(mirror.names_max, 2 * tasks);
 
 	task->partial = partial_new(&(struct partial_options){.owners = tasks,
 							      .rows_max = options->rows_max,
