@@ -15,9 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifdef MILLRACE_ZSTD
 #include <zstd.h>
-#endif
 
 #include "agent/batch/batch.h"
 #include "agent/batch/seal.h"
@@ -337,7 +335,6 @@ static void put_exits(struct bench *bench)
  * as a stream, of which the length is not known before. */
 static size_t wire_bytes(const uint8_t *record, size_t length)
 {
-#ifdef MILLRACE_ZSTD
 	static uint8_t plain[RECORD_BYTES_MAX + 64], packed[RECORD_BYTES_MAX + 8192];
 	/* length, attributes, two differences, then the key: its length, itself; the value's
 	 * length */
@@ -354,11 +351,6 @@ static size_t wire_bytes(const uint8_t *record, size_t length)
 	ZSTD_endStream(stream, &out);
 	ZSTD_freeCStream(stream);
 	return KAFKA_BATCH_BYTES + out.pos;
-#else
-	(void)record;
-	(void)length;
-	return 0;
-#endif
 }
 
 static void bench_record(struct bench *bench, uint32_t number)

@@ -17,6 +17,7 @@ macro(millrace_dependencies)
   pkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson)
   pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
   pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+  pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd) # benches: what Kafka makes of a record
   find_program(PROTOC_C protoc-c REQUIRED)
   find_program(PROTOC protoc REQUIRED)
   find_program(BPF_CLANG NAMES clang clang-14 clang-19 REQUIRED)
@@ -176,9 +177,7 @@ function(millrace_program_folder name folder)
 endfunction()
 
 # bench/<noun>.c -> bin/bench-<noun>; shared pieces live in bench/<noun>/*.c as libraries millrace_bench_<noun>
-# zstd, if it is there, tells what Kafka would make of a record.
 function(millrace_benches)
-  pkg_check_modules(ZSTD IMPORTED_TARGET libzstd)
   millrace_library(bench_world FOLDER bench/world LINK batch base proto PkgConfig::RDKAFKA PkgConfig::UV)
   millrace_library(bench_fleet FOLDER bench/fleet LINK bench_world batch base PkgConfig::RDKAFKA PkgConfig::CJSON)
   millrace_library(bench_drive FOLDER bench/drive LINK bench_fleet daemon PkgConfig::JEMALLOC)
@@ -189,11 +188,7 @@ function(millrace_benches)
     get_filename_component(noun ${main} NAME_WE)
     add_executable(bench-${noun} ${main})
     target_link_libraries(bench-${noun} PRIVATE millrace_bench_drive millrace_bench_world millrace_daemon
-                          PkgConfig::JEMALLOC)
-    if(ZSTD_FOUND)
-      target_link_libraries(bench-${noun} PRIVATE PkgConfig::ZSTD)
-      target_compile_definitions(bench-${noun} PRIVATE MILLRACE_ZSTD)
-    endif()
+                          PkgConfig::JEMALLOC PkgConfig::ZSTD)
   endforeach()
 endfunction()
 
