@@ -9,24 +9,6 @@
 
 enum { SWEEP_PANES = 64 }; /* all entries are looked at once in so many panes */
 
-struct entry {
-	struct instance instance; /* of a free number: id is 0 */
-	uint64_t put_pane;
-	uint32_t users;
-	uint32_t next_free;
-};
-
-struct roster {
-	struct entry *entries; /* by number; grows as needed */
-	uint32_t *told;	       /* by number and destination: refresh period + 1, 0: never */
-	uint32_t capacity, used, free;
-	uint32_t *places; /* open addressing by id: numbers; at most half full */
-	uint32_t mask;
-	uint32_t instances_max, destinations;
-	uint32_t sweep; /* number at which the sweep goes on */
-	struct roster_stats stats;
-};
-
 static void roster_grow(struct roster *roster)
 {
 	uint32_t capacity = (uint32_t)memory_grown(roster->capacity, roster->used + 1);
@@ -45,7 +27,7 @@ struct roster *roster_new(uint32_t instances_max, uint32_t destinations)
 	roster->mask = 63;
 	roster->places = memory_zeroed(roster->mask + 1, sizeof(*roster->places));
 	roster_grow(roster);
-	roster->entries[0] = (struct entry){0};
+	roster->entries[0] = (struct roster_entry){0};
 	roster->used = 1;
 	return roster;
 }
@@ -93,11 +75,6 @@ static void place_clear(struct roster *roster, uint32_t place)
 	}
 }
 
-uint32_t roster_number(const struct roster *roster, uint64_t id)
-{
-	return id ? roster->places[place_of(roster, id)] : 0;
-}
-
 /* ---- entries ---- */
 
 static void forget_told(struct roster *roster, uint32_t number)
@@ -129,7 +106,7 @@ static uint32_t roster_add(struct roster *roster, const struct instance *instanc
 		places_grow(roster);
 	uint32_t number = roster_take(roster);
 	roster->places[place_of(roster, instance->id)] = number;
-	roster->entries[number] = (struct entry){.instance = *instance};
+	roster->entries[number] = (struct roster_entry){.instance = *instance};
 	forget_told(roster, number);
 	roster->stats.live++;
 	return number;
@@ -143,7 +120,7 @@ uint32_t roster_put(struct roster *roster, const struct instance *instance, uint
 		number = roster_add(roster, instance);
 	if (!number)
 		return 0;
-	struct entry *entry = &roster->entries[number];
+	struct roster_entry *entry = &roster->entries[number];
 	entry->put_pane = pane;
 	if (memcmp(&entry->instance, instance, sizeof(*instance)) != 0) {
 		entry->instance = *instance;
@@ -152,42 +129,11 @@ uint32_t roster_put(struct roster *roster, const struct instance *instance, uint
 	return number;
 }
 
-void roster_hold(struct roster *roster, uint32_t number)
-{
-	if (number)
-		roster->entries[number].users++;
-}
-
-void roster_drop(struct roster *roster, uint32_t number)
-{
-	if (!number)
-		return;
-	assert(roster->entries[number].users);
-	roster->entries[number].users--;
-}
-
-const struct instance *roster_at(const struct roster *roster, uint32_t number)
-{
-	return &roster->entries[number].instance;
-}
-
-bool roster_due(struct roster *roster, uint32_t number, uint32_t destination, uint64_t pane)
-{
-	if (!number)
-		return false;
-	uint32_t *told = &roster->told[(size_t)number * roster->destinations + destination];
-	uint32_t period = (uint32_t)(pane / NAMES_REFRESH_PANES) + 1;
-	if (*told == period)
-		return false;
-	*told = period;
-	return true;
-}
-
 static void roster_forget(struct roster *roster, uint32_t number)
 {
-	struct entry *entry = &roster->entries[number];
+	struct roster_entry *entry = &roster->entries[number];
 	place_clear(roster, place_of(roster, entry->instance.id));
-	*entry = (struct entry){.next_free = roster->free};
+	*entry = (struct roster_entry){.next_free = roster->free};
 	roster->free = number;
 	roster->stats.live--;
 	roster->stats.expired++;
@@ -211,7 +157,7 @@ void roster_advance(struct roster *roster, struct names *names, uint64_t pane)
 			roster->sweep = 1;
 		if (roster->sweep >= roster->used)
 			return;
-		const struct entry *entry = &roster->entries[roster->sweep];
+		const struct roster_entry *entry = &roster->entries[roster->sweep];
 		if (entry->instance.id && !entry->users &&
 		    entry->put_pane + NAMES_KEEP_PANES < pane)
 			roster_forget(roster, roster->sweep);

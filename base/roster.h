@@ -6,16 +6,34 @@
  * all zeros. Bounded: at instances_max the newcomer is nobody, counted. One thread. */
 #pragma once
 
+#include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/identity.h"
-
-struct names;
-struct roster;
+#include "base/name.h"
 
 struct roster_stats {
 	uint64_t live, refused, expired;
+};
+
+struct roster_entry {
+	struct instance instance; /* of a free number: id is 0 */
+	uint64_t put_pane;
+	uint32_t users;
+	uint32_t next_free;
+};
+
+struct roster {
+	struct roster_entry *entries; /* by number; grows as needed */
+	uint32_t *told;		      /* by number and destination: refresh period + 1, 0: never */
+	uint32_t capacity, used, free;
+	uint32_t *places; /* open addressing by id, which is a hash: numbers; at most half full */
+	uint32_t mask;
+	uint32_t instances_max, destinations;
+	uint32_t sweep; /* number at which the sweep goes on */
+	struct roster_stats stats;
 };
 
 /* destinations: how many readers roster_due keeps apart (0 if it is never called). */
@@ -27,18 +45,54 @@ void roster_free(struct roster *roster);
 uint32_t roster_put(struct roster *roster, const struct instance *instance, uint64_t pane);
 
 /* 0 if it is not here. */
-uint32_t roster_number(const struct roster *roster, uint64_t id);
+static inline uint32_t roster_number(const struct roster *roster, uint64_t id)
+{
+	uint32_t place = (uint32_t)id & roster->mask, number;
+	while ((number = roster->places[place]) && roster->entries[number].instance.id != id)
+		place = (place + 1) & roster->mask;
+	return id ? number : 0;
+}
+
+/* For a look-up that is to come. */
+static inline void roster_prefetch(const struct roster *roster, uint64_t id)
+{
+	__builtin_prefetch(&roster->places[(uint32_t)id & roster->mask]);
+}
 
 /* One user more, one less; number 0 has no users. */
-void roster_hold(struct roster *roster, uint32_t number);
-void roster_drop(struct roster *roster, uint32_t number);
+static inline void roster_hold(struct roster *roster, uint32_t number)
+{
+	roster->entries[number].users += number != 0;
+}
+
+static inline void roster_drop(struct roster *roster, uint32_t number)
+{
+	if (!number)
+		return;
+	assert(roster->entries[number].users);
+	roster->entries[number].users--;
+}
 
 /* Lent until the next put. */
-const struct instance *roster_at(const struct roster *roster, uint32_t number);
+static inline const struct instance *roster_at(const struct roster *roster, uint32_t number)
+{
+	return &roster->entries[number].instance;
+}
 
 /* Whether `destination` must be told of it now: it never was, or not for NAMES_REFRESH_PANES, or
  * its descriptor changed. Marks it told. Never of number 0. */
-bool roster_due(struct roster *roster, uint32_t number, uint32_t destination, uint64_t pane);
+static inline bool roster_due(struct roster *roster, uint32_t number, uint32_t destination,
+			      uint64_t pane)
+{
+	if (!number)
+		return false;
+	uint32_t *told = &roster->told[(size_t)number * roster->destinations + destination];
+	uint32_t period = (uint32_t)(pane / NAMES_REFRESH_PANES) + 1;
+	if (*told == period)
+		return false;
+	*told = period;
+	return true;
+}
 
 /* Forgets what nobody holds and was last put NAMES_KEEP_PANES before pane. The names of what is
  * held stay in names as long (NULL: there are none). */

@@ -10,21 +10,6 @@ static struct pool pool_of(uint32_t item_size, uint32_t items_max)
 			     .fresh = 1};
 }
 
-uint32_t pool_take(struct pool *pool)
-{
-	uint32_t number = pool->free;
-	if (!number)
-		return pool->fresh++;
-	memcpy(&pool->free, pool_at(pool, number), sizeof(pool->free));
-	return number;
-}
-
-void pool_give(struct pool *pool, uint32_t number)
-{
-	memcpy(pool_at(pool, number), &pool->free, sizeof(pool->free));
-	pool->free = number;
-}
-
 void *array_add_slow(struct array *array, size_t item_size)
 {
 	array->capacity = memory_grown(array->capacity, array->count + 1);
@@ -76,11 +61,6 @@ void connections_done(struct join *join)
 	hosts_done(join);
 }
 
-struct tuple connection_key(const struct join *join, const struct connection *connection)
-{
-	return tuple_of_hosts(join, connection->hosts, connection->ports);
-}
-
 /* ---- a key's connections ---- */
 
 static bool connection_matches(const void *context, uint32_t at, const void *wanted)
@@ -110,7 +90,7 @@ uint32_t connection_next(const struct join *join, uint32_t at)
 }
 
 /* The newcomer leads; only what has a detail can be followed. */
-static void chain_add(struct join *join, uint32_t at, uint64_t hash, uint32_t head)
+static inline void chain_add(struct join *join, uint32_t at, uint64_t hash, uint32_t head)
 {
 	if (!head) {
 		slots_add(&join->index, hash, at);
@@ -122,14 +102,9 @@ static void chain_add(struct join *join, uint32_t at, uint64_t hash, uint32_t he
 	connection_at(join, head)->crowded = 1;
 }
 
-static void chain_remove(struct join *join, uint32_t at, uint64_t hash)
+static __attribute__((noinline)) void crowd_remove(struct join *join, uint32_t at, uint64_t hash)
 {
-	const struct connection *connection = connection_at(join, at);
-	if (!connection->crowded) {
-		slots_remove(&join->index, hash, at);
-		return;
-	}
-	struct tuple key = connection_key(join, connection);
+	struct tuple key = connection_key(join, connection_at(join, at));
 	uint32_t before = connection_find(join, &key, hash), next = connection_next(join, at);
 	if (before == at && next) {
 		slots_replace(&join->index, hash, at, next);
@@ -140,6 +115,14 @@ static void chain_remove(struct join *join, uint32_t at, uint64_t hash)
 			before = connection_next(join, before);
 		detail_of(join, connection_at(join, before))->next = next;
 	}
+}
+
+static inline void chain_remove(struct join *join, uint32_t at, uint64_t hash)
+{
+	if (connection_at(join, at)->crowded)
+		crowd_remove(join, at, hash);
+	else
+		slots_remove(&join->index, hash, at);
 }
 
 /* ---- lists by age ---- */
@@ -229,17 +212,13 @@ void connection_move(struct join *join, uint32_t at, enum stage stage)
 
 static void view_free(struct join *join, uint32_t number)
 {
-	if (!number)
-		return;
 	host_drop(join, view_at(join, number)->hosts[SIDE_CLIENT]);
 	host_drop(join, view_at(join, number)->hosts[SIDE_SERVER]);
 	pool_give(&join->views, number);
 }
 
-static uint32_t view_add(struct join *join, const struct half_open *open)
+static __attribute__((noinline)) uint32_t view_add(struct join *join, const struct half_open *open)
 {
-	if (open->hops == 0 && tuple_equal(&open->seen, &open->key))
-		return 0;
 	const struct tuple *seen = &open->seen;
 	uint64_t hashes[SIDES];
 	host_hashes(seen, hashes);
@@ -250,8 +229,8 @@ static uint32_t view_add(struct join *join, const struct half_open *open)
 	return number;
 }
 
-static uint32_t connection_add(struct join *join, const struct tuple *key, uint64_t hash,
-			       const uint32_t hosts[SIDES], uint32_t head)
+static inline uint32_t connection_add(struct join *join, const struct tuple *key, uint64_t hash,
+				      const uint32_t hosts[SIDES], uint32_t head)
 {
 	uint32_t at = pool_take(&join->connections), detail = pool_take(&join->details);
 	*connection_at(join, at) = (struct connection){
@@ -302,7 +281,8 @@ void half_free(struct join *join, uint32_t number)
 	roster_drop(join->roster, connection->self[side]);
 	if (connection->detailed) {
 		struct seat *seat = &detail_of(join, connection)->seats[side];
-		view_free(join, seat->view);
+		if (seat->view)
+			view_free(join, seat->view);
 		if (seat->closing)
 			pool_give(&join->closings, seat->closing);
 		*seat = (struct seat){0};
@@ -322,7 +302,8 @@ void pair_free(struct join *join, uint32_t at, uint64_t hash)
 	const struct detail *detail = detail_of(join, connection);
 	for (unsigned side = 0; side < SIDES; side++) {
 		roster_drop(join->roster, connection->self[side]);
-		view_free(join, detail->seats[side].view);
+		if (detail->seats[side].view)
+			view_free(join, detail->seats[side].view);
 		pool_give(&join->closings, detail->seats[side].closing);
 	}
 	connection->present = connection->changed = connection->told = 0;
@@ -344,7 +325,7 @@ void connection_give_up(struct join *join, uint32_t at)
 	const struct detail *detail = detail_of(join, connection);
 	unsigned closed = detail->seats[SIDE_CLIENT].closing ? SIDE_CLIENT : SIDE_SERVER;
 	struct tuple key = connection_key(join, connection);
-	flow_add(join, at, &key);
+	flow_add(join, at, &key, key_hash(&key));
 	half_free(join, number_of(at, closed));
 	connection->told = connection->present;
 	connection->settled = 1; /* told with the other one; what comes is not its peer */
@@ -365,7 +346,7 @@ static void connection_evict(struct join *join, uint32_t at)
 	} else {
 		struct tuple key = connection_key(join, connection);
 		if (closed && (is_pair(connection) || !connection->told))
-			flow_add(join, at, &key);
+			flow_add(join, at, &key, key_hash(&key));
 		connection_clear(join, at);
 	}
 	join->stats.evicted_halves += before - join->stats.halves;
@@ -395,7 +376,7 @@ static uint32_t settled_pair(struct join *join)
 }
 
 /* Whoever is in no list came in this round or is a settled pair. */
-static void halves_make_room(struct join *join)
+static __attribute__((noinline, cold)) void halves_make_room(struct join *join)
 {
 	for (int stage = STAGE_TOLD; stage < STAGE_PAIRED; stage++) {
 		if (join->stages[stage].oldest) {
@@ -407,7 +388,7 @@ static void halves_make_room(struct join *join)
 	connection_evict(join, at ? at : settled_pair(join));
 }
 
-static void chain_make_room(struct join *join, uint32_t head)
+static __attribute__((noinline, cold)) void chain_make_room(struct join *join, uint32_t head)
 {
 	uint32_t oldest = 0, halves = 0;
 	for (uint32_t at = head; at; at = connection_next(join, at)) {
@@ -422,27 +403,27 @@ static void chain_make_room(struct join *join, uint32_t head)
 
 /* Where nobody else has this key, the newcomer sits down with the one who waits there; pairs_seek
  * would say the same. */
-static bool may_sit(const struct join *join, const struct connection *connection,
-		    const struct half_open *open, uint64_t closed_ns, unsigned marks)
+static inline bool may_sit(const struct join *join, const struct connection *connection,
+			   const struct half_open *open, uint64_t closed_ns, bool mapped)
 {
 	if (connection->crowded || connection->settled || connection->failed ||
 	    connection->mapped_out || half_is_here(connection, open->side) ||
 	    (open->flags & HALF_FAILED) || (connection->told && (open->flags & HALF_TOLD)) ||
-	    (open->side == SIDE_CLIENT && (marks & ALIAS_OUT)))
+	    (open->side == SIDE_CLIENT && mapped))
 		return false;
 	const struct seat *other = &detail_of(join, connection)->seats[open->side ^ 1];
 	return lives_touch(open->opened_ns, closed_ns, other->opened_ns,
 			   seat_closed_ns(join, other), PAIR_SLACK_NS);
 }
 
-static uint32_t self_hold(struct join *join, uint32_t self)
+static inline uint32_t self_hold(struct join *join, uint32_t self)
 {
 	join->stats.instances_unknown += self == 0;
 	roster_hold(join->roster, self);
 	return self;
 }
 
-static void pid_set(struct connection *connection, unsigned side, uint32_t pid)
+static inline void pid_set(struct connection *connection, unsigned side, uint32_t pid)
 {
 	if (pid >> PID_BITS)
 		pid = 0;
@@ -461,7 +442,8 @@ static uint16_t seat_flags(uint16_t flags)
 	return (uint16_t)(flags & ~gone);
 }
 
-static void seat_take(struct join *join, uint32_t at, const struct half_open *open, uint32_t self)
+static inline void seat_take(struct join *join, uint32_t at, const struct half_open *open,
+			     uint32_t self)
 {
 	struct connection *connection = connection_at(join, at);
 	unsigned side = open->side;
@@ -474,7 +456,8 @@ static void seat_take(struct join *join, uint32_t at, const struct half_open *op
 	pid_set(connection, side, open->pid);
 	detail_of(join, connection)->seats[side] = (struct seat){
 		.opened_ns = open->opened_ns,
-		.view = view_add(join, open),
+		.view = open->hops || !tuple_same(&open->seen, &open->key) ? view_add(join, open)
+									   : 0,
 		.connect_us =
 			open->connect_us > UINT32_MAX ? UINT32_MAX : (uint32_t)open->connect_us,
 		.flags = seat_flags(open->flags),
@@ -495,8 +478,8 @@ uint32_t half_add(struct join *join, const struct half_open *open, struct arriva
 		chain_make_room(join, head);
 		head = connection_find(join, &open->key, hash);
 	}
-	unsigned marks = alias_marks(join, &open->key, hash);
-	bool sits = head && may_sit(join, connection_at(join, head), open, closed_ns, marks);
+	bool mapped = alias_marks(join, &open->key, hash, open->side);
+	bool sits = head && may_sit(join, connection_at(join, head), open, closed_ns, mapped);
 	uint32_t at = head;
 	if (!sits) {
 		uint32_t hosts[SIDES];
@@ -507,10 +490,10 @@ uint32_t half_add(struct join *join, const struct half_open *open, struct arriva
 	}
 	seat_take(join, at, open, arrival->self);
 	struct connection *connection = connection_at(join, at);
-	if (open->side == SIDE_CLIENT && (marks & ALIAS_OUT))
-		connection->mapped_out = 1;
-	if (marks & ALIAS_IN)
-		connection->mapped_in = 1;
+	if (open->side == SIDE_CLIENT)
+		connection->mapped_out |= mapped;
+	else
+		connection->mapped_in |= mapped;
 	connection_touch(join, at);
 	if (sits)
 		peers_meet(join, at);

@@ -13,7 +13,7 @@ static uint32_t owner_of(const struct join *join, const struct tuple *key)
 
 bool owns_key(const struct join *join, const struct tuple *key)
 {
-	return owner_of(join, key) == join->options.task;
+	return join->options.tasks == 1 || owner_of(join, key) == join->options.task;
 }
 
 /* The descriptor goes along: what other tasks know is not known here. */
@@ -104,7 +104,7 @@ bool half_hop(struct join *join, uint32_t number)
 		seat->flags |= SEAT_EXHAUSTED;
 		return false;
 	}
-	open.key = *alias_tuple(join, alias_at(join, alias)->to);
+	open.key = alias_at(join, alias)->to;
 	open.hops++;
 	open.flags |= HALF_HOPPED;
 	join->stats.hops++;

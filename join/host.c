@@ -1,16 +1,26 @@
 /* Addresses, kept once each: thousands of connections share a server's. */
-#include <stddef.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "base/name.h"
 #include "join/state.h"
 
-enum { HOST_KEY_BYTES = offsetof(struct host, users) };
+static inline uint64_t host_hash(const struct address *address, uint32_t scope, uint8_t protocol)
+{
+	uint64_t words[2];
+	memcpy(words, address, sizeof(words));
+	uint64_t network = (uint64_t)scope << 8 | protocol;
+	uint64_t hash = words[0] * 0x9e3779b97f4a7c15ULL + words[1] * 0xbf58476d1ce4e5b9ULL +
+			network * 0x94d049bb133111ebULL;
+	hash ^= hash >> 32;
+	hash *= 0xd6e8feb86659fd93ULL;
+	return hash ^ hash >> 32;
+}
 
 static uint64_t host_hash_of(const void *context, uint32_t number)
 {
-	return table_hash(host_at(context, number), HOST_KEY_BYTES);
+	const struct host *host = host_at(context, number);
+	return host_hash(&host->address, host->scope, host->protocol);
 }
 
 void hosts_init(struct join *join, uint32_t hosts_max)
@@ -31,37 +41,36 @@ void hosts_done(struct join *join)
 
 static bool host_matches(const void *context, uint32_t number, const void *wanted)
 {
-	return memcmp(host_at(context, number), wanted, HOST_KEY_BYTES) == 0;
-}
-
-static uint64_t host_hash(const struct address *address, const struct tuple *tuple)
-{
-	const struct host wanted = {
-		.address = *address, .scope = tuple->scope, .protocol = tuple->protocol};
-	return table_hash(&wanted, HOST_KEY_BYTES);
+	uint64_t a[3], b[3];
+	memcpy(a, host_at(context, number), sizeof(a));
+	memcpy(b, wanted, sizeof(b));
+	return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2])) == 0;
 }
 
 void host_hashes(const struct tuple *tuple, uint64_t hashes[SIDES])
 {
-	hashes[SIDE_CLIENT] = host_hash(&tuple->client, tuple);
-	hashes[SIDE_SERVER] = host_hash(&tuple->server, tuple);
+	hashes[SIDE_CLIENT] = host_hash(&tuple->client, tuple->scope, tuple->protocol);
+	hashes[SIDE_SERVER] = host_hash(&tuple->server, tuple->scope, tuple->protocol);
 }
 
-static uint32_t host_hold(struct join *join, const struct address *address,
-			  const struct tuple *tuple, uint64_t hash)
+static __attribute__((noinline)) uint32_t host_add(struct join *join, const struct host *wanted,
+						   uint64_t hash)
 {
-	const struct host wanted = {.address = *address,
-				    .scope = tuple->scope,
-				    .protocol = tuple->protocol,
-				    .users = 1};
-	uint32_t number = slots_find(&join->hosts_index, hash, host_matches, join, &wanted);
-	if (number) {
-		host_at(join, number)->users++;
-		return number;
-	}
-	number = pool_take(&join->hosts);
-	*host_at(join, number) = wanted;
+	uint32_t number = pool_take(&join->hosts);
+	*host_at(join, number) = *wanted;
 	slots_add(&join->hosts_index, hash, number);
+	return number;
+}
+
+static inline uint32_t host_hold(struct join *join, const struct address *address,
+				 const struct tuple *tuple, uint64_t hash)
+{
+	const struct host wanted = {
+		.address = *address, .scope = tuple->scope, .protocol = tuple->protocol};
+	uint32_t number = slots_find(&join->hosts_index, hash, host_matches, join, &wanted);
+	if (!number)
+		number = host_add(join, &wanted, hash);
+	host_at(join, number)->users++;
 	return number;
 }
 
@@ -81,6 +90,8 @@ void host_drop(struct join *join, uint32_t number)
 	slots_remove(&join->hosts_index, host_hash_of(join, number), number);
 	pool_give(&join->hosts, number);
 }
+
+_Static_assert(offsetof(struct host, users) == 3 * sizeof(uint64_t), "three words are its key");
 
 static uint32_t instance_put(struct join *join, const struct address *address)
 {
@@ -108,22 +119,7 @@ uint32_t address_instance(struct join *join, const struct tuple *tuple)
 {
 	const struct host wanted = {
 		.address = tuple->client, .scope = tuple->scope, .protocol = tuple->protocol};
-	uint32_t number = slots_find(&join->hosts_index, table_hash(&wanted, HOST_KEY_BYTES),
-				     host_matches, join, &wanted);
+	uint64_t hash = host_hash(&wanted.address, wanted.scope, wanted.protocol);
+	uint32_t number = slots_find(&join->hosts_index, hash, host_matches, join, &wanted);
 	return number ? host_instance(join, number) : instance_put(join, &tuple->client);
-}
-
-struct tuple tuple_of_hosts(const struct join *join, const uint32_t hosts[SIDES],
-			    const uint16_t ports[SIDES])
-{
-	const struct host *client = host_at(join, hosts[SIDE_CLIENT]);
-	const struct host *server = host_at(join, hosts[SIDE_SERVER]);
-	return (struct tuple){
-		.client = client->address,
-		.server = server->address,
-		.client_port = ports[SIDE_CLIENT],
-		.server_port = ports[SIDE_SERVER],
-		.protocol = server->protocol,
-		.scope = server->scope,
-	};
 }

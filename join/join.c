@@ -35,7 +35,7 @@ void join_free(struct join *join)
 		return;
 	struct array *arrays[] = {&join->instances,    &join->opens,   &join->closes,
 				  &join->alias_events, &join->seekers, &join->touched,
-				  &join->ended,	       &join->guessers};
+				  &join->telling,      &join->guessers};
 	for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++)
 		free(arrays[i]->items);
 	for (uint32_t task = 0; task < join->options.tasks; task++)
@@ -97,6 +97,11 @@ static void connection_label(struct join *join, uint32_t at)
 			label_add(join, number_of(at, side));
 }
 
+static unsigned side_alone(const struct connection *connection)
+{
+	return half_is_here(connection, SIDE_CLIENT) ? SIDE_CLIENT : SIDE_SERVER;
+}
+
 /* Whoever is new or changed goes on through its alias, or else looks for a peer. The list grows
  * while it is walked: who is parted from its peer is in it again. */
 static void touched_go_on(struct join *join)
@@ -114,30 +119,59 @@ static void touched_go_on(struct join *join)
 	}
 }
 
-/* The flows that are over: both of their halves are told and leave. In groups whose memory is
- * fetched ahead: hosts and instances, then the place in the index. */
-static void ended_leave(struct join *join)
+/* In the order of the closings, ties as they come: so flows are written where they stay. */
+static int compare_nothing(const void *context, uint32_t a, uint32_t b)
+{
+	(void)context;
+	return (a > b) - (a < b);
+}
+
+/* Its flow is told in this round, and what is over leaves then. */
+static void tell(struct join *join, uint32_t at)
+{
+	const struct detail *detail = detail_of(join, connection_at(join, at));
+	*(struct order_place *)array_add(&join->telling, sizeof(struct order_place)) =
+		(struct order_place){flow_closed_ns(join, detail), at};
+}
+
+static void told_leave(struct join *join, uint32_t at, const struct tuple *key, uint64_t hash)
+{
+	struct connection *connection = connection_at(join, at);
+	flow_add(join, at, key, hash);
+	if (is_pair(connection)) {
+		connection_label(join, at);
+		pair_free(join, at, hash);
+	} else if (connection->failed) {
+		half_free(join, number_of(at, side_alone(connection)));
+	} else {
+		connection->told = connection->present;
+	}
+}
+
+/* In groups whose memory is fetched ahead: hosts and instances, then the place in the index. */
+static void telling_done(struct join *join)
 {
 	enum { GROUP = 32 };
-	const uint32_t *ended = join->ended.items;
-	for (size_t start = 0; start < join->ended.count; start += GROUP) {
-		size_t left = join->ended.count - start, group = left < GROUP ? left : GROUP;
+	size_t count = join->telling.count;
+	array_reserve(&join->telling, 2 * count, sizeof(struct order_place));
+	const struct order_place *places =
+		order_by_time(join->telling.items, count, compare_nothing, NULL);
+	for (size_t start = 0; start < count; start += GROUP) {
+		size_t left = count - start, group = left < GROUP ? left : GROUP;
 		struct tuple keys[GROUP];
 		uint64_t hashes[GROUP];
 		for (size_t i = 0; i < group; i++)
-			ends_prefetch(join, connection_at(join, ended[start + i]));
+			ends_prefetch(join, connection_at(join, places[start + i].index));
 		for (size_t i = 0; i < group; i++) {
-			keys[i] = connection_key(join, connection_at(join, ended[start + i]));
+			keys[i] =
+				connection_key(join, connection_at(join, places[start + i].index));
 			hashes[i] = key_hash(&keys[i]);
 			slots_prefetch(&join->index, hashes[i]);
 		}
-		for (size_t i = 0; i < group; i++) {
-			flow_add(join, ended[start + i], &keys[i]);
-			connection_label(join, ended[start + i]);
-			pair_free(join, ended[start + i], hashes[i]);
-		}
+		for (size_t i = 0; i < group; i++)
+			told_leave(join, places[start + i].index, &keys[i], hashes[i]);
 	}
-	join->ended.count = 0;
+	join->telling.count = 0;
 }
 
 static void pair_stage(struct join *join, uint32_t at)
@@ -151,7 +185,7 @@ static void pair_stage(struct join *join, uint32_t at)
 	if (client_closed && server_closed && (connection->settled || pair_certain(join, detail))) {
 		if (connection->stage == STAGE_UNSETTLED || connection->stage == STAGE_HALF_CLOSED)
 			connection_move(join, at, STAGE_NONE);
-		*(uint32_t *)array_add(&join->ended, sizeof(at)) = at;
+		tell(join, at);
 		return;
 	}
 	enum stage stage = !connection->settled		    ? STAGE_UNSETTLED
@@ -164,16 +198,14 @@ static void pair_stage(struct join *join, uint32_t at)
 static void lone_stage(struct join *join, uint32_t at)
 {
 	const struct connection *connection = connection_at(join, at);
-	unsigned side = half_is_here(connection, SIDE_CLIENT) ? SIDE_CLIENT : SIDE_SERVER;
+	unsigned side = side_alone(connection);
 	bool closed = detail_of(join, connection)->seats[side].closing, told = connection->told;
 	if (closed && told && connection->settled) {
 		half_free(join, number_of(at, side)); /* its flow was emitted with its peer */
 		return;
 	}
 	if (closed && connection->failed) {
-		struct tuple key = connection_key(join, connection);
-		flow_add(join, at, &key);
-		half_free(join, number_of(at, side));
+		tell(join, at);
 		return;
 	}
 	enum stage stage = closed ? (told ? STAGE_TOLD : STAGE_FRESH)
@@ -219,16 +251,15 @@ static void settle_due(struct join *join)
 static void tell_due(struct join *join)
 {
 	for (uint32_t at; (at = due(join, STAGE_FRESH, join->options.one_sided_ns)) != 0;) {
-		struct connection *connection = connection_at(join, at);
-		struct tuple key = connection_key(join, connection);
-		flow_add(join, at, &key);
-		connection->told = connection->present;
+		tell(join, at);
 		connection_move(join, at, STAGE_TOLD);
 	}
+}
+
+static void told_due(struct join *join)
+{
 	for (uint32_t at; (at = due(join, STAGE_TOLD, join->options.keep_ns)) != 0;)
-		half_free(join, number_of(at, half_is_here(connection_at(join, at), SIDE_CLIENT)
-						      ? SIDE_CLIENT
-						      : SIDE_SERVER));
+		half_free(join, number_of(at, side_alone(connection_at(join, at))));
 }
 
 /* The other end's agent must have died: the flow is told with what there is. */
@@ -268,13 +299,15 @@ void join_advance(struct join *join, uint64_t now_ns)
 	pane_take(join);
 	touched_go_on(join);
 	pairs_seek(join);
-	if (first_round)
+	if (first_round) {
 		guessers_visit(join);
+		servers_sweep(join);
+	}
 	touched_stage(join);
-	ended_leave(join);
 	settle_due(join);
-	ended_leave(join);
 	tell_due(join);
+	telling_done(join);
+	told_due(join);
 	give_up_due(join);
 	touched_label(join);
 	aliases_expire(join);
@@ -305,6 +338,6 @@ struct join_stats join_stats(const struct join *join)
 		      pool_bytes(&join->views) + pool_bytes(&join->closings) +
 		      pool_bytes(&join->hosts) + pool_bytes(&join->aliases) +
 		      slots_bytes(&join->index) + slots_bytes(&join->hosts_index) +
-		      intern_bytes(&join->alias_tuples);
+		      slots_bytes(&join->aliases_out) + slots_bytes(&join->aliases_in);
 	return stats;
 }

@@ -89,8 +89,6 @@ static void opened_add(struct join *join, uint32_t index)
 static struct half_close *opened_take(struct join *join, const struct half_ref *ref)
 {
 	struct half_close *closes = join->closes.items;
-	if (join->opened_count == 0)
-		return NULL;
 	for (uint32_t *place = opened_place(join, ref); *place; place = opened_next(join, place)) {
 		struct half_close *close = &closes[*place - 1];
 		if (close->number || !ref_equal(&close->ref, ref))
@@ -170,7 +168,7 @@ static void open_take(struct join *join, const struct half_open *open, struct ar
 		open_send(join, &anew, arrival->self);
 		return;
 	}
-	struct half_close *close = opened_take(join, &open->ref);
+	struct half_close *close = join->opened_count ? opened_take(join, &open->ref) : NULL;
 	uint32_t head = connection_find(join, &open->key, arrival->key);
 	uint32_t number = half_of_key(join, open, head);
 	if (number)
@@ -195,12 +193,16 @@ static void opens_prefetch(const struct join *join, const struct half_open *open
 			   struct arrival arrivals[GROUP])
 {
 	uint32_t guesses[GROUP];
+	for (size_t i = 0; i < count; i++)
+		roster_prefetch(join->roster, opens[i].self);
 	for (size_t i = 0; i < count; i++) {
 		arrivals[i].key = key_hash(&opens[i].key);
 		arrivals[i].hosts_known = false;
 		arrivals[i].self = roster_number(join->roster, opens[i].self);
 		slots_prefetch(&join->index, arrivals[i].key);
-		slots_prefetch(&join->alias_tuples.table, arrivals[i].key);
+		slots_prefetch(opens[i].side == SIDE_CLIENT ? &join->aliases_out
+							    : &join->aliases_in,
+			       arrivals[i].key);
 	}
 	for (size_t i = 0; i < count; i++) {
 		guesses[i] = slots_guess(&join->index, arrivals[i].key);
@@ -210,10 +212,13 @@ static void opens_prefetch(const struct join *join, const struct half_open *open
 			hosts_prefetch(join, &opens[i].key, &arrivals[i]);
 	}
 	for (size_t i = 0; i < count; i++) {
-		detail_prefetch(join, guesses[i]);
-		for (unsigned side = 0; arrivals[i].hosts_known && side < SIDES; side++)
-			__builtin_prefetch(host_at(
-				join, slots_guess(&join->hosts_index, arrivals[i].hosts[side])));
+		if (guesses[i])
+			detail_prefetch(join, guesses[i]);
+		else
+			for (unsigned side = 0; side < SIDES; side++)
+				__builtin_prefetch(
+					host_at(join, slots_guess(&join->hosts_index,
+								  arrivals[i].hosts[side])));
 	}
 }
 
@@ -244,8 +249,10 @@ void pane_take(struct join *join)
 	instances_take(join);
 	aliases_take(join);
 	servers_take(join);
-	closes_take(join);
-	opens_take(join);
+	if (join->closes.count)
+		closes_take(join);
+	if (join->opens.count)
+		opens_take(join);
 	join->stats.closes_unknown += join->opened_count;
 	join->opened_count = 0;
 	join->opens.count = 0;

@@ -1,15 +1,16 @@
 /* What the join says of a half or a pair: labels and flows. */
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "join/state.h"
 
-enum { EDGES_CACHED = 2048 };
+enum { EDGES_CACHED_BITS = 13 };
 
 void records_init(struct join *join)
 {
 	join->labels = memory_zeroed(join->options.sources, sizeof(*join->labels));
-	join->edges = memory_zeroed(EDGES_CACHED, sizeof(*join->edges));
+	join->edges = memory_zeroed(1U << EDGES_CACHED_BITS, sizeof(*join->edges));
 }
 
 /* ---- who is at the ends ---- */
@@ -30,7 +31,7 @@ static const struct tuple *client_mapped(const struct join *join,
 		return NULL;
 	struct tuple key = connection_key(join, connection);
 	uint32_t at = alias_in(join, &key, &detail_of(join, connection)->seats[SIDE_SERVER]);
-	return at ? alias_tuple(join, alias_at(join, at)->from) : NULL;
+	return at ? &alias_at(join, at)->from : NULL;
 }
 
 static uint32_t client_instance(struct join *join, const struct connection *connection)
@@ -44,17 +45,15 @@ static uint32_t client_instance(struct join *join, const struct connection *conn
 
 static bool is_on_trial(const struct join *join, const struct connection *connection, unsigned side)
 {
-	return !is_pair(connection) && connection->detailed &&
+	return connection->detailed &&
 	       (detail_of(join, connection)->seats[side].flags & HALF_VISITING);
 }
 
-/* Who is at the other end of a half, as it is labelled. */
-static uint32_t other_end(struct join *join, const struct connection *connection, unsigned side,
-			  bool on_trial)
+/* Who is at the other end of a lone half, as it is labelled. */
+static __attribute__((noinline)) uint32_t
+other_end(struct join *join, const struct connection *connection, unsigned side, bool on_trial)
 {
 	unsigned other = side ^ 1;
-	if (is_pair(connection))
-		return connection->self[other];
 	if (on_trial ? side == SIDE_SERVER : side == SIDE_CLIENT)
 		return server_instance(join, connection->hosts[other], connection->ports[other]);
 	return on_trial ? host_instance(join, connection->hosts[other])
@@ -68,9 +67,11 @@ void label_add(struct join *join, uint32_t number)
 	struct connection *connection = connection_at(join, connection_of(number));
 	unsigned side = side_of(number);
 	connection->changed = connection->changed & ~(1U << side) & 3;
-	bool on_trial = is_on_trial(join, connection, side), joined = is_pair(connection);
+	bool joined = is_pair(connection);
+	bool on_trial = !joined && is_on_trial(join, connection, side);
 	unsigned shown = side ^ on_trial;
-	uint32_t other = other_end(join, connection, side, on_trial);
+	uint32_t other =
+		joined ? connection->self[side ^ 1] : other_end(join, connection, side, on_trial);
 	uint64_t self_id = roster_at(join->roster, connection->self[side])->id;
 	const struct instance *far = roster_at(join->roster, other);
 	const struct half_ref ref = connection->refs[side];
@@ -110,106 +111,125 @@ void labels_send(struct join *join)
 
 /* ---- flows ---- */
 
-/* Few edges carry most flows: their ids are kept, each at one place. */
+/* Few edges carry most flows: their ids are kept, each at one place. Workloads are hashes. */
 static uint64_t edge_id_cached(struct join *join, const struct edge *edge)
 {
-	const uint64_t words[] = {edge->client, edge->server,
-				  (uint64_t)edge->port << 8 | edge->protocol};
-	struct edge_cache *cached = &join->edges[table_hash(words, sizeof(words)) % EDGES_CACHED];
-	if (cached->client != words[0] || cached->server != words[1] ||
-	    cached->port_protocol != words[2] || !cached->id)
-		*cached = (struct edge_cache){words[0], words[1], words[2], edge_id(edge)};
+	uint64_t port = (uint64_t)edge->port << 8 | edge->protocol;
+	uint64_t mixed = (edge->client ^ port) * 0x9e3779b97f4a7c15ULL +
+			 edge->server * 0xbf58476d1ce4e5b9ULL;
+	struct edge_cache *cached = &join->edges[mixed >> (64 - EDGES_CACHED_BITS)];
+	if (cached->client != edge->client || cached->server != edge->server ||
+	    cached->port_protocol != port || !cached->id)
+		*cached = (struct edge_cache){edge->client, edge->server, port, edge_id(edge)};
 	return cached->id;
 }
 
 static void flow_edge(struct join *join, struct flow *flow)
 {
-	struct edge *edge = &flow->edge;
-	edge->client = flow->client.instance.workload;
-	edge->server = flow->server.instance.workload;
-	edge->port = flow->wire.server_port;
-	edge->protocol = flow->wire.protocol;
-	edge->client_resolution = (uint8_t)flow->client.instance.resolution;
-	edge->server_resolution = (uint8_t)flow->server.instance.resolution;
-	edge->id = edge_id_cached(join, edge);
+	const struct instance *client = &flow->client.instance, *server = &flow->server.instance;
+	struct edge edge = {
+		.client = client->workload,
+		.server = server->workload,
+		.port = flow->wire.server_port,
+		.protocol = flow->wire.protocol,
+		.client_resolution = (uint8_t)client->resolution,
+		.server_resolution = (uint8_t)server->resolution,
+	};
+	edge.id = edge_id_cached(join, &edge);
+	flow->edge = edge;
 }
 
 /* The same for a flow's one-sided and its amended record, and in each replay: it comes from one
- * half's own sight, not from its place in a task. */
-static uint64_t flow_id(const struct join *join, uint32_t number, const struct tuple *key)
+ * half's own sight, not from its place in a task. hash: of the key. */
+static uint64_t flow_id(const struct join *join, uint32_t number, uint64_t hash)
 {
 	const struct connection *connection = connection_at(join, connection_of(number));
 	const struct seat *seat = &detail_of(join, connection)->seats[side_of(number)];
-	struct {
-		struct tuple seen;
-		uint32_t side;
-		uint64_t opened_ns, node;
-	} sight = {
-		.seen = seat->view ? half_seen(join, number) : *key,
-		.side = side_of(number),
-		.opened_ns = seat->opened_ns,
-		.node = roster_at(join->roster, connection->self[side_of(number)])->node,
+	if (seat->view) {
+		struct tuple seen = half_seen(join, number);
+		hash = key_hash(&seen);
+	}
+	const uint64_t sight[] = {
+		hash ^ side_of(number),
+		seat->opened_ns,
+		roster_at(join->roster, connection->self[side_of(number)])->node,
 	};
-	uint64_t id = table_hash(&sight, sizeof(sight));
+	uint64_t id = table_hash(sight, sizeof(sight));
 	return id ? id : 1;
 }
 
-static void flow_end_fill(const struct join *join, struct flow_end *end,
-			  const struct connection *connection, unsigned side)
+/* Records are not zeroed before: every byte is written here, or by the next two. */
+static void end_unseen(struct flow_end *end, const struct instance *instance)
 {
-	end->seen = true;
-	end->pid = side == SIDE_CLIENT ? connection->client_pid : connection->server_pid;
+	memset(end, 0, sizeof(*end));
+	end->instance = *instance;
+}
+
+static inline void end_seen(const struct join *join, struct flow_end *end,
+			    const struct connection *connection, unsigned side)
+{
 	uint32_t number = detail_of(join, connection)->seats[side].closing;
-	if (!number)
+	uint32_t pid = side == SIDE_CLIENT ? connection->client_pid : connection->server_pid;
+	const struct instance *self = roster_at(join->roster, connection->self[side]);
+	if (!number) {
+		end_unseen(end, self);
+		end->seen = true;
+		end->pid = pid;
 		return;
+	}
 	const struct closing *closing = closing_at(join, number);
-	end->closed = true;
+	memset(end, 0, offsetof(struct flow_end, instance));
+	end->seen = end->closed = true;
 	end->reason = closing->reason;
+	end->pid = closing->pid ? closing->pid : pid;
+	end->instance = *self;
 	end->total = closing->total;
 	end->min_rtt_us = closing->min_rtt_us;
 	end->lost = closing->lost;
-	if (closing->pid)
-		end->pid = closing->pid;
+}
+
+static void flow_ends(struct join *join, struct flow *flow, const struct connection *connection)
+{
+	if (half_is_here(connection, SIDE_CLIENT)) {
+		end_seen(join, &flow->client, connection, SIDE_CLIENT);
+	} else {
+		uint32_t client = client_instance(join, connection);
+		end_unseen(&flow->client, roster_at(join->roster, client));
+	}
+	if (half_is_here(connection, SIDE_SERVER)) {
+		end_seen(join, &flow->server, connection, SIDE_SERVER);
+	} else {
+		uint32_t server = server_instance(join, connection->hosts[SIDE_SERVER],
+						  connection->ports[SIDE_SERVER]);
+		end_unseen(&flow->server, roster_at(join->roster, server));
+	}
 }
 
 /* The client's own sight of the connection: whom it dialled, and from which address. */
-static void flow_addresses(const struct join *join, struct flow *flow, uint32_t at)
+static void flow_addresses(const struct join *join, struct flow *flow, uint32_t at,
+			   const struct tuple *key)
 {
 	const struct connection *connection = connection_at(join, at);
-	const struct tuple *seen = &flow->wire;
+	const struct tuple *seen = key;
 	struct tuple own;
+	flow->hops = 0;
 	if (half_is_here(connection, SIDE_CLIENT)) {
 		const struct seat *client = &detail_of(join, connection)->seats[SIDE_CLIENT];
 		flow->hops = client->hops;
-		own = client->view ? half_seen(join, number_of(at, SIDE_CLIENT)) : flow->wire;
-		seen = &own;
+		if (client->view) {
+			own = half_seen(join, number_of(at, SIDE_CLIENT));
+			seen = &own;
+		}
 	} else {
 		const struct tuple *mapped = client_mapped(join, connection);
 		flow->hops = mapped != NULL;
 		seen = mapped ? mapped : seen;
 	}
+	flow->wire = flow->canonical = *key;
 	flow->dialled = seen->server;
 	flow->dialled_port = seen->server_port;
-	flow->canonical = flow->wire;
 	flow->canonical.client = seen->client;
 	flow->canonical.client_port = seen->client_port;
-}
-
-static void flow_ends(struct join *join, struct flow *flow, const struct connection *connection)
-{
-	bool has_client = half_is_here(connection, SIDE_CLIENT);
-	bool has_server = half_is_here(connection, SIDE_SERVER);
-	uint32_t client =
-		has_client ? connection->self[SIDE_CLIENT] : client_instance(join, connection);
-	flow->client.instance = *roster_at(join->roster, client);
-	uint32_t server = has_server ? connection->self[SIDE_SERVER]
-				     : server_instance(join, connection->hosts[SIDE_SERVER],
-						       connection->ports[SIDE_SERVER]);
-	flow->server.instance = *roster_at(join->roster, server);
-	if (has_client)
-		flow_end_fill(join, &flow->client, connection, SIDE_CLIENT);
-	if (has_server)
-		flow_end_fill(join, &flow->server, connection, SIDE_SERVER);
 }
 
 static void flow_count(struct join *join, const struct flow *flow)
@@ -221,24 +241,23 @@ static void flow_count(struct join *join, const struct flow *flow)
 	join->stats.one_sided += !flow->joined && flow->established;
 }
 
-void flow_add(struct join *join, uint32_t at, const struct tuple *key)
+void flow_add(struct join *join, uint32_t at, const struct tuple *key, uint64_t hash)
 {
 	const struct connection *connection = connection_at(join, at);
 	const struct detail *detail = detail_of(join, connection);
 	unsigned first = half_is_here(connection, SIDE_CLIENT) ? SIDE_CLIENT : SIDE_SERVER;
 	unsigned told = connection->told & 1 ? SIDE_CLIENT : connection->told ? SIDE_SERVER : first;
-	unsigned closed = detail->seats[first].closing ? first : first ^ 1;
 	struct flow *flow = array_add(&join->flows, sizeof(*flow));
-	memset(flow, 0, sizeof(*flow));
-	flow->wire = *key;
-	flow->id = flow_id(join, number_of(at, told), key);
+	memset(&flow->dialled_port, 0,
+	       offsetof(struct flow, opened_ns) - offsetof(struct flow, dialled_port));
+	flow->id = flow_id(join, number_of(at, told), hash);
+	flow_addresses(join, flow, at, key);
 	flow->joined = is_pair(connection);
 	flow->established = !connection->failed;
 	flow->amended = connection->told != 0;
 	flow->opened_ns = detail->seats[first].opened_ns;
-	flow->closed_ns = closing_at(join, detail->seats[closed].closing)->time_ns;
+	flow->closed_ns = flow_closed_ns(join, detail);
 	flow->connect_us = first == SIDE_CLIENT ? detail->seats[SIDE_CLIENT].connect_us : 0;
-	flow_addresses(join, flow, at);
 	flow_ends(join, flow, connection);
 	flow_edge(join, flow);
 	flow_count(join, flow);
@@ -246,75 +265,48 @@ void flow_add(struct join *join, uint32_t at, const struct tuple *key)
 
 /* ---- in the order of their closings ---- */
 
-struct flow_place {
-	uint64_t closed_ns;
-	uint32_t index;
-};
-
-static int compare_flows(const struct flow *a, const struct flow *b)
+static int compare_ids(const void *context, uint32_t a, uint32_t b)
 {
-	if (a->closed_ns != b->closed_ns)
-		return a->closed_ns < b->closed_ns ? -1 : 1;
-	return (a->id > b->id) - (a->id < b->id);
+	const struct flow *flows = context;
+	return (flows[a].id > flows[b].id) - (flows[a].id < flows[b].id);
 }
 
-enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS };
-
-static void places_sort_digit(const struct flow_place *from, struct flow_place *to, size_t count,
-			      unsigned shift)
+static bool in_order(const struct flow *flows, size_t count)
 {
-	uint32_t starts[DIGITS] = {0};
-	for (size_t i = 0; i < count; i++)
-		starts[from[i].closed_ns >> shift & (DIGITS - 1)]++;
-	for (uint32_t digit = 0, sum = 0; digit < DIGITS; digit++) {
-		uint32_t of_digit = starts[digit];
-		starts[digit] = sum;
-		sum += of_digit;
-	}
-	for (size_t i = 0; i < count; i++)
-		to[starts[from[i].closed_ns >> shift & (DIGITS - 1)]++] = from[i];
+	for (size_t i = 1; i < count; i++)
+		if (flows[i].closed_ns < flows[i - 1].closed_ns ||
+		    (flows[i].closed_ns == flows[i - 1].closed_ns && flows[i].id < flows[i - 1].id))
+			return false;
+	return true;
 }
 
-/* By closing, least digits first; then, among the few that closed at the same time, by id. */
-static const struct flow_place *flows_order(struct join *join, size_t count)
+static const struct flow *flows_sorted(struct join *join)
 {
 	const struct flow *flows = join->flows.items;
-	uint64_t differing = 0;
-	array_reserve(&join->flow_order, 2 * count, sizeof(struct flow_place));
-	struct flow_place *places = join->flow_order.items, *other = places + count;
-	for (size_t i = 0; i < count; i++) {
-		places[i] = (struct flow_place){flows[i].closed_ns, (uint32_t)i};
-		differing |= flows[i].closed_ns ^ flows[0].closed_ns;
-	}
-	for (unsigned shift = 0; shift < 64 && differing >> shift; shift += DIGIT_BITS) {
-		places_sort_digit(places, other, count, shift);
-		struct flow_place *sorted = other;
-		other = places;
-		places = sorted;
-	}
-	for (size_t i = 1; i < count; i++) {
-		struct flow_place place = places[i];
-		size_t at = i;
-		for (; at && compare_flows(&flows[place.index], &flows[places[at - 1].index]) < 0;
-		     at--)
-			places[at] = places[at - 1];
-		places[at] = place;
-	}
-	return places;
+	size_t count = join->flows.count;
+	array_reserve(&join->flow_order, 2 * count, sizeof(struct order_place));
+	struct order_place *places = join->flow_order.items;
+	for (size_t i = 0; i < count; i++)
+		places[i] = (struct order_place){flows[i].closed_ns, (uint32_t)i};
+	const struct order_place *sorted = order_by_time(places, count, compare_ids, flows);
+	array_reserve(&join->flows_sorted, count, sizeof(struct flow));
+	struct flow *ordered = join->flows_sorted.items;
+	for (size_t i = 0; i < count; i++)
+		ordered[i] = flows[sorted[i].index];
+	return ordered;
 }
 
+/* They were added in order (told_leave), unless closings were at the same time or somebody had to
+ * make room. */
 void flows_send(struct join *join)
 {
 	size_t count = join->flows.count;
 	if (count == 0)
 		return;
 	const struct flow *flows = join->flows.items;
-	const struct flow_place *places = flows_order(join, count);
-	array_reserve(&join->flows_sorted, count, sizeof(struct flow));
-	struct flow *sorted = join->flows_sorted.items;
-	for (size_t i = 0; i < count; i++)
-		sorted[i] = flows[places[i].index];
-	join->options.sinks.flows(join->options.sinks.context, sorted, count);
+	if (!in_order(flows, count))
+		flows = flows_sorted(join);
+	join->options.sinks.flows(join->options.sinks.context, flows, count);
 	join->flows.count = 0;
 }
 

@@ -70,7 +70,7 @@ static bool is_believed(const struct join *join, const struct server *server)
 	return server->time_ns + SERVER_KEEP_NS > join->now_ns;
 }
 
-static void servers_sweep(struct join *join)
+void servers_sweep(struct join *join)
 {
 	uint32_t fresh = join->server_keys.fresh;
 	for (uint32_t step = 0; step <= fresh / SWEEP_PANES; step++) {
@@ -93,7 +93,6 @@ void servers_take(struct join *join)
 	for (size_t i = 0; i < join->server_events.count; i++)
 		server_take(join, &places[i]);
 	join->server_events.count = 0;
-	servers_sweep(join);
 }
 
 uint32_t server_find(const struct join *join, const struct host *host, uint16_t port)

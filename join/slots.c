@@ -7,12 +7,18 @@
 
 enum { BUCKETS_MIN = 4, FULL_OF_FIVE = 4 };
 
+static uint32_t records_full(uint32_t buckets)
+{
+	return (uint32_t)((uint64_t)buckets * SLOTS_WAYS * FULL_OF_FIVE / 5);
+}
+
 void slots_init(struct slots *slots, uint64_t (*hash_of)(const void *context, uint32_t record),
 		const void *context)
 {
 	*slots = (struct slots){
 		.buckets = memory_zeroed(BUCKETS_MIN, sizeof(*slots->buckets)),
 		.buckets_count = BUCKETS_MIN,
+		.records_full = records_full(BUCKETS_MIN),
 		.hash_of = hash_of,
 		.context = context,
 	};
@@ -24,26 +30,32 @@ void slots_done(struct slots *slots)
 	*slots = (struct slots){0};
 }
 
-static void slots_put(struct slots *slots, uint64_t hash, uint32_t record)
+/* The home bucket is full. */
+void slots_put_on(struct slots *slots, uint64_t hash, uint32_t record)
 {
-	for (uint32_t at = slots_home(slots, hash);; at = slots_after(slots, at)) {
-		struct slots_bucket *bucket = &slots->buckets[at];
-		unsigned free_ways = slots_ways(bucket, 0);
-		if (free_ways) {
-			int way = __builtin_ctz(free_ways);
-			bucket->tag[way] = slots_tag(hash);
-			bucket->record[way] = record;
-			return;
-		}
-		bucket->passed++;
+	uint32_t at = slots_home(slots, hash);
+	for (unsigned free_ways = 0; !free_ways;) {
+		slots->buckets[at].passed++;
+		at = slots_after(slots, at);
+		free_ways = slots_ways(&slots->buckets[at], 0);
 	}
+	int way = __builtin_ctz(slots_ways(&slots->buckets[at], 0));
+	slots->buckets[at].tag[way] = slots_tag(hash);
+	slots->buckets[at].record[way] = record;
 }
 
-static void slots_grow(struct slots *slots)
+static void slots_put(struct slots *slots, uint64_t hash, uint32_t record)
+{
+	if (!slots_put_home(slots, hash, record))
+		slots_put_on(slots, hash, record);
+}
+
+void slots_grow(struct slots *slots)
 {
 	struct slots_bucket *before = slots->buckets;
 	uint32_t before_count = slots->buckets_count;
 	slots->buckets_count += before_count / 4;
+	slots->records_full = records_full(slots->buckets_count);
 	slots->buckets = memory_zeroed(slots->buckets_count, sizeof(*slots->buckets));
 	for (uint32_t at = 0; at < before_count; at++)
 		for (int way = 0; way < SLOTS_WAYS; way++)
@@ -54,19 +66,14 @@ static void slots_grow(struct slots *slots)
 	free(before);
 }
 
-void slots_add(struct slots *slots, uint64_t hash, uint32_t record)
-{
-	if ((uint64_t)++slots->records * 5 >
-	    (uint64_t)slots->buckets_count * SLOTS_WAYS * FULL_OF_FIVE)
-		slots_grow(slots);
-	slots_put(slots, hash, record);
-}
-
-void slots_remove(struct slots *slots, uint64_t hash, uint32_t record)
+/* It is not in its home bucket. */
+void slots_remove_on(struct slots *slots, uint64_t hash, uint32_t record)
 {
 	uint8_t tag = slots_tag(hash);
-	slots->records--;
-	for (uint32_t at = slots_home(slots, hash);; at = slots_after(slots, at)) {
+	for (uint32_t at = slots_home(slots, hash);;) {
+		assert(slots->buckets[at].passed > 0);
+		slots->buckets[at].passed--;
+		at = slots_after(slots, at);
 		struct slots_bucket *bucket = &slots->buckets[at];
 		for (unsigned ways = slots_ways(bucket, tag); ways; ways &= ways - 1) {
 			int way = __builtin_ctz(ways);
@@ -75,8 +82,6 @@ void slots_remove(struct slots *slots, uint64_t hash, uint32_t record)
 			bucket->tag[way] = 0;
 			return;
 		}
-		assert(bucket->passed > 0);
-		bucket->passed--;
 	}
 }
 

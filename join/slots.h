@@ -31,6 +31,7 @@ _Static_assert(sizeof(struct slots_bucket) == 64, "a bucket is one cache line");
 struct slots {
 	struct slots_bucket *buckets;
 	uint32_t buckets_count, records;
+	uint32_t records_full; /* with more it grows */
 	uint64_t (*hash_of)(const void *context, uint32_t record);
 	const void *context; /* of hash_of */
 };
@@ -111,11 +112,45 @@ static inline uint32_t slots_find(const struct slots *slots, uint64_t hash,
 	}
 }
 
+void slots_grow(struct slots *slots);
+void slots_put_on(struct slots *slots, uint64_t hash, uint32_t record);
+void slots_remove_on(struct slots *slots, uint64_t hash, uint32_t record);
+
+static inline bool slots_put_home(struct slots *slots, uint64_t hash, uint32_t record)
+{
+	struct slots_bucket *bucket = &slots->buckets[slots_home(slots, hash)];
+	unsigned free_ways = slots_ways(bucket, 0);
+	if (!free_ways)
+		return false;
+	int way = __builtin_ctz(free_ways);
+	bucket->tag[way] = slots_tag(hash);
+	bucket->record[way] = record;
+	return true;
+}
+
 /* The caller knows that it is not there yet. */
-void slots_add(struct slots *slots, uint64_t hash, uint32_t record);
+static inline void slots_add(struct slots *slots, uint64_t hash, uint32_t record)
+{
+	if (slots->records++ == slots->records_full)
+		slots_grow(slots);
+	if (!slots_put_home(slots, hash, record))
+		slots_put_on(slots, hash, record);
+}
 
 /* The caller knows that it is there. */
-void slots_remove(struct slots *slots, uint64_t hash, uint32_t record);
+static inline void slots_remove(struct slots *slots, uint64_t hash, uint32_t record)
+{
+	struct slots_bucket *bucket = &slots->buckets[slots_home(slots, hash)];
+	slots->records--;
+	for (unsigned ways = slots_ways(bucket, slots_tag(hash)); ways; ways &= ways - 1) {
+		int way = __builtin_ctz(ways);
+		if (bucket->record[way] != record)
+			continue;
+		bucket->tag[way] = 0;
+		return;
+	}
+	slots_remove_on(slots, hash, record);
+}
 
 /* Another record of the same hash takes its place. */
 void slots_replace(struct slots *slots, uint64_t hash, uint32_t record, uint32_t other);

@@ -22,6 +22,7 @@
 #include "base/roster.h"
 #include "join/intern.h"
 #include "join/join.h"
+#include "join/order.h"
 
 /* Halves of one key at once: more is a tuple that is reused faster than its halves pair; bounds a
  * pairing's cost. */
@@ -131,17 +132,14 @@ struct host {
 _Static_assert(sizeof(struct host) == 32, "two hosts are one cache line");
 
 struct alias {
-	uint32_t from, to; /* tuple numbers */
-	uint32_t next_out, next_in;
-	uint32_t older, newer;
+	struct tuple from, to;
 	uint64_t node;
-	uint64_t begin_ns, end_ns; /* end: UINT64_MAX while it stands */
-	uint64_t latest_ns;	   /* event time of its newest announcement */
-	uint64_t since_ns;	   /* end of the pane of its last announcement or its deletion */
-};
-
-struct alias_chains {
-	uint32_t out, in;
+	uint64_t begin_ns, end_ns;  /* end: UINT64_MAX while it stands */
+	uint64_t latest_ns;	    /* event time of its newest announcement */
+	uint64_t since_ns;	    /* end of the pane of its last announcement or its deletion */
+	uint32_t next_out, next_in; /* of the same from, of the same to */
+	uint32_t older, newer;
+	bool out, in; /* which of its keys this task owns: it is found by those */
 };
 
 struct server {
@@ -203,9 +201,9 @@ struct join {
 	struct list stages[STAGES];
 	uint32_t hand;	       /* of eviction among settled pairs */
 	size_t newcomers_hand; /* and in touched, among those who came in this round */
-	struct intern alias_tuples;
-	struct alias_chains *alias_chains; /* by tuple number */
+	struct slots aliases_out, aliases_in; /* by from, by to: a chain's newest */
 	struct list aliases_by_age;
+	struct array alias_order;
 	struct intern server_keys;
 	struct server *servers; /* by key number */
 	uint32_t server_hand;
@@ -213,11 +211,11 @@ struct join {
 	struct array instances, opens, closes, alias_events, server_events;
 	uint32_t *opened_places; /* closes that name no half, by ref: see pane.c */
 	uint32_t opened_mask, opened_capacity;
-	size_t opened_count;	     /* that no opening took yet */
-	struct array seekers;	     /* half numbers that may find a (better) peer */
-	struct array ended;	     /* pairs of which both halves are closed for sure */
-	struct array touched;	     /* connections whose stage may have changed */
-	struct array guessers;	     /* struct guesser: roles on or before their trial */
+	size_t opened_count;   /* that no opening took yet */
+	struct array seekers;  /* half numbers that may find a (better) peer */
+	struct array telling;  /* struct order_place: whose flows are told at the round's end */
+	struct array touched;  /* connections whose stage may have changed */
+	struct array guessers; /* struct guesser: roles on or before their trial */
 	struct label_bucket *labels; /* by source */
 	struct array flows, flow_order, flows_sorted;
 	struct edge_cache *edges;
@@ -232,8 +230,23 @@ static inline void *pool_at(const struct pool *pool, uint32_t number)
 	return (char *)pool->items + (size_t)number * pool->item_size;
 }
 
-uint32_t pool_take(struct pool *pool); /* not set */
-void pool_give(struct pool *pool, uint32_t number);
+/* Not set. The next one to be taken is fetched. */
+static inline uint32_t pool_take(struct pool *pool)
+{
+	uint32_t number = pool->free;
+	if (!number)
+		return pool->fresh++;
+	memcpy(&pool->free, pool_at(pool, number), sizeof(pool->free));
+	__builtin_prefetch(pool_at(pool, pool->free));
+	return number;
+}
+
+static inline void pool_give(struct pool *pool, uint32_t number)
+{
+	memcpy(pool_at(pool, number), &pool->free, sizeof(pool->free));
+	pool->free = number;
+}
+
 void *array_add_slow(struct array *array, size_t item_size);
 
 static inline void *array_add(struct array *array, size_t item_size)
@@ -338,6 +351,17 @@ static inline __attribute__((always_inline)) uint64_t table_hash(const void *wor
 	return hash ^ hash >> 32;
 }
 
+/* As tuple_equal, without a call. */
+static inline bool tuple_same(const struct tuple *a, const struct tuple *b)
+{
+	uint64_t x[5], y[5], differing = a->scope ^ b->scope;
+	memcpy(x, a, sizeof(x));
+	memcpy(y, b, sizeof(y));
+	for (int i = 0; i < 5; i++)
+		differing |= x[i] ^ y[i];
+	return differing == 0;
+}
+
 static inline uint64_t key_hash(const struct tuple *key)
 {
 	return table_hash(key, sizeof(*key));
@@ -369,13 +393,32 @@ void host_drop(struct join *join, uint32_t number);
 /* The roster number of who is there as far as only the address says. */
 uint32_t host_instance(struct join *join, uint32_t number);
 uint32_t address_instance(struct join *join, const struct tuple *tuple); /* of its client */
-struct tuple tuple_of_hosts(const struct join *join, const uint32_t hosts[SIDES],
-			    const uint16_t ports[SIDES]);
+
+static inline struct tuple tuple_of_hosts(const struct join *join, const uint32_t hosts[SIDES],
+					  const uint16_t ports[SIDES])
+{
+	const struct host *client = host_at(join, hosts[SIDE_CLIENT]);
+	const struct host *server = host_at(join, hosts[SIDE_SERVER]);
+	return (struct tuple){
+		.client = client->address,
+		.server = server->address,
+		.client_port = ports[SIDE_CLIENT],
+		.server_port = ports[SIDE_SERVER],
+		.protocol = server->protocol,
+		.scope = server->scope,
+	};
+}
 
 /* connection.c: the pools, the chains and the lists. */
 void connections_init(struct join *join);
 void connections_done(struct join *join);
-struct tuple connection_key(const struct join *join, const struct connection *connection);
+
+static inline struct tuple connection_key(const struct join *join,
+					  const struct connection *connection)
+{
+	return tuple_of_hosts(join, connection->hosts, connection->ports);
+}
+
 struct tuple half_seen(const struct join *join, uint32_t number);
 uint32_t connection_find(const struct join *join, const struct tuple *key, uint64_t hash);
 uint32_t connection_next(const struct join *join, uint32_t at); /* of the same key */
@@ -400,16 +443,11 @@ void aliases_init(struct join *join);
 void aliases_done(struct join *join);
 void aliases_take(struct join *join); /* this pane's events, in an order of their own */
 void aliases_expire(struct join *join);
-enum { ALIAS_OUT = 1, ALIAS_IN = 2 };
-unsigned alias_marks(const struct join *join, const struct tuple *key, uint64_t hash);
+/* Whether a mapping goes on from a client half's key, or leads to a server half's. */
+bool alias_marks(const struct join *join, const struct tuple *key, uint64_t hash, unsigned side);
 /* The alias that a half of this life goes (came) through, or 0. */
 uint32_t alias_out(const struct join *join, const struct tuple *key, const struct seat *seat);
 uint32_t alias_in(const struct join *join, const struct tuple *key, const struct seat *seat);
-
-static inline const struct tuple *alias_tuple(const struct join *join, uint32_t number)
-{
-	return intern_at(&join->alias_tuples, number);
-}
 
 /* hop.c */
 bool half_hop(struct join *join, uint32_t number); /* through its alias, if there is one */
@@ -435,7 +473,15 @@ bool pair_certain(const struct join *join, const struct detail *detail);
 void records_init(struct join *join);
 void records_done(struct join *join);
 void label_add(struct join *join, uint32_t number);
-void flow_add(struct join *join, uint32_t at, const struct tuple *key);
+
+/* By the client half's clock if that closed. */
+static inline uint64_t flow_closed_ns(const struct join *join, const struct detail *detail)
+{
+	uint32_t client = detail->seats[SIDE_CLIENT].closing;
+	return closing_at(join, client ? client : detail->seats[SIDE_SERVER].closing)->time_ns;
+}
+
+void flow_add(struct join *join, uint32_t at, const struct tuple *key, uint64_t hash);
 void labels_send(struct join *join);
 void flows_send(struct join *join);
 
@@ -443,5 +489,6 @@ void flows_send(struct join *join);
 void servers_init(struct join *join);
 void servers_done(struct join *join);
 void servers_take(struct join *join);
+void servers_sweep(struct join *join); /* once a pane */
 /* The roster number of who serves there as far as anybody told lately, or 0. */
 uint32_t server_find(const struct join *join, const struct host *host, uint16_t port);
