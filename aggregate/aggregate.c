@@ -32,8 +32,7 @@ struct aggregate *aggregate_new(const struct aggregate_options *options)
 	aggregate->names = names_new(options->names_max, 1);
 	aggregate->instances = roster_new(PART_INSTANCES_MAX, 0);
 	aggregate->sources = memory_zeroed(options->sources, sizeof(*aggregate->sources));
-	aggregate->edges_used = aggregate->pane_lanes_count = 1;
-	aggregate->events_count = aggregate->samples_count = 1;
+	aggregate->edges_used = aggregate->samples_count = 1;
 	row_index_init(&aggregate->lanes_index, 0);
 	row_index_init(&aggregate->edges_index, 0);
 	sums_init(&aggregate->sums);
@@ -46,12 +45,10 @@ static void free_lists(struct aggregate *aggregate)
 {
 	free(aggregate->order.items);
 	free(aggregate->fresh_edges.items);
-	free(aggregate->fresh_lanes.items);
 	free(aggregate->fresh_parts.items);
 	free(aggregate->ways_set.items);
 	free(aggregate->touched.items);
 	free(aggregate->seconds.items);
-	free(aggregate->eventful.items);
 	free(aggregate->scratch.items);
 	for (unsigned window = 0; window < WINDOW_10S; window++)
 		free(aggregate->shown[window].items);
@@ -82,7 +79,7 @@ void aggregate_free(struct aggregate *aggregate)
 	free(aggregate->lanes);
 	free(aggregate->ways);
 	free(aggregate->edges);
-	free(aggregate->pane_lanes_memory);
+	free(aggregate->pane_edges_memory);
 	free(aggregate->events);
 	free(aggregate->samples);
 	free(aggregate->srtt);
@@ -103,7 +100,7 @@ static void sweep_known(struct aggregate *aggregate)
 		if (aggregate->lanes_sweep >= aggregate->lanes_used)
 			return;
 		const struct lane_row *lane = &aggregate->lanes[aggregate->lanes_sweep];
-		if (lane->edge.id && !lane->live && !lane->users)
+		if (lane->edge.id && !lane->part && !lane->users)
 			lane_forget(aggregate, aggregate->lanes_sweep);
 	}
 }
@@ -144,15 +141,14 @@ void aggregate_advance(struct aggregate *aggregate, uint64_t now_ns)
 static uint64_t aggregate_bytes(const struct aggregate *aggregate)
 {
 	const struct aggregate *a = aggregate;
-	uint64_t bytes = a->lanes_used * (sizeof(*a->lanes) + sizeof(*a->ways)) +
-			 a->edges_used * sizeof(*a->edges) +
-			 a->parts.used * sizeof(*a->parts.rows) +
-			 (a->parts.slots_mask + 1ULL) * sizeof(*a->parts.slots) +
-			 a->sums.used * sizeof(*a->sums.sums) +
-			 a->pane_lanes_capacity * sizeof(*a->pane_lanes) +
-			 a->events_capacity * sizeof(*a->events) +
-			 a->samples_capacity * sizeof(*a->samples) +
-			 a->srtt_capacity * sizeof(*a->srtt) + sizeof(*a);
+	uint64_t bytes =
+		a->lanes_used * (sizeof(*a->lanes) + sizeof(*a->ways)) +
+		a->edges_used * sizeof(*a->edges) + a->parts.used * sizeof(*a->parts.rows) +
+		(a->parts.slots_mask + 1ULL) * sizeof(*a->parts.slots) +
+		a->sums.used * sizeof(*a->sums.sums) + a->edges_capacity * sizeof(*a->pane_edges) +
+		a->events_capacity * sizeof(*a->events) +
+		a->samples_capacity * sizeof(*a->samples) + a->srtt_capacity * sizeof(*a->srtt) +
+		sizeof(*a);
 	for (uint32_t edge = 1; edge < a->edges_used; edge++)
 		bytes += a->edges[edge].minute.size + a->edges[edge].hour.size;
 	return bytes;

@@ -50,7 +50,7 @@ struct record {
 	uint32_t columns[4]; /* bytes client to server, and back; segments the same, counted */
 	uint64_t time_ns;
 	uint32_t received, lost; /* events of its node */
-	uint32_t srtt_us;	 /* counted; 0: none */
+	uint32_t srtt_us;	 /* 0: none */
 	uint32_t min_rtt_us;	 /* 0: none */
 };
 

@@ -62,23 +62,18 @@ static uint32_t fold_edge(struct aggregate *aggregate, const struct edge *edge)
 	return row ? row : edge_make(aggregate, &others, true);
 }
 
-static uint32_t fold_lane(struct aggregate *aggregate, uint32_t edge)
+static uint32_t fold_part(struct aggregate *aggregate, uint32_t edge, enum scope scope)
 {
-	struct edge above = aggregate->edges[edge].edge;
-	struct lane other = other_lane();
-	uint32_t lane = lane_know(aggregate, &above, &other);
-	if (!aggregate->lanes[lane].live)
-		lane_enter(aggregate, lane, edge, true);
-	return lane;
-}
-
-static uint32_t fold_part(struct aggregate *aggregate, uint32_t edge, enum side side)
-{
-	uint32_t part = aggregate->edges[edge].others[side];
+	uint32_t part = aggregate->edges[edge].others[scope], member = 0;
 	if (part)
 		return part;
-	part = part_enter(aggregate, edge, 0, side, true);
-	aggregate->edges[edge].others[side] = part;
+	if (scope == SCOPE_LANE) {
+		struct edge above = aggregate->edges[edge].edge;
+		struct lane other = other_lane();
+		member = lane_know(aggregate, &above, &other);
+	}
+	part = part_enter(aggregate, edge, member, scope, true);
+	aggregate->edges[edge].others[scope] = part;
 	return part;
 }
 
@@ -115,164 +110,107 @@ uint32_t guard_edge(struct aggregate *aggregate, const struct edge *edge)
 
 uint32_t guard_lane(struct aggregate *aggregate, uint32_t lane)
 {
-	if (aggregate->lanes[lane].live)
-		return lane;
+	if (aggregate->lanes[lane].part)
+		return aggregate->lanes[lane].part;
 	struct edge above = aggregate->lanes[lane].edge;
 	uint32_t edge = guard_edge(aggregate, &above);
 	bool own = aggregate->edges[edge].edge.id == above.id;
 	if (own && !edge_is_closed(aggregate, edge)) {
-		lane_enter(aggregate, lane, edge, false);
+		uint32_t part = part_enter(aggregate, edge, lane, SCOPE_LANE, false);
 		guard_crowd(aggregate, edge);
-		return lane;
+		return part;
 	}
 	guard_folds(aggregate);
-	return fold_lane(aggregate, edge);
+	return fold_part(aggregate, edge, SCOPE_LANE);
 }
 
-uint32_t guard_part(struct aggregate *aggregate, uint32_t edge, uint32_t instance, enum side side)
+static uint32_t part_find(const struct aggregate *aggregate, uint32_t edge, uint32_t member,
+			  enum scope scope)
 {
-	uint64_t key = part_key(edge, instance, side);
-	uint32_t home = parts_home(&aggregate->parts, key);
-	uint32_t part = instance ? parts_find(&aggregate->parts, key, home) : 0;
+	uint64_t key = part_key(edge, member, scope);
+	return member ? parts_find(&aggregate->parts, key, parts_home(&aggregate->parts, key)) : 0;
+}
+
+uint32_t guard_part(struct aggregate *aggregate, uint32_t edge, uint32_t instance, enum scope scope)
+{
+	uint32_t part = part_find(aggregate, edge, instance, scope);
 	if (part)
 		return part;
 	if (instance && !edge_is_closed(aggregate, edge)) {
-		part = part_enter(aggregate, edge, instance, side, false);
+		part = part_enter(aggregate, edge, instance, scope, false);
 		guard_crowd(aggregate, edge);
 		return part;
 	}
 	guard_folds(aggregate);
-	return fold_part(aggregate, edge, side);
+	return fold_part(aggregate, edge, scope);
+}
+
+/* What stands for others of edges like this one, if it is there; 0 behind the last. */
+static uint32_t seek_fold(const struct aggregate *aggregate, const struct edge *edge)
+{
+	struct edge others = other_edge_of(edge);
+	uint32_t row = 0;
+	if (edge->id == aggregate->other.id)
+		return 0;
+	if (others.id != edge->id)
+		row = edge_find(aggregate, others.id);
+	return row ? row : edge_find(aggregate, aggregate->other.id);
+}
+
+uint32_t guard_seek_edge(const struct aggregate *aggregate, const struct edge *edge)
+{
+	uint32_t row = edge_find(aggregate, edge->id);
+	return row ? row : seek_fold(aggregate, edge);
+}
+
+uint32_t guard_seek_part(const struct aggregate *aggregate, uint32_t edge, uint32_t member,
+			 enum scope scope)
+{
+	uint32_t part = part_find(aggregate, edge, member, scope);
+	for (; !part && edge; edge = seek_fold(aggregate, &aggregate->edges[edge].edge))
+		part = aggregate->edges[edge].others[scope];
+	return part;
 }
 
 void guard_begin(struct aggregate *aggregate)
 {
-	for (uint32_t i = 0; i < aggregate->fresh_lanes.count; i++) {
-		struct lane_row *lane = &aggregate->lanes[aggregate->fresh_lanes.items[i]];
-		lane->fresh = false;
-		aggregate->edges[lane->live].fresh_count = 0;
-	}
 	for (uint32_t i = 0; i < aggregate->fresh_parts.count; i++) {
 		struct part *part = &aggregate->parts.rows[aggregate->fresh_parts.items[i]];
 		part->fresh = 0;
-		aggregate->edges[part->edge].fresh_count = 0;
+		aggregate->edges[part->hot.edge].fresh_count = 0;
 	}
-	aggregate->fresh_lanes.count = aggregate->fresh_parts.count = 0;
+	aggregate->fresh_parts.count = 0;
 	aggregate->full = aggregate->regular >= guard_room(aggregate);
 }
 
 /* --- moving what has no row of its own after all --- */
 
-static uint32_t samples_joined(struct aggregate *aggregate, uint32_t first, uint32_t second)
+static uint32_t samples_joined(struct aggregate *aggregate, uint32_t first, uint32_t second,
+			       enum scope scope)
 {
 	if (!first)
 		return second;
 	uint32_t last = first;
-	while (aggregate->samples[last].next)
-		last = aggregate->samples[last].next;
-	aggregate->samples[last].next = second;
+	while (aggregate->samples[last].next[scope])
+		last = aggregate->samples[last].next[scope];
+	aggregate->samples[last].next[scope] = second;
 	return first;
-}
-
-static void event_add(struct event *event, const struct event *other)
-{
-	event->opened += other->opened;
-	event->closed += other->closed;
-	event->joined += other->joined;
-	event->connect_count += other->connect_count;
-	for (unsigned i = 0; i < 4; i++)
-		event->failed[i] += other->failed[i];
-	event->resets += other->resets;
-	event->timeouts += other->timeouts;
-	event->connect_us += other->connect_us;
-	event->received += other->received;
-	event->issued += other->issued;
-}
-
-static struct event event_taken(struct aggregate *aggregate, uint32_t slot, enum scope scope,
-				uint32_t row)
-{
-	struct event none = {0};
-	if (!slot || slot >= aggregate->events_count)
-		return none;
-	struct event *event = &aggregate->events[slot];
-	if (event->row != row || event->scope != scope)
-		return none;
-	none = *event;
-	event->row = 0;
-	return none;
-}
-
-/* A lane's connect times from the list of one edge to that of another. */
-static void move_samples(struct aggregate *aggregate, uint32_t list, uint32_t from, uint32_t to)
-{
-	struct sample *samples = aggregate->samples;
-	for (; list; list = samples[list].next) {
-		uint32_t *at = &aggregate->edges[from].samples;
-		while (*at && (samples[*at].code != samples[list].code ||
-			       samples[*at].late != samples[list].late))
-			at = &samples[*at].next;
-		uint32_t moved = *at;
-		if (!moved) /* the edge's went before */
-			return;
-		*at = samples[moved].next;
-		samples[moved].next = aggregate->edges[to].samples;
-		aggregate->edges[to].samples = moved;
-	}
-}
-
-static void move_lane(struct aggregate *aggregate, uint32_t from, uint32_t to)
-{
-	struct lane_row *lane = &aggregate->lanes[from], *other = &aggregate->lanes[to];
-	struct sum *sums = aggregate->sums.sums;
-	if (lane->live != other->live)
-		move_samples(aggregate, lane->samples, lane->live, other->live);
-	sum_add(&sums[other->sum], &sums[lane->sum]);
-	other->samples = samples_joined(aggregate, lane->samples, other->samples);
-	if (lane->pane) {
-		uint32_t place = pane_lane_of(aggregate, to);
-		struct pane_lane *pane = &aggregate->pane_lanes[lane->pane];
-		struct event event = event_taken(aggregate, pane->event, SCOPE_LANE, from);
-		struct sum sum = {0};
-		pane->event = 0;
-		pane_lane_into(aggregate, pane, &sum);
-		sums_give(&aggregate->sums, pane->wide);
-		*pane = (struct pane_lane){0};
-		pane = &aggregate->pane_lanes[place];
-		sum_add(pane_lane_wide(aggregate, pane), &sum);
-		if (event.row)
-			event_add(event_of(aggregate, &pane->event, SCOPE_LANE, to, pane->edge),
-				  &event);
-	}
-	lane_leave(aggregate, from);
 }
 
 static void move_part(struct aggregate *aggregate, uint32_t from, uint32_t to)
 {
 	struct part *part = &aggregate->parts.rows[from], *other = &aggregate->parts.rows[to];
-	enum scope scope = part->side == SIDE_CLIENT ? SCOPE_CLIENT : SCOPE_SERVER;
-	struct event event = event_taken(aggregate, part->event, scope, from);
 	struct sum sum = {0};
 	part_into(aggregate, part, &sum);
 	sum_add(part_wide(aggregate, other), &sum);
-	other->samples = samples_joined(aggregate, part->samples, other->samples);
-	if (event.row)
-		event_add(event_of(aggregate, &other->event, scope, to, other->edge), &event);
+	other->samples = samples_joined(aggregate, part->samples, other->samples, part->scope);
 	part_leave(aggregate, from);
-}
-
-static void unlink_lane(struct aggregate *aggregate, uint32_t lane)
-{
-	uint32_t *at = &aggregate->edges[aggregate->lanes[lane].live].lanes;
-	while (*at != lane)
-		at = &aggregate->lanes[*at].next;
-	*at = aggregate->lanes[lane].next;
 }
 
 static void unlink_part(struct aggregate *aggregate, uint32_t row)
 {
 	const struct part *part = &aggregate->parts.rows[row];
-	uint32_t *at = &aggregate->edges[part->edge].parts[part->side];
+	uint32_t *at = &aggregate->edges[part->hot.edge].parts[part->scope];
 	while (*at != row)
 		at = &aggregate->parts.rows[*at].next;
 	*at = part->next;
@@ -290,27 +228,47 @@ static void move_frozen(struct aggregate *aggregate, const struct frozen *from, 
 	thawed_done(&moved);
 }
 
+static void move_sum(struct aggregate *aggregate, uint32_t from, uint32_t *to)
+{
+	if (!from)
+		return;
+	if (!*to)
+		*to = sums_take(&aggregate->sums);
+	sum_add(&aggregate->sums.sums[*to], &aggregate->sums.sums[from]);
+}
+
+static void move_pane(struct aggregate *aggregate, uint32_t from, uint32_t to)
+{
+	struct pane_edge *pane = &aggregate->pane_edges[from];
+	struct sum sum = {.touched = true};
+	if (!pane->hot.edge)
+		return;
+	pane_edge_into(aggregate, pane, &sum);
+	sum_add(pane_edge_wide(aggregate, pane_edge_touch(aggregate, to)), &sum);
+}
+
 /* All of the edge but its row, which edge_remove() takes. Returns where it went. */
 static uint32_t move_edge(struct aggregate *aggregate, uint32_t edge)
 {
 	struct edge identity = aggregate->edges[edge].edge;
 	uint32_t to = fold_edge(aggregate, &identity);
 	struct edge_row *row = &aggregate->edges[edge], *other = &aggregate->edges[to];
-	other->samples = samples_joined(aggregate, row->samples, other->samples);
+	other->samples = samples_joined(aggregate, row->samples, other->samples, SCOPE_EDGE);
 	row->samples = 0;
-	for (uint32_t lane; (lane = aggregate->edges[edge].lanes) != 0;) {
-		aggregate->edges[edge].lanes = aggregate->lanes[lane].next;
-		move_lane(aggregate, lane, fold_lane(aggregate, to));
-	}
-	for (unsigned side = 0; side < 2; side++)
-		for (uint32_t part; (part = aggregate->edges[edge].parts[side]) != 0;) {
-			aggregate->edges[edge].parts[side] = aggregate->parts.rows[part].next;
-			move_part(aggregate, part, fold_part(aggregate, to, side));
-		}
-	row = &aggregate->edges[edge];
-	other = &aggregate->edges[to];
+	if (row->trouble > other->trouble)
+		other->trouble = row->trouble;
+	move_pane(aggregate, edge, to);
+	if (row->second && !other->second)
+		list_add(&aggregate->seconds, to);
+	move_sum(aggregate, row->second, &other->second);
+	move_sum(aggregate, row->ten, &other->ten);
 	move_frozen(aggregate, &row->minute, &other->minute);
 	move_frozen(aggregate, &row->hour, &other->hour);
+	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
+		for (uint32_t part; (part = aggregate->edges[edge].parts[scope]) != 0;) {
+			aggregate->edges[edge].parts[scope] = aggregate->parts.rows[part].next;
+			move_part(aggregate, part, fold_part(aggregate, to, scope));
+		}
 	return to;
 }
 
@@ -336,10 +294,8 @@ static int compare_newcomers(const void *a, const void *b)
 /* Rows of their own, or rows that stand for others of their edge. */
 static struct newcomer *newcomers(const struct aggregate *aggregate, bool folded, uint32_t *count)
 {
-	const struct list *edges = &aggregate->fresh_edges, *lanes = &aggregate->fresh_lanes,
-			  *parts = &aggregate->fresh_parts;
-	struct newcomer *all =
-		memory_zeroed((size_t)edges->count + lanes->count + parts->count, sizeof(*all));
+	const struct list *edges = &aggregate->fresh_edges, *parts = &aggregate->fresh_parts;
+	struct newcomer *all = memory_zeroed((size_t)edges->count + parts->count, sizeof(*all));
 	*count = 0;
 	for (uint32_t i = 0; i < edges->count; i++) {
 		const struct edge_row *edge = &aggregate->edges[edges->items[i]];
@@ -347,20 +303,12 @@ static struct newcomer *newcomers(const struct aggregate *aggregate, bool folded
 			all[(*count)++] = (struct newcomer){edge->edge.id, 0, edges->items[i],
 							    SCOPE_EDGE, false};
 	}
-	for (uint32_t i = 0; i < lanes->count; i++) {
-		const struct lane_row *lane = &aggregate->lanes[lanes->items[i]];
-		if (lane->folded == folded && !aggregate->edges[lane->live].is_other)
-			all[(*count)++] = (struct newcomer){lane->edge.id, lane->lane.id,
-							    lanes->items[i], SCOPE_LANE, false};
-	}
 	for (uint32_t i = 0; i < parts->count; i++) {
 		const struct part *part = &aggregate->parts.rows[parts->items[i]];
-		uint8_t scope = part->side == SIDE_CLIENT ? SCOPE_CLIENT : SCOPE_SERVER;
-		if (part->folded == folded && !aggregate->edges[part->edge].is_other)
-			all[(*count)++] =
-				(struct newcomer){aggregate->edges[part->edge].edge.id,
-						  instance_at(aggregate, part->instance)->id,
-						  parts->items[i], scope, false};
+		const struct edge_row *edge = &aggregate->edges[part->hot.edge];
+		if (part->folded == folded && !edge->is_other)
+			all[(*count)++] = (struct newcomer){edge->edge.id, part_id(aggregate, part),
+							    parts->items[i], part->scope, false};
 	}
 	qsort(all, *count, sizeof(*all), compare_newcomers);
 	return all;
@@ -370,8 +318,7 @@ static uint32_t newcomer_edge(const struct aggregate *aggregate, const struct ne
 {
 	if (newcomer->scope == SCOPE_EDGE)
 		return newcomer->row;
-	return newcomer->scope == SCOPE_LANE ? aggregate->lanes[newcomer->row].live
-					     : aggregate->parts.rows[newcomer->row].edge;
+	return aggregate->parts.rows[newcomer->row].hot.edge;
 }
 
 /* Who stays: in order, as long as the edge's share and the rows last. */
@@ -412,14 +359,8 @@ static void settle_edge(struct aggregate *aggregate, uint32_t edge, struct list 
 
 static void settle_part(struct aggregate *aggregate, const struct newcomer *newcomer, uint32_t edge)
 {
-	if (newcomer->scope == SCOPE_LANE) {
-		unlink_lane(aggregate, newcomer->row);
-		move_lane(aggregate, newcomer->row, fold_lane(aggregate, edge));
-	} else {
-		enum side side = newcomer->scope == SCOPE_CLIENT ? SIDE_CLIENT : SIDE_SERVER;
-		unlink_part(aggregate, newcomer->row);
-		move_part(aggregate, newcomer->row, fold_part(aggregate, edge, side));
-	}
+	unlink_part(aggregate, newcomer->row);
+	move_part(aggregate, newcomer->row, fold_part(aggregate, edge, newcomer->scope));
 }
 
 /* Edges leave their places after their samples have moved. */
@@ -516,20 +457,13 @@ static void list_unique(struct list *list)
 
 static void settle_lists(struct aggregate *aggregate)
 {
-	struct list *edges = &aggregate->fresh_edges, *lanes = &aggregate->fresh_lanes,
-		    *parts = &aggregate->fresh_parts;
+	struct list *edges = &aggregate->fresh_edges, *parts = &aggregate->fresh_parts;
 	uint32_t count = 0;
 	list_unique(edges);
 	for (uint32_t i = 0; i < edges->count; i++)
 		if (aggregate->edges[edges->items[i]].fresh)
 			edges->items[count++] = edges->items[i];
 	edges->count = count;
-	list_unique(lanes);
-	count = 0;
-	for (uint32_t i = 0; i < lanes->count; i++)
-		if (aggregate->lanes[lanes->items[i]].fresh)
-			lanes->items[count++] = lanes->items[i];
-	lanes->count = count;
 	list_unique(parts);
 	count = 0;
 	for (uint32_t i = 0; i < parts->count; i++)
@@ -557,7 +491,7 @@ void guard_settle(struct aggregate *aggregate)
 	settle_lists(aggregate);
 	/* Lanes may have gone: their ways are looked up anew. */
 	for (uint32_t i = 0; i < aggregate->ways_set.count; i++)
-		aggregate->ways[aggregate->ways_set.items[i]].pane = 0;
+		aggregate->ways[aggregate->ways_set.items[i]].part = 0;
 	aggregate->ways_set.count = 0;
 }
 

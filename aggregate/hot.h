@@ -1,7 +1,8 @@
-/* What every delta adds to a lane and to its two instances, in one cache line: 32-bit columns in
- * vectors, added four at a time. A column that reaches its sign bit has run over: the whole line
- * then moves into a wide sum and begins anew, so nothing wraps as long as what is added ends below
- * the sign bit (bucket.h). One thread. */
+/* What every delta adds to its edge's pane, its lane and its two instances, in one cache line:
+ * 32-bit columns in vectors, added four at a time. A column that reaches its sign bit has run over:
+ * the whole line then moves into a wide sum and begins anew, so nothing wraps as long as what is
+ * added ends below the sign bit (bucket.h). What a connection's life adds stands beside it in the
+ * same way. One thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,8 +20,15 @@ struct hot {
 	columns4 other;	  /* events received, sum of smoothed RTTs, their count, active in 10 s */
 	uint64_t last_event_ns; /* 0: not touched */
 	uint32_t nearest;	/* -min_rtt_us; 0: none */
-	uint32_t key;		/* of whom it is */
+	uint32_t edge;		/* of whom it is */
 } __attribute__((aligned(64)));
+
+struct life {
+	columns4 ends; /* opened, closed, joined, times to connect */
+	columns4 rest; /* sum of the times to connect, resets, retransmits counted, events lost */
+	uint64_t retransmits; /* the client's; above 32 bits the server's */
+	uint32_t wide;	      /* a sum of what does not fit, or is rare; 0: none */
+};
 
 /* A record in the shape of a hot line. */
 struct addend {
@@ -70,15 +78,20 @@ static inline bool columns_over(columns4 columns)
 	return (halves[0] | halves[1]) & 0x8000000080000000ULL;
 }
 
+/* The same. */
+static inline columns4 life_add(struct life *life, const struct life *more)
+{
+	columns4 ends = life->ends + more->ends, rest = life->rest + more->rest;
+	uint64_t retransmits = life->retransmits + more->retransmits;
+	life->ends = ends;
+	life->rest = rest;
+	life->retransmits = retransmits;
+	return ends | rest | (columns4)(columns2){retransmits, 0};
+}
+
 /* Adds the columns to sum and makes them zero; its times stay and are added too. Connections active
  * are of `active`, COLUMNS if they are counted elsewhere. */
-void hot_spill(struct hot *hot, struct sum *sum, unsigned active);
-/* Nothing was added; key stays. */
-static inline void hot_clear(struct hot *hot)
-{
-	uint32_t key = hot->key;
-	*hot = (struct hot){.key = key};
-}
+void hot_spill(struct hot *hot, struct life *life, struct sum *sum, unsigned active);
 
 static inline uint32_t hot_min_rtt_us(const struct hot *hot)
 {

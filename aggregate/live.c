@@ -23,19 +23,33 @@ uint32_t edge_find(const struct aggregate *aggregate, uint64_t id)
 	return 0;
 }
 
+static void pane_edges_grow(struct aggregate *aggregate, uint32_t before)
+{
+	size_t size = sizeof(struct pane_edge);
+	void *memory = memory_zeroed((size_t)aggregate->edges_capacity + 1, size);
+	struct pane_edge *panes =
+		(struct pane_edge *)(((uintptr_t)memory + size - 1) & ~(uintptr_t)(size - 1));
+	if (before)
+		memcpy(panes, aggregate->pane_edges, before * size);
+	free(aggregate->pane_edges_memory);
+	aggregate->pane_edges = panes;
+	aggregate->pane_edges_memory = memory;
+}
+
 static uint32_t edge_place(struct aggregate *aggregate)
 {
 	uint32_t edge = aggregate->edges_vacant;
 	if (edge) {
-		aggregate->edges_vacant = aggregate->edges[edge].lanes;
+		aggregate->edges_vacant = aggregate->edges[edge].place;
 		return edge;
 	}
 	edge = aggregate->edges_used++;
-	if (edge >= aggregate->edges_capacity) {
-		aggregate->edges_capacity =
-			(uint32_t)memory_grown(aggregate->edges_capacity, edge + 1);
+	uint32_t before = aggregate->edges_capacity;
+	if (edge >= before) {
+		aggregate->edges_capacity = (uint32_t)memory_grown(before, edge + 1);
 		aggregate->edges = memory_resize(aggregate->edges, aggregate->edges_capacity,
 						 sizeof(*aggregate->edges));
+		pane_edges_grow(aggregate, before);
 	}
 	return edge;
 }
@@ -61,25 +75,66 @@ uint32_t edge_make(struct aggregate *aggregate, const struct edge *edge, bool fo
 void edge_remove(struct aggregate *aggregate, uint32_t edge)
 {
 	struct edge_row *row = &aggregate->edges[edge];
-	assert(row->live && !row->lanes && !row->parts[0] && !row->parts[1]);
+	assert(row->live && !row->parts[SCOPE_LANE] && !row->parts[SCOPE_CLIENT] &&
+	       !row->parts[SCOPE_SERVER]);
 	--*row_counter(aggregate, edge, row->folded);
 	aggregate->servers -= row->folded && row->edge.id != aggregate->other.id;
 	row_index_remove(&aggregate->edges_index, row->edge.id, edge);
-	sums_give(&aggregate->sums, row->pane);
+	assert(!aggregate->pane_edges[edge].hot.edge);
 	sums_give(&aggregate->sums, row->second);
+	sums_give(&aggregate->sums, row->ten);
 	frozen_clear(&row->minute);
 	frozen_clear(&row->hour);
-	*row = (struct edge_row){.lanes = aggregate->edges_vacant};
+	*row = (struct edge_row){.place = aggregate->edges_vacant};
 	aggregate->edges_vacant = edge;
 	aggregate->edges_count--;
 }
 
-void edge_touch(struct aggregate *aggregate, uint32_t edge)
+struct pane_edge *pane_edge_touch(struct aggregate *aggregate, uint32_t edge)
 {
-	if (aggregate->edges[edge].pane)
+	struct pane_edge *pane = &aggregate->pane_edges[edge];
+	if (!pane->hot.edge) {
+		pane->hot.edge = edge;
+		list_add(&aggregate->touched, edge);
+	}
+	return pane;
+}
+
+struct sum *pane_edge_wide(struct aggregate *aggregate, struct pane_edge *pane)
+{
+	if (!pane->life.wide)
+		pane->life.wide = sums_take(&aggregate->sums);
+	return &aggregate->sums.sums[pane->life.wide];
+}
+
+static void wide_into(struct aggregate *aggregate, uint32_t *wide, struct sum *sum)
+{
+	if (!*wide)
 		return;
-	aggregate->edges[edge].pane = sums_take(&aggregate->sums);
-	list_add(&aggregate->touched, edge);
+	sum_add(sum, &aggregate->sums.sums[*wide]);
+	sums_give(&aggregate->sums, *wide);
+	*wide = 0;
+}
+
+void pane_edge_into(struct aggregate *aggregate, struct pane_edge *pane, struct sum *sum)
+{
+	enum { FIELD = 21, FIELD_MASK = (1 << FIELD) - 1 };
+	hot_spill(&pane->hot, &pane->life, sum, COLUMNS);
+	column_add(sum, COUNTER_ACTIVE, (int64_t)(pane->active[0] & FIELD_MASK));
+	column_add(sum, COLUMN_ACTIVE_1S, (int64_t)(pane->active[0] >> FIELD & FIELD_MASK));
+	column_add(sum, COLUMN_ACTIVE_10S, (int64_t)(pane->active[0] >> 2 * FIELD));
+	column_add(sum, COLUMN_ACTIVE_60S, (int64_t)(pane->active[1] & UINT32_MAX));
+	column_add(sum, COLUMN_ACTIVE_1H, (int64_t)(pane->active[1] >> 32));
+	wide_into(aggregate, &pane->life.wide, sum);
+	*pane = (struct pane_edge){0};
+}
+
+struct sum *edge_ten(struct aggregate *aggregate, uint32_t edge)
+{
+	struct edge_row *row = &aggregate->edges[edge];
+	if (!row->ten)
+		row->ten = sums_take(&aggregate->sums);
+	return &aggregate->sums.sums[row->ten];
 }
 
 static int compare_edges(const void *a, const void *b, void *context)
@@ -187,133 +242,32 @@ uint32_t lane_know(struct aggregate *aggregate, const struct edge *edge, const s
 void lane_forget(struct aggregate *aggregate, uint32_t lane)
 {
 	struct lane_row *row = &aggregate->lanes[lane];
-	assert(!row->live && !row->users);
+	assert(!row->part && !row->users);
 	row_index_remove(&aggregate->lanes_index, lane_row_hash(row->edge.id, row->lane.id), lane);
 	*row = (struct lane_row){.next = aggregate->lanes_vacant};
 	aggregate->ways[lane] = (struct lane_way){0};
 	aggregate->lanes_vacant = lane;
 }
 
-void lane_enter(struct aggregate *aggregate, uint32_t lane, uint32_t edge, bool folded)
-{
-	struct lane_row *row = &aggregate->lanes[lane];
-	struct edge_row *above = &aggregate->edges[edge];
-	assert(!row->live);
-	row->live = edge;
-	row->sum = sums_take(&aggregate->sums);
-	row->samples = 0;
-	row->folded = folded;
-	row->fresh = true;
-	row->next = above->lanes;
-	above->lanes = lane;
-	above->count += !folded;
-	above->fresh_count += !folded;
-	list_add(&aggregate->fresh_lanes, lane);
-	++*row_counter(aggregate, edge, folded);
-}
-
-void lane_leave(struct aggregate *aggregate, uint32_t lane)
-{
-	struct lane_row *row = &aggregate->lanes[lane];
-	struct edge_row *above = &aggregate->edges[row->live];
-	above->count -= !row->folded;
-	above->fresh_count -= !row->folded && row->fresh;
-	--*row_counter(aggregate, row->live, row->folded);
-	sums_give(&aggregate->sums, row->sum);
-	row->live = row->sum = row->pane = row->samples = row->next = 0;
-	row->fresh = row->shown = false;
-}
-
-static void pane_lanes_grow(struct aggregate *aggregate)
-{
-	uint32_t capacity = (uint32_t)memory_grown(aggregate->pane_lanes_capacity,
-						   aggregate->pane_lanes_count + 1);
-	size_t size = sizeof(struct pane_lane);
-	void *memory = memory_zeroed((size_t)capacity + 1, size);
-	struct pane_lane *lanes =
-		(struct pane_lane *)(((uintptr_t)memory + size - 1) & ~(uintptr_t)(size - 1));
-	if (aggregate->pane_lanes)
-		memcpy(lanes, aggregate->pane_lanes, aggregate->pane_lanes_count * size);
-	free(aggregate->pane_lanes_memory);
-	aggregate->pane_lanes = lanes;
-	aggregate->pane_lanes_memory = memory;
-	aggregate->pane_lanes_capacity = capacity;
-}
-
-uint32_t pane_lane_of(struct aggregate *aggregate, uint32_t lane)
-{
-	_Static_assert(sizeof(struct pane_lane) == 128, "a lane of the pane is two cache lines");
-	struct lane_row *row = &aggregate->lanes[lane];
-	if (row->pane)
-		return row->pane;
-	if (aggregate->pane_lanes_count >= aggregate->pane_lanes_capacity)
-		pane_lanes_grow(aggregate);
-	row->pane = aggregate->pane_lanes_count++;
-	aggregate->pane_lanes[row->pane] =
-		(struct pane_lane){.hot = {.key = lane}, .edge = row->live};
-	return row->pane;
-}
-
-struct sum *pane_lane_wide(struct aggregate *aggregate, struct pane_lane *lane)
-{
-	if (!lane->wide)
-		lane->wide = sums_take(&aggregate->sums);
-	return &aggregate->sums.sums[lane->wide];
-}
-
-void event_into(const struct event *event, int64_t *values)
-{
-	values[COUNTER_OPENED] += event->opened;
-	values[COUNTER_CLOSED] += event->closed;
-	values[COUNTER_JOINED] += event->joined;
-	values[COUNTER_RESETS] += event->resets;
-	values[COUNTER_TIMEOUTS] += event->timeouts;
-	values[COUNTER_CONNECT_US] += (int64_t)event->connect_us;
-	values[COUNTER_CONNECT_COUNT] += event->connect_count;
-	for (unsigned i = 0; i < 4; i++) {
-		values[COUNTER_FAILED_REFUSED + i] += event->failed[i];
-		values[COUNTER_FAILED] += event->failed[i];
-	}
-}
-
-void pane_lane_into(const struct aggregate *aggregate, const struct pane_lane *lane,
-		    struct sum *sum)
-{
-	enum { FIELD = 21, FIELD_MASK = (1 << FIELD) - 1 };
-	int64_t *values = sum->values;
-	struct hot hot = lane->hot;
-	hot_spill(&hot, sum, COLUMNS);
-	values[COUNTER_ACTIVE] += (int64_t)(lane->active[0] & FIELD_MASK);
-	values[COLUMN_ACTIVE_1S] += (int64_t)(lane->active[0] >> FIELD & FIELD_MASK);
-	values[COLUMN_ACTIVE_10S] += (int64_t)(lane->active[0] >> 2 * FIELD);
-	values[COLUMN_ACTIVE_60S] += (int64_t)(lane->active[1] & UINT32_MAX);
-	values[COLUMN_ACTIVE_1H] += (int64_t)(lane->active[1] >> 32);
-	values[COUNTER_CLIENT_RETRANSMITS] += (int64_t)lane->retransmits[0];
-	values[COUNTER_SERVER_RETRANSMITS] += (int64_t)lane->retransmits[1];
-	values[COUNTER_RETRANSMITS] += (int64_t)lane->retransmits[2];
-	values[COUNTER_AGENT_ISSUED] += (int64_t)lane->lost;
-	if (lane->event)
-		event_into(&aggregate->events[lane->event], values);
-	if (lane->wide)
-		sum_add(sum, &aggregate->sums.sums[lane->wide]);
-}
-
 /* --- parts --- */
 
-uint32_t part_enter(struct aggregate *aggregate, uint32_t edge, uint32_t instance, enum side side,
+uint32_t part_enter(struct aggregate *aggregate, uint32_t edge, uint32_t member, enum scope scope,
 		    bool folded)
 {
 	struct edge_row *above = &aggregate->edges[edge];
-	uint32_t row = parts_add(&aggregate->parts, edge, instance, side);
+	uint32_t row = parts_add(&aggregate->parts, edge, member, scope);
 	struct part *part = &aggregate->parts.rows[row];
 	part->folded = folded & 1;
 	part->fresh = 1;
-	part->next = above->parts[side];
-	above->parts[side] = row;
+	part->next = above->parts[scope];
+	above->parts[scope] = row;
 	above->count += !folded;
 	above->fresh_count += !folded;
 	list_add(&aggregate->fresh_parts, row);
-	roster_hold(aggregate->instances, instance);
+	if (scope == SCOPE_LANE)
+		aggregate->lanes[member].part = row;
+	else
+		roster_hold(aggregate->instances, member);
 	++*row_counter(aggregate, edge, folded);
 	return row;
 }
@@ -321,39 +275,42 @@ uint32_t part_enter(struct aggregate *aggregate, uint32_t edge, uint32_t instanc
 void part_leave(struct aggregate *aggregate, uint32_t row)
 {
 	struct part *part = &aggregate->parts.rows[row];
-	struct edge_row *above = &aggregate->edges[part->edge];
+	struct edge_row *above = &aggregate->edges[part->hot.edge];
 	above->count -= !part->folded;
 	above->fresh_count -= !part->folded && part->fresh;
-	--*row_counter(aggregate, part->edge, part->folded);
+	--*row_counter(aggregate, part->hot.edge, part->folded);
 	if (part->folded)
-		above->others[part->side] = 0;
-	roster_drop(aggregate->instances, part->instance);
-	sums_give(&aggregate->sums, part->wide);
+		above->others[part->scope] = 0;
+	if (part->scope == SCOPE_LANE) {
+		aggregate->lanes[part->member].part = 0;
+		aggregate->ways[part->member].part = 0;
+	} else {
+		roster_drop(aggregate->instances, part->member);
+	}
+	sums_give(&aggregate->sums, part->life.wide);
 	parts_remove(&aggregate->parts, row);
 }
 
 struct sum *part_wide(struct aggregate *aggregate, struct part *part)
 {
-	if (!part->wide)
-		part->wide = sums_take(&aggregate->sums);
-	return &aggregate->sums.sums[part->wide];
+	if (!part->life.wide)
+		part->life.wide = sums_take(&aggregate->sums);
+	return &aggregate->sums.sums[part->life.wide];
 }
 
-void part_into(const struct aggregate *aggregate, const struct part *part, struct sum *sum)
+void part_into(struct aggregate *aggregate, struct part *part, struct sum *sum)
 {
-	int64_t *values = sum->values;
-	struct hot hot = part->hot;
-	hot_spill(&hot, sum, COLUMN_ACTIVE_10S);
-	values[COUNTER_OPENED] += part->opened;
-	values[COUNTER_CLOSED] += part->closed;
-	values[COUNTER_JOINED] += part->joined;
-	values[COUNTER_CONNECT_COUNT] += part->connect_count;
-	values[COUNTER_CONNECT_US] += part->connect_us;
-	values[COUNTER_RESETS] += part->resets;
-	values[COUNTER_AGENT_ISSUED] += part->lost;
-	values[COUNTER_CLIENT_RETRANSMITS] += part->retransmits[0];
-	values[COUNTER_SERVER_RETRANSMITS] += part->retransmits[1];
-	values[COUNTER_RETRANSMITS] += part->retransmits[2];
-	if (part->wide)
-		sum_add(sum, &aggregate->sums.sums[part->wide]);
+	hot_spill(&part->hot, &part->life, sum, COLUMN_ACTIVE_10S);
+	wide_into(aggregate, &part->life.wide, sum);
+	part->hot = (struct hot){.edge = part->hot.edge};
+}
+
+uint64_t part_id(const struct aggregate *aggregate, const struct part *part)
+{
+	const struct edge *edge = &aggregate->edges[part->hot.edge].edge;
+	if (part->scope == SCOPE_LANE)
+		return aggregate->lanes[part->member].lane.id;
+	if (part->member)
+		return instance_at(aggregate, part->member)->id;
+	return publish_instance(aggregate, edge, 0, part->scope).id;
 }

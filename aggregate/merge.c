@@ -43,8 +43,10 @@ static void learn_lane(struct aggregate *aggregate, struct source *source,
 	aggregate->lanes[source->lanes[told->number]].users--;
 	source->lanes[told->number] = lane;
 	edge_resolve(&aggregate->lanes[lane].edge, &told->edge);
-	if (aggregate->lanes[lane].live)
-		edge_resolve(&aggregate->edges[aggregate->lanes[lane].live].edge, &told->edge);
+	uint32_t part = aggregate->lanes[lane].part;
+	if (part)
+		edge_resolve(&aggregate->edges[aggregate->parts.rows[part].hot.edge].edge,
+			     &told->edge);
 }
 
 static void merge_learn(struct aggregate *aggregate, struct source *source,
@@ -89,27 +91,35 @@ static inline uint32_t source_instance(const struct source *source, uint32_t num
 	return number < source->instances_count ? source->instances[number] : 0;
 }
 
-/* The first delta of a lane in the pane. */
+/* A way to a row of the lane's own is good until that leaves; another, for the pane. */
 static __attribute__((noinline)) void lane_find_way(struct aggregate *aggregate, uint32_t lane)
 {
-	uint32_t counts_in = guard_lane(aggregate, lane);
+	uint32_t part = guard_lane(aggregate, lane);
 	struct edge edge = aggregate->lanes[lane].edge;
 	struct lane_way *way = &aggregate->ways[lane];
-	way->pane = pane_lane_of(aggregate, counts_in);
+	way->part = part;
 	way->edge = guard_edge(aggregate, &edge);
-	list_add(&aggregate->ways_set, lane);
+	if (aggregate->lanes[lane].part != part)
+		list_add(&aggregate->ways_set, lane);
 }
 
-static inline const struct lane_way *lane_way(struct aggregate *aggregate, uint32_t lane)
+static inline struct lane_way lane_way(struct aggregate *aggregate, uint32_t lane)
 {
-	if (!aggregate->ways[lane].pane)
+	if (__builtin_expect(!aggregate->ways[lane].part, 0))
 		lane_find_way(aggregate, lane);
-	return &aggregate->ways[lane];
+	return aggregate->ways[lane];
 }
 
 /* --- adding --- */
 
-static void sample_add(struct aggregate *aggregate, uint32_t *list, uint16_t code, bool late)
+/* Where a delta counts. */
+struct rows {
+	uint32_t edge;
+	struct part *parts[SCOPES]; /* none of SCOPE_EDGE */
+};
+
+static void sample_add(struct aggregate *aggregate, const struct rows *rows, uint64_t connect_us,
+		       bool late)
 {
 	if (aggregate->samples_count >= aggregate->samples_capacity) {
 		aggregate->samples_capacity = (uint32_t)memory_grown(aggregate->samples_capacity,
@@ -117,9 +127,16 @@ static void sample_add(struct aggregate *aggregate, uint32_t *list, uint16_t cod
 		aggregate->samples = memory_resize(aggregate->samples, aggregate->samples_capacity,
 						   sizeof(*aggregate->samples));
 	}
-	aggregate->samples[aggregate->samples_count] =
-		(struct sample){.next = *list, .code = code, .late = late};
-	*list = aggregate->samples_count++;
+	uint32_t number = aggregate->samples_count++;
+	struct sample *sample = &aggregate->samples[number];
+	sample->code = (uint16_t)sketch_index(connect_us * NS_PER_US);
+	sample->late = late;
+	sample->next[SCOPE_EDGE] = aggregate->edges[rows->edge].samples;
+	aggregate->edges[rows->edge].samples = number;
+	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++) {
+		sample->next[scope] = rows->parts[scope]->samples;
+		rows->parts[scope]->samples = number;
+	}
 }
 
 static __attribute__((noinline)) void srtt_grow(struct aggregate *aggregate)
@@ -137,148 +154,105 @@ static inline void srtt_add(struct aggregate *aggregate, uint32_t edge, uint64_t
 	aggregate->srtt[aggregate->srtt_count++] = edge << 12 | sketch_index(srtt_us * NS_PER_US);
 }
 
-struct event *event_of(struct aggregate *aggregate, uint32_t *slot, enum scope scope, uint32_t row,
-		       uint32_t edge)
+static void event_add(struct aggregate *aggregate, const struct event *event)
 {
-	if (*slot && *slot < aggregate->events_count) {
-		struct event *event = &aggregate->events[*slot];
-		if (event->row == row && event->scope == scope)
-			return event;
-	}
-	if (aggregate->events_count >= aggregate->events_capacity) {
+	if (aggregate->events_count == aggregate->events_capacity) {
 		aggregate->events_capacity = (uint32_t)memory_grown(aggregate->events_capacity,
 								    aggregate->events_count + 1);
 		aggregate->events = memory_resize(aggregate->events, aggregate->events_capacity,
 						  sizeof(*aggregate->events));
 	}
-	if (!aggregate->edges[edge].events)
-		list_add(&aggregate->eventful, edge);
-	*slot = aggregate->events_count++;
-	struct event *event = &aggregate->events[*slot];
-	*event = (struct event){.row = row, .scope = scope, .next = aggregate->edges[edge].events};
-	aggregate->edges[edge].events = *slot;
-	return event;
+	aggregate->events[aggregate->events_count++] = *event;
 }
 
-/* What one record says of a connection's life, before it is added to three rows. */
-struct life {
-	uint32_t opened, closed, joined, resets, timeouts;
-	uint32_t failed; /* 1 + which of the reasons; 0: none */
-	uint64_t connect_us;
-	uint32_t received, issued;
-	uint16_t code; /* of the connect time */
-};
-
-static struct life life_of(uint32_t bits, uint64_t connect_us, uint32_t received, uint32_t lost)
+/* Columns of what seldom happens: compact rows have none of them. */
+static void sum_trouble(struct sum *sum, uint32_t bits)
 {
 	uint32_t reason = bits >> RECORD_REASON_SHIFT;
-	bool opened = bits & DELTA_OPENED, closed = bits & DELTA_CLOSED;
-	struct life life = {
-		.opened = opened,
-		.closed = closed,
-		.joined = opened && bits & RECORD_JOINED,
-		.resets = closed && reason == CLOSE_RESET,
-		.timeouts = closed && reason == CLOSE_TIMEOUT,
-		.connect_us = connect_us,
-		.received = received,
-		.issued = received + lost,
-		.code = (uint16_t)sketch_index(connect_us * NS_PER_US),
-	};
-	if (bits & DELTA_FAILED)
-		life.failed = 1 + failure_counter(reason) - COUNTER_FAILED_REFUSED;
-	return life;
+	if (bits & DELTA_FAILED) {
+		column_add(sum, COUNTER_FAILED, 1);
+		column_add(sum, failure_counter(reason), 1);
+	}
+	column_add(sum, COUNTER_TIMEOUTS, bits & DELTA_CLOSED && reason == CLOSE_TIMEOUT);
+	sum->touched = true;
 }
 
-static inline void event_live(struct event *event, const struct life *life)
+static __attribute__((noinline)) void merge_trouble(struct aggregate *aggregate,
+						    const struct rows *rows, uint32_t bits)
 {
-	event->opened += life->opened;
-	event->closed += life->closed;
-	event->joined += life->joined;
-	event->resets += life->resets;
-	event->timeouts += life->timeouts;
-	event->received += life->received;
-	event->issued += life->issued;
-	if (life->failed)
-		event->failed[life->failed - 1]++;
-	if (life->connect_us) {
-		event->connect_us += life->connect_us;
-		event->connect_count++;
+	sum_trouble(pane_edge_wide(aggregate, pane_edge_touch(aggregate, rows->edge)), bits);
+	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
+		sum_trouble(part_wide(aggregate, rows->parts[scope]), bits);
+}
+
+static __attribute__((noinline)) void merge_spill(struct aggregate *aggregate,
+						  const struct rows *rows)
+{
+	struct pane_edge *pane = &aggregate->pane_edges[rows->edge];
+	hot_spill(&pane->hot, &pane->life, pane_edge_wide(aggregate, pane), COLUMNS);
+	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++) {
+		struct part *part = rows->parts[scope];
+		hot_spill(&part->hot, &part->life, part_wide(aggregate, part), COLUMN_ACTIVE_10S);
 	}
 }
 
-static void samples_add(struct aggregate *aggregate, struct pane_lane *lane, struct part *client,
-			struct part *server, uint16_t code, bool late)
+static inline void merge_life(struct aggregate *aggregate, const struct rows *rows,
+			      const struct life *life)
 {
-	sample_add(aggregate, &aggregate->edges[lane->edge].samples, code, late);
-	sample_add(aggregate, &aggregate->lanes[lane->hot.key].samples, code, late);
-	sample_add(aggregate, &client->samples, code, late);
-	sample_add(aggregate, &server->samples, code, late);
+	columns4 over = life_add(&aggregate->pane_edges[rows->edge].life, life);
+	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
+		over |= life_add(&rows->parts[scope]->life, life);
+	if (__builtin_expect(columns_over(over), 0))
+		merge_spill(aggregate, rows);
 }
 
-static void merge_life(struct aggregate *aggregate, struct pane_lane *lane, uint32_t client,
-		       uint32_t server, const struct life *life)
+static inline struct life life_of(uint32_t bits, uint64_t connect_us)
 {
-	struct part *rows = aggregate->parts.rows;
-	event_live(event_of(aggregate, &lane->event, SCOPE_LANE, lane->hot.key, lane->edge), life);
-	event_live(
-		event_of(aggregate, &rows[client].event, SCOPE_CLIENT, client, rows[client].edge),
-		life);
-	event_live(
-		event_of(aggregate, &rows[server].event, SCOPE_SERVER, server, rows[server].edge),
-		life);
-	if (life->connect_us)
-		samples_add(aggregate, lane, &rows[client], &rows[server], life->code, false);
+	uint32_t opened = bits / DELTA_OPENED & 1, closed = bits / DELTA_CLOSED & 1;
+	bool reset = bits >> RECORD_REASON_SHIFT == CLOSE_RESET;
+	return (struct life){
+		.ends = {opened, closed, opened & bits / RECORD_JOINED, connect_us != 0},
+		.rest = {(uint32_t)connect_us, closed & reset, 0, 0},
+	};
 }
 
-/* Narrow as they are, hours of them would not fit; a window's do unless a node lies. */
-static void part_lose(struct aggregate *aggregate, struct part *part, const struct record *record,
-		      uint32_t retransmits)
+static void merge_event(struct aggregate *aggregate, const struct source *source,
+			const struct record *record, uint64_t connect_us, uint32_t received,
+			uint32_t lost)
 {
-	uint32_t *mine = &part->retransmits[record->bits / RECORD_SERVER & 1];
-	*mine += retransmits;
-	part->retransmits[2] += record->bits & RECORD_COUNTS ? retransmits : 0;
-	part->lost += record->lost;
-	if (!((*mine | part->retransmits[2] | part->lost) >> 31))
-		return;
-	struct sum *wide = part_wide(aggregate, part);
-	wide->values[COUNTER_CLIENT_RETRANSMITS] += part->retransmits[0];
-	wide->values[COUNTER_SERVER_RETRANSMITS] += part->retransmits[1];
-	wide->values[COUNTER_RETRANSMITS] += part->retransmits[2];
-	wide->values[COUNTER_AGENT_ISSUED] += part->lost;
-	wide->touched = true;
-	part->retransmits[0] = part->retransmits[1] = part->retransmits[2] = part->lost = 0;
+	uint32_t lane = source_lane(aggregate, source, record->lane);
+	struct event event = {
+		.lane = lane,
+		.client = source_instance(source, record->client),
+		.server = source_instance(source, record->server),
+		.bits = record->bits,
+		.connect_us = connect_us,
+		.received = received,
+		.lost = lost,
+	};
+	event_add(aggregate, &event);
 }
 
-/* What stands behind the record, and the connection's life. */
-static __attribute__((noinline)) void merge_rest(struct aggregate *aggregate,
-						 const struct record *record,
-						 struct pane_lane *lane, uint32_t client,
-						 uint32_t server)
+/* The connection's life, and what stands behind the record. */
+static inline void merge_rest(struct aggregate *aggregate, const struct source *source,
+			      const struct record *record, const struct rows *rows)
 {
 	static const struct record_more none;
 	const struct record_more *more =
 		record->bits & RECORD_MORE ? (const struct record_more *)(record + 1) : &none;
-	if (more->retransmits || record->lost) {
-		uint32_t retransmits = more->retransmits;
-		lane->retransmits[record->bits / RECORD_SERVER & 1] += retransmits;
-		lane->retransmits[2] += record->bits & RECORD_COUNTS ? retransmits : 0;
-		lane->lost += record->lost;
-		part_lose(aggregate, &aggregate->parts.rows[client], record, retransmits);
-		part_lose(aggregate, &aggregate->parts.rows[server], record, retransmits);
-	}
-	if (!(record->bits & RECORD_EVENTS) && !more->connect_us)
-		return;
-	struct life life = life_of(record->bits, more->connect_us, record->received, record->lost);
-	merge_life(aggregate, lane, client, server, &life);
-}
-
-static __attribute__((noinline)) void merge_spill(struct aggregate *aggregate,
-						  struct pane_lane *lane, struct part *client,
-						  struct part *server)
-{
-	hot_spill(&lane->hot, pane_lane_wide(aggregate, lane), COLUMNS);
-	hot_spill(&client->hot, part_wide(aggregate, client), COLUMN_ACTIVE_10S);
-	hot_spill(&server->hot, part_wide(aggregate, server), COLUMN_ACTIVE_10S);
+	uint32_t bits = record->bits, reason = bits >> RECORD_REASON_SHIFT;
+	struct life life = life_of(bits, more->connect_us);
+	life.rest[2] = bits & RECORD_COUNTS ? more->retransmits : 0;
+	life.rest[3] = record->lost;
+	life.retransmits = (uint64_t)more->retransmits << (bits & RECORD_SERVER ? 32 : 0);
+	merge_life(aggregate, rows, &life);
+	if (bits & DELTA_FAILED || (bits & DELTA_CLOSED && reason == CLOSE_TIMEOUT))
+		merge_trouble(aggregate, rows, bits);
+	if (more->connect_us)
+		sample_add(aggregate, rows, more->connect_us, false);
+	if (bits & RECORD_EVENTS || more->connect_us)
+		merge_event(aggregate, source, record, more->connect_us, record->received,
+			    record->lost);
 }
 
 /* --- records that are wide or count in long windows only --- */
@@ -331,23 +305,20 @@ static uint64_t record_connect_us(const struct record *record, const struct delt
 	return record->bits & DELTA_PROBE ? 0 : delta->connect_us;
 }
 
-struct rows {
-	struct pane_lane *lane;
-	uint32_t client, server;
-};
-
 static struct rows record_rows(struct aggregate *aggregate, const struct source *source,
 			       const struct record *record)
 {
 	uint32_t lane = source_lane(aggregate, source, record->lane);
-	struct lane_way way = *lane_way(aggregate, lane);
-	struct rows rows;
-	rows.client = guard_part(aggregate, way.edge, source_instance(source, record->client),
-				 SIDE_CLIENT);
-	rows.server = guard_part(aggregate, way.edge, source_instance(source, record->server),
-				 SIDE_SERVER);
-	rows.lane = &aggregate->pane_lanes[way.pane];
-	return rows;
+	struct lane_way way = lane_way(aggregate, lane);
+	uint32_t client = guard_part(aggregate, way.edge, source_instance(source, record->client),
+				     SCOPE_CLIENT);
+	uint32_t server = guard_part(aggregate, way.edge, source_instance(source, record->server),
+				     SCOPE_SERVER);
+	struct part *parts = aggregate->parts.rows;
+	return (struct rows){
+		.edge = way.edge,
+		.parts = {NULL, &parts[way.part], &parts[client], &parts[server]},
+	};
 }
 
 static void sum_record(struct sum *sum, const struct tally *tally, const struct delta *delta)
@@ -356,56 +327,54 @@ static void sum_record(struct sum *sum, const struct tally *tally, const struct 
 	sum_add_times(sum, delta->time_ns, delta->flags & DELTA_PROBE ? 0 : delta->min_rtt_us);
 }
 
-static void merge_long(struct aggregate *aggregate, const struct rows *rows,
-		       const struct record *record, const struct delta *delta)
+/* What the record says of a connection's life, wide. */
+static void sum_life(struct sum *sum, uint32_t bits, uint64_t connect_us)
 {
-	struct tally tally;
-	uint64_t connect_us = record_connect_us(record, delta);
-	tally_traffic(&tally, delta);
-	struct part *client = &aggregate->parts.rows[rows->client];
-	struct part *server = &aggregate->parts.rows[rows->server];
-	struct sum life = {0};
-	struct life what = life_of(record->bits, connect_us, 0, 0);
-	life.values[COUNTER_OPENED] = what.opened;
-	life.values[COUNTER_CLOSED] = what.closed;
-	life.values[COUNTER_JOINED] = what.joined;
-	life.values[COUNTER_RESETS] = what.resets;
-	life.values[COUNTER_TIMEOUTS] = what.timeouts;
-	life.values[COUNTER_CONNECT_US] = (int64_t)connect_us;
-	life.values[COUNTER_CONNECT_COUNT] = connect_us != 0;
-	life.values[COUNTER_FAILED] = what.failed != 0;
-	if (what.failed)
-		life.values[COUNTER_FAILED_REFUSED + what.failed - 1] = 1;
-	sum_record(&life, &tally, delta);
-	/* Panes and seconds do not see it. */
-	life.values[COUNTER_ACTIVE] = life.values[COLUMN_ACTIVE_1S] = 0;
-	sum_add(part_wide(aggregate, client), &life);
-	sum_add(part_wide(aggregate, server), &life);
-	sum_add(&aggregate->sums.sums[aggregate->lanes[rows->lane->hot.key].sum], &life);
-	if (connect_us)
-		samples_add(aggregate, rows->lane, client, server, what.code, true);
+	struct life life = life_of(bits, 0);
+	column_add(sum, COUNTER_OPENED, life.ends[0]);
+	column_add(sum, COUNTER_CLOSED, life.ends[1]);
+	column_add(sum, COUNTER_JOINED, life.ends[2]);
+	column_add(sum, COUNTER_RESETS, life.rest[1]);
+	column_add(sum, COUNTER_CONNECT_COUNT, connect_us != 0);
+	column_add(sum, COUNTER_CONNECT_US, tally_value(connect_us));
+	if (bits & (DELTA_FAILED | DELTA_CLOSED))
+		sum_trouble(sum, bits);
 }
 
-static void merge_wide(struct aggregate *aggregate, const struct rows *rows,
-		       const struct record *record, const struct delta *delta)
+/* Into windows of 10 s and longer. */
+static void merge_ten(struct aggregate *aggregate, const struct rows *rows, const struct sum *sum)
+{
+	sum_add(edge_ten(aggregate, rows->edge), sum);
+	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
+		sum_add(part_wide(aggregate, rows->parts[scope]), sum);
+}
+
+static void merge_wide(struct aggregate *aggregate, const struct source *source,
+		       const struct rows *rows, const struct record *record,
+		       const struct delta *delta)
 {
 	struct tally tally;
-	tally_traffic(&tally, delta);
-	sum_record(part_wide(aggregate, &aggregate->parts.rows[rows->client]), &tally, delta);
-	sum_record(part_wide(aggregate, &aggregate->parts.rows[rows->server]), &tally, delta);
-	sum_record(pane_lane_wide(aggregate, rows->lane), &tally, delta);
+	struct sum sum = {0};
 	uint64_t connect_us = record_connect_us(record, delta);
-	if (!(record->bits & RECORD_EVENTS) && !connect_us)
+	bool late = record->bits & RECORD_LONG;
+	tally_traffic(&tally, delta);
+	sum_record(&sum, &tally, delta);
+	sum_life(&sum, record->bits, connect_us);
+	if (connect_us)
+		sample_add(aggregate, rows, connect_us, late);
+	if (late) {
+		/* Panes and seconds do not see it. */
+		sum.values[COUNTER_ACTIVE] = sum.values[COLUMN_ACTIVE_1S] = 0;
+		merge_ten(aggregate, rows, &sum);
 		return;
-	struct life life = life_of(record->bits, connect_us, 0, 0);
-	merge_life(aggregate, rows->lane, rows->client, rows->server, &life);
-	uint64_t issued = (uint64_t)delta->node_received + delta->node_lost;
-	const uint32_t slots[] = {rows->lane->event, aggregate->parts.rows[rows->client].event,
-				  aggregate->parts.rows[rows->server].event};
-	for (unsigned i = 0; i < 3; i++) {
-		aggregate->events[slots[i]].received += delta->node_received;
-		aggregate->events[slots[i]].issued += issued;
 	}
+	struct pane_edge *pane = pane_edge_touch(aggregate, rows->edge);
+	sum_add(pane_edge_wide(aggregate, pane), &sum);
+	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
+		sum_add(part_wide(aggregate, rows->parts[scope]), &sum);
+	if (record->bits & RECORD_EVENTS || connect_us)
+		merge_event(aggregate, source, record, connect_us, delta->node_received,
+			    delta->node_lost);
 }
 
 /* --- amendments --- */
@@ -479,10 +448,7 @@ static void merge_amendment(struct aggregate *aggregate, const struct source *so
 	amendment_values(amendment, sum.values);
 	if (start_ns >= window_start(aggregate->start_ns, WINDOW_10S)) {
 		struct rows rows = record_rows(aggregate, source, record);
-		uint32_t lane = rows.lane->hot.key;
-		sum_add(&aggregate->sums.sums[aggregate->lanes[lane].sum], &sum);
-		sum_add(part_wide(aggregate, &aggregate->parts.rows[rows.client]), &sum);
-		sum_add(part_wide(aggregate, &aggregate->parts.rows[rows.server]), &sum);
+		merge_ten(aggregate, &rows, &sum);
 		return;
 	}
 	struct lane_row lane = aggregate->lanes[source_lane(aggregate, source, record->lane)];
@@ -503,11 +469,8 @@ merge_seldom(struct aggregate *aggregate, const struct source *source, const str
 	struct rows rows = record_rows(aggregate, source, record);
 	struct delta delta = record_delta(record);
 	if (delta_srtt_us(&delta))
-		srtt_add(aggregate, rows.lane->edge, delta.srtt_us);
-	if (record->bits & RECORD_LONG)
-		merge_long(aggregate, &rows, record, &delta);
-	else
-		merge_wide(aggregate, &rows, record, &delta);
+		srtt_add(aggregate, rows.edge, delta.srtt_us);
+	merge_wide(aggregate, source, &rows, record, &delta);
 }
 
 /* --- groups --- */
@@ -516,95 +479,96 @@ struct staged {
 	const struct record *record;
 	uint64_t keys[2];
 	uint32_t homes[2];
-	uint32_t pane;
-	struct pane_lane *lane; /* these stay where they are until the group is done */
-	struct part *parts[2];
+	struct rows rows; /* these stay where they are until the group is done */
 };
 
 static inline void stage_record(struct aggregate *aggregate, const struct source *source,
 				const struct record *record, struct staged *staged)
 {
 	uint32_t lane = record->lane < source->lanes_count ? source->lanes[record->lane] : 0;
-	if (__builtin_expect(!lane || !aggregate->ways[lane].pane, 0)) {
+	if (__builtin_expect(!lane, 0))
 		lane = source_lane(aggregate, source, record->lane);
-		lane_way(aggregate, lane);
-	}
-	struct lane_way way = aggregate->ways[lane];
-	uint64_t client = part_key(way.edge, source_instance(source, record->client), SIDE_CLIENT);
-	uint64_t server = part_key(way.edge, source_instance(source, record->server), SIDE_SERVER);
-	uint32_t client_home = parts_home(&aggregate->parts, client);
-	uint32_t server_home = parts_home(&aggregate->parts, server);
-	__builtin_prefetch(&aggregate->parts.slots[client_home]);
-	__builtin_prefetch(&aggregate->parts.slots[server_home]);
-	__builtin_prefetch(&aggregate->pane_lanes[way.pane], 1);
+	struct lane_way way = lane_way(aggregate, lane);
+	uint64_t client = part_key(way.edge, source_instance(source, record->client), SCOPE_CLIENT);
+	uint64_t server = part_key(way.edge, source_instance(source, record->server), SCOPE_SERVER);
 	staged->record = record;
 	staged->keys[0] = client;
 	staged->keys[1] = server;
-	staged->homes[0] = client_home;
-	staged->homes[1] = server_home;
-	staged->pane = way.pane;
+	staged->homes[0] = parts_home(&aggregate->parts, client);
+	staged->homes[1] = parts_home(&aggregate->parts, server);
+	staged->rows.edge = way.edge;
+	staged->rows.parts[SCOPE_LANE] = &aggregate->parts.rows[way.part];
+	__builtin_prefetch(&aggregate->parts.slots[staged->homes[0]]);
+	__builtin_prefetch(&aggregate->parts.slots[staged->homes[1]]);
+	__builtin_prefetch(staged->rows.parts[SCOPE_LANE], 1);
+	__builtin_prefetch(&aggregate->pane_edges[way.edge], 1);
 }
 
 static inline struct part *stage_part(struct aggregate *aggregate, uint64_t key, uint32_t home,
-				      uint32_t bits)
+				      enum scope scope)
 {
 	uint32_t number = parts_find(&aggregate->parts, key, home);
 	if (__builtin_expect(!number, 0))
-		number = guard_part(aggregate, (uint32_t)(key >> 32), (uint32_t)key >> 1, key & 1);
+		number = guard_part(aggregate, (uint32_t)(key >> 32), (uint32_t)key >> 2, scope);
 	struct part *part = &aggregate->parts.rows[number];
 	__builtin_prefetch(part, 1);
-	if (bits & (RECORD_EVENTS | RECORD_MORE))
-		__builtin_prefetch(&part->opened, 1);
 	return part;
 }
 
 static inline void stage_rows(struct aggregate *aggregate, struct staged *staged)
 {
-	uint32_t bits = staged->record->bits;
-	staged->lane = &aggregate->pane_lanes[staged->pane];
+	struct part **parts = staged->rows.parts;
 	for (unsigned side = 0; side < 2; side++)
-		staged->parts[side] =
-			stage_part(aggregate, staged->keys[side], staged->homes[side], bits);
+		parts[SCOPE_CLIENT + side] = stage_part(aggregate, staged->keys[side],
+							staged->homes[side], SCOPE_CLIENT + side);
+	if (staged->record->bits & (RECORD_EVENTS | RECORD_MORE))
+		for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
+			__builtin_prefetch(&parts[scope]->life, 1);
 }
 
-static inline void merge_staged(struct aggregate *aggregate, const struct staged *staged)
+static inline void merge_staged(struct aggregate *aggregate, const struct source *source,
+				const struct staged *staged)
 {
 	const struct record *record = staged->record;
+	const struct rows *rows = &staged->rows;
+	struct pane_edge *pane = &aggregate->pane_edges[rows->edge];
 	uint32_t bits = record->bits, srtt_us = record->srtt_us;
-	struct pane_lane *lane = staged->lane;
-	struct part *client = staged->parts[0], *server = staged->parts[1];
 	struct addend addend = addend_of(record);
-	columns4 over = hot_add(&lane->hot, &addend);
-	over |= hot_add(&client->hot, &addend);
-	over |= hot_add(&server->hot, &addend);
+	columns4 over = hot_add(&pane->hot, &addend);
+	over |= hot_add(&rows->parts[SCOPE_LANE]->hot, &addend);
+	over |= hot_add(&rows->parts[SCOPE_CLIENT]->hot, &addend);
+	over |= hot_add(&rows->parts[SCOPE_SERVER]->hot, &addend);
+	if (__builtin_expect(!pane->hot.edge, 0))
+		pane_edge_touch(aggregate, rows->edge);
 
 	/* FIRST_IN_PANE, _1S and _10S are neighbours, and so are _60S and _1H: a product puts each
 	 * into a field of its own. */
-	uint64_t near = bits / DELTA_FIRST_IN_PANE & 7, far = bits / DELTA_FIRST_IN_60S & 3;
-	lane->active[0] += near * (1 | 1ULL << 20 | 1ULL << 40) & (1 | 1ULL << 21 | 1ULL << 42);
-	lane->active[1] += (far | far << 31) & (1 | 1ULL << 32);
+	if (bits & RECORD_ACTIVE) {
+		uint64_t near = bits / DELTA_FIRST_IN_PANE & 7, far = bits / DELTA_FIRST_IN_60S & 3;
+		pane->active[0] +=
+			near * (1 | 1ULL << 20 | 1ULL << 40) & (1 | 1ULL << 21 | 1ULL << 42);
+		pane->active[1] += (far | far << 31) & (1 | 1ULL << 32);
+	}
 	if (srtt_us)
-		srtt_add(aggregate, lane->edge, srtt_us);
+		srtt_add(aggregate, rows->edge, srtt_us);
 	if (__builtin_expect(columns_over(over), 0))
-		merge_spill(aggregate, lane, client, server);
+		merge_spill(aggregate, rows);
 	if (bits & (RECORD_EVENTS | RECORD_MORE) || record->lost)
-		merge_rest(aggregate, record, lane, (uint32_t)(client - aggregate->parts.rows),
-			   (uint32_t)(server - aggregate->parts.rows));
+		merge_rest(aggregate, source, record, rows);
 }
 
 /* Before a field of `active` could run over. */
 static void merge_empty_fields(struct aggregate *aggregate)
 {
-	for (uint32_t i = 1; i < aggregate->pane_lanes_count; i++) {
-		struct pane_lane *lane = &aggregate->pane_lanes[i];
-		struct pane_lane fields = {.active = {lane->active[0], lane->active[1]}};
-		struct sum sum = {0};
-		if (!lane->hot.key)
+	for (uint32_t i = 0; i < aggregate->touched.count; i++) {
+		uint32_t edge = aggregate->touched.items[i];
+		struct pane_edge *pane = &aggregate->pane_edges[edge];
+		struct sum sum = {.touched = true};
+		if (!pane->hot.edge)
 			continue;
-		pane_lane_into(aggregate, &fields, &sum);
-		sum.touched = true;
-		sum_add(pane_lane_wide(aggregate, lane), &sum);
-		lane->active[0] = lane->active[1] = 0;
+		pane_edge_into(aggregate, pane, &sum);
+		pane->hot.edge = edge;
+		sum_add(pane_edge_wide(aggregate, pane), &sum);
 	}
 	aggregate->pane_records = 0;
 }
@@ -615,7 +579,7 @@ static const char *merge_group(struct aggregate *aggregate, const struct source 
 {
 	struct staged staged[GROUP];
 	uint32_t narrow = 0;
-	guard_reserve(aggregate, 2 * GROUP);
+	guard_reserve(aggregate, 6 * GROUP);
 	aggregate->pane_records += count;
 	if (aggregate->pane_records > ACTIVE_MAX)
 		merge_empty_fields(aggregate);
@@ -631,7 +595,7 @@ static const char *merge_group(struct aggregate *aggregate, const struct source 
 	for (uint32_t i = 0; i < narrow; i++)
 		stage_rows(aggregate, &staged[i]);
 	for (uint32_t i = 0; i < narrow; i++)
-		merge_staged(aggregate, &staged[i]);
+		merge_staged(aggregate, source, &staged[i]);
 	return at;
 }
 

@@ -65,9 +65,9 @@ static void slots_take(struct parts *parts, uint64_t key)
 	slots[hole] = (struct part_slot){0};
 }
 
-uint32_t parts_add(struct parts *parts, uint32_t edge, uint32_t instance, enum side side)
+uint32_t parts_add(struct parts *parts, uint32_t edge, uint32_t member, enum scope scope)
 {
-	assert(parts->count < parts->parts_max);
+	assert(parts->count < parts->parts_max && member <= PART_INSTANCES_MAX);
 	if (2 * (parts->count + 1) > parts->slots_mask)
 		slots_grow(parts);
 	uint32_t row = parts->vacant;
@@ -75,10 +75,9 @@ uint32_t parts_add(struct parts *parts, uint32_t edge, uint32_t instance, enum s
 		parts->vacant = parts->rows[row].next;
 	else
 		row = parts->used++;
-	parts->rows[row] = (struct part){
-		.edge = edge, .instance = instance & PART_INSTANCES_MAX, .side = side & 1};
-	assert(parts->rows[row].instance == instance);
-	slots_put(parts, (struct part_slot){part_key(edge, instance, side), row, 0});
+	parts->rows[row] =
+		(struct part){.hot = {.edge = edge}, .member = member, .scope = scope & 3};
+	slots_put(parts, (struct part_slot){part_key(edge, member, scope), row, 0});
 	parts->count++;
 	return row;
 }
@@ -86,7 +85,7 @@ uint32_t parts_add(struct parts *parts, uint32_t edge, uint32_t instance, enum s
 void parts_remove(struct parts *parts, uint32_t row)
 {
 	struct part *part = &parts->rows[row];
-	slots_take(parts, part_key(part->edge, part->instance, part->side));
+	slots_take(parts, part_key(part->hot.edge, part->member, part->scope));
 	*part = (struct part){.next = parts->vacant};
 	parts->vacant = row;
 	parts->count--;

@@ -1,36 +1,29 @@
-/* The live rows of instances: one for each edge, instance and side, with all that it did in the 10
- * s window at hand in two cache lines. What does not fit them, or is rare, stands in a wide sum.
- * Found by open addressing over (edge, instance, side). Rows do not move. Bounded: parts_max rows.
- * One thread. */
+/* The live rows of lanes and instances: one for each (edge, member, scope), with all that it did in
+ * the 10 s window at hand in two cache lines. What does not fit them, or is rare, stands in a wide
+ * sum. Found by open addressing. Rows do not move. Bounded: parts_max rows. One thread. */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "aggregate/hot.h"
-#include "base/label.h"
 
-/* Sources' rosters bound the instances that they tell of far below this. */
+/* Sources' rosters and lanes bound what they tell of far below this. */
 #define PART_INSTANCES_MAX 0xfffffffU
 
 /* The cold line is touched by a connection's events alone. */
 struct part {
-	struct hot hot;
-	uint32_t opened, closed, joined, connect_count;
-	uint32_t connect_us, lost, resets;
-	uint32_t retransmits[3]; /* client's, server's, counted */
-	uint32_t wide;		 /* in the sums; 0: none */
-	uint32_t next;		 /* of its edge and side; or vacant */
-	uint32_t edge;
+	struct hot hot; /* its edge is the row's */
+	struct life life;
+	uint32_t next;	  /* of its edge and scope; or vacant */
 	uint32_t samples; /* connect times of the window */
-	uint32_t event;	  /* the pane's, if it is one */
-	uint32_t instance : 28;
-	uint32_t side : 1;
+	uint32_t member;  /* lane row or instance; of instances 0 stands for others */
+	uint32_t scope : 2;
 	uint32_t folded : 1; /* stands for others */
 	uint32_t fresh : 1;  /* made in the pane at hand */
 	uint32_t shown : 1;  /* went out before */
 };
-_Static_assert(sizeof(struct part) == 128, "an instance's row is two cache lines");
+_Static_assert(sizeof(struct part) == 128, "a row is two cache lines");
 
 struct part_slot {
 	uint64_t key; /* 0: empty */
@@ -47,12 +40,12 @@ struct parts {
 
 void parts_init(struct parts *parts, uint32_t parts_max);
 void parts_done(struct parts *parts);
-uint32_t parts_add(struct parts *parts, uint32_t edge, uint32_t instance, enum side side);
+uint32_t parts_add(struct parts *parts, uint32_t edge, uint32_t member, enum scope scope);
 void parts_remove(struct parts *parts, uint32_t row);
 
-static inline uint64_t part_key(uint32_t edge, uint32_t instance, enum side side)
+static inline uint64_t part_key(uint32_t edge, uint32_t member, enum scope scope)
 {
-	return (uint64_t)edge << 32 | instance << 1 | (uint32_t)side;
+	return (uint64_t)edge << 32 | member << 2 | (uint32_t)scope;
 }
 
 /* Where the search for a key begins. */
@@ -73,5 +66,5 @@ static inline uint32_t parts_find(const struct parts *parts, uint64_t key, uint3
 
 static inline bool part_is_touched(const struct part *part)
 {
-	return part->hot.last_event_ns || part->wide;
+	return part->hot.last_event_ns || part->life.wide;
 }

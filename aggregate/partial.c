@@ -158,8 +158,8 @@ static bool delta_is_wide(const struct delta *delta)
 {
 	const struct traffic *traffic = &delta->traffic;
 	return (traffic->tx_bytes | traffic->rx_bytes | traffic->tx_segments |
-		traffic->rx_segments | traffic->retransmits | delta->srtt_us |
-		delta->node_received | delta->node_lost) > RECORD_COLUMN_MAX;
+		traffic->rx_segments | traffic->retransmits | delta_connect_us(delta) |
+		delta->srtt_us | delta->node_received | delta->node_lost) > RECORD_COLUMN_MAX;
 }
 
 static void wide_fill(struct record_wide *wide, const struct delta *delta, uint32_t counted)
@@ -169,7 +169,7 @@ static void wide_fill(struct record_wide *wide, const struct delta *delta, uint3
 	*wide = (struct record_wide){
 		.retransmits = traffic->retransmits,
 		.connect_us = delta_connect_us(delta),
-		.srtt_us = delta->srtt_us & counted,
+		.srtt_us = delta->srtt_us,
 		.received = delta->node_received,
 		.lost = delta->node_lost,
 	};
@@ -181,8 +181,8 @@ static void wide_fill(struct record_wide *wide, const struct delta *delta, uint3
 	}
 }
 
-/* What is seldom: probes, retransmits, times to connect, and what does not fit. The record has its
- * place, bits and times. */
+/* What is seldom: probes, failures, retransmits, times to connect, and what does not fit. The
+ * record has its place, bits and times. */
 static __attribute__((noinline)) size_t record_rare(struct record *record,
 						    const struct delta *delta)
 {
@@ -192,6 +192,9 @@ static __attribute__((noinline)) size_t record_rare(struct record *record,
 		record->received = record->lost = record->srtt_us = record->min_rtt_us = 0;
 		return sizeof(*record);
 	}
+	/* A failed attempt never was an active connection. */
+	if (delta->flags & DELTA_FAILED)
+		record->bits &= ~(uint32_t)RECORD_ACTIVE;
 	if (delta_is_wide(delta)) {
 		record->bits |= RECORD_WIDE;
 		memset(record->columns, 0, sizeof(record->columns));
@@ -241,10 +244,10 @@ static inline size_t record_fill(struct record *record, const struct delta *delt
 		       (uint32_t)delta->reason << RECORD_REASON_SHIFT;
 	*(loose4 *)record->columns = low & share->columns;
 	*(loose2 *)&record->time_ns = *(const loose2 *)&delta->time_ns;
-	record->srtt_us = delta->srtt_us & share->counted;
+	record->srtt_us = delta->srtt_us;
 	record->min_rtt_us = delta->min_rtt_us;
 	uint64_t rare = over[0] | over[1] | delta->traffic.retransmits | delta->connect_us |
-			(delta->flags & DELTA_PROBE) |
+			(delta->flags & (DELTA_PROBE | DELTA_FAILED)) |
 			(delta->srtt_us | delta->node_received | delta->node_lost) >> 31;
 	return __builtin_expect(rare != 0, 0) ? record_rare(record, delta) : sizeof(*record);
 }
@@ -272,7 +275,7 @@ static void partial_move(struct partial *partial, const struct amendment *amendm
 		return;
 	int64_t values[COLUMNS] = {0};
 	for (uint32_t i = 0; i < tally.count; i++)
-		values[tally.columns[i]] += tally.values[i];
+		value_add(&values[tally.columns[i]], tally.values[i]);
 
 	struct outbox *outbox = partial_outbox(partial, place);
 	struct record *record = outbox_room(outbox, RECORD_MAX);

@@ -1,10 +1,12 @@
-/* Emptying: at a pane's end its lanes flow into their edges and 10 s sums, and what was touched
- * goes out as rollups, a chunk at a time. */
+/* Emptying: at a pane's end what was touched goes out as rollups, a chunk at a time, and flows on
+ * into the next longer windows of its edges. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "aggregate/other.h"
 #include "aggregate/state.h"
+#include "aggregate/tally.h"
 
 static const unsigned active_column[WINDOWS] = {
 	[WINDOW_PANE] = COUNTER_ACTIVE,	  [WINDOW_1S] = COLUMN_ACTIVE_1S,
@@ -32,10 +34,9 @@ static struct rollup *chunk_row(struct aggregate *aggregate, enum window window,
 	if (chunk->count == CHUNK_ROWS || chunk->cells_count + 2 * SKETCH_INDEXES > CHUNK_CELLS)
 		chunk_emit(aggregate);
 	struct rollup *rollup = &chunk->rows[chunk->count++];
-	*rollup = (struct rollup){
-		.window_start_ns = start_ns,
-		.window_ms = (uint32_t)(window_ns[window] / NS_PER_MS),
-	};
+	memset(rollup, 0, sizeof(*rollup));
+	rollup->window_start_ns = start_ns;
+	rollup->window_ms = (uint32_t)(window_ns[window] / NS_PER_MS);
 	return rollup;
 }
 
@@ -44,8 +45,10 @@ static struct sketch_cell *chunk_cells(struct aggregate *aggregate)
 	return &aggregate->chunk.cells[aggregate->chunk.cells_count];
 }
 
-static void rollup_fill(struct rollup *rollup, const struct sum *sum, enum window window)
+static void rollup_fill(struct aggregate *aggregate, struct rollup *rollup, const struct sum *sum,
+			enum window window)
 {
+	aggregate->stats.saturated += sum->saturated;
 	memcpy(rollup->counters, sum->values, sizeof(rollup->counters));
 	rollup->counters[COUNTER_ACTIVE] = sum->values[active_column[window]];
 	rollup->min_rtt_us = sum->min_rtt_us;
@@ -150,7 +153,8 @@ static void fill_connect(struct aggregate *aggregate, struct rollup *rollup, uin
 	size_t found = 0, wanted = (size_t)rollup->counters[COUNTER_CONNECT_COUNT];
 	if (!list || (!all && !wanted))
 		return;
-	for (; list && (all || found < wanted); list = aggregate->samples[list].next) {
+	for (; list && (all || found < wanted);
+	     list = aggregate->samples[list].next[rollup->scope]) {
 		const struct sample *sample = &aggregate->samples[list];
 		if (sample->late && !all)
 			continue;
@@ -207,7 +211,7 @@ static struct rollup *publish_edge(struct aggregate *aggregate, uint32_t edge,
 	struct rollup *rollup = chunk_row(aggregate, window, start_ns);
 	rollup->scope = SCOPE_EDGE;
 	rollup->edge = row->edge;
-	rollup_fill(rollup, sum, window);
+	rollup_fill(aggregate, rollup, sum, window);
 	if (!row->shown)
 		check_names(aggregate, rollup);
 	row->shown = true;
@@ -231,14 +235,12 @@ static void note_shown(struct aggregate *aggregate, uint32_t edge, enum window w
 struct ranked {
 	uint64_t id;
 	uint32_t row;
-	uint32_t scope;
+	uint32_t pad;
 };
 
 static int compare_ranked(const void *a, const void *b)
 {
 	const struct ranked *left = a, *right = b;
-	if (left->scope != right->scope)
-		return left->scope < right->scope ? -1 : 1;
 	return (left->id > right->id) - (left->id < right->id);
 }
 
@@ -248,14 +250,14 @@ struct ranking {
 	uint32_t capacity;
 };
 
-static void ranking_add(struct ranking *ranking, uint64_t id, uint32_t row, uint32_t scope)
+static void ranking_add(struct ranking *ranking, uint64_t id, uint32_t row)
 {
 	if (ranking->count == ranking->capacity) {
 		ranking->capacity = (uint32_t)memory_grown(ranking->capacity, ranking->count + 1);
 		ranking->items =
 			memory_resize(ranking->items, ranking->capacity, sizeof(*ranking->items));
 	}
-	ranking->items[ranking->count++] = (struct ranked){id, row, scope};
+	ranking->items[ranking->count++] = (struct ranked){.id = id, .row = row};
 }
 
 static void ranking_sort(struct ranking *ranking)
@@ -268,58 +270,32 @@ static void ranking_sort(struct ranking *ranking)
 	for (uint32_t i = 1; i < ranking->count; i++) {
 		struct ranked item = items[i];
 		uint32_t to = i;
-		for (; to > 0 && compare_ranked(&items[to - 1], &item) > 0; to--)
+		for (; to > 0 && items[to - 1].id > item.id; to--)
 			items[to] = items[to - 1];
 		items[to] = item;
 	}
 }
 
-static uint64_t part_id(const struct aggregate *aggregate, const struct part *part)
+/* A row about a lane or instance, to be filled in. */
+static struct rollup *begin_part(struct aggregate *aggregate, const struct part *part,
+				 enum window window, uint64_t start_ns)
 {
-	enum scope scope = part->side == SIDE_CLIENT ? SCOPE_CLIENT : SCOPE_SERVER;
-	if (part->instance)
-		return instance_at(aggregate, part->instance)->id;
-	return publish_instance(aggregate, &aggregate->edges[part->edge].edge, 0, scope).id;
-}
-
-/* A row about a lane or part, to be filled in. */
-static struct rollup *begin_lane(struct aggregate *aggregate, uint32_t lane, enum window window,
-				 uint64_t start_ns)
-{
-	const struct lane_row *row = &aggregate->lanes[lane];
+	const struct edge *edge = &aggregate->edges[part->hot.edge].edge;
 	struct rollup *rollup = chunk_row(aggregate, window, start_ns);
-	rollup->scope = SCOPE_LANE;
-	rollup->edge = aggregate->edges[row->live].edge;
-	rollup->lane = row->lane;
+	rollup->scope = part->scope;
+	rollup->edge = *edge;
+	if (part->scope == SCOPE_LANE)
+		rollup->lane = aggregate->lanes[part->member].lane;
+	else if (part->member)
+		rollup->instance = *instance_at(aggregate, part->member);
+	else
+		rollup->instance = publish_instance(aggregate, edge, 0, part->scope);
 	return rollup;
 }
 
-static struct rollup *begin_part(struct aggregate *aggregate, uint32_t number, enum window window,
-				 uint64_t start_ns)
-{
-	const struct part *part = &aggregate->parts.rows[number];
-	struct rollup *rollup = chunk_row(aggregate, window, start_ns);
-	enum scope scope = part->side == SIDE_CLIENT ? SCOPE_CLIENT : SCOPE_SERVER;
-	rollup->scope = (uint8_t)scope;
-	rollup->edge = aggregate->edges[part->edge].edge;
-	rollup->instance = publish_instance(aggregate, &rollup->edge, part->instance, scope);
-	return rollup;
-}
-
-static void end_lane(struct aggregate *aggregate, uint32_t lane, struct rollup *rollup,
+static void end_part(struct aggregate *aggregate, struct part *part, struct rollup *rollup,
 		     enum window window)
 {
-	struct lane_row *row = &aggregate->lanes[lane];
-	fill_connect(aggregate, rollup, row->samples, window);
-	if (!row->shown)
-		check_names(aggregate, rollup);
-	row->shown = true;
-}
-
-static void end_part(struct aggregate *aggregate, uint32_t number, struct rollup *rollup,
-		     enum window window)
-{
-	struct part *part = &aggregate->parts.rows[number];
 	fill_connect(aggregate, rollup, part->samples, window);
 	if (!part->shown)
 		check_names(aggregate, rollup);
@@ -328,145 +304,201 @@ static void end_part(struct aggregate *aggregate, uint32_t number, struct rollup
 
 /* --- the pane --- */
 
-static void publish_event(struct aggregate *aggregate, const struct event *event, uint64_t start_ns)
+/* What happened to a connection, as one of its rows tells it. */
+struct told {
+	uint64_t id;
+	uint32_t place; /* of the row's edge */
+	uint32_t row;
+	uint32_t scope;
+	uint32_t event;
+};
+
+struct telling {
+	struct told *items;
+	size_t count, capacity, at;
+};
+
+static int compare_told(const void *a, const void *b)
 {
-	bool lane = event->scope == SCOPE_LANE;
-	struct rollup *rollup =
-		(lane ? begin_lane : begin_part)(aggregate, event->row, WINDOW_PANE, start_ns);
-	event_into(event, rollup->counters);
-	rollup->counters[COUNTER_AGENT_RECEIVED] = (int64_t)event->received;
-	rollup->counters[COUNTER_AGENT_ISSUED] = (int64_t)event->issued;
-	(lane ? end_lane : end_part)(aggregate, event->row, rollup, WINDOW_PANE);
+	const struct told *left = a, *right = b;
+	if (left->place != right->place)
+		return left->place < right->place ? -1 : 1;
+	if (left->scope != right->scope)
+		return left->scope < right->scope ? -1 : 1;
+	return (left->id > right->id) - (left->id < right->id);
 }
 
-static void publish_events(struct aggregate *aggregate, uint32_t edge, uint64_t start_ns,
-			   struct ranking *ranking)
+static void telling_add(struct aggregate *aggregate, struct telling *telling, uint32_t event,
+			uint32_t row)
 {
-	ranking->count = 0;
-	for (uint32_t slot = aggregate->edges[edge].events; slot;
-	     slot = aggregate->events[slot].next) {
-		const struct event *event = &aggregate->events[slot];
-		if (!event->row)
-			continue;
-		uint64_t id = event->scope == SCOPE_LANE
-				      ? aggregate->lanes[event->row].lane.id
-				      : part_id(aggregate, &aggregate->parts.rows[event->row]);
-		ranking_add(ranking, id, slot, event->scope);
-	}
-	aggregate->edges[edge].events = 0;
-	ranking_sort(ranking);
-	for (uint32_t i = 0; i < ranking->count; i++)
-		publish_event(aggregate, &aggregate->events[ranking->items[i].row], start_ns);
-}
-
-/* A part's own columns of its window; what is seldom, or too large, goes to its wide sum. */
-static void part_live(struct aggregate *aggregate, const struct event *event)
-{
-	struct part *part = &aggregate->parts.rows[event->row];
-	part->opened += event->opened;
-	part->closed += event->closed;
-	part->joined += event->joined;
-	part->connect_count += event->connect_count;
-	part->resets += event->resets;
-	uint64_t connect_us = part->connect_us + event->connect_us;
-	bool seldom = event->timeouts | event->failed[0] | event->failed[1] | event->failed[2] |
-		      event->failed[3];
-	if (!seldom && connect_us <= UINT32_MAX) {
-		part->connect_us = (uint32_t)connect_us;
+	if (!row)
 		return;
+	if (telling->count == telling->capacity) {
+		telling->capacity = memory_grown(telling->capacity, telling->count + 1);
+		telling->items =
+			memory_resize(telling->items, telling->capacity, sizeof(*telling->items));
 	}
-	struct sum *wide = part_wide(aggregate, part);
-	wide->values[COUNTER_CONNECT_US] += (int64_t)event->connect_us;
-	wide->values[COUNTER_TIMEOUTS] += event->timeouts;
-	for (unsigned i = 0; i < 4; i++) {
-		wide->values[COUNTER_FAILED_REFUSED + i] += event->failed[i];
-		wide->values[COUNTER_FAILED] += event->failed[i];
-	}
-	wide->touched = true;
+	const struct part *part = &aggregate->parts.rows[row];
+	telling->items[telling->count++] = (struct told){
+		.id = part_id(aggregate, part),
+		.place = aggregate->edges[part->hot.edge].place,
+		.row = row,
+		.scope = part->scope,
+		.event = event,
+	};
+	/* Rows may have moved to an edge that had nothing in the pane. */
+	walk_add(aggregate, part->hot.edge);
 }
 
-/* Lanes and events of the pane into edges, lanes' 10 s sums and parts. */
-static void pane_flow(struct aggregate *aggregate)
+static bool edge_is_suspect(const struct aggregate *aggregate, uint32_t edge)
 {
-	for (uint32_t i = 1; i < aggregate->pane_lanes_count; i++) {
-		struct pane_lane *lane = &aggregate->pane_lanes[i];
-		if (!lane->hot.key)
-			continue;
-		struct lane_row *row = &aggregate->lanes[lane->hot.key];
-		row->pane = 0;
-		if (!lane->hot.last_event_ns && !lane->wide)
-			continue; /* touched by what counts in long windows only */
-		edge_touch(aggregate, lane->edge);
-		pane_lane_into(aggregate, lane, &aggregate->sums.sums[row->sum]);
-		pane_lane_into(aggregate, lane,
-			       &aggregate->sums.sums[aggregate->edges[lane->edge].pane]);
-		sums_give(&aggregate->sums, lane->wide);
-	}
-	for (uint32_t i = 1; i < aggregate->events_count; i++) {
+	uint64_t trouble = aggregate->edges[edge].trouble;
+	return trouble && trouble + SUSPICION_PANES >= pane_of(aggregate->start_ns);
+}
+
+static void telling_begin(struct aggregate *aggregate, struct telling *telling)
+{
+	uint64_t pane = pane_of(aggregate->start_ns);
+	if (!aggregate->trouble || aggregate->trouble + SUSPICION_PANES < pane)
+		return;
+	for (uint32_t i = 0; i < aggregate->events_count; i++) {
 		const struct event *event = &aggregate->events[i];
-		if (event->row && event->scope != SCOPE_LANE)
-			part_live(aggregate, event);
+		uint32_t edge = guard_seek_edge(aggregate, &aggregate->lanes[event->lane].edge);
+		if (!edge || !edge_is_suspect(aggregate, edge))
+			continue;
+		const uint32_t members[SCOPES] = {0, event->lane, event->client, event->server};
+		for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
+			telling_add(aggregate, telling, i,
+				    guard_seek_part(aggregate, edge, members[scope], scope));
+	}
+	if (telling->count)
+		qsort(telling->items, telling->count, sizeof(*telling->items), compare_told);
+}
+
+static void event_into(const struct event *event, int64_t *values)
+{
+	uint32_t bits = event->bits, reason = bits >> RECORD_REASON_SHIFT;
+	uint64_t issued = (uint64_t)event->received + event->lost;
+	bool opened = bits & DELTA_OPENED, closed = bits & DELTA_CLOSED;
+	values[COUNTER_OPENED] += opened;
+	values[COUNTER_JOINED] += opened && bits & RECORD_JOINED;
+	values[COUNTER_CLOSED] += closed;
+	values[COUNTER_RESETS] += closed && reason == CLOSE_RESET;
+	values[COUNTER_TIMEOUTS] += closed && reason == CLOSE_TIMEOUT;
+	values[COUNTER_CONNECT_COUNT] += event->connect_us != 0;
+	value_add(&values[COUNTER_CONNECT_US], tally_value(event->connect_us));
+	value_add(&values[COUNTER_AGENT_RECEIVED], event->received);
+	value_add(&values[COUNTER_AGENT_ISSUED], (int64_t)issued);
+	if (bits & DELTA_FAILED) {
+		values[COUNTER_FAILED]++;
+		values[failure_counter(reason)]++;
+	}
+}
+
+/* Rows of what the edge at this place is suspected for. */
+static void publish_told(struct aggregate *aggregate, struct telling *telling, uint32_t place,
+			 uint64_t start_ns)
+{
+	const struct told *items = telling->items;
+	while (telling->at < telling->count && items[telling->at].place == place) {
+		const struct told *first = &items[telling->at];
+		struct part *part = &aggregate->parts.rows[first->row];
+		struct rollup *rollup = begin_part(aggregate, part, WINDOW_PANE, start_ns);
+		for (; telling->at < telling->count && items[telling->at].row == first->row;
+		     telling->at++)
+			event_into(&aggregate->events[items[telling->at].event], rollup->counters);
+		end_part(aggregate, part, rollup, WINDOW_PANE);
 	}
 }
 
 static void pane_clear(struct aggregate *aggregate)
 {
 	for (uint32_t i = 0; i < aggregate->ways_set.count; i++)
-		aggregate->ways[aggregate->ways_set.items[i]].pane = 0;
-	aggregate->ways_set.count = 0;
-	aggregate->pane_lanes_count = 1;
-	aggregate->events_count = 1;
+		aggregate->ways[aggregate->ways_set.items[i]].part = 0;
+	aggregate->ways_set.count = aggregate->touched.count = 0;
+	aggregate->events_count = 0;
 	aggregate->pane_records = 0;
 	aggregate->srtt_pane = aggregate->srtt_count;
 }
 
+static bool sum_has_trouble(const struct sum *sum)
+{
+	return sum->values[COUNTER_FAILED] > 0 || sum->values[COUNTER_RESETS] > 0 ||
+	       sum->values[COUNTER_TIMEOUTS] > 0;
+}
+
+/* Edges in which something broke, before rows are made of what they did. */
+static void find_trouble(struct aggregate *aggregate)
+{
+	uint64_t pane = pane_of(aggregate->start_ns);
+	for (uint32_t i = 0; i < aggregate->touched.count; i++) {
+		uint32_t edge = aggregate->touched.items[i];
+		const struct pane_edge *in = &aggregate->pane_edges[edge];
+		bool trouble =
+			in->life.rest[1] ||
+			(in->life.wide && sum_has_trouble(&aggregate->sums.sums[in->life.wide]));
+		if (in->hot.edge && trouble)
+			aggregate->edges[edge].trouble = aggregate->trouble = pane;
+	}
+}
+
+static void flow_second(struct aggregate *aggregate, uint32_t edge, const struct sum *pane)
+{
+	struct edge_row *row = &aggregate->edges[edge];
+	if (row->second) {
+		sum_add(&aggregate->sums.sums[row->second], pane);
+		return;
+	}
+	row->second = sums_take(&aggregate->sums);
+	aggregate->sums.sums[row->second] = *pane;
+	list_add(&aggregate->seconds, edge);
+}
+
 static void publish_pane_edge(struct aggregate *aggregate, uint32_t edge, uint64_t start_ns)
 {
-	static const struct sum zeros;
-	const struct edge_row *row = &aggregate->edges[edge];
-	const struct sum *sum = row->pane ? &aggregate->sums.sums[row->pane] : &zeros;
-	struct rollup *rollup = publish_edge(aggregate, edge, sum, WINDOW_PANE, start_ns);
+	struct edge_row *row = &aggregate->edges[edge];
+	struct pane_edge *pane = &aggregate->pane_edges[edge];
+	struct sum sum = {0};
+	bool touched = pane->hot.edge;
+	if (touched)
+		pane_edge_into(aggregate, pane, &sum);
+	struct rollup *rollup = publish_edge(aggregate, edge, &sum, WINDOW_PANE, start_ns);
 	fill_connect(aggregate, rollup, row->samples, WINDOW_PANE);
-	note_shown(aggregate, edge, WINDOW_PANE, row->pane != 0);
+	if (touched)
+		flow_second(aggregate, edge, &sum);
+	note_shown(aggregate, edge, WINDOW_PANE, touched);
 }
 
 static void publish_panes(struct aggregate *aggregate, uint64_t start_ns)
 {
-	struct ranking ranking = {0};
+	struct telling telling = {0};
 	walk_begin(aggregate);
+	find_trouble(aggregate);
+	telling_begin(aggregate, &telling);
 	walk_add_all(aggregate, &aggregate->touched);
-	walk_add_all(aggregate, &aggregate->eventful);
 	walk_edges(aggregate, WINDOW_PANE);
 	for (uint32_t i = 0; i < aggregate->scratch.count; i++) {
 		uint32_t edge = aggregate->scratch.items[i];
-		struct edge_row *row = &aggregate->edges[edge];
-		if (row->pane || row->published >> WINDOW_PANE & 1)
+		const struct edge_row *row = &aggregate->edges[edge];
+		if (aggregate->pane_edges[edge].hot.edge || row->published >> WINDOW_PANE & 1)
 			publish_pane_edge(aggregate, edge, start_ns);
-		/* Instances may have rows where their lane had none. */
-		if (row->events)
-			publish_events(aggregate, edge, start_ns, &ranking);
+		publish_told(aggregate, &telling, row->place, start_ns);
 	}
-	aggregate->eventful.count = 0;
-	free(ranking.items);
+	assert(telling.at == telling.count);
+	free(telling.items);
 	chunk_emit(aggregate);
 }
 
-/* The edges' panes become, or are added to, their seconds. */
-static void flow_seconds(struct aggregate *aggregate)
+static void flow_ten(struct aggregate *aggregate, uint32_t edge)
 {
-	for (uint32_t i = 0; i < aggregate->touched.count; i++) {
-		struct edge_row *row = &aggregate->edges[aggregate->touched.items[i]];
-		if (!row->second) {
-			row->second = row->pane;
-			list_add(&aggregate->seconds, aggregate->touched.items[i]);
-		} else {
-			sum_add(&aggregate->sums.sums[row->second],
-				&aggregate->sums.sums[row->pane]);
-			sums_give(&aggregate->sums, row->pane);
-		}
-		row->pane = 0;
+	struct edge_row *row = &aggregate->edges[edge];
+	if (row->ten && row->second) {
+		sum_add(&aggregate->sums.sums[row->ten], &aggregate->sums.sums[row->second]);
+		sums_give(&aggregate->sums, row->second);
+	} else if (row->second) {
+		row->ten = row->second;
 	}
-	aggregate->touched.count = 0;
+	row->second = 0;
 }
 
 static void publish_seconds(struct aggregate *aggregate, uint64_t start_ns)
@@ -484,8 +516,7 @@ static void publish_seconds(struct aggregate *aggregate, uint64_t start_ns)
 		struct rollup *rollup = publish_edge(aggregate, edge, sum, WINDOW_1S, start_ns);
 		fill_connect(aggregate, rollup, row->samples, WINDOW_1S);
 		note_shown(aggregate, edge, WINDOW_1S, row->second != 0);
-		sums_give(&aggregate->sums, row->second);
-		row->second = 0;
+		flow_ten(aggregate, edge);
 	}
 	aggregate->seconds.count = 0;
 	chunk_emit(aggregate);
@@ -519,88 +550,47 @@ static void fill_srtt(struct aggregate *aggregate, struct rollup *rollup, uint32
 	aggregate->chunk.cells_count += rollup->srtt_cells;
 }
 
-static void publish_lanes(struct aggregate *aggregate, uint32_t edge, uint64_t start_ns,
-			  struct ranking *ranking)
+static void part_clear(struct part *part)
 {
-	ranking->count = 0;
-	for (uint32_t lane = aggregate->edges[edge].lanes; lane; lane = aggregate->lanes[lane].next)
-		if (aggregate->sums.sums[aggregate->lanes[lane].sum].touched)
-			ranking_add(ranking, aggregate->lanes[lane].lane.id, lane, SCOPE_LANE);
-	ranking_sort(ranking);
-	for (uint32_t i = 0; i < ranking->count; i++) {
-		uint32_t lane = ranking->items[i].row;
-		struct rollup *rollup = begin_lane(aggregate, lane, WINDOW_10S, start_ns);
-		rollup_fill(rollup, &aggregate->sums.sums[aggregate->lanes[lane].sum], WINDOW_10S);
-		end_lane(aggregate, lane, rollup, WINDOW_10S);
-	}
+	uint32_t edge = part->hot.edge;
+	part->hot = (struct hot){.edge = edge};
+	part->life = (struct life){0};
+	part->samples = 0;
 }
 
-static void publish_parts(struct aggregate *aggregate, uint32_t edge, enum side side,
+/* Rows that the window touched go out and begin anew, the others leave; the list is in order
+ * then, so that few have to be moved the next time. */
+static void publish_parts(struct aggregate *aggregate, uint32_t edge, enum scope scope,
 			  uint64_t start_ns, struct ranking *ranking)
 {
-	const struct part *parts = aggregate->parts.rows;
+	struct part *parts = aggregate->parts.rows;
 	ranking->count = 0;
-	for (uint32_t part = aggregate->edges[edge].parts[side]; part; part = parts[part].next) {
-		__builtin_prefetch(&parts[parts[part].next].next);
-		if (part_is_touched(&parts[part]))
-			ranking_add(ranking, part_id(aggregate, &parts[part]), part, 0);
+	for (uint32_t next, row = aggregate->edges[edge].parts[scope]; row; row = next) {
+		next = parts[row].next;
+		__builtin_prefetch(&parts[next]);
+		__builtin_prefetch(&parts[next].life);
+		if (part_is_touched(&parts[row])) {
+			ranking_add(ranking, part_id(aggregate, &parts[row]), row);
+			continue;
+		}
+		part_leave(aggregate, row);
+		aggregate->stats.expired++;
 	}
 	ranking_sort(ranking);
+	uint32_t *at = &aggregate->edges[edge].parts[scope];
 	for (uint32_t i = 0; i < ranking->count; i++) {
 		struct sum sum = {.touched = true};
-		uint32_t part = ranking->items[i].row;
+		uint32_t row = ranking->items[i].row;
+		struct part *part = &parts[row];
 		struct rollup *rollup = begin_part(aggregate, part, WINDOW_10S, start_ns);
-		part_into(aggregate, &parts[part], &sum);
-		rollup_fill(rollup, &sum, WINDOW_10S);
+		part_into(aggregate, part, &sum);
+		rollup_fill(aggregate, rollup, &sum, WINDOW_10S);
 		end_part(aggregate, part, rollup, WINDOW_10S);
+		part_clear(part);
+		*at = row;
+		at = &part->next;
 	}
-}
-
-/* Empties the rows of the window that went out; those that it did not touch leave. */
-static void sweep_lanes(struct aggregate *aggregate, uint32_t edge)
-{
-	uint32_t *at = &aggregate->edges[edge].lanes;
-	while (*at) {
-		uint32_t lane = *at;
-		struct lane_row *row = &aggregate->lanes[lane];
-		struct sum *sum = &aggregate->sums.sums[row->sum];
-		row->samples = 0;
-		if (sum->touched) {
-			memset(sum, 0, sizeof(*sum));
-			at = &row->next;
-			continue;
-		}
-		*at = row->next;
-		lane_leave(aggregate, lane);
-		aggregate->stats.expired++;
-	}
-}
-
-static void part_clear(struct aggregate *aggregate, struct part *part)
-{
-	hot_clear(&part->hot);
-	part->opened = part->closed = part->joined = part->connect_count = 0;
-	part->connect_us = part->lost = part->resets = part->samples = 0;
-	memset(part->retransmits, 0, sizeof(part->retransmits));
-	sums_give(&aggregate->sums, part->wide);
-	part->wide = 0;
-}
-
-static void sweep_parts(struct aggregate *aggregate, uint32_t edge, enum side side)
-{
-	uint32_t *at = &aggregate->edges[edge].parts[side];
-	while (*at) {
-		uint32_t number = *at;
-		struct part *part = &aggregate->parts.rows[number];
-		if (part_is_touched(part)) {
-			part_clear(aggregate, part);
-			at = &part->next;
-			continue;
-		}
-		*at = part->next;
-		part_leave(aggregate, number);
-		aggregate->stats.expired++;
-	}
+	*at = 0;
 }
 
 /* What the 10 s row of an edge showed flows on into its minute. */
@@ -620,11 +610,11 @@ static void flow_minute(struct aggregate *aggregate, uint32_t edge, const struct
 static void publish_ten(struct aggregate *aggregate, uint32_t edge, uint64_t start_ns,
 			struct ranking *ranking)
 {
-	struct sum sum = {0};
-	for (uint32_t lane = aggregate->edges[edge].lanes; lane; lane = aggregate->lanes[lane].next)
-		sum_add(&sum, &aggregate->sums.sums[aggregate->lanes[lane].sum]);
+	static const struct sum zeros;
 	struct edge_row *row = &aggregate->edges[edge];
-	int64_t weight = sum.values[COLUMN_ACTIVE_10S] + sum.values[COUNTER_FAILED];
+	struct sum sum = row->ten ? aggregate->sums.sums[row->ten] : zeros;
+	int64_t weight = sum.values[COLUMN_ACTIVE_10S];
+	value_add(&weight, sum.values[COUNTER_FAILED]);
 	row->weight = weight > 0 ? (uint64_t)weight : 0; /* amended below 0 */
 	if (sum.touched || row->published >> WINDOW_10S & 1) {
 		struct rollup *rollup = publish_edge(aggregate, edge, &sum, WINDOW_10S, start_ns);
@@ -634,13 +624,10 @@ static void publish_ten(struct aggregate *aggregate, uint32_t edge, uint64_t sta
 			flow_minute(aggregate, edge, &sum, rollup);
 	}
 	note_shown(aggregate, edge, WINDOW_10S, sum.touched);
-	publish_lanes(aggregate, edge, start_ns, ranking);
-	publish_parts(aggregate, edge, SIDE_CLIENT, start_ns, ranking);
-	publish_parts(aggregate, edge, SIDE_SERVER, start_ns, ranking);
-	sweep_lanes(aggregate, edge);
-	sweep_parts(aggregate, edge, SIDE_CLIENT);
-	sweep_parts(aggregate, edge, SIDE_SERVER);
-	row->samples = 0;
+	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
+		publish_parts(aggregate, edge, scope, start_ns, ranking);
+	sums_give(&aggregate->sums, row->ten);
+	row->ten = row->samples = 0;
 }
 
 static void publish_tens(struct aggregate *aggregate, uint64_t start_ns)
@@ -705,8 +692,9 @@ static void sweep_edges(struct aggregate *aggregate)
 	for (uint32_t i = 0; i < aggregate->order.count; i++) {
 		uint32_t edge = aggregate->order.items[i];
 		const struct edge_row *row = &aggregate->edges[edge];
-		bool stays = row->lanes || row->parts[0] || row->parts[1] || row->minute.bytes ||
-			     row->hour.bytes || row->published >> WINDOW_10S & 1;
+		bool stays = row->parts[SCOPE_LANE] || row->parts[SCOPE_CLIENT] ||
+			     row->parts[SCOPE_SERVER] || row->minute.bytes || row->hour.bytes ||
+			     row->published >> WINDOW_10S & 1;
 		if (!stays)
 			edge_remove(aggregate, edge);
 	}
@@ -722,9 +710,7 @@ void publish_pane(struct aggregate *aggregate)
 	uint64_t start_ns = aggregate->start_ns, end_ns = start_ns + PANE_NS;
 	guard_settle(aggregate);
 	live_sort(aggregate);
-	pane_flow(aggregate);
 	publish_panes(aggregate, start_ns);
-	flow_seconds(aggregate);
 	pane_clear(aggregate);
 	if (end_ns % window_ns[WINDOW_1S] == 0)
 		publish_seconds(aggregate, end_ns - window_ns[WINDOW_1S]);
@@ -796,7 +782,8 @@ void publish_amendments(struct aggregate *aggregate)
 		size_t same = i + 1;
 		for (; same < count && compare_amendments(rollup, &amendments[same]) == 0; same++)
 			for (unsigned counter = 0; counter < COUNTERS; counter++)
-				rollup->counters[counter] += amendments[same].counters[counter];
+				value_add(&rollup->counters[counter],
+					  amendments[same].counters[counter]);
 		if (!rollup_is_zero(rollup)) {
 			*chunk_row(aggregate, WINDOW_10S, 0) = *rollup;
 			aggregate->stats.amended++;

@@ -1,15 +1,16 @@
 /* Inside of an aggregate, shared by its files: merge.c adds buckets to it, guard.c decides which
  * rows live, live.c makes and removes them, publish.c empties it into rollups.
  *
- *   source, lane number ─► lane_row ─► edge_row ─► lanes, parts (two lists)
- *                            │ pane        │ pane, second: sums
- *                            ▼             ▼ minute, hour: frozen
- *                        pane_lane      the pane's events
+ *   source, lane number ─► lane_row ─► way ─► pane_edge: the pane of its edge
+ *                                       ├───► part: the lane's 10 s
+ *          instance numbers ──────────────┴──► part: theirs, by edge and instance
+ *   edge_row ─► parts (lists by scope), sums of its second and 10 s, minute and hour (frozen)
  *
  * A lane_row is known while a source's number stands for it, so sources' lanes_max bound them, and
- * lives while it has an edge. Deltas are added to
- * the pane_lane of their lane and to two parts; an edge is the sum of its lanes. Only what was
- * touched in a pane is walked at its end. Places are numbers; 0 is none. */
+ * lives while it has a part. A delta is added to its edge's pane and to three parts. Of what
+ * happens to connections the pane keeps a list too; it becomes rows of parts at the pane's end, of
+ * edges under suspicion alone. Only what was touched in a pane is walked at its end. Places are
+ * numbers; 0 is none. */
 #pragma once
 
 #include "aggregate/aggregate.h"
@@ -29,6 +30,7 @@ enum {
 	EDGES_MAX = 1 << 20, /* an edge's number and a sketch index share a word */
 	CHUNK_ROWS = 64,
 	CHUNK_CELLS = 4 * SKETCH_INDEXES,
+	SUSPICION_PANES = 40, /* how long an edge is under suspicion after its last trouble */
 };
 
 struct list {
@@ -51,61 +53,54 @@ struct source {
 	uint32_t lanes_count, instances_count;
 };
 
-/* Where a lane's deltas of the pane at hand go. */
+/* Where a lane's deltas count. */
 struct lane_way {
-	uint32_t pane; /* its pane_lane, or of what it folds into; 0: to be looked up */
+	uint32_t part; /* its own, or of what it folds into in this pane; 0: to be looked up */
 	uint32_t edge; /* of its instances */
 };
 
 struct lane_row {
 	struct edge edge;
 	struct lane lane;
-	uint32_t users;	  /* numbers of sources that stand for it */
-	uint32_t live;	  /* edge row; 0: not live */
-	uint32_t sum;	  /* of 10 s, while it lives */
-	uint32_t pane;	  /* pane_lane */
-	uint32_t samples; /* connect times of the 10 s */
-	uint32_t next;	  /* of its edge; or vacant */
-	bool folded, fresh, shown;
+	uint32_t users; /* numbers of sources that stand for it */
+	uint32_t part;	/* 0: not live */
+	uint32_t next;	/* vacant */
 };
 
-/* A live lane in the pane at hand. */
-struct pane_lane {
-	struct hot hot;	    /* key: lane row; 0: folded away */
+/* An edge in the pane at hand. */
+struct pane_edge {
+	struct hot hot; /* its edge: 0 until it is touched */
+	struct life life;
 	uint64_t active[2]; /* pane, 1 s, 10 s in 21 bits each; 60 s, 1 h in 32 */
-	uint64_t retransmits[3];
-	uint64_t lost;
-	uint32_t wide, event, edge;
 };
+_Static_assert(sizeof(struct pane_edge) == 128, "an edge's pane is two cache lines");
 
-/* The pane's connection events of a lane or part. */
+/* What happened to a connection in the pane at hand, where its delta counted. */
 struct event {
-	uint32_t opened, closed, joined, connect_count;
-	uint32_t failed[4]; /* as COUNTER_FAILED_REFUSED and after */
-	uint32_t resets, timeouts;
-	uint32_t row;	/* 0: folded away */
-	uint32_t next;	/* of its edge */
-	uint32_t scope; /* enum scope */
-	uint64_t connect_us, received, issued;
+	uint32_t lane, client, server; /* lane row, instances */
+	uint32_t bits;		       /* of the record */
+	uint64_t connect_us;	       /* 0: none */
+	uint32_t received, lost;
 };
 
 /* A connect time, in the lists of its edge, lane and instances, newest first. */
 struct sample {
-	uint32_t next;
+	uint32_t next[SCOPES];
 	uint16_t code; /* sketch index */
 	bool late;     /* in 10 s and longer only */
 };
 
 struct edge_row {
 	struct edge edge;
-	uint32_t lanes, parts[2]; /* lists; of parts by side */
-	uint32_t others[2];	  /* of parts: those that stand for others; their instance is 0 */
-	uint32_t count;		  /* lanes and parts that do not stand for others */
-	uint32_t fresh_count;	  /* of these: made in the pane at hand */
-	uint32_t place;		  /* in the order of output */
-	uint32_t pane, second;	  /* sums */
-	uint32_t events, samples;
-	uint64_t weight; /* connections of the last 10 s window */
+	uint32_t parts[SCOPES];	 /* lists; none of SCOPE_EDGE */
+	uint32_t others[SCOPES]; /* of parts: those that stand for others */
+	uint32_t count;		 /* parts that do not stand for others */
+	uint32_t fresh_count;	 /* of these: made in the pane at hand */
+	uint32_t place;		 /* in the order of output */
+	uint32_t second, ten;	 /* sums; 0: nothing was added */
+	uint32_t samples;
+	uint64_t trouble; /* the last pane in which a connection failed, or broke; 0: none */
+	uint64_t weight;  /* connections of the last 10 s window */
 	struct frozen minute, hour;
 	uint8_t published; /* bit w: the last window w went out and was not the zero row */
 	bool live, folded, fresh, shown, is_other;
@@ -131,6 +126,8 @@ struct aggregate {
 	uint32_t lanes_used, lanes_capacity, lanes_vacant, lanes_sweep;
 	struct row_index lanes_index;
 	struct edge_row *edges;
+	struct pane_edge *pane_edges; /* by edge */
+	void *pane_edges_memory;
 	uint32_t edges_used, edges_capacity, edges_vacant, edges_count;
 	struct row_index edges_index;
 	struct list order; /* live edges by id */
@@ -142,13 +139,10 @@ struct aggregate {
 	bool full;    /* no row of its own was free when the pane began */
 	bool crowded; /* an edge has more rows than its share */
 	bool pressed; /* something was folded since rows were demoted */
-	struct list fresh_edges, fresh_lanes, fresh_parts;
+	struct list fresh_edges, fresh_parts;
 
-	struct pane_lane *pane_lanes;
-	void *pane_lanes_memory;
-	uint32_t pane_lanes_count, pane_lanes_capacity;
 	uint32_t pane_records; /* since fields of `active` were emptied */
-	struct list ways_set;
+	struct list ways_set;  /* lanes whose way is good for this pane only */
 	struct event *events;
 	uint32_t events_count, events_capacity;
 	struct sample *samples;
@@ -158,7 +152,7 @@ struct aggregate {
 
 	struct list touched;	       /* edges of the pane */
 	struct list seconds;	       /* edges of the 1 s window */
-	struct list eventful;	       /* edges with events of the pane */
+	uint64_t trouble;	       /* the newest of an edge */
 	struct list shown[WINDOW_10S]; /* edges that the last window published */
 	struct list scratch;
 	uint64_t *walk; /* bit: the edge at this place of the order goes out */
@@ -188,28 +182,28 @@ static inline uint64_t window_start(uint64_t time_ns, enum window window)
 uint32_t edge_find(const struct aggregate *aggregate, uint64_t id);
 uint32_t edge_make(struct aggregate *aggregate, const struct edge *edge, bool folded);
 void edge_remove(struct aggregate *aggregate, uint32_t edge); /* it has no lanes and parts */
-void edge_touch(struct aggregate *aggregate, uint32_t edge);  /* it has a sum of the pane */
+struct pane_edge *pane_edge_touch(struct aggregate *aggregate, uint32_t edge);
+struct sum *pane_edge_wide(struct aggregate *aggregate, struct pane_edge *pane);
+/* Moves all of it to sum, which may not be one of the pool's that could move. */
+void pane_edge_into(struct aggregate *aggregate, struct pane_edge *pane, struct sum *sum);
+/* The edge's sum of the 10 s at hand, made if it is not there. */
+struct sum *edge_ten(struct aggregate *aggregate, uint32_t edge);
 
 /* Known from now on, if it was not. */
 uint32_t lane_know(struct aggregate *aggregate, const struct edge *edge, const struct lane *lane);
 void lane_forget(struct aggregate *aggregate, uint32_t lane); /* it does not live */
-void lane_enter(struct aggregate *aggregate, uint32_t lane, uint32_t edge, bool folded);
-void lane_leave(struct aggregate *aggregate, uint32_t lane); /* its edge's list is the caller's */
 
-uint32_t part_enter(struct aggregate *aggregate, uint32_t edge, uint32_t instance, enum side side,
+uint32_t part_enter(struct aggregate *aggregate, uint32_t edge, uint32_t member, enum scope scope,
 		    bool folded);
 void part_leave(struct aggregate *aggregate, uint32_t part); /* its edge's list is the caller's */
 struct sum *part_wide(struct aggregate *aggregate, struct part *part);
-struct sum *pane_lane_wide(struct aggregate *aggregate, struct pane_lane *lane);
-void event_into(const struct event *event, int64_t *values);
-/* Adds all of it to sum, which may not be one of the pool's that could move. */
-void pane_lane_into(const struct aggregate *aggregate, const struct pane_lane *lane,
-		    struct sum *sum);
-void part_into(const struct aggregate *aggregate, const struct part *part, struct sum *sum);
+/* Moves all of it to sum, the same. */
+void part_into(struct aggregate *aggregate, struct part *part, struct sum *sum);
+/* Identity of its lane or instance. */
+uint64_t part_id(const struct aggregate *aggregate, const struct part *part);
 void live_sort(struct aggregate *aggregate); /* new edges into the order */
 /* Edges that were removed leave the order. */
 void live_unsort(struct aggregate *aggregate);
-uint32_t pane_lane_of(struct aggregate *aggregate, uint32_t lane); /* made if it is not there */
 
 static inline const struct instance *instance_at(const struct aggregate *aggregate, uint32_t number)
 {
@@ -220,8 +214,13 @@ static inline const struct instance *instance_at(const struct aggregate *aggrega
 
 /* Where contributions go: made where missing, folded where there is no room. */
 uint32_t guard_edge(struct aggregate *aggregate, const struct edge *edge);
-uint32_t guard_lane(struct aggregate *aggregate, uint32_t lane);
-uint32_t guard_part(struct aggregate *aggregate, uint32_t edge, uint32_t instance, enum side side);
+uint32_t guard_lane(struct aggregate *aggregate, uint32_t lane); /* a part */
+uint32_t guard_part(struct aggregate *aggregate, uint32_t edge, uint32_t instance,
+		    enum scope scope);
+/* Where an edge and a part of it counted in this pane, after the settlement; 0: nowhere. */
+uint32_t guard_seek_edge(const struct aggregate *aggregate, const struct edge *edge);
+uint32_t guard_seek_part(const struct aggregate *aggregate, uint32_t edge, uint32_t member,
+			 enum scope scope);
 void guard_begin(struct aggregate *aggregate); /* a pane */
 /* Room for `more` parts, at the price of a settlement. */
 void guard_reserve(struct aggregate *aggregate, uint32_t more);
@@ -229,12 +228,6 @@ void guard_settle(struct aggregate *aggregate);
 /* If anything was folded and rows are nearly all taken, the edges of least weight make room. Only
  * right after the 10 s window was published. */
 void guard_demote(struct aggregate *aggregate);
-
-/* --- merge.c --- */
-
-/* The pane's events of a row, linked to its edge; *slot is where the row keeps their place. */
-struct event *event_of(struct aggregate *aggregate, uint32_t *slot, enum scope scope, uint32_t row,
-		       uint32_t edge);
 
 /* --- publish.c --- */
 

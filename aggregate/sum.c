@@ -7,10 +7,21 @@
 
 void sum_add(struct sum *sum, const struct sum *other)
 {
+	uint64_t over = 0;
 	if (!other->touched)
 		return;
-	for (unsigned column = 0; column < COLUMNS; column++)
-		sum->values[column] += other->values[column];
+	for (unsigned column = 0; column < COLUMNS; column++) {
+		uint64_t a = (uint64_t)sum->values[column], b = (uint64_t)other->values[column];
+		over |= ~(a ^ b) & (a ^ (a + b));
+	}
+	if (__builtin_expect(over >> 63, 0)) {
+		for (unsigned column = 0; column < COLUMNS; column++)
+			column_add(sum, column, other->values[column]);
+	} else {
+		for (unsigned column = 0; column < COLUMNS; column++)
+			sum->values[column] += other->values[column];
+	}
+	sum->saturated |= other->saturated;
 	sum_add_times(sum, other->last_event_ns, other->min_rtt_us);
 }
 

@@ -1,6 +1,7 @@
-/* All columns of one row in one window, wide. Compact accumulators (part.h) flow into it when they
- * are published or when a column of theirs runs over. Sums that come and go stand in a pool and are
- * known by place; place 0 is none. One thread. */
+/* All columns of one row in one window, wide. Compact accumulators (hot.h) flow into it when they
+ * are published or when a column of theirs runs over. Columns stop at the ends of their range, so
+ * no sum ever turns its sign. Sums that come and go stand in a pool and are known by place; place 0
+ * is none. One thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -26,9 +27,24 @@ struct sum {
 	uint64_t last_event_ns;
 	uint32_t min_rtt_us; /* 0 if none */
 	bool touched;	     /* anything was added, zeros too */
+	bool saturated;	     /* a column stopped at the end of its range */
 };
 
 void sum_add(struct sum *sum, const struct sum *other);
+
+/* Returns whether value stopped at an end of its range. */
+static inline bool value_add(int64_t *value, int64_t more)
+{
+	if (__builtin_expect(!__builtin_add_overflow(*value, more, value), 1))
+		return false;
+	*value = more < 0 ? INT64_MIN : INT64_MAX;
+	return true;
+}
+
+static inline void column_add(struct sum *sum, unsigned column, int64_t more)
+{
+	sum->saturated |= value_add(&sum->values[column], more);
+}
 
 static inline void sum_add_times(struct sum *sum, uint64_t last_event_ns, uint32_t min_rtt_us)
 {

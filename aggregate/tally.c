@@ -27,20 +27,20 @@ static void tally_side(struct tally *tally, const struct traffic *traffic, uint8
 {
 	bool client = side == SIDE_CLIENT;
 	tally_add(tally, client ? COUNTER_CLIENT_TX_BYTES : COUNTER_SERVER_TX_BYTES,
-		  sign * (int64_t)traffic->tx_bytes);
+		  sign * tally_value(traffic->tx_bytes));
 	tally_add(tally, client ? COUNTER_CLIENT_RX_BYTES : COUNTER_SERVER_RX_BYTES,
-		  sign * (int64_t)traffic->rx_bytes);
+		  sign * tally_value(traffic->rx_bytes));
 	tally_add(tally, client ? COUNTER_CLIENT_RETRANSMITS : COUNTER_SERVER_RETRANSMITS,
-		  sign * (int64_t)traffic->retransmits);
+		  sign * tally_value(traffic->retransmits));
 }
 
 static void tally_counted(struct tally *tally, const struct traffic *traffic, int64_t sign)
 {
-	tally_add(tally, COUNTER_TX_BYTES, sign * (int64_t)traffic->tx_bytes);
-	tally_add(tally, COUNTER_RX_BYTES, sign * (int64_t)traffic->rx_bytes);
-	tally_add(tally, COUNTER_TX_SEGMENTS, sign * (int64_t)traffic->tx_segments);
-	tally_add(tally, COUNTER_RX_SEGMENTS, sign * (int64_t)traffic->rx_segments);
-	tally_add(tally, COUNTER_RETRANSMITS, sign * (int64_t)traffic->retransmits);
+	tally_add(tally, COUNTER_TX_BYTES, sign * tally_value(traffic->tx_bytes));
+	tally_add(tally, COUNTER_RX_BYTES, sign * tally_value(traffic->rx_bytes));
+	tally_add(tally, COUNTER_TX_SEGMENTS, sign * tally_value(traffic->tx_segments));
+	tally_add(tally, COUNTER_RX_SEGMENTS, sign * tally_value(traffic->rx_segments));
+	tally_add(tally, COUNTER_RETRANSMITS, sign * tally_value(traffic->retransmits));
 }
 
 enum counter failure_counter(unsigned reason)
@@ -77,7 +77,8 @@ static void tally_life(struct tally *tally, const struct delta *delta)
 /* Each byte is late or recovered, never both: late goes first. */
 static void tally_long(struct tally *tally, const struct delta *delta)
 {
-	int64_t bytes = (int64_t)(delta->traffic.tx_bytes + delta->traffic.rx_bytes);
+	int64_t bytes = tally_value(delta->traffic.tx_bytes);
+	value_add(&bytes, tally_value(delta->traffic.rx_bytes));
 	if (delta->flags & DELTA_LATE) {
 		bool opened = delta->flags & DELTA_OPENED, failed = delta->flags & DELTA_FAILED;
 		tally_add(tally, COUNTER_LATE_BYTES, bytes);
@@ -87,9 +88,12 @@ static void tally_long(struct tally *tally, const struct delta *delta)
 	}
 }
 
-/* Columns of windows that the row does not reach are never read. */
+/* A failed attempt never was a connection. Columns of windows that the row does not reach are never
+ * read. */
 static void tally_active(struct tally *tally, uint32_t flags)
 {
+	if (flags & DELTA_FAILED)
+		return;
 	tally_add(tally, COUNTER_ACTIVE, (flags & DELTA_FIRST_IN_PANE) != 0);
 	tally_add(tally, COLUMN_ACTIVE_1S, (flags & DELTA_FIRST_IN_1S) != 0);
 	tally_add(tally, COLUMN_ACTIVE_10S, (flags & DELTA_FIRST_IN_10S) != 0);
@@ -99,7 +103,10 @@ static void tally_active(struct tally *tally, uint32_t flags)
 
 static void tally_connect(struct tally *tally, uint64_t connect_us, int64_t count)
 {
-	tally_add(tally, COUNTER_CONNECT_US, (int64_t)connect_us * count);
+	int64_t sum;
+	if (__builtin_mul_overflow(tally_value(connect_us), count, &sum))
+		sum = count < 0 ? INT64_MIN : INT64_MAX;
+	tally_add(tally, COUNTER_CONNECT_US, sum);
 	tally_add(tally, COUNTER_CONNECT_COUNT, count);
 }
 
@@ -113,13 +120,13 @@ void tally_traffic(struct tally *tally, const struct delta *delta)
 	tally_side(tally, &traffic, place->side, 1);
 	tally_add(tally, COUNTER_AGENT_RECEIVED, delta->node_received);
 	tally_add(tally, COUNTER_AGENT_ISSUED, (int64_t)delta->node_received + delta->node_lost);
+	tally_add(tally, COUNTER_SRTT_US, delta->srtt_us);
+	tally_add(tally, COUNTER_SRTT_COUNT, delta->srtt_us != 0);
 	if (place->counts_from != place->side)
 		return;
 	tally_counted(tally, &traffic, 1);
 	tally_long(tally, delta);
 	tally_active(tally, delta->flags);
-	tally_add(tally, COUNTER_SRTT_US, delta->srtt_us);
-	tally_add(tally, COUNTER_SRTT_COUNT, delta->srtt_us != 0);
 }
 
 void tally_delta(struct tally *tally, const struct delta *delta)
@@ -134,7 +141,7 @@ void tally_delta(struct tally *tally, const struct delta *delta)
 void tally_into(const struct tally *tally, struct sum *sum)
 {
 	for (uint32_t i = 0; i < tally->count; i++)
-		sum->values[tally->columns[i]] += tally->values[i];
+		column_add(sum, tally->columns[i], tally->values[i]);
 }
 
 static void tally_lives(struct tally *tally, const struct amendment *amendment,
@@ -175,6 +182,8 @@ void tally_amendment(struct tally *tally, const struct amendment *amendment,
 		return;
 	tally_counted(tally, &traffic, sign);
 	tally_lives(tally, amendment, place, sign);
+	if (sum->flags & DELTA_FAILED)
+		return;
 	tally_add(tally, COLUMN_ACTIVE_10S, sum->flags & DELTA_FIRST_IN_10S ? sign : 0);
 	tally_add(tally, COLUMN_ACTIVE_60S, sum->flags & DELTA_FIRST_IN_60S ? sign : 0);
 	tally_add(tally, COLUMN_ACTIVE_1H, sum->flags & DELTA_FIRST_IN_1H ? sign : 0);

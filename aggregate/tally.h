@@ -34,11 +34,16 @@ static inline uint64_t delta_connect_us(const struct delta *delta)
 	return delta->connect_us;
 }
 
+/* Each end's is a sample, whoever counts. */
 static inline uint64_t delta_srtt_us(const struct delta *delta)
 {
-	if (delta->place.counts_from != delta->place.side || delta->flags & DELTA_PROBE)
-		return 0;
-	return delta->srtt_us;
+	return delta->flags & DELTA_PROBE ? 0 : delta->srtt_us;
+}
+
+/* A count as a column's value. */
+static inline int64_t tally_value(uint64_t count)
+{
+	return count < INT64_MAX ? (int64_t)count : INT64_MAX;
 }
 
 /* What moves, at one of the amendment's places; sign is -1 for `before`, 1 for `after`.

@@ -97,6 +97,90 @@ static void lanes_and_instances_have_ten_second_rows_and_panes_of_events(void **
 	world_done(&world);
 }
 
+static void push_in(struct world *world, const struct link *link, uint64_t pane, uint16_t flags,
+		    uint8_t reason)
+{
+	struct delta delta = bytes_delta(1, flags);
+	delta.reason = reason;
+	world_close_until(world, pane);
+	world_push(world, link, delta);
+}
+
+static unsigned panes_of_parts(const struct world *world, uint64_t edge_id)
+{
+	const struct collection *collection = &world->collection;
+	unsigned count = 0;
+	for (size_t i = 0; i < collection->count; i++)
+		count += collection->rollups[i].window_ms == 250 &&
+			 collection->rollups[i].scope != SCOPE_EDGE &&
+			 collection->rollups[i].edge.id == edge_id;
+	return count;
+}
+
+static void panes_tell_of_parts_while_their_edge_is_under_suspicion(void **state)
+{
+	(void)state;
+	struct world world;
+	world_init(&world, 1, 1000, 1000);
+	struct link sick = world_link(world.names[0], 1, 1, 2, 2, PANE_0);
+	struct link twin = world_link(world.names[0], 1, 4, 2, 5, PANE_0);
+	struct link well = world_link(world.names[0], 3, 1, 2, 2, PANE_0);
+	assert_int_equal(sick.edge.id, twin.edge.id);
+	push_in(&world, &sick, PANE_0, DELTA_OPENED, 0);
+	push_in(&world, &well, PANE_0, DELTA_OPENED, 0);
+	push_in(&world, &sick, PANE_0 + 5, DELTA_FAILED, CLOSE_REFUSED);
+	push_in(&world, &twin, PANE_0 + 5, DELTA_OPENED, 0);
+	push_in(&world, &well, PANE_0 + 5, DELTA_OPENED, 0);
+	push_in(&world, &twin, PANE_0 + 45, DELTA_CLOSED, CLOSE_NORMAL);
+	push_in(&world, &twin, PANE_0 + 46, DELTA_OPENED, 0);
+	push_in(&world, &well, PANE_0 + 60, DELTA_CLOSED, CLOSE_TIMEOUT);
+	world_close_until(&world, PANE_0 + 80);
+	assert_int_equal(panes_of_parts(&world, sick.edge.id), 3 + 3 + 3);
+	assert_int_equal(panes_of_parts(&world, well.edge.id), 3);
+	const struct rollup *row = collection_row(&world.collection, 250, SCOPE_CLIENT, false, 0);
+	assert_int_equal(row->window_start_ns, pane_start(PANE_0 + 5));
+	world_done(&world);
+}
+
+static void a_failed_attempt_is_no_active_connection(void **state)
+{
+	(void)state;
+	struct world world;
+	world_init(&world, 1, 1000, 1000);
+	struct link link = world_link(world.names[0], 1, 1, 2, 2, PANE_0);
+	push_in(&world, &link, PANE_0, FIRSTS | DELTA_FAILED, CLOSE_REFUSED);
+	world_close_until(&world, PANE_0 + 40);
+	for (unsigned scope = 0; scope < SCOPES; scope++) {
+		const struct rollup *row =
+			collection_row(&world.collection, 10000, scope, false, 0);
+		assert_int_equal(row->counters[COUNTER_FAILED], 1);
+		assert_int_equal(row->counters[COUNTER_ACTIVE], 0);
+	}
+	assert_int_equal(collection_sum(&world.collection, 250, SCOPE_EDGE, COUNTER_ACTIVE), 0);
+	world_done(&world);
+}
+
+static void sums_stop_at_the_end_of_their_range(void **state)
+{
+	(void)state;
+	struct world world;
+	world_init(&world, 1, 1000, 1000);
+	struct link link = world_link(world.names[0], 1, 1, 2, 2, PANE_0);
+	for (unsigned i = 0; i < 3; i++) {
+		world_push(&world, &link, bytes_delta(UINT64_MAX - i, FIRSTS));
+		world_push(&world, &link, bytes_delta(1ULL << 62, FIRSTS));
+		world_close(&world);
+	}
+	aggregate_advance(world.aggregate, UINT64_MAX);
+	const struct collection *collection = &world.collection;
+	for (size_t i = 0; i < collection->count; i++)
+		if (collection->rollups[i].counters[COUNTER_ACTIVE])
+			assert_int_equal(collection->rollups[i].counters[COUNTER_TX_BYTES],
+					 INT64_MAX);
+	assert_true(aggregate_stats(world.aggregate).saturated > 0);
+	world_done(&world);
+}
+
 /* A pane's samples of an edge are its own, however the lists go on. */
 static void connect_times_are_in_the_window_that_brought_them(void **state)
 {
@@ -105,7 +189,8 @@ static void connect_times_are_in_the_window_that_brought_them(void **state)
 	world_init(&world, 1, 1000, 1000);
 	struct link link = world_link(world.names[0], 1, 1, 2, 2, PANE_0);
 	for (unsigned pane = 0; pane < 8; pane++) {
-		struct delta delta = bytes_delta(1, DELTA_OPENED);
+		struct delta delta = bytes_delta(1, DELTA_OPENED | DELTA_CLOSED);
+		delta.reason = CLOSE_RESET;
 		delta.connect_us = 1ULL << (2 * pane);
 		world_push(&world, &link, delta);
 		delta.flags |= DELTA_LATE;
@@ -524,6 +609,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_delta_makes_an_edge_row_in_every_window),
 		cmocka_unit_test(lanes_and_instances_have_ten_second_rows_and_panes_of_events),
+		cmocka_unit_test(panes_tell_of_parts_while_their_edge_is_under_suspicion),
+		cmocka_unit_test(a_failed_attempt_is_no_active_connection),
+		cmocka_unit_test(sums_stop_at_the_end_of_their_range),
 		cmocka_unit_test(connect_times_are_in_the_window_that_brought_them),
 		cmocka_unit_test(what_is_wider_than_a_column_is_counted_in_full),
 		cmocka_unit_test(minutes_and_hours_are_sums_of_what_they_hold),

@@ -13,7 +13,10 @@ static void touch(struct world *world, uint32_t source, uint32_t client, uint32_
 {
 	struct link link =
 		world_link(world->names[source], client, replica, server, 0, world->pane);
-	struct delta delta = {.flags = DELTA_FIRST_IN_PANE | DELTA_FIRST_IN_10S | DELTA_OPENED,
+	/* Reset, so that panes tell of its lane and instances too. */
+	struct delta delta = {.flags = DELTA_FIRST_IN_PANE | DELTA_FIRST_IN_10S | DELTA_OPENED |
+				       DELTA_CLOSED,
+			      .reason = CLOSE_RESET,
 			      .traffic = {.tx_bytes = 1},
 			      .connect_us = 3,
 			      .srtt_us = 5};

@@ -51,7 +51,7 @@ static void a_server_half_is_turned_round(void **state)
 	assert_int_equal(tally.count, 8);
 }
 
-static void a_half_that_does_not_count_fills_its_side_and_completeness_only(void **state)
+static void a_half_that_does_not_count_fills_its_side_its_round_trips_and_completeness(void **state)
 {
 	(void)state;
 	struct place place = {.side = SIDE_SERVER, .counts_from = SIDE_CLIENT, .joined = true};
@@ -67,8 +67,10 @@ static void a_half_that_does_not_count_fills_its_side_and_completeness_only(void
 	assert_int_equal(tallied(&tally, COUNTER_SERVER_TX_BYTES), 200);
 	assert_int_equal(tallied(&tally, COUNTER_AGENT_RECEIVED), 9);
 	assert_int_equal(tallied(&tally, COUNTER_AGENT_ISSUED), 10);
-	assert_int_equal(tally.count, 5);
-	assert_int_equal(delta_srtt_us(&delta), 0);
+	assert_int_equal(tallied(&tally, COUNTER_SRTT_US), 5);
+	assert_int_equal(tallied(&tally, COUNTER_SRTT_COUNT), 1);
+	assert_int_equal(tally.count, 7);
+	assert_int_equal(delta_srtt_us(&delta), 5);
 }
 
 static void connect_time_comes_from_the_client_whoever_counts(void **state)
@@ -204,7 +206,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_client_half_fills_client_columns_as_they_are),
 		cmocka_unit_test(a_server_half_is_turned_round),
-		cmocka_unit_test(a_half_that_does_not_count_fills_its_side_and_completeness_only),
+		cmocka_unit_test(
+			a_half_that_does_not_count_fills_its_side_its_round_trips_and_completeness),
 		cmocka_unit_test(connect_time_comes_from_the_client_whoever_counts),
 		cmocka_unit_test(every_end_has_its_column),
 		cmocka_unit_test(opened_joined_srtt_and_active_are_counted),
