@@ -27,7 +27,7 @@ static void account(struct mirror *mirror, struct node *node, const struct run *
 	*gap = lost > 0 || run->dropped > node->applied_dropped;
 	if (run->dropped > node->applied_dropped)
 		node->applied_dropped = run->dropped;
-	mirror->blank.node_received += run->batch_events;
+	mirror->node_received += run->batch_events;
 	/* A batch that came late takes its loss back from the pane it came to, as far as there is
 	 * any. */
 	*pane_lost += lost;
@@ -147,48 +147,32 @@ static void apply_run(struct apply *apply, size_t openings)
 
 /* ---- deltas in the making ---- */
 
-/* What is held from panes before goes on growing. Halves' counters have it already: they are set
- * back to before, as for what this pane adds. */
+/* What is held from panes before goes on growing. */
 static void resume_held(struct mirror *mirror, struct node *node)
 {
 	struct part *parts = mirror->parts.items;
 	struct delta *deltas = mirror->deltas.items;
 	for (uint32_t next = node->held; next; next = parts[next - 1].next) {
 		const struct part *part = &parts[next - 1];
-		struct delta *delta = &deltas[next - 1];
-		delta->node_received = mirror->blank.node_received;
-		delta->node_lost = mirror->blank.node_lost;
+		struct delta *delta = &deltas[part->delta];
+		delta->node_received = mirror->node_received;
+		delta->node_lost = mirror->node_lost;
 		if (part->half & LINGERING)
 			continue;
-		const struct traffic *sum = &delta->traffic;
-		half_account(pages_at(&mirror->pages, part->half),
-			     &(struct traffic){-sum->tx_bytes, -sum->rx_bytes, -sum->tx_segments,
-					       -sum->rx_segments, -sum->retransmits});
-		mirror->scratch.parts[part->kind][part->slot] = next;
+		mirror->scratch.parts[part->kind][part->slot] = part->delta + 1;
+		*(uint32_t *)queue_add(&mirror->made, sizeof(uint32_t)) =
+			part->slot | (uint32_t)part->kind << MADE_KIND_SHIFT;
 	}
 }
 
-/* Into the half's counters, once a pane. */
-static inline void settle(struct mirror *mirror, uint32_t place)
+/* The next node's slots are others. */
+static void forget_made(struct mirror *mirror)
 {
-	const struct part *part = &((struct part *)mirror->parts.items)[place - 1];
-	uint32_t *scratch = &mirror->scratch.parts[part->kind][part->slot];
-	if (*scratch != place)
-		return; /* its half ended */
-	*scratch = 0;
-	half_account(pages_at(&mirror->pages, part->half),
-		     &((struct delta *)mirror->deltas.items)[place - 1].traffic);
-}
-
-static void settle_all(struct mirror *mirror, struct node *node, size_t first)
-{
-	for (uint32_t next = node->held; next;) {
-		const struct part *part = &((struct part *)mirror->parts.items)[next - 1];
-		settle(mirror, next);
-		next = part->next;
-	}
-	for (size_t place = first + 1; place <= mirror->parts.count; place++)
-		settle(mirror, (uint32_t)place);
+	const uint32_t *made = mirror->made.items;
+	for (size_t i = 0; i < mirror->made.count; i++)
+		mirror->scratch.parts[made[i] >> MADE_KIND_SHIFT]
+				     [made[i] & ((1U << MADE_KIND_SHIFT) - 1)] = 0;
+	mirror->made.count = 0;
 }
 
 /* ---- nodes ---- */
@@ -197,7 +181,7 @@ static void account_runs(struct mirror *mirror, struct node *node, struct pane *
 			 uint32_t first, uint32_t end)
 {
 	int64_t lost = 0;
-	mirror->blank = (struct delta){0};
+	mirror->node_received = 0;
 	for (uint32_t i = first; i < end; i++) {
 		struct run *run = pane_run(pane, i);
 		bool gap = false;
@@ -205,14 +189,13 @@ static void account_runs(struct mirror *mirror, struct node *node, struct pane *
 			account(mirror, node, run, &lost, &gap);
 		run->flags |= gap ? RUN_GAP : 0;
 	}
-	mirror->blank.node_lost = lost < 0 ? 0 : lost > UINT32_MAX ? UINT32_MAX : (uint32_t)lost;
+	mirror->node_lost = lost < 0 ? 0 : lost > UINT32_MAX ? UINT32_MAX : (uint32_t)lost;
 }
 
 static void apply_node(struct mirror *mirror, struct node *node, struct pane *pane, uint32_t first,
 		       uint32_t end)
 {
-	size_t parts = mirror->parts.count, openings = mirror->openings.count;
-	size_t closings = mirror->closings.count;
+	size_t openings = mirror->openings.count, closings = mirror->closings.count;
 	mirror->node = (uint16_t)node->place;
 	account_runs(mirror, node, pane, first, end);
 	resume_held(mirror, node);
@@ -226,7 +209,7 @@ static void apply_node(struct mirror *mirror, struct node *node, struct pane *pa
 	if (node->recheck)
 		owners_recheck(mirror, node);
 	send_node(mirror, node, openings, closings);
-	settle_all(mirror, node, parts);
+	forget_made(mirror);
 }
 
 static int compare_names(const void *a, const void *b)

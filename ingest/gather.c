@@ -154,9 +154,12 @@ static struct process_row *put_processes(const struct gather *gather, const stru
 {
 	size_t count;
 	const uint32_t *picks = pick(gather, &gather->processes, window, &count);
+	struct process_names names[PROCESS_NAMES];
+	for (size_t j = 0; count && j < PROCESS_NAMES; j++)
+		names[j].known = false;
 	for (size_t j = 0; j < count; j++, row++) {
 		size_t i = picked_at(picks, j);
-		owner_process(gather->mirror, gather->node, gather->batch, i, row);
+		owner_process(gather->mirror, gather->node, gather->batch, i, names, row);
 		row->time_us = row_time(window, gather->processes.at[i]);
 	}
 	run->counts[RUN_PROCESSES] = (uint32_t)count;

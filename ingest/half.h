@@ -50,6 +50,7 @@ struct half_close {
 			    the same bucket */
 	uint32_t reason; /* enum close_reason */
 	uint32_t pid;
+	uint32_t pad;
 	uint64_t time_ns;
 	struct traffic total; /* absolute */
 	uint32_t min_rtt_us;

@@ -65,13 +65,13 @@ void mirror_free(struct mirror *mirror)
 		return;
 	struct queue *queues[] = {
 		&mirror->times,	      &mirror->picks,	     &mirror->deltas,
-		&mirror->parts,	      &mirror->unplaced,     &mirror->openings,
+		&mirror->parts,	      &mirror->made,	     &mirror->openings,
 		&mirror->closings,    &mirror->aliases,	     &mirror->held_closes,
 		&mirror->servers,     &mirror->changes,	     &mirror->released,
 		&mirror->leaving,     &mirror->amendments,   &mirror->task_opens,
 		&mirror->task_closes, &mirror->task_aliases, &mirror->task_instances,
 		&mirror->task_selves, &mirror->counts,	     &mirror->kept_deltas,
-		&mirror->kept_parts,
+		&mirror->kept_parts,  &mirror->holes,	     &mirror->found,
 	};
 	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
 		free(queues[i]->items);

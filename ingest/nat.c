@@ -23,41 +23,69 @@ struct tuple nat_key(const struct node *node, const struct tuple *seen, uint64_t
 	return key;
 }
 
-static void apply_nat(struct apply *apply, const struct nat_row *row, bool ended)
+/* The join keeps a mapping for 120 s after it was told of it; two tellings fit in that, so one may
+ * get lost. Returns whether it is to be told now. */
+static bool nat_note(struct nat_entry *entry, const struct nat_row *row, uint64_t time_ns)
 {
-	struct mirror *mirror = apply->mirror;
-	struct node *node = apply->node;
-	uint64_t time_ns = run_time(apply->run, row->time_us);
-	if (tuple_equal(&row->from, &row->to))
-		return; /* tracked, but not translated */
-	struct nat_entry *entry = ended ? table_find(&node->nats, &row->from)
-					: table_admit(&node->nats, &row->from, &mirror->stats.nats,
-						      mirror->options.nats_max);
-	if (!entry && !ended) {
-		apply->refused++;
-		return;
-	}
-	if (entry) {
-		if (!ended &&
-		    (!entry->began_ns || entry->ended_ns || !tuple_equal(&entry->to, &row->to)))
-			entry->began_ns = time_ns;
-		entry->to = row->to;
-		entry->ended_ns = ended ? time_ns : 0;
-		entry->seen_ns = time_ns;
-	}
+	bool lives = entry->began_ns && !entry->ended_ns && tuple_equal(&entry->to, &row->to);
+	bool told = lives && time_ns < entry->told_ns + NAT_TELL_S * NS_PER_S;
+	if (!lives)
+		entry->began_ns = time_ns;
+	entry->to = row->to;
+	entry->ended_ns = 0;
+	entry->seen_ns = time_ns;
+	if (!told)
+		entry->told_ns = time_ns;
+	return !told;
+}
+
+static void nat_tell(struct mirror *mirror, const struct node *node, const struct nat_row *row,
+		     uint64_t time_ns, enum nat_op op)
+{
 	*(struct sent_alias *)queue_add(&mirror->aliases, sizeof(struct sent_alias)) =
 		(struct sent_alias){
 			.alias = {.from = row->from,
 				  .to = row->to,
 				  .time_ns = time_ns,
 				  .node = node->name_id,
-				  .op = ended ? NAT_DELETE : NAT_ADD},
+				  .op = (uint8_t)op},
 			.tasks = {place_task(mirror, &row->from), place_task(mirror, &row->to)},
 		};
 }
 
+static void apply_nat(struct apply *apply, const struct nat_row *row)
+{
+	struct mirror *mirror = apply->mirror;
+	uint64_t time_ns = run_time(apply->run, row->time_us);
+	if (tuple_equal(&row->from, &row->to))
+		return; /* tracked, but not translated */
+	struct nat_entry *entry = table_admit(&apply->node->nats, &row->from, &mirror->stats.nats,
+					      mirror->options.nats_max);
+	if (!entry)
+		apply->refused++;
+	else if (nat_note(entry, row, time_ns))
+		nat_tell(mirror, apply->node, row, time_ns, NAT_ADD);
+}
+
+static void apply_nat_end(struct apply *apply, const struct nat_row *row)
+{
+	uint64_t time_ns = run_time(apply->run, row->time_us);
+	if (tuple_equal(&row->from, &row->to))
+		return;
+	struct nat_entry *entry = table_find(&apply->node->nats, &row->from);
+	if (entry) {
+		entry->to = row->to;
+		entry->ended_ns = entry->seen_ns = time_ns;
+	}
+	nat_tell(apply->mirror, apply->node, row, time_ns, NAT_DELETE);
+}
+
 void apply_nats(struct apply *apply, const struct nat_row *rows, size_t count, bool ended)
 {
-	for (size_t i = 0; i < count; i++)
-		apply_nat(apply, &rows[i], ended);
+	for (size_t i = 0; i < count; i++) {
+		if (ended)
+			apply_nat_end(apply, &rows[i]);
+		else
+			apply_nat(apply, &rows[i]);
+	}
 }

@@ -98,6 +98,7 @@ static void label_half(struct mirror *mirror, uint32_t index, struct half *half,
 	half->lane = place.lane;
 	half->self = (client ? place.client : place.server) & INSTANCES_MAX;
 	half->peer = (client ? place.server : place.client) & INSTANCES_MAX;
+	half->distant = roster_at(mirror->roster, half->peer)->resolution == RESOLUTION_ADDRESS;
 	half->number = label->number;
 	half->join_task = label->join_task;
 	if (half->final && !half->changed)
@@ -169,7 +170,7 @@ static bool place_open(struct mirror *mirror, const struct part *part, struct de
 		return false;
 	delta->place = half_place(half);
 	delta->flags |= half_touch(mirror, half, part->kind == PART_LATE);
-	if (delta->flags & DELTA_FIRST_IN_60S)
+	if (delta->flags & DELTA_FIRST_IN_60S && half->distant)
 		name_peer(mirror, half->peer);
 	if (!half->final)
 		contribute(mirror, part->half, delta);
@@ -202,39 +203,37 @@ static bool drop_expired(struct mirror *mirror, const struct part *part)
 	return true;
 }
 
-/* What has no label is kept aside for the next pane; returns how many places are empty now. */
-static size_t place_deltas(struct mirror *mirror)
+/* What has no label is kept aside for the next pane, and leaves a hole. */
+static void place_deltas(struct mirror *mirror)
 {
-	const uint32_t *unplaced = mirror->unplaced.items;
 	struct part *parts = mirror->parts.items;
 	struct delta *deltas = mirror->deltas.items;
-	size_t empty = 0;
-	mirror->kept_deltas.count = mirror->kept_parts.count = 0;
-	for (size_t i = 0; i < mirror->unplaced.count; i++) {
-		struct part *part = &parts[unplaced[i]];
-		struct delta *delta = &deltas[unplaced[i]];
+	mirror->kept_deltas.count = mirror->kept_parts.count = mirror->holes.count = 0;
+	for (size_t i = 0; i < mirror->parts.count; i++) {
+		struct part *part = &parts[i];
+		struct delta *delta = &deltas[part->delta];
 		if (part->half & LINGERING ? place_lingering(mirror, part, delta)
-					   : place_open(mirror, part, delta)) {
-			part->placed = true;
+					   : place_open(mirror, part, delta))
 			continue;
-		}
-		empty++;
+		*(uint32_t *)queue_add(&mirror->holes, sizeof(uint32_t)) = part->delta;
 		if (drop_expired(mirror, part))
 			continue;
 		*(struct delta *)queue_add(&mirror->kept_deltas, sizeof(*delta)) = *delta;
 		*(struct part *)queue_add(&mirror->kept_parts, sizeof(*part)) = *part;
 	}
-	return empty;
 }
 
 static void close_up(struct mirror *mirror)
 {
-	const struct part *parts = mirror->parts.items;
+	const uint32_t *holes = mirror->holes.items;
 	struct delta *deltas = mirror->deltas.items;
-	size_t placed = 0;
-	for (size_t i = 0; i < mirror->deltas.count; i++)
-		if (parts[i].placed)
+	size_t placed = holes[0], hole = 0;
+	for (size_t i = holes[0]; i < mirror->deltas.count; i++) {
+		if (hole < mirror->holes.count && holes[hole] == i)
+			hole++;
+		else
 			deltas[placed++] = deltas[i];
+	}
 	mirror->deltas.count = placed;
 }
 
@@ -243,17 +242,17 @@ static void keep_unplaced(struct mirror *mirror)
 {
 	struct part *kept = mirror->kept_parts.items;
 	size_t count = mirror->kept_parts.count;
-	mirror->deltas.count = mirror->parts.count = mirror->unplaced.count = 0;
+	mirror->deltas.count = mirror->parts.count = 0;
 	for (uint32_t i = 0; i < mirror->nodes_count && mirror->nodes_held; i++)
 		if (mirror->nodes[i])
 			mirror->nodes[i]->held = 0;
 	mirror->nodes_held = count != 0;
 	for (size_t i = 0; i < count; i++) {
 		struct node *node = mirror->nodes[kept[i].node];
-		*(struct delta *)queue_add(&mirror->deltas, sizeof(struct delta)) =
-			((struct delta *)mirror->kept_deltas.items)[i];
+		struct delta *delta = queue_add(&mirror->deltas, sizeof(*delta));
+		*delta = ((struct delta *)mirror->kept_deltas.items)[i];
+		delta->place.lane = kept[i].delta = (uint32_t)i;
 		*(struct part *)queue_add(&mirror->parts, sizeof(struct part)) = kept[i];
-		*(uint32_t *)queue_add(&mirror->unplaced, sizeof(uint32_t)) = (uint32_t)i;
 		if (kept[i].half & LINGERING)
 			continue;
 		((struct part *)mirror->parts.items)[i].next = node->held;
@@ -295,7 +294,8 @@ void mirror_deltas(struct mirror *mirror, uint64_t pane)
 	const struct mirror_sinks *sinks = &mirror->options.sinks;
 	mirror->pane = pane;
 	collect_amendments(mirror);
-	if (place_deltas(mirror))
+	place_deltas(mirror);
+	if (mirror->holes.count)
 		close_up(mirror);
 	if (mirror->deltas.count)
 		sinks->deltas(sinks->context, mirror->deltas.items, mirror->deltas.count);

@@ -2,7 +2,6 @@
  * executable, node that is known. Names are made when the metadata comes, so that an instance is a
  * matter of ids. The sockets of a process share an owner, whose instance is looked up once and
  * again when metadata changed. */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -14,10 +13,14 @@
 static uint64_t put_joined(struct mirror *mirror, const char *first, char between,
 			   const char *second)
 {
-	char joined[2 * NAME_MAX_BYTES + 2];
-	int length = snprintf(joined, sizeof(joined), "%.*s%c%.*s", NAME_MAX_BYTES, first, between,
-			      NAME_MAX_BYTES, second);
-	return names_put(mirror->names, joined, (size_t)length, mirror_open_pane(mirror));
+	char joined[2 * NAME_MAX_BYTES + 1];
+	size_t first_length = strnlen(first, NAME_MAX_BYTES);
+	size_t second_length = strnlen(second, NAME_MAX_BYTES);
+	memcpy(joined, first, first_length);
+	joined[first_length] = between;
+	memcpy(joined + first_length + 1, second, second_length);
+	return names_put(mirror->names, joined, first_length + 1 + second_length,
+			 mirror_open_pane(mirror));
 }
 
 static uint64_t put_name(struct mirror *mirror, const char *text, size_t length)
@@ -82,22 +85,37 @@ void owner_container(struct mirror *mirror, const Millrace__V1__Batch *batch, si
 		row->version = put_name(mirror, version, strlen(version));
 }
 
-void owner_process(struct mirror *mirror, const struct node *node, const Millrace__V1__Batch *batch,
-		   size_t i, struct process_row *row)
+static struct process_names put_process(struct mirror *mirror, const struct node *node,
+					const char *exe, const char *comm)
 {
-	const Millrace__V1__Processes *processes = batch->processes;
-	const char *exe = batch->strings[processes->exe[i]];
 	const char *slash = strrchr(exe, '/');
 	const char *base = slash ? slash + 1 : exe;
 	if (!base[0])
-		base = batch->strings[processes->comm[i]];
+		base = comm;
+	struct process_names names = {.name = put_name(mirror, base, strlen(base))};
+	names.workload = names.name;
+	if (names.name && node->role_text[0])
+		names.workload = put_joined(mirror, base, '@', node->role_text);
+	return names;
+}
+
+void owner_process(struct mirror *mirror, const struct node *node, const Millrace__V1__Batch *batch,
+		   size_t i, struct process_names cache[PROCESS_NAMES], struct process_row *row)
+{
+	const Millrace__V1__Processes *processes = batch->processes;
+	uint32_t exe = processes->exe[i], comm = processes->comm[i];
+	struct process_names *names = &cache[(exe + comm) % PROCESS_NAMES];
+	if (!names->known || names->exe != exe || names->comm != comm) {
+		*names = put_process(mirror, node, batch->strings[exe], batch->strings[comm]);
+		names->exe = exe;
+		names->comm = comm;
+		names->known = true;
+	}
 	row->pid = processes->pid[i];
 	row->started_ns = processes->started_ns[i];
 	row->cgroup = processes->cgroup[i];
-	row->name = put_name(mirror, base, strlen(base));
-	row->workload = row->name;
-	if (row->name && node->role_text[0])
-		row->workload = put_joined(mirror, base, '@', node->role_text);
+	row->name = names->name;
+	row->workload = names->workload;
 }
 
 /* ---- as applied ---- */
@@ -112,13 +130,12 @@ static void metadata_changed(struct node *node, uint64_t id, bool used)
 /* A new entry in a table that may hold so many over all nodes; NULL if there is no room. */
 void *table_admit(struct table *table, const void *key, uint64_t *live, uint32_t max)
 {
-	void *entry = table_find(table, key);
-	if (entry)
-		return entry;
-	if (*live == max)
-		return NULL;
-	++*live;
-	return table_put(table, key);
+	if (*live >= max)
+		return table_find(table, key);
+	uint32_t before = table->count;
+	void *entry = table_put(table, key);
+	*live += table->count - before;
+	return entry;
 }
 
 static void apply_container(struct apply *apply, const struct container_row *row)

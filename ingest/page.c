@@ -23,9 +23,11 @@ static void index_reach(struct page_index *index, uint32_t at)
 {
 	if (at < index->count)
 		return;
-	size_t count = memory_grown(index->count, (size_t)at + 1);
+	size_t count = memory_grown(index->count, (size_t)at + 1), more = count - index->count;
 	index->pages = memory_resize(index->pages, count, sizeof(*index->pages));
-	memset(index->pages + index->count, 0, (count - index->count) * sizeof(*index->pages));
+	index->halves = memory_resize(index->halves, count, sizeof(struct half *));
+	memset(index->pages + index->count, 0, more * sizeof(*index->pages));
+	memset(index->halves + index->count, 0, more * sizeof(struct half *));
 	index->count = (uint32_t)count;
 }
 
@@ -58,16 +60,15 @@ struct half *pages_take(struct pages *pages, struct page_index *index, uint32_t 
 		if (!taken)
 			return NULL;
 		index->pages[at] = taken;
+		index->halves[at] = pages->pages[taken - 1].halves;
 		pages->pages[taken - 1].number = at;
 		for (uint32_t i = 0; i < PAGE_HALVES; i++)
 			pages->pages[taken - 1].halves[i].sequence = sequence & HALF_SEQUENCE_MASK;
 	}
 	struct page *page = &pages->pages[index->pages[at] - 1];
-	struct half *free_half = &page->halves[place];
 	page->used |= 1ULL << place;
 	*half = (index->pages[at] - 1) << PAGE_SHIFT | place;
-	*free_half = (struct half){.generation = free_half->generation, .live = 1};
-	return free_half;
+	return &page->halves[place];
 }
 
 void pages_give(struct pages *pages, struct page_index *index, uint32_t half)
@@ -80,6 +81,7 @@ void pages_give(struct pages *pages, struct page_index *index, uint32_t half)
 	if (page->used)
 		return;
 	index->pages[page->number] = 0;
+	index->halves[page->number] = NULL;
 	free(page->contributions);
 	page->contributions = NULL;
 	page->next_free = pages->free;

@@ -34,14 +34,16 @@ struct half {
 	uint32_t self : 24;			  /* roster numbers, by the label */
 	uint32_t live : 1;
 	uint32_t labelled : 1, final : 1;
-	uint32_t rules : 3;   /* enum half_rule, by the label */
-	uint32_t changed : 1; /* its label did, in this pane */
-	uint32_t side : 1;    /* enum side, by its definition */
+	uint32_t rules : 3; /* enum half_rule, by the label */
+	uint32_t probe : 1;
+	uint32_t side : 1; /* enum side, by its definition */
 	uint32_t peer : 24;
-	uint32_t guessed : 1, existed : 1, probe : 1;
+	uint32_t guessed : 1, existed : 1;
+	uint32_t changed : 1; /* its label did, in this pane */
 	uint32_t gapped : 1;  /* its node lost something since its last absolute counters */
 	uint32_t opening : 1; /* in the pane's queue of openings */
-	uint32_t pad : 3;
+	uint32_t distant : 1; /* its peer goes by an address, whose name must be kept */
+	uint32_t pad : 2;
 	uint16_t join_task;
 	uint16_t generation;	  /* of the place: half_ref's */
 	uint16_t slot_generation; /* the agent's, folded */
@@ -69,17 +71,18 @@ struct pages {
 	uint32_t count, capacity, free, pages_max;
 };
 
-/* A node's index: page + 1 by slot / 64. */
+/* A node's index by slot / 64: page + 1, and where its halves are. */
 struct page_index {
 	uint32_t *pages;
+	struct half **halves; /* NULL: no page */
 	uint32_t count;
 };
 
 void pages_init(struct pages *pages, uint32_t pages_max);
 void pages_done(struct pages *pages);
 
-/* Marks the place of a slot used and returns its half, zeroed but for the generation; NULL at the
- * bound. sequence: of the places of a new page. */
+/* Marks the place of a slot used and returns its half, which is the caller's to set but for the
+ * generation; NULL at the bound. sequence: of the places of a new page. */
 struct half *pages_take(struct pages *pages, struct page_index *index, uint32_t slot,
 			uint32_t sequence, uint32_t *half);
 
@@ -101,6 +104,14 @@ static inline uint32_t pages_find(const struct page_index *index, uint32_t slot)
 	return page ? (page - 1) << PAGE_SHIFT | (slot & (PAGE_HALVES - 1)) : NO_PLACE;
 }
 
+/* The half at a slot's place, open or not; NULL if there is none. */
+static inline struct half *pages_half(const struct page_index *index, uint32_t slot)
+{
+	uint32_t at = slot >> PAGE_SHIFT;
+	struct half *halves = at < index->count ? index->halves[at] : NULL;
+	return halves ? &halves[slot & (PAGE_HALVES - 1)] : NULL;
+}
+
 static inline uint32_t half_slot(const struct pages *pages, uint32_t half)
 {
 	return pages->pages[half >> PAGE_SHIFT].number << PAGE_SHIFT | (half & (PAGE_HALVES - 1));
@@ -119,6 +130,20 @@ static inline void half_set(struct half *half, const struct traffic *total)
 	half->rx_segments = (uint32_t)total->rx_segments;
 	half->retransmits_low = total->retransmits & 0x1ffff;
 	half->retransmits_high = (uint32_t)(total->retransmits >> 17) & 0xff;
+}
+
+/* Whether these are its counters. */
+static inline bool half_has(const struct half *half, const struct traffic *total)
+{
+	uint64_t differs = (half->tx_low ^ (uint32_t)total->tx_bytes) |
+			   (half->rx_low ^ (uint32_t)total->rx_bytes) |
+			   (half->tx_segments ^ (uint32_t)total->tx_segments) |
+			   (half->rx_segments ^ (uint32_t)total->rx_segments) |
+			   (half->tx_high ^ (total->tx_bytes >> 32 & 0xff)) |
+			   (half->rx_high ^ (total->rx_bytes >> 32 & 0xff)) |
+			   (half->retransmits_low ^ (total->retransmits & 0x1ffff)) |
+			   (half->retransmits_high ^ (total->retransmits >> 17 & 0xff));
+	return !differs;
 }
 
 static inline struct traffic half_counters(const struct half *half)

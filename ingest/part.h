@@ -1,6 +1,6 @@
 /* Deltas in the making. A half has at most one of each kind in a pane; which one is kept by slot
  * for the node that is being applied, not in the half. Of a half whose label is final the delta is
- * placed when it is made, others wait for the pane's labels. Plain data. */
+ * placed when it is made; any other has a part and waits for the pane's labels. Plain data. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,14 +13,19 @@ enum part_kind { PART_NORMAL, PART_RECOVERED, PART_LATE, PART_KINDS };
 
 enum { LINGERING = 1U << 31 }; /* with a place in mirror.lingers instead of a half's index */
 
+/* In the order of their deltas. */
 struct part {
+	uint32_t
+		delta; /* in mirror.deltas; until it is placed, the lane of its place is the part */
 	uint32_t half;
 	uint32_t slot;
 	uint32_t next; /* of the node's that were held in the last pane; + 1 */
 	uint16_t node; /* place in mirror.nodes */
 	uint8_t kind;  /* enum part_kind */
-	bool placed;
 };
+
+/* A delta that a node's runs made, by whose it is: slot and kind in one word. */
+enum { MADE_KIND_SHIFT = 30 };
 
 /* A half's newest touch is a number that grows with the panes: 2 * pane + 1, in 24 bits (24 days
  * until it comes again). What came late counts from ten seconds on: it is the even number of the

@@ -1,6 +1,5 @@
 /* Sockets: definitions, updates and closes of a run, applied to the node's halves and to the deltas
- * in the making. During a pane a half's counters lag: what was accounted is the half's own and what
- * the pane's deltas hold, modulo the counters' width; they meet when the node is done (settle). */
+ * in the making. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -11,53 +10,58 @@
 static void parts_room(struct mirror *mirror, size_t more)
 {
 	queue_room(&mirror->deltas, mirror->deltas.count + more, sizeof(struct delta));
-	queue_room(&mirror->parts, mirror->parts.count + more, sizeof(struct part));
-	queue_room(&mirror->unplaced, mirror->unplaced.count + more, sizeof(uint32_t));
+	queue_room(&mirror->made, mirror->made.count + more, sizeof(uint32_t));
 }
 
-/* There is room. In line: most updates begin a delta, as most halves are updated less than once a
- * pane. */
-static inline __attribute__((always_inline)) uint32_t part_begin(struct mirror *mirror,
-								 uint32_t slot, uint32_t index,
-								 struct half *half,
-								 enum part_kind kind)
+/* It waits for the pane's labels. */
+static void part_wait(struct mirror *mirror, uint32_t slot, uint32_t index, enum part_kind kind,
+		      struct delta *delta)
+{
+	uint32_t at = (uint32_t)mirror->parts.count;
+	*(struct part *)queue_add(&mirror->parts, sizeof(struct part)) = (struct part){
+		.delta = (uint32_t)(delta - (struct delta *)mirror->deltas.items),
+		.half = index,
+		.slot = slot,
+		.node = mirror->node,
+		.kind = (uint8_t)kind,
+	};
+	delta->place = (struct place){.lane = at};
+}
+
+/* All but what it moved, and when; there is room. Sets field by field: nothing is written twice. */
+static inline __attribute__((always_inline)) struct delta *part_begin(struct mirror *mirror,
+								      uint32_t slot, uint32_t index,
+								      struct half *half,
+								      enum part_kind kind)
 {
 	static const uint16_t flags[PART_KINDS] = {
 		[PART_RECOVERED] = DELTA_RECOVERED,
 		[PART_LATE] = DELTA_LATE,
 	};
-	size_t at = mirror->parts.count++;
+	size_t at = mirror->deltas.count++;
 	struct delta *delta = &((struct delta *)mirror->deltas.items)[at];
-	struct part *part = &((struct part *)mirror->parts.items)[at];
-	uint16_t first = half->probe ? flags[kind] | DELTA_PROBE : flags[kind];
-	mirror->deltas.count++;
+	uint16_t first = flags[kind];
+	((uint32_t *)mirror->made.items)[mirror->made.count++] = slot | (uint32_t)kind
+										<< MADE_KIND_SHIFT;
 	mirror->scratch.parts[kind][slot] = (uint32_t)at + 1;
-	*delta = mirror->blank;
-	part->half = index;
-	part->slot = slot;
-	part->node = mirror->node;
-	part->kind = (uint8_t)kind;
-	part->placed = half->final;
+	delta->node_received = mirror->node_received;
+	delta->node_lost = mirror->node_lost;
+	delta->reason = 0;
+	delta->traffic.retransmits = 0;
+	delta->min_rtt_us = 0;
+	delta->connect_us = 0;
+	if (half->probe)
+		first |= DELTA_PROBE;
 	if (half->final) {
 		delta->place = half_place(half);
 		first |= half_touch(mirror, half, kind == PART_LATE);
-		if (first & DELTA_FIRST_IN_60S)
+		if (half->distant && first & DELTA_FIRST_IN_60S)
 			name_peer(mirror, half->peer);
 	} else {
-		((uint32_t *)mirror->unplaced.items)[mirror->unplaced.count++] = (uint32_t)at;
+		part_wait(mirror, slot, index, kind, delta);
 	}
 	delta->flags = first;
-	return (uint32_t)at + 1;
-}
-
-static uint32_t part_new(struct mirror *mirror, uint32_t slot, uint32_t index, struct half *half,
-			 enum part_kind kind)
-{
-	if (mirror->parts.count == mirror->parts.capacity ||
-	    mirror->deltas.count == mirror->deltas.capacity ||
-	    mirror->unplaced.count == mirror->unplaced.capacity)
-		parts_room(mirror, 1);
-	return part_begin(mirror, slot, index, half, kind);
+	return delta;
 }
 
 static struct delta *delta_at(const struct mirror *mirror, uint32_t place)
@@ -69,7 +73,16 @@ static struct delta *part_of(struct mirror *mirror, uint32_t slot, uint32_t inde
 			     struct half *half, enum part_kind kind)
 {
 	uint32_t place = mirror->scratch.parts[kind][slot];
-	return delta_at(mirror, place ? place : part_new(mirror, slot, index, half, kind));
+	if (place)
+		return delta_at(mirror, place);
+	if (mirror->deltas.count == mirror->deltas.capacity ||
+	    mirror->made.count == mirror->made.capacity)
+		parts_room(mirror, 1);
+	struct delta *delta = part_begin(mirror, slot, index, half, kind);
+	delta->traffic = (struct traffic){0};
+	delta->srtt_us = 0;
+	delta->time_ns = 0;
+	return delta;
 }
 
 static void traffic_add(struct traffic *sum, const struct traffic *moved)
@@ -79,28 +92,6 @@ static void traffic_add(struct traffic *sum, const struct traffic *moved)
 	sum->tx_segments += moved->tx_segments;
 	sum->rx_segments += moved->rx_segments;
 	sum->retransmits += moved->retransmits;
-}
-
-/* What the pane's deltas hold of the half. */
-static struct traffic pane_traffic(const struct mirror *mirror, uint32_t slot)
-{
-	struct traffic sum = {0};
-	for (int kind = 0; kind < PART_KINDS; kind++)
-		if (mirror->scratch.parts[kind][slot])
-			traffic_add(&sum,
-				    &delta_at(mirror, mirror->scratch.parts[kind][slot])->traffic);
-	return sum;
-}
-
-static struct traffic accounted(const struct half *half, const struct traffic *pane)
-{
-	struct traffic sum = half_counters(half);
-	traffic_add(&sum, pane);
-	return (struct traffic){
-		sum.tx_bytes & HALF_BYTES_MASK,		 sum.rx_bytes & HALF_BYTES_MASK,
-		sum.tx_segments & HALF_SEGMENTS_MASK,	 sum.rx_segments & HALF_SEGMENTS_MASK,
-		sum.retransmits & HALF_RETRANSMITS_MASK,
-	};
 }
 
 /* ---- absolute counters ---- */
@@ -115,37 +106,42 @@ static uint64_t forward(uint64_t now, uint64_t before, uint64_t mask, bool *back
 	return 0;
 }
 
+static const struct traffic no_traffic;
+
+/* What the half moved since the counters it had. */
+static struct traffic moved_to(const struct half *half, const struct traffic *total,
+			       bool *backwards)
+{
+	const struct traffic before = half_counters(half);
+	return (struct traffic){
+		forward(total->tx_bytes, before.tx_bytes, HALF_BYTES_MASK, backwards),
+		forward(total->rx_bytes, before.rx_bytes, HALF_BYTES_MASK, backwards),
+		forward(total->tx_segments, before.tx_segments, HALF_SEGMENTS_MASK, backwards),
+		forward(total->rx_segments, before.rx_segments, HALF_SEGMENTS_MASK, backwards),
+		forward(total->retransmits, before.retransmits, HALF_RETRANSMITS_MASK, backwards),
+	};
+}
+
 /* Heals what was lost since the last absolute counters. */
 static void absolute(struct apply *apply, uint32_t slot, uint32_t index, struct half *half,
 		     const struct traffic *total, uint64_t time_ns)
 {
-	static const struct traffic none;
 	struct mirror *mirror = apply->mirror;
-	struct traffic pane = pane_traffic(mirror, slot), before = accounted(half, &pane);
 	bool backwards = false, recovered = half->gapped;
-	struct traffic moved = {
-		forward(total->tx_bytes, before.tx_bytes, HALF_BYTES_MASK, &backwards),
-		forward(total->rx_bytes, before.rx_bytes, HALF_BYTES_MASK, &backwards),
-		forward(total->tx_segments, before.tx_segments, HALF_SEGMENTS_MASK, &backwards),
-		forward(total->rx_segments, before.rx_segments, HALF_SEGMENTS_MASK, &backwards),
-		forward(total->retransmits, before.retransmits, HALF_RETRANSMITS_MASK, &backwards),
-	};
 	half->gapped = 0;
-	mirror->stats.backwards += backwards;
-	if (memcmp(&moved, &none, sizeof(moved)) != 0) {
-		struct delta *delta = part_of(mirror, slot, index, half,
-					      apply->kind == PART_LATE ? PART_LATE
-					      : recovered	       ? PART_RECOVERED
-								       : PART_NORMAL);
-		traffic_add(&delta->traffic, &moved);
-		delta->time_ns = time_ns;
-	} else if (!backwards) {
+	if (half_has(half, total))
 		return;
-	}
-	traffic_add(&pane, &moved);
+	struct traffic moved = moved_to(half, total, &backwards);
+	mirror->stats.backwards += backwards;
 	half_set(half, total);
-	half_account(half, &(struct traffic){-pane.tx_bytes, -pane.rx_bytes, -pane.tx_segments,
-					     -pane.rx_segments, -pane.retransmits});
+	if (memcmp(&moved, &no_traffic, sizeof(moved)) == 0)
+		return;
+	struct delta *delta = part_of(mirror, slot, index, half,
+				      apply->kind == PART_LATE ? PART_LATE
+				      : recovered	       ? PART_RECOVERED
+							       : PART_NORMAL);
+	traffic_add(&delta->traffic, &moved);
+	delta->time_ns = time_ns;
 }
 
 /* ---- whose slot ---- */
@@ -193,36 +189,40 @@ socket_find(const struct apply *apply, uint32_t slot, uint32_t *index)
 
 /* ---- openings ---- */
 
-static struct opening *opening_new(struct mirror *mirror, struct node *node, uint32_t index,
-				   struct half *half, uint64_t time_ns)
+/* All but what it was seen as; key, pid and self come when the node is done. */
+static struct half_open *opening_new(struct mirror *mirror, struct node *node, uint32_t index,
+				     struct half *half, uint64_t time_ns)
 {
 	struct opening *opening = queue_add(&mirror->openings, sizeof(*opening));
-	*opening = (struct opening){
-		.open = {.ref = {index, (uint16_t)mirror->options.source, half->generation},
-			 .side = half->side,
-			 .flags = (uint16_t)((half->guessed ? HALF_ROLE_GUESSED : 0) |
-					     (half->existed ? HALF_EXISTED : 0) |
-					     (half->probe ? HALF_PROBE : 0)),
-			 .time_ns = time_ns},
-		.owner = half->owner,
-	};
+	struct half_open *open = &opening->open;
+	open->ref = (struct half_ref){index, (uint16_t)mirror->options.source, half->generation};
+	open->number = 0;
+	open->side = half->side;
+	open->hops = 0;
+	open->flags =
+		(uint16_t)((half->guessed ? HALF_ROLE_GUESSED : 0) |
+			   (half->existed ? HALF_EXISTED : 0) | (half->probe ? HALF_PROBE : 0));
+	open->time_ns = time_ns;
+	open->pad = 0;
+	opening->owner = half->owner;
+	opening->keyed = false;
 	node->owners[half->owner].users++;
 	half->opening = 1;
 	mirror->scratch.openings[half_slot(&mirror->pages, index)] =
 		(uint32_t)mirror->openings.count;
-	return opening;
+	return open;
 }
 
 /* The whole definition, to its key's owner. */
-static void announce(struct apply *apply, uint32_t index, struct half *half,
-		     const struct definition_row *row, uint64_t opened_ns)
+static struct half_open *announce(struct apply *apply, uint32_t index, struct half *half,
+				  const struct definition_row *row, uint64_t opened_ns)
 {
-	struct half_open *open = &opening_new(apply->mirror, apply->node, index, half,
-					      run_time(apply->run, row->time_us))
-					  ->open;
+	struct half_open *open = opening_new(apply->mirror, apply->node, index, half,
+					     run_time(apply->run, row->time_us));
 	open->seen = row->seen;
 	open->opened_ns = opened_ns;
 	open->connect_us = row->connect_us;
+	return open;
 }
 
 /* Its label's number says enough to who has it. */
@@ -231,9 +231,13 @@ void socket_again(struct mirror *mirror, struct node *node, uint32_t index, stru
 {
 	if (half->opening || !half->labelled)
 		return;
-	struct opening *opening = opening_new(mirror, node, index, half, time_ns);
-	opening->open.number = half->number;
-	opening->open.flags |= HALF_AGAIN;
+	struct half_open *open = opening_new(mirror, node, index, half, time_ns);
+	struct opening *opening =
+		(struct opening *)mirror->openings.items + (mirror->openings.count - 1);
+	open->number = half->number;
+	open->flags |= HALF_AGAIN;
+	open->key = open->seen = (struct tuple){0};
+	open->opened_ns = open->connect_us = 0;
 	opening->task = half->join_task;
 	opening->keyed = true;
 }
@@ -282,11 +286,13 @@ static uint16_t folded(uint32_t generation)
 	return (uint16_t)(generation ^ generation >> 16);
 }
 
+enum { MIN_RTT_MOST = (1 << 24) - 1 }; /* 16.8 s */
+
 static void half_min_rtt(struct half *half, uint32_t min_rtt_us)
 {
-	const uint32_t most = (1U << 24) - 1; /* 16.8 s */
 	uint32_t least = min_rtt(half->min_rtt_us, min_rtt_us);
-	half->min_rtt_us = (least < most ? least : most) & most;
+	if (least != half->min_rtt_us)
+		half->min_rtt_us = (least < MIN_RTT_MOST ? least : MIN_RTT_MOST) & MIN_RTT_MOST;
 }
 
 static void measure(struct mirror *mirror, struct half *half, const struct definition_row *row,
@@ -309,21 +315,53 @@ static void measure(struct mirror *mirror, struct half *half, const struct defin
  * from zero. If what told of its beginning was lost, all of it is recovered. What was there before
  * us is not ours. */
 static void begin_counts(struct apply *apply, uint32_t index, struct half *half,
-			 const struct definition_row *row, uint64_t opened_ns)
+			 const struct definition_row *row, uint64_t opened_ns, uint64_t time_ns)
 {
 	bool again = row->flags & HALF_AGAIN;
 	if (row->flags & HALF_EXISTED || (again && opened_ns < apply->node->first_ns)) {
 		half->existed = 1;
-		half_set(half, &row->total);
 		return;
 	}
 	enum part_kind kind = apply->kind == PART_LATE ? PART_LATE
 			      : again		       ? PART_RECOVERED
 						       : PART_NORMAL;
 	struct delta *delta = part_of(apply->mirror, row->slot, index, half, kind);
-	traffic_add(&delta->traffic, &row->total);
+	delta->traffic = row->total;
 	delta->flags |= DELTA_OPENED;
 	delta->connect_us = row->connect_us;
+	delta->time_ns = time_ns;
+	delta->srtt_us = row->srtt_us;
+	delta->min_rtt_us = row->min_rtt_us;
+}
+
+/* Every field at once, but for the generation of the place. */
+static void half_begin(struct apply *apply, struct half *half, const struct definition_row *row)
+{
+	struct mirror *mirror = apply->mirror;
+	struct node *node = apply->node;
+	const struct traffic *total = &row->total;
+	uint32_t least = row->min_rtt_us < MIN_RTT_MOST ? row->min_rtt_us : MIN_RTT_MOST;
+	*half = (struct half){
+		.tx_low = (uint32_t)total->tx_bytes,
+		.rx_low = (uint32_t)total->rx_bytes,
+		.tx_segments = (uint32_t)total->tx_segments,
+		.rx_segments = (uint32_t)total->rx_segments,
+		.retransmits_low = total->retransmits & 0x1ffff,
+		.sequence = (uint32_t)apply->run->sequence & HALF_SEQUENCE_MASK,
+		.touched = touch_never(&mirror->marks) & TOUCH_MASK,
+		.tx_high = (uint32_t)(total->tx_bytes >> 32) & 0xff,
+		.min_rtt_us = least & MIN_RTT_MOST,
+		.rx_high = (uint32_t)(total->rx_bytes >> 32) & 0xff,
+		.lost = node->applied_lost & 0xffffff,
+		.retransmits_high = (uint32_t)(total->retransmits >> 17) & 0xff,
+		.live = 1,
+		.probe = !!(row->flags & HALF_PROBE),
+		.side = row->side == SIDE_SERVER,
+		.guessed = !!(row->flags & HALF_ROLE_GUESSED),
+		.generation = half->generation,
+		.slot_generation = folded(row->generation),
+		.owner = owner_take(mirror, node, row->pid, row->cgroup),
+	};
 }
 
 static void begin(struct apply *apply, const struct definition_row *row, uint64_t time_ns)
@@ -343,16 +381,8 @@ static void begin(struct apply *apply, const struct definition_row *row, uint64_
 	}
 	mirror->stats.halves++;
 	node->sockets++;
-	half->sequence = (uint32_t)apply->run->sequence & HALF_SEQUENCE_MASK;
-	half->touched = touch_never(&mirror->marks) & TOUCH_MASK;
-	half->slot_generation = folded(row->generation);
-	half->side = row->side == SIDE_SERVER;
-	half->guessed = !!(row->flags & HALF_ROLE_GUESSED);
-	half->probe = !!(row->flags & HALF_PROBE);
-	half->lost = node->applied_lost & 0xffffff;
-	half->owner = owner_take(mirror, node, row->pid, row->cgroup);
-	begin_counts(apply, index, half, row, opened_ns);
-	measure(mirror, half, row, time_ns);
+	half_begin(apply, half, row);
+	begin_counts(apply, index, half, row, opened_ns, time_ns);
 	announce(apply, index, half, row, opened_ns);
 }
 
@@ -375,9 +405,8 @@ static void again(struct apply *apply, uint32_t index, struct half *half,
 		socket_again(mirror, node, index, half, time_ns);
 		return;
 	}
-	announce(apply, index, half, row, time_ns > row->age_ns ? time_ns - row->age_ns : 0);
-	((struct opening *)mirror->openings.items)[mirror->openings.count - 1].open.flags |=
-		HALF_AGAIN;
+	announce(apply, index, half, row, time_ns > row->age_ns ? time_ns - row->age_ns : 0)
+		->flags |= HALF_AGAIN;
 }
 
 void apply_definitions(struct apply *apply, const struct definition_row *rows, size_t count)
@@ -405,66 +434,132 @@ void apply_definitions(struct apply *apply, const struct definition_row *rows, s
 
 /* ---- updates ---- */
 
-/* A half is a miss of about 100 ns the first time in a pane, an update about 10. */
-enum { PREFETCH_AHEAD = 16 };
-
-/* always_inline: gcc 12 takes a function that only prefetches for one without effect and drops the
- * call. */
-static inline __attribute__((always_inline)) void
-half_prefetch(const struct apply *apply, const uint32_t *parts, uint32_t slot)
+/* Where each update's half is. A half is a miss of about 100 ns the first time in a pane, an update
+ * about 10: all are asked for before the first is needed. */
+static void updates_find(struct mirror *mirror, const struct page_index *index,
+			 const int32_t *slots, size_t count, struct half **found)
 {
-	uint32_t index = parts[slot] ? NO_PLACE : pages_find(&apply->node->index, slot);
-	if (index == NO_PLACE)
-		return;
-	const char *half = (const char *)pages_at(&apply->mirror->pages, index);
-	__builtin_prefetch(half, 1);
-	__builtin_prefetch(half + sizeof(struct half) - 1, 1);
-}
-
-/* Which delta each update adds to; what is refused adds to `nobody`, which is not kept. */
-static void update_places(struct apply *apply, const int32_t *slots, size_t count, uint32_t nobody,
-			  uint32_t *places)
-{
-	struct mirror *mirror = apply->mirror;
-	const uint32_t *parts = mirror->scratch.parts[apply->kind];
-	uint32_t slot = 0, slot_ahead = 0;
-	for (size_t i = 0; i < count && i < PREFETCH_AHEAD; i++)
-		half_prefetch(apply, parts, slot_ahead += (uint32_t)slots[i]);
+	struct half *const *pages = index->halves;
+	uint32_t slot = 0, pages_count = index->count;
 	for (size_t i = 0; i < count; i++) {
 		slot += (uint32_t)slots[i];
-		if (i + PREFETCH_AHEAD < count)
-			half_prefetch(apply, parts,
-				      slot_ahead += (uint32_t)slots[i + PREFETCH_AHEAD]);
-		places[i] = parts[slot];
-		if (places[i])
-			continue;
-		uint32_t index;
-		struct half *half = socket_find(apply, slot, &index);
-		places[i] = half ? part_begin(mirror, slot, index, half, apply->kind) : nobody;
-		apply->refused += !half;
+		struct half *half = &mirror->nobody;
+		if (slot >> PAGE_SHIFT < pages_count && pages[slot >> PAGE_SHIFT])
+			half = &pages[slot >> PAGE_SHIFT][slot & (PAGE_HALVES - 1)];
+		__builtin_prefetch(half, 1);
+		__builtin_prefetch((const char *)half + sizeof(struct half) - 1, 1);
+		found[i] = half;
 	}
 }
 
-/* The mass: nothing here but what each update needs, and little enough for the registers: columns
- * lie in step. */
-static inline __attribute__((always_inline)) void
-update_add(struct delta *deltas, const uint32_t *places, const struct update_columns *columns,
-	   size_t count, uint64_t base_ns, bool wide)
+struct update {
+	uint64_t tx_bytes, rx_bytes, time_ns;
+	uint32_t tx_segments, rx_segments, srtt_us;
+};
+
+static inline __attribute__((always_inline)) void delta_set(struct delta *delta,
+							    const struct update *update)
 {
-	const uint32_t *words = columns->time_us;
-	const size_t stride = (size_t)(columns->srtt_us - words);
+	delta->traffic.tx_bytes = update->tx_bytes;
+	delta->traffic.rx_bytes = update->rx_bytes;
+	delta->traffic.tx_segments = update->tx_segments;
+	delta->traffic.rx_segments = update->rx_segments;
+	delta->srtt_us = update->srtt_us;
+	delta->time_ns = update->time_ns;
+}
+
+static inline __attribute__((always_inline)) void delta_add(struct delta *delta,
+							    const struct update *update)
+{
+	delta->traffic.tx_bytes += update->tx_bytes;
+	delta->traffic.rx_bytes += update->rx_bytes;
+	delta->traffic.tx_segments += update->tx_segments;
+	delta->traffic.rx_segments += update->rx_segments;
+	if (update->srtt_us)
+		delta->srtt_us = update->srtt_us;
+	delta->time_ns = update->time_ns;
+}
+
+/* What is not in line: of halves without a final label, probes, and what comes late. */
+static __attribute__((noinline)) void update_begin(struct apply *apply, uint32_t slot,
+						   struct half *half, enum part_kind kind,
+						   const struct update *update)
+{
+	uint32_t index = pages_find(&apply->node->index, slot);
+	delta_set(part_begin(apply->mirror, slot, index, half, kind), update);
+}
+
+/* The mass: nothing here but what each update needs. Most begin a delta, as most halves are updated
+ * less than once a pane, and of these nearly all have a final label. What is refused moves nothing.
+ */
+static inline __attribute__((always_inline)) void update_all(struct apply *apply,
+							     const struct update_columns *columns,
+							     size_t count, enum part_kind kind,
+							     bool wide)
+{
+	struct mirror *mirror = apply->mirror;
+	uint32_t *parts = mirror->scratch.parts[kind];
+	struct half *const *found = mirror->found.items;
+	const int32_t *slots = columns->slot;
+	const uint32_t *low = columns->time_us, *high = columns->rx_segments;
+	const size_t stride = (size_t)(columns->srtt_us - low);
 	const uint64_t *tx_wide = columns->tx_bytes, *rx_wide = columns->rx_bytes;
-	for (size_t i = 0; i < count; i++, words++) {
-		const uint32_t *bytes = words + 4 * stride;
-		struct delta *delta = &deltas[places[i] - 1];
-		uint32_t srtt_us = words[stride];
-		delta->time_ns = base_ns + words[0] * 1000ULL;
-		delta->srtt_us = srtt_us ? srtt_us : delta->srtt_us;
-		delta->traffic.tx_segments += words[2 * stride];
-		delta->traffic.rx_segments += (bytes - stride)[0];
-		delta->traffic.tx_bytes += wide ? tx_wide[i] : bytes[0];
-		delta->traffic.rx_bytes += wide ? rx_wide[i] : bytes[stride];
+	const uint64_t base_ns = apply->run->base_ns;
+	const struct touch_marks marks = mirror->marks;
+	const uint32_t received = mirror->node_received, lost = mirror->node_lost;
+	struct delta *const deltas = mirror->deltas.items;
+	struct delta *next = deltas + mirror->deltas.count;
+	uint32_t *made = (uint32_t *)mirror->made.items + mirror->made.count;
+	uint32_t slot = 0;
+	for (size_t i = 0; i < count; i++, low++, high++) {
+		struct half *half = found[i];
+		slot += (uint32_t)slots[i];
+		if (__builtin_expect(!half->live || socket_former(half, apply->run), 0)) {
+			apply->refused++;
+			continue;
+		}
+		const struct update update = {
+			.time_ns = base_ns + low[0] * 1000ULL,
+			.srtt_us = low[stride],
+			.tx_segments = low[2 * stride],
+			.rx_segments = high[0],
+			.tx_bytes = wide ? tx_wide[i] : high[stride],
+			.rx_bytes = wide ? rx_wide[i] : high[2 * stride],
+		};
+		uint32_t place = parts[slot];
+		half_account(half, &(struct traffic){update.tx_bytes, update.rx_bytes,
+						     update.tx_segments, update.rx_segments, 0});
+		if (place) {
+			delta_add(&deltas[place - 1], &update);
+			continue;
+		}
+		if (kind != PART_NORMAL || !half->final || half->probe) {
+			mirror->deltas.count = (size_t)(next - deltas);
+			mirror->made.count = (size_t)(made - (uint32_t *)mirror->made.items);
+			update_begin(apply, slot, half, kind, &update);
+			next++;
+			made++;
+			continue;
+		}
+		uint32_t touched = half->touched;
+		uint16_t first = touch_flags(&touched, &marks, false);
+		half->touched = touched & TOUCH_MASK;
+		if (__builtin_expect(half->distant && first & DELTA_FIRST_IN_60S, 0))
+			name_peer(mirror, half->peer);
+		next->place = half_place(half);
+		next->flags = first;
+		next->reason = 0;
+		next->traffic.retransmits = 0;
+		next->min_rtt_us = 0;
+		next->connect_us = 0;
+		next->node_received = received;
+		next->node_lost = lost;
+		delta_set(next, &update);
+		*made++ = slot;
+		parts[slot] = (uint32_t)(++next - deltas);
 	}
+	mirror->deltas.count = (size_t)(next - deltas);
+	mirror->made.count = (size_t)(made - (uint32_t *)mirror->made.items);
 }
 
 void *apply_updates(struct apply *apply, void *at)
@@ -475,16 +570,13 @@ void *apply_updates(struct apply *apply, void *at)
 	struct update_columns columns = update_columns(at, count, wide);
 	if (!count)
 		return at;
-	parts_room(mirror, count + 1);
-	uint32_t *places = queue_room(&mirror->picks, count, sizeof(uint32_t));
-	uint32_t nobody = (uint32_t)(mirror->deltas.count + count + 1);
-	struct delta *deltas = mirror->deltas.items;
-	update_places(apply, columns.slot, count, nobody, places);
-	deltas[nobody - 1] = mirror->blank;
-	if (wide)
-		update_add(deltas, places, &columns, count, apply->run->base_ns, true);
+	parts_room(mirror, count);
+	struct half **found = queue_room(&mirror->found, count, sizeof(*found));
+	updates_find(mirror, &apply->node->index, columns.slot, count, found);
+	if (wide || apply->kind != PART_NORMAL)
+		update_all(apply, &columns, count, apply->kind, wide);
 	else
-		update_add(deltas, places, &columns, count, apply->run->base_ns, false);
+		update_all(apply, &columns, count, PART_NORMAL, false);
 	return columns.end;
 }
 
@@ -494,27 +586,34 @@ void apply_retransmits(struct apply *apply, const struct retransmit_row *rows, s
 	struct mirror *mirror = apply->mirror;
 	for (size_t i = 0; i < count; i++) {
 		uint32_t place = mirror->scratch.parts[apply->kind][rows[i].slot];
-		if (place)
-			delta_at(mirror, place)->traffic.retransmits += rows[i].retransmits;
+		if (!place)
+			continue;
+		const struct traffic moved = {.retransmits = rows[i].retransmits};
+		delta_at(mirror, place)->traffic.retransmits += rows[i].retransmits;
+		half_account(pages_half(&apply->node->index, rows[i].slot), &moved);
 	}
 }
 
 /* ---- closes ---- */
 
-static void send_close(struct mirror *mirror, const struct half *half, uint32_t opening,
-		       const struct half_close *close, uint32_t linger)
+/* Where its close is to be written: to who has the half, or aside until that is known. */
+static struct half_close *close_new(struct mirror *mirror, const struct half *half,
+				    uint32_t opening, uint32_t linger)
 {
 	if (half->labelled || opening) {
 		struct closing *closing = queue_add(&mirror->closings, sizeof(*closing));
-		*closing = (struct closing){.close = *close};
 		closing->close.number = half->labelled ? half->number : 0;
 		closing->task = half->join_task;
 		closing->opening = half->labelled ? 0 : opening;
-		return;
+		return &closing->close;
 	}
 	struct held_close *held = queue_add(&mirror->held_closes, sizeof(*held));
-	*held = (struct held_close){.close = *close, .state = HELD_WAITS, .linger = linger};
+	held->close.number = 0;
+	held->task = 0;
+	held->state = HELD_WAITS;
+	held->linger = linger;
 	mirror->lingers.items[linger].close = (uint32_t)mirror->held_closes.count;
+	return &held->close;
 }
 
 /* Its slot is free at once; what the label still decides lingers. */
@@ -529,10 +628,11 @@ static uint32_t linger(struct mirror *mirror, uint32_t slot, uint32_t index,
 	linger->place = half_place(half);
 	contributions_move(mirror, index, place);
 	for (int kind = 0; kind < PART_KINDS; kind++) {
-		uint32_t part = mirror->scratch.parts[kind][slot];
-		if (!part)
+		uint32_t made = mirror->scratch.parts[kind][slot];
+		if (!made)
 			continue;
-		((struct part *)mirror->parts.items)[part - 1].half = LINGERING | place;
+		struct part *parts = mirror->parts.items;
+		parts[delta_at(mirror, made)->place.lane].half = LINGERING | place;
 		linger->parts++;
 	}
 	return place;
@@ -545,31 +645,42 @@ static void forget_slot(struct mirror *mirror, uint32_t slot)
 	mirror->scratch.openings[slot] = 0;
 }
 
-/* close: what it says but for the half's own. Returns the half's delta. */
+static struct delta *end_delta(struct apply *apply, uint32_t slot, uint32_t index,
+			       struct half *half, uint32_t reason, uint64_t time_ns)
+{
+	struct delta *delta = part_of(apply->mirror, slot, index, half, apply->kind);
+	delta->reason = (uint8_t)reason;
+	delta->time_ns = time_ns;
+	delta->min_rtt_us = min_rtt(delta->min_rtt_us, half->min_rtt_us);
+	delta->flags |= close_reason_is_failure(reason) ? DELTA_FAILED : DELTA_CLOSED;
+	return delta;
+}
+
+/* Returns the half's delta. */
 static struct delta *end(struct apply *apply, uint32_t slot, uint32_t index, struct half *half,
-			 struct half_close *close)
+			 uint32_t reason, uint64_t time_ns, const struct traffic *total)
 {
 	struct mirror *mirror = apply->mirror;
 	struct node *node = apply->node;
-	struct delta *delta = part_of(mirror, slot, index, half, apply->kind);
+	struct delta *delta = end_delta(apply, slot, index, half, reason, time_ns);
 	uint32_t opening = half->opening ? mirror->scratch.openings[slot] : 0;
-	delta->reason = (uint8_t)close->reason;
-	delta->time_ns = close->time_ns;
-	delta->min_rtt_us = min_rtt(delta->min_rtt_us, half->min_rtt_us);
-	delta->flags |= close_reason_is_failure(close->reason) ? DELTA_FAILED : DELTA_CLOSED;
-	close->ref = (struct half_ref){index, (uint16_t)mirror->options.source, half->generation};
-	close->pid = node->owners[half->owner].pid;
-	close->min_rtt_us = half->min_rtt_us;
-	close->lost = ((uint32_t)node->applied_lost - half->lost) & 0xffffff;
 	uint32_t lingering = 0;
 	if (half->final) {
 		struct place place = half_place(half);
 		outcome_release(mirror, &place);
 		mirror->stats.halves--;
 	} else {
-		lingering = linger(mirror, slot, index, half, close->time_ns);
+		lingering = linger(mirror, slot, index, half, time_ns);
 	}
-	send_close(mirror, half, opening, close, lingering);
+	struct half_close *close = close_new(mirror, half, opening, lingering);
+	close->ref = (struct half_ref){index, (uint16_t)mirror->options.source, half->generation};
+	close->reason = reason;
+	close->pid = node->owners[half->owner].pid;
+	close->pad = 0;
+	close->time_ns = time_ns;
+	close->total = *total;
+	close->min_rtt_us = half->min_rtt_us;
+	close->lost = ((uint32_t)node->applied_lost - half->lost) & 0xffffff;
 	node->sockets--;
 	owner_drop(mirror, node, half->owner);
 	forget_slot(mirror, slot);
@@ -581,13 +692,10 @@ static struct delta *end(struct apply *apply, uint32_t slot, uint32_t index, str
 /* A close that the mirror adds knows no counters but what was accounted. */
 void socket_end(struct apply *apply, uint32_t slot, uint32_t reason, uint64_t time_ns)
 {
-	struct mirror *mirror = apply->mirror;
 	uint32_t index = pages_find(&apply->node->index, slot);
-	struct half *half = pages_at(&mirror->pages, index);
-	struct traffic pane = pane_traffic(mirror, slot);
-	struct half_close close = {
-		.reason = reason, .time_ns = time_ns, .total = accounted(half, &pane)};
-	end(apply, slot, index, half, &close);
+	struct half *half = pages_at(&apply->mirror->pages, index);
+	const struct traffic total = half_counters(half);
+	end(apply, slot, index, half, reason, time_ns, &total);
 }
 
 /* Its definition told of the attempt; it never opened. */
@@ -629,7 +737,7 @@ static void apply_close(struct apply *apply, const struct close_row *row)
 		apply->refused++;
 		return;
 	}
-	if (row->pid &&
+	if (row->pid && row->pid != node->owners[half->owner].pid &&
 	    change_owner(mirror, node, half, row->slot, row->pid, node->owners[half->owner].cgroup))
 		socket_again(mirror, node, index, half, time_ns);
 	half_min_rtt(half, row->min_rtt_us);
@@ -637,8 +745,7 @@ static void apply_close(struct apply *apply, const struct close_row *row)
 	bool failed = close_reason_is_failure(row->reason);
 	if (failed)
 		connect_us = fail(mirror, row->slot, half);
-	struct half_close close = {.reason = row->reason, .time_ns = time_ns, .total = row->total};
-	struct delta *delta = end(apply, row->slot, index, half, &close);
+	struct delta *delta = end(apply, row->slot, index, half, row->reason, time_ns, &row->total);
 	if (failed)
 		delta->connect_us = row->connect_us ? row->connect_us : connect_us;
 }

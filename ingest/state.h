@@ -40,7 +40,8 @@ enum {
 	OBJECT_KEEP_S =
 		120, /* a NAT entry, process or container not announced again is forgotten */
 	NAT_AFTERLIFE_S =
-		2, /* a mapping holds for connections opened this long after its end (H-22) */
+		2,	 /* a mapping holds for connections opened this long after its end (H-22) */
+	NAT_TELL_S = 40, /* a mapping that goes on is not told again sooner */
 	SWEEP_PANES = 40, /* each node's tables are swept once in so many panes */
 };
 
@@ -121,13 +122,16 @@ struct mirror {
 	struct lingers lingers;
 	struct scratch scratch;
 
-	uint64_t pane;		   /* being closed */
-	struct touch_marks marks;  /* of it */
-	uint16_t node;		   /* being applied */
-	struct delta blank;	   /* a delta of it */
-	struct queue deltas;	   /* struct delta: of the pane, in the making */
-	struct queue parts;	   /* struct part: of each delta */
-	struct queue unplaced;	   /* uint32_t: parts that wait for labels */
+	uint64_t pane;			   /* being closed */
+	struct touch_marks marks;	   /* of it */
+	uint16_t node;			   /* being applied */
+	uint32_t node_received, node_lost; /* of each of its deltas */
+	struct half nobody;		   /* where there is no half */
+	struct queue found;		   /* struct half *: of a run's updates */
+	struct queue deltas;		   /* struct delta: of the pane, in the making */
+	struct queue parts;		   /* struct part: deltas that wait for labels */
+	struct queue made;	   /* uint32_t: the applied node's deltas, see MADE_KIND_SHIFT */
+	struct queue holes;	   /* uint32_t: deltas that go on waiting, or never go out */
 	struct queue openings;	   /* struct opening */
 	struct queue closings;	   /* struct closing */
 	struct queue aliases;	   /* struct sent_alias */
@@ -182,11 +186,20 @@ void intake_silence(struct mirror *mirror);
 void gather_batch(struct mirror *mirror, struct node *node, const Millrace__V1__Batch *batch,
 		  uint64_t append_ns, const struct run *header);
 
+/* What the processes of a batch are called, by the places of their strings in its dictionary: most
+ * share a few. */
+enum { PROCESS_NAMES = 32 };
+struct process_names {
+	uint64_t name, workload; /* name ids */
+	uint32_t exe, comm;
+	bool known;
+};
+
 /* owner.c */
 void owner_container(struct mirror *mirror, const Millrace__V1__Batch *batch, size_t i,
 		     struct container_row *row);
 void owner_process(struct mirror *mirror, const struct node *node, const Millrace__V1__Batch *batch,
-		   size_t i, struct process_row *row);
+		   size_t i, struct process_names cache[PROCESS_NAMES], struct process_row *row);
 void apply_containers(struct apply *apply, const struct container_row *rows, size_t count);
 void apply_processes(struct apply *apply, const struct process_row *rows, size_t count);
 uint16_t owner_take(struct mirror *mirror, struct node *node, uint32_t pid, uint64_t cgroup);

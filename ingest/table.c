@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "base/memory.h"
 
 enum { CAPACITY_MIN = 16 };
@@ -25,10 +24,29 @@ void table_clear(struct table *table)
 	table_init(table, table->key_size, table->entry_size);
 }
 
+static inline uint64_t fold(uint64_t a, uint64_t b)
+{
+	unsigned __int128 product = (unsigned __int128)a * b;
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* It chooses places only: keys are compared. Sizes are multiples of four. */
 static uint32_t key_hash(const struct table *table, const void *key)
 {
-	uint32_t hash = (uint32_t)hash_bytes(key, table->key_size);
-	return hash ? hash : 1;
+	const uint8_t *at = key;
+	uint64_t hash = 0;
+	uint32_t left = table->key_size;
+	for (; left >= 8; left -= 8, at += 8) {
+		uint64_t word;
+		memcpy(&word, at, sizeof(word));
+		hash = fold(hash ^ word ^ 0x243f6a8885a308d3ULL, 0x9e3779b97f4a7c15ULL);
+	}
+	if (left) {
+		uint32_t word;
+		memcpy(&word, at, sizeof(word));
+		hash = fold(hash ^ word ^ 0x13198a2e03707345ULL, 0x9e3779b97f4a7c15ULL);
+	}
+	return (uint32_t)hash ? (uint32_t)hash : 1;
 }
 
 static uint8_t *entry_at(const struct table *table, uint32_t place)
