@@ -87,7 +87,7 @@ class Node:
         self.epoch = self.boot = None
         self.former, self.seen = set(), set()
         self.samples = []
-        self.next_sequence = self.end_event = self.gaps = 0
+        self.end_event = self.gaps = 0
         self.slots, self.halves = {}, []
         self.events = []  # (pane, order, late, time, kind, ...)
         self.processes, self.containers = {}, {}
@@ -122,23 +122,23 @@ class Node:
             o["duplicate"] += b.events
             return
         self.seen.add(b.sequence)
-        self.gaps += b.sequence > self.next_sequence
-        self.next_sequence = max(self.next_sequence, b.sequence + 1)
         lost = b.first_event - self.end_event
         self.end_event = b.first_event + b.events
         o["issued"] += b.events + lost
         o["lost"] += lost
         self.put(base, "node", b.events, lost)
+        if lost:
+            self.put(base, "gap")
         self.describe = (b.zone, b.role)
         self.groups(b, base, offset)
 
     def begin(self, b, base):
         if self.epoch is None:
             self.first = base
-            self.next_sequence, self.end_event = b.sequence, b.first_event
+            self.end_event = b.first_event
         else:
             self.put(base, "reset", b.boot_id != self.boot, list(self.halves))
-            self.next_sequence = self.end_event = 0
+            self.end_event = 0
             self.former.add(self.epoch)
         self.epoch, self.boot = b.epoch, b.boot_id
         self.seen, self.slots = set(), {}
@@ -190,7 +190,7 @@ class Node:
             fresh = half is None or half.generation != generation
             if fresh:
                 if half is not None:
-                    self.put(time, "close", half, VANISHED, 0, None, 0, 0, 0)
+                    self.put(time, "close", half, VANISHED, 0, None, 0, 0)
                 half = self.slots[slot] = Half(len(self.oracle.halves), self, slot, generation, self.epoch)
                 self.oracle.halves.append(half)
                 self.halves.append(half)
@@ -204,7 +204,7 @@ class Node:
             seen = ((remote, remote_port, local, local_port) if server else (local, local_port, remote, remote_port))
             self.put(time, "definition", half, fresh, flags, SERVER if server else CLIENT,
                      seen + (protocol, scope), pid, cgroup, time - age * 1000, connect, [tx, rx, txs, rxs, retransmits],
-                     srtt, min_rtt, self.gaps)
+                     srtt, min_rtt)
 
     def updates(self, b, offset):
         us, u, slot = b.base_time_us, b.updates, 0
@@ -232,7 +232,7 @@ class Node:
                 continue
             self.put(us * 1000 + offset, "close", half, c.reason[i], c.pid[i],
                      [c.tx_bytes[i], c.rx_bytes[i], c.tx_segments[i], c.rx_segments[i], c.retransmits[i]],
-                     c.min_rtt_us[i], c.connect_us[i], self.gaps)
+                     c.min_rtt_us[i], c.connect_us[i])
 
     # ---- applied, pane by pane
 
@@ -242,6 +242,7 @@ class Node:
         self.live, at = {}, 0
         while at < len(events) and events[at][0] <= last_pane:
             pane, self.told, self.renamed = events[at][0], {}, False
+            self.account(pane, events, at)
             while at < len(events) and events[at][0] == pane:
                 _, _, late, time, kind, rest = events[at]
                 getattr(self, "apply_" + kind)(pane, late, time, *rest)
@@ -250,10 +251,21 @@ class Node:
         numbered = ("container", "process", "nat", "definition", "update", "close")
         self.oracle.counts["pending"] += sum(event[4] in numbered for event in events[at:])
 
+    def account(self, pane, events, at):
+        """What a pane's batches tell of losses is known to all that happens in it."""
+        while at < len(events) and events[at][0] == pane:
+            if events[at][4] == "node":
+                received, lost = events[at][5]
+                self.received[pane] += received
+                self.lost[pane] += lost
+                self.lost_so_far += lost
+            at += 1
+
     def apply_node(self, pane, late, time, received, lost):
-        self.received[pane] += received
-        self.lost[pane] += lost
-        self.lost_so_far += lost
+        """Accounted for when its pane began."""
+
+    def apply_gap(self, pane, late, time):
+        self.gaps += 1
 
     def apply_reset(self, pane, late, time, rebooted, halves):
         for half in halves:
@@ -275,7 +287,7 @@ class Node:
             self.oracle.nat_events.append((pane, time, op, self.name, source, target))
 
     def apply_definition(self, pane, late, time, half, fresh, flags, side, seen, pid, cgroup, opened, connect, total,
-                         srtt, min_rtt, gaps):
+                         srtt, min_rtt):
         half.side, half.seen, half.cgroup = side, seen, cgroup
         half.pid = pid or half.pid
         half.connect = connect or half.connect
@@ -283,7 +295,7 @@ class Node:
         if not half.applied:
             half.applied = True
             half.flags, half.guessed = flags & ~AGAIN, bool(flags & GUESSED)
-            half.opened, half.first_pane, half.gaps = opened, pane, gaps
+            half.opened, half.first_pane, half.gaps = opened, pane, self.gaps
             half.lost_at = self.lost_so_far
             self.live[half.number] = half
             if flags & EXISTED or (flags & AGAIN and opened < self.first):
@@ -295,7 +307,7 @@ class Node:
                 part.opened = True
                 part.connect = connect
         else:
-            self.heal(half, pane, late, time, total, gaps)
+            self.heal(half, pane, late, time, total)
         half.min_rtt = smaller(half.min_rtt, min_rtt)
         for kind in (NORMAL, RECOVERED, LATE):
             part = half.parts.get((pane, kind))
@@ -310,10 +322,10 @@ class Node:
             part.traffic[i] += max(0, total[i] - half.accounted[i])
         half.accounted = total
 
-    def heal(self, half, pane, late, time, total, gaps):
+    def heal(self, half, pane, late, time, total):
         """Absolute counters: what they hold beyond the differences is healed if something was lost since the last."""
-        recovered = half.gaps != gaps
-        half.gaps = gaps
+        recovered = half.gaps != self.gaps
+        half.gaps = self.gaps
         if all(total[i] <= half.accounted[i] for i in range(5)):
             half.accounted = total
             return
@@ -332,7 +344,7 @@ class Node:
         part.srtt = srtt or part.srtt
         part.time = time
 
-    def apply_close(self, pane, late, time, half, reason, pid, total, min_rtt, connect, gaps):
+    def apply_close(self, pane, late, time, half, reason, pid, total, min_rtt, connect):
         if not half.applied or half.closed_pane != INFINITE:
             return
         if pid and pid != half.pid:
@@ -340,7 +352,7 @@ class Node:
             self.told[half.number] = half
         half.min_rtt = smaller(half.min_rtt, min_rtt)
         if total is not None:
-            self.heal(half, pane, late, time, total, gaps)
+            self.heal(half, pane, late, time, total)
         self.end(half, pane, LATE if late else NORMAL, time, reason)
         if half.failed:
             for kind in (NORMAL, RECOVERED, LATE):

@@ -30,14 +30,14 @@ Each socket keeps the owner that was known when it ended; what is told of a livi
 before. A client's half that existed before its agent has no past of its own: what the server's half told before it
 came stays counted.
 
-GAPS are the known differences of the pipeline at hand, each with a name; take a name away when it is mended. POLICY
-says which rows are made."""
+GAPS are the known differences of the pipeline at hand, each with a name; take a name away when it is mended. The
+constants below say which rows are made."""
 
 import collections
 
 from counters import (
     ACTIVE, AGENT_ISSUED, AGENT_RECEIVED, CLIENT_RETRANSMITS, CLIENT_ROW, CLIENT_RX, CLIENT_TX, CLOSED,
-    CONNECTION_EVENTS, CONNECT_COUNT, CONNECT_US, EDGE, FAILED, FAILURE_COUNTERS, JOINED, LANE, LATE_BYTES,
+    CONNECTION_EVENTS, CONNECT_COUNT, CONNECT_US, EDGE, EVENT_COLUMNS, FAILED, FAILURE_COUNTERS, JOINED, LANE, LATE_BYTES,
     LATE_CONNECTIONS, OPENED, RECOVERED_BYTES, RESETS, RETRANSMITS, RX, RX_SEGMENTS, SERVER_RETRANSMITS, SERVER_ROW,
     SERVER_RX, SERVER_TX, SRTT_COUNT, SRTT_US, TIMEOUTS, TX, TX_SEGMENTS)
 from halves import (
@@ -46,22 +46,16 @@ from halves import (
 from join import Ends, Join
 
 
-class Policy:
-    """Which rows there are: window lengths in ms of edges and of their parts; windows of parts that hold connection
-    events only; from which length on rows have a round-trip sketch; whether more than that is wrong."""
+# Which rows there are: windows in ms of edges and of their parts. Panes of parts hold connection events only;
+# smoothed round-trip times have a sketch in edges' windows from ten seconds on.
+EDGE_WINDOWS, PART_WINDOWS = (250, 1000, 10_000, 60_000, 3_600_000), (250, 10_000)
+# Panes of parts only where something failed or broke in this pane or in the forty before.
+PARTS_OF_SUSPECTS = False
+# Round-trip times are samples of both ends, not only of the one that counts.
+SRTT_OF_BOTH = False
+# A failed attempt makes nothing active.
+FAILED_IS_ACTIVE = True
 
-    def __init__(self, edge, parts, parts_events_only, srtt_from, strict):
-        self.edge, self.parts, self.parts_events_only, self.srtt_from = edge, parts, parts_events_only, srtt_from
-        self.strict = strict
-
-
-HOURS = Policy(edge=(250, 1000, 10_000, 60_000, 3_600_000), parts=(250, 10_000), parts_events_only=(250,),
-               srtt_from=10_000, strict=True)
-# Windows up to ten seconds; parts have seconds too, and panes of parts hold more: neither is looked at.
-TEN_SECONDS = Policy(edge=(250, 1000, 10_000), parts=(250, 10_000), parts_events_only=(250,), srtt_from=250,
-                     strict=False)
-
-POLICY = HOURS
 GAPS = frozenset((
     "failed_connect",  # a failed attempt's flow does not say how long it took
     "trial_close",  # a close in the pane in which a guessed role's trial ends is lost, and with it the flow
@@ -103,9 +97,9 @@ class Expected:
 
 
 class Oracle:
-    def __init__(self, log, partitions, batch_class, policy=POLICY, gaps=GAPS, lateness=500 * MS):
+    def __init__(self, log, partitions, batch_class, gaps=GAPS, lateness=500 * MS):
         self.log, self.partitions, self.batch_class = log, partitions, batch_class
-        self.policy, self.gaps, self.lateness = policy, gaps, lateness
+        self.gaps, self.lateness = gaps, lateness
         self.halves, self.nat_events = [], []
         self.places = {}  # where servers are, as told: their address and port -> [(pane, owner)]
         self.announced, self.disputed = {}, {}  # where two owners were told in one pane, and from which on
@@ -192,7 +186,7 @@ def parts_of(client, server):
 
 class Rows:
     def __init__(self, oracle, expected):
-        self.oracle, self.expected, self.policy = oracle, expected, oracle.policy
+        self.oracle, self.expected = oracle, expected
         self.rows = expected.rows
         self.last = (oracle.last_pane + 1) * PANE
 
@@ -245,21 +239,21 @@ class Rows:
         self.samples = (connect, part.srtt if counts else 0)
         self.doubt = (own, counted, half.turned)
         self.start, self.certain, self.amended = pane * PANE, certain, not half.vague
-        for window in self.policy.edge:
+        for window in EDGE_WINDOWS:
             if window < 10_000 and kind != NORMAL:
                 if kind == RECOVERED and "recovered_hides_active" in self.oracle.gaps:
                     self.first(seen_windows, window, self.start)
                 continue
             active = self.touch(seen_windows, window, self.start, counts)
             self.put(window, EDGE, edge, self.pairs, active)
-        for window in self.policy.parts:
+        for window in PART_WINDOWS:
             if window < 10_000 and kind != NORMAL:
                 continue
             pairs, active = self.pairs, False
-            if window in self.policy.parts_events_only:
-                pairs = [pair for pair in pairs if pair[0] in CONNECTION_EVENTS]
-                if not pairs and certain:
+            if window < 10_000:
+                if not any(pair[0] in CONNECTION_EVENTS for pair in pairs) and certain:
                     continue
+                pairs = [pair for pair in pairs if pair[0] in EVENT_COLUMNS]
             else:
                 active = self.touch(seen_windows, ("part", window), self.start, counts)
             for scope, sub in subs:
@@ -320,6 +314,6 @@ class Rows:
         if active:
             pairs = pairs + [(ACTIVE, 1)]
         connect, srtt = self.samples
-        if scope != EDGE and window in self.policy.parts_events_only or window < self.policy.srtt_from:
+        if scope != EDGE or window < 10_000:
             srtt = 0
         self.rows[f"{window}|{begin}|{scope}|{rest}"].add(pairs, connect, srtt)
