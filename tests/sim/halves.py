@@ -27,7 +27,7 @@ class Half:
                  "applied", "owners", "min_rtt", "connect", "lost_at", "lost", "total", "pids", "key", "hops", "peer",
                  "settled", "told", "gone", "paired_pane", "placed", "label_pane", "home", "away_until", "leaves",
                  "vague", "label", "final_peer", "epoch", "existed", "number", "turned", "waits", "onward", "history",
-                 "lone")
+                 "lone", "repeated")
 
     def __init__(self, number, node, slot, generation, epoch):
         self.number, self.node, self.slot, self.generation, self.epoch = number, node, slot, generation, epoch
@@ -41,12 +41,17 @@ class Half:
         self.peer = self.final_peer = self.home = self.label = self.lone = None
         self.leaves = self.away_until = INFINITE
         self.turned = False  # its role was guessed wrong
+        self.repeated = False
 
     def part(self, pane, kind):
         part = self.parts.get((pane, kind))
         if part is None:
             part = self.parts[pane, kind] = Part()
         return part
+
+    def serves(self):
+        """Whether others may learn from it who is at its address and port."""
+        return self.side == SERVER and not self.guessed and not self.failed and not is_loopback(self.seen[2])
 
     def owner_at(self, pane):
         """Who owned it as far as was known in that pane."""
@@ -239,9 +244,10 @@ class Node:
     def apply(self, last_pane):
         """What happens up to the last closed pane."""
         events = sorted(self.events, key=lambda event: event[:2])
-        self.live, at = {}, 0
+        self.live, self.last_place, at = {}, {}, 0
         while at < len(events) and events[at][0] <= last_pane:
             pane, self.told, self.renamed = events[at][0], {}, False
+            self.fresh, self.repeated = [], set()
             self.account(pane, events, at)
             while at < len(events) and events[at][0] == pane:
                 _, _, late, time, kind, rest = events[at]
@@ -288,8 +294,14 @@ class Node:
 
     def apply_definition(self, pane, late, time, half, fresh, flags, side, seen, pid, cgroup, opened, connect, total,
                          srtt, min_rtt):
+        if half.applied and (pid or half.pid, cgroup) == (half.pid, half.cgroup):
+            self.repeated.add(half.number)
+        elif not half.applied:
+            self.fresh.append(half)
         half.side, half.seen, half.cgroup = side, seen, cgroup
         half.pid = pid or half.pid
+        if half.applied and half.serves():
+            self.last_place[half.pid, cgroup] = seen[2:]
         half.connect = connect or half.connect
         kind = LATE if late else NORMAL
         if not half.applied:
@@ -350,6 +362,7 @@ class Node:
         if pid and pid != half.pid:
             half.pid = pid
             self.told[half.number] = half
+            self.repeated.discard(half.number)
         half.min_rtt = smaller(half.min_rtt, min_rtt)
         if total is not None:
             self.heal(half, pane, late, time, total)
@@ -387,8 +400,15 @@ class Node:
                 half.owners.append((pane, owner))
             if not half.pids or half.pids[-1][1] != half.pid:
                 half.pids.append((pane, half.pid))
-            if changed or half.number in self.told:
-                self.oracle.servers_told(pane, half, owner)
+            # Ended in the pane of the news: those who have met it already keep what they knew.
+            half.repeated = (changed and len(half.owners) > 1 and half.number in self.repeated and
+                             half.number not in self.live)
+            if changed and self.last_place.get((half.pid, half.cgroup)) == half.seen[2:] and half.serves():
+                self.oracle.server_told(pane, half.seen[2:], owner)
+        for half in self.fresh:
+            if half.serves():
+                self.last_place[half.pid, half.cgroup] = half.seen[2:]
+                self.oracle.server_told(pane, half.seen[2:], half.owners[-1][1])
 
     def owner(self, half):
         """(workload, version, zone, node, container, process, resolution)"""

@@ -41,8 +41,7 @@ from counters import (
     LATE_CONNECTIONS, OPENED, RECOVERED_BYTES, RESETS, RETRANSMITS, RX, RX_SEGMENTS, SERVER_RETRANSMITS, SERVER_ROW,
     SERVER_RX, SERVER_TX, SRTT_COUNT, SRTT_US, TIMEOUTS, TX, TX_SEGMENTS)
 from halves import (
-    CLIENT, GUESSED, INFINITE, LATE, MS, NORMAL, Node, PANE, PROBE, RECOVERED, RESET, S, SERVER, TIMEOUT, TRIAL_PANES,
-    is_loopback)
+    CLIENT, GUESSED, INFINITE, LATE, MS, NORMAL, Node, PANE, PROBE, RECOVERED, RESET, S, SERVER, TIMEOUT, TRIAL_PANES)
 from join import Ends, Join
 
 
@@ -62,6 +61,7 @@ GAPS = frozenset((
     "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were
     "told_stay_apart",  # of two halves that were both told as one-sided flows neither finds the other any more
     "told_resolution",  # where a server is is not told again when only the way of its name changes
+    "last_place",  # who serves at several places is renamed at once at the last told one only
     "unnamed",  # a row may come before the name of an owner that was learnt late
     "existed_uncounts",  # what a server's half counted before its client's, which existed already, was told is lost
     "final_stays",  # what is learnt of an owner after both halves met acts from the next pane on, and moves nothing
@@ -141,13 +141,11 @@ class Oracle:
             node.batch(batch, append)
         self.last_pane = (min(clocks.values()) - self.lateness) // PANE - 1
 
-    def servers_told(self, pane, half, owner):
-        if half.side != SERVER or half.guessed or half.failed or is_loopback(half.seen[2]):
-            return
-        told = self.places.setdefault(half.seen[2:], [])
-        announced = self.announced.setdefault((pane, half.seen[2:]), owner)
+    def server_told(self, pane, place, owner):
+        told = self.places.setdefault(place, [])
+        announced = self.announced.setdefault((pane, place), owner)
         if announced[:6] != owner[:6]:
-            self.disputed.setdefault(half.seen[2:], pane)
+            self.disputed.setdefault(place, pane)
         known = 6 if "told_resolution" in self.gaps else 7
         if not told or told[-1][1][:known] != owner[:known]:
             told.append((pane, owner))
