@@ -143,9 +143,19 @@ static void tell_owner(struct recorder *recorder, uint32_t pid, uint64_t time_ns
 		tell_process(recorder, process, time_ns);
 }
 
+/* Readers take a socket's events in the order of their times: a record that the kernel stamped just
+ * before a key frame, and that came just after it, is told with the key frame's. */
+static uint64_t slot_time(struct slot *slot, uint64_t boottime_ns)
+{
+	if (boottime_ns > slot->told_ns)
+		slot->told_ns = boottime_ns;
+	return slot->told_ns;
+}
+
 static void tell_definition(struct recorder *recorder, struct slot *slot, uint32_t flags,
 			    uint64_t boottime_ns)
 {
+	boottime_ns = slot_time(slot, boottime_ns);
 	struct batch_definition definition = {
 		.slot = slots_number(recorder->slots, slot),
 		.generation = slot->generation,
@@ -180,14 +190,14 @@ static void tell_close(struct recorder *recorder, struct slot *slot, uint32_t re
 		.total = slot->total,
 		.min_rtt_us = slot->min_rtt_us,
 		.connect_ns = close_reason_is_failure(reason) ? slot->connect_ns : 0,
-		.time_ns = to_realtime(recorder, boottime_ns),
+		.time_ns = to_realtime(recorder, slot_time(slot, boottime_ns)),
 	};
 	PUT(recorder, batch_close(recorder->options.batch, &end));
 	slots_end(recorder->slots, slot);
 	recorder->stats.closed++;
 }
 
-static void take_counters(struct slot *slot, const struct mr_counters *counters, uint64_t time_ns)
+static void take_counters(struct slot *slot, const struct mr_counters *counters)
 {
 	slot->total = (struct traffic){
 		.tx_bytes = counters->tx_bytes,
@@ -200,7 +210,6 @@ static void take_counters(struct slot *slot, const struct mr_counters *counters,
 		slot->srtt_us = counters->srtt_us;
 	if (counters->min_rtt_us)
 		slot->min_rtt_us = counters->min_rtt_us;
-	slot->told_ns = time_ns;
 }
 
 static bool is_probe(const struct recorder *recorder, const struct mr_open *open)
@@ -235,7 +244,7 @@ static void push_open(struct recorder *recorder, const struct mr_open *open)
 	slot->opened_ns = open->opened_ns;
 	slot->connect_ns = open->connect_ns;
 	slot->present = true;
-	take_counters(slot, &open->counters, open->head.time_ns);
+	take_counters(slot, &open->counters);
 	tell_owner(recorder, slot->pid, to_realtime(recorder, open->head.time_ns));
 	bool failed = open->head.kind == MR_FAIL;
 	if (failed)
@@ -262,7 +271,7 @@ static void push_update(struct recorder *recorder, const struct mr_moved *record
 	}
 	slot->present = true;
 	struct traffic before = slot->total;
-	take_counters(slot, &record->counters, record->head.time_ns);
+	take_counters(slot, &record->counters);
 	struct batch_update update = {
 		.slot = slots_number(recorder->slots, slot),
 		.moved =
@@ -274,7 +283,7 @@ static void push_update(struct recorder *recorder, const struct mr_moved *record
 				.retransmits = rise(slot->total.retransmits, before.retransmits),
 			},
 		.srtt_us = slot->srtt_us,
-		.time_ns = to_realtime(recorder, record->head.time_ns),
+		.time_ns = to_realtime(recorder, slot_time(slot, record->head.time_ns)),
 	};
 	const struct traffic none = {0};
 	if (memcmp(&update.moved, &none, sizeof(none)) == 0)
@@ -290,7 +299,7 @@ static void push_close(struct recorder *recorder, const struct mr_moved *record)
 		recorder->stats.unknown_sockets++;
 		return;
 	}
-	take_counters(slot, &record->counters, record->head.time_ns);
+	take_counters(slot, &record->counters);
 	if (record->head.pid)
 		slot->pid = record->head.pid;
 	tell_owner(recorder, slot->pid, to_realtime(recorder, record->head.time_ns));

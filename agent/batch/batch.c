@@ -237,7 +237,8 @@ struct batch {
 	uint32_t events;
 	size_t cost;
 	uint64_t base_time_us;
-	uint64_t defined_us, scan_us; /* times of the last definition, of the present scan */
+	uint64_t defined_us; /* time of the last definition, of whatever batch */
+	uint64_t scan_us;    /* of the present scan */
 	uint64_t sequence, first_event;
 	struct dictionary addresses_v4, addresses_v6, strings;
 	uint32_t *slots;
@@ -816,7 +817,7 @@ static void batch_clear(struct batch *batch)
 	batch->events = 0;
 	batch->cost = FRAME_BYTES;
 	batch->base_time_us = UINT64_MAX;
-	batch->defined_us = batch->scan_us = 0;
+	batch->scan_us = 0;
 }
 
 struct batch_bytes batch_seal(struct batch *batch, const struct batch_sender *sender,

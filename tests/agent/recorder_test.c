@@ -25,6 +25,7 @@ struct world {
 	struct batch_sender sender;
 	struct recorder *recorder;
 	uint64_t now_ns;
+	uint64_t behind_ns; /* the kernel's stamps of sockets that moved */
 	Millrace__V1__Batch *sealed[BATCHES_MAX];
 	size_t count;
 };
@@ -97,7 +98,7 @@ static void push_open(struct world *world, uint64_t cookie, uint16_t kind, uint3
 static void push_moved(struct world *world, uint16_t kind, uint64_t cookie, uint64_t bytes)
 {
 	struct mr_moved moved = {
-		.head = {.kind = kind, .pid = 7, .time_ns = world->now_ns},
+		.head = {.kind = kind, .pid = 7, .time_ns = world->now_ns - world->behind_ns},
 		.cookie = cookie,
 		.counters = {.tx_bytes = bytes,
 			     .rx_bytes = 3 * bytes,
@@ -186,6 +187,48 @@ static void every_socket_is_told_again_within_a_key_frame_spread_evenly(void **s
 	}
 	for (int i = 0; i < SOCKETS; i++)
 		assert_in_range(told[i], 1, 2);
+	end(world);
+}
+
+static void later(uint64_t time_us, uint64_t *last_us)
+{
+	assert_true(time_us >= *last_us);
+	*last_us = time_us;
+}
+
+/* A key frame's counters are those told before it, so what is told after it must not look older: a
+ * reader that sorts by time would take the key frame's for a step back. */
+static void what_comes_after_a_key_frame_is_told_with_no_earlier_time(void **state)
+{
+	(void)state;
+	struct world *world = begin(16, 1000);
+	push_open(world, 5, MR_OPEN, 0);
+	world->behind_ns = NS_PER_MS;
+	for (int tick = 0; tick < 2 * TICKS; tick++) {
+		at(world, world->now_ns + 100 * NS_PER_MS);
+		recorder_tick(world->recorder);
+		push_moved(world, MR_UPDATE, 5, 100 + (uint64_t)tick);
+	}
+	push_moved(world, MR_CLOSE, 5, 200);
+	recorder_seal(world->recorder);
+	uint64_t last_us = 0, again = 0;
+	for (size_t i = 0; i < world->count; i++) {
+		const Millrace__V1__Batch *batch = world->sealed[i];
+		const Millrace__V1__Definitions *d = batch->definitions;
+		const Millrace__V1__Updates *u = batch->updates;
+		const Millrace__V1__Closes *c = batch->closes;
+		if (d && d->n_slot)
+			later(batch->base_time_us + (uint64_t)(d->n_dt_us ? d->dt_us[0] : 0),
+			      &last_us);
+		if (u && u->n_slot)
+			later(batch->base_time_us + (uint64_t)(u->n_dt_us ? u->dt_us[0] : 0),
+			      &last_us);
+		if (c && c->n_slot)
+			later(batch->base_time_us + (uint64_t)(c->n_dt_us ? c->dt_us[0] : 0),
+			      &last_us);
+		again += d && d->n_flags;
+	}
+	assert_true(again >= 2);
 	end(world);
 }
 
@@ -346,6 +389,7 @@ int main(void)
 		cmocka_unit_test(a_failed_connect_is_a_definition_and_a_close_in_one),
 		cmocka_unit_test(a_better_owner_is_told_at_the_next_batchs_start),
 		cmocka_unit_test(every_socket_is_told_again_within_a_key_frame_spread_evenly),
+		cmocka_unit_test(what_comes_after_a_key_frame_is_told_with_no_earlier_time),
 		cmocka_unit_test(an_idle_agent_says_once_a_second_that_it_lives),
 		cmocka_unit_test(sockets_that_miss_a_roll_call_have_vanished),
 		cmocka_unit_test(a_fork_is_told_when_a_socket_names_it_with_its_parents_program),

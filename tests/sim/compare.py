@@ -4,11 +4,11 @@ import collections
 import re
 
 from counters import (
-    ACTIVE, AGAINS, AGENT_ISSUED, AGENT_RECEIVED, BYTES, CONNECTION_EVENTS, CONNECT_COUNT, CONNECT_US, COUNTERS, EDGE,
-    JOINED, OPENED, OWN_COLUMNS, SAMPLES)
+    ACTIVE, AGAINS, AGENT_ISSUED, AGENT_RECEIVED, BYTES, CONNECT_COUNT, CONNECT_US, COUNTERS, EDGE, JOINED,
+    OPENED, OWN_COLUMNS, SAMPLES)
 from halves import MS, S
 from join import opening
-from oracle import GAPS, POLICY, Row
+from oracle import EDGE_WINDOWS, GAPS, PART_WINDOWS, Row
 
 
 def sketch_index(us):
@@ -63,11 +63,10 @@ def added(sum_, more):
 class Output:
     """The driver's lines: rows summed by key, the last record of each flow, and what was out of order."""
 
-    def __init__(self, text, policy, gaps):
+    def __init__(self, text, gaps):
         self.rows, self.flows, self.problems, self.stats = {}, {}, [], {}
-        self.gaps, self.strict = gaps, policy.strict
-        self.edge_windows = {str(window) for window in policy.edge}
-        self.part_windows = {str(window) for window in policy.parts}
+        self.gaps = gaps
+        self.edge_windows, self.part_windows = (set(map(str, windows)) for windows in (EDGE_WINDOWS, PART_WINDOWS))
         order = None
         flows = {}
         self.names = dict(line.split("\t")[1:] for line in re.findall("^N\t.*$", text, re.M))
@@ -94,8 +93,7 @@ class Output:
         window, _, rest = key.partition("|")
         scope = int(rest.split("|", 2)[1])
         if window not in (self.part_windows if scope else self.edge_windows):
-            if self.strict:
-                self.problems.append(f"a row of a window that its scope does not have: {key}")
+            self.problems.append(f"a row of a window that its scope does not have: {key}")
             return
         if not (counters or connect or srtt):
             return
@@ -147,9 +145,9 @@ def named(counters):
     return ", ".join(f"{COUNTERS[counter]} {value}" for counter, value in sorted(counters.items()) if value)
 
 
-def compare(expected, text, policy=POLICY, gaps=GAPS):
+def compare(expected, text, gaps=GAPS):
     """Sentences, one a difference; none if the output is right."""
-    output = Output(text, policy, gaps)
+    output = Output(text, gaps)
     problems = list(output.problems)
     if output.stats.get("last_pane") != expected.last_pane:
         problems.append(f"last pane {output.stats.get('last_pane')}, expected {expected.last_pane}")
@@ -157,7 +155,7 @@ def compare(expected, text, policy=POLICY, gaps=GAPS):
         if output.stats.get(name) != expected.counts[name]:
             problems.append(f"{name}: {output.stats.get(name)}, expected {expected.counts[name]}")
     problems += compare_flows(expected, output)
-    problems += compare_rows(expected, output, policy, gaps)
+    problems += compare_rows(expected, output, gaps)
     return problems
 
 
@@ -186,11 +184,7 @@ def without_samples(row):
     return out
 
 
-# Any of CONNECTION_EVENTS, as the driver writes counters.
-EVENTS_WRITTEN = re.compile("(?:^|,)(?:" + "|".join(map(str, sorted(CONNECTION_EVENTS))) + "):")
-
-
-def compare_rows(expected, output, policy, gaps):
+def compare_rows(expected, output, gaps):
     problems = []
     left = collections.defaultdict(list)  # (window, start, scope) -> residues of rows
     mine_all = expected.rows
@@ -201,14 +195,7 @@ def compare_rows(expected, output, policy, gaps):
         if mine and cloud not in expected.clouds and counters == written(mine.counters) and \
                 connect == written_sketch(mine.connect) and srtt == written_sketch(mine.srtt):
             continue
-        if not mine and scope != "0" and not policy.strict and not EVENTS_WRITTEN.search(counters):
-            continue
         theirs = parsed(counters)
-        if scope != "0" and int(window) in policy.parts_events_only and not policy.strict:
-            theirs = {counter: value for counter, value in theirs.items() if counter in CONNECTION_EVENTS}
-            srtt = ""
-        if int(window) < policy.srtt_from and not policy.strict:
-            srtt = ""
         connect, srtt = parsed_sketch(connect), parsed_sketch(srtt)
         if "amended_samples" in gaps and is_amended(expected, cloud):
             theirs = {counter: value for counter, value in theirs.items() if counter not in SAMPLES}

@@ -10,9 +10,11 @@ COUNTERS = ("client_tx_bytes client_rx_bytes server_tx_bytes server_rx_bytes cli
  TIMEOUTS, JOINED, ACTIVE, CONNECT_US, CONNECT_COUNT, SRTT_US, SRTT_COUNT, LATE_BYTES, LATE_CONNECTIONS,
  RECOVERED_BYTES, AGENT_RECEIVED, AGENT_ISSUED) = range(len(COUNTERS))
 
-# Connection events: all that panes of lanes, clients and servers hold.
+# Connection events: panes of lanes, clients and servers hold nothing else.
 CONNECTION_EVENTS = frozenset((OPENED, CLOSED, FAILED, FAILED_REFUSED, FAILED_TIMEOUT, FAILED_UNREACHABLE,
                                FAILED_ABORTED, RESETS, TIMEOUTS, JOINED, CONNECT_US, CONNECT_COUNT))
+# And how complete what told of them is.
+EVENT_COLUMNS = CONNECTION_EVENTS | {AGENT_RECEIVED, AGENT_ISSUED}
 # What each end tells of itself, whoever counts.
 OWN_COLUMNS = frozenset((CLIENT_TX, CLIENT_RX, SERVER_TX, SERVER_RX, CLIENT_RETRANSMITS, SERVER_RETRANSMITS,
                          AGENT_RECEIVED, AGENT_ISSUED))

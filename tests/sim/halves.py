@@ -27,7 +27,7 @@ class Half:
                  "applied", "owners", "min_rtt", "connect", "lost_at", "lost", "total", "pids", "key", "hops", "peer",
                  "settled", "told", "gone", "paired_pane", "placed", "label_pane", "home", "away_until", "leaves",
                  "vague", "label", "final_peer", "epoch", "existed", "number", "turned", "waits", "onward", "history",
-                 "lone")
+                 "lone", "repeated")
 
     def __init__(self, number, node, slot, generation, epoch):
         self.number, self.node, self.slot, self.generation, self.epoch = number, node, slot, generation, epoch
@@ -41,12 +41,17 @@ class Half:
         self.peer = self.final_peer = self.home = self.label = self.lone = None
         self.leaves = self.away_until = INFINITE
         self.turned = False  # its role was guessed wrong
+        self.repeated = False
 
     def part(self, pane, kind):
         part = self.parts.get((pane, kind))
         if part is None:
             part = self.parts[pane, kind] = Part()
         return part
+
+    def serves(self):
+        """Whether others may learn from it who is at its address and port."""
+        return self.side == SERVER and not self.guessed and not self.failed and not is_loopback(self.seen[2])
 
     def owner_at(self, pane):
         """Who owned it as far as was known in that pane."""
@@ -87,7 +92,7 @@ class Node:
         self.epoch = self.boot = None
         self.former, self.seen = set(), set()
         self.samples = []
-        self.next_sequence = self.end_event = self.gaps = 0
+        self.end_event = self.gaps = 0
         self.slots, self.halves = {}, []
         self.events = []  # (pane, order, late, time, kind, ...)
         self.processes, self.containers = {}, {}
@@ -122,23 +127,23 @@ class Node:
             o["duplicate"] += b.events
             return
         self.seen.add(b.sequence)
-        self.gaps += b.sequence > self.next_sequence
-        self.next_sequence = max(self.next_sequence, b.sequence + 1)
         lost = b.first_event - self.end_event
         self.end_event = b.first_event + b.events
         o["issued"] += b.events + lost
         o["lost"] += lost
         self.put(base, "node", b.events, lost)
+        if lost:
+            self.put(base, "gap")
         self.describe = (b.zone, b.role)
         self.groups(b, base, offset)
 
     def begin(self, b, base):
         if self.epoch is None:
             self.first = base
-            self.next_sequence, self.end_event = b.sequence, b.first_event
+            self.end_event = b.first_event
         else:
             self.put(base, "reset", b.boot_id != self.boot, list(self.halves))
-            self.next_sequence = self.end_event = 0
+            self.end_event = 0
             self.former.add(self.epoch)
         self.epoch, self.boot = b.epoch, b.boot_id
         self.seen, self.slots = set(), {}
@@ -190,7 +195,7 @@ class Node:
             fresh = half is None or half.generation != generation
             if fresh:
                 if half is not None:
-                    self.put(time, "close", half, VANISHED, 0, None, 0, 0, 0)
+                    self.put(time, "close", half, VANISHED, 0, None, 0, 0)
                 half = self.slots[slot] = Half(len(self.oracle.halves), self, slot, generation, self.epoch)
                 self.oracle.halves.append(half)
                 self.halves.append(half)
@@ -204,7 +209,7 @@ class Node:
             seen = ((remote, remote_port, local, local_port) if server else (local, local_port, remote, remote_port))
             self.put(time, "definition", half, fresh, flags, SERVER if server else CLIENT,
                      seen + (protocol, scope), pid, cgroup, time - age * 1000, connect, [tx, rx, txs, rxs, retransmits],
-                     srtt, min_rtt, self.gaps)
+                     srtt, min_rtt)
 
     def updates(self, b, offset):
         us, u, slot = b.base_time_us, b.updates, 0
@@ -232,16 +237,18 @@ class Node:
                 continue
             self.put(us * 1000 + offset, "close", half, c.reason[i], c.pid[i],
                      [c.tx_bytes[i], c.rx_bytes[i], c.tx_segments[i], c.rx_segments[i], c.retransmits[i]],
-                     c.min_rtt_us[i], c.connect_us[i], self.gaps)
+                     c.min_rtt_us[i], c.connect_us[i])
 
     # ---- applied, pane by pane
 
     def apply(self, last_pane):
         """What happens up to the last closed pane."""
         events = sorted(self.events, key=lambda event: event[:2])
-        self.live, at = {}, 0
+        self.live, self.last_place, at = {}, {}, 0
         while at < len(events) and events[at][0] <= last_pane:
             pane, self.told, self.renamed = events[at][0], {}, False
+            self.fresh, self.repeated = [], set()
+            self.account(pane, events, at)
             while at < len(events) and events[at][0] == pane:
                 _, _, late, time, kind, rest = events[at]
                 getattr(self, "apply_" + kind)(pane, late, time, *rest)
@@ -250,10 +257,21 @@ class Node:
         numbered = ("container", "process", "nat", "definition", "update", "close")
         self.oracle.counts["pending"] += sum(event[4] in numbered for event in events[at:])
 
+    def account(self, pane, events, at):
+        """What a pane's batches tell of losses is known to all that happens in it."""
+        while at < len(events) and events[at][0] == pane:
+            if events[at][4] == "node":
+                received, lost = events[at][5]
+                self.received[pane] += received
+                self.lost[pane] += lost
+                self.lost_so_far += lost
+            at += 1
+
     def apply_node(self, pane, late, time, received, lost):
-        self.received[pane] += received
-        self.lost[pane] += lost
-        self.lost_so_far += lost
+        """Accounted for when its pane began."""
+
+    def apply_gap(self, pane, late, time):
+        self.gaps += 1
 
     def apply_reset(self, pane, late, time, rebooted, halves):
         for half in halves:
@@ -275,15 +293,21 @@ class Node:
             self.oracle.nat_events.append((pane, time, op, self.name, source, target))
 
     def apply_definition(self, pane, late, time, half, fresh, flags, side, seen, pid, cgroup, opened, connect, total,
-                         srtt, min_rtt, gaps):
+                         srtt, min_rtt):
+        if half.applied and (pid or half.pid, cgroup) == (half.pid, half.cgroup):
+            self.repeated.add(half.number)
+        elif not half.applied:
+            self.fresh.append(half)
         half.side, half.seen, half.cgroup = side, seen, cgroup
         half.pid = pid or half.pid
+        if half.applied and half.serves():
+            self.last_place[half.pid, cgroup] = seen[2:]
         half.connect = connect or half.connect
         kind = LATE if late else NORMAL
         if not half.applied:
             half.applied = True
             half.flags, half.guessed = flags & ~AGAIN, bool(flags & GUESSED)
-            half.opened, half.first_pane, half.gaps = opened, pane, gaps
+            half.opened, half.first_pane, half.gaps = opened, pane, self.gaps
             half.lost_at = self.lost_so_far
             self.live[half.number] = half
             if flags & EXISTED or (flags & AGAIN and opened < self.first):
@@ -295,7 +319,7 @@ class Node:
                 part.opened = True
                 part.connect = connect
         else:
-            self.heal(half, pane, late, time, total, gaps)
+            self.heal(half, pane, late, time, total)
         half.min_rtt = smaller(half.min_rtt, min_rtt)
         for kind in (NORMAL, RECOVERED, LATE):
             part = half.parts.get((pane, kind))
@@ -310,10 +334,10 @@ class Node:
             part.traffic[i] += max(0, total[i] - half.accounted[i])
         half.accounted = total
 
-    def heal(self, half, pane, late, time, total, gaps):
+    def heal(self, half, pane, late, time, total):
         """Absolute counters: what they hold beyond the differences is healed if something was lost since the last."""
-        recovered = half.gaps != gaps
-        half.gaps = gaps
+        recovered = half.gaps != self.gaps
+        half.gaps = self.gaps
         if all(total[i] <= half.accounted[i] for i in range(5)):
             half.accounted = total
             return
@@ -332,15 +356,16 @@ class Node:
         part.srtt = srtt or part.srtt
         part.time = time
 
-    def apply_close(self, pane, late, time, half, reason, pid, total, min_rtt, connect, gaps):
+    def apply_close(self, pane, late, time, half, reason, pid, total, min_rtt, connect):
         if not half.applied or half.closed_pane != INFINITE:
             return
         if pid and pid != half.pid:
             half.pid = pid
             self.told[half.number] = half
+            self.repeated.discard(half.number)
         half.min_rtt = smaller(half.min_rtt, min_rtt)
         if total is not None:
-            self.heal(half, pane, late, time, total, gaps)
+            self.heal(half, pane, late, time, total)
         self.end(half, pane, LATE if late else NORMAL, time, reason)
         if half.failed:
             for kind in (NORMAL, RECOVERED, LATE):
@@ -375,8 +400,15 @@ class Node:
                 half.owners.append((pane, owner))
             if not half.pids or half.pids[-1][1] != half.pid:
                 half.pids.append((pane, half.pid))
-            if changed or half.number in self.told:
-                self.oracle.servers_told(pane, half, owner)
+            # Ended in the pane of the news: those who have met it already keep what they knew.
+            half.repeated = (changed and len(half.owners) > 1 and half.number in self.repeated and
+                             half.number not in self.live)
+            if changed and self.last_place.get((half.pid, half.cgroup)) == half.seen[2:] and half.serves():
+                self.oracle.server_told(pane, half.seen[2:], owner)
+        for half in self.fresh:
+            if half.serves():
+                self.last_place[half.pid, half.cgroup] = half.seen[2:]
+                self.oracle.server_told(pane, half.seen[2:], half.owners[-1][1])
 
     def owner(self, half):
         """(workload, version, zone, node, container, process, resolution)"""

@@ -63,6 +63,9 @@ class Join:
     def step(self, pane, opens, closes, nats, owners):
         """Rounds: who goes on through a mapping arrives in the next. Trials begin and end in the first."""
         self.pane = pane
+        for half in closes:
+            if half.repeated and half.peer:
+                half.owners.pop()
         self.map(nats)
         for half in opens:
             self.arrive(half)

@@ -30,47 +30,41 @@ Each socket keeps the owner that was known when it ended; what is told of a livi
 before. A client's half that existed before its agent has no past of its own: what the server's half told before it
 came stays counted.
 
-GAPS are the known differences of the pipeline at hand, each with a name; take a name away when it is mended. POLICY
-says which rows are made."""
+GAPS are the known differences of the pipeline at hand, each with a name; take a name away when it is mended. The
+constants below say which rows are made."""
 
 import collections
 
 from counters import (
     ACTIVE, AGENT_ISSUED, AGENT_RECEIVED, CLIENT_RETRANSMITS, CLIENT_ROW, CLIENT_RX, CLIENT_TX, CLOSED,
-    CONNECTION_EVENTS, CONNECT_COUNT, CONNECT_US, EDGE, FAILED, FAILURE_COUNTERS, JOINED, LANE, LATE_BYTES,
+    CONNECTION_EVENTS, CONNECT_COUNT, CONNECT_US, EDGE, EVENT_COLUMNS, FAILED, FAILURE_COUNTERS, JOINED, LANE, LATE_BYTES,
     LATE_CONNECTIONS, OPENED, RECOVERED_BYTES, RESETS, RETRANSMITS, RX, RX_SEGMENTS, SERVER_RETRANSMITS, SERVER_ROW,
     SERVER_RX, SERVER_TX, SRTT_COUNT, SRTT_US, TIMEOUTS, TX, TX_SEGMENTS)
 from halves import (
-    CLIENT, GUESSED, INFINITE, LATE, MS, NORMAL, Node, PANE, PROBE, RECOVERED, RESET, S, SERVER, TIMEOUT, TRIAL_PANES,
-    is_loopback)
+    CLIENT, GUESSED, INFINITE, LATE, MS, NORMAL, Node, PANE, PROBE, RECOVERED, RESET, S, SERVER, TIMEOUT, TRIAL_PANES)
 from join import Ends, Join
 
 
-class Policy:
-    """Which rows there are: window lengths in ms of edges and of their parts; windows of parts that hold connection
-    events only; from which length on rows have a round-trip sketch; whether more than that is wrong."""
+# Which rows there are: windows in ms of edges and of their parts. Panes of parts hold connection events only;
+# smoothed round-trip times have a sketch in edges' windows from ten seconds on.
+EDGE_WINDOWS, PART_WINDOWS = (250, 1000, 10_000, 60_000, 3_600_000), (250, 10_000)
+# Panes of parts only where something failed or broke in this pane or in the forty before.
+PARTS_OF_SUSPECTS = False
+# Round-trip times are samples of both ends, not only of the one that counts.
+SRTT_OF_BOTH = False
+# A failed attempt makes nothing active.
+FAILED_IS_ACTIVE = True
 
-    def __init__(self, edge, parts, parts_events_only, srtt_from, strict):
-        self.edge, self.parts, self.parts_events_only, self.srtt_from = edge, parts, parts_events_only, srtt_from
-        self.strict = strict
-
-
-HOURS = Policy(edge=(250, 1000, 10_000, 60_000, 3_600_000), parts=(250, 10_000), parts_events_only=(250,),
-               srtt_from=10_000, strict=True)
-# Windows up to ten seconds; parts have seconds too, and panes of parts hold more: neither is looked at.
-TEN_SECONDS = Policy(edge=(250, 1000, 10_000), parts=(250, 10_000), parts_events_only=(250,), srtt_from=250,
-                     strict=False)
-
-POLICY = HOURS
 GAPS = frozenset((
     "failed_connect",  # a failed attempt's flow does not say how long it took
     "trial_close",  # a close in the pane in which a guessed role's trial ends is lost, and with it the flow
     "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were
     "told_stay_apart",  # of two halves that were both told as one-sided flows neither finds the other any more
     "told_resolution",  # where a server is is not told again when only the way of its name changes
+    "last_place",  # who serves at several places is renamed at once at the last told one only
     "unnamed",  # a row may come before the name of an owner that was learnt late
     "existed_uncounts",  # what a server's half counted before its client's, which existed already, was told is lost
-    "final_stays",  # what is learnt of an owner after both halves met moves nothing that was before
+    "final_stays",  # what is learnt of an owner after both halves met acts from the next pane on, and moves nothing
     "recovered_hides_active",  # a socket active and healed in one pane may not be active in the pane and the second
 ))
 class Row:
@@ -103,9 +97,9 @@ class Expected:
 
 
 class Oracle:
-    def __init__(self, log, partitions, batch_class, policy=POLICY, gaps=GAPS, lateness=500 * MS):
+    def __init__(self, log, partitions, batch_class, gaps=GAPS, lateness=500 * MS):
         self.log, self.partitions, self.batch_class = log, partitions, batch_class
-        self.policy, self.gaps, self.lateness = policy, gaps, lateness
+        self.gaps, self.lateness = gaps, lateness
         self.halves, self.nat_events = [], []
         self.places = {}  # where servers are, as told: their address and port -> [(pane, owner)]
         self.announced, self.disputed = {}, {}  # where two owners were told in one pane, and from which on
@@ -147,13 +141,11 @@ class Oracle:
             node.batch(batch, append)
         self.last_pane = (min(clocks.values()) - self.lateness) // PANE - 1
 
-    def servers_told(self, pane, half, owner):
-        if half.side != SERVER or half.guessed or half.failed or is_loopback(half.seen[2]):
-            return
-        told = self.places.setdefault(half.seen[2:], [])
-        announced = self.announced.setdefault((pane, half.seen[2:]), owner)
+    def server_told(self, pane, place, owner):
+        told = self.places.setdefault(place, [])
+        announced = self.announced.setdefault((pane, place), owner)
         if announced[:6] != owner[:6]:
-            self.disputed.setdefault(half.seen[2:], pane)
+            self.disputed.setdefault(place, pane)
         known = 6 if "told_resolution" in self.gaps else 7
         if not told or told[-1][1][:known] != owner[:known]:
             told.append((pane, owner))
@@ -192,7 +184,7 @@ def parts_of(client, server):
 
 class Rows:
     def __init__(self, oracle, expected):
-        self.oracle, self.expected, self.policy = oracle, expected, oracle.policy
+        self.oracle, self.expected = oracle, expected
         self.rows = expected.rows
         self.last = (oracle.last_pane + 1) * PANE
 
@@ -220,17 +212,20 @@ class Rows:
             self.delta(half, half.parts[pane, kind], pane, kind, counts, joined, *names[owners], seen_windows)
 
     def first_final(self, half, pane):
-        """The label of the first pane from this one on in which the half had a peer."""
-        peer, met = None, pane
+        """The label of the first pane from this one on in which the half had a peer. What is learnt of an owner
+        after that acts from the next pane on."""
+        peer, met, settled = None, pane, False
         for told, other in half.history:
             if told <= pane:
-                peer = other
+                if other is not peer:
+                    peer, met = other, told
+                settled = peer is not None
             elif peer is None and other is not None:
                 peer, met = other, told
         if peer is None:
             return half.label
         client, server = (half, peer) if peer.side == SERVER else (peer, half)
-        return self.oracle.ends(self.oracle.join, client, server, met)
+        return self.oracle.ends(self.oracle.join, client, server, max(met, pane - 1) if settled else met)
 
     def delta(self, half, part, pane, kind, counts, joined, edge, subs, seen_windows):
         """One delta into all its windows."""
@@ -245,21 +240,21 @@ class Rows:
         self.samples = (connect, part.srtt if counts else 0)
         self.doubt = (own, counted, half.turned)
         self.start, self.certain, self.amended = pane * PANE, certain, not half.vague
-        for window in self.policy.edge:
+        for window in EDGE_WINDOWS:
             if window < 10_000 and kind != NORMAL:
                 if kind == RECOVERED and "recovered_hides_active" in self.oracle.gaps:
                     self.first(seen_windows, window, self.start)
                 continue
             active = self.touch(seen_windows, window, self.start, counts)
             self.put(window, EDGE, edge, self.pairs, active)
-        for window in self.policy.parts:
+        for window in PART_WINDOWS:
             if window < 10_000 and kind != NORMAL:
                 continue
             pairs, active = self.pairs, False
-            if window in self.policy.parts_events_only:
-                pairs = [pair for pair in pairs if pair[0] in CONNECTION_EVENTS]
-                if not pairs and certain:
+            if window < 10_000:
+                if not any(pair[0] in CONNECTION_EVENTS for pair in pairs) and certain:
                     continue
+                pairs = [pair for pair in pairs if pair[0] in EVENT_COLUMNS]
             else:
                 active = self.touch(seen_windows, ("part", window), self.start, counts)
             for scope, sub in subs:
@@ -320,6 +315,6 @@ class Rows:
         if active:
             pairs = pairs + [(ACTIVE, 1)]
         connect, srtt = self.samples
-        if scope != EDGE and window in self.policy.parts_events_only or window < self.policy.srtt_from:
+        if scope != EDGE or window < 10_000:
             srtt = 0
         self.rows[f"{window}|{begin}|{scope}|{rest}"].add(pairs, connect, srtt)
