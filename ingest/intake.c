@@ -83,6 +83,8 @@ static void node_epoch(struct intake *intake)
 	bool same_boot = memcmp(node->boot_id, batch->boot_id.data, sizeof(node->boot_id)) == 0;
 	if (known && node->epoch == batch->epoch && same_boot)
 		return;
+	if (!same_boot)
+		node_clock_forget(node);
 	node_begin(node, batch->epoch, batch->sequence, batch->first_event, known);
 	memcpy(node->boot_id, batch->boot_id.data, sizeof(node->boot_id));
 	node->incarnation += known;
@@ -160,8 +162,8 @@ void intake_batch(struct mirror *mirror, const struct mirror_record *record)
 		refuse_batch(mirror, batch);
 		return;
 	}
-	node_clock(node, record->append_ns, batch->sent_realtime_ns);
 	node_epoch(&intake);
+	node_clock(node, record->append_ns, batch->sent_boottime_ns, batch->sent_realtime_ns);
 	node->last_append_ns = mirror->clock_ns;
 	node->silent = false;
 	if (!node_sequence(node, batch->sequence)) {

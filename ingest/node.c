@@ -9,6 +9,7 @@
 
 enum {
 	OFFSET_BUCKET_S = 5,
+	CLOCK_JUMP_MS = 1000, /* less between two batches is a clock that is steered */
 	OFFSET_APPLIED_MS =
 		50, /* a smaller one is the path's delay rather than the clock's error */
 };
@@ -122,13 +123,44 @@ bool node_had_epoch(const struct node *node, uint64_t epoch)
 	return false;
 }
 
-void node_clock(struct node *node, uint64_t append_ns, uint64_t sent_realtime_ns)
+static uint64_t apart(uint64_t a, uint64_t b)
+{
+	int64_t difference = (int64_t)(a - b);
+	return difference < 0 ? -(uint64_t)difference : (uint64_t)difference;
+}
+
+/* By how much the clock was set since the last batch; signed, modulo 2^64. An agent whose boottime
+ * is further from the log than its realtime is not believed. */
+static uint64_t clock_jump(const struct node *node, uint64_t append_ns, uint64_t boottime_ns,
+			   uint64_t realtime_ns)
+{
+	uint64_t log_ns = append_ns - node->last_append_ns;
+	uint64_t boot_ns = boottime_ns - node->sent_boottime_ns;
+	uint64_t real_ns = realtime_ns - node->sent_realtime_ns;
+	if (!node->sent_boottime_ns || !boottime_ns ||
+	    apart(real_ns, boot_ns) <= CLOCK_JUMP_MS * NS_PER_MS ||
+	    apart(boot_ns, log_ns) >= apart(real_ns, log_ns))
+		return 0;
+	return real_ns - boot_ns;
+}
+
+void node_clock_forget(struct node *node)
+{
+	memset(node->offset_bucket, 0, sizeof(node->offset_bucket));
+	node->jumped_ns = node->sent_boottime_ns = 0;
+}
+
+void node_clock(struct node *node, uint64_t append_ns, uint64_t sent_boottime_ns,
+		uint64_t sent_realtime_ns)
 {
 	uint64_t bucket = append_ns / (OFFSET_BUCKET_S * NS_PER_S) + 1;
 	uint32_t at = (uint32_t)(bucket % OFFSET_BUCKETS);
 	if (sent_realtime_ns == 0 || sent_realtime_ns > INT64_MAX)
 		return; /* it does not tell */
-	int64_t sample = (int64_t)(append_ns - sent_realtime_ns);
+	node->jumped_ns += clock_jump(node, append_ns, sent_boottime_ns, sent_realtime_ns);
+	node->sent_boottime_ns = sent_boottime_ns;
+	node->sent_realtime_ns = sent_realtime_ns;
+	int64_t sample = (int64_t)(append_ns - (sent_realtime_ns - node->jumped_ns));
 	if (node->offset_bucket[at] != bucket || sample < node->offset_minimum[at])
 		node->offset_minimum[at] = sample;
 	node->offset_bucket[at] = bucket;
@@ -139,7 +171,7 @@ void node_clock(struct node *node, uint64_t append_ns, uint64_t sent_realtime_ns
 			minimum = node->offset_minimum[i];
 	bool applied = minimum > (int64_t)(OFFSET_APPLIED_MS * NS_PER_MS) ||
 		       minimum < -(int64_t)(OFFSET_APPLIED_MS * NS_PER_MS);
-	node->offset_ns = applied ? minimum : 0;
+	node->offset_ns = (int64_t)((applied ? (uint64_t)minimum : 0) - node->jumped_ns);
 }
 
 void node_want(struct node *node, uint64_t id)

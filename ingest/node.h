@@ -96,7 +96,9 @@ struct node {
 
 	uint64_t offset_bucket[OFFSET_BUCKETS]; /* log time / 5 s, plus one */
 	int64_t offset_minimum[OFFSET_BUCKETS];
-	int64_t offset_ns; /* added to its times */
+	int64_t offset_ns;  /* added to its times */
+	uint64_t jumped_ns; /* by how much its clock was set, in all; signed, modulo 2^64 */
+	uint64_t sent_boottime_ns, sent_realtime_ns; /* of the last batch; 0: none of this boot */
 
 	uint64_t last_append_ns;
 	uint64_t events, lost; /* over all epochs */
@@ -140,6 +142,11 @@ void ledger_begin(struct ledger *ledger, uint64_t first_event, bool known);
 void node_begin(struct node *node, uint64_t epoch, uint64_t sequence, uint64_t first_event,
 		bool known);
 bool node_had_epoch(const struct node *node, uint64_t epoch);
-void node_clock(struct node *node, uint64_t append_ns, uint64_t sent_realtime_ns);
+/* A batch's pair of clocks. When the one was set and the other was not, times before and after it
+ * stay as far apart as the other says (H-08). */
+void node_clock(struct node *node, uint64_t append_ns, uint64_t sent_boottime_ns,
+		uint64_t sent_realtime_ns);
+/* Another boot: another clock. */
+void node_clock_forget(struct node *node);
 void node_want(struct node *node, uint64_t id);
 bool node_wanted(const struct node *node, uint64_t id);

@@ -736,6 +736,91 @@ static void an_event_of_a_closed_pane_is_late(void **state)
 	agent_free(&a);
 }
 
+/* Its boottime goes with the log, its realtime is set. */
+static void expect_clock_set(int64_t by_ns)
+{
+	struct agent a = agent_new("a", 1, 1);
+	uint64_t wrong_ns = 0, begun_ns = now_ns;
+	got.deltas_count = 0;
+	for (int i = 0; i < 40; i++) {
+		uint64_t at_ns = now_ns;
+		wrong_ns = i < 10 ? 0 : i < 30 ? (uint64_t)by_ns : 0;
+		now_ns += wrong_ns;
+		if (i == 0)
+			define(&a, client(1, 1));
+		else
+			update(&a, 1, 1);
+		struct batch_bytes sealed = batch_seal(
+			a.batch, &a.sender, 90 * NS_PER_S + at_ns - start_ns, now_ns);
+		now_ns = at_ns;
+		push_bytes(sealed.bytes, sealed.length);
+		now_ns += 250 * NS_PER_MS;
+	}
+	pass(&a, 1000);
+	assert_int_equal(got.deltas_count, 40);
+	for (size_t i = 0; i < 40; i++)
+		assert_int_equal(got.deltas[i].time_ns, begun_ns + i * 250 * NS_PER_MS);
+	agent_free(&a);
+}
+
+static void a_clock_that_is_set_moves_no_event(void **state)
+{
+	(void)state;
+	static const int64_t by_s[] = {2, -2, 3600, -3600, 1000000000};
+	for (size_t i = 0; i < sizeof(by_s) / sizeof(by_s[0]); i++) {
+		expect_clock_set(by_s[i] * (int64_t)NS_PER_S);
+		assert_int_equal(mirror_stats(mirror).late, 0);
+		assert_int_equal(mirror_stats(mirror).future, 0);
+		mirror_free(mirror);
+		start(state);
+	}
+}
+
+/* A suspended machine's clocks both go on; what was learnt of them holds. */
+static void a_suspended_machine_has_the_same_clock_afterwards(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	for (int i = 0; i < 8; i++) {
+		uint64_t at_ns = now_ns;
+		now_ns -= 5 * NS_PER_S; /* 5 s behind the log's */
+		if (i == 0)
+			define(&a, client(1, 1));
+		else
+			update(&a, 1, 1);
+		struct batch_bytes sealed =
+			batch_seal(a.batch, &a.sender, NS_PER_S + at_ns - start_ns, now_ns);
+		now_ns = at_ns;
+		push_bytes(sealed.bytes, sealed.length);
+		now_ns += (i == 3 ? 40000 : 250) * NS_PER_MS;
+	}
+	struct agent b = agent_new("b", 1, 1);
+	pass(&b, 41000);
+	assert_int_equal(got.deltas_count, 8);
+	assert_int_equal(got.deltas[7].time_ns - got.deltas[0].time_ns,
+			 40000 * NS_PER_MS + 6 * 250 * NS_PER_MS);
+	assert_int_equal(mirror_stats(mirror).late, 0);
+	agent_free(&a);
+	agent_free(&b);
+}
+
+/* An agent that cannot tell its boottime is taken by its realtime. */
+static void a_boottime_that_stands_still_sets_no_clock(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	define(&a, client(1, 1));
+	for (int i = 0; i < 40; i++) {
+		update(&a, 1, 1);
+		struct batch_bytes sealed = batch_seal(a.batch, &a.sender, 1, now_ns);
+		push_bytes(sealed.bytes, sealed.length);
+		now_ns += 2 * NS_PER_S;
+	}
+	pass(&a, 1000);
+	assert_int_equal(mirror_stats(mirror).late, 0);
+	agent_free(&a);
+}
+
 static void the_clock_steps_at_most_ten_seconds_a_record(void **state)
 {
 	(void)state;
@@ -1842,6 +1927,9 @@ int main(void)
 		TEST(a_wrong_clock_is_corrected_from_the_log),
 		TEST(times_of_the_future_are_clamped),
 		TEST(an_event_of_a_closed_pane_is_late),
+		TEST(a_clock_that_is_set_moves_no_event),
+		TEST(a_suspended_machine_has_the_same_clock_afterwards),
+		TEST(a_boottime_that_stands_still_sets_no_clock),
 		TEST(the_clock_steps_at_most_ten_seconds_a_record),
 		TEST(the_workload_is_the_best_name_known),
 		TEST(late_metadata_announces_the_half_again),
