@@ -159,19 +159,18 @@ static void resume_held(struct mirror *mirror, struct node *node)
 		delta->node_lost = mirror->node_lost;
 		if (part->half & LINGERING)
 			continue;
-		mirror->scratch.parts[part->kind][part->slot] = part->delta + 1;
-		*(uint32_t *)queue_add(&mirror->made, sizeof(uint32_t)) =
-			part->slot | (uint32_t)part->kind << MADE_KIND_SHIFT;
+		uint32_t *place = &mirror->scratch.parts[part->kind][part->slot];
+		*(uint32_t **)queue_add(&mirror->made, sizeof(place)) = place;
+		*place = part->delta + 1;
 	}
 }
 
 /* The next node's slots are others. */
 static void forget_made(struct mirror *mirror)
 {
-	const uint32_t *made = mirror->made.items;
+	uint32_t *const *made = mirror->made.items;
 	for (size_t i = 0; i < mirror->made.count; i++)
-		mirror->scratch.parts[made[i] >> MADE_KIND_SHIFT]
-				     [made[i] & ((1U << MADE_KIND_SHIFT) - 1)] = 0;
+		*made[i] = 0;
 	mirror->made.count = 0;
 }
 

@@ -21,6 +21,10 @@ static void name_address(struct mirror *mirror, const struct instance *instance)
 	char text[ADDRESS_TEXT_MAX];
 	if (instance->resolution != RESOLUTION_ADDRESS)
 		return;
+	if (instance->workload && names_get(mirror->names, instance->workload)) {
+		names_touch(mirror->names, instance->workload, mirror->pane);
+		return;
+	}
 	size_t length = address_format(&instance->address, text);
 	names_put(mirror->names, text, length, mirror->pane);
 }

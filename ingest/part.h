@@ -24,9 +24,6 @@ struct part {
 	uint8_t kind;  /* enum part_kind */
 };
 
-/* A delta that a node's runs made, by whose it is: slot and kind in one word. */
-enum { MADE_KIND_SHIFT = 30 };
-
 /* A half's newest touch is a number that grows with the panes: 2 * pane + 1, in 24 bits (24 days
  * until it comes again). What came late counts from ten seconds on: it is the even number of the
  * first pane of its ten seconds, which lies below all touches of that pane. A window was touched if

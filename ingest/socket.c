@@ -10,7 +10,7 @@
 static void parts_room(struct mirror *mirror, size_t more)
 {
 	queue_room(&mirror->deltas, mirror->deltas.count + more, sizeof(struct delta));
-	queue_room(&mirror->made, mirror->made.count + more, sizeof(uint32_t));
+	queue_room(&mirror->made, mirror->made.count + more, sizeof(uint32_t *));
 }
 
 /* It waits for the pane's labels. */
@@ -41,9 +41,9 @@ static inline __attribute__((always_inline)) struct delta *part_begin(struct mir
 	size_t at = mirror->deltas.count++;
 	struct delta *delta = &((struct delta *)mirror->deltas.items)[at];
 	uint16_t first = flags[kind];
-	((uint32_t *)mirror->made.items)[mirror->made.count++] = slot | (uint32_t)kind
-										<< MADE_KIND_SHIFT;
-	mirror->scratch.parts[kind][slot] = (uint32_t)at + 1;
+	uint32_t *place = &mirror->scratch.parts[kind][slot];
+	((uint32_t **)mirror->made.items)[mirror->made.count++] = place;
+	*place = (uint32_t)at + 1;
 	delta->node_received = mirror->node_received;
 	delta->node_lost = mirror->node_lost;
 	delta->reason = 0;
@@ -153,9 +153,9 @@ static void absolute(struct apply *apply, uint32_t slot, uint32_t index, struct 
  * WINDOW_BATCHES apart, and key frames and sweeps let it follow at that distance. */
 _Static_assert(4 * WINDOW_BATCHES <= HALF_SEQUENCE_MASK + 1, "sequences must not come round");
 
-static bool socket_former(const struct half *half, const struct run *run)
+static inline bool socket_former(const struct half *half, uint32_t sequence)
 {
-	uint32_t behind = (half->sequence - (uint32_t)run->sequence) & HALF_SEQUENCE_MASK;
+	uint32_t behind = (half->sequence - sequence) & HALF_SEQUENCE_MASK;
 	return behind && behind <= WINDOW_BATCHES;
 }
 
@@ -184,7 +184,7 @@ socket_find(const struct apply *apply, uint32_t slot, uint32_t *index)
 	if (*index == NO_PLACE)
 		return NULL;
 	struct half *half = pages_at(&apply->mirror->pages, *index);
-	return half->live && !socket_former(half, apply->run) ? half : NULL;
+	return half->live && !socket_former(half, (uint32_t)apply->run->sequence) ? half : NULL;
 }
 
 /* ---- openings ---- */
@@ -417,7 +417,7 @@ void apply_definitions(struct apply *apply, const struct definition_row *rows, s
 		uint32_t index = pages_find(&apply->node->index, row->slot);
 		struct half *half =
 			index == NO_PLACE ? NULL : pages_at(&apply->mirror->pages, index);
-		if (half && socket_former(half, apply->run)) {
+		if (half && socket_former(half, (uint32_t)apply->run->sequence)) {
 			apply->refused++;
 			continue;
 		}
@@ -434,10 +434,10 @@ void apply_definitions(struct apply *apply, const struct definition_row *rows, s
 
 /* ---- updates ---- */
 
-/* Where each update's half is. A half is a miss of about 100 ns the first time in a pane, an update
+/* Where each update goes. A half is a miss of about 100 ns the first time in a pane, an update
  * about 10: all are asked for before the first is needed. */
-static void updates_find(struct mirror *mirror, const struct page_index *index,
-			 const int32_t *slots, size_t count, struct half **found)
+static void updates_find(struct mirror *mirror, const struct page_index *index, uint32_t *parts,
+			 const int32_t *slots, size_t count, struct found *found)
 {
 	struct half *const *pages = index->halves;
 	uint32_t slot = 0, pages_count = index->count;
@@ -448,45 +448,38 @@ static void updates_find(struct mirror *mirror, const struct page_index *index,
 			half = &pages[slot >> PAGE_SHIFT][slot & (PAGE_HALVES - 1)];
 		__builtin_prefetch(half, 1);
 		__builtin_prefetch((const char *)half + sizeof(struct half) - 1, 1);
-		found[i] = half;
+		found[i] = (struct found){half, &parts[slot]};
 	}
 }
 
-struct update {
-	uint64_t tx_bytes, rx_bytes, time_ns;
-	uint32_t tx_segments, rx_segments, srtt_us;
-};
-
-static inline __attribute__((always_inline)) void delta_set(struct delta *delta,
-							    const struct update *update)
-{
-	delta->traffic.tx_bytes = update->tx_bytes;
-	delta->traffic.rx_bytes = update->rx_bytes;
-	delta->traffic.tx_segments = update->tx_segments;
-	delta->traffic.rx_segments = update->rx_segments;
-	delta->srtt_us = update->srtt_us;
-	delta->time_ns = update->time_ns;
-}
-
-static inline __attribute__((always_inline)) void delta_add(struct delta *delta,
-							    const struct update *update)
-{
-	delta->traffic.tx_bytes += update->tx_bytes;
-	delta->traffic.rx_bytes += update->rx_bytes;
-	delta->traffic.tx_segments += update->tx_segments;
-	delta->traffic.rx_segments += update->rx_segments;
-	if (update->srtt_us)
-		delta->srtt_us = update->srtt_us;
-	delta->time_ns = update->time_ns;
-}
-
 /* What is not in line: of halves without a final label, probes, and what comes late. */
-static __attribute__((noinline)) void update_begin(struct apply *apply, uint32_t slot,
-						   struct half *half, enum part_kind kind,
-						   const struct update *update)
+static __attribute__((noinline)) void update_begin(struct apply *apply, const struct found *found,
+						   size_t deltas_count)
 {
-	uint32_t index = pages_find(&apply->node->index, slot);
-	delta_set(part_begin(apply->mirror, slot, index, half, kind), update);
+	struct mirror *mirror = apply->mirror;
+	uint32_t slot = (uint32_t)(found->part - mirror->scratch.parts[apply->kind]);
+	mirror->made.count += deltas_count - mirror->deltas.count;
+	mirror->deltas.count = deltas_count;
+	part_begin(mirror, slot, pages_find(&apply->node->index, slot), found->half, apply->kind);
+}
+
+/* In line: of a half that has its final label. */
+static inline __attribute__((always_inline)) void
+update_place(struct mirror *mirror, struct half *half, struct delta *delta)
+{
+	uint32_t touched = half->touched;
+	uint16_t first = touch_flags(&touched, &mirror->marks, false);
+	half->touched = touched & TOUCH_MASK;
+	if (__builtin_expect(half->distant && first & DELTA_FIRST_IN_60S, 0))
+		name_peer(mirror, half->peer);
+	delta->place = half_place(half);
+	delta->flags = first;
+	delta->reason = 0;
+	delta->traffic.retransmits = 0;
+	delta->min_rtt_us = 0;
+	delta->connect_us = 0;
+	delta->node_received = mirror->node_received;
+	delta->node_lost = mirror->node_lost;
 }
 
 /* The mass: nothing here but what each update needs. Most begin a delta, as most halves are updated
@@ -498,68 +491,56 @@ static inline __attribute__((always_inline)) void update_all(struct apply *apply
 							     bool wide)
 {
 	struct mirror *mirror = apply->mirror;
-	uint32_t *parts = mirror->scratch.parts[kind];
-	struct half *const *found = mirror->found.items;
-	const int32_t *slots = columns->slot;
+	const struct found *found = mirror->found.items, *end = found + count;
 	const uint32_t *low = columns->time_us, *high = columns->rx_segments;
 	const size_t stride = (size_t)(columns->srtt_us - low);
 	const uint64_t *tx_wide = columns->tx_bytes, *rx_wide = columns->rx_bytes;
 	const uint64_t base_ns = apply->run->base_ns;
-	const struct touch_marks marks = mirror->marks;
-	const uint32_t received = mirror->node_received, lost = mirror->node_lost;
+	const uint32_t sequence = (uint32_t)apply->run->sequence;
 	struct delta *const deltas = mirror->deltas.items;
-	struct delta *next = deltas + mirror->deltas.count;
-	uint32_t *made = (uint32_t *)mirror->made.items + mirror->made.count;
-	uint32_t slot = 0;
-	for (size_t i = 0; i < count; i++, low++, high++) {
-		struct half *half = found[i];
-		slot += (uint32_t)slots[i];
-		if (__builtin_expect(!half->live || socket_former(half, apply->run), 0)) {
+	uint32_t **const made = mirror->made.items;
+	const size_t made_before = mirror->made.count - mirror->deltas.count;
+	size_t next = mirror->deltas.count;
+	for (; found < end; found++, low++, high++, tx_wide += wide, rx_wide += wide) {
+		struct half *half = found->half;
+		if (__builtin_expect(!half->live || socket_former(half, sequence), 0)) {
 			apply->refused++;
 			continue;
 		}
-		const struct update update = {
-			.time_ns = base_ns + low[0] * 1000ULL,
-			.srtt_us = low[stride],
-			.tx_segments = low[2 * stride],
-			.rx_segments = high[0],
-			.tx_bytes = wide ? tx_wide[i] : high[stride],
-			.rx_bytes = wide ? rx_wide[i] : high[2 * stride],
-		};
-		uint32_t place = parts[slot];
-		half_account(half, &(struct traffic){update.tx_bytes, update.rx_bytes,
-						     update.tx_segments, update.rx_segments, 0});
+		uint32_t place = *found->part, srtt_us = low[stride];
+		uint32_t tx_segments = low[2 * stride], rx_segments = high[0];
+		uint64_t tx_bytes = wide ? *tx_wide : high[stride];
+		uint64_t rx_bytes = wide ? *rx_wide : high[2 * stride];
+		half_account(half,
+			     &(struct traffic){tx_bytes, rx_bytes, tx_segments, rx_segments, 0});
 		if (place) {
-			delta_add(&deltas[place - 1], &update);
+			struct delta *delta = &deltas[place - 1];
+			delta->traffic.tx_bytes += tx_bytes;
+			delta->traffic.rx_bytes += rx_bytes;
+			delta->traffic.tx_segments += tx_segments;
+			delta->traffic.rx_segments += rx_segments;
+			delta->srtt_us = srtt_us ? srtt_us : delta->srtt_us;
+			delta->time_ns = base_ns + low[0] * 1000ULL;
 			continue;
 		}
-		if (kind != PART_NORMAL || !half->final || half->probe) {
-			mirror->deltas.count = (size_t)(next - deltas);
-			mirror->made.count = (size_t)(made - (uint32_t *)mirror->made.items);
-			update_begin(apply, slot, half, kind, &update);
-			next++;
-			made++;
-			continue;
+		struct delta *delta = &deltas[next];
+		if (kind == PART_NORMAL && half->final && !half->probe) {
+			made[made_before + next] = found->part;
+			*found->part = (uint32_t)next + 1;
+			update_place(mirror, half, delta);
+		} else {
+			update_begin(apply, found, next);
 		}
-		uint32_t touched = half->touched;
-		uint16_t first = touch_flags(&touched, &marks, false);
-		half->touched = touched & TOUCH_MASK;
-		if (__builtin_expect(half->distant && first & DELTA_FIRST_IN_60S, 0))
-			name_peer(mirror, half->peer);
-		next->place = half_place(half);
-		next->flags = first;
-		next->reason = 0;
-		next->traffic.retransmits = 0;
-		next->min_rtt_us = 0;
-		next->connect_us = 0;
-		next->node_received = received;
-		next->node_lost = lost;
-		delta_set(next, &update);
-		*made++ = slot;
-		parts[slot] = (uint32_t)(++next - deltas);
+		next++;
+		delta->traffic.tx_bytes = tx_bytes;
+		delta->traffic.rx_bytes = rx_bytes;
+		delta->traffic.tx_segments = tx_segments;
+		delta->traffic.rx_segments = rx_segments;
+		delta->srtt_us = srtt_us;
+		delta->time_ns = base_ns + low[0] * 1000ULL;
 	}
-	mirror->deltas.count = (size_t)(next - deltas);
-	mirror->made.count = (size_t)(made - (uint32_t *)mirror->made.items);
+	mirror->made.count = made_before + next;
+	mirror->deltas.count = next;
 }
 
 void *apply_updates(struct apply *apply, void *at)
@@ -571,8 +552,9 @@ void *apply_updates(struct apply *apply, void *at)
 	if (!count)
 		return at;
 	parts_room(mirror, count);
-	struct half **found = queue_room(&mirror->found, count, sizeof(*found));
-	updates_find(mirror, &apply->node->index, columns.slot, count, found);
+	struct found *found = queue_room(&mirror->found, count, sizeof(*found));
+	updates_find(mirror, &apply->node->index, mirror->scratch.parts[apply->kind], columns.slot,
+		     count, found);
 	if (wide || apply->kind != PART_NORMAL)
 		update_all(apply, &columns, count, apply->kind, wide);
 	else
@@ -721,7 +703,7 @@ static void close_unknown(struct apply *apply, uint32_t slot)
 	if (index == NO_PLACE)
 		return;
 	struct half *half = pages_at(&apply->mirror->pages, index);
-	if (!half->live && !socket_former(half, apply->run))
+	if (!half->live && !socket_former(half, (uint32_t)apply->run->sequence))
 		half->sequence = (uint32_t)apply->run->sequence & HALF_SEQUENCE_MASK;
 }
 

@@ -101,6 +101,12 @@ struct scratch {
 	uint32_t *openings;
 };
 
+/* Where an update goes. */
+struct found {
+	struct half *half;
+	uint32_t *part; /* in scratch */
+};
+
 struct mirror {
 	struct mirror_options options;
 	struct mirror_stats stats;
@@ -127,10 +133,10 @@ struct mirror {
 	uint16_t node;			   /* being applied */
 	uint32_t node_received, node_lost; /* of each of its deltas */
 	struct half nobody;		   /* where there is no half */
-	struct queue found;		   /* struct half *: of a run's updates */
+	struct queue found;		   /* struct found: of a run's updates */
 	struct queue deltas;		   /* struct delta: of the pane, in the making */
 	struct queue parts;		   /* struct part: deltas that wait for labels */
-	struct queue made;	   /* uint32_t: the applied node's deltas, see MADE_KIND_SHIFT */
+	struct queue made;	   /* uint32_t *: where scratch has the applied node's deltas */
 	struct queue holes;	   /* uint32_t: deltas that go on waiting, or never go out */
 	struct queue openings;	   /* struct opening */
 	struct queue closings;	   /* struct closing */

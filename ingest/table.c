@@ -1,5 +1,6 @@
 #include "ingest/table.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,7 +32,7 @@ static inline uint64_t fold(uint64_t a, uint64_t b)
 }
 
 /* It chooses places only: keys are compared. Sizes are multiples of four. */
-static uint32_t key_hash(const struct table *table, const void *key)
+static inline uint32_t key_hash(const struct table *table, const void *key)
 {
 	const uint8_t *at = key;
 	uint64_t hash = 0;
@@ -54,12 +55,19 @@ static uint8_t *entry_at(const struct table *table, uint32_t place)
 	return table->entries + (size_t)place * table->entry_size;
 }
 
+static inline bool key_equal(const struct table *table, const void *a, const void *b)
+{
+	if (table->key_size == sizeof(uint64_t))
+		return memcmp(a, b, sizeof(uint64_t)) == 0; /* most keys: in line */
+	return memcmp(a, b, table->key_size) == 0;
+}
+
 /* Where the key is, or the empty place where it belongs. */
-static uint32_t find_place(const struct table *table, const void *key, uint32_t hash)
+static inline uint32_t find_place(const struct table *table, const void *key, uint32_t hash)
 {
 	uint32_t mask = table->capacity - 1, place = hash & mask;
-	while (table->hashes[place] && (table->hashes[place] != hash ||
-					memcmp(entry_at(table, place), key, table->key_size) != 0))
+	while (table->hashes[place] &&
+	       (table->hashes[place] != hash || !key_equal(table, entry_at(table, place), key)))
 		place = (place + 1) & mask;
 	return place;
 }
