@@ -60,7 +60,7 @@ GAPS = frozenset((
     "trial_close",  # a close in the pane in which a guessed role's trial ends is lost, and with it the flow
     "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were
     "told_stay_apart",  # of two halves that were both told as one-sided flows neither finds the other any more
-    "told_resolution",  # where a server is is not told again when only the way of its name changes
+    "told_resolution",  # who owns a socket is not told again when only the way of its name changes
     "last_place",  # who serves at several places is renamed at once at the last told one only
     "unnamed",  # a row may come before the name of an owner that was learnt late
     "existed_uncounts",  # what a server's half counted before its client's, which existed already, was told is lost
