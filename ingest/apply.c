@@ -120,6 +120,7 @@ static void apply_run(struct apply *apply, size_t openings)
 	struct mirror *mirror = apply->mirror;
 	struct node *node = apply->node;
 	const struct run *run = apply->run;
+	apply->kind = run->flags & RUN_LATE ? PART_LATE : PART_NORMAL;
 	if (run->incarnation > node->applied_incarnation)
 		reset(apply, openings);
 	if (run->incarnation < node->applied_incarnation) {
@@ -138,7 +139,6 @@ static void apply_run(struct apply *apply, size_t openings)
 	for (int group = 0; group < RUN_GROUPS; group++)
 		events += group == RUN_RETRANSMITS ? 0 : run->counts[group];
 	apply->refused = 0;
-	apply->kind = run->flags & RUN_LATE ? PART_LATE : PART_NORMAL;
 	apply_groups(apply);
 	mirror->stats.refused += apply->refused;
 	*(run->flags & RUN_LATE ? &mirror->stats.late : &mirror->stats.aggregated) +=

@@ -219,9 +219,10 @@ static void touched_stage(struct join *join)
 {
 	for (size_t i = 0; i < join->touched.count; i++) {
 		uint32_t at = ((uint32_t *)join->touched.items)[i];
-		const struct connection *connection = connection_at(join, at);
-		if (!connection->present)
+		struct connection *connection = connection_at(join, at);
+		if (!connection->present || !connection->touched)
 			continue;
+		connection->touched = 0; /* a number given again in this round is listed twice */
 		if (is_pair(connection))
 			pair_stage(join, at);
 		else

@@ -300,8 +300,9 @@ class Node:
             self.fresh.append(half)
         half.side, half.seen, half.cgroup = side, seen, cgroup
         half.pid = pid or half.pid
-        if half.applied and half.serves():
+        if half.owners and half.serves():
             self.last_place[half.pid, cgroup] = seen[2:]
+            self.oracle.server_told(pane, seen[2:], half.owners[-1][1])
         half.connect = connect or half.connect
         kind = LATE if late else NORMAL
         if not half.applied:
@@ -361,8 +362,11 @@ class Node:
             return
         if pid and pid != half.pid:
             half.pid = pid
-            self.told[half.number] = half
             self.repeated.discard(half.number)
+            if not half.owners or self.owner(half)[:6] != half.owners[-1][1][:6]:
+                self.told[half.number] = half
+            elif half.number not in self.told:
+                half.pids.append((pane, pid))
         half.min_rtt = smaller(half.min_rtt, min_rtt)
         if total is not None:
             self.heal(half, pane, late, time, total)

@@ -60,11 +60,11 @@ GAPS = frozenset((
     "trial_close",  # a close in the pane in which a guessed role's trial ends is lost, and with it the flow
     "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were
     "told_stay_apart",  # of two halves that were both told as one-sided flows neither finds the other any more
-    "told_resolution",  # where a server is is not told again when only the way of its name changes
+    "told_resolution",  # who owns a socket is not told again when only the way of its name changes
     "last_place",  # who serves at several places is renamed at once at the last told one only
     "unnamed",  # a row may come before the name of an owner that was learnt late
     "existed_uncounts",  # what a server's half counted before its client's, which existed already, was told is lost
-    "final_stays",  # what is learnt of an owner after both halves met acts from the next pane on, and moves nothing
+    "final_stays",  # what is learnt of halves that have met, and who parts them, acts from the next pane on
     "recovered_hides_active",  # a socket active and healed in one pane may not be active in the pane and the second
 ))
 class Row:
@@ -212,20 +212,22 @@ class Rows:
             self.delta(half, half.parts[pane, kind], pane, kind, counts, joined, *names[owners], seen_windows)
 
     def first_final(self, half, pane):
-        """The label of the first pane from this one on in which the half had a peer. What is learnt of an owner
-        after that acts from the next pane on."""
-        peer, met, settled = None, pane, False
+        """The label of the first pane from this one on in which the half had a peer; what is learnt of those who have
+        met, or parts them, acts from the next pane on."""
+        former, peer, since, met = None, None, pane, pane
         for told, other in half.history:
-            if told <= pane:
-                if other is not peer:
-                    peer, met = other, told
-                settled = peer is not None
-            elif peer is None and other is not None:
+            if told < pane:
+                if other is not former:
+                    since = told
+                former = other
+            elif told == pane or peer is None and other is not None:
                 peer, met = other, told
-        if peer is None:
+        if former is not None:
+            peer, met = former, max(since, pane - 1)
+        elif peer is None:
             return half.label
         client, server = (half, peer) if peer.side == SERVER else (peer, half)
-        return self.oracle.ends(self.oracle.join, client, server, max(met, pane - 1) if settled else met)
+        return self.oracle.ends(self.oracle.join, client, server, met)
 
     def delta(self, half, part, pane, kind, counts, joined, edge, subs, seen_windows):
         """One delta into all its windows."""
