@@ -193,11 +193,9 @@ static void alias_add(struct join *join, const struct announcement *told)
 	join->stats.aliases++;
 }
 
-bool alias_marks(const struct join *join, const struct tuple *key, uint64_t hash, unsigned side)
+bool alias_leads(const struct join *join, const struct tuple *key, uint64_t hash, unsigned side)
 {
-	if (side == SIDE_CLIENT)
-		return slots_may_have(&join->aliases_out, hash) && chain_out(join, key, hash);
-	return slots_may_have(&join->aliases_in, hash) && chain_in(join, key, hash);
+	return (side == SIDE_CLIENT ? chain_out(join, key, hash) : chain_in(join, key, hash)) != 0;
 }
 
 static bool is_stretch(const struct alias *alias, const struct nat_alias *event)
@@ -263,12 +261,13 @@ static void alias_take(struct join *join, const struct announcement *told)
 		alias_wake(join, told);
 }
 
-/* A mapping is kept for the keys that this task owns; another task's owner was told as well. */
+/* A mapping is kept for the keys that this task owns, one of them at least: else it would not have
+ * been told. */
 static struct announcement announcement_of(const struct join *join, const struct nat_alias *event)
 {
 	struct announcement told = {.event = event};
 	told.out = owns_key(join, &event->from);
-	told.in = owns_key(join, &event->to);
+	told.in = !told.out || owns_key(join, &event->to);
 	if (told.out) {
 		told.from = key_hash(&event->from);
 		slots_prefetch(&join->aliases_out, told.from);

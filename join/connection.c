@@ -451,8 +451,10 @@ static inline void seat_take(struct join *join, uint32_t at, const struct half_o
 	connection->self[side] = self_hold(join, self);
 	connection->present |= 1U << side;
 	connection->changed |= 1U << side;
-	connection->told |= (open->flags & HALF_TOLD ? 1U : 0U) << side;
-	connection->failed |= (open->flags & HALF_FAILED) != 0;
+	if (open->flags & (HALF_TOLD | HALF_FAILED)) {
+		connection->told |= (open->flags & HALF_TOLD ? 1U : 0U) << side;
+		connection->failed |= (open->flags & HALF_FAILED) != 0;
+	}
 	pid_set(connection, side, open->pid);
 	detail_of(join, connection)->seats[side] = (struct seat){
 		.opened_ns = open->opened_ns,

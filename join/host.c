@@ -5,6 +5,8 @@
 #include "base/name.h"
 #include "join/state.h"
 
+enum { ENDS_PUT = 4096 };
+
 static inline uint64_t host_hash(const struct address *address, uint32_t scope, uint8_t protocol)
 {
 	uint64_t words[2];
@@ -30,6 +32,7 @@ void hosts_init(struct join *join, uint32_t hosts_max)
 		.item_size = sizeof(struct host),
 		.fresh = 1,
 	};
+	join->ends_put = memory_zeroed(ENDS_PUT, sizeof(*join->ends_put));
 	slots_init(&join->hosts_index, host_hash_of, join);
 }
 
@@ -37,6 +40,7 @@ void hosts_done(struct join *join)
 {
 	slots_done(&join->hosts_index);
 	free(join->hosts.items);
+	free(join->ends_put);
 }
 
 static bool host_matches(const void *context, uint32_t number, const void *wanted)
@@ -93,7 +97,8 @@ void host_drop(struct join *join, uint32_t number)
 
 _Static_assert(offsetof(struct host, users) == 3 * sizeof(uint64_t), "three words are its key");
 
-static uint32_t instance_put(struct join *join, const struct address *address)
+static __attribute__((noinline)) uint32_t instance_make(struct join *join,
+							const struct address *address)
 {
 	char text[ADDRESS_TEXT_MAX];
 	size_t length = address_format(address, text);
@@ -104,7 +109,18 @@ static uint32_t instance_put(struct join *join, const struct address *address)
 	return roster_put(join->roster, &instance, join->pane);
 }
 
-/* Kept with the host: a text and three hashes. */
+/* A text and three hashes, unless it was made lately. */
+static uint32_t instance_put(struct join *join, const struct address *address)
+{
+	uint32_t *lately = &join->ends_put[host_hash(address, 0, 0) % ENDS_PUT];
+	const struct instance known = *roster_at(join->roster, *lately);
+	if (known.resolution == RESOLUTION_ADDRESS && address_equal(&known.address, address))
+		return roster_put(join->roster, &known, join->pane);
+	*lately = instance_make(join, address);
+	return *lately;
+}
+
+/* Kept with the host. */
 uint32_t host_instance(struct join *join, uint32_t number)
 {
 	struct host *host = host_at(join, number);

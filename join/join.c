@@ -92,9 +92,25 @@ static void ends_prefetch(const struct join *join, const struct connection *conn
 static void connection_label(struct join *join, uint32_t at)
 {
 	const struct connection *connection = connection_at(join, at);
+	if (connection->changed == 3 && is_pair(connection)) {
+		pair_label(join, at);
+		return;
+	}
 	for (unsigned side = 0; side < SIDES; side++)
 		if (connection->present & connection->changed & 1U << side)
 			label_add(join, number_of(at, side));
+}
+
+/* Whether connection_seek has something to look at: others of the key, or how long both lived. */
+static bool may_part(const struct join *join, const struct connection *connection)
+{
+	if (connection->settled || connection->failed)
+		return false;
+	if (connection->crowded)
+		return true;
+	const struct detail *detail = detail_of(join, connection);
+	return is_pair(connection) &&
+	       (detail->seats[SIDE_CLIENT].closing || detail->seats[SIDE_SERVER].closing);
 }
 
 static unsigned side_alone(const struct connection *connection)
@@ -114,7 +130,7 @@ static void touched_go_on(struct join *join)
 		if (connection->mapped_out && half_is_here(connection, SIDE_CLIENT) &&
 		    half_hop(join, number_of(at, SIDE_CLIENT)) && !connection->present)
 			continue;
-		if (connection->crowded || is_pair(connection))
+		if (may_part(join, connection))
 			connection_seek(join, at);
 	}
 }
@@ -137,6 +153,9 @@ static void tell(struct join *join, uint32_t at)
 static void told_leave(struct join *join, uint32_t at, const struct tuple *key, uint64_t hash)
 {
 	struct connection *connection = connection_at(join, at);
+	if (!connection->present)
+		return; /* touched twice, as its number was given again in this round: it has left
+			 */
 	flow_add(join, at, key, hash);
 	if (is_pair(connection)) {
 		connection_label(join, at);

@@ -4,14 +4,6 @@
  * it is told or one_sided_ns old. */
 #include "join/state.h"
 
-bool lives_touch(uint64_t a_opened_ns, uint64_t a_closed_ns, uint64_t b_opened_ns,
-		 uint64_t b_closed_ns, uint64_t slack_ns)
-{
-	bool a_lasts = a_closed_ns > UINT64_MAX - slack_ns || b_opened_ns <= a_closed_ns + slack_ns;
-	bool b_lasts = b_closed_ns > UINT64_MAX - slack_ns || a_opened_ns <= b_closed_ns + slack_ns;
-	return a_lasts && b_lasts;
-}
-
 static bool seats_touch(const struct join *join, const struct seat *a, const struct seat *b,
 			uint64_t slack_ns)
 {

@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "join/state.h"
 
-enum { EDGES_CACHED_BITS = 13 };
+enum { EDGES_CACHED_BITS = 16 };
 
 void records_init(struct join *join)
 {
@@ -93,6 +93,43 @@ void label_add(struct join *join, uint32_t number)
 	};
 	if (roster_due(join->roster, other, ref.source, join->pane))
 		array_append(&bucket->instances, far, 1, sizeof(*far));
+}
+
+static inline void peer_label(struct join *join, const struct connection *connection, uint32_t at,
+			      unsigned side, const struct instance *const ends[SIDES],
+			      uint8_t protocol)
+{
+	const struct half_ref ref = connection->refs[side];
+	uint32_t other = connection->self[side ^ 1];
+	struct label_bucket *bucket = &join->labels[ref.source];
+	*(struct label *)array_add(&bucket->labels, sizeof(struct label)) = (struct label){
+		.half = ref,
+		.number = number_of(at, side),
+		.join_task = (uint16_t)join->options.task,
+		.port = connection->ports[SIDE_SERVER],
+		.protocol = protocol,
+		.side = (uint8_t)side,
+		.counts_from = SIDE_CLIENT,
+		.joined = true,
+		.final = true,
+		.client = ends[SIDE_CLIENT]->id,
+		.server = ends[SIDE_SERVER]->id,
+	};
+	if (roster_due(join->roster, other, ref.source, join->pane))
+		array_append(&bucket->instances, ends[side ^ 1], 1, sizeof(struct instance));
+}
+
+void pair_label(struct join *join, uint32_t at)
+{
+	struct connection *connection = connection_at(join, at);
+	uint8_t protocol = host_at(join, connection->hosts[SIDE_SERVER])->protocol;
+	const struct instance *const ends[SIDES] = {
+		roster_at(join->roster, connection->self[SIDE_CLIENT]),
+		roster_at(join->roster, connection->self[SIDE_SERVER]),
+	};
+	connection->changed = 0;
+	peer_label(join, connection, at, SIDE_CLIENT, ends, protocol);
+	peer_label(join, connection, at, SIDE_SERVER, ends, protocol);
 }
 
 void labels_send(struct join *join)

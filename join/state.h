@@ -219,6 +219,7 @@ struct join {
 	struct label_bucket *labels; /* by source */
 	struct array flows, flow_order, flows_sorted;
 	struct edge_cache *edges;
+	uint32_t *ends_put;	    /* address instances, lately: roster numbers */
 	struct hop_bucket *hops;    /* by task, this task too; sent at the pane's end */
 	struct hop_bucket own_hops; /* what this task sent itself in the round before */
 	bool unfinished;	    /* the last round sent hops */
@@ -318,6 +319,14 @@ static inline bool is_pair(const struct connection *connection)
 static inline bool ref_equal(const struct half_ref *a, const struct half_ref *b)
 {
 	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+static inline bool lives_touch(uint64_t a_opened_ns, uint64_t a_closed_ns, uint64_t b_opened_ns,
+			       uint64_t b_closed_ns, uint64_t slack_ns)
+{
+	bool a_lasts = a_closed_ns > UINT64_MAX - slack_ns || b_opened_ns <= a_closed_ns + slack_ns;
+	bool b_lasts = b_closed_ns > UINT64_MAX - slack_ns || a_opened_ns <= b_closed_ns + slack_ns;
+	return a_lasts && b_lasts;
 }
 
 static inline uint64_t seat_closed_ns(const struct join *join, const struct seat *seat)
@@ -443,8 +452,16 @@ void aliases_init(struct join *join);
 void aliases_done(struct join *join);
 void aliases_take(struct join *join); /* this pane's events, in an order of their own */
 void aliases_expire(struct join *join);
+bool alias_leads(const struct join *join, const struct tuple *key, uint64_t hash, unsigned side);
+
 /* Whether a mapping goes on from a client half's key, or leads to a server half's. */
-bool alias_marks(const struct join *join, const struct tuple *key, uint64_t hash, unsigned side);
+static inline bool alias_marks(const struct join *join, const struct tuple *key, uint64_t hash,
+			       unsigned side)
+{
+	const struct slots *table = side == SIDE_CLIENT ? &join->aliases_out : &join->aliases_in;
+	return slots_may_have(table, hash) && alias_leads(join, key, hash, side);
+}
+
 /* The alias that a half of this life goes (came) through, or 0. */
 uint32_t alias_out(const struct join *join, const struct tuple *key, const struct seat *seat);
 uint32_t alias_in(const struct join *join, const struct tuple *key, const struct seat *seat);
@@ -465,14 +482,13 @@ void pane_take(struct join *join);
 void pairs_seek(struct join *join);
 void connection_seek(struct join *join, uint32_t at); /* in pairs_seek */
 void half_left(struct join *join, uint32_t number);   /* by its peer: seeks again */
-bool lives_touch(uint64_t a_opened_ns, uint64_t a_closed_ns, uint64_t b_opened_ns,
-		 uint64_t b_closed_ns, uint64_t slack_ns);
 bool pair_certain(const struct join *join, const struct detail *detail);
 
 /* record.c: what goes out. */
 void records_init(struct join *join);
 void records_done(struct join *join);
 void label_add(struct join *join, uint32_t number);
+void pair_label(struct join *join, uint32_t at); /* both halves */
 
 /* By the client half's clock if that closed. */
 static inline uint64_t flow_closed_ns(const struct join *join, const struct detail *detail)
