@@ -53,15 +53,16 @@ enum delta_flag {
 struct delta {
 	struct place place;
 	uint16_t flags;		/* enum delta_flag */
-	uint8_t reason;		/* enum close_reason, with DELTA_CLOSED or DELTA_FAILED */
-	struct traffic traffic; /* differences */
+	uint16_t reason;	/* enum close_reason, with DELTA_CLOSED or DELTA_FAILED */
 	uint32_t srtt_us;	/* last smoothed round-trip time in the pane; 0 if none */
-	uint32_t min_rtt_us;	/* 0 if none */
+	struct traffic traffic; /* differences */
 	uint64_t connect_us;	/* with DELTA_OPENED or DELTA_FAILED at the client; 0 if not seen */
 	uint64_t time_ns;	/* event time of the half's last event in the pane: for the latency
 				   histograms */
+	uint32_t min_rtt_us;	/* 0 if none */
 	uint32_t node_received; /* events of the half's node that arrived in the pane, */
 	uint32_t node_lost;	/* and those known lost: the row's completeness */
+	uint32_t pad;		/* zero: deltas are compared as bytes */
 };
 
 /* A label changed: what the half gave to the old label's rows within one 10 s window moves to the

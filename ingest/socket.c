@@ -46,6 +46,7 @@ static inline __attribute__((always_inline)) struct delta *part_begin(struct mir
 	*place = (uint32_t)at + 1;
 	delta->node_received = mirror->node_received;
 	delta->node_lost = mirror->node_lost;
+	delta->pad = 0;
 	delta->reason = 0;
 	delta->traffic.retransmits = 0;
 	delta->min_rtt_us = 0;
@@ -480,6 +481,7 @@ update_place(struct mirror *mirror, struct half *half, struct delta *delta)
 	delta->connect_us = 0;
 	delta->node_received = mirror->node_received;
 	delta->node_lost = mirror->node_lost;
+	delta->pad = 0;
 }
 
 /* The mass: nothing here but what each update needs. Most begin a delta, as most halves are updated
@@ -631,7 +633,7 @@ static struct delta *end_delta(struct apply *apply, uint32_t slot, uint32_t inde
 			       struct half *half, uint32_t reason, uint64_t time_ns)
 {
 	struct delta *delta = part_of(apply->mirror, slot, index, half, apply->kind);
-	delta->reason = (uint8_t)reason;
+	delta->reason = (uint16_t)reason;
 	delta->time_ns = time_ns;
 	delta->min_rtt_us = min_rtt(delta->min_rtt_us, half->min_rtt_us);
 	delta->flags |= close_reason_is_failure(reason) ? DELTA_FAILED : DELTA_CLOSED;
