@@ -59,9 +59,9 @@ struct delta {
 	uint64_t connect_us;	/* with DELTA_OPENED or DELTA_FAILED at the client; 0 if not seen */
 	uint64_t time_ns;	/* event time of the half's last event in the pane: for the latency
 				   histograms */
-	uint32_t min_rtt_us;	/* 0 if none */
 	uint32_t node_received; /* events of the half's node that arrived in the pane, */
 	uint32_t node_lost;	/* and those known lost: the row's completeness */
+	uint32_t min_rtt_us;	/* 0 if none */
 	uint32_t pad;		/* zero: deltas are compared as bytes */
 };
 
