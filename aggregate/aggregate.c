@@ -19,6 +19,7 @@ static void know_other(struct aggregate *aggregate)
 	aggregate->lanes_used = 1;
 	uint32_t known = lane_know(aggregate, &aggregate->other, &lane);
 	assert(known == LANE_OTHER);
+	aggregate->lanes[known].users = 1; /* all sources' lane 0 */
 	aggregate->lanes[0] = (struct lane_row){0};
 	aggregate->ways[0] = (struct lane_way){0};
 }
