@@ -85,7 +85,6 @@ void aggregate_free(struct aggregate *aggregate)
 	free(aggregate->samples);
 	free(aggregate->srtt);
 	free(aggregate->walk);
-	free(aggregate->codes);
 	free(aggregate->amendments);
 	free(aggregate);
 }
