@@ -93,7 +93,7 @@ static inline columns4 life_add(struct life *life, const struct life *more)
  * are of `active`, COLUMNS if they are counted elsewhere. */
 void hot_spill(struct hot *hot, struct life *life, struct sum *sum, unsigned active);
 
-/* The same into values that are all zero, which leaves hot as it is. */
+/* The same, in place of all counters that were there; hot and life stay as they are. */
 static inline void hot_store(const struct hot *hot, const struct life *life, int64_t *values,
 			     unsigned active)
 {
@@ -119,6 +119,12 @@ static inline void hot_store(const struct hot *hot, const struct life *life, int
 	values[COUNTER_SERVER_RETRANSMITS] = (int64_t)(life->retransmits >> 32);
 	values[COUNTER_AGENT_RECEIVED] = hot->other[0];
 	values[COUNTER_AGENT_ISSUED] = (int64_t)hot->other[0] + life->rest[3];
+	/* Rare: they are in wide sums only. */
+	for (unsigned counter = COUNTER_FAILED; counter <= COUNTER_FAILED_ABORTED; counter++)
+		values[counter] = 0;
+	values[COUNTER_TIMEOUTS] = 0;
+	values[COUNTER_LATE_BYTES] = values[COUNTER_LATE_CONNECTIONS] = 0;
+	values[COUNTER_RECOVERED_BYTES] = 0;
 }
 
 static inline uint32_t hot_min_rtt_us(const struct hot *hot)

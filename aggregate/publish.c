@@ -24,19 +24,30 @@ static void chunk_emit(struct aggregate *aggregate)
 		return;
 	sinks->rollups(sinks->context, chunk->rows, chunk->count, aggregate->names);
 	aggregate->stats.emitted += chunk->count;
-	memset(chunk->rows, 0, chunk->count * sizeof(chunk->rows[0]));
 	chunk->count = chunk->cells_count = 0;
 }
 
-/* The next row, all zeros but for the window; two full sketches have room. */
-static struct rollup *chunk_row(struct aggregate *aggregate, enum window window, uint64_t start_ns)
+/* The next row of an edge. All of it is the caller's to fill but its window, edge and scope, and
+ * what it has not: a scope's rows leave what is other scopes' alone, so a place is only wiped when
+ * the scope changes. Two full sketches have room. */
+static struct rollup *chunk_row(struct aggregate *aggregate, enum window window, uint64_t start_ns,
+				enum scope scope, const struct edge *edge)
 {
 	struct chunk *chunk = &aggregate->chunk;
 	if (chunk->count == CHUNK_ROWS || chunk->cells_count + 2 * SKETCH_INDEXES > CHUNK_CELLS)
 		chunk_emit(aggregate);
 	struct rollup *rollup = &chunk->rows[chunk->count++];
+	if (rollup->scope != scope || rollup->amendment) {
+		rollup->lane = (struct lane){0};
+		rollup->instance = (struct instance){0};
+	}
 	rollup->window_start_ns = start_ns;
 	rollup->window_ms = (uint32_t)(window_ns[window] / NS_PER_MS);
+	rollup->scope = (uint8_t)scope;
+	rollup->amendment = false;
+	rollup->edge = *edge;
+	rollup->connect = rollup->srtt = NULL;
+	rollup->connect_cells = rollup->srtt_cells = 0;
 	return rollup;
 }
 
@@ -180,9 +191,7 @@ static struct rollup *publish_edge(struct aggregate *aggregate, uint32_t edge,
 				   const struct sum *sum, enum window window, uint64_t start_ns)
 {
 	struct edge_row *row = &aggregate->edges[edge];
-	struct rollup *rollup = chunk_row(aggregate, window, start_ns);
-	rollup->scope = SCOPE_EDGE;
-	rollup->edge = row->edge;
+	struct rollup *rollup = chunk_row(aggregate, window, start_ns, SCOPE_EDGE, &row->edge);
 	rollup_fill(aggregate, rollup, sum, window);
 	if (!row->shown)
 		check_names(aggregate, rollup);
@@ -255,9 +264,7 @@ static struct rollup *begin_part(struct aggregate *aggregate, const struct part 
 				 enum window window, uint64_t start_ns)
 {
 	const struct edge *edge = &aggregate->edges[part->hot.edge].edge;
-	struct rollup *rollup = chunk_row(aggregate, window, start_ns);
-	rollup->scope = part->scope;
-	rollup->edge = *edge;
+	struct rollup *rollup = chunk_row(aggregate, window, start_ns, part->scope, edge);
 	if (part->scope == SCOPE_LANE)
 		rollup->lane = aggregate->lanes[part->member].lane;
 	else if (part->member)
@@ -378,6 +385,9 @@ static void publish_told(struct aggregate *aggregate, struct telling *telling, u
 		const struct told *first = &items[telling->at];
 		struct part *part = &aggregate->parts.rows[first->row];
 		struct rollup *rollup = begin_part(aggregate, part, WINDOW_PANE, start_ns);
+		memset(rollup->counters, 0, sizeof(rollup->counters));
+		rollup->min_rtt_us = 0;
+		rollup->last_event_ns = 0;
 		for (; telling->at < telling->count && items[telling->at].row == first->row;
 		     telling->at++)
 			event_into(&aggregate->events[items[telling->at].event], rollup->counters);
@@ -536,7 +546,7 @@ static __attribute__((noinline)) void fill_wide(struct aggregate *aggregate, str
 	sums_give(&aggregate->sums, part->life.wide);
 }
 
-/* All columns of a row that is all zero; the part begins anew. */
+/* All columns of the row; the part begins anew. */
 static void fill_part(struct aggregate *aggregate, struct part *part, struct rollup *rollup)
 {
 	hot_store(&part->hot, &part->life, rollup->counters, COUNTER_ACTIVE);
@@ -773,7 +783,8 @@ void publish_amendments(struct aggregate *aggregate)
 				value_add(&rollup->counters[counter],
 					  amendments[same].counters[counter]);
 		if (!rollup_is_zero(rollup)) {
-			*chunk_row(aggregate, WINDOW_10S, 0) = *rollup;
+			*chunk_row(aggregate, WINDOW_10S, 0, rollup->scope, &rollup->edge) =
+				*rollup;
 			aggregate->stats.amended++;
 		}
 		i = same;
