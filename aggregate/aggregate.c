@@ -19,6 +19,7 @@ static void know_other(struct aggregate *aggregate)
 	aggregate->lanes_used = 1;
 	uint32_t known = lane_know(aggregate, &aggregate->other, &lane);
 	assert(known == LANE_OTHER);
+	aggregate->lanes[known].users = 1; /* all sources' lane 0 */
 	aggregate->lanes[0] = (struct lane_row){0};
 	aggregate->ways[0] = (struct lane_way){0};
 }
@@ -84,7 +85,6 @@ void aggregate_free(struct aggregate *aggregate)
 	free(aggregate->samples);
 	free(aggregate->srtt);
 	free(aggregate->walk);
-	free(aggregate->codes);
 	free(aggregate->amendments);
 	free(aggregate);
 }

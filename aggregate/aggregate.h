@@ -4,24 +4,26 @@
  *
  *   scope            | 250 ms                         | 1 s | 10 s        | 1 min, 1 h
  *   edge             | all                            | all | all, srtt   | all, srtt
- *   lane, instances  | connection events, if any      | -   | all         | -
+ *   lane, instances  | events, under suspicion        | -   | all         | -
  *
  * "All" are all counters and the sketch of connect times; the sketch of smoothed RTTs is in windows
  * of 10 s and longer, of edges only. Connection events are opened, closed, joined, failed and its
  * reasons, resets, timeouts, connect times, and the agents' received and issued of the deltas that
- * told them. For longer series of lanes and instances, readers sum 10 s rows. An edge that falls
- * silent ends with one row of zeros a window, up to 10 s. Late and recovered contributions count in
- * the 10 s window at hand and longer ones. An amendment to a closed window of 10 s or longer comes
- * out as signed rows with amendment = true, in the pane that brought it, and is added to the
- * shortest window around it that is still open.
+ * told them. Panes of lanes and instances come only of edges under suspicion: in which an attempt
+ * failed, or a connection was reset or timed out, in this pane or in the 40 before it (where things
+ * go well nobody reads them, and they were most of all rows). For longer series of lanes and
+ * instances, readers sum 10 s rows. An edge that falls silent ends with one row of zeros a window,
+ * up to 10 s. Late and recovered contributions count in the 10 s window at hand and longer ones. An
+ * amendment to a closed window of 10 s or longer comes out as signed rows with amendment = true, in
+ * the pane that brought it, and is added to the shortest window around it that is still open.
  *
  * Cardinality guard (guard.c): rows_max rows live at once; what has no row folds into `_other` (of
  * the edge, of the server, of all) by a rule that does not depend on the order of contributions;
  * totals stay exact. Rows untouched for a 10 s window leave, but an edge's own row only when its
  * hour is out: until then it is a row, without parts. Memory: at most half as many rows more
- * while a pane is open; 160 bytes an instance's row with its index, 0.9 KB an edge's with one lane,
+ * while a pane is open; 160 bytes a lane's or instance's row with its index, 0.9 KB an edge's,
  * and its minute and hour as varints (some 300 bytes each with 100 cells of sketches); 4 bytes for
- * each smoothed RTT of 10 s, 32 for each connect time. Instances and lanes that sources know are
+ * each smoothed RTT of 10 s, 20 for each connect time. Instances and lanes that sources know are
  * known here too: their bounds hold. Pure; one thread. Push buckets in source order,
  * then advance to the pane's end. */
 #pragma once

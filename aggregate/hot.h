@@ -93,6 +93,40 @@ static inline columns4 life_add(struct life *life, const struct life *more)
  * are of `active`, COLUMNS if they are counted elsewhere. */
 void hot_spill(struct hot *hot, struct life *life, struct sum *sum, unsigned active);
 
+/* The same, in place of all counters that were there; hot and life stay as they are. */
+static inline void hot_store(const struct hot *hot, const struct life *life, int64_t *values,
+			     unsigned active)
+{
+	values[COUNTER_CLIENT_TX_BYTES] = hot->side[0];
+	values[COUNTER_CLIENT_RX_BYTES] = hot->side[1];
+	values[COUNTER_SERVER_TX_BYTES] = hot->side[2];
+	values[COUNTER_SERVER_RX_BYTES] = hot->side[3];
+	values[COUNTER_TX_BYTES] = hot->counted[0];
+	values[COUNTER_RX_BYTES] = hot->counted[1];
+	values[COUNTER_TX_SEGMENTS] = hot->counted[2];
+	values[COUNTER_RX_SEGMENTS] = hot->counted[3];
+	values[COUNTER_SRTT_US] = hot->other[1];
+	values[COUNTER_SRTT_COUNT] = hot->other[2];
+	values[active] = hot->other[3];
+	values[COUNTER_OPENED] = life->ends[0];
+	values[COUNTER_CLOSED] = life->ends[1];
+	values[COUNTER_JOINED] = life->ends[2];
+	values[COUNTER_CONNECT_COUNT] = life->ends[3];
+	values[COUNTER_CONNECT_US] = life->rest[0];
+	values[COUNTER_RESETS] = life->rest[1];
+	values[COUNTER_RETRANSMITS] = life->rest[2];
+	values[COUNTER_CLIENT_RETRANSMITS] = (int64_t)(life->retransmits & UINT32_MAX);
+	values[COUNTER_SERVER_RETRANSMITS] = (int64_t)(life->retransmits >> 32);
+	values[COUNTER_AGENT_RECEIVED] = hot->other[0];
+	values[COUNTER_AGENT_ISSUED] = (int64_t)hot->other[0] + life->rest[3];
+	/* Rare: they are in wide sums only. */
+	for (unsigned counter = COUNTER_FAILED; counter <= COUNTER_FAILED_ABORTED; counter++)
+		values[counter] = 0;
+	values[COUNTER_TIMEOUTS] = 0;
+	values[COUNTER_LATE_BYTES] = values[COUNTER_LATE_CONNECTIONS] = 0;
+	values[COUNTER_RECOVERED_BYTES] = 0;
+}
+
 static inline uint32_t hot_min_rtt_us(const struct hot *hot)
 {
 	return -hot->nearest;

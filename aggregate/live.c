@@ -119,12 +119,14 @@ static void wide_into(struct aggregate *aggregate, uint32_t *wide, struct sum *s
 void pane_edge_into(struct aggregate *aggregate, struct pane_edge *pane, struct sum *sum)
 {
 	enum { FIELD = 21, FIELD_MASK = (1 << FIELD) - 1 };
-	hot_spill(&pane->hot, &pane->life, sum, COLUMNS);
-	column_add(sum, COUNTER_ACTIVE, (int64_t)(pane->active[0] & FIELD_MASK));
-	column_add(sum, COLUMN_ACTIVE_1S, (int64_t)(pane->active[0] >> FIELD & FIELD_MASK));
-	column_add(sum, COLUMN_ACTIVE_10S, (int64_t)(pane->active[0] >> 2 * FIELD));
-	column_add(sum, COLUMN_ACTIVE_60S, (int64_t)(pane->active[1] & UINT32_MAX));
-	column_add(sum, COLUMN_ACTIVE_1H, (int64_t)(pane->active[1] >> 32));
+	hot_store(&pane->hot, &pane->life, sum->values, COUNTER_ACTIVE);
+	if (pane->hot.last_event_ns)
+		sum_add_times(sum, pane->hot.last_event_ns, hot_min_rtt_us(&pane->hot));
+	sum->values[COUNTER_ACTIVE] = (int64_t)(pane->active[0] & FIELD_MASK);
+	sum->values[COLUMN_ACTIVE_1S] = (int64_t)(pane->active[0] >> FIELD & FIELD_MASK);
+	sum->values[COLUMN_ACTIVE_10S] = (int64_t)(pane->active[0] >> 2 * FIELD);
+	sum->values[COLUMN_ACTIVE_60S] = (int64_t)(pane->active[1] & UINT32_MAX);
+	sum->values[COLUMN_ACTIVE_1H] = (int64_t)(pane->active[1] >> 32);
 	wide_into(aggregate, &pane->life.wide, sum);
 	*pane = (struct pane_edge){0};
 }
@@ -300,9 +302,12 @@ struct sum *part_wide(struct aggregate *aggregate, struct part *part)
 
 void part_into(struct aggregate *aggregate, struct part *part, struct sum *sum)
 {
-	hot_spill(&part->hot, &part->life, sum, COLUMN_ACTIVE_10S);
+	hot_store(&part->hot, &part->life, sum->values, COLUMN_ACTIVE_10S);
+	if (part->hot.last_event_ns)
+		sum_add_times(sum, part->hot.last_event_ns, hot_min_rtt_us(&part->hot));
 	wide_into(aggregate, &part->life.wide, sum);
 	part->hot = (struct hot){.edge = part->hot.edge};
+	part->life = (struct life){0};
 }
 
 uint64_t part_id(const struct aggregate *aggregate, const struct part *part)

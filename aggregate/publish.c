@@ -27,16 +27,27 @@ static void chunk_emit(struct aggregate *aggregate)
 	chunk->count = chunk->cells_count = 0;
 }
 
-/* The next row, all zeros but for the window; two full sketches have room. */
-static struct rollup *chunk_row(struct aggregate *aggregate, enum window window, uint64_t start_ns)
+/* The next row of an edge. All of it is the caller's to fill but its window, edge and scope, and
+ * what it has not: a scope's rows leave what is other scopes' alone, so a place is only wiped when
+ * the scope changes. Two full sketches have room. */
+static struct rollup *chunk_row(struct aggregate *aggregate, enum window window, uint64_t start_ns,
+				enum scope scope, const struct edge *edge)
 {
 	struct chunk *chunk = &aggregate->chunk;
 	if (chunk->count == CHUNK_ROWS || chunk->cells_count + 2 * SKETCH_INDEXES > CHUNK_CELLS)
 		chunk_emit(aggregate);
 	struct rollup *rollup = &chunk->rows[chunk->count++];
-	memset(rollup, 0, sizeof(*rollup));
+	if (rollup->scope != scope || rollup->amendment) {
+		rollup->lane = (struct lane){0};
+		rollup->instance = (struct instance){0};
+	}
 	rollup->window_start_ns = start_ns;
 	rollup->window_ms = (uint32_t)(window_ns[window] / NS_PER_MS);
+	rollup->scope = (uint8_t)scope;
+	rollup->amendment = false;
+	rollup->edge = *edge;
+	rollup->connect = rollup->srtt = NULL;
+	rollup->connect_cells = rollup->srtt_cells = 0;
 	return rollup;
 }
 
@@ -92,57 +103,32 @@ static void check_names(struct aggregate *aggregate, const struct rollup *rollup
 
 /* --- sketches --- */
 
-enum { FEW = 24 }; /* codes that are sorted by insertion */
-
-static uint32_t cells_of_few(uint16_t *codes, size_t count, struct sketch_cell *cells)
+static inline void cells_count(struct aggregate *aggregate, uint16_t code)
 {
-	uint32_t filled = 0;
-	for (size_t i = 1; i < count; i++) {
-		uint16_t code = codes[i];
-		size_t to = i;
-		for (; to > 0 && codes[to - 1] > code; to--)
-			codes[to] = codes[to - 1];
-		codes[to] = code;
-	}
-	for (size_t i = 0; i < count; i++) {
-		if (filled && cells[filled - 1].index == codes[i])
-			cells[filled - 1].count++;
-		else
-			cells[filled++] = (struct sketch_cell){.index = codes[i], .count = 1};
-	}
-	return filled;
+	struct tallied *tallied = &aggregate->tallied;
+	tallied->counts[code]++;
+	tallied->bits[code / 64] |= 1ULL << (code & 63);
+	tallied->octaves |= 1ULL << (code / 64);
 }
 
-/* Sorts codes into cells by counting; returns how many. */
-static uint32_t cells_of(struct aggregate *aggregate, uint16_t *codes, size_t count,
-			 struct sketch_cell *cells)
+/* What was counted becomes the next cells of the chunk, by index. */
+static uint32_t cells_take(struct aggregate *aggregate, struct sketch_cell **cells)
 {
-	if (count <= FEW)
-		return cells_of_few(codes, count, cells);
-	uint32_t *counts = aggregate->counts, filled = 0;
-	uint16_t low = UINT16_MAX, high = 0;
-	for (size_t i = 0; i < count; i++) {
-		low = codes[i] < low ? codes[i] : low;
-		high = codes[i] > high ? codes[i] : high;
-		counts[codes[i]]++;
+	struct tallied *tallied = &aggregate->tallied;
+	struct sketch_cell *cell = *cells = chunk_cells(aggregate);
+	for (; tallied->octaves; tallied->octaves &= tallied->octaves - 1) {
+		unsigned octave = (unsigned)__builtin_ctzll(tallied->octaves);
+		for (uint64_t bits = tallied->bits[octave]; bits; bits &= bits - 1) {
+			unsigned index = octave * 64 + (unsigned)__builtin_ctzll(bits);
+			*cell++ = (struct sketch_cell){.index = (uint16_t)index,
+						       .count = tallied->counts[index]};
+			tallied->counts[index] = 0;
+		}
+		tallied->bits[octave] = 0;
 	}
-	for (uint32_t index = low; index <= high; index++) {
-		if (!counts[index])
-			continue;
-		cells[filled++] =
-			(struct sketch_cell){.index = (uint16_t)index, .count = counts[index]};
-		counts[index] = 0;
-	}
-	return filled;
-}
-
-static void codes_reserve(struct aggregate *aggregate, size_t count)
-{
-	if (count <= aggregate->codes_capacity)
-		return;
-	aggregate->codes_capacity = memory_grown(aggregate->codes_capacity, count);
-	aggregate->codes = memory_resize(aggregate->codes, aggregate->codes_capacity,
-					 sizeof(*aggregate->codes));
+	uint32_t count = (uint32_t)(cell - *cells);
+	aggregate->chunk.cells_count += count;
+	return count;
 }
 
 /* The connect times of a row: of a short window its newest `count` that were in time, else all. */
@@ -150,20 +136,17 @@ static void fill_connect(struct aggregate *aggregate, struct rollup *rollup, uin
 			 enum window window)
 {
 	bool all = window == WINDOW_10S;
-	size_t found = 0, wanted = (size_t)rollup->counters[COUNTER_CONNECT_COUNT];
+	uint64_t wanted = (uint64_t)rollup->counters[COUNTER_CONNECT_COUNT];
 	if (!list || (!all && !wanted))
 		return;
-	for (; list && (all || found < wanted);
-	     list = aggregate->samples[list].next[rollup->scope]) {
+	for (; list && (all || wanted); list = aggregate->samples[list].next[rollup->scope]) {
 		const struct sample *sample = &aggregate->samples[list];
 		if (sample->late && !all)
 			continue;
-		codes_reserve(aggregate, found + 1);
-		aggregate->codes[found++] = sample->code;
+		cells_count(aggregate, sample->code);
+		wanted--;
 	}
-	rollup->connect = chunk_cells(aggregate);
-	rollup->connect_cells = cells_of(aggregate, aggregate->codes, found, rollup->connect);
-	aggregate->chunk.cells_count += rollup->connect_cells;
+	rollup->connect_cells = cells_take(aggregate, &rollup->connect);
 }
 
 /* --- what goes out, in order --- */
@@ -208,9 +191,7 @@ static struct rollup *publish_edge(struct aggregate *aggregate, uint32_t edge,
 				   const struct sum *sum, enum window window, uint64_t start_ns)
 {
 	struct edge_row *row = &aggregate->edges[edge];
-	struct rollup *rollup = chunk_row(aggregate, window, start_ns);
-	rollup->scope = SCOPE_EDGE;
-	rollup->edge = row->edge;
+	struct rollup *rollup = chunk_row(aggregate, window, start_ns, SCOPE_EDGE, &row->edge);
 	rollup_fill(aggregate, rollup, sum, window);
 	if (!row->shown)
 		check_names(aggregate, rollup);
@@ -243,6 +224,8 @@ static int compare_ranked(const void *a, const void *b)
 	const struct ranked *left = a, *right = b;
 	return (left->id > right->id) - (left->id < right->id);
 }
+
+enum { FEW = 24 }; /* sorted by insertion */
 
 struct ranking {
 	struct ranked *items;
@@ -281,9 +264,7 @@ static struct rollup *begin_part(struct aggregate *aggregate, const struct part 
 				 enum window window, uint64_t start_ns)
 {
 	const struct edge *edge = &aggregate->edges[part->hot.edge].edge;
-	struct rollup *rollup = chunk_row(aggregate, window, start_ns);
-	rollup->scope = part->scope;
-	rollup->edge = *edge;
+	struct rollup *rollup = chunk_row(aggregate, window, start_ns, part->scope, edge);
 	if (part->scope == SCOPE_LANE)
 		rollup->lane = aggregate->lanes[part->member].lane;
 	else if (part->member)
@@ -404,6 +385,9 @@ static void publish_told(struct aggregate *aggregate, struct telling *telling, u
 		const struct told *first = &items[telling->at];
 		struct part *part = &aggregate->parts.rows[first->row];
 		struct rollup *rollup = begin_part(aggregate, part, WINDOW_PANE, start_ns);
+		memset(rollup->counters, 0, sizeof(rollup->counters));
+		rollup->min_rtt_us = 0;
+		rollup->last_event_ns = 0;
 		for (; telling->at < telling->count && items[telling->at].row == first->row;
 		     telling->at++)
 			event_into(&aggregate->events[items[telling->at].event], rollup->counters);
@@ -544,18 +528,34 @@ static void sort_srtt(struct aggregate *aggregate)
 static void fill_srtt(struct aggregate *aggregate, struct rollup *rollup, uint32_t edge)
 {
 	uint32_t from = edge ? aggregate->srtt_starts[edge - 1] : 0;
-	rollup->srtt = chunk_cells(aggregate);
-	rollup->srtt_cells = cells_of(aggregate, aggregate->srtt_codes + from,
-				      aggregate->srtt_starts[edge] - from, rollup->srtt);
-	aggregate->chunk.cells_count += rollup->srtt_cells;
+	for (uint32_t at = from; at < aggregate->srtt_starts[edge]; at++)
+		cells_count(aggregate, aggregate->srtt_codes[at]);
+	rollup->srtt_cells = cells_take(aggregate, &rollup->srtt);
 }
 
-static void part_clear(struct part *part)
+/* What does not fit a compact row, or is rare. */
+static __attribute__((noinline)) void fill_wide(struct aggregate *aggregate, struct part *part,
+						struct rollup *rollup)
 {
-	uint32_t edge = part->hot.edge;
-	part->hot = (struct hot){.edge = edge};
+	const struct sum *wide = &aggregate->sums.sums[part->life.wide];
+	struct sum sum = {.last_event_ns = rollup->last_event_ns, .min_rtt_us = rollup->min_rtt_us};
+	memcpy(sum.values, rollup->counters, sizeof(rollup->counters));
+	sum.values[COLUMN_ACTIVE_10S] = sum.values[COUNTER_ACTIVE];
+	sum_add(&sum, wide);
+	rollup_fill(aggregate, rollup, &sum, WINDOW_10S);
+	sums_give(&aggregate->sums, part->life.wide);
+}
+
+/* All columns of the row; the part begins anew. */
+static void fill_part(struct aggregate *aggregate, struct part *part, struct rollup *rollup)
+{
+	hot_store(&part->hot, &part->life, rollup->counters, COUNTER_ACTIVE);
+	rollup->last_event_ns = part->hot.last_event_ns;
+	rollup->min_rtt_us = hot_min_rtt_us(&part->hot);
+	if (part->life.wide)
+		fill_wide(aggregate, part, rollup);
+	part->hot = (struct hot){.edge = part->hot.edge};
 	part->life = (struct life){0};
-	part->samples = 0;
 }
 
 /* Rows that the window touched go out and begin anew, the others leave; the list is in order
@@ -579,14 +579,12 @@ static void publish_parts(struct aggregate *aggregate, uint32_t edge, enum scope
 	ranking_sort(ranking);
 	uint32_t *at = &aggregate->edges[edge].parts[scope];
 	for (uint32_t i = 0; i < ranking->count; i++) {
-		struct sum sum = {.touched = true};
 		uint32_t row = ranking->items[i].row;
 		struct part *part = &parts[row];
 		struct rollup *rollup = begin_part(aggregate, part, WINDOW_10S, start_ns);
-		part_into(aggregate, part, &sum);
-		rollup_fill(aggregate, rollup, &sum, WINDOW_10S);
+		fill_part(aggregate, part, rollup);
 		end_part(aggregate, part, rollup, WINDOW_10S);
-		part_clear(part);
+		part->samples = 0;
 		*at = row;
 		at = &part->next;
 	}
@@ -785,7 +783,8 @@ void publish_amendments(struct aggregate *aggregate)
 				value_add(&rollup->counters[counter],
 					  amendments[same].counters[counter]);
 		if (!rollup_is_zero(rollup)) {
-			*chunk_row(aggregate, WINDOW_10S, 0) = *rollup;
+			*chunk_row(aggregate, WINDOW_10S, 0, rollup->scope, &rollup->edge) =
+				*rollup;
 			aggregate->stats.amended++;
 		}
 		i = same;

@@ -1,7 +1,8 @@
 /* A rollup: what passed over an edge, or a part of it, in one window. The noun that aggregate
  * emits. Edges have all windows; lanes and instances have 10 s windows, and 250 ms windows of
- * connection events only, where there are any (aggregate.h has the table). Smoothed round-trip
- * times have a sketch in edges' windows of 10 s and longer, sums and counts everywhere else.
+ * connection events only, while their edge is under suspicion (aggregate.h has the table). Smoothed
+ * round-trip times have a sketch in edges' windows of 10 s and longer, sums and counts everywhere
+ * else; both ends' are samples.
  * Counters are columns of one table (counter.h names them for people); distributions are sketches.
  * Plain data. */
 #pragma once
@@ -47,7 +48,8 @@ enum counter {
 	COUNTER_RESETS,	  /* established connections ended by RST */
 	COUNTER_TIMEOUTS, /* established connections ended by exhausted retransmissions */
 	COUNTER_JOINED,	  /* of COUNTER_OPENED: both halves paired when counted */
-	COUNTER_ACTIVE,	  /* distinct connections that did anything in this window */
+	COUNTER_ACTIVE,	  /* distinct connections, no failed attempts, that did anything in this
+			     window */
 	/* For averages; quantiles come from the sketches. */
 	COUNTER_CONNECT_US,
 	COUNTER_CONNECT_COUNT,

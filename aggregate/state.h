@@ -113,6 +113,14 @@ struct chunk {
 	uint32_t count, cells_count;
 };
 
+/* A distribution while it is counted; all zero between uses. */
+struct tallied {
+	uint32_t counts[SKETCH_INDEXES];
+	uint64_t bits[SKETCH_INDEXES / 64]; /* of counts that are not zero */
+	uint64_t octaves;		    /* of bits */
+};
+_Static_assert(SKETCH_INDEXES % 64 == 0 && SKETCH_INDEXES / 64 <= 64, "octaves are bits of a word");
+
 struct aggregate {
 	struct aggregate_options options;
 	struct names *names;
@@ -158,11 +166,9 @@ struct aggregate {
 	uint64_t *walk; /* bit: the edge at this place of the order goes out */
 	uint32_t walk_capacity;
 	struct thawed thawed, ten; /* scratch */
-	uint16_t *codes;
-	size_t codes_capacity;
 	uint32_t *srtt_starts;
 	uint16_t *srtt_codes;
-	uint32_t counts[SKETCH_INDEXES]; /* all zero between uses */
+	struct tallied tallied;
 	struct chunk chunk;
 	struct rollup *amendments; /* for windows that are closed, as they came */
 	size_t amendments_count, amendments_capacity;
@@ -184,7 +190,7 @@ uint32_t edge_make(struct aggregate *aggregate, const struct edge *edge, bool fo
 void edge_remove(struct aggregate *aggregate, uint32_t edge); /* it has no lanes and parts */
 struct pane_edge *pane_edge_touch(struct aggregate *aggregate, uint32_t edge);
 struct sum *pane_edge_wide(struct aggregate *aggregate, struct pane_edge *pane);
-/* Moves all of it to sum, which may not be one of the pool's that could move. */
+/* Moves all of it to sum, which is all zero and not of the pool. */
 void pane_edge_into(struct aggregate *aggregate, struct pane_edge *pane, struct sum *sum);
 /* The edge's sum of the 10 s at hand, made if it is not there. */
 struct sum *edge_ten(struct aggregate *aggregate, uint32_t edge);

@@ -17,13 +17,14 @@ enum column {
 	COLUMN_ACTIVE_60S,
 	COLUMN_ACTIVE_1H,
 	COLUMNS,
+	SUM_COLUMNS = (COLUMNS + 1) & ~1, /* with room to add pairs */
 };
 _Static_assert(COLUMNS <= 64, "a row's columns are bits of a word");
 
 enum window { WINDOW_PANE, WINDOW_1S, WINDOW_10S, WINDOW_60S, WINDOW_1H, WINDOWS };
 
 struct sum {
-	int64_t values[COLUMNS];
+	int64_t values[SUM_COLUMNS];
 	uint64_t last_event_ns;
 	uint32_t min_rtt_us; /* 0 if none */
 	bool touched;	     /* anything was added, zeros too */

@@ -29,8 +29,7 @@ struct domain_instance {
 struct domain_row {
 	uint64_t edge, server;
 	struct domain_instance instance;
-	uint64_t connect_us;
-	uint32_t opened, failed, resets, connects;
+	uint32_t opened, failed, resets;
 	uint16_t port;
 	uint8_t protocol;
 	uint8_t side; /* 0 client, 1 server */
@@ -39,8 +38,9 @@ struct domain_row {
 /* And of ten seconds. */
 struct long_row {
 	uint64_t edge, server;
-	uint64_t bytes, srtt_us;
+	uint64_t bytes, srtt_us, connect_us;
 	uint32_t srtts, retransmits, segments, active;
+	uint32_t connects, opened, failed;
 	uint32_t instance; /* index */
 	uint16_t port;
 	uint8_t protocol;
@@ -83,6 +83,7 @@ struct leaf {
 	struct domain_instance instance;
 	double change, traffic;
 	double before; /* the change in the time before the window */
+	double usual;  /* the traffic of the newest 10 s, where panes tell of the change */
 	uint8_t side;
 	bool explained;
 };
@@ -189,11 +190,9 @@ static struct domain_row row_of(const struct rollup *rollup)
 		.edge = rollup->edge.id,
 		.server = rollup->edge.server,
 		.instance = instance_of(&rollup->instance),
-		.connect_us = count64(counters[COUNTER_CONNECT_US]),
 		.opened = count32(counters[COUNTER_OPENED]),
 		.failed = count32(counters[COUNTER_FAILED]),
 		.resets = count32(counters[COUNTER_RESETS]),
-		.connects = count32(counters[COUNTER_CONNECT_COUNT]),
 		.port = rollup->edge.port,
 		.protocol = rollup->edge.protocol,
 		.side = rollup->scope == SCOPE_SERVER,
@@ -285,6 +284,10 @@ void domain_log_add_long(struct domain_log *log, const struct rollup *rollup)
 		.retransmits = count32(own ? own : counters[COUNTER_RETRANSMITS]),
 		.segments = count32(counters[COUNTER_TX_SEGMENTS] + counters[COUNTER_RX_SEGMENTS]),
 		.active = count32(counters[COUNTER_ACTIVE]),
+		.connect_us = count64(counters[COUNTER_CONNECT_US]),
+		.connects = count32(counters[COUNTER_CONNECT_COUNT]),
+		.opened = count32(counters[COUNTER_OPENED]),
+		.failed = count32(counters[COUNTER_FAILED]),
 		.instance = window_instance(window, &rollup->instance),
 		.port = rollup->edge.port,
 		.protocol = rollup->edge.protocol,
@@ -294,7 +297,8 @@ void domain_log_add_long(struct domain_log *log, const struct rollup *rollup)
 
 static bool metric_is_long(uint32_t metric)
 {
-	return metric == METRIC_BYTES || metric == METRIC_RETRANSMIT_RATIO || metric == METRIC_RTT;
+	return metric != METRIC_CONNECTIONS_FAILED && metric != METRIC_FAILURE_RATIO &&
+	       metric != METRIC_CONNECTIONS_RESET;
 }
 
 bool domain_ready(const struct domain_log *log, const struct domain_query *query)
@@ -306,46 +310,34 @@ bool domain_ready(const struct domain_log *log, const struct domain_query *query
 
 /* --- a ranking --- */
 
-/* The metric's bad part and its traffic in a row: failures of attempts, microseconds of connects.
- */
-static void row_measure(const struct domain_row *row, uint32_t metric, struct measured *measured)
+/* The metric's bad part in a pane's row, and what it is compared with. */
+static struct measured row_measure(const struct domain_row *row, uint32_t metric)
+{
+	if (metric == METRIC_CONNECTIONS_RESET)
+		return (struct measured){.change = row->resets, .traffic = row->resets};
+	return (struct measured){.change = row->failed,
+				 .traffic = (double)row->failed + row->opened};
+}
+
+/* The same of 10 s. Where panes tell the bad part, only the traffic. */
+static struct measured long_measure(const struct long_row *row, uint32_t metric)
 {
 	switch (metric) {
 	case METRIC_CONNECTIONS_FAILED:
 	case METRIC_FAILURE_RATIO:
-		measured->change = row->failed;
-		measured->traffic = (double)row->failed + row->opened;
-		break;
+		return (struct measured){.traffic = (double)row->failed + row->opened};
 	case METRIC_CONNECTIONS_RESET:
-		measured->change = row->resets; /* of those that are active, told in 10 s */
-		break;
+		return (struct measured){.traffic = row->active};
 	case METRIC_CONNECT_LATENCY:
-		measured->change = (double)row->connect_us;
-		measured->traffic = row->connects;
-		break;
+		return (struct measured){(double)row->connect_us, row->connects};
 	case METRIC_CONNECTIONS_OPENED:
-		measured->change = measured->traffic = row->opened;
-		break;
-	}
-}
-
-static void long_measure(const struct long_row *row, uint32_t metric, struct measured *measured)
-{
-	switch (metric) {
-	case METRIC_CONNECTIONS_RESET:
-		measured->traffic = row->active;
-		break;
+		return (struct measured){row->opened, row->opened};
 	case METRIC_RETRANSMIT_RATIO:
-		measured->change = row->retransmits;
-		measured->traffic = row->segments;
-		break;
+		return (struct measured){row->retransmits, row->segments};
 	case METRIC_RTT:
-		measured->change = (double)row->srtt_us;
-		measured->traffic = row->srtts;
-		break;
-	case METRIC_BYTES:
-		measured->change = measured->traffic = (double)row->bytes;
-		break;
+		return (struct measured){(double)row->srtt_us, row->srtts};
+	default:
+		return (struct measured){(double)row->bytes, (double)row->bytes};
 	}
 }
 
@@ -382,20 +374,8 @@ static bool row_asked(const struct domain_query *query, uint64_t edge, uint64_t 
 	       protocol == query->edge.protocol;
 }
 
-static void leaf_set(struct leaf *leaf, const struct domain_instance *instance, uint8_t side,
-		     const struct measured *measured, bool before)
-{
-	*leaf = (struct leaf){.instance = *instance, .side = side};
-	if (before) {
-		leaf->before = measured->change;
-		return;
-	}
-	leaf->change = measured->change;
-	leaf->traffic = measured->traffic;
-}
-
 static uint32_t gather_pane(struct domain_log *log, const struct domain_pane *pane,
-			    const struct domain_query *query, bool before, uint32_t count)
+			    const struct domain_query *query, uint32_t count)
 {
 	uint32_t at = query->per_server ? 0 : pane_find(pane, query->edge.id);
 	for (; at < pane->count; at++) {
@@ -405,25 +385,37 @@ static uint32_t gather_pane(struct domain_log *log, const struct domain_pane *pa
 				continue;
 			break;
 		}
-		struct measured measured = {0};
-		row_measure(row, query->metric, &measured);
-		leaf_set(leaf_append(log, count++), &row->instance, row->side, &measured, before);
+		struct measured measured = row_measure(row, query->metric);
+		*leaf_append(log, count++) = (struct leaf){.instance = row->instance,
+							   .side = row->side,
+							   .change = measured.change,
+							   .traffic = measured.traffic};
 	}
 	return count;
 }
 
-/* Rankings of traffic are rare, and rows may come in any order: all are looked at. */
+enum told { TOLD_NOW, TOLD_BEFORE, TOLD_USUAL };
+
+/* Such rankings are rare, and rows may come in any order: all are looked at. */
 static uint32_t gather_window(struct domain_log *log, const struct domain_window *window,
-			      const struct domain_query *query, bool before, uint32_t count)
+			      const struct domain_query *query, enum told told, uint32_t count)
 {
 	for (uint32_t i = 0; i < window->count; i++) {
 		const struct long_row *row = &window->rows[i];
 		if (!row_asked(query, row->edge, row->server, row->port, row->protocol))
 			continue;
-		struct measured measured = {0};
-		long_measure(row, query->metric, &measured);
-		leaf_set(leaf_append(log, count++), &window->instances[row->instance], row->side,
-			 &measured, before);
+		struct measured measured = long_measure(row, query->metric);
+		struct leaf *leaf = leaf_append(log, count++);
+		*leaf = (struct leaf){.instance = window->instances[row->instance],
+				      .side = row->side};
+		if (told == TOLD_BEFORE) {
+			leaf->before = measured.change;
+		} else if (told == TOLD_USUAL) {
+			leaf->usual = measured.traffic;
+		} else {
+			leaf->change = measured.change;
+			leaf->traffic = measured.traffic;
+		}
 	}
 	return count;
 }
@@ -453,6 +445,7 @@ static uint32_t merge_leaves(struct leaf *leaves, uint32_t count)
 		leaf->change += leaves[i].change;
 		leaf->traffic += leaves[i].traffic;
 		leaf->before += leaves[i].before;
+		leaf->usual += leaves[i].usual;
 	}
 	return kept;
 }
@@ -462,28 +455,26 @@ static bool metric_is_volume(uint32_t metric)
 	return metric == METRIC_BYTES || metric == METRIC_CONNECTIONS_OPENED;
 }
 
-/* For volumes the change is against the panes before; what is not a count is brought to the scale
+/* For volumes the change is against the time before; what is not a count is brought to the scale
  * of one: latencies to connects, volumes to VOLUME_UNITS, an amount of evidence that ranks but does
  * not drown the penalty. */
 static void scale_changes(struct leaf *leaves, uint32_t count, const struct domain_query *query,
-			  double window_panes, double before_panes)
+			  bool follows)
 {
 	enum { VOLUME_UNITS = 100 };
 	double change = 0, traffic = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		struct leaf *leaf = &leaves[i];
 		if (metric_is_volume(query->metric)) {
-			double usual =
-				before_panes > 0 ? leaf->before * window_panes / before_panes : 0;
-			double rise = leaf->change - usual;
-			leaf->traffic = leaf->change > usual ? leaf->change : usual;
+			double rise = leaf->change - leaf->before;
+			leaf->traffic = leaf->change > leaf->before ? leaf->change : leaf->before;
 			leaf->change = query->comparison == COMPARE_BELOW ? -rise : rise;
-			if (leaf->change < 0 || before_panes == 0)
+			if (leaf->change < 0 || !follows)
 				leaf->change = 0;
 		}
-		/* One that was active in no window of 10 s yet, or more often since. */
-		if (query->metric == METRIC_CONNECTIONS_RESET && leaf->traffic < leaf->change)
-			leaf->traffic = leaf->change;
+		/* Panes tell of the time since something broke alone. */
+		if (leaf->traffic < leaf->usual)
+			leaf->traffic = leaf->usual;
 		change += leaf->change;
 		traffic += leaf->traffic;
 	}
@@ -700,47 +691,43 @@ static uint32_t merge_sides(struct ranked sides[2][ALERT_SUSPECTS_MAX], const ui
 	return count;
 }
 
-/* How many panes the query looks back, and of those before them. */
-struct extent {
-	uint32_t window, before;
-};
-
-static uint32_t gather_panes(struct domain_log *log, const struct domain_query *query,
-			     struct extent *extent)
+static uint32_t gather_panes(struct domain_log *log, const struct domain_query *query)
 {
 	uint32_t count = 0;
-	extent->window = query->window_panes < DOMAIN_WINDOW_PANES ? query->window_panes
+	uint32_t panes = query->window_panes < DOMAIN_WINDOW_PANES ? query->window_panes
 								   : DOMAIN_WINDOW_PANES;
-	extent->before = metric_is_volume(query->metric) ? DOMAIN_PANES - 1 - extent->window : 0;
 	/* The open pane is empty: the newest closed one is one back. */
-	for (uint32_t back = 1; back <= extent->window + extent->before; back++) {
+	for (uint32_t back = 1; back <= panes; back++) {
 		uint32_t at = (log->head + DOMAIN_PANES - back) % DOMAIN_PANES;
-		count = gather_pane(log, &log->panes[at], query, back > extent->window, count);
+		count = gather_pane(log, &log->panes[at], query, count);
 	}
-	if (query->metric == METRIC_CONNECTIONS_RESET)
-		count = gather_window(log, &log->windows[0], query, false, count);
-	return count;
+	return gather_window(log, &log->windows[0], query, TOLD_USUAL, count);
 }
 
-static uint32_t gather_windows(struct domain_log *log, const struct domain_query *query,
-			       struct extent *extent)
+/* The window before the newest says what a volume was. */
+static bool domain_follows(const struct domain_log *log, const struct domain_query *query)
 {
 	const struct domain_window *newest = &log->windows[0], *older = &log->windows[1];
-	bool follows = older->start_ns && older->start_ns + DOMAIN_WINDOW_NS == newest->start_ns;
-	bool volume = metric_is_volume(query->metric) && follows;
-	*extent = (struct extent){DOMAIN_WINDOW_PANES, volume ? DOMAIN_WINDOW_PANES : 0};
-	uint32_t count = gather_window(log, newest, query, false, 0);
-	return volume ? gather_window(log, older, query, true, count) : count;
+	return metric_is_volume(query->metric) && older->start_ns &&
+	       older->start_ns + DOMAIN_WINDOW_NS == newest->start_ns;
+}
+
+static uint32_t gather_windows(struct domain_log *log, const struct domain_query *query)
+{
+	uint32_t count = gather_window(log, &log->windows[0], query, TOLD_NOW, 0);
+	if (!domain_follows(log, query))
+		return count;
+	return gather_window(log, &log->windows[1], query, TOLD_BEFORE, count);
 }
 
 uint32_t domain_rank(struct domain_log *log, const struct domain_query *query,
 		     const struct names *names, struct suspect suspects[ALERT_SUSPECTS_MAX])
 {
 	struct ranked sides[2][ALERT_SUSPECTS_MAX];
-	struct extent extent;
 	uint32_t counts[2] = {0}, clients = 0;
-	uint32_t leaves = metric_is_long(query->metric) ? gather_windows(log, query, &extent)
-							: gather_panes(log, query, &extent);
+	uint32_t leaves = metric_is_long(query->metric) ? gather_windows(log, query)
+							: gather_panes(log, query);
+	bool follows = domain_follows(log, query);
 	leaves = merge_leaves(log->leaves, leaves);
 	while (clients < leaves && log->leaves[clients].side == 0)
 		clients++;
@@ -750,7 +737,7 @@ uint32_t domain_rank(struct domain_log *log, const struct domain_query *query,
 		if (size == 0)
 			continue;
 		struct leaf *first = log->leaves + (side ? clients : 0);
-		scale_changes(first, size, query, extent.window, extent.before);
+		scale_changes(first, size, query, follows);
 		counts[side] = rank_side(first, size, side, names, sides[side]);
 	}
 	return merge_sides(sides, counts, suspects);

@@ -2,15 +2,16 @@
  * rows of single instances are kept in the order they came (edge, side, instance), and read only
  * when an alert needs them: nothing is looked up per row of a pane.
  *
- * What happens to connections (failures, connect latency, resets, openings) is ranked over the
- * trailing window from the rows of panes, which are there only where something happened. Traffic
- * (bytes, retransmits, round trips) is told per instance in windows of 10 s, so it is ranked from
- * the newest of them once one ended after the episode began; the one before says what was usual.
- * Resets are compared with the connections that were active in the newest.
+ * Failures and resets are ranked over the trailing window from the rows of panes, which come only
+ * of edges in which something failed or broke lately. What they are compared with, attempts and
+ * connections that were active, is what these rows tell or the newest window of 10 s, whichever is
+ * more. All else (bytes, openings, times to connect, retransmits, round trips) is told per instance
+ * in windows of 10 s, so it is ranked from the newest of them once one ended after the episode
+ * began; the one before says what was usual.
  *
- * Bounds: DOMAIN_PANES panes and rows_max rows of them in all (112 bytes each); the oldest panes
+ * Bounds: DOMAIN_PANES panes and rows_max rows of them in all (88 bytes each); the oldest panes
  * leave first, so that a busy owner ranks over a shorter time. Two windows of 10 s of rows_max rows
- * each (56 bytes, and 48 an instance); further rows are counted as dropped. Pure; one thread. */
+ * each (80 bytes, and 48 an instance); further rows are counted as dropped. Pure; one thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -21,8 +22,8 @@
 #include "anomaly/monitor.h"
 
 enum {
-	DOMAIN_PANES = 80, /* 20 s: the longest window compared, 10 s, and as much before it */
-	DOMAIN_WINDOW_PANES = 40,
+	DOMAIN_WINDOW_PANES = 40,		/* the longest window compared */
+	DOMAIN_PANES = DOMAIN_WINDOW_PANES + 1, /* and the open one */
 	/* Distinct instances of one side looked at in one ranking; more are left out, highest ids
 	   first. */
 	DOMAIN_LEAVES_MAX = 4096,
