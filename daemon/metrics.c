@@ -77,9 +77,12 @@ static const struct total totals[] = {
 	 "Events that found a table full or no definition.", TOTAL(mirror.refused)},
 	{"millrace_events_aggregated_total", "counter", "Events that went into results.",
 	 TOTAL(mirror.aggregated)},
-	{"millrace_events_quarantined_total", "counter", "Events of unreadable records.",
+	{"millrace_events_quarantined_total", "counter", "Events of records that were not read.",
 	 TOTAL(mirror.quarantined)},
 	{"millrace_events_pending", "gauge", "Events stored in open panes.", TOTAL(mirror.pending)},
+	{"millrace_deadletters_suppressed_total", "counter",
+	 "Records only counted, as their node had too many dead letters.",
+	 TOTAL(mirror.deadletters_suppressed)},
 	{"millrace_clock_steps_total", "counter", "Jumps of the brokers' clock.",
 	 TOTAL(mirror.clock_steps)},
 	{"millrace_nodes", "gauge", "Nodes known.", TOTAL(mirror.nodes)},
@@ -148,7 +151,7 @@ static uint64_t sum(const struct metrics *metrics, size_t offset)
 static void deadletters(FILE *out, const struct metrics *metrics)
 {
 	head(out, "millrace_deadletters_total", "counter",
-	     "Records that could not be read, by reason.");
+	     "Records that were not read, by reason.");
 	for (int reason = 0; reason < MIRROR_REASONS; reason++) {
 		uint64_t value =
 			sum(metrics, TOTAL(mirror.deadletters) + (size_t)reason * sizeof(uint64_t));

@@ -146,6 +146,31 @@ static void refuse_batch(struct mirror *mirror, const Millrace__V1__Batch *batch
 	mirror->stats.refused += batch->events;
 }
 
+/* A node whose events lie ahead of the log, though its clock is corrected, tells of no time at all:
+ * for a while it is not read (H-13). */
+static void node_ahead(const struct mirror *mirror, struct node *node, uint64_t events)
+{
+	if (node->ahead_since_ns + AHEAD_S * NS_PER_S <= mirror->clock_ns) {
+		node->ahead_since_ns = mirror->clock_ns;
+		node->ahead = 0;
+	}
+	node->ahead += events;
+	if (node->ahead < AHEAD_MAX)
+		return;
+	node->quarantined_until_ns = mirror->clock_ns + QUARANTINE_S * NS_PER_S;
+	node->ahead_since_ns = 0;
+}
+
+static void quarantine(struct mirror *mirror, const struct mirror_record *record, struct node *node)
+{
+	const Millrace__V1__Batch *batch = mirror->decoded.batch;
+	node->last_append_ns = mirror->clock_ns;
+	mirror->stats.quarantined += batch->events;
+	if (batch->events)
+		deadletter(mirror, record, MIRROR_QUARANTINED,
+			   "the node's events lie ahead of the log", node->name);
+}
+
 void intake_batch(struct mirror *mirror, const struct mirror_record *record)
 {
 	const Millrace__V1__Batch *batch = mirror->decoded.batch;
@@ -162,6 +187,10 @@ void intake_batch(struct mirror *mirror, const struct mirror_record *record)
 		refuse_batch(mirror, batch);
 		return;
 	}
+	if (mirror->clock_ns < node->quarantined_until_ns) {
+		quarantine(mirror, record, node);
+		return;
+	}
 	node_epoch(&intake);
 	node_clock(node, record->append_ns, batch->sent_boottime_ns, batch->sent_realtime_ns);
 	node->last_append_ns = mirror->clock_ns;
@@ -174,7 +203,10 @@ void intake_batch(struct mirror *mirror, const struct mirror_record *record)
 	node_dropped(&intake);
 	node_came(&intake);
 	struct run header = run_header(&intake);
+	uint64_t future = mirror->stats.future;
 	gather_batch(mirror, node, batch, record->append_ns, &header);
+	if (mirror->stats.future != future)
+		node_ahead(mirror, node, mirror->stats.future - future);
 }
 
 /* Once a second of log time: who was not heard of for NODE_SILENT_S is gone (its agent, or its way

@@ -26,6 +26,7 @@ const char *mirror_reason_name(enum mirror_reason reason)
 		[MIRROR_FIELD] = "field",
 		[MIRROR_COLUMN_LENGTH] = "column_length",
 		[MIRROR_CODEC] = "codec",
+		[MIRROR_QUARANTINED] = "quarantined",
 	};
 	return (unsigned)reason < MIRROR_REASONS ? names[reason] : "unknown";
 }
@@ -141,12 +142,39 @@ uint64_t mirror_open_pane(const struct mirror *mirror)
 
 /* ---- records ---- */
 
-static void deadletter(struct mirror *mirror, const struct mirror_record *record,
-		       enum mirror_reason reason, const char *detail, const char *node)
+static struct letters *node_letters(struct mirror *mirror, const char *name)
+{
+	const struct {
+		uint64_t id;
+		uint32_t index;
+	} * entry;
+	uint64_t id = name_id(name, strlen(name));
+	entry = table_find(&mirror->node_ids, &id);
+	return entry ? &mirror->nodes[entry->index]->letters : &mirror->letters;
+}
+
+/* Whoever sends nothing but rubbish must not fill the topic (O-15); of a quarantined node one a
+ * second tells enough. */
+static bool letter_goes(struct letters *letters, uint64_t clock_ns, enum mirror_reason reason)
+{
+	uint64_t second = clock_ns / NS_PER_S;
+	if (letters->second != second)
+		*letters = (struct letters){.second = second};
+	if (letters->count == LETTERS_MAX || (reason == MIRROR_QUARANTINED && letters->quarantined))
+		return false;
+	letters->count++;
+	letters->quarantined |= reason == MIRROR_QUARANTINED;
+	return true;
+}
+
+void deadletter(struct mirror *mirror, const struct mirror_record *record,
+		enum mirror_reason reason, const char *detail, const char *node)
 {
 	const struct mirror_sinks *sinks = &mirror->options.sinks;
 	mirror->stats.deadletters[reason]++;
-	if (sinks->deadletter)
+	if (!letter_goes(node_letters(mirror, node), mirror->clock_ns, reason))
+		mirror->stats.deadletters_suppressed++;
+	else if (sinks->deadletter)
 		sinks->deadletter(sinks->context, record, reason, detail, node);
 }
 

@@ -38,6 +38,7 @@ enum mirror_reason {
 	MIRROR_FIELD, /* a field's value out of range: node id, boot id, dictionary index, ... */
 	MIRROR_COLUMN_LENGTH, /* columns of one group differ in length */
 	MIRROR_CODEC,	      /* Kafka record that could not be decompressed */
+	MIRROR_QUARANTINED,   /* its node's events lay too often ahead of the log */
 	MIRROR_REASONS,
 };
 
@@ -98,6 +99,7 @@ struct mirror_stats {
 				 counted */
 	uint64_t dropped_ring, dropped_netlink, dropped_spool; /* told by agents */
 	uint64_t deadletters[MIRROR_REASONS];
+	uint64_t deadletters_suppressed; /* of those: only counted, as their node had too many */
 	uint64_t clock_steps;
 	uint64_t nodes, halves, nats, processes, containers; /* live now */
 	uint64_t amendments_dropped;

@@ -71,6 +71,13 @@ struct owner_entry {
 	uint32_t owner;
 };
 
+/* Dead letters in a second of the log. */
+struct letters {
+	uint64_t second;
+	uint32_t count;
+	bool quarantined; /* one of these was */
+};
+
 /* Of which events numbered by one start of the agent is known that they exist. */
 struct ledger {
 	uint64_t first_event, end_event, received;
@@ -99,6 +106,10 @@ struct node {
 	int64_t offset_ns;  /* added to its times */
 	uint64_t jumped_ns; /* by how much its clock was set, in all; signed, modulo 2^64 */
 	uint64_t sent_boottime_ns, sent_realtime_ns; /* of the last batch; 0: none of this boot */
+
+	uint64_t ahead_since_ns, quarantined_until_ns; /* of the log */
+	uint64_t ahead; /* events ahead of the log since then (H-13) */
+	struct letters letters;
 
 	uint64_t last_append_ns;
 	uint64_t events, lost; /* over all epochs */

@@ -42,6 +42,10 @@ enum {
 	NAT_AFTERLIFE_S =
 		2,	 /* a mapping holds for connections opened this long after its end (H-22) */
 	NAT_TELL_S = 40, /* a mapping that goes on is not told again sooner */
+	AHEAD_MAX = 100, /* events ahead of the log in AHEAD_S: their node is quarantined */
+	AHEAD_S = 60,
+	QUARANTINE_S = 60,
+	LETTERS_MAX = 100,  /* a second, of one node */
 	SWEEP_PANES = 40, /* each node's tables are swept once in so many panes */
 };
 
@@ -115,6 +119,7 @@ struct mirror {
 	struct names *names;
 	struct roster *roster;
 	uint64_t clock_ns, first_pane, silence_checked_s;
+	struct letters letters; /* of records that tell no known node */
 	struct panes panes;
 	struct queue times, picks; /* of a batch, or a run: int64_t, uint32_t */
 
@@ -183,6 +188,8 @@ static inline uint32_t min_rtt(uint32_t a, uint32_t b)
 /* mirror.c */
 uint64_t mirror_open_pane(const struct mirror *mirror); /* the oldest that is not ready */
 void node_leave(struct mirror *mirror, struct node *node);
+void deadletter(struct mirror *mirror, const struct mirror_record *record,
+		enum mirror_reason reason, const char *detail, const char *node);
 
 /* intake.c */
 void intake_batch(struct mirror *mirror, const struct mirror_record *record);

@@ -403,6 +403,64 @@ static size_t count_flag(uint32_t flag)
 	return count;
 }
 
+/* ---- nodes that are not read ---- */
+
+static void send_ahead(struct agent *agent, uint32_t events)
+{
+	for (uint32_t i = 0; i < events; i++) {
+		struct batch_definition definition = client(i, 1);
+		definition.time_ns += 11 * NS_PER_S;
+		define(agent, definition);
+	}
+	agent_send(agent);
+}
+
+static void a_node_ahead_of_the_log_is_not_read_for_a_minute(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1), b = agent_new("b", 1, 1);
+	pass(&b, 1000);
+	send_ahead(&a, 99);
+	pass(&b, 61000);
+	send_ahead(&a, 99); /* in another minute */
+	assert_int_equal(got.letters, 0);
+	send_ahead(&a, 1);
+	assert_int_equal(mirror_stats(mirror).future, 199);
+	assert_int_equal(mirror_stats(mirror).quarantined, 0);
+	for (int i = 0; i < 236; i++) { /* 59 s */
+		update(&a, 1, 1);
+		agent_send(&a);
+		pass(&b, 250);
+	}
+	assert_int_equal(mirror_stats(mirror).quarantined, 236);
+	assert_int_equal(mirror_stats(mirror).deadletters[MIRROR_QUARANTINED], 236);
+	assert_in_range(got.letters, 59, 60);
+	assert_int_equal(mirror_stats(mirror).deadletters_suppressed, 236 - got.letters);
+	assert_string_equal(got.reason, "a: quarantined: the node's events lie ahead of the log");
+	pass(&b, 1000);
+	update(&a, 1, 1);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(mirror_stats(mirror).quarantined, 236);
+	agent_free(&a);
+	agent_free(&b);
+}
+
+static void a_flood_of_rubbish_leaves_a_hundred_letters_a_second(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	pass(&a, 1000);
+	for (int i = 0; i < 250; i++)
+		push_bytes((const uint8_t *)"rubbish", 7);
+	assert_int_equal(got.letters, 100);
+	assert_int_equal(mirror_stats(mirror).deadletters_suppressed, 150);
+	now_ns += NS_PER_S;
+	push_bytes((const uint8_t *)"rubbish", 7);
+	assert_int_equal(got.letters, 101);
+	agent_free(&a);
+}
+
 /* ---- the life of a half ---- */
 
 static void a_connection_opens_moves_bytes_and_ends(void **state)
@@ -1927,6 +1985,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+		TEST(a_node_ahead_of_the_log_is_not_read_for_a_minute),
+		TEST(a_flood_of_rubbish_leaves_a_hundred_letters_a_second),
 		TEST(a_connection_opens_moves_bytes_and_ends),
 		TEST(each_join_task_gets_one_bucket_a_pane),
 		TEST(first_touches_are_told_per_window),
