@@ -45,8 +45,8 @@ enum {
 	AHEAD_MAX = 100, /* events ahead of the log in AHEAD_S: their node is quarantined */
 	AHEAD_S = 60,
 	QUARANTINE_S = 60,
-	LETTERS_MAX = 100,  /* a second, of one node */
-	SWEEP_PANES = 40, /* each node's tables are swept once in so many panes */
+	LETTERS_MAX = 100, /* a second, of one node */
+	SWEEP_PANES = 40,  /* each node's tables are swept once in so many panes */
 };
 
 /* A half that the join hears of in this pane. */
