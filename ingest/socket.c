@@ -629,8 +629,11 @@ static void apply_close(struct apply *apply, const struct close_row *row)
 		apply->refused++;
 		return;
 	}
-	if (row->pid &&
-	    change_owner(mirror, node, half, row->slot, row->pid, node->owners[half->owner].cgroup))
+	uint16_t before = half->owner;
+	if (row->pid)
+		change_owner(mirror, node, half, row->slot, row->pid,
+			     node->owners[half->owner].cgroup);
+	if (half->owner != before) /* whose name this pane may still tell */
 		socket_again(mirror, node, index, half, time_ns);
 	half_min_rtt(half, row->min_rtt_us);
 	absolute(apply, row->slot, index, half, &row->total, time_ns);
