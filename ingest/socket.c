@@ -40,7 +40,7 @@ static inline __attribute__((always_inline)) uint32_t part_begin(struct mirror *
 	part->placed = half->final;
 	if (half->final) {
 		delta->place = half_place(half);
-		first |= half_touch(mirror, half, kind == PART_LATE);
+		first |= half_touch(mirror, half, kind != PART_NORMAL);
 		if (first & DELTA_FIRST_IN_60S)
 			name_peer(mirror, half->peer);
 	} else {
@@ -590,19 +590,21 @@ void socket_end(struct apply *apply, uint32_t slot, uint32_t reason, uint64_t ti
 	end(apply, slot, index, half, &close);
 }
 
-/* Its definition told of the attempt; it never opened. */
-static uint64_t fail(struct mirror *mirror, uint32_t slot, const struct half *half)
+/* Its definition told of the attempt; it never opened. Returns how long it took. */
+static uint64_t fail(struct mirror *mirror, uint32_t slot, const struct half *half,
+		     uint64_t connect_us)
 {
 	for (int kind = 0; kind < PART_KINDS; kind++)
 		if (mirror->scratch.parts[kind][slot])
 			delta_at(mirror, mirror->scratch.parts[kind][slot])->flags &=
 				(uint16_t)~DELTA_OPENED;
 	if (!half->opening)
-		return 0;
+		return connect_us;
 	struct half_open *open =
 		&((struct opening *)mirror->openings.items)[mirror->scratch.openings[slot] - 1]
 			 .open;
 	open->flags |= HALF_FAILED;
+	open->connect_us = connect_us ? connect_us : open->connect_us;
 	return open->connect_us;
 }
 
@@ -639,11 +641,11 @@ static void apply_close(struct apply *apply, const struct close_row *row)
 	absolute(apply, row->slot, index, half, &row->total, time_ns);
 	bool failed = close_reason_is_failure(row->reason);
 	if (failed)
-		connect_us = fail(mirror, row->slot, half);
+		connect_us = fail(mirror, row->slot, half, row->connect_us);
 	struct half_close close = {.reason = row->reason, .time_ns = time_ns, .total = row->total};
 	struct delta *delta = end(apply, row->slot, index, half, &close);
 	if (failed)
-		delta->connect_us = row->connect_us ? row->connect_us : connect_us;
+		delta->connect_us = connect_us;
 }
 
 void apply_closes(struct apply *apply, const struct close_row *rows, size_t count)

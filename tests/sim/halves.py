@@ -372,8 +372,7 @@ class Node:
             for kind in (NORMAL, RECOVERED, LATE):
                 if (pane, kind) in half.parts:
                     half.parts[pane, kind].opened = False
-            if "failed_connect" not in self.oracle.gaps:
-                half.connect = connect or half.connect
+            half.connect = connect or half.connect
 
     def end(self, half, pane, kind, time, reason):
         half.closed_pane, half.closed, half.reason = pane, time, reason

@@ -56,7 +56,6 @@ SRTT_OF_BOTH = False
 FAILED_IS_ACTIVE = True
 
 GAPS = frozenset((
-    "failed_connect",  # a failed attempt's flow does not say how long it took
     "trial_close",  # a close in the pane in which a guessed role's trial ends is lost, and with it the flow
     "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were
     "told_stay_apart",  # of two halves that were both told as one-sided flows neither finds the other any more
@@ -65,7 +64,6 @@ GAPS = frozenset((
     "unnamed",  # a row may come before the name of an owner that was learnt late
     "existed_uncounts",  # what a server's half counted before its client's, which existed already, was told is lost
     "final_stays",  # what is learnt of halves that have met, and who parts them, acts from the next pane on
-    "recovered_hides_active",  # a socket active and healed in one pane may not be active in the pane and the second
 ))
 class Row:
     __slots__ = ("counters", "connect", "srtt", "min_rtt")
@@ -245,8 +243,6 @@ class Rows:
         self.start, self.certain, self.amended = pane * PANE, certain, not half.vague
         for window in EDGE_WINDOWS:
             if window < 10_000 and kind != NORMAL:
-                if kind == RECOVERED and "recovered_hides_active" in self.oracle.gaps:
-                    self.first(seen_windows, window, self.start)
                 continue
             active = self.touch(seen_windows, window, self.start, counts)
             self.put(window, EDGE, edge, self.pairs, active)
