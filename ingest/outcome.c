@@ -173,7 +173,7 @@ static bool place_open(struct mirror *mirror, const struct part *part, struct de
 	if (!half->labelled)
 		return false;
 	delta->place = half_place(half);
-	delta->flags |= half_touch(mirror, half, part->kind == PART_LATE);
+	delta->flags |= half_touch(mirror, half, part->kind != PART_NORMAL);
 	if (delta->flags & DELTA_FIRST_IN_60S && half->distant)
 		name_peer(mirror, half->peer);
 	if (!half->final)
@@ -187,7 +187,7 @@ static bool place_lingering(struct mirror *mirror, const struct part *part, stru
 	if (!linger->labelled)
 		return false;
 	delta->place = linger->place;
-	delta->flags |= touch_flags(&linger->touched, &mirror->marks, part->kind == PART_LATE);
+	delta->flags |= touch_flags(&linger->touched, &mirror->marks, part->kind != PART_NORMAL);
 	if (!linger->final)
 		contribute(mirror, part->half, delta);
 	linger->parts--;

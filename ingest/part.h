@@ -25,9 +25,9 @@ struct part {
 };
 
 /* A half's newest touch is a number that grows with the panes: 2 * pane + 1, in 24 bits (24 days
- * until it comes again). What came late counts from ten seconds on: it is the even number of the
- * first pane of its ten seconds, which lies below all touches of that pane. A window was touched if
- * the newest touch lies at most so far behind the pane's. */
+ * until it comes again). What came late or was recovered counts from ten seconds on: it is the even
+ * number of the first pane of its ten seconds, which lies below all touches of that pane. A window
+ * was touched if the newest touch lies at most so far behind the pane's. */
 struct touch_marks {
 	uint32_t pane;
 	uint32_t late;			    /* behind the pane */

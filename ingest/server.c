@@ -4,6 +4,16 @@
 #include "base/clock.h"
 #include "ingest/state.h"
 
+/* What the pane tells of the server so far, or NULL. */
+static struct server_place *place_of(struct mirror *mirror, const struct server_key *key)
+{
+	struct server_place *places = mirror->servers.items;
+	for (size_t i = 0; i < mirror->servers.count; i++)
+		if (memcmp(&places[i].key, key, sizeof(*key)) == 0)
+			return &places[i];
+	return NULL;
+}
+
 static void tell(struct mirror *mirror, struct owner *owner, const struct server_key *key)
 {
 	/* Full: all are forgotten and so told anew, a burst instead of a gap. */
@@ -13,12 +23,15 @@ static void tell(struct mirror *mirror, struct owner *owner, const struct server
 	bool known =
 		told->instance == owner->self_id && told->pane + NAMES_REFRESH_PANES > mirror->pane;
 	if (!known) {
+		struct server_place *place =
+			told->pane == mirror->pane ? place_of(mirror, key) : NULL;
+		if (!place)
+			place = queue_add(&mirror->servers, sizeof(*place));
 		told->instance = owner->self_id;
 		told->pane = mirror->pane;
-		*(struct server_place *)queue_add(&mirror->servers, sizeof(struct server_place)) =
-			(struct server_place){.key = *key,
-					      .time_ns = pane_end(mirror->pane),
-					      .instance = *roster_at(mirror->roster, owner->self)};
+		*place = (struct server_place){.key = *key,
+					       .time_ns = pane_end(mirror->pane),
+					       .instance = *roster_at(mirror->roster, owner->self)};
 	}
 	owner->told = *key;
 	owner->told_id = owner->self_id;

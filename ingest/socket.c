@@ -55,7 +55,7 @@ static inline __attribute__((always_inline)) struct delta *part_begin(struct mir
 		first |= DELTA_PROBE;
 	if (half->final) {
 		delta->place = half_place(half);
-		first |= half_touch(mirror, half, kind == PART_LATE);
+		first |= half_touch(mirror, half, kind != PART_NORMAL);
 		if (half->distant && first & DELTA_FIRST_IN_60S)
 			name_peer(mirror, half->peer);
 	} else {
@@ -682,19 +682,21 @@ void socket_end(struct apply *apply, uint32_t slot, uint32_t reason, uint64_t ti
 	end(apply, slot, index, half, reason, time_ns, &total);
 }
 
-/* Its definition told of the attempt; it never opened. */
-static uint64_t fail(struct mirror *mirror, uint32_t slot, const struct half *half)
+/* Its definition told of the attempt; it never opened. Returns how long it took. */
+static uint64_t fail(struct mirror *mirror, uint32_t slot, const struct half *half,
+		     uint64_t connect_us)
 {
 	for (int kind = 0; kind < PART_KINDS; kind++)
 		if (mirror->scratch.parts[kind][slot])
 			delta_at(mirror, mirror->scratch.parts[kind][slot])->flags &=
 				(uint16_t)~DELTA_OPENED;
 	if (!half->opening)
-		return 0;
+		return connect_us;
 	struct half_open *open =
 		&((struct opening *)mirror->openings.items)[mirror->scratch.openings[slot] - 1]
 			 .open;
 	open->flags |= HALF_FAILED;
+	open->connect_us = connect_us ? connect_us : open->connect_us;
 	return open->connect_us;
 }
 
@@ -721,17 +723,20 @@ static void apply_close(struct apply *apply, const struct close_row *row)
 		apply->refused++;
 		return;
 	}
-	if (row->pid && row->pid != node->owners[half->owner].pid &&
-	    change_owner(mirror, node, half, row->slot, row->pid, node->owners[half->owner].cgroup))
+	uint16_t before = half->owner;
+	if (row->pid)
+		change_owner(mirror, node, half, row->slot, row->pid,
+			     node->owners[half->owner].cgroup);
+	if (half->owner != before) /* whose name this pane may still tell */
 		socket_again(mirror, node, index, half, time_ns);
 	half_min_rtt(half, row->min_rtt_us);
 	absolute(apply, row->slot, index, half, &row->total, time_ns);
 	bool failed = close_reason_is_failure(row->reason);
 	if (failed)
-		connect_us = fail(mirror, row->slot, half);
+		connect_us = fail(mirror, row->slot, half, row->connect_us);
 	struct delta *delta = end(apply, row->slot, index, half, row->reason, time_ns, &row->total);
 	if (failed)
-		delta->connect_us = row->connect_us ? row->connect_us : connect_us;
+		delta->connect_us = connect_us;
 }
 
 void apply_closes(struct apply *apply, const struct close_row *rows, size_t count)

@@ -5,10 +5,10 @@ import re
 
 from counters import (
     ACTIVE, AGAINS, AGENT_ISSUED, AGENT_RECEIVED, BYTES, CONNECT_COUNT, CONNECT_US, COUNTERS, EDGE, JOINED,
-    OPENED, OWN_COLUMNS, SAMPLES)
-from halves import MS, S
+    OPENED, OWN_COLUMNS, SAMPLES, SUSPECTS)
+from halves import MS, PANE, S
 from join import opening
-from oracle import EDGE_WINDOWS, GAPS, PART_WINDOWS, Row
+from oracle import EDGE_WINDOWS, GAPS, PARTS_OF_SUSPECTS, PART_WINDOWS, Row, SUSPECT_PANES
 
 
 def sketch_index(us):
@@ -213,10 +213,29 @@ def without_samples(row):
     return out
 
 
+def suspect_panes(output):
+    """(edge, pane) in which panes of parts are told, by the panes of edges, which are compared themselves."""
+    panes = set()
+    for key, (counters, *_) in output.rows.items():
+        window, start, scope, edge = key.split("|", 3)
+        if window == "250" and scope == "0" and not SUSPECTS.isdisjoint(parsed(counters)):
+            panes.update((edge, int(start) // PANE + later) for later in range(SUSPECT_PANES + 1))
+    return panes
+
+
+def is_told(suspects, key):
+    window, start, scope, rest = key.split("|", 3)
+    return window != "250" or scope == "0" or ("|".join(rest.split("|")[:4]) + "|", int(start) // PANE) in suspects
+
+
 def compare_rows(expected, output, gaps):
     problems = []
     left = collections.defaultdict(list)  # (window, start, scope) -> residues of rows
     mine_all = expected.rows
+    if PARTS_OF_SUSPECTS:
+        suspects = suspect_panes(output)
+        problems += [f"row of no suspect: {key}" for key in output.rows if not is_told(suspects, key)]
+        mine_all = {key: row for key, row in mine_all.items() if is_told(suspects, key)}
     for key, (counters, connect, srtt, _) in output.rows.items():
         window, start, scope, _ = key.split("|", 3)
         cloud = (int(window), int(start), int(scope))
@@ -292,7 +311,8 @@ def compare_cloud(cloud, deltas, residues, without):
         if above:
             problems.append(f"window {cloud}: more than the provisional deltas can give: {named(above)}")
     sums = [(counter,) for counter in OWN_COLUMNS] if cloud[2] == EDGE else []
-    sums += [(CONNECT_US,), (CONNECT_COUNT,)]
+    if cloud[2] == EDGE or not PARTS_OF_SUSPECTS or cloud[0] != 250:
+        sums += [(CONNECT_US,), (CONNECT_COUNT,)]
     if turned:  # it spoke as the other end
         sums = [BYTES, AGAINS, (AGENT_RECEIVED,), (AGENT_ISSUED,)] if cloud[2] == EDGE else []
     for counters in sums:

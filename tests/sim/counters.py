@@ -13,6 +13,8 @@ COUNTERS = ("client_tx_bytes client_rx_bytes server_tx_bytes server_rx_bytes cli
 # Connection events: panes of lanes, clients and servers hold nothing else.
 CONNECTION_EVENTS = frozenset((OPENED, CLOSED, FAILED, FAILED_REFUSED, FAILED_TIMEOUT, FAILED_UNREACHABLE,
                                FAILED_ABORTED, RESETS, TIMEOUTS, JOINED, CONNECT_US, CONNECT_COUNT))
+# What makes an edge suspect.
+SUSPECTS = frozenset((FAILED, RESETS, TIMEOUTS))
 # And how complete what told of them is.
 EVENT_COLUMNS = CONNECTION_EVENTS | {AGENT_RECEIVED, AGENT_ISSUED}
 # What each end tells of itself, whoever counts.

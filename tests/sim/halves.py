@@ -363,10 +363,7 @@ class Node:
         if pid and pid != half.pid:
             half.pid = pid
             self.repeated.discard(half.number)
-            if not half.owners or self.owner(half)[:6] != half.owners[-1][1][:6]:
-                self.told[half.number] = half
-            elif half.number not in self.told:
-                half.pids.append((pane, pid))
+            self.told[half.number] = half
         half.min_rtt = smaller(half.min_rtt, min_rtt)
         if total is not None:
             self.heal(half, pane, late, time, total)
@@ -375,8 +372,7 @@ class Node:
             for kind in (NORMAL, RECOVERED, LATE):
                 if (pane, kind) in half.parts:
                     half.parts[pane, kind].opened = False
-            if "failed_connect" not in self.oracle.gaps:
-                half.connect = connect or half.connect
+            half.connect = connect or half.connect
 
     def end(self, half, pane, kind, time, reason):
         half.closed_pane, half.closed, half.reason = pane, time, reason
@@ -407,12 +403,15 @@ class Node:
             # Ended in the pane of the news: those who have met it already keep what they knew.
             half.repeated = (changed and len(half.owners) > 1 and half.number in self.repeated and
                              half.number not in self.live)
-            if changed and self.last_place.get((half.pid, half.cgroup)) == half.seen[2:] and half.serves():
-                self.oracle.server_told(pane, half.seen[2:], owner)
+            place = self.last_place.get((half.pid, half.cgroup))
+            if changed and place and half.number in self.live:
+                self.oracle.server_told(pane, place, owner)
         for half in self.fresh:
             if half.serves():
                 self.last_place[half.pid, half.cgroup] = half.seen[2:]
                 self.oracle.server_told(pane, half.seen[2:], half.owners[-1][1])
+        living = {(half.pid, half.cgroup) for half in self.live.values()}
+        self.last_place = {key: place for key, place in self.last_place.items() if key in living}
 
     def owner(self, half):
         """(workload, version, zone, node, container, process, resolution)"""

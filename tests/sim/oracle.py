@@ -48,15 +48,14 @@ from join import Ends, Join
 # Which rows there are: windows in ms of edges and of their parts. Panes of parts hold connection events only;
 # smoothed round-trip times have a sketch in edges' windows from ten seconds on.
 EDGE_WINDOWS, PART_WINDOWS = (250, 1000, 10_000, 60_000, 3_600_000), (250, 10_000)
-# Panes of parts only where something failed or broke in this pane or in the forty before.
-PARTS_OF_SUSPECTS = False
+# Panes of parts only of edges in which something failed or broke in this pane or in so many before.
+PARTS_OF_SUSPECTS, SUSPECT_PANES = False, 40
 # Round-trip times are samples of both ends, not only of the one that counts.
-SRTT_OF_BOTH = False
+SRTT_OF_BOTH = True
 # A failed attempt makes nothing active.
-FAILED_IS_ACTIVE = True
+FAILED_IS_ACTIVE = False
 
 GAPS = frozenset((
-    "failed_connect",  # a failed attempt's flow does not say how long it took
     "trial_close",  # a close in the pane in which a guessed role's trial ends is lost, and with it the flow
     "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were
     "told_stay_apart",  # of two halves that were both told as one-sided flows neither finds the other any more
@@ -65,7 +64,6 @@ GAPS = frozenset((
     "unnamed",  # a row may come before the name of an owner that was learnt late
     "existed_uncounts",  # what a server's half counted before its client's, which existed already, was told is lost
     "final_stays",  # what is learnt of halves that have met, and who parts them, acts from the next pane on
-    "recovered_hides_active",  # a socket active and healed in one pane may not be active in the pane and the second
 ))
 class Row:
     __slots__ = ("counters", "connect", "srtt", "min_rtt")
@@ -239,13 +237,12 @@ class Rows:
         self.expected.provisional += not certain
         self.expected.vague += half.vague
         self.pairs = own + counted if counts else own
-        self.samples = (connect, part.srtt if counts else 0)
+        self.samples = (connect, part.srtt if counts or SRTT_OF_BOTH else 0)
+        counts = counts and (FAILED_IS_ACTIVE or not part.failed)  # from here on: whether it may be active
         self.doubt = (own, counted, half.turned)
         self.start, self.certain, self.amended = pane * PANE, certain, not half.vague
         for window in EDGE_WINDOWS:
             if window < 10_000 and kind != NORMAL:
-                if kind == RECOVERED and "recovered_hides_active" in self.oracle.gaps:
-                    self.first(seen_windows, window, self.start)
                 continue
             active = self.touch(seen_windows, window, self.start, counts)
             self.put(window, EDGE, edge, self.pairs, active)
@@ -272,6 +269,8 @@ class Rows:
         arrived = half.node.received[pane]
         pairs += [(AGENT_RECEIVED, arrived), (AGENT_ISSUED, arrived + half.node.lost[pane]), (CONNECT_US, connect),
                   (CONNECT_COUNT, int(connect > 0))]
+        if SRTT_OF_BOTH:
+            pairs += [(SRTT_US, part.srtt), (SRTT_COUNT, int(part.srtt > 0))]
         return [pair for pair in pairs if pair[1]]
 
     def counted_pairs(self, half, part, kind, joined):
@@ -281,8 +280,9 @@ class Rows:
             tx, rx, tx_segments, rx_segments = rx, tx, rx_segments, tx_segments
         pairs = [(TX, tx), (RX, rx), (TX_SEGMENTS, tx_segments), (RX_SEGMENTS, rx_segments), (RETRANSMITS, again),
                  (OPENED, int(part.opened)), (JOINED, int(part.opened and joined)), (CLOSED, int(part.closed > 0)),
-                 (RESETS, int(part.closed == RESET)), (TIMEOUTS, int(part.closed == TIMEOUT)), (SRTT_US, part.srtt),
-                 (SRTT_COUNT, int(part.srtt > 0))]
+                 (RESETS, int(part.closed == RESET)), (TIMEOUTS, int(part.closed == TIMEOUT))]
+        if not SRTT_OF_BOTH:
+            pairs += [(SRTT_US, part.srtt), (SRTT_COUNT, int(part.srtt > 0))]
         if part.failed:
             pairs += [(FAILED, 1), (FAILURE_COUNTERS[part.failed], 1)]
         if kind == LATE:
