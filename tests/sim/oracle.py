@@ -49,7 +49,7 @@ from join import Ends, Join
 # smoothed round-trip times have a sketch in edges' windows from ten seconds on.
 EDGE_WINDOWS, PART_WINDOWS = (250, 1000, 10_000, 60_000, 3_600_000), (250, 10_000)
 # Panes of parts only of edges in which something failed or broke in this pane or in so many before.
-PARTS_OF_SUSPECTS, SUSPECT_PANES = False, 40
+PARTS_OF_SUSPECTS, SUSPECT_PANES = True, 40
 # Round-trip times are samples of both ends, not only of the one that counts.
 SRTT_OF_BOTH = True
 # A failed attempt makes nothing active.
