@@ -23,20 +23,13 @@ struct tuple nat_key(const struct node *node, const struct tuple *seen, uint64_t
 	return key;
 }
 
-/* The join keeps a mapping for 120 s after it was told of it; two tellings fit in that, so one may
- * get lost. Returns whether it is to be told now. */
-static bool nat_note(struct nat_entry *entry, const struct nat_row *row, uint64_t time_ns)
+static void nat_note(struct nat_entry *entry, const struct nat_row *row, uint64_t time_ns)
 {
-	bool lives = entry->began_ns && !entry->ended_ns && tuple_equal(&entry->to, &row->to);
-	bool told = lives && time_ns < entry->told_ns + NAT_TELL_S * NS_PER_S;
-	if (!lives)
+	if (!entry->began_ns || entry->ended_ns || !tuple_equal(&entry->to, &row->to))
 		entry->began_ns = time_ns;
 	entry->to = row->to;
 	entry->ended_ns = 0;
 	entry->seen_ns = time_ns;
-	if (!told)
-		entry->told_ns = time_ns;
-	return !told;
 }
 
 static void nat_tell(struct mirror *mirror, const struct node *node, const struct nat_row *row,
@@ -61,10 +54,14 @@ static void apply_nat(struct apply *apply, const struct nat_row *row)
 		return; /* tracked, but not translated */
 	struct nat_entry *entry = table_admit(&apply->node->nats, &row->from, &mirror->stats.nats,
 					      mirror->options.nats_max);
-	if (!entry)
+	if (!entry) {
 		apply->refused++;
-	else if (nat_note(entry, row, time_ns))
-		nat_tell(mirror, apply->node, row, time_ns, NAT_ADD);
+		return;
+	}
+	nat_note(entry, row, time_ns);
+	/* Told again each time: the same mapping may be that of a later connection, which the join
+	 * knows by a telling since its opening. */
+	nat_tell(mirror, apply->node, row, time_ns, NAT_ADD);
 }
 
 static void apply_nat_end(struct apply *apply, const struct nat_row *row)

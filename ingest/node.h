@@ -28,7 +28,6 @@ struct nat_entry {
 	uint64_t began_ns; /* first told of, with this `to` */
 	uint64_t ended_ns; /* 0: lives */
 	uint64_t seen_ns;  /* last announced */
-	uint64_t told_ns;  /* the join was told last */
 };
 
 struct process_entry {

@@ -41,7 +41,6 @@ enum {
 		120, /* a NAT entry, process or container not announced again is forgotten */
 	NAT_AFTERLIFE_S =
 		2,	 /* a mapping holds for connections opened this long after its end (H-22) */
-	NAT_TELL_S = 40, /* a mapping that goes on is not told again sooner */
 	AHEAD_MAX = 100, /* events ahead of the log in AHEAD_S: their node is quarantined */
 	AHEAD_S = 60,
 	QUARANTINE_S = 60,

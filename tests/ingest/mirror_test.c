@@ -1082,22 +1082,6 @@ static void a_mapping_that_ended_is_not_for_new_connections(void **state)
 	agent_free(&a);
 }
 
-static void a_mapping_that_goes_on_is_not_told_again_at_once(void **state)
-{
-	(void)state;
-	struct agent a = agent_new("a", 1, 1);
-	size_t once = 0;
-	for (int i = 0; i < 3; i++) { /* every 30 s: told at 0 and 60 */
-		struct batch_nat nat = vip_nat(false);
-		assert_true(batch_nat(a.batch, &nat));
-		agent_send(&a);
-		pass(&a, 30000);
-		once = i ? once : got.aliases_count;
-		assert_int_equal(got.aliases_count, i < 2 ? once : 2 * once);
-	}
-	agent_free(&a);
-}
-
 static void a_circle_of_mappings_ends(void **state)
 {
 	(void)state;
@@ -2013,7 +1997,6 @@ int main(void)
 		TEST(a_mapping_of_a_later_batch_of_the_pane_is_in_the_key),
 		TEST(a_mapping_after_the_pane_leaves_the_half_where_it_is),
 		TEST(a_mapping_that_ended_is_not_for_new_connections),
-		TEST(a_mapping_that_goes_on_is_not_told_again_at_once),
 		TEST(a_circle_of_mappings_ends),
 		TEST(loopback_is_a_network_of_its_own_on_each_node),
 		TEST(a_delta_waits_for_its_label),
