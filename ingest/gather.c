@@ -60,6 +60,8 @@ static int64_t clamp_us(const struct gather *gather, int64_t at, bool *future)
 {
 	__int128 time_ns = (__int128)gather->base_ns + (__int128)at * (int64_t)NS_PER_US;
 	uint64_t clamped = clamp_time(gather->mirror, time_ns, gather->append_ns, future);
+	if (clamped < gather->node->floor_ns)
+		clamped = gather->node->floor_ns;
 	return (__int128)clamped == time_ns ? at : ceil_us((__int128)clamped - gather->base_ns);
 }
 

@@ -147,7 +147,7 @@ static uint64_t clock_jump(const struct node *node, uint64_t append_ns, uint64_t
 void node_clock_forget(struct node *node)
 {
 	memset(node->offset_bucket, 0, sizeof(node->offset_bucket));
-	node->jumped_ns = node->sent_boottime_ns = 0;
+	node->jumped_ns = node->sent_boottime_ns = node->floor_ns = 0;
 }
 
 void node_clock(struct node *node, uint64_t append_ns, uint64_t sent_boottime_ns,
@@ -158,6 +158,8 @@ void node_clock(struct node *node, uint64_t append_ns, uint64_t sent_boottime_ns
 	if (sent_realtime_ns == 0 || sent_realtime_ns > INT64_MAX)
 		return; /* it does not tell */
 	node->jumped_ns += clock_jump(node, append_ns, sent_boottime_ns, sent_realtime_ns);
+	uint64_t end_ns = node->sent_realtime_ns + (uint64_t)node->offset_ns;
+	int64_t before_ns = node->sent_boottime_ns ? node->offset_ns : INT64_MIN;
 	node->sent_boottime_ns = sent_boottime_ns;
 	node->sent_realtime_ns = sent_realtime_ns;
 	int64_t sample = (int64_t)(append_ns - (sent_realtime_ns - node->jumped_ns));
@@ -172,6 +174,8 @@ void node_clock(struct node *node, uint64_t append_ns, uint64_t sent_boottime_ns
 	bool applied = minimum > (int64_t)(OFFSET_APPLIED_MS * NS_PER_MS) ||
 		       minimum < -(int64_t)(OFFSET_APPLIED_MS * NS_PER_MS);
 	node->offset_ns = (int64_t)((applied ? (uint64_t)minimum : 0) - node->jumped_ns);
+	if (node->offset_ns < before_ns && end_ns > node->floor_ns)
+		node->floor_ns = end_ns;
 }
 
 void node_want(struct node *node, uint64_t id)

@@ -104,6 +104,9 @@ struct node {
 	int64_t offset_minimum[OFFSET_BUCKETS];
 	int64_t offset_ns;  /* added to its times */
 	uint64_t jumped_ns; /* by how much its clock was set, in all; signed, modulo 2^64 */
+	/* When the offset falls, what comes next would lie before what came: no event is earlier
+	 * than the end of the batch before. */
+	uint64_t floor_ns;
 	uint64_t sent_boottime_ns, sent_realtime_ns; /* of the last batch; 0: none of this boot */
 
 	uint64_t ahead_since_ns, quarantined_until_ns; /* of the log */
