@@ -111,8 +111,10 @@ static void apply_groups(struct apply *apply)
 		(const struct close_row *)(retransmits + counts[RUN_RETRANSMITS]);
 	apply_retransmits(apply, retransmits, counts[RUN_RETRANSMITS]);
 	apply_closes(apply, closes, counts[RUN_CLOSES]);
-	apply_nats(apply, (const struct nat_row *)(closes + counts[RUN_CLOSES]),
-		   counts[RUN_NAT_ENDS], true);
+	const struct nat_row *nat_ends = (const struct nat_row *)(closes + counts[RUN_CLOSES]);
+	apply_nats(apply, nat_ends, counts[RUN_NAT_ENDS], true);
+	apply_exits(apply, (const struct exit_row *)(nat_ends + counts[RUN_NAT_ENDS]),
+		    counts[RUN_EXITS]);
 }
 
 static void apply_run(struct apply *apply, size_t openings)

@@ -461,6 +461,22 @@ static struct close_row *put_closes(const struct gather *gather, const struct wi
 	return row;
 }
 
+static struct exit_row *put_exits(const struct gather *gather, const struct window *window,
+				  struct run *run, struct exit_row *row)
+{
+	const Millrace__V1__Exits *exits = gather->batch->exits;
+	size_t count;
+	const uint32_t *picks = pick(gather, &gather->exits, window, &count);
+	for (size_t j = 0; j < count; j++) {
+		size_t i = picked_at(picks, j);
+		*row++ = (struct exit_row){.pid = exits->pid[i],
+					   .started_ns = exits->started_ns[i],
+					   .time_us = row_time(window, gather->exits.at[i])};
+	}
+	run->counts[RUN_EXITS] = (uint32_t)count;
+	return row;
+}
+
 /* ---- runs ---- */
 
 static uint64_t run_events(const struct run *run)
@@ -474,7 +490,6 @@ static uint64_t run_events(const struct run *run)
 /* Writes the window's rows behind the header; returns the run's length. */
 static size_t put_groups(const struct gather *gather, const struct window *window, struct run *run)
 {
-	size_t exits;
 	void *at = put_containers(gather, window, run, (struct container_row *)(run + 1));
 	at = put_processes(gather, window, run, at);
 	at = put_nats(gather, window, &run->counts[RUN_NATS], MILLRACE__V1__NAT_OP__NAT_OP_ADD, at);
@@ -484,8 +499,7 @@ static size_t put_groups(const struct gather *gather, const struct window *windo
 	at = put_closes(gather, window, run, at);
 	at = put_nats(gather, window, &run->counts[RUN_NAT_ENDS],
 		      MILLRACE__V1__NAT_OP__NAT_OP_DELETE, at);
-	pick(gather, &gather->exits, window, &exits);
-	run->counts[RUN_EXITS] = (uint32_t)exits;
+	at = put_exits(gather, window, run, at);
 	return (size_t)((uint8_t *)at - (uint8_t *)run);
 }
 
@@ -574,6 +588,7 @@ static size_t bytes_max(const Millrace__V1__Batch *batch)
 	bytes +=
 		batch->definitions ? batch->definitions->n_slot * sizeof(struct definition_row) : 0;
 	bytes += batch->closes ? batch->closes->n_slot * sizeof(struct close_row) : 0;
+	bytes += batch->exits ? batch->exits->n_pid * sizeof(struct exit_row) : 0;
 	if (batch->updates)
 		bytes += (batch->updates->n_slot + 1) * 9 * sizeof(uint32_t) +
 			 batch->updates->n_retransmits * sizeof(struct retransmit_row);

@@ -192,6 +192,19 @@ void apply_processes(struct apply *apply, const struct process_row *rows, size_t
 		apply_process(apply, &rows[i]);
 }
 
+/* Most processes never own a socket: those are forgotten soon after their end. A socket may outlive
+ * its process, so an owner stays as long as any entry that is not told again. */
+void apply_exits(struct apply *apply, const struct exit_row *rows, size_t count)
+{
+	const uint64_t early_ns = (OBJECT_KEEP_S - EXIT_KEEP_S) * NS_PER_S;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t pid = rows[i].pid;
+		struct process_entry *entry = table_find(&apply->node->processes, &pid);
+		if (entry && !entry->used && entry->started_ns == rows[i].started_ns)
+			entry->seen_ns = run_time(apply->run, rows[i].time_us) - early_ns;
+	}
+}
+
 /* ---- owners ---- */
 
 static struct container_entry *owner_container_entry(struct node *node, uint64_t cgroup)

@@ -3,7 +3,7 @@
  * order in which batches came. No half is looked up before that.
  *
  *   struct run | containers | processes | NAT | definitions | updates | retransmits | closes |
- *   NAT ends                      each section on 8 bytes; exits are only counted
+ *   NAT ends | exits              each section on 8 bytes
  *
  * Updates, nearly all there is, stay columns: slot (difference, as on the wire), time, srtt,
  * segments both ways, bytes both ways. 28 bytes an update; bytes are 64-bit columns in a run that
@@ -88,6 +88,11 @@ struct close_row {
 	uint32_t slot, time_us, reason, pid, min_rtt_us, pad;
 	uint64_t connect_us;
 	struct traffic total;
+};
+
+struct exit_row {
+	uint64_t pid, started_ns;
+	uint32_t time_us, pad;
 };
 
 struct update_columns {

@@ -38,7 +38,8 @@ enum {
 	NODE_SILENT_S = 120,
 	CLOCK_STEP_S = 10, /* the clock's longest step, and how far ahead an event may lie */
 	OBJECT_KEEP_S =
-		120, /* a NAT entry, process or container not announced again is forgotten */
+		120,	 /* a NAT entry, process or container not announced again is forgotten */
+	EXIT_KEEP_S = 5, /* a process that ended and owned nothing: its sockets may be told late */
 	NAT_AFTERLIFE_S =
 		2,	 /* a mapping holds for connections opened this long after its end (H-22) */
 	AHEAD_MAX = 100, /* events ahead of the log in AHEAD_S: their node is quarantined */
@@ -213,6 +214,7 @@ void owner_container(struct mirror *mirror, const Millrace__V1__Batch *batch, si
 void owner_process(struct mirror *mirror, const struct node *node, const Millrace__V1__Batch *batch,
 		   size_t i, struct process_names cache[PROCESS_NAMES], struct process_row *row);
 void apply_containers(struct apply *apply, const struct container_row *rows, size_t count);
+void apply_exits(struct apply *apply, const struct exit_row *rows, size_t count);
 void apply_processes(struct apply *apply, const struct process_row *rows, size_t count);
 uint16_t owner_take(struct mirror *mirror, struct node *node, uint32_t pid, uint64_t cgroup);
 void owner_drop(struct mirror *mirror, struct node *node, uint16_t owner);
