@@ -91,7 +91,7 @@ class Node:
         self.oracle, self.name = oracle, name
         self.epoch = self.boot = None
         self.former, self.seen = set(), set()
-        self.samples = []
+        self.samples, self.sent, self.floor = [], None, 0
         self.end_event = self.gaps = 0
         self.slots, self.halves = {}, []
         self.events = []  # (pane, order, late, time, kind, ...)
@@ -102,7 +102,7 @@ class Node:
         self.mappings = []
 
     def corrected(self, us, offset):
-        return us * 1000 + offset
+        return max(us * 1000 + offset, self.floor)
 
     def put(self, time, kind, *rest):
         open_pane = self.oracle.open_pane
@@ -116,10 +116,15 @@ class Node:
             o["issued"] += b.events
             o["refused"] += b.events
             return
+        if b.boot_id != self.boot:
+            self.samples, self.sent, self.floor = [], None, 0  # another boot, another clock
         self.samples = [s for s in self.samples if s[0] > append - 60 * S]
         self.samples.append((append, append - b.sent_realtime_ns))
         offset = min(s[1] for s in self.samples)
         offset = offset if abs(offset) > 50 * MS else 0
+        if self.sent and offset < self.sent[1]:  # no event comes before the end of the batch before
+            self.floor = max(self.floor, sum(self.sent))
+        self.sent = b.sent_realtime_ns, offset
         base = self.corrected(b.base_time_us, offset)
         if (b.epoch, b.boot_id) != (self.epoch, self.boot):
             self.begin(b, base)
@@ -160,7 +165,7 @@ class Node:
         for i, pid in enumerate(p.pid):
             us += p.dt_us[i]
             name = strings[p.exe[i]].rpartition("/")[2] or strings[p.comm[i]]
-            self.put(us * 1000 + offset, "process", pid, p.cgroup[i], name,
+            self.put(self.corrected(us, offset), "process", pid, p.cgroup[i], name,
                      f"{name}@{b.role}" if name and b.role else name)
         self.nat(b, addresses, offset, 0)
         self.definitions(b, addresses, offset)
@@ -178,7 +183,7 @@ class Node:
                       n.original_destination_port[i], n.protocol[i], "")
             target = (addresses[n.reply_destination[i]], n.reply_destination_port[i], addresses[n.reply_source[i]],
                       n.reply_source_port[i], n.protocol[i], "")
-            self.put(us * 1000 + offset, "nat", op, source, target)
+            self.put(self.corrected(us, offset), "nat", op, source, target)
 
     def definitions(self, b, addresses, offset):
         us, d = b.base_time_us, b.definitions
@@ -190,7 +195,7 @@ class Node:
         for (slot, generation, protocol, flags, role, local, remote, local_port, remote_port, pid, cgroup, age, connect,
              tx, rx, txs, rxs, retransmits, srtt, min_rtt, dt) in columns:
             us += dt
-            time = us * 1000 + offset
+            time = self.corrected(us, offset)
             half = self.slots.get(slot)
             fresh = half is None or half.generation != generation
             if fresh:
@@ -224,7 +229,7 @@ class Node:
             if half is None:
                 self.oracle.counts["refused"] += 1
                 continue
-            self.put(us * 1000 + offset, "update", half, [u.tx_bytes[i], u.rx_bytes[i], u.tx_segments[i],
+            self.put(self.corrected(us, offset), "update", half, [u.tx_bytes[i], u.rx_bytes[i], u.tx_segments[i],
                                                           u.rx_segments[i], sparse.get(i, 0)], u.srtt_us[i])
 
     def closes(self, b, offset):
@@ -235,7 +240,7 @@ class Node:
             if half is None:
                 self.oracle.counts["refused"] += 1
                 continue
-            self.put(us * 1000 + offset, "close", half, c.reason[i], c.pid[i],
+            self.put(self.corrected(us, offset), "close", half, c.reason[i], c.pid[i],
                      [c.tx_bytes[i], c.rx_bytes[i], c.tx_segments[i], c.rx_segments[i], c.retransmits[i]],
                      c.min_rtt_us[i], c.connect_us[i])
 
