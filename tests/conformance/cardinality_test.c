@@ -25,7 +25,7 @@ static size_t bytes_in_use(void)
 struct flood {
 	uint64_t keys, sent;
 	struct run *run;
-	size_t quarter_bytes, most_bytes; /* in use */
+	size_t half_bytes, most_bytes; /* in use */
 };
 
 static void put_connection(struct batch *batch, uint32_t slot, uint32_t key, uint64_t at_ns)
@@ -88,8 +88,8 @@ static struct flood flood_run(uint64_t keys, const struct run_options *options)
 
 		size_t bytes = bytes_in_use();
 
-		if (flood.sent < keys / 4)
-			flood.quarter_bytes = bytes;
+		if (flood.sent < keys / 2)
+			flood.half_bytes = bytes;
 		if (bytes > flood.most_bytes)
 			flood.most_bytes = bytes;
 	}
@@ -130,10 +130,10 @@ static void more_keys_than_rows_fold_into_others_and_sums_stay_exact(void **stat
 
 	(void)state;
 	print_message(
-		"%llu keys, %llu rows out, %.1f s of CPU; %zu MiB after a quarter, %zu MiB at "
+		"%llu keys, %llu rows out, %.1f s of CPU; %zu MiB after half of them, %zu MiB at "
 		"most\n",
 		(unsigned long long)keys, (unsigned long long)flood.run->sums.rows,
-		(double)(clock() - began) / CLOCKS_PER_SEC, flood.quarter_bytes >> 20,
+		(double)(clock() - began) / CLOCKS_PER_SEC, flood.half_bytes >> 20,
 		flood.most_bytes >> 20);
 	expect_exact(&flood);
 	for (uint32_t i = 0; i < TASKS; i++) {
@@ -141,7 +141,7 @@ static void more_keys_than_rows_fold_into_others_and_sums_stay_exact(void **stat
 		assert_true(flood.run->stats[i].join.halves <= 65536);
 		assert_true(flood.run->stats[i].mirror.halves <= 65536);
 	}
-	assert_true(flood.most_bytes <= flood.quarter_bytes + flood.quarter_bytes / 10);
+	assert_true(flood.most_bytes <= flood.half_bytes + flood.half_bytes / 10);
 	run_free(flood.run);
 }
 

@@ -158,34 +158,6 @@ static void an_address_without_an_agent_has_the_owner_of_its_time(void **state)
 	log_free(log);
 }
 
-static void a_late_half_is_named_by_the_owner_of_its_own_time(void **state)
-{
-	struct log *log = log_new(2);
-	uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "b", "old"),
-		 c = log_node(log, "c", "new");
-	uint32_t client, server;
-
-	(void)state;
-	client = log_connect(log, SEC(2), a, "10.0.0.1:40000", "10.244.1.5:80");
-	server = log_accept(log, SEC(2), b, "10.244.1.5:80", "10.0.0.1:40000");
-	log_close_both(log, SEC(3), client, server);
-	client = log_connect(log, SEC(5), a, "10.0.0.1:40001", "10.244.1.5:80");
-	server = log_accept(log, SEC(5), c, "10.244.1.5:80", "10.0.0.1:40001");
-	log_close_both(log, SEC(6), client, server);
-	/* Opened and over while the old one had the address; told when the new one had it. */
-	client = log_connect(log, SEC(3) - MS(500), a, "10.0.0.1:40002", "10.244.1.5:80");
-	log_tell_later(log, SEC(4));
-	log_send_untold(log, client, 10, 0);
-	log_close(log, SEC(3) - MS(400), client, CLOSE_NORMAL);
-	log_tell_later(log, SEC(4));
-	struct run *run = run_of(log);
-
-	assert_int_equal(run_count_flows(run, "shop", "old"), 2);
-	assert_int_equal(run_count_flows(run, "shop", "new"), 1);
-	run_free(run);
-	log_free(log);
-}
-
 static void what_a_workload_is_known_as_beats_its_port_and_its_command(void **state)
 {
 	struct log *log = log_new(2);
@@ -336,68 +308,6 @@ static void halves_that_disagree_keep_both_views_and_the_clients_counts(void **s
 	log_free(log);
 }
 
-/* What the next start of a node's agent says of a socket that lives on: defined, it was there
- * before, with all that it ever sent. */
-static void log_found(struct log *log, uint64_t at_ns, uint32_t number)
-{
-	log_again_flagged(log, at_ns, number, BATCH_EXISTED);
-}
-
-static void an_agent_that_starts_again_counts_nothing_twice(void **state)
-{
-	struct log *log = log_new(2);
-	uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "b", "web");
-	uint32_t client = log_connect(log, SEC(1), a, "10.0.0.1:40000", "10.0.0.2:80");
-	uint32_t server = log_accept(log, SEC(1), b, "10.0.0.2:80", "10.0.0.1:40000");
-
-	(void)state;
-	for (uint64_t i = 0; i < 10; i++) {
-		log_exchange(log, SEC(2 + 2 * i) + MS(30), client, server, 1000, 100);
-		log_restart(log, SEC(3 + 2 * i), a);
-		log_process(log, SEC(3 + 2 * i), a, LOG_PID, "shop", 0);
-		log_found(log, SEC(3 + 2 * i), client);
-	}
-	log_close_both(log, SEC(25), client, server);
-	struct run *run = run_of(log);
-
-	for (size_t i = 0; i < run->rows_count; i++)
-		for (int n = 0; n < COUNTERS; n++)
-			assert_true(run->rows[i].row.amendment ||
-				    run->rows[i].row.counters[n] >= 0);
-	assert_int_equal(run_edge(run, "shop", "web", COUNTER_TX_BYTES), 10000);
-	assert_int_equal(run_edge(run, "shop", "web", COUNTER_RX_BYTES), 1000);
-	assert_int_equal(run_edge(run, "shop", "web", COUNTER_OPENED), 1);
-	assert_int_equal(run_edge(run, NULL, NULL, COUNTER_TX_BYTES), 10000);
-	assert_int_equal(run_edge(run, NULL, NULL, COUNTER_OPENED), 1);
-	assert_int_equal(run_edge(run, NULL, NULL, COUNTER_CLOSED), 1);
-	run_free(run);
-	log_free(log);
-}
-
-static void an_agent_that_starts_again_is_one_flow(void **state)
-{
-	struct log *log = log_new(2);
-	uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "b", "web");
-	uint32_t client = log_connect(log, SEC(1), a, "10.0.0.1:40000", "10.0.0.2:80");
-	uint32_t server = log_accept(log, SEC(1), b, "10.0.0.2:80", "10.0.0.1:40000");
-
-	(void)state;
-	log_exchange(log, SEC(2), client, server, 1000, 100);
-	log_restart(log, SEC(3), a);
-	log_process(log, SEC(3), a, LOG_PID, "shop", 0);
-	log_found(log, SEC(3), client);
-	log_exchange(log, SEC(5), client, server, 1000, 100);
-	log_close_both(log, SEC(6), client, server);
-	struct run *run = run_of(log);
-	const struct run_flow *flow = run_only_flow(run);
-
-	assert_true(flow->flow.joined);
-	assert_int_equal(flow->flow.client.total.tx_bytes, 2000);
-	assert_int_equal(flow->flow.server.total.rx_bytes, 2000);
-	run_free(run);
-	log_free(log);
-}
-
 static void a_reboot_ends_each_open_flow_once(void **state)
 {
 	struct log *log = log_new(2);
@@ -490,15 +400,12 @@ int main(void)
 		cmocka_unit_test(a_reused_pod_address_belongs_to_whoever_has_it_then),
 		cmocka_unit_test(a_thousand_pods_on_fifty_addresses_are_never_mixed),
 		cmocka_unit_test(an_address_without_an_agent_has_the_owner_of_its_time),
-		cmocka_unit_test(a_late_half_is_named_by_the_owner_of_its_own_time),
 		cmocka_unit_test(what_a_workload_is_known_as_beats_its_port_and_its_command),
 		cmocka_unit_test(a_reused_process_id_is_another_process),
 		cmocka_unit_test(a_reused_cgroup_id_is_another_container),
 		cmocka_unit_test(
 			a_half_that_comes_a_minute_later_amends_the_flow_and_moves_the_bytes),
 		cmocka_unit_test(halves_that_disagree_keep_both_views_and_the_clients_counts),
-		cmocka_unit_test(an_agent_that_starts_again_counts_nothing_twice),
-		cmocka_unit_test(an_agent_that_starts_again_is_one_flow),
 		cmocka_unit_test(a_reboot_ends_each_open_flow_once),
 		cmocka_unit_test(a_pipeline_that_starts_again_learns_its_state_from_the_agents),
 	};

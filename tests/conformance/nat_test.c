@@ -247,33 +247,6 @@ static void the_table_of_mappings_is_bounded_and_refusals_are_counted(void **sta
 	log_free(ends.log);
 }
 
-/* The proxy accepts and connects on: two connections, one way from the client to the container. */
-static void a_port_proxy_in_between_is_no_end_of_its_own(void **state)
-{
-	struct ends ends = ends_new();
-
-	(void)state;
-	log_process(ends.log, 0, ends.b, 300, "docker-proxy", 0);
-	uint32_t client = log_connect(ends.log, SEC(2), ends.a, "10.0.0.1:40000", "10.0.0.2:8080");
-	uint32_t outer = log_open_as(ends.log, SEC(2), ends.b, BATCH_ROLE_SERVER, "10.0.0.2:8080",
-				     "10.0.0.1:40000", 300);
-	uint32_t inner = log_open_as(ends.log, SEC(2) + MS(1), ends.b, BATCH_ROLE_CLIENT,
-				     "172.17.0.1:50000", "172.17.0.2:80", 300);
-	uint32_t server =
-		log_accept(ends.log, SEC(2) + MS(1), ends.b, "172.17.0.2:80", "172.17.0.1:50000");
-
-	log_exchange(ends.log, SEC(3), client, outer, 1500, 100);
-	log_exchange(ends.log, SEC(3), inner, server, 1500, 100);
-	log_close_both(ends.log, SEC(5), client, outer);
-	log_close_both(ends.log, SEC(5), inner, server);
-	struct run *run = run_of(ends.log);
-
-	assert_int_equal(run_edge(run, "shop", "web", COUNTER_TX_BYTES), 1500);
-	assert_int_equal(run_edge(run, NULL, NULL, COUNTER_TX_BYTES), 1500);
-	run_free(run);
-	log_free(ends.log);
-}
-
 static void a_gateways_port_reused_by_another_client_joins_each_with_its_own(void **state)
 {
 	struct ends ends = ends_new();
@@ -436,7 +409,6 @@ int main(void)
 		cmocka_unit_test(a_reused_tuple_goes_to_its_own_backend_each_time),
 		cmocka_unit_test(a_new_mapping_does_not_move_the_connection_that_has_the_old_one),
 		cmocka_unit_test(the_table_of_mappings_is_bounded_and_refusals_are_counted),
-		cmocka_unit_test(a_port_proxy_in_between_is_no_end_of_its_own),
 		cmocka_unit_test(a_gateways_port_reused_by_another_client_joins_each_with_its_own),
 		cmocka_unit_test(an_expired_mapping_serves_no_later_connection),
 		cmocka_unit_test(a_mapping_that_ended_before_its_socket_was_told_still_joins),

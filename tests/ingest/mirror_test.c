@@ -808,8 +808,8 @@ static void expect_clock_set(int64_t by_ns)
 			define(&a, client(1, 1));
 		else
 			update(&a, 1, 1);
-		struct batch_bytes sealed = batch_seal(
-			a.batch, &a.sender, 90 * NS_PER_S + at_ns - start_ns, now_ns);
+		struct batch_bytes sealed =
+			batch_seal(a.batch, &a.sender, 90 * NS_PER_S + at_ns - start_ns, now_ns);
 		now_ns = at_ns;
 		push_bytes(sealed.bytes, sealed.length);
 		now_ns += 250 * NS_PER_MS;
