@@ -31,8 +31,7 @@ static void label(FILE *out, const char *value)
 	}
 }
 
-static void write_histogram(FILE *out, const char *name, const char *help,
-			    const struct histogram *from)
+static void histogram(FILE *out, const char *name, const char *help, const struct histogram *from)
 {
 	uint64_t sum = 0;
 
@@ -317,19 +316,18 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	    "Rows that the history was not handed: more than history.rows_a_second.",
 	    (double)metrics->history_left_out);
 	receivers(out, metrics);
-	write_histogram(out, "millrace_event_to_webhook_seconds",
-			"From the newest deciding kernel event to the start of the request that a "
-			"receiver took.",
-			metrics->event_to_webhook);
-	write_histogram(out, "millrace_event_to_rollup_seconds",
-			"From the newest kernel event in the rows of edges (1 s, else 10 s) to the "
-			"service.",
-			metrics->event_to_rollup);
-	write_histogram(
-		out, "millrace_event_to_pane_seconds",
-		"From the start of a 250 ms pane, so from its earliest kernel event, until its "
-		"rows have passed the anomaly stage; one observation a task and pane.",
-		&to_pane);
+	histogram(out, "millrace_event_to_webhook_seconds",
+		  "From the newest deciding kernel event to the start of the request that a "
+		  "receiver took.",
+		  metrics->event_to_webhook);
+	histogram(out, "millrace_event_to_rollup_seconds",
+		  "From the newest kernel event in the rows of edges (1 s, else 10 s) to the "
+		  "service.",
+		  metrics->event_to_rollup);
+	histogram(out, "millrace_event_to_pane_seconds",
+		  "From the start of a 250 ms pane, so from its earliest kernel event, until its "
+		  "rows have passed the anomaly stage; one observation a task and pane.",
+		  &to_pane);
 	server(out, &metrics->server);
 	process(out, metrics);
 	fclose(out);
