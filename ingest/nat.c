@@ -18,6 +18,10 @@ struct tuple nat_key(const struct node *node, const struct tuple *seen, uint64_t
 		 * batch. The join waits for it. */
 		if (nat->began_ns + NAT_SLACK_NS < opened_ns)
 			break;
+		/* The port was used again and led elsewhere: which connection is whose, the join
+		 * finds by the times of all mappings. */
+		if (nat->turned_ns + NAT_SLACK_NS >= opened_ns)
+			break;
 		key = nat->to;
 	}
 	return key;
@@ -25,8 +29,11 @@ struct tuple nat_key(const struct node *node, const struct tuple *seen, uint64_t
 
 static void nat_note(struct nat_entry *entry, const struct nat_row *row, uint64_t time_ns)
 {
-	if (!entry->began_ns || entry->ended_ns || !tuple_equal(&entry->to, &row->to))
+	bool turned = entry->began_ns && !tuple_equal(&entry->to, &row->to);
+	if (!entry->began_ns || entry->ended_ns || turned)
 		entry->began_ns = time_ns;
+	if (turned)
+		entry->turned_ns = time_ns;
 	entry->to = row->to;
 	entry->ended_ns = 0;
 	entry->seen_ns = time_ns;

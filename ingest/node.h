@@ -25,9 +25,10 @@ enum {
 struct nat_entry {
 	struct tuple from;
 	struct tuple to;
-	uint64_t began_ns; /* first told of, with this `to` */
-	uint64_t ended_ns; /* 0: lives */
-	uint64_t seen_ns;  /* last announced */
+	uint64_t began_ns;  /* first told of, with this `to` */
+	uint64_t turned_ns; /* when another `to` was replaced; 0: never */
+	uint64_t ended_ns;  /* 0: lives */
+	uint64_t seen_ns;   /* last announced */
 };
 
 struct process_entry {
