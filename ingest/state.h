@@ -31,8 +31,9 @@
 #include "ingest/part.h"
 #include "ingest/queue.h"
 
-/* A mapping may be told of this long before its connection, by the clocks' error. */
-#define NAT_SLACK_NS (250 * NS_PER_MS)
+/* A mapping is told of when its connection's first packet passed, by the same clock: what is older
+ * belonged to an earlier connection with the same ports. */
+#define NAT_SLACK_NS (10 * NS_PER_MS)
 
 enum {
 	NODE_SILENT_S = 120,
