@@ -6,20 +6,16 @@
  * permitted); with --part, callgrind's are of that part: --toggle-collect=bench_part. */
 #include <getopt.h>
 #include <inttypes.h>
-#include <linux/perf_event.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "aggregate/aggregate.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "bench/drive/cost.h"
 
 enum { REPLICAS = 9, FLOWS = 24, NODES = 500, FIRST_PANE = 4000 };
 
@@ -34,48 +30,12 @@ struct bench {
 	struct delta *deltas;
 	double *shares; /* cumulated, of edges */
 	uint64_t random, rollups;
-	int instructions; /* perf_event, or -1 */
-};
-
-struct cost {
-	uint64_t ns, instructions;
 };
 
 static uint64_t bench_random(struct bench *bench)
 {
 	bench->random += 0x9e3779b97f4a7c15ULL;
 	return hash_mix(bench->random);
-}
-
-static int open_instructions(void)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_HARDWARE,
-		.size = sizeof(attr),
-		.config = PERF_COUNT_HW_INSTRUCTIONS,
-		.exclude_kernel = 1,
-		.exclude_hv = 1,
-	};
-	return (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0UL);
-}
-
-static struct cost cost_now(const struct bench *bench)
-{
-	struct timespec time;
-	struct cost cost = {0};
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-	cost.ns = (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
-	if (bench->instructions >= 0 &&
-	    read(bench->instructions, &cost.instructions, sizeof(cost.instructions)) !=
-		    sizeof(cost.instructions))
-		cost.instructions = 0;
-	return cost;
-}
-
-static void cost_add(struct cost *sum, struct cost before, struct cost after)
-{
-	sum->ns += after.ns - before.ns;
-	sum->instructions += after.instructions - before.instructions;
 }
 
 static uint64_t bench_name(struct bench *bench, const char *kind, uint64_t number)
@@ -159,7 +119,6 @@ static void bench_init(struct bench *bench)
 	}
 	for (uint32_t edge = 0; edge < bench->edges; edge++)
 		bench->shares[edge] /= sum;
-	bench->instructions = open_instructions();
 }
 
 static uint32_t bench_edge(struct bench *bench)
@@ -239,10 +198,10 @@ static void bench_pane(struct bench *bench, uint64_t pane, bool timed, struct co
 	bench_fill(bench, pane);
 	for (enum part part = 0; part < PARTS; part++) {
 		bool watched = timed && (!bench->part || !strcmp(bench->part, part_names[part]));
-		struct cost before = cost_now(bench);
+		struct cost before = cost_now();
 		(watched ? bench_part : bench_other)(bench, part, bucket, pane);
 		if (timed)
-			cost_add(&costs[part], before, cost_now(bench));
+			cost_add(&costs[part], cost_since(before));
 		if (part == PART_PUSH)
 			bucket = partial_take(bench->partial, 0, pane);
 	}
@@ -262,10 +221,10 @@ static void bench_print(const struct bench *bench, const struct cost costs[PARTS
 		      " rows, %.0f rollups a pane\n",
 	       bench->deltas_a_pane, stats.edges, stats.rows, (double)rollups / bench->panes);
 	for (enum part part = 0; part < PARTS; part++) {
-		cost_add(&total, (struct cost){0}, costs[part]);
+		cost_add(&total, costs[part]);
 		printf(json ? ",\"%s_ns_per_delta\":%.1f" : "%8s %6.1f ns a delta",
 		       part_names[part], (double)costs[part].ns / deltas);
-		if (bench->instructions < 0)
+		if (!cost_counts_instructions())
 			printf(json ? ",\"%s_instructions_per_delta\":null" : "\n",
 			       part_names[part]);
 		else

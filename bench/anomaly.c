@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "anomaly/anomaly.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "bench/drive/cost.h"
 
 enum { WARM_PANES = 80, INSTANCES = 64, PANE_FIRST = 4000000 };
 
@@ -33,13 +33,6 @@ static void on_alerts(void *context, const struct alert *alerts, size_t count)
 	struct bench *bench = context;
 	(void)alerts;
 	bench->alerts += count;
-}
-
-static uint64_t now_cpu_ns(void)
-{
-	struct timespec time;
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-	return (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
 }
 
 static uint64_t resident_bytes(void)
@@ -184,12 +177,12 @@ static uint64_t run_pane(struct bench *bench, uint64_t pane)
 	make_rows(bench, pane);
 	if (ten)
 		make_tens(bench, pane);
-	uint64_t before = now_cpu_ns();
+	struct cost before = cost_now();
 	anomaly_push(bench->anomaly, bench->rows, bench->rows_count, bench->names);
 	if (ten)
 		anomaly_push(bench->anomaly, bench->tens, bench->edges, bench->names);
 	anomaly_advance(bench->anomaly, pane_end(pane));
-	return now_cpu_ns() - before;
+	return cost_since(before).ns;
 }
 
 static void bench_run(struct bench *bench, bool json)

@@ -6,13 +6,10 @@
  * counts. Instructions need perf_event_open, the size on the wire zstd (null where they are not
  * there). */
 #include <inttypes.h>
-#include <linux/perf_event.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <zstd.h>
@@ -22,6 +19,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "bench/drive/cost.h"
 #include "ingest/decode.h"
 
 enum {
@@ -51,7 +49,7 @@ static const enum decode_reader readers[READERS] = {DECODE_STOCK, DECODE_PORTABL
 static const uint8_t secret[16] = "0123456789abcdef";
 static const char node_name[] = "ip-10-1-22-187.eu-central-1";
 
-struct cost {
+struct share {
 	double ns, instructions; /* an event */
 };
 
@@ -76,7 +74,6 @@ struct bench {
 	uint8_t *records[RECORDS];
 	size_t lengths[RECORDS];
 	uint64_t wire_bytes; /* of all records, compressed */
-	int instructions;    /* perf_event, or -1 */
 };
 
 static uint64_t bench_random(struct bench *bench)
@@ -382,18 +379,6 @@ static void bench_record(struct bench *bench, uint32_t number)
 	bench->wire_bytes += wire_bytes(sealed.bytes, sealed.length);
 }
 
-static int open_instructions(void)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_HARDWARE,
-		.size = sizeof(attr),
-		.config = PERF_COUNT_HW_INSTRUCTIONS,
-		.exclude_kernel = 1,
-		.exclude_hv = 1,
-	};
-	return (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0UL);
-}
-
 static void bench_shuffle(struct bench *bench)
 {
 	for (uint32_t slot = 0; slot < bench->sockets_count; slot++) {
@@ -410,7 +395,6 @@ static void bench_init(struct bench *bench, uint32_t scale)
 		.sockets_count = SOCKETS * scale,
 		.pid = 1200000,
 		.time_ns = 1700000000 * NS_PER_S,
-		.instructions = open_instructions(),
 	};
 	bench->sockets = memory_zeroed(bench->sockets_count, sizeof(*bench->sockets));
 	bench->shares = memory_zeroed(bench->sockets_count, sizeof(*bench->shares));
@@ -442,8 +426,6 @@ static void bench_done(struct bench *bench)
 	free(bench->sockets);
 	free(bench->shares);
 	free(bench->scanned);
-	if (bench->instructions >= 0)
-		close(bench->instructions);
 }
 
 static double bench_events(const struct bench *bench)
@@ -451,25 +433,11 @@ static double bench_events(const struct bench *bench)
 	return (double)EVENTS * bench->scale * RECORDS;
 }
 
-static struct cost cost_now(const struct bench *bench)
+static void share_keep_least(struct share *least, struct cost cost, double events)
 {
-	struct timespec time;
-	uint64_t instructions = 0;
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-	if (bench->instructions >= 0 &&
-	    read(bench->instructions, &instructions, sizeof(instructions)) != sizeof(instructions))
-		instructions = 0;
-	return (struct cost){(double)time.tv_sec * NS_PER_S + (double)time.tv_nsec,
-			     (double)instructions};
-}
-
-static void cost_keep_least(struct cost *least, struct cost before, struct cost after,
-			    double events)
-{
-	struct cost cost = {(after.ns - before.ns) / events,
-			    (after.instructions - before.instructions) / events};
-	if (least->ns == 0 || cost.ns < least->ns)
-		*least = cost;
+	double ns = (double)cost.ns / events;
+	if (least->ns == 0 || ns < least->ns)
+		*least = (struct share){ns, (double)cost.instructions / events};
 }
 
 static void bench_decode(const struct bench *bench, struct decoder *decoder)
@@ -484,63 +452,60 @@ static void bench_decode(const struct bench *bench, struct decoder *decoder)
 	}
 }
 
-static void bench_readers(const struct bench *bench, uint32_t passes, struct cost costs[READERS])
+static void bench_readers(const struct bench *bench, uint32_t passes, struct share costs[READERS])
 {
 	for (int reader = 0; reader < READERS * ROUNDS; reader++) {
 		struct decoder *decoder = decoder_new(&(struct decode_options){
 			.record_bytes_max = RECORD_BYTES_MAX, .reader = readers[reader % READERS]});
 		bench_decode(bench, decoder); /* touches the arena */
-		struct cost before = cost_now(bench);
+		struct cost before = cost_now();
 		for (uint32_t pass = 0; pass < passes; pass++)
 			bench_decode(bench, decoder);
-		cost_keep_least(&costs[reader % READERS], before, cost_now(bench),
-				passes * bench_events(bench));
+		share_keep_least(&costs[reader % READERS], cost_since(before),
+				 passes * bench_events(bench));
 		decoder_free(decoder);
 	}
 }
 
-static struct cost bench_hmac(const struct bench *bench, uint32_t passes)
+static struct share bench_hmac(const struct bench *bench, uint32_t passes)
 {
 	uint8_t key[SEAL_KEY_BYTES];
-	struct cost least = {0};
+	struct share least = {0};
 	seal_node_key(secret, sizeof(secret), node_name, key);
 	for (int round = 0; round < ROUNDS; round++) {
-		struct cost before = cost_now(bench);
+		struct cost before = cost_now();
 		for (uint32_t i = 0; i < passes * RECORDS; i++)
 			if (!seal_check(key, bench->records[i % RECORDS],
 					bench->lengths[i % RECORDS]))
 				exit(1);
-		cost_keep_least(&least, before, cost_now(bench), passes * bench_events(bench));
+		share_keep_least(&least, cost_since(before), passes * bench_events(bench));
 	}
 	return least;
 }
 
-static void print_cost(const struct bench *bench, const char *name, struct cost cost)
+static void print_share(const char *name, struct share share)
 {
-	printf("\"%s\":{\"ns_per_event\":%.2f,\"instructions_per_event\":", name, cost.ns);
-	if (bench->instructions >= 0)
-		printf("%.1f}", cost.instructions);
+	printf("\"%s\":{\"ns_per_event\":%.2f,\"instructions_per_event\":", name, share.ns);
+	if (cost_counts_instructions())
+		printf("%.1f}", share.instructions);
 	else
 		printf("null}");
 }
 
-static void bench_print(const struct bench *bench, const struct cost costs[READERS],
-			struct cost hmac)
+static void bench_print(const struct bench *bench, const struct share costs[READERS],
+			struct share hmac)
 {
 	size_t bytes = 0;
 	for (uint32_t i = 0; i < RECORDS; i++)
 		bytes += bench->lengths[i];
-	printf("{\"events\":%u,\"bytes_per_event\":%.2f,\"wire_bytes_per_event\":",
-	       EVENTS * bench->scale, (double)bytes / bench_events(bench));
-	if (bench->wire_bytes)
-		printf("%.2f,", (double)bench->wire_bytes / bench_events(bench));
-	else
-		printf("null,");
+	printf("{\"events\":%u,\"bytes_per_event\":%.2f,\"wire_bytes_per_event\":%.2f,",
+	       EVENTS * bench->scale, (double)bytes / bench_events(bench),
+	       (double)bench->wire_bytes / bench_events(bench));
 	for (int reader = 0; reader < READERS; reader++) {
-		print_cost(bench, reader_names[reader], costs[reader]);
+		print_share(reader_names[reader], costs[reader]);
 		printf(",");
 	}
-	print_cost(bench, "hmac", hmac);
+	print_share("hmac", hmac);
 	printf("}");
 }
 
@@ -555,7 +520,7 @@ int main(int argc, char **argv)
 	printf("{\"bench\":\"decode\",\"records\":[");
 	for (uint32_t scale = 1; scale <= 10; scale *= 10) {
 		struct bench bench;
-		struct cost costs[READERS] = {{0}};
+		struct share costs[READERS] = {{0}};
 		bench_init(&bench, scale);
 		uint32_t passes = (uint32_t)(events / (EVENTS * RECORDS * scale)) + 1;
 		bench_readers(&bench, passes, costs);

@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "bench/drive/cost.h"
 #include "daemon/encode.h"
 
 enum {
@@ -34,20 +34,13 @@ struct bench {
 	uint64_t random;
 };
 
-struct cost {
+struct output_cost {
 	double ns, bytes; /* of one */
 };
 
 static uint64_t bench_random(struct bench *bench)
 {
 	return hash_mix(++bench->random);
-}
-
-static uint64_t now_cpu_ns(void)
-{
-	struct timespec time;
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-	return (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
 }
 
 static uint64_t bench_name(struct bench *bench, const char *format, unsigned a, unsigned b)
@@ -205,16 +198,17 @@ static struct encoded encode_one(struct bench *bench, bool flows, unsigned varia
 			      bench->names);
 }
 
-static struct cost bench_run(struct bench *bench, bool flows, unsigned records)
+static struct output_cost bench_run(struct bench *bench, bool flows, unsigned records)
 {
 	uint64_t bytes = 0, things = (uint64_t)records * (flows ? FLOWS : ROWS);
 	for (unsigned i = 0; i < VARIANTS; i++)
 		encode_one(bench, flows, i);
-	uint64_t before = now_cpu_ns();
+	struct cost before = cost_now();
 	for (unsigned i = 0; i < records; i++)
 		bytes += encode_one(bench, flows, i % VARIANTS).length;
-	uint64_t spent_ns = now_cpu_ns() - before;
-	return (struct cost){(double)spent_ns / (double)things, (double)bytes / (double)things};
+	uint64_t spent_ns = cost_since(before).ns;
+	return (struct output_cost){(double)spent_ns / (double)things,
+				    (double)bytes / (double)things};
 }
 
 int main(int argc, char **argv)
@@ -226,8 +220,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	struct bench *bench = bench_new();
-	struct cost flow = bench_run(bench, true, (unsigned)records);
-	struct cost row = bench_run(bench, false, (unsigned)records);
+	struct output_cost flow = bench_run(bench, true, (unsigned)records);
+	struct output_cost row = bench_run(bench, false, (unsigned)records);
 	printf(json ? "{\"bench\":\"encode\",\"flow_ns\":%.0f,\"flow_bytes\":%.0f,\"row_ns\":%.0f,"
 		      "\"row_bytes\":%.0f}\n"
 		    : "a flow: %.0f ns, %.0f bytes; a row: %.0f ns, %.0f bytes\n",

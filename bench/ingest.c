@@ -5,20 +5,17 @@
  * decoder's own cost on the same bytes is taken off. Instructions need perf_event_open (null where
  * it is not permitted). */
 #include <inttypes.h>
-#include <linux/perf_event.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent/batch/batch.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "bench/drive/cost.h"
 #include "ingest/decode.h"
 #include "ingest/mirror.h"
 
@@ -41,16 +38,11 @@ struct bench {
 	uint32_t *generations;	/* by node and slot */
 	uint64_t *openings;	/* by node: opened and closed so far */
 	uint64_t random, now_ns, pane;
-	int instructions; /* perf_event, or -1 */
 	struct mirror_record records[RECORDS_MAX];
 	size_t records_count;
 	uint64_t deltas, opens;
 	struct label *labels;
 	size_t labels_count, labels_capacity;
-};
-
-struct cost {
-	uint64_t ns, instructions;
 };
 
 static struct bench bench;
@@ -61,36 +53,6 @@ static uint64_t bench_random(void)
 {
 	bench.random += 0x9e3779b97f4a7c15ULL;
 	return hash_mix(bench.random);
-}
-
-static int open_instructions(void)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_HARDWARE,
-		.size = sizeof(attr),
-		.config = PERF_COUNT_HW_INSTRUCTIONS,
-		.exclude_kernel = 1,
-		.exclude_hv = 1,
-	};
-	return (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0UL);
-}
-
-static struct cost cost_now(void)
-{
-	struct timespec time;
-	struct cost cost = {0};
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-	cost.ns = (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
-	if (bench.instructions >= 0 && read(bench.instructions, &cost.instructions,
-					    sizeof(cost.instructions)) != sizeof(cost.instructions))
-		cost.instructions = 0;
-	return cost;
-}
-
-static void cost_add(struct cost *sum, struct cost before, struct cost after)
-{
-	sum->ns += after.ns - before.ns;
-	sum->instructions += after.instructions - before.instructions;
 }
 
 /* ---- sinks ---- */
@@ -248,18 +210,17 @@ static void put_churn(uint32_t node)
 static struct cost decode_cost(void)
 {
 	struct decoded decoded;
-	struct cost sum = {0}, before = cost_now();
+	struct cost before = cost_now();
 	for (size_t i = 0; i < bench.records_count; i++)
 		decoder_read(bench.decoder, bench.records[i].value, bench.records[i].length,
 			     &decoded);
-	cost_add(&sum, before, cost_now());
-	return sum;
+	return cost_since(before);
 }
 
 /* Returns what that cost. */
 static struct cost close_ready(void)
 {
-	struct cost sum = {0}, before = cost_now();
+	struct cost before = cost_now();
 	if (!bench.pane)
 		bench.pane = mirror_first_pane(bench.mirror);
 	for (; mirror_ready(bench.mirror, bench.pane); bench.pane++) {
@@ -268,8 +229,7 @@ static struct cost close_ready(void)
 		bench.labels_count = 0;
 		mirror_deltas(bench.mirror, bench.pane);
 	}
-	cost_add(&sum, before, cost_now());
-	return sum;
+	return cost_since(before);
 }
 
 /* Costs of the push, less the decoder's, and of the panes that it closed. */
@@ -279,14 +239,13 @@ struct costs {
 
 static void run_records(struct costs *costs)
 {
-	struct cost decoding = decode_cost(), close = {0}, before = cost_now();
+	struct cost decoding = decode_cost(), before = cost_now();
 	for (size_t i = 0; i < bench.records_count; i++)
 		mirror_push(bench.mirror, &bench.records[i], 1);
-	cost_add(&costs->push, before, cost_now());
+	cost_add(&costs->push, cost_since(before));
 	costs->push.ns -= decoding.ns;
 	costs->push.instructions -= decoding.instructions;
-	close = close_ready();
-	cost_add(&costs->close, (struct cost){0}, close);
+	cost_add(&costs->close, close_ready());
 	for (size_t i = 0; i < bench.records_count; i++)
 		free((void *)bench.records[i].value);
 	bench.records_count = 0;
@@ -369,7 +328,6 @@ static void bench_new(void)
 	bench.generations = memory_zeroed((size_t)bench.nodes * 65536, sizeof(uint32_t));
 	bench.openings = memory_zeroed(bench.nodes, sizeof(uint64_t));
 	bench.now_ns = 1700000000 * NS_PER_S;
-	bench.instructions = open_instructions();
 	for (uint32_t i = 0; i < bench.halves; i++)
 		bench.shares[i] = (i ? bench.shares[i - 1] : 0) + pow(i + 1, -0.9);
 	for (uint32_t node = 0; node < bench.nodes; node++)
@@ -380,7 +338,7 @@ static void bench_new(void)
 static void print_each(const char *name, const char *part, struct cost cost, uint64_t count)
 {
 	printf("\"%s%s_ns\":%.1f,", name, part, (double)cost.ns / (double)count);
-	if (bench.instructions < 0)
+	if (!cost_counts_instructions())
 		printf("\"%s%s_instructions\":null,", name, part);
 	else
 		printf("\"%s%s_instructions\":%.1f,", name, part,
@@ -390,7 +348,7 @@ static void print_each(const char *name, const char *part, struct cost cost, uin
 static void print_costs(const char *name, struct costs costs, uint64_t count)
 {
 	struct cost sum = costs.push;
-	cost_add(&sum, (struct cost){0}, costs.close);
+	cost_add(&sum, costs.close);
 	print_each(name, "", sum, count);
 	print_each(name, "_push", costs.push, count);
 	print_each(name, "_close", costs.close, count);

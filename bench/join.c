@@ -6,17 +6,15 @@
  * after the table is full and every pair settled. Instructions need perf_event_open (null where it
  * is not permitted). */
 #include <inttypes.h>
-#include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "bench/drive/cost.h"
 #include "base/name.h"
 #include "join/join.h"
 
@@ -47,37 +45,7 @@ struct bench {
 	size_t aliases_count;
 	uint32_t *numbers; /* by half index */
 	struct join *join;
-	int instructions; /* perf_event, or -1 */
 };
-
-struct cost {
-	uint64_t ns, instructions;
-};
-
-static int open_instructions(void)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_HARDWARE,
-		.size = sizeof(attr),
-		.config = PERF_COUNT_HW_INSTRUCTIONS,
-		.exclude_kernel = 1,
-		.exclude_hv = 1,
-	};
-	return (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0UL);
-}
-
-static struct cost cost_now(const struct bench *bench)
-{
-	struct timespec time;
-	struct cost cost = {0};
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-	cost.ns = (uint64_t)time.tv_sec * NS_PER_S + (uint64_t)time.tv_nsec;
-	if (bench->instructions >= 0 &&
-	    read(bench->instructions, &cost.instructions, sizeof(cost.instructions)) !=
-		    sizeof(cost.instructions))
-		cost.instructions = 0;
-	return cost;
-}
 
 static void on_labels(void *context, uint32_t source, const struct label *labels, size_t count,
 		      const struct instance *instances, size_t instances_count)
@@ -243,7 +211,7 @@ static void bench_fill(struct bench *bench, bool closes)
 static void bench_pane(struct bench *bench, bool closes, struct cost *cost)
 {
 	bench_fill(bench, closes);
-	struct cost before = cost_now(bench);
+	struct cost before = cost_now();
 	for (unsigned i = 0; i < SOURCES; i++) {
 		const struct source *source = &bench->sources[i];
 		const struct half_bucket bucket = {
@@ -259,9 +227,7 @@ static void bench_pane(struct bench *bench, bool closes, struct cost *cost)
 	for (int round = 0; round == 0 || (round < ROUNDS_MAX && join_unfinished(bench->join));
 	     round++)
 		join_advance(bench->join, pane_end(bench->pane));
-	struct cost after = cost_now(bench);
-	cost->ns += after.ns - before.ns;
-	cost->instructions += after.instructions - before.instructions;
+	cost_add(cost, cost_since(before));
 	bench->pane++;
 }
 
@@ -291,7 +257,6 @@ static void bench_init(struct bench *bench)
 	bench->aliases = memory_zeroed(bench->a_pane, sizeof(*bench->aliases));
 	bench->numbers =
 		memory_zeroed(2 * (bench->live + 16ULL * bench->a_pane), sizeof(*bench->numbers));
-	bench->instructions = open_instructions();
 }
 
 static void bench_done(struct bench *bench)
@@ -341,7 +306,7 @@ int main(int argc, char **argv)
 	       (double)(bench.labels - labels) / connections,
 	       (double)(bench.flows - flows) / connections, (double)full.bytes / (double)full.flows,
 	       (double)cost.ns / connections);
-	if (bench.instructions >= 0)
+	if (cost_counts_instructions())
 		printf("%.0f}\n", (double)cost.instructions / connections);
 	else
 		printf("null}\n");
