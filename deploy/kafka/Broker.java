@@ -1,10 +1,7 @@
 import java.io.IOException;
 import java.io.PrintStream;
-import java.nio.file.FileVisitResult;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.SimpleFileVisitor;
-import java.nio.file.attribute.BasicFileAttributes;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -57,30 +54,19 @@ public final class Broker {
 		}
 		String scratch = System.getProperty("millrace.scratch");
 		if (scratch != null)
-			delete(Path.of(scratch));
+			deleteAfterEnd(scratch);
 		Runtime.getRuntime().halt(0);
 	}
 
-	/* The broker still runs and may add a file behind the walk, hence the second pass. */
-	private static void delete(Path root) {
-		for (int pass = 0; pass < 2 && Files.exists(root); pass++) {
-			try {
-				Files.walkFileTree(root, new SimpleFileVisitor<Path>() {
-					@Override
-					public FileVisitResult visitFile(Path file, BasicFileAttributes attributes) throws IOException {
-						Files.deleteIfExists(file);
-						return FileVisitResult.CONTINUE;
-					}
-
-					@Override
-					public FileVisitResult postVisitDirectory(Path folder, IOException failure) throws IOException {
-						Files.deleteIfExists(folder);
-						return FileVisitResult.CONTINUE;
-					}
-				});
-			} catch (IOException busy) {
-				continue;
-			}
+	/* By another process: a broker that still runs adds files behind a walk, and one whose folder goes ends itself. */
+	private static void deleteAfterEnd(String folder) {
+		String script = "while kill -0 \"$1\" 2>/dev/null; do sleep 0.05; done; rm -rf -- \"$2\"";
+		String self = Long.toString(ProcessHandle.current().pid());
+		try {
+			new ProcessBuilder("setsid", "sh", "-c", script, "sh", self, folder)
+					.redirectErrorStream(true).redirectOutput(ProcessBuilder.Redirect.DISCARD).start();
+		} catch (IOException refused) {
+			System.err.println("kafka: " + folder + " stays: " + refused.getMessage());
 		}
 	}
 
