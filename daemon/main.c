@@ -13,11 +13,6 @@
 
 enum { SETTINGS_MAX = 64 };
 
-/* jemalloc's own variable. Freed pages are kept for a while instead of given back and faulted in
- * anew: fetched batches come and go by the second, and half of the client's cost was page faults.
- * Huge pages are left to the kernel: they made resident memory half as large again for no gain. */
-const char *malloc_conf = "dirty_decay_ms:30000,muzzy_decay_ms:30000,metadata_thp:auto";
-
 static const struct option_entry flags[] = {
 	{"config", 'c', "PATH", "Configuration file; " DEFAULT_CONFIG " is read when it exists."},
 	{"embedded", 0, NULL, "Run a broker inside, in memory, for trials."},
