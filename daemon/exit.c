@@ -51,24 +51,58 @@ static size_t fewer(size_t left, size_t most)
 	return left < most ? left : most;
 }
 
+/* Rows of one kind that go out as records of many. */
+struct cargo {
+	const char *topic;
+	uint64_t *sequence;
+	size_t count, most; /* rows in all, in a record */
+	struct encoded (*encode)(struct exit *way, const struct output_number *number,
+				 const void *rows, size_t from, size_t count,
+				 const struct names *names);
+};
+
+static void publish(struct exits *exits, uint32_t task, const struct cargo *cargo, const void *rows,
+		    const struct names *names)
+{
+	struct exit *way = &exits->exits[task];
+
+	for (size_t i = 0, some; i < cargo->count; i += some) {
+		struct output_number n = number(exits, task, cargo->sequence);
+		struct encoded bytes;
+
+		some = fewer(cargo->count - i, cargo->most);
+		while ((bytes = cargo->encode(way, &n, rows, i, some, names)).length >
+			       RECORD_BYTES_MAX &&
+		       some > 1)
+			some /= 2;
+		outputs_write(exits->options.outputs, cargo->topic, (int32_t)task, way->key,
+			      way->key_length, bytes, &n);
+	}
+}
+
+static struct encoded flows_record(struct exit *way, const struct output_number *number,
+				   const void *rows, size_t from, size_t count,
+				   const struct names *names)
+{
+	return encode_flows(way->encoder, number, (const struct flow *)rows + from, count, names);
+}
+
+static struct encoded rollups_record(struct exit *way, const struct output_number *number,
+				     const void *rows, size_t from, size_t count,
+				     const struct names *names)
+{
+	return encode_rollups(way->encoder, number, (const struct rollup *)rows + from, count,
+			      names);
+}
+
 static void on_flows(void *context, uint32_t task, const struct flow *flows, size_t count,
 		     const struct names *names)
 {
 	struct exits *exits = context;
-	struct exit *way = &exits->exits[task];
+	struct cargo cargo = {TOPIC_FLOWS, &exits->exits[task].flows, count, FLOWS_A_RECORD,
+			      flows_record};
 
-	for (size_t i = 0, some; i < count; i += some) {
-		struct output_number n = number(exits, task, &way->flows);
-		struct encoded bytes;
-
-		some = fewer(count - i, FLOWS_A_RECORD);
-		while ((bytes = encode_flows(way->encoder, &n, flows + i, some, names)).length >
-			       RECORD_BYTES_MAX &&
-		       some > 1)
-			some /= 2;
-		outputs_write(exits->options.outputs, TOPIC_FLOWS, (int32_t)task, way->key,
-			      way->key_length, bytes, &n);
-	}
+	publish(exits, task, &cargo, flows, names);
 }
 
 static struct rollup *chosen_room(struct exit *way, size_t count)
@@ -83,20 +117,10 @@ static struct rollup *chosen_room(struct exit *way, size_t count)
 static void publish_rollups(struct exits *exits, uint32_t task, const struct rollup *rollups,
 			    size_t count, const struct names *names)
 {
-	struct exit *way = &exits->exits[task];
+	struct cargo cargo = {TOPIC_ROLLUPS, &exits->exits[task].rollups, count, ROLLUPS_A_RECORD,
+			      rollups_record};
 
-	for (size_t i = 0, some; i < count; i += some) {
-		struct output_number n = number(exits, task, &way->rollups);
-		struct encoded bytes;
-
-		some = fewer(count - i, ROLLUPS_A_RECORD);
-		while ((bytes = encode_rollups(way->encoder, &n, rollups + i, some, names)).length >
-			       RECORD_BYTES_MAX &&
-		       some > 1)
-			some /= 2;
-		outputs_write(exits->options.outputs, TOPIC_ROLLUPS, (int32_t)task, way->key,
-			      way->key_length, bytes, &n);
-	}
+	publish(exits, task, &cargo, rollups, names);
 }
 
 static void keep_rollups(struct exits *exits, uint32_t task, const struct rollup *rollups,
