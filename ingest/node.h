@@ -55,7 +55,8 @@ struct owner {
 	uint64_t self_id; /* of the instance, as last announced */
 	uint32_t self;	  /* its roster number, held */
 	uint32_t resolution;
-	bool changed; /* in this pane */
+	bool changed; /* in this pane, */
+	bool moved;   /* which was told of the server that it is */
 	/* The server that it was last told to be. */
 	struct server_key told;
 	uint64_t told_id, told_pane;

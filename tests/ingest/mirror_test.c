@@ -1434,6 +1434,34 @@ static void a_server_is_told_once_and_again_each_minute(void **state)
 	agent_free(&a);
 }
 
+/* Whether it ended in the pane of a key frame or not must make no difference. */
+static void a_server_that_ended_keeps_the_name_it_was_told_under(void **state)
+{
+	(void)state;
+	for (int again = 0; again < 2; again++) {
+		struct agent a = agent_new(again ? "b" : "a", 1, 1);
+		struct batch_definition d = client(1, 1);
+		d.role = BATCH_ROLE_SERVER;
+		d.local_port = 80;
+		d.cgroup = 77;
+		labelling = LABEL_PROVISIONAL;
+		define(&a, d);
+		agent_send(&a);
+		pass(&a, 1000);
+		d.flags = BATCH_AGAIN;
+		d.time_ns = now_ns;
+		if (again)
+			define(&a, d);
+		describe(&a, (struct batch_container){.cgroup = 77, .workload = "cart"});
+		end(&a, 1, CLOSE_NORMAL, 0);
+		agent_send(&a);
+		pass(&a, 1000);
+		assert_int_equal(got.servers_count, 1 + again);
+		assert_int_equal(got.servers[again].instance.resolution, RESOLUTION_NODE);
+		agent_free(&a);
+	}
+}
+
 /* ---- bounds ---- */
 
 static void events_past_the_bound_are_refused_until_a_pane_closes(void **state)
@@ -2010,6 +2038,7 @@ int main(void)
 		TEST(a_key_frame_of_a_joined_half_is_silent_until_its_owner_changes),
 		TEST(a_close_waits_for_the_label_that_says_where_it_goes),
 		TEST(a_server_is_told_once_and_again_each_minute),
+		TEST(a_server_that_ended_keeps_the_name_it_was_told_under),
 		TEST(events_past_the_bound_are_refused_until_a_pane_closes),
 		TEST(the_oldest_that_waits_for_its_label_makes_room),
 		TEST(full_tables_refuse_and_count),
