@@ -26,6 +26,7 @@ struct nat_entry {
 	struct tuple from;
 	struct tuple to;
 	uint64_t began_ns;  /* first told of, with this `to` */
+	uint64_t told_ns;   /* last told that it stands */
 	uint64_t turned_ns; /* when another `to` was replaced; 0: never */
 	uint64_t ended_ns;  /* 0: lives */
 	uint64_t seen_ns;   /* last announced */

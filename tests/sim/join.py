@@ -4,7 +4,7 @@ import bisect
 import collections
 
 from halves import (
-    CLIENT, HOPS, INFINITE, KEEP_PANES, SERVER, SLACK, TRIAL_PANES, WAIT_PANES, address_owner, address_text)
+    CLIENT, HOPS, INFINITE, KEEP_PANES, OWN_SLACK, SERVER, SLACK, TRIAL_PANES, WAIT_PANES, address_owner, address_text)
 
 
 class Mapping:
@@ -136,12 +136,23 @@ class Join:
         fitting = [m for m in mappings if m.covers(half.opened, self.closed(half))]
         return min(fitting, key=lambda m: abs(m.begin - half.opened), default=None)
 
+    def own(self, half):
+        """A node knows of each source the newest stretch, and whether it ever led elsewhere; its times are its own."""
+        own = [m for m in self.out[half.key] if m.node == half.node.name]
+        if not own:
+            return None
+        newest = own[-1]
+        turned = any(a.target != b.target and b.begin >= half.opened - OWN_SLACK for a, b in zip(own, own[1:]))
+        covers = (newest.latest >= half.opened - OWN_SLACK and newest.begin <= self.closed(half) + OWN_SLACK and
+                  half.opened <= newest.end + OWN_SLACK)
+        return newest if covers and not turned else None
+
     def arrive(self, half):
         half.key, half.hops = half.seen, 0
         half.label_pane = self.pane
         if half.side == CLIENT:
             for _ in range(HOPS):  # what its own node translates is no hop
-                mapping = self.best([m for m in self.out[half.key] if m.node == half.node.name], half)
+                mapping = self.own(half)
                 if mapping is None or mapping.target == half.seen:
                     break
                 half.key = mapping.target
