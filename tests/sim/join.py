@@ -97,7 +97,7 @@ class Join:
                 self.hop(half)
         for half in self.relabelled:
             if not half.peer and not half.home:
-                half.lone = self.oracle.ends(self, *((half, None) if half.side == CLIENT else (None, half)), pane)
+                half.lone = self.lone_ends(half)
         self.relabelled = set()
 
     def touch(self, half):
@@ -270,6 +270,15 @@ class Join:
             half.history.pop()
         half.history.append((self.pane, half.peer))
 
+    def name_again(self, half):
+        """Its rows say what its flow says."""
+        before, half.lone = half.lone, self.lone_ends(half)
+        if not before or (before.client_owner, before.server_owner) != (half.lone.client_owner, half.lone.server_owner):
+            half.label_pane = self.pane
+
+    def lone_ends(self, half):
+        return self.oracle.ends(self, *((half, None) if half.side == CLIENT else (None, half)), self.pane)
+
     # -- what is over
 
     def place(self):
@@ -340,6 +349,7 @@ class Join:
                 half.told = True
                 half.placed = pane
                 self.later(pane + KEEP_PANES)
+                self.name_again(half)
             elif not half.peer and self.is_closed(half) and half.told and half.placed >= 0 and \
                     pane - half.placed >= KEEP_PANES:
                 half.gone = True
