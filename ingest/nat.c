@@ -3,24 +3,27 @@
 #include "base/clock.h"
 #include "ingest/state.h"
 
+/* Whether the mapping is certainly that of a connection with this life. A mapping is made by the
+ * first packet: one that was last told of before belonged to an earlier connection with the same
+ * ports, and ours comes in another batch; one that began when all was over is a later one's. Where
+ * a port was used again and led elsewhere, it is the times of all mappings that tell whose is
+ * which. What is left open here the join finds. */
+static bool nat_covers(const struct nat_entry *nat, uint64_t opened_ns, uint64_t closed_ns)
+{
+	return nat->told_ns + NAT_SLACK_NS >= opened_ns &&
+	       nat->began_ns - NAT_SLACK_NS <= closed_ns &&
+	       (!nat->ended_ns || opened_ns <= nat->ended_ns + NAT_SLACK_NS) &&
+	       nat->turned_ns + NAT_SLACK_NS < opened_ns;
+}
+
 /* From the first key the join follows aliases by itself. */
-struct tuple nat_key(const struct node *node, const struct tuple *seen, uint64_t opened_ns)
+struct tuple nat_key(const struct node *node, const struct tuple *seen, uint64_t opened_ns,
+		     uint64_t closed_ns)
 {
 	struct tuple key = *seen;
 	for (int hops = 0; hops < HOPS_MAX; hops++) {
 		const struct nat_entry *nat = table_find(&node->nats, &key);
-		if (!nat || tuple_equal(&nat->to, seen))
-			break;
-		if (nat->ended_ns && opened_ns > nat->ended_ns + NAT_AFTERLIFE_S * NS_PER_S)
-			break;
-		/* A mapping is made by a connection's first packet: one that was there long before
-		 * belonged to an earlier connection with the same ports, and ours comes in another
-		 * batch. The join waits for it. */
-		if (nat->began_ns + NAT_SLACK_NS < opened_ns)
-			break;
-		/* The port was used again and led elsewhere: which connection is whose, the join
-		 * finds by the times of all mappings. */
-		if (nat->turned_ns + NAT_SLACK_NS >= opened_ns)
+		if (!nat || tuple_equal(&nat->to, seen) || !nat_covers(nat, opened_ns, closed_ns))
 			break;
 		key = nat->to;
 	}
@@ -36,7 +39,17 @@ static void nat_note(struct nat_entry *entry, const struct nat_row *row, uint64_
 		entry->turned_ns = time_ns;
 	entry->to = row->to;
 	entry->ended_ns = 0;
-	entry->seen_ns = time_ns;
+	entry->told_ns = entry->seen_ns = time_ns;
+}
+
+/* A batch tells what begins before what ends: an end before the last telling is that of an earlier
+ * mapping of the same ports. */
+static void nat_note_end(struct nat_entry *entry, const struct nat_row *row, uint64_t time_ns)
+{
+	if (time_ns >= entry->told_ns)
+		entry->ended_ns = entry->seen_ns = time_ns;
+	else if (tuple_equal(&entry->to, &row->to))
+		entry->began_ns = entry->told_ns;
 }
 
 static void nat_tell(struct mirror *mirror, const struct node *node, const struct nat_row *row,
@@ -77,10 +90,8 @@ static void apply_nat_end(struct apply *apply, const struct nat_row *row)
 	if (tuple_equal(&row->from, &row->to))
 		return;
 	struct nat_entry *entry = table_find(&apply->node->nats, &row->from);
-	if (entry) {
-		entry->to = row->to;
-		entry->ended_ns = entry->seen_ns = time_ns;
-	}
+	if (entry)
+		nat_note_end(entry, row, time_ns);
 	nat_tell(apply->mirror, apply->node, row, time_ns, NAT_DELETE);
 }
 

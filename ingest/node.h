@@ -26,6 +26,7 @@ struct nat_entry {
 	struct tuple from;
 	struct tuple to;
 	uint64_t began_ns;  /* first told of, with this `to` */
+	uint64_t told_ns;   /* last told that it stands */
 	uint64_t turned_ns; /* when another `to` was replaced; 0: never */
 	uint64_t ended_ns;  /* 0: lives */
 	uint64_t seen_ns;   /* last announced */
@@ -55,7 +56,8 @@ struct owner {
 	uint64_t self_id; /* of the instance, as last announced */
 	uint32_t self;	  /* its roster number, held */
 	uint32_t resolution;
-	bool changed; /* in this pane */
+	bool changed; /* in this pane, */
+	bool moved;   /* which was told of the server that it is */
 	/* The server that it was last told to be. */
 	struct server_key told;
 	uint64_t told_id, told_pane;

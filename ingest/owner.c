@@ -335,7 +335,20 @@ void owner_drop(struct mirror *mirror, struct node *node, uint16_t place)
 	node->owners_free = place;
 }
 
-/* Late metadata may say better whose a half is: it is then announced again. */
+/* One of the owner's living halves. */
+static void half_renamed(struct mirror *mirror, struct node *node, uint32_t index,
+			 struct half *half)
+{
+	struct owner *owner = &node->owners[half->owner];
+	if (!owner->moved) {
+		owner->moved = true;
+		server_moved(mirror, owner);
+	}
+	socket_again(mirror, node, index, half, pane_end(mirror->pane));
+}
+
+/* Late metadata may say better whose a half is: it is then announced again, and where it serves.
+ * Who ended in this pane keeps the name it had, however long its openings still hold its owner. */
 void owners_recheck(struct mirror *mirror, struct node *node)
 {
 	bool changed = false;
@@ -346,8 +359,7 @@ void owners_recheck(struct mirror *mirror, struct node *node)
 		if (!owner->users)
 			continue;
 		owner_resolve(mirror, node, owner);
-		if (owner->changed)
-			server_moved(mirror, owner);
+		owner->moved = false;
 		changed |= owner->changed;
 	}
 	for (uint32_t at = 0; changed && at < node->index.count; at++) {
@@ -356,7 +368,7 @@ void owners_recheck(struct mirror *mirror, struct node *node)
 			uint32_t index = (page - 1) << PAGE_SHIFT | i;
 			struct half *half = pages_at(&mirror->pages, index);
 			if (half->live && node->owners[half->owner].changed)
-				socket_again(mirror, node, index, half, pane_end(mirror->pane));
+				half_renamed(mirror, node, index, half);
 		}
 	}
 }

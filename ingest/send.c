@@ -17,7 +17,8 @@ void send_keys(struct mirror *mirror, const struct node *node, size_t openings)
 		if (items[i].keyed)
 			continue;
 		items[i].keyed = true;
-		open->key = open->side == SIDE_CLIENT ? nat_key(node, &open->seen, open->opened_ns)
+		open->key = open->side == SIDE_CLIENT ? nat_key(node, &open->seen, open->opened_ns,
+								items[i].closed_ns)
 						      : open->seen;
 		items[i].task = place_task(mirror, &open->key);
 	}

@@ -205,6 +205,7 @@ static struct half_open *opening_new(struct mirror *mirror, struct node *node, u
 			   (half->existed ? HALF_EXISTED : 0) | (half->probe ? HALF_PROBE : 0));
 	open->time_ns = time_ns;
 	open->pad = 0;
+	opening->closed_ns = UINT64_MAX;
 	opening->owner = half->owner;
 	opening->keyed = false;
 	node->owners[half->owner].users++;
@@ -656,6 +657,8 @@ static struct delta *end(struct apply *apply, uint32_t slot, uint32_t index, str
 	} else {
 		lingering = linger(mirror, slot, index, half, time_ns);
 	}
+	if (opening)
+		((struct opening *)mirror->openings.items)[opening - 1].closed_ns = time_ns;
 	struct half_close *close = close_new(mirror, half, opening, lingering);
 	close->ref = (struct half_ref){index, (uint16_t)mirror->options.source, half->generation};
 	close->reason = reason;

@@ -41,8 +41,6 @@ enum {
 	OBJECT_KEEP_S =
 		120,	 /* a NAT entry, process or container not announced again is forgotten */
 	EXIT_KEEP_S = 5, /* a process that ended and owned nothing: its sockets may be told late */
-	NAT_AFTERLIFE_S =
-		2,	 /* a mapping holds for connections opened this long after its end (H-22) */
 	AHEAD_MAX = 100, /* events ahead of the log in AHEAD_S: their node is quarantined */
 	AHEAD_S = 60,
 	QUARANTINE_S = 60,
@@ -53,6 +51,7 @@ enum {
 /* A half that the join hears of in this pane. */
 struct opening {
 	struct half_open open;
+	uint64_t closed_ns; /* in this pane; UINT64_MAX: lives */
 	uint32_t task;
 	uint32_t self;	/* its instance's roster number */
 	uint16_t owner; /* of its node's; held until the opening is told */
@@ -230,7 +229,8 @@ void servers_forget(struct mirror *mirror);
 
 /* nat.c */
 void apply_nats(struct apply *apply, const struct nat_row *rows, size_t count, bool ended);
-struct tuple nat_key(const struct node *node, const struct tuple *seen, uint64_t opened_ns);
+struct tuple nat_key(const struct node *node, const struct tuple *seen, uint64_t opened_ns,
+		     uint64_t closed_ns);
 
 /* socket.c */
 void apply_definitions(struct apply *apply, const struct definition_row *rows, size_t count);

@@ -150,6 +150,20 @@ static void tell(struct join *join, uint32_t at)
 		(struct order_place){flow_closed_ns(join, detail), at};
 }
 
+/* Who is at the other end of a half that nobody met may be known better by now than when it was
+ * labelled: its rows are to say what its flow says. */
+static void lone_relabel(struct join *join, uint32_t at)
+{
+	const struct connection *connection = connection_at(join, at);
+	unsigned side = side_alone(connection), server = SIDE_SERVER;
+	bool known = side == SIDE_SERVER
+			     ? connection->mapped_in
+			     : server_find(join, host_at(join, connection->hosts[server]),
+					   connection->ports[server]) != 0;
+	if (known)
+		half_change(join, number_of(at, side));
+}
+
 static void told_leave(struct join *join, uint32_t at, const struct tuple *key, uint64_t hash)
 {
 	struct connection *connection = connection_at(join, at);
@@ -164,6 +178,7 @@ static void told_leave(struct join *join, uint32_t at, const struct tuple *key, 
 		half_free(join, number_of(at, side_alone(connection)));
 	} else {
 		connection->told = connection->present;
+		lone_relabel(join, at);
 	}
 }
 

@@ -1082,6 +1082,39 @@ static void a_mapping_that_ended_is_not_for_new_connections(void **state)
 	agent_free(&a);
 }
 
+/* The port was used for three connections, of which the first tells no mapping. */
+static void a_mapping_is_of_the_connections_that_live_when_it_is_told(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	struct batch_definition over = client(1, 1), first = client(1, 2), second = client(1, 3);
+	over.time_ns = now_ns - 200 * NS_PER_MS;
+	first.time_ns = now_ns - 100 * NS_PER_MS;
+	struct batch_nat nat = vip_nat(false);
+	nat.time_ns = first.time_ns;
+	define(&a, over);
+	assert_true(
+		batch_close(a.batch, &(struct batch_close){.slot = 1,
+							   .reason = CLOSE_NORMAL,
+							   .time_ns = over.time_ns + NS_PER_MS}));
+	agent_send(&a);
+	assert_true(batch_nat(a.batch, &nat));
+	define(&a, first);
+	agent_send(&a);
+	end(&a, 1, CLOSE_NORMAL, 0);
+	nat.time_ns = now_ns;
+	assert_true(batch_nat(a.batch, &nat)); /* stands, and is the next one's as well */
+	agent_send(&a);
+	define(&a, second);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 3);
+	for (size_t i = 0; i < got.opens_count; i++)
+		assert_int_equal(got.opens[i].key.server_port,
+				 got.opens[i].time_ns == over.time_ns ? 80 : 8080);
+	agent_free(&a);
+}
+
 static void a_circle_of_mappings_ends(void **state)
 {
 	(void)state;
@@ -1432,6 +1465,34 @@ static void a_server_is_told_once_and_again_each_minute(void **state)
 		assert_int_equal(got.servers_count, 1 + i);
 	}
 	agent_free(&a);
+}
+
+/* Whether it ended in the pane of a key frame or not must make no difference. */
+static void a_server_that_ended_keeps_the_name_it_was_told_under(void **state)
+{
+	(void)state;
+	for (int again = 0; again < 2; again++) {
+		struct agent a = agent_new(again ? "b" : "a", 1, 1);
+		struct batch_definition d = client(1, 1);
+		d.role = BATCH_ROLE_SERVER;
+		d.local_port = 80;
+		d.cgroup = 77;
+		labelling = LABEL_PROVISIONAL;
+		define(&a, d);
+		agent_send(&a);
+		pass(&a, 1000);
+		d.flags = BATCH_AGAIN;
+		d.time_ns = now_ns;
+		if (again)
+			define(&a, d);
+		describe(&a, (struct batch_container){.cgroup = 77, .workload = "cart"});
+		end(&a, 1, CLOSE_NORMAL, 0);
+		agent_send(&a);
+		pass(&a, 1000);
+		assert_int_equal(got.servers_count, 1 + again);
+		assert_int_equal(got.servers[again].instance.resolution, RESOLUTION_NODE);
+		agent_free(&a);
+	}
 }
 
 /* ---- bounds ---- */
@@ -1997,6 +2058,7 @@ int main(void)
 		TEST(a_mapping_of_a_later_batch_of_the_pane_is_in_the_key),
 		TEST(a_mapping_after_the_pane_leaves_the_half_where_it_is),
 		TEST(a_mapping_that_ended_is_not_for_new_connections),
+		TEST(a_mapping_is_of_the_connections_that_live_when_it_is_told),
 		TEST(a_circle_of_mappings_ends),
 		TEST(loopback_is_a_network_of_its_own_on_each_node),
 		TEST(a_delta_waits_for_its_label),
@@ -2010,6 +2072,7 @@ int main(void)
 		TEST(a_key_frame_of_a_joined_half_is_silent_until_its_owner_changes),
 		TEST(a_close_waits_for_the_label_that_says_where_it_goes),
 		TEST(a_server_is_told_once_and_again_each_minute),
+		TEST(a_server_that_ended_keeps_the_name_it_was_told_under),
 		TEST(events_past_the_bound_are_refused_until_a_pane_closes),
 		TEST(the_oldest_that_waits_for_its_label_makes_room),
 		TEST(full_tables_refuse_and_count),

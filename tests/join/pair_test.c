@@ -410,9 +410,36 @@ static void a_server_not_told_of_lately_is_an_address_again(void **state)
 	rig_free(rig);
 }
 
+/* Its rows are to say what its flow says. */
+static void a_lone_half_is_labelled_anew_with_the_server_that_its_flow_names(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	struct tuple key = tuple_of("10.0.0.1", 40000, "10.0.0.2", 80);
+	struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
+	rig_open(rig, client);
+	rig_close(rig, &client, rig_now(rig) + 1000);
+	rig_pane(rig);
+	assert_int_equal(rig->labels[1].server.resolution, RESOLUTION_ADDRESS);
+	struct server_place place = {
+		.key = {.address = key.server, .port = 80, .protocol = key.protocol},
+		.time_ns = rig_now(rig) + PANE_NS,
+		.instance = workload("shop")};
+	const struct half_bucket told = {.servers = &place, .servers_count = 1};
+	for (uint32_t task = 0; task < rig->tasks; task++)
+		join_push(rig->joins[task], &told);
+	rig_seconds(rig, 3);
+	assert_int_equal(rig->flows_count, 1);
+	assert_int_equal(rig->flows[0].server.instance.id, place.instance.id);
+	assert_int_equal(rig->labels[1].server.id, place.instance.id);
+	assert_int_equal(rig->labels_seen[1], 2);
+	rig_free(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_lone_half_is_labelled_anew_with_the_server_that_its_flow_names),
 		cmocka_unit_test(
 			a_refused_attempt_has_the_name_of_the_server_told_of_at_its_address),
 		cmocka_unit_test(a_server_not_told_of_lately_is_an_address_again),

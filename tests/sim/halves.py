@@ -9,6 +9,7 @@ MS = 1_000_000
 S = 1_000_000_000
 PANE = 250 * MS
 SLACK = 250 * MS
+OWN_SLACK = 10 * MS  # between a node's sockets and its mappings
 WAIT_PANES = 8  # 2 s: one-sided flows, and pairs that settle
 KEEP_PANES = 480  # 120 s
 HOPS = 4

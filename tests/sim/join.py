@@ -4,7 +4,7 @@ import bisect
 import collections
 
 from halves import (
-    CLIENT, HOPS, INFINITE, KEEP_PANES, SERVER, SLACK, TRIAL_PANES, WAIT_PANES, address_owner, address_text)
+    CLIENT, HOPS, INFINITE, KEEP_PANES, OWN_SLACK, SERVER, SLACK, TRIAL_PANES, WAIT_PANES, address_owner, address_text)
 
 
 class Mapping:
@@ -97,7 +97,7 @@ class Join:
                 self.hop(half)
         for half in self.relabelled:
             if not half.peer and not half.home:
-                half.lone = self.oracle.ends(self, *((half, None) if half.side == CLIENT else (None, half)), pane)
+                half.lone = self.lone_ends(half)
         self.relabelled = set()
 
     def touch(self, half):
@@ -136,12 +136,23 @@ class Join:
         fitting = [m for m in mappings if m.covers(half.opened, self.closed(half))]
         return min(fitting, key=lambda m: abs(m.begin - half.opened), default=None)
 
+    def own(self, half):
+        """A node knows of each source the newest stretch, and whether it ever led elsewhere; its times are its own."""
+        own = [m for m in self.out[half.key] if m.node == half.node.name]
+        if not own:
+            return None
+        newest = own[-1]
+        turned = any(a.target != b.target and b.begin >= half.opened - OWN_SLACK for a, b in zip(own, own[1:]))
+        covers = (newest.latest >= half.opened - OWN_SLACK and newest.begin <= self.closed(half) + OWN_SLACK and
+                  half.opened <= newest.end + OWN_SLACK)
+        return newest if covers and not turned else None
+
     def arrive(self, half):
         half.key, half.hops = half.seen, 0
         half.label_pane = self.pane
         if half.side == CLIENT:
             for _ in range(HOPS):  # what its own node translates is no hop
-                mapping = self.best([m for m in self.out[half.key] if m.node == half.node.name], half)
+                mapping = self.own(half)
                 if mapping is None or mapping.target == half.seen:
                     break
                 half.key = mapping.target
@@ -259,6 +270,15 @@ class Join:
             half.history.pop()
         half.history.append((self.pane, half.peer))
 
+    def name_again(self, half):
+        """Its rows say what its flow says."""
+        before, half.lone = half.lone, self.lone_ends(half)
+        if not before or (before.client_owner, before.server_owner) != (half.lone.client_owner, half.lone.server_owner):
+            half.label_pane = self.pane
+
+    def lone_ends(self, half):
+        return self.oracle.ends(self, *((half, None) if half.side == CLIENT else (None, half)), self.pane)
+
     # -- what is over
 
     def place(self):
@@ -329,6 +349,7 @@ class Join:
                 half.told = True
                 half.placed = pane
                 self.later(pane + KEEP_PANES)
+                self.name_again(half)
             elif not half.peer and self.is_closed(half) and half.told and half.placed >= 0 and \
                     pane - half.placed >= KEEP_PANES:
                 half.gone = True

@@ -36,9 +36,6 @@ DRIVE = processes.BUILD / "tests" / "sim-drive"
 WORKERS = 2
 # A hazard stays out of mixed worlds while this gap of the pipeline stands; it is tested by itself.
 ALONE = {"guessed": "trial_close"}
-# Of the first 2,000 mixed worlds these differ; nobody knows yet who is wrong: most have a NAT told late and a port
-# used again. Another world that differs fails the test, and so does one of these that agrees: take it off then.
-UNEXPLAINED = frozenset((606, 648, 845, 1080, 1780, 1936))
 WITHOUT = tuple(hazard for hazard, gap in ALONE.items() if gap in oracle.GAPS)
 
 
@@ -126,9 +123,6 @@ class Worlds(unittest.TestCase):
     def agree(self, seeds, hazards=None):
         began = time.monotonic()
         counts, found = in_parallel(seeds, hazards)
-        if hazards is None:
-            self.assertEqual({one[0] for one in found} & UNEXPLAINED, UNEXPLAINED & set(seeds))
-            found = [one for one in found if one[0] not in UNEXPLAINED]
         if found:
             self.fail("\n".join([f"{len(found)} worlds differ"] + [told(*one) for one in found[:5]]))
         print(f"{counts['worlds']} worlds, {counts['events']} events, {counts['rows']} rows, {counts['flows']} flows "

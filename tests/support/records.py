@@ -1,13 +1,17 @@
 """Records of Millrace's topics as Python messages: the schema compiled by protoc, the bytes read by kcat."""
 
+import functools
+import hashlib
 import importlib
-import pathlib
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-_folder = None
+import processes
+
+PROTO = processes.ROOT / "proto"
 
 MESSAGES = {
     "millrace.events": ("events", "Batch"),
@@ -20,15 +24,29 @@ MESSAGES = {
 }
 
 
+@functools.cache
+def compiled():
+    """The folder of the schema's Python modules, named by its content: one for all tests, whoever compiles it first."""
+    protos = sorted((PROTO / "millrace" / "v1").glob("*.proto"))
+    content = hashlib.sha256(b"".join(proto.read_bytes() for proto in protos)).hexdigest()
+    folder = processes.BUILD.resolve() / "python" / content[:16]
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    making = tempfile.mkdtemp(dir=folder.parent)
+    subprocess.run(["protoc", f"--proto_path={PROTO}", f"--python_out={making}", *map(str, protos)], check=True)
+    try:
+        os.rename(making, folder)
+    except OSError:  # another was first
+        shutil.rmtree(making)
+    return folder
+
+
 def module(noun):
-    """millrace.v1.<noun>_pb2, compiled on first use."""
-    global _folder
-    if _folder is None:
-        _folder = tempfile.TemporaryDirectory(prefix="millrace-proto-")
-        protos = sorted((ROOT / "proto" / "millrace" / "v1").glob("*.proto"))
-        subprocess.run(["protoc", f"--proto_path={ROOT / 'proto'}", f"--python_out={_folder.name}", *map(str, protos)],
-                       check=True)
-        sys.path.insert(0, _folder.name)
+    """millrace.v1.<noun>_pb2."""
+    folder = str(compiled())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     return importlib.import_module(f"millrace.v1.{noun}_pb2")
 
 
