@@ -557,7 +557,6 @@ struct task *task_new(const struct task_options *options)
 	task->join_names = names_new(mirror.names_max, 2 * tasks);
 
 	task->partial = partial_new(&(struct partial_options){.owners = tasks,
-							      .rows_max = options->rows_max,
 							      .lanes_max = options->lanes_max,
 							      .names = mirror_names(task->mirror),
 							      .roster = mirror_roster(task->mirror),
