@@ -1,6 +1,6 @@
-/* Adding a bucket: what is told first, then the records, in groups. A group is walked three times,
- * so that memory comes while other records are worked on: what lane and instances the numbers mean,
- * where the instances' rows are, and the additions. */
+/* Adding a bucket: what is told first, then the records, in groups. A group is walked once for each
+ * load that needs the one before, so that memory comes while other records are worked on: what the
+ * numbers mean, where the lane counts, where the instances' rows are, and the additions. */
 #include <assert.h>
 #include <string.h>
 
@@ -477,21 +477,37 @@ merge_seldom(struct aggregate *aggregate, const struct source *source, const str
 
 struct staged {
 	const struct record *record;
-	uint64_t keys[2];
+	uint32_t lane, instances[2]; /* client's, server's */
 	uint32_t homes[2];
+	uint64_t keys[2];
 	struct rows rows; /* these stay where they are until the group is done */
 };
 
-static inline void stage_record(struct aggregate *aggregate, const struct source *source,
-				const struct record *record, struct staged *staged)
+static inline void fetch_numbers(const struct source *source, const struct record *record)
 {
+	__builtin_prefetch(&source->lanes[record->lane]);
+	__builtin_prefetch(&source->instances[record->client]);
+	__builtin_prefetch(&source->instances[record->server]);
+}
+
+static inline void stage_numbers(struct aggregate *aggregate, const struct source *source,
+				 struct staged *staged)
+{
+	const struct record *record = staged->record;
 	uint32_t lane = record->lane < source->lanes_count ? source->lanes[record->lane] : 0;
 	if (__builtin_expect(!lane, 0))
 		lane = source_lane(aggregate, source, record->lane);
-	struct lane_way way = lane_way(aggregate, lane);
-	uint64_t client = part_key(way.edge, source_instance(source, record->client), SCOPE_CLIENT);
-	uint64_t server = part_key(way.edge, source_instance(source, record->server), SCOPE_SERVER);
-	staged->record = record;
+	staged->lane = lane;
+	staged->instances[0] = source_instance(source, record->client);
+	staged->instances[1] = source_instance(source, record->server);
+	__builtin_prefetch(&aggregate->ways[lane]);
+}
+
+static inline void stage_keys(struct aggregate *aggregate, struct staged *staged)
+{
+	struct lane_way way = lane_way(aggregate, staged->lane);
+	uint64_t client = part_key(way.edge, staged->instances[0], SCOPE_CLIENT);
+	uint64_t server = part_key(way.edge, staged->instances[1], SCOPE_SERVER);
 	staged->keys[0] = client;
 	staged->keys[1] = server;
 	staged->homes[0] = parts_home(&aggregate->parts, client);
@@ -502,6 +518,7 @@ static inline void stage_record(struct aggregate *aggregate, const struct source
 	__builtin_prefetch(&aggregate->parts.slots[staged->homes[1]]);
 	__builtin_prefetch(staged->rows.parts[SCOPE_LANE], 1);
 	__builtin_prefetch(&aggregate->pane_edges[way.edge], 1);
+	__builtin_prefetch(&aggregate->pane_edges[way.edge].active, 1);
 }
 
 static inline struct part *stage_part(struct aggregate *aggregate, uint64_t key, uint32_t home,
@@ -590,8 +607,13 @@ static const char *merge_group(struct aggregate *aggregate, const struct source 
 		if (record->bits & (RECORD_AMEND | RECORD_WIDE | RECORD_LONG))
 			merge_seldom(aggregate, source, record);
 		else
-			stage_record(aggregate, source, record, &staged[narrow++]);
+			staged[narrow++].record = record;
+		fetch_numbers(source, record);
 	}
+	for (uint32_t i = 0; i < narrow; i++)
+		stage_numbers(aggregate, source, &staged[i]);
+	for (uint32_t i = 0; i < narrow; i++)
+		stage_keys(aggregate, &staged[i]);
 	for (uint32_t i = 0; i < narrow; i++)
 		stage_rows(aggregate, &staged[i]);
 	for (uint32_t i = 0; i < narrow; i++)

@@ -23,7 +23,7 @@ struct partial;
 struct partial_bucket;
 
 struct partial_options {
-	uint32_t owners; /* aggregate tasks */
+	uint32_t owners;     /* aggregate tasks */
 	struct names *names; /* the mirror's: asked for names_due(id, owner + names_offset, pane) */
 	uint32_t names_offset;
 	struct roster *roster; /* the mirror's: places number its instances; asked for
