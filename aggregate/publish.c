@@ -265,8 +265,9 @@ static int compare_ranked(const void *a, const void *b)
 }
 
 enum {
-	FEW = 24,  /* sorted by insertion */
-	AHEAD = 8, /* edges whose memory is asked for before they are published */
+	FEW = 24,      /* sorted by insertion */
+	FEW_EDGES = 4, /* whose lists are fetched together */
+	AHEAD = 8,     /* edges whose memory is asked for before they are published */
 };
 
 struct ranking {
@@ -590,8 +591,6 @@ static void publish_parts(struct aggregate *aggregate, uint32_t edge, enum scope
 	ranking->count = 0;
 	for (uint32_t next, row = aggregate->edges[edge].parts[scope]; row; row = next) {
 		next = parts[row].next;
-		__builtin_prefetch(&parts[next]);
-		__builtin_prefetch(&parts[next].life);
 		if (part_is_touched(&parts[row])) {
 			ranking_add(ranking, part_id(aggregate, &parts[row]), row);
 			continue;
@@ -653,12 +652,74 @@ static void publish_ten(struct aggregate *aggregate, uint32_t edge, uint64_t sta
 	row->samples = 0;
 }
 
+static inline void fetch_part(const struct part *part)
+{
+	__builtin_prefetch(&part->hot, 1);
+	__builtin_prefetch(&part->life, 1);
+}
+
+static inline void fetch_member(const struct aggregate *aggregate, const struct part *part)
+{
+	const char *member = part->scope == SCOPE_LANE
+				     ? (const char *)&aggregate->lanes[part->member].lane
+				     : (const char *)instance_at(aggregate, part->member);
+	__builtin_prefetch(member);
+	__builtin_prefetch(member + 64);
+}
+
+/* The rows of edges from this place on. A list is a chain of loads, so those of a few edges are
+ * walked side by side. */
+static void fetch_rows(const struct aggregate *aggregate, uint32_t first)
+{
+	const struct list *order = &aggregate->order;
+	const struct part *parts = aggregate->parts.rows;
+	uint32_t rows[FEW_EDGES * SCOPES], count = 0;
+	for (uint32_t i = first; i < first + FEW_EDGES && i < order->count; i++) {
+		const struct edge_row *edge = &aggregate->edges[order->items[i]];
+		__builtin_prefetch(&aggregate->lines[order->items[i]].ten, 1);
+		__builtin_prefetch(&aggregate->lines[order->items[i]].ten.life, 1);
+		for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
+			if (edge->parts[scope])
+				rows[count++] = edge->parts[scope];
+	}
+	for (uint32_t i = 0; i < count; i++)
+		fetch_part(&parts[rows[i]]);
+	while (count)
+		for (uint32_t i = 0; i < count;) {
+			const struct part *part = &parts[rows[i]];
+			fetch_member(aggregate, part);
+			fetch_part(&parts[part->next]);
+			rows[i] = part->next;
+			if (rows[i])
+				i++;
+			else
+				rows[i] = rows[--count];
+		}
+}
+
+/* The edges whose rows are fetched next. */
+static void fetch_order(const struct aggregate *aggregate, uint32_t first)
+{
+	const struct list *order = &aggregate->order;
+	for (uint32_t i = first; i < first + FEW_EDGES && i < order->count; i++) {
+		const char *edge = (const char *)&aggregate->edges[order->items[i]];
+		__builtin_prefetch(edge, 1);
+		__builtin_prefetch(edge + 64, 1);
+		__builtin_prefetch(edge + 128, 1);
+	}
+}
+
 static void publish_tens(struct aggregate *aggregate, uint64_t start_ns)
 {
 	struct ranking ranking = {0};
 	sort_srtt(aggregate);
-	for (uint32_t i = 0; i < aggregate->order.count; i++)
+	for (uint32_t i = 0; i < aggregate->order.count; i++) {
+		if (i % FEW_EDGES == 0) {
+			fetch_rows(aggregate, i);
+			fetch_order(aggregate, i + FEW_EDGES);
+		}
 		publish_ten(aggregate, aggregate->order.items[i], start_ns, &ranking);
+	}
 	chunk_emit(aggregate);
 	free(ranking.items);
 	free(aggregate->srtt_starts);
