@@ -460,6 +460,8 @@ static bool run_aggregate(struct task *task)
 			inbox_take(&task->inboxes[MESSAGE_ROWS], i, task->aggregate_pane);
 
 		aggregate_push(task->aggregate, i, message->rows);
+		partial_reuse(task->partial, message->rows);
+		message->rows = NULL;
 		message_free(message);
 	}
 	aggregate_advance(task->aggregate, pane_end(task->aggregate_pane));
