@@ -80,7 +80,11 @@ void aggregate_free(struct aggregate *aggregate)
 	free(aggregate->lanes);
 	free(aggregate->ways);
 	free(aggregate->edges);
-	free(aggregate->pane_edges_memory);
+	free(aggregate->lines_memory);
+	free(aggregate->places);
+	free(aggregate->telling.items);
+	free(aggregate->telling.first);
+	free(aggregate->telling.sorted);
 	free(aggregate->events);
 	free(aggregate->samples);
 	free(aggregate->srtt);
@@ -141,14 +145,15 @@ void aggregate_advance(struct aggregate *aggregate, uint64_t now_ns)
 static uint64_t aggregate_bytes(const struct aggregate *aggregate)
 {
 	const struct aggregate *a = aggregate;
-	uint64_t bytes =
-		a->lanes_used * (sizeof(*a->lanes) + sizeof(*a->ways)) +
-		a->edges_used * sizeof(*a->edges) + a->parts.used * sizeof(*a->parts.rows) +
-		(a->parts.slots_mask + 1ULL) * sizeof(*a->parts.slots) +
-		a->sums.used * sizeof(*a->sums.sums) + a->edges_capacity * sizeof(*a->pane_edges) +
-		a->events_capacity * sizeof(*a->events) +
-		a->samples_capacity * sizeof(*a->samples) + a->srtt_capacity * sizeof(*a->srtt) +
-		sizeof(*a);
+	uint64_t bytes = a->lanes_used * (sizeof(*a->lanes) + sizeof(*a->ways)) +
+			 a->edges_used * sizeof(*a->edges) +
+			 a->parts.used * sizeof(*a->parts.rows) +
+			 (a->parts.slots_mask + 1ULL) * sizeof(*a->parts.slots) +
+			 a->sums.used * sizeof(*a->sums.sums) +
+			 a->edges_capacity * (sizeof(*a->lines) + sizeof(*a->places)) +
+			 a->events_capacity * sizeof(*a->events) +
+			 a->samples_capacity * sizeof(*a->samples) +
+			 a->srtt_capacity * sizeof(*a->srtt) + sizeof(*a);
 	for (uint32_t edge = 1; edge < a->edges_used; edge++)
 		bytes += a->edges[edge].minute.size + a->edges[edge].hour.size;
 	return bytes;

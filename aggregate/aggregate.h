@@ -21,7 +21,7 @@
  * the edge, of the server, of all) by a rule that does not depend on the order of contributions;
  * totals stay exact. Rows untouched for a 10 s window leave, but an edge's own row only when its
  * hour is out: until then it is a row, without parts. Memory: at most half as many rows more
- * while a pane is open; 160 bytes a lane's or instance's row with its index, 0.9 KB an edge's,
+ * while a pane is open; 160 bytes a lane's or instance's row with its index, 0.6 KB an edge's,
  * and its minute and hour as varints (some 300 bytes each with 100 cells of sketches); 4 bytes for
  * each smoothed RTT of 10 s, 20 for each connect time. Instances and lanes that sources know are
  * known here too: their bounds hold. Pure; one thread. Push buckets in source order,

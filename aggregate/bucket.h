@@ -88,7 +88,8 @@ struct partial_bucket {
 	uint64_t pane;
 	uint64_t records_size; /* bytes */
 	uint32_t record_count, lane_count, instance_count, name_count;
-	uint64_t size; /* of all */
+	uint64_t size;	   /* of all */
+	uint64_t capacity; /* of the block */
 };
 
 static inline const struct record *bucket_records(const struct partial_bucket *bucket)

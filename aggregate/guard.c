@@ -228,23 +228,26 @@ static void move_frozen(struct aggregate *aggregate, const struct frozen *from, 
 	thawed_done(&moved);
 }
 
-static void move_sum(struct aggregate *aggregate, uint32_t from, uint32_t *to)
-{
-	if (!from)
-		return;
-	if (!*to)
-		*to = sums_take(&aggregate->sums);
-	sum_add(&aggregate->sums.sums[*to], &aggregate->sums.sums[from]);
-}
-
 static void move_pane(struct aggregate *aggregate, uint32_t from, uint32_t to)
 {
-	struct pane_edge *pane = &aggregate->pane_edges[from];
+	struct edge_line *pane = &aggregate->lines[from].pane;
 	struct sum sum = {.touched = true};
 	if (!pane->hot.edge)
 		return;
-	pane_edge_into(aggregate, pane, &sum);
-	sum_add(pane_edge_wide(aggregate, pane_edge_touch(aggregate, to)), &sum);
+	pane_into(aggregate, pane, &sum);
+	sum_add(line_wide(aggregate, edge_touch(aggregate, to)), &sum);
+}
+
+static void move_lines(struct aggregate *aggregate, uint32_t from, uint32_t to)
+{
+	struct edge_lines *lines = &aggregate->lines[from], *other = &aggregate->lines[to];
+	move_pane(aggregate, from, to);
+	if (lines->second.hot.edge && !other->second.hot.edge)
+		list_add(&aggregate->seconds, to);
+	if (lines->second.hot.edge)
+		line_flow(aggregate, &lines->second, &other->second, to);
+	if (lines->ten.hot.edge)
+		line_flow(aggregate, &lines->ten, &other->ten, to);
 }
 
 /* All of the edge but its row, which edge_remove() takes. Returns where it went. */
@@ -257,11 +260,7 @@ static uint32_t move_edge(struct aggregate *aggregate, uint32_t edge)
 	row->samples = 0;
 	if (row->trouble > other->trouble)
 		other->trouble = row->trouble;
-	move_pane(aggregate, edge, to);
-	if (row->second && !other->second)
-		list_add(&aggregate->seconds, to);
-	move_sum(aggregate, row->second, &other->second);
-	move_sum(aggregate, row->ten, &other->ten);
+	move_lines(aggregate, edge, to);
 	move_frozen(aggregate, &row->minute, &other->minute);
 	move_frozen(aggregate, &row->hour, &other->hour);
 	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)

@@ -23,24 +23,25 @@ uint32_t edge_find(const struct aggregate *aggregate, uint64_t id)
 	return 0;
 }
 
-static void pane_edges_grow(struct aggregate *aggregate, uint32_t before)
+static void lines_grow(struct aggregate *aggregate, uint32_t before)
 {
-	size_t size = sizeof(struct pane_edge);
+	enum { LINE = 64 };
+	size_t size = sizeof(struct edge_lines);
 	void *memory = memory_zeroed((size_t)aggregate->edges_capacity + 1, size);
-	struct pane_edge *panes =
-		(struct pane_edge *)(((uintptr_t)memory + size - 1) & ~(uintptr_t)(size - 1));
+	struct edge_lines *lines =
+		(struct edge_lines *)(((uintptr_t)memory + LINE - 1) & ~(uintptr_t)(LINE - 1));
 	if (before)
-		memcpy(panes, aggregate->pane_edges, before * size);
-	free(aggregate->pane_edges_memory);
-	aggregate->pane_edges = panes;
-	aggregate->pane_edges_memory = memory;
+		memcpy(lines, aggregate->lines, before * size);
+	free(aggregate->lines_memory);
+	aggregate->lines = lines;
+	aggregate->lines_memory = memory;
 }
 
 static uint32_t edge_place(struct aggregate *aggregate)
 {
 	uint32_t edge = aggregate->edges_vacant;
 	if (edge) {
-		aggregate->edges_vacant = aggregate->edges[edge].place;
+		aggregate->edges_vacant = aggregate->edges[edge].next;
 		return edge;
 	}
 	edge = aggregate->edges_used++;
@@ -49,7 +50,9 @@ static uint32_t edge_place(struct aggregate *aggregate)
 		aggregate->edges_capacity = (uint32_t)memory_grown(before, edge + 1);
 		aggregate->edges = memory_resize(aggregate->edges, aggregate->edges_capacity,
 						 sizeof(*aggregate->edges));
-		pane_edges_grow(aggregate, before);
+		aggregate->places = memory_resize(aggregate->places, aggregate->edges_capacity,
+						  sizeof(*aggregate->places));
+		lines_grow(aggregate, before);
 	}
 	return edge;
 }
@@ -64,6 +67,7 @@ uint32_t edge_make(struct aggregate *aggregate, const struct edge *edge, bool fo
 		.fresh = true,
 		.is_other = folded,
 	};
+	aggregate->places[row] = NOWHERE;
 	row_index_add(&aggregate->edges_index, edge->id, row);
 	list_add(&aggregate->fresh_edges, row);
 	aggregate->edges_count++;
@@ -80,19 +84,21 @@ void edge_remove(struct aggregate *aggregate, uint32_t edge)
 	--*row_counter(aggregate, edge, row->folded);
 	aggregate->servers -= row->folded && row->edge.id != aggregate->other.id;
 	row_index_remove(&aggregate->edges_index, row->edge.id, edge);
-	assert(!aggregate->pane_edges[edge].hot.edge);
-	sums_give(&aggregate->sums, row->second);
-	sums_give(&aggregate->sums, row->ten);
+	struct edge_lines *lines = &aggregate->lines[edge];
+	assert(!lines->pane.hot.edge && !lines->second.hot.edge && !lines->ten.hot.edge);
 	frozen_clear(&row->minute);
 	frozen_clear(&row->hour);
-	*row = (struct edge_row){.place = aggregate->edges_vacant};
+	*row = (struct edge_row){.next = aggregate->edges_vacant};
+	aggregate->places[edge] = NOWHERE;
 	aggregate->edges_vacant = edge;
 	aggregate->edges_count--;
 }
 
-struct pane_edge *pane_edge_touch(struct aggregate *aggregate, uint32_t edge)
+/* --- an edge's short windows --- */
+
+struct edge_line *edge_touch(struct aggregate *aggregate, uint32_t edge)
 {
-	struct pane_edge *pane = &aggregate->pane_edges[edge];
+	struct edge_line *pane = &aggregate->lines[edge].pane;
 	if (!pane->hot.edge) {
 		pane->hot.edge = edge;
 		list_add(&aggregate->touched, edge);
@@ -100,11 +106,18 @@ struct pane_edge *pane_edge_touch(struct aggregate *aggregate, uint32_t edge)
 	return pane;
 }
 
-struct sum *pane_edge_wide(struct aggregate *aggregate, struct pane_edge *pane)
+struct sum *edge_ten(struct aggregate *aggregate, uint32_t edge)
 {
-	if (!pane->life.wide)
-		pane->life.wide = sums_take(&aggregate->sums);
-	return &aggregate->sums.sums[pane->life.wide];
+	struct edge_line *ten = &aggregate->lines[edge].ten;
+	ten->hot.edge = edge;
+	return line_wide(aggregate, ten);
+}
+
+struct sum *line_wide(struct aggregate *aggregate, struct edge_line *line)
+{
+	if (!line->life.wide)
+		line->life.wide = sums_take(&aggregate->sums);
+	return &aggregate->sums.sums[line->life.wide];
 }
 
 static void wide_into(struct aggregate *aggregate, uint32_t *wide, struct sum *sum)
@@ -116,28 +129,65 @@ static void wide_into(struct aggregate *aggregate, uint32_t *wide, struct sum *s
 	*wide = 0;
 }
 
-void pane_edge_into(struct aggregate *aggregate, struct pane_edge *pane, struct sum *sum)
+/* The fields of a pane, as those of longer lines. */
+static void pane_widen(struct edge_line *pane)
 {
-	enum { FIELD = 21, FIELD_MASK = (1 << FIELD) - 1 };
-	hot_store(&pane->hot, &pane->life, sum->values, COUNTER_ACTIVE);
-	if (pane->hot.last_event_ns)
-		sum_add_times(sum, pane->hot.last_event_ns, hot_min_rtt_us(&pane->hot));
-	sum->values[COUNTER_ACTIVE] = (int64_t)(pane->active[0] & FIELD_MASK);
-	sum->values[COLUMN_ACTIVE_1S] = (int64_t)(pane->active[0] >> FIELD & FIELD_MASK);
-	sum->values[COLUMN_ACTIVE_10S] = (int64_t)(pane->active[0] >> 2 * FIELD);
-	sum->values[COLUMN_ACTIVE_60S] = (int64_t)(pane->active[1] & UINT32_MAX);
-	sum->values[COLUMN_ACTIVE_1H] = (int64_t)(pane->active[1] >> 32);
-	wide_into(aggregate, &pane->life.wide, sum);
-	*pane = (struct pane_edge){0};
+	uint64_t near = pane->active[0] >> PANE_FIELD;
+	pane->active[0] = (near & ((1U << PANE_FIELD) - 1)) | near >> PANE_FIELD << 32;
 }
 
-struct sum *edge_ten(struct aggregate *aggregate, uint32_t edge)
+void pane_into(struct aggregate *aggregate, struct edge_line *pane, struct sum *sum)
 {
-	struct edge_row *row = &aggregate->edges[edge];
-	if (!row->ten)
-		row->ten = sums_take(&aggregate->sums);
-	return &aggregate->sums.sums[row->ten];
+	uint32_t active = pane_active(pane);
+	pane_widen(pane);
+	line_into(aggregate, pane, sum);
+	column_add(sum, COUNTER_ACTIVE, active);
 }
+
+void line_into(struct aggregate *aggregate, struct edge_line *line, struct sum *sum)
+{
+	hot_store(&line->hot, &line->life, sum->values, COUNTER_ACTIVE);
+	if (line->hot.last_event_ns)
+		sum_add_times(sum, line->hot.last_event_ns, hot_min_rtt_us(&line->hot));
+	sum->values[COUNTER_ACTIVE] = 0;
+	sum->values[COLUMN_ACTIVE_1S] = (int64_t)(line->active[0] & UINT32_MAX);
+	sum->values[COLUMN_ACTIVE_10S] = (int64_t)(line->active[0] >> 32);
+	sum->values[COLUMN_ACTIVE_60S] = (int64_t)(line->active[1] & UINT32_MAX);
+	sum->values[COLUMN_ACTIVE_1H] = (int64_t)(line->active[1] >> 32);
+	wide_into(aggregate, &line->life.wide, sum);
+	*line = (struct edge_line){0};
+}
+
+/* Fields of `active` do not run over: a pane's are 21 bits, and a window has 40 panes at most. */
+void line_flow(struct aggregate *aggregate, struct edge_line *line, struct edge_line *to,
+	       uint32_t edge)
+{
+	const struct addend addend = {
+		.side = line->hot.side,
+		.counted = line->hot.counted,
+		.other = line->hot.other,
+		.time_ns = line->hot.last_event_ns,
+		.nearest = line->hot.nearest,
+	};
+	columns4 over = hot_add(&to->hot, &addend) | life_add(&to->life, &line->life);
+	to->hot.edge = edge;
+	to->active[0] += line->active[0];
+	to->active[1] += line->active[1];
+	if (columns_over(over))
+		hot_spill(&to->hot, &to->life, line_wide(aggregate, to), COLUMNS);
+	if (line->life.wide)
+		wide_into(aggregate, &line->life.wide, line_wide(aggregate, to));
+	*line = (struct edge_line){0};
+}
+
+void pane_flow(struct aggregate *aggregate, struct edge_line *pane, struct edge_line *to,
+	       uint32_t edge)
+{
+	pane_widen(pane);
+	line_flow(aggregate, pane, to, edge);
+}
+
+/* --- the order of output --- */
 
 static int compare_edges(const void *a, const void *b, void *context)
 {
@@ -150,7 +200,7 @@ static int compare_edges(const void *a, const void *b, void *context)
 static void order_places(struct aggregate *aggregate)
 {
 	for (uint32_t i = 0; i < aggregate->order.count; i++)
-		aggregate->edges[aggregate->order.items[i]].place = i;
+		aggregate->places[aggregate->order.items[i]] = i;
 }
 
 void live_sort(struct aggregate *aggregate)

@@ -1,6 +1,6 @@
-/* Adding a bucket: what is told first, then the records, in groups. A group is walked three times,
- * so that memory comes while other records are worked on: what lane and instances the numbers mean,
- * where the instances' rows are, and the additions. */
+/* Adding a bucket: what is told first, then the records, in groups. A group is walked once for each
+ * load that needs the one before, so that memory comes while other records are worked on: what the
+ * numbers mean, where the lane counts, where the instances' rows are, and the additions. */
 #include <assert.h>
 #include <string.h>
 
@@ -165,6 +165,15 @@ static void event_add(struct aggregate *aggregate, const struct event *event)
 	aggregate->events[aggregate->events_count++] = *event;
 }
 
+/* Edges in which something broke are under suspicion for a while. */
+static void note_trouble(struct aggregate *aggregate, uint32_t edge, uint32_t bits)
+{
+	uint32_t reason = bits >> RECORD_REASON_SHIFT;
+	bool broke = bits & DELTA_CLOSED && (reason == CLOSE_RESET || reason == CLOSE_TIMEOUT);
+	if (broke || bits & DELTA_FAILED)
+		aggregate->edges[edge].trouble = aggregate->trouble = pane_of(aggregate->start_ns);
+}
+
 /* Columns of what seldom happens: compact rows have none of them. */
 static void sum_trouble(struct sum *sum, uint32_t bits)
 {
@@ -180,7 +189,7 @@ static void sum_trouble(struct sum *sum, uint32_t bits)
 static __attribute__((noinline)) void merge_trouble(struct aggregate *aggregate,
 						    const struct rows *rows, uint32_t bits)
 {
-	sum_trouble(pane_edge_wide(aggregate, pane_edge_touch(aggregate, rows->edge)), bits);
+	sum_trouble(line_wide(aggregate, edge_touch(aggregate, rows->edge)), bits);
 	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
 		sum_trouble(part_wide(aggregate, rows->parts[scope]), bits);
 }
@@ -188,8 +197,8 @@ static __attribute__((noinline)) void merge_trouble(struct aggregate *aggregate,
 static __attribute__((noinline)) void merge_spill(struct aggregate *aggregate,
 						  const struct rows *rows)
 {
-	struct pane_edge *pane = &aggregate->pane_edges[rows->edge];
-	hot_spill(&pane->hot, &pane->life, pane_edge_wide(aggregate, pane), COLUMNS);
+	struct edge_line *pane = &aggregate->lines[rows->edge].pane;
+	hot_spill(&pane->hot, &pane->life, line_wide(aggregate, pane), COLUMNS);
 	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++) {
 		struct part *part = rows->parts[scope];
 		hot_spill(&part->hot, &part->life, part_wide(aggregate, part), COLUMN_ACTIVE_10S);
@@ -199,7 +208,7 @@ static __attribute__((noinline)) void merge_spill(struct aggregate *aggregate,
 static inline void merge_life(struct aggregate *aggregate, const struct rows *rows,
 			      const struct life *life)
 {
-	columns4 over = life_add(&aggregate->pane_edges[rows->edge].life, life);
+	columns4 over = life_add(&aggregate->lines[rows->edge].pane.life, life);
 	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
 		over |= life_add(&rows->parts[scope]->life, life);
 	if (__builtin_expect(columns_over(over), 0))
@@ -246,6 +255,7 @@ static inline void merge_rest(struct aggregate *aggregate, const struct source *
 	life.rest[3] = record->lost;
 	life.retransmits = (uint64_t)more->retransmits << (bits & RECORD_SERVER ? 32 : 0);
 	merge_life(aggregate, rows, &life);
+	note_trouble(aggregate, rows->edge, bits);
 	if (bits & DELTA_FAILED || (bits & DELTA_CLOSED && reason == CLOSE_TIMEOUT))
 		merge_trouble(aggregate, rows, bits);
 	if (more->connect_us)
@@ -368,8 +378,9 @@ static void merge_wide(struct aggregate *aggregate, const struct source *source,
 		merge_ten(aggregate, rows, &sum);
 		return;
 	}
-	struct pane_edge *pane = pane_edge_touch(aggregate, rows->edge);
-	sum_add(pane_edge_wide(aggregate, pane), &sum);
+	struct edge_line *pane = edge_touch(aggregate, rows->edge);
+	sum_add(line_wide(aggregate, pane), &sum);
+	note_trouble(aggregate, rows->edge, record->bits);
 	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
 		sum_add(part_wide(aggregate, rows->parts[scope]), &sum);
 	if (record->bits & RECORD_EVENTS || connect_us)
@@ -477,21 +488,37 @@ merge_seldom(struct aggregate *aggregate, const struct source *source, const str
 
 struct staged {
 	const struct record *record;
-	uint64_t keys[2];
+	uint32_t lane, instances[2]; /* client's, server's */
 	uint32_t homes[2];
+	uint64_t keys[2];
 	struct rows rows; /* these stay where they are until the group is done */
 };
 
-static inline void stage_record(struct aggregate *aggregate, const struct source *source,
-				const struct record *record, struct staged *staged)
+static inline void fetch_numbers(const struct source *source, const struct record *record)
 {
+	__builtin_prefetch(&source->lanes[record->lane]);
+	__builtin_prefetch(&source->instances[record->client]);
+	__builtin_prefetch(&source->instances[record->server]);
+}
+
+static inline void stage_numbers(struct aggregate *aggregate, const struct source *source,
+				 struct staged *staged)
+{
+	const struct record *record = staged->record;
 	uint32_t lane = record->lane < source->lanes_count ? source->lanes[record->lane] : 0;
 	if (__builtin_expect(!lane, 0))
 		lane = source_lane(aggregate, source, record->lane);
-	struct lane_way way = lane_way(aggregate, lane);
-	uint64_t client = part_key(way.edge, source_instance(source, record->client), SCOPE_CLIENT);
-	uint64_t server = part_key(way.edge, source_instance(source, record->server), SCOPE_SERVER);
-	staged->record = record;
+	staged->lane = lane;
+	staged->instances[0] = source_instance(source, record->client);
+	staged->instances[1] = source_instance(source, record->server);
+	__builtin_prefetch(&aggregate->ways[lane]);
+}
+
+static inline void stage_keys(struct aggregate *aggregate, struct staged *staged)
+{
+	struct lane_way way = lane_way(aggregate, staged->lane);
+	uint64_t client = part_key(way.edge, staged->instances[0], SCOPE_CLIENT);
+	uint64_t server = part_key(way.edge, staged->instances[1], SCOPE_SERVER);
 	staged->keys[0] = client;
 	staged->keys[1] = server;
 	staged->homes[0] = parts_home(&aggregate->parts, client);
@@ -501,7 +528,8 @@ static inline void stage_record(struct aggregate *aggregate, const struct source
 	__builtin_prefetch(&aggregate->parts.slots[staged->homes[0]]);
 	__builtin_prefetch(&aggregate->parts.slots[staged->homes[1]]);
 	__builtin_prefetch(staged->rows.parts[SCOPE_LANE], 1);
-	__builtin_prefetch(&aggregate->pane_edges[way.edge], 1);
+	__builtin_prefetch(&aggregate->lines[way.edge].pane, 1);
+	__builtin_prefetch(&aggregate->lines[way.edge].pane.active, 1);
 }
 
 static inline struct part *stage_part(struct aggregate *aggregate, uint64_t key, uint32_t home,
@@ -531,7 +559,7 @@ static inline void merge_staged(struct aggregate *aggregate, const struct source
 {
 	const struct record *record = staged->record;
 	const struct rows *rows = &staged->rows;
-	struct pane_edge *pane = &aggregate->pane_edges[rows->edge];
+	struct edge_line *pane = &aggregate->lines[rows->edge].pane;
 	uint32_t bits = record->bits, srtt_us = record->srtt_us;
 	struct addend addend = addend_of(record);
 	columns4 over = hot_add(&pane->hot, &addend);
@@ -539,7 +567,7 @@ static inline void merge_staged(struct aggregate *aggregate, const struct source
 	over |= hot_add(&rows->parts[SCOPE_CLIENT]->hot, &addend);
 	over |= hot_add(&rows->parts[SCOPE_SERVER]->hot, &addend);
 	if (__builtin_expect(!pane->hot.edge, 0))
-		pane_edge_touch(aggregate, rows->edge);
+		edge_touch(aggregate, rows->edge);
 
 	/* FIRST_IN_PANE, _1S and _10S are neighbours, and so are _60S and _1H: a product puts each
 	 * into a field of its own. */
@@ -562,13 +590,13 @@ static void merge_empty_fields(struct aggregate *aggregate)
 {
 	for (uint32_t i = 0; i < aggregate->touched.count; i++) {
 		uint32_t edge = aggregate->touched.items[i];
-		struct pane_edge *pane = &aggregate->pane_edges[edge];
+		struct edge_line *pane = &aggregate->lines[edge].pane;
 		struct sum sum = {.touched = true};
 		if (!pane->hot.edge)
 			continue;
-		pane_edge_into(aggregate, pane, &sum);
+		pane_into(aggregate, pane, &sum);
 		pane->hot.edge = edge;
-		sum_add(pane_edge_wide(aggregate, pane), &sum);
+		sum_add(line_wide(aggregate, pane), &sum);
 	}
 	aggregate->pane_records = 0;
 }
@@ -590,8 +618,13 @@ static const char *merge_group(struct aggregate *aggregate, const struct source 
 		if (record->bits & (RECORD_AMEND | RECORD_WIDE | RECORD_LONG))
 			merge_seldom(aggregate, source, record);
 		else
-			stage_record(aggregate, source, record, &staged[narrow++]);
+			staged[narrow++].record = record;
+		fetch_numbers(source, record);
 	}
+	for (uint32_t i = 0; i < narrow; i++)
+		stage_numbers(aggregate, source, &staged[i]);
+	for (uint32_t i = 0; i < narrow; i++)
+		stage_keys(aggregate, &staged[i]);
 	for (uint32_t i = 0; i < narrow; i++)
 		stage_rows(aggregate, &staged[i]);
 	for (uint32_t i = 0; i < narrow; i++)

@@ -12,6 +12,8 @@
 
 enum {
 	BLOCK_MIN = 1024,
+	SPARE_TIMES =
+		4, /* a block larger than this many times what is needed serves others better */
 	/* The largest record that push and amend write. */
 	RECORD_MAX =
 		sizeof(struct record) + sizeof(struct record_amendment) + COLUMNS * sizeof(int64_t),
@@ -32,6 +34,8 @@ struct partial {
 	struct partial_options options;
 	struct lanes lanes;
 	struct outbox *outboxes;
+	struct partial_bucket **spares; /* to be reused: one an owner at most */
+	uint32_t spares_count, spares_next;
 	uint32_t owner; /* whose bucket is taken next */
 	struct partial_stats stats;
 };
@@ -43,6 +47,7 @@ struct partial *partial_new(const struct partial_options *options)
 	partial->options = *options;
 	lanes_init(&partial->lanes, options->roster, options->owners, options->lanes_max);
 	partial->outboxes = memory_zeroed(options->owners, sizeof(*partial->outboxes));
+	partial->spares = memory_zeroed(options->owners, sizeof(struct partial_bucket *));
 	return partial;
 }
 
@@ -54,6 +59,9 @@ void partial_free(struct partial *partial)
 		free(partial->outboxes[owner].block);
 		free(partial->outboxes[owner].due);
 	}
+	for (uint32_t i = 0; i < partial->spares_count; i++)
+		partial_bucket_free(partial->spares[i]);
+	free(partial->spares);
 	free(partial->outboxes);
 	lanes_done(&partial->lanes);
 	free(partial);
@@ -72,22 +80,64 @@ void partial_lane_drop(struct partial *partial, uint32_t lane)
 
 /* --- adding --- */
 
-static __attribute__((noinline)) void outbox_grow(struct outbox *outbox, size_t more)
+/* The smallest spare that holds `size` and is not far too large; NULL: there is none. */
+static struct partial_bucket *spare_take(struct partial *partial, size_t size)
 {
-	if (!outbox->block) {
-		outbox->size = sizeof(struct partial_bucket);
-		outbox->capacity = outbox->last + outbox->last / 8 + BLOCK_MIN;
+	uint32_t best = UINT32_MAX;
+	for (uint32_t i = 0; i < partial->spares_count; i++) {
+		size_t capacity = partial->spares[i]->capacity;
+		if (capacity >= size && capacity <= SPARE_TIMES * size &&
+		    (best == UINT32_MAX || capacity < partial->spares[best]->capacity))
+			best = i;
 	}
+	if (best == UINT32_MAX)
+		return NULL;
+	struct partial_bucket *spare = partial->spares[best];
+	partial->spares[best] = partial->spares[--partial->spares_count];
+	return spare;
+}
+
+/* When there are enough, one of them leaves: which are wanted is not known. */
+void partial_reuse(struct partial *partial, struct partial_bucket *bucket)
+{
+	if (partial->spares_count < partial->options.owners) {
+		partial->spares[partial->spares_count++] = bucket;
+		return;
+	}
+	uint32_t next = partial->spares_next++ % partial->options.owners;
+	partial_bucket_free(partial->spares[next]);
+	partial->spares[next] = bucket;
+}
+
+/* A block about as large as the one before; with room, so that it is large enough the next time. */
+static void outbox_open(struct partial *partial, struct outbox *outbox)
+{
+	size_t guess = outbox->last + outbox->last / 8 + BLOCK_MIN;
+	struct partial_bucket *spare = spare_take(partial, guess);
+	outbox->block = (char *)spare;
+	outbox->capacity = spare ? spare->capacity : guess + guess / 4;
+	outbox->size = sizeof(struct partial_bucket);
+	if (!spare)
+		outbox->block = memory_resize(NULL, outbox->capacity, 1);
+}
+
+static __attribute__((noinline)) void outbox_grow(struct partial *partial, struct outbox *outbox,
+						  size_t more)
+{
+	if (!outbox->block)
+		outbox_open(partial, outbox);
+	size_t capacity = outbox->capacity;
 	while (outbox->size + more > outbox->capacity)
 		outbox->capacity *= 2;
-	outbox->block = memory_resize(outbox->block, outbox->capacity, 1);
+	if (outbox->capacity > capacity)
+		outbox->block = memory_resize(outbox->block, outbox->capacity, 1);
 }
 
 /* Room for `more` bytes behind what is there. */
-static inline void *outbox_room(struct outbox *outbox, size_t more)
+static inline void *outbox_room(struct partial *partial, struct outbox *outbox, size_t more)
 {
 	if (outbox->size + more > outbox->capacity)
-		outbox_grow(outbox, more);
+		outbox_grow(partial, outbox, more);
 	return outbox->block + outbox->size;
 }
 
@@ -257,7 +307,7 @@ void partial_push(struct partial *partial, const struct delta *deltas, size_t co
 	uint32_t owner_bits = partial->lanes.owner_bits;
 	for (const struct delta *delta = deltas; delta < deltas + count; delta++) {
 		struct outbox *outbox = partial_outbox(partial, &delta->place);
-		struct record *record = outbox_room(outbox, RECORD_MAX);
+		struct record *record = outbox_room(partial, outbox, RECORD_MAX);
 		uint32_t lane = delta->place.lane >> owner_bits;
 		outbox->size += record_fill(record, delta, lane);
 		outbox->records++;
@@ -278,7 +328,7 @@ static void partial_move(struct partial *partial, const struct amendment *amendm
 		value_add(&values[tally.columns[i]], tally.values[i]);
 
 	struct outbox *outbox = partial_outbox(partial, place);
-	struct record *record = outbox_room(outbox, RECORD_MAX);
+	struct record *record = outbox_room(partial, outbox, RECORD_MAX);
 	struct record_amendment *moved = (struct record_amendment *)(record + 1);
 	*record = (struct record){
 		.lane = lane_place(&partial->lanes, place->lane),
@@ -337,7 +387,8 @@ static void take_lanes(struct naming *naming, struct outbox *outbox)
 {
 	struct lanes *lanes = &naming->partial->lanes;
 	struct lane_owner *owner = &lanes->owners[naming->partial->owner];
-	struct bucket_lane *told = outbox_room(outbox, owner->due_count * sizeof(*told));
+	struct bucket_lane *told =
+		outbox_room(naming->partial, outbox, owner->due_count * sizeof(*told));
 	uint32_t count = 0;
 	for (uint32_t i = 0; i < owner->due_count; i++) {
 		const struct lane_entry *entry = lane_at(lanes, owner->due[i]);
@@ -385,7 +436,8 @@ static void put_addresses(struct naming *naming, const struct outbox *outbox)
 static void take_instances(struct naming *naming, struct outbox *outbox)
 {
 	const struct partial_options *options = &naming->partial->options;
-	struct bucket_instance *told = outbox_room(outbox, outbox->due_count * sizeof(*told));
+	struct bucket_instance *told =
+		outbox_room(naming->partial, outbox, outbox->due_count * sizeof(*told));
 	uint32_t count = 0, destination = naming->partial->owner + options->names_offset;
 	for (uint32_t i = 0; i < outbox->due_count; i++) {
 		uint32_t number = outbox->due[i];
@@ -406,7 +458,8 @@ static void take_names(struct naming *naming, struct outbox *outbox)
 	size_t size = naming->count;
 	for (uint32_t i = 0; i < naming->count; i++)
 		size += naming->names[i]->length;
-	char *lengths = outbox_room(outbox, size), *bytes = lengths + naming->count;
+	char *lengths = outbox_room(naming->partial, outbox, size),
+	     *bytes = lengths + naming->count;
 	for (uint32_t i = 0; i < naming->count; i++) {
 		const struct name *name = naming->names[i];
 		lengths[i] = (char)(uint8_t)name->length;
@@ -423,7 +476,7 @@ struct partial_bucket *partial_take(struct partial *partial, uint32_t owner, uin
 	assert(owner == partial->owner);
 	struct outbox *outbox = &partial->outboxes[owner];
 	struct naming naming = {.partial = partial, .pane = pane};
-	outbox_room(outbox, BLOCK_MIN / 2);
+	outbox_room(partial, outbox, BLOCK_MIN / 2);
 	*(struct partial_bucket *)outbox->block = (struct partial_bucket){
 		.pane = pane,
 		.records_size = outbox->size - sizeof(struct partial_bucket),
@@ -436,6 +489,7 @@ struct partial_bucket *partial_take(struct partial *partial, uint32_t owner, uin
 
 	struct partial_bucket *bucket = (struct partial_bucket *)outbox->block;
 	bucket->size = outbox->size;
+	bucket->capacity = outbox->capacity;
 	partial->stats.rows += outbox->records;
 	*outbox = (struct outbox){
 		.last = outbox->size, .due = outbox->due, .due_capacity = outbox->due_capacity};

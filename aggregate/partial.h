@@ -23,8 +23,7 @@ struct partial;
 struct partial_bucket;
 
 struct partial_options {
-	uint32_t owners; /* aggregate tasks */
-	uint32_t rows_max;
+	uint32_t owners;     /* aggregate tasks */
 	struct names *names; /* the mirror's: asked for names_due(id, owner + names_offset, pane) */
 	uint32_t names_offset;
 	struct roster *roster; /* the mirror's: places number its instances; asked for
@@ -50,4 +49,6 @@ void partial_amend(struct partial *partial, const struct amendment *amendments, 
  * a pane, in order; the rows begin anew after the last owner. */
 struct partial_bucket *partial_take(struct partial *partial, uint32_t owner, uint64_t pane);
 void partial_bucket_free(struct partial_bucket *bucket);
+/* Takes a bucket that was read, whoever made it: its memory becomes a later one's. */
+void partial_reuse(struct partial *partial, struct partial_bucket *bucket);
 struct partial_stats partial_stats(const struct partial *partial);

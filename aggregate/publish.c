@@ -66,6 +66,29 @@ static void rollup_fill(struct aggregate *aggregate, struct rollup *rollup, cons
 	rollup->last_event_ns = sum->last_event_ns;
 }
 
+/* What does not fit a compact row, or is rare, on top of what does. */
+static __attribute__((noinline)) void fill_wide(struct aggregate *aggregate, uint32_t wide,
+						struct rollup *rollup, enum window window)
+{
+	struct sum sum = {.last_event_ns = rollup->last_event_ns, .min_rtt_us = rollup->min_rtt_us};
+	memcpy(sum.values, rollup->counters, sizeof(rollup->counters));
+	sum.values[active_column[window]] = rollup->counters[COUNTER_ACTIVE];
+	sum_add(&sum, &aggregate->sums.sums[wide]);
+	rollup_fill(aggregate, rollup, &sum, window);
+}
+
+static void fill_compact(struct aggregate *aggregate, const struct hot *hot,
+			 const struct life *life, uint32_t active, struct rollup *rollup,
+			 enum window window)
+{
+	hot_store(hot, life, rollup->counters, COUNTER_ACTIVE);
+	rollup->counters[COUNTER_ACTIVE] = active;
+	rollup->last_event_ns = hot->last_event_ns;
+	rollup->min_rtt_us = hot_min_rtt_us(hot);
+	if (life->wide)
+		fill_wide(aggregate, life->wide, rollup, window);
+}
+
 struct instance publish_instance(const struct aggregate *aggregate, const struct edge *edge,
 				 uint32_t number, enum scope scope)
 {
@@ -153,7 +176,7 @@ static void fill_connect(struct aggregate *aggregate, struct rollup *rollup, uin
 
 static void walk_add(struct aggregate *aggregate, uint32_t edge)
 {
-	uint32_t place = aggregate->edges[edge].place;
+	uint32_t place = aggregate->places[edge];
 	aggregate->walk[place / 64] |= 1ULL << (place & 63);
 }
 
@@ -171,7 +194,7 @@ static void walk_begin(struct aggregate *aggregate)
 static void walk_add_all(struct aggregate *aggregate, const struct list *edges)
 {
 	for (uint32_t i = 0; i < edges->count; i++)
-		if (aggregate->edges[edges->items[i]].live)
+		if (aggregate->places[edges->items[i]] != NOWHERE)
 			walk_add(aggregate, edges->items[i]);
 }
 
@@ -187,12 +210,28 @@ static void walk_edges(struct aggregate *aggregate, enum window window)
 					       .items[word * 64 + (uint32_t)__builtin_ctzll(bits)]);
 }
 
-static struct rollup *publish_edge(struct aggregate *aggregate, uint32_t edge,
-				   const struct sum *sum, enum window window, uint64_t start_ns)
+/* What is needed soon of the edge at this place of the walk. */
+static inline void fetch_edge(const struct aggregate *aggregate, uint32_t at)
+{
+	if (at >= aggregate->scratch.count)
+		return;
+	uint32_t edge = aggregate->scratch.items[at];
+	const char *row = (const char *)&aggregate->edges[edge];
+	const struct edge_lines *lines = &aggregate->lines[edge];
+	__builtin_prefetch(row, 1);
+	__builtin_prefetch(row + 64, 1);
+	__builtin_prefetch(&lines->pane, 1);
+	__builtin_prefetch(&lines->pane.life, 1);
+	__builtin_prefetch(&lines->second, 1);
+	__builtin_prefetch(&lines->second.life, 1);
+}
+
+/* A row about an edge, to be filled in. */
+static struct rollup *publish_edge(struct aggregate *aggregate, uint32_t edge, enum window window,
+				   uint64_t start_ns)
 {
 	struct edge_row *row = &aggregate->edges[edge];
 	struct rollup *rollup = chunk_row(aggregate, window, start_ns, SCOPE_EDGE, &row->edge);
-	rollup_fill(aggregate, rollup, sum, window);
 	if (!row->shown)
 		check_names(aggregate, rollup);
 	row->shown = true;
@@ -225,7 +264,11 @@ static int compare_ranked(const void *a, const void *b)
 	return (left->id > right->id) - (left->id < right->id);
 }
 
-enum { FEW = 24 }; /* sorted by insertion */
+enum {
+	FEW = 24,      /* sorted by insertion */
+	FEW_EDGES = 4, /* whose lists are fetched together */
+	AHEAD = 8,     /* edges whose memory is asked for before they are published */
+};
 
 struct ranking {
 	struct ranked *items;
@@ -285,48 +328,46 @@ static void end_part(struct aggregate *aggregate, struct part *part, struct roll
 
 /* --- the pane --- */
 
-/* What happened to a connection, as one of its rows tells it. */
-struct told {
-	uint64_t id;
-	uint32_t place; /* of the row's edge */
-	uint32_t row;
-	uint32_t scope;
-	uint32_t event;
-};
-
-struct telling {
-	struct told *items;
-	size_t count, capacity, at;
-};
-
 static int compare_told(const void *a, const void *b)
 {
 	const struct told *left = a, *right = b;
-	if (left->place != right->place)
-		return left->place < right->place ? -1 : 1;
 	if (left->scope != right->scope)
 		return left->scope < right->scope ? -1 : 1;
 	return (left->id > right->id) - (left->id < right->id);
 }
 
-static void telling_add(struct aggregate *aggregate, struct telling *telling, uint32_t event,
-			uint32_t row)
+static void telling_reserve(struct telling *telling, uint32_t places)
 {
+	uint32_t before = telling->first_capacity;
+	if (places <= before)
+		return;
+	telling->first_capacity = (uint32_t)memory_grown(before, places);
+	telling->first =
+		memory_resize(telling->first, telling->first_capacity, sizeof(*telling->first));
+	memset(telling->first + before, 0,
+	       (telling->first_capacity - before) * sizeof(*telling->first));
+}
+
+static void telling_add(struct aggregate *aggregate, uint32_t event, uint32_t row)
+{
+	struct telling *telling = &aggregate->telling;
 	if (!row)
 		return;
-	if (telling->count == telling->capacity) {
-		telling->capacity = memory_grown(telling->capacity, telling->count + 1);
+	if (telling->count >= telling->capacity) {
+		telling->capacity = (uint32_t)memory_grown(telling->capacity, telling->count + 1);
 		telling->items =
 			memory_resize(telling->items, telling->capacity, sizeof(*telling->items));
 	}
 	const struct part *part = &aggregate->parts.rows[row];
-	telling->items[telling->count++] = (struct told){
+	uint32_t *first = &telling->first[aggregate->places[part->hot.edge]];
+	telling->items[telling->count] = (struct told){
 		.id = part_id(aggregate, part),
-		.place = aggregate->edges[part->hot.edge].place,
 		.row = row,
 		.scope = part->scope,
 		.event = event,
+		.next = *first,
 	};
+	*first = telling->count++;
 	/* Rows may have moved to an edge that had nothing in the pane. */
 	walk_add(aggregate, part->hot.edge);
 }
@@ -337,23 +378,58 @@ static bool edge_is_suspect(const struct aggregate *aggregate, uint32_t edge)
 	return trouble && trouble + SUSPICION_PANES >= pane_of(aggregate->start_ns);
 }
 
-static void telling_begin(struct aggregate *aggregate, struct telling *telling)
+/* Where the lane's own row is, its way leads too. */
+static uint32_t event_edge(const struct aggregate *aggregate, const struct event *event)
 {
+	const struct lane_way *way = &aggregate->ways[event->lane];
+	if (way->part)
+		return way->edge;
+	return guard_seek_edge(aggregate, &aggregate->lanes[event->lane].edge);
+}
+
+static void telling_begin(struct aggregate *aggregate)
+{
+	struct telling *telling = &aggregate->telling;
 	uint64_t pane = pane_of(aggregate->start_ns);
+	telling->count = 1;
 	if (!aggregate->trouble || aggregate->trouble + SUSPICION_PANES < pane)
 		return;
+	telling_reserve(telling, aggregate->order.count);
 	for (uint32_t i = 0; i < aggregate->events_count; i++) {
 		const struct event *event = &aggregate->events[i];
-		uint32_t edge = guard_seek_edge(aggregate, &aggregate->lanes[event->lane].edge);
+		uint32_t edge = event_edge(aggregate, event);
 		if (!edge || !edge_is_suspect(aggregate, edge))
 			continue;
 		const uint32_t members[SCOPES] = {0, event->lane, event->client, event->server};
 		for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
-			telling_add(aggregate, telling, i,
+			telling_add(aggregate, i,
 				    guard_seek_part(aggregate, edge, members[scope], scope));
 	}
-	if (telling->count)
-		qsort(telling->items, telling->count, sizeof(*telling->items), compare_told);
+}
+
+/* What is told of one edge, by row; returns how much. */
+static uint32_t telling_sort(struct telling *telling, uint32_t first)
+{
+	uint32_t count = 0;
+	for (uint32_t at = first; at; at = telling->items[at].next)
+		count++;
+	if (count > telling->sorted_capacity) {
+		telling->sorted_capacity = (uint32_t)memory_grown(telling->sorted_capacity, count);
+		telling->sorted = memory_resize(telling->sorted, telling->sorted_capacity,
+						sizeof(*telling->sorted));
+	}
+	count = 0;
+	for (uint32_t at = first; at; at = telling->items[at].next) {
+		const struct told *item = &telling->items[at];
+		uint32_t to = count++;
+		if (count <= FEW)
+			for (; to > 0 && compare_told(&telling->sorted[to - 1], item) > 0; to--)
+				telling->sorted[to] = telling->sorted[to - 1];
+		telling->sorted[to] = *item;
+	}
+	if (count > FEW)
+		qsort(telling->sorted, count, sizeof(*telling->sorted), compare_told);
+	return count;
 }
 
 static void event_into(const struct event *event, int64_t *values)
@@ -376,21 +452,23 @@ static void event_into(const struct event *event, int64_t *values)
 	}
 }
 
-/* Rows of what the edge at this place is suspected for. */
-static void publish_told(struct aggregate *aggregate, struct telling *telling, uint32_t place,
-			 uint64_t start_ns)
+/* Rows of what the edge is suspected for. */
+static void publish_told(struct aggregate *aggregate, uint32_t edge, uint64_t start_ns)
 {
-	const struct told *items = telling->items;
-	while (telling->at < telling->count && items[telling->at].place == place) {
-		const struct told *first = &items[telling->at];
-		struct part *part = &aggregate->parts.rows[first->row];
+	struct telling *telling = &aggregate->telling;
+	uint32_t *first = &telling->first[aggregate->places[edge]];
+	uint32_t count = telling_sort(telling, *first);
+	*first = 0;
+	for (uint32_t i = 0; i < count;) {
+		const struct told *items = telling->sorted;
+		uint32_t row = items[i].row;
+		struct part *part = &aggregate->parts.rows[row];
 		struct rollup *rollup = begin_part(aggregate, part, WINDOW_PANE, start_ns);
 		memset(rollup->counters, 0, sizeof(rollup->counters));
 		rollup->min_rtt_us = 0;
 		rollup->last_event_ns = 0;
-		for (; telling->at < telling->count && items[telling->at].row == first->row;
-		     telling->at++)
-			event_into(&aggregate->events[items[telling->at].event], rollup->counters);
+		for (; i < count && items[i].row == row; i++)
+			event_into(&aggregate->events[items[i].event], rollup->counters);
 		end_part(aggregate, part, rollup, WINDOW_PANE);
 	}
 }
@@ -405,102 +483,64 @@ static void pane_clear(struct aggregate *aggregate)
 	aggregate->srtt_pane = aggregate->srtt_count;
 }
 
-static bool sum_has_trouble(const struct sum *sum)
-{
-	return sum->values[COUNTER_FAILED] > 0 || sum->values[COUNTER_RESETS] > 0 ||
-	       sum->values[COUNTER_TIMEOUTS] > 0;
-}
-
-/* Edges in which something broke, before rows are made of what they did. */
-static void find_trouble(struct aggregate *aggregate)
-{
-	uint64_t pane = pane_of(aggregate->start_ns);
-	for (uint32_t i = 0; i < aggregate->touched.count; i++) {
-		uint32_t edge = aggregate->touched.items[i];
-		const struct pane_edge *in = &aggregate->pane_edges[edge];
-		bool trouble =
-			in->life.rest[1] ||
-			(in->life.wide && sum_has_trouble(&aggregate->sums.sums[in->life.wide]));
-		if (in->hot.edge && trouble)
-			aggregate->edges[edge].trouble = aggregate->trouble = pane;
-	}
-}
-
-static void flow_second(struct aggregate *aggregate, uint32_t edge, const struct sum *pane)
-{
-	struct edge_row *row = &aggregate->edges[edge];
-	if (row->second) {
-		sum_add(&aggregate->sums.sums[row->second], pane);
-		return;
-	}
-	row->second = sums_take(&aggregate->sums);
-	aggregate->sums.sums[row->second] = *pane;
-	list_add(&aggregate->seconds, edge);
-}
-
 static void publish_pane_edge(struct aggregate *aggregate, uint32_t edge, uint64_t start_ns)
 {
-	struct edge_row *row = &aggregate->edges[edge];
-	struct pane_edge *pane = &aggregate->pane_edges[edge];
-	struct sum sum = {0};
-	bool touched = pane->hot.edge;
-	if (touched)
-		pane_edge_into(aggregate, pane, &sum);
-	struct rollup *rollup = publish_edge(aggregate, edge, &sum, WINDOW_PANE, start_ns);
-	fill_connect(aggregate, rollup, row->samples, WINDOW_PANE);
-	if (touched)
-		flow_second(aggregate, edge, &sum);
+	struct edge_lines *lines = &aggregate->lines[edge];
+	bool touched = lines->pane.hot.edge;
+	struct rollup *rollup = publish_edge(aggregate, edge, WINDOW_PANE, start_ns);
+	fill_compact(aggregate, &lines->pane.hot, &lines->pane.life, pane_active(&lines->pane),
+		     rollup, WINDOW_PANE);
+	fill_connect(aggregate, rollup, aggregate->edges[edge].samples, WINDOW_PANE);
 	note_shown(aggregate, edge, WINDOW_PANE, touched);
+	if (!touched)
+		return;
+	if (!lines->second.hot.edge)
+		list_add(&aggregate->seconds, edge);
+	pane_flow(aggregate, &lines->pane, &lines->second, edge);
 }
 
 static void publish_panes(struct aggregate *aggregate, uint64_t start_ns)
 {
-	struct telling telling = {0};
 	walk_begin(aggregate);
-	find_trouble(aggregate);
-	telling_begin(aggregate, &telling);
+	telling_begin(aggregate);
 	walk_add_all(aggregate, &aggregate->touched);
 	walk_edges(aggregate, WINDOW_PANE);
+	bool tells = aggregate->telling.count > 1;
 	for (uint32_t i = 0; i < aggregate->scratch.count; i++) {
 		uint32_t edge = aggregate->scratch.items[i];
-		const struct edge_row *row = &aggregate->edges[edge];
-		if (aggregate->pane_edges[edge].hot.edge || row->published >> WINDOW_PANE & 1)
+		fetch_edge(aggregate, i + AHEAD);
+		if (aggregate->lines[edge].pane.hot.edge ||
+		    aggregate->edges[edge].published >> WINDOW_PANE & 1)
 			publish_pane_edge(aggregate, edge, start_ns);
-		publish_told(aggregate, &telling, row->place, start_ns);
+		if (tells && aggregate->telling.first[aggregate->places[edge]])
+			publish_told(aggregate, edge, start_ns);
 	}
-	assert(telling.at == telling.count);
-	free(telling.items);
 	chunk_emit(aggregate);
 }
 
-static void flow_ten(struct aggregate *aggregate, uint32_t edge)
+static void publish_second(struct aggregate *aggregate, uint32_t edge, uint64_t start_ns)
 {
-	struct edge_row *row = &aggregate->edges[edge];
-	if (row->ten && row->second) {
-		sum_add(&aggregate->sums.sums[row->ten], &aggregate->sums.sums[row->second]);
-		sums_give(&aggregate->sums, row->second);
-	} else if (row->second) {
-		row->ten = row->second;
-	}
-	row->second = 0;
+	struct edge_line *second = &aggregate->lines[edge].second;
+	bool touched = second->hot.edge;
+	if (!touched && !(aggregate->edges[edge].published >> WINDOW_1S & 1))
+		return;
+	struct rollup *rollup = publish_edge(aggregate, edge, WINDOW_1S, start_ns);
+	fill_compact(aggregate, &second->hot, &second->life, (uint32_t)second->active[0], rollup,
+		     WINDOW_1S);
+	fill_connect(aggregate, rollup, aggregate->edges[edge].samples, WINDOW_1S);
+	note_shown(aggregate, edge, WINDOW_1S, touched);
+	if (touched)
+		line_flow(aggregate, second, &aggregate->lines[edge].ten, edge);
 }
 
 static void publish_seconds(struct aggregate *aggregate, uint64_t start_ns)
 {
-	static const struct sum zeros;
 	walk_begin(aggregate);
 	walk_add_all(aggregate, &aggregate->seconds);
 	walk_edges(aggregate, WINDOW_1S);
 	for (uint32_t i = 0; i < aggregate->scratch.count; i++) {
-		uint32_t edge = aggregate->scratch.items[i];
-		struct edge_row *row = &aggregate->edges[edge];
-		if (!row->second && !(row->published >> WINDOW_1S & 1))
-			continue;
-		const struct sum *sum = row->second ? &aggregate->sums.sums[row->second] : &zeros;
-		struct rollup *rollup = publish_edge(aggregate, edge, sum, WINDOW_1S, start_ns);
-		fill_connect(aggregate, rollup, row->samples, WINDOW_1S);
-		note_shown(aggregate, edge, WINDOW_1S, row->second != 0);
-		flow_ten(aggregate, edge);
+		fetch_edge(aggregate, i + AHEAD);
+		publish_second(aggregate, aggregate->scratch.items[i], start_ns);
 	}
 	aggregate->seconds.count = 0;
 	chunk_emit(aggregate);
@@ -533,27 +573,11 @@ static void fill_srtt(struct aggregate *aggregate, struct rollup *rollup, uint32
 	rollup->srtt_cells = cells_take(aggregate, &rollup->srtt);
 }
 
-/* What does not fit a compact row, or is rare. */
-static __attribute__((noinline)) void fill_wide(struct aggregate *aggregate, struct part *part,
-						struct rollup *rollup)
-{
-	const struct sum *wide = &aggregate->sums.sums[part->life.wide];
-	struct sum sum = {.last_event_ns = rollup->last_event_ns, .min_rtt_us = rollup->min_rtt_us};
-	memcpy(sum.values, rollup->counters, sizeof(rollup->counters));
-	sum.values[COLUMN_ACTIVE_10S] = sum.values[COUNTER_ACTIVE];
-	sum_add(&sum, wide);
-	rollup_fill(aggregate, rollup, &sum, WINDOW_10S);
-	sums_give(&aggregate->sums, part->life.wide);
-}
-
 /* All columns of the row; the part begins anew. */
 static void fill_part(struct aggregate *aggregate, struct part *part, struct rollup *rollup)
 {
-	hot_store(&part->hot, &part->life, rollup->counters, COUNTER_ACTIVE);
-	rollup->last_event_ns = part->hot.last_event_ns;
-	rollup->min_rtt_us = hot_min_rtt_us(&part->hot);
-	if (part->life.wide)
-		fill_wide(aggregate, part, rollup);
+	fill_compact(aggregate, &part->hot, &part->life, part->hot.other[3], rollup, WINDOW_10S);
+	sums_give(&aggregate->sums, part->life.wide);
 	part->hot = (struct hot){.edge = part->hot.edge};
 	part->life = (struct life){0};
 }
@@ -567,8 +591,6 @@ static void publish_parts(struct aggregate *aggregate, uint32_t edge, enum scope
 	ranking->count = 0;
 	for (uint32_t next, row = aggregate->edges[edge].parts[scope]; row; row = next) {
 		next = parts[row].next;
-		__builtin_prefetch(&parts[next]);
-		__builtin_prefetch(&parts[next].life);
 		if (part_is_touched(&parts[row])) {
 			ranking_add(ranking, part_id(aggregate, &parts[row]), row);
 			continue;
@@ -608,14 +630,17 @@ static void flow_minute(struct aggregate *aggregate, uint32_t edge, const struct
 static void publish_ten(struct aggregate *aggregate, uint32_t edge, uint64_t start_ns,
 			struct ranking *ranking)
 {
-	static const struct sum zeros;
 	struct edge_row *row = &aggregate->edges[edge];
-	struct sum sum = row->ten ? aggregate->sums.sums[row->ten] : zeros;
+	struct edge_line *ten = &aggregate->lines[edge].ten;
+	struct sum sum = {.touched = ten->hot.edge};
+	if (sum.touched)
+		line_into(aggregate, ten, &sum);
 	int64_t weight = sum.values[COLUMN_ACTIVE_10S];
 	value_add(&weight, sum.values[COUNTER_FAILED]);
 	row->weight = weight > 0 ? (uint64_t)weight : 0; /* amended below 0 */
 	if (sum.touched || row->published >> WINDOW_10S & 1) {
-		struct rollup *rollup = publish_edge(aggregate, edge, &sum, WINDOW_10S, start_ns);
+		struct rollup *rollup = publish_edge(aggregate, edge, WINDOW_10S, start_ns);
+		rollup_fill(aggregate, rollup, &sum, WINDOW_10S);
 		fill_connect(aggregate, rollup, row->samples, WINDOW_10S);
 		fill_srtt(aggregate, rollup, edge);
 		if (sum.touched)
@@ -624,16 +649,77 @@ static void publish_ten(struct aggregate *aggregate, uint32_t edge, uint64_t sta
 	note_shown(aggregate, edge, WINDOW_10S, sum.touched);
 	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
 		publish_parts(aggregate, edge, scope, start_ns, ranking);
-	sums_give(&aggregate->sums, row->ten);
-	row->ten = row->samples = 0;
+	row->samples = 0;
+}
+
+static inline void fetch_part(const struct part *part)
+{
+	__builtin_prefetch(&part->hot, 1);
+	__builtin_prefetch(&part->life, 1);
+}
+
+static inline void fetch_member(const struct aggregate *aggregate, const struct part *part)
+{
+	const char *member = part->scope == SCOPE_LANE
+				     ? (const char *)&aggregate->lanes[part->member].lane
+				     : (const char *)instance_at(aggregate, part->member);
+	__builtin_prefetch(member);
+	__builtin_prefetch(member + 64);
+}
+
+/* The rows of edges from this place on. A list is a chain of loads, so those of a few edges are
+ * walked side by side. */
+static void fetch_rows(const struct aggregate *aggregate, uint32_t first)
+{
+	const struct list *order = &aggregate->order;
+	const struct part *parts = aggregate->parts.rows;
+	uint32_t rows[FEW_EDGES * SCOPES], count = 0;
+	for (uint32_t i = first; i < first + FEW_EDGES && i < order->count; i++) {
+		const struct edge_row *edge = &aggregate->edges[order->items[i]];
+		__builtin_prefetch(&aggregate->lines[order->items[i]].ten, 1);
+		__builtin_prefetch(&aggregate->lines[order->items[i]].ten.life, 1);
+		for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
+			if (edge->parts[scope])
+				rows[count++] = edge->parts[scope];
+	}
+	for (uint32_t i = 0; i < count; i++)
+		fetch_part(&parts[rows[i]]);
+	while (count)
+		for (uint32_t i = 0; i < count;) {
+			const struct part *part = &parts[rows[i]];
+			fetch_member(aggregate, part);
+			fetch_part(&parts[part->next]);
+			rows[i] = part->next;
+			if (rows[i])
+				i++;
+			else
+				rows[i] = rows[--count];
+		}
+}
+
+/* The edges whose rows are fetched next. */
+static void fetch_order(const struct aggregate *aggregate, uint32_t first)
+{
+	const struct list *order = &aggregate->order;
+	for (uint32_t i = first; i < first + FEW_EDGES && i < order->count; i++) {
+		const char *edge = (const char *)&aggregate->edges[order->items[i]];
+		__builtin_prefetch(edge, 1);
+		__builtin_prefetch(edge + 64, 1);
+		__builtin_prefetch(edge + 128, 1);
+	}
 }
 
 static void publish_tens(struct aggregate *aggregate, uint64_t start_ns)
 {
 	struct ranking ranking = {0};
 	sort_srtt(aggregate);
-	for (uint32_t i = 0; i < aggregate->order.count; i++)
+	for (uint32_t i = 0; i < aggregate->order.count; i++) {
+		if (i % FEW_EDGES == 0) {
+			fetch_rows(aggregate, i);
+			fetch_order(aggregate, i + FEW_EDGES);
+		}
 		publish_ten(aggregate, aggregate->order.items[i], start_ns, &ranking);
+	}
 	chunk_emit(aggregate);
 	free(ranking.items);
 	free(aggregate->srtt_starts);
@@ -670,8 +756,8 @@ static void publish_long(struct aggregate *aggregate, enum window window, uint64
 		if (!frozen->bytes)
 			continue;
 		frozen_thaw(frozen, thawed);
-		struct rollup *rollup =
-			publish_edge(aggregate, edge, &thawed->sum, window, start_ns);
+		struct rollup *rollup = publish_edge(aggregate, edge, window, start_ns);
+		rollup_fill(aggregate, rollup, &thawed->sum, window);
 		fill_sketch(aggregate, &thawed->connect, &rollup->connect, &rollup->connect_cells);
 		fill_sketch(aggregate, &thawed->srtt, &rollup->srtt, &rollup->srtt_cells);
 		if (window == WINDOW_60S) {

@@ -1,10 +1,10 @@
 /* Inside of an aggregate, shared by its files: merge.c adds buckets to it, guard.c decides which
  * rows live, live.c makes and removes them, publish.c empties it into rollups.
  *
- *   source, lane number ─► lane_row ─► way ─► pane_edge: the pane of its edge
+ *   source, lane number ─► lane_row ─► way ─► edge_lines: the pane of its edge
  *                                       ├───► part: the lane's 10 s
  *          instance numbers ──────────────┴──► part: theirs, by edge and instance
- *   edge_row ─► parts (lists by scope), sums of its second and 10 s, minute and hour (frozen)
+ *   edge_row ─► parts (lists by scope), minute and hour (frozen); edge_lines: its second and 10 s
  *
  * A lane_row is known while a source's number stands for it, so sources' lanes_max bound them, and
  * lives while it has a part. A delta is added to its edge's pane and to three parts. Of what
@@ -28,8 +28,10 @@
 enum {
 	LANE_OTHER = 1,	     /* `_other` -> `_other`: always known */
 	EDGES_MAX = 1 << 20, /* an edge's number and a sketch index share a word */
+	PANE_FIELD = 21,     /* bits */
 	CHUNK_ROWS = 64,
 	CHUNK_CELLS = 4 * SKETCH_INDEXES,
+	NOWHERE = UINT32_MAX,
 	SUSPICION_PANES = 40, /* how long an edge is under suspicion after its last trouble */
 };
 
@@ -67,13 +69,20 @@ struct lane_row {
 	uint32_t next;	/* vacant */
 };
 
-/* An edge in the pane at hand. */
-struct pane_edge {
+/* An edge in one of its short windows. */
+struct edge_line {
 	struct hot hot; /* its edge: 0 until it is touched */
 	struct life life;
-	uint64_t active[2]; /* pane, 1 s, 10 s in 21 bits each; 60 s, 1 h in 32 */
+	/* Of a pane: pane, 1 s, 10 s in 21 bits each; of the others: 1 s, 10 s in 32. Then 60 s,
+	 * 1 h in 32. */
+	uint64_t active[2];
 };
-_Static_assert(sizeof(struct pane_edge) == 128, "an edge's pane is two cache lines");
+_Static_assert(sizeof(struct edge_line) == 128, "an edge's window is two cache lines");
+
+/* A pane flows into its second, that into its 10 s. */
+struct edge_lines {
+	struct edge_line pane, second, ten;
+};
 
 /* What happened to a connection in the pane at hand, where its delta counted. */
 struct event {
@@ -90,20 +99,38 @@ struct sample {
 	bool late;     /* in 10 s and longer only */
 };
 
+/* Ahead: what panes and seconds read. */
 struct edge_row {
 	struct edge edge;
+	uint32_t samples;
+	uint8_t published; /* bit w: the last window w went out and was not the zero row */
+	bool live, folded, fresh, shown, is_other;
 	uint32_t parts[SCOPES];	 /* lists; none of SCOPE_EDGE */
 	uint32_t others[SCOPES]; /* of parts: those that stand for others */
 	uint32_t count;		 /* parts that do not stand for others */
 	uint32_t fresh_count;	 /* of these: made in the pane at hand */
-	uint32_t place;		 /* in the order of output */
-	uint32_t second, ten;	 /* sums; 0: nothing was added */
-	uint32_t samples;
-	uint64_t trouble; /* the last pane in which a connection failed, or broke; 0: none */
-	uint64_t weight;  /* connections of the last 10 s window */
+	uint32_t next;		 /* vacant */
+	uint64_t trouble;	 /* the last pane in which a connection failed, or broke; 0: none */
+	uint64_t weight;	 /* connections of the last 10 s window */
 	struct frozen minute, hour;
-	uint8_t published; /* bit w: the last window w went out and was not the zero row */
-	bool live, folded, fresh, shown, is_other;
+};
+
+/* What happened to a connection, as one of its rows tells it. */
+struct told {
+	uint64_t id;
+	uint32_t row, scope;
+	uint32_t event;
+	uint32_t next; /* of the row's edge; 0: none */
+};
+
+/* What a pane tells of edges under suspicion. */
+struct telling {
+	struct told *items; /* 0 is not used */
+	uint32_t count, capacity;
+	uint32_t *first; /* by place of the edge; all 0 between panes */
+	uint32_t first_capacity;
+	struct told *sorted; /* of one edge */
+	uint32_t sorted_capacity;
 };
 
 /* Rows on their way out; cells are theirs until they are out. */
@@ -134,8 +161,9 @@ struct aggregate {
 	uint32_t lanes_used, lanes_capacity, lanes_vacant, lanes_sweep;
 	struct row_index lanes_index;
 	struct edge_row *edges;
-	struct pane_edge *pane_edges; /* by edge */
-	void *pane_edges_memory;
+	struct edge_lines *lines; /* by edge */
+	void *lines_memory;
+	uint32_t *places; /* by edge: in the order of output, or NOWHERE */
 	uint32_t edges_used, edges_capacity, edges_vacant, edges_count;
 	struct row_index edges_index;
 	struct list order; /* live edges by id */
@@ -163,6 +191,7 @@ struct aggregate {
 	uint64_t trouble;	       /* the newest of an edge */
 	struct list shown[WINDOW_10S]; /* edges that the last window published */
 	struct list scratch;
+	struct telling telling;
 	uint64_t *walk; /* bit: the edge at this place of the order goes out */
 	uint32_t walk_capacity;
 	struct thawed thawed, ten; /* scratch */
@@ -188,12 +217,26 @@ static inline uint64_t window_start(uint64_t time_ns, enum window window)
 uint32_t edge_find(const struct aggregate *aggregate, uint64_t id);
 uint32_t edge_make(struct aggregate *aggregate, const struct edge *edge, bool folded);
 void edge_remove(struct aggregate *aggregate, uint32_t edge); /* it has no lanes and parts */
-struct pane_edge *pane_edge_touch(struct aggregate *aggregate, uint32_t edge);
-struct sum *pane_edge_wide(struct aggregate *aggregate, struct pane_edge *pane);
-/* Moves all of it to sum, which is all zero and not of the pool. */
-void pane_edge_into(struct aggregate *aggregate, struct pane_edge *pane, struct sum *sum);
-/* The edge's sum of the 10 s at hand, made if it is not there. */
+/* Its pane, which has something in it from now on. */
+struct edge_line *edge_touch(struct aggregate *aggregate, uint32_t edge);
+/* The edge's sum of the 10 s at hand, which has something in it from now on. */
 struct sum *edge_ten(struct aggregate *aggregate, uint32_t edge);
+struct sum *line_wide(struct aggregate *aggregate, struct edge_line *line);
+/* Moves all of a pane, or of a longer line, to sum, which is all zero and not of the pool. */
+void pane_into(struct aggregate *aggregate, struct edge_line *pane, struct sum *sum);
+void line_into(struct aggregate *aggregate, struct edge_line *line, struct sum *sum);
+/* Moves all of it to another, which is the edge's; neither is a pane. */
+void line_flow(struct aggregate *aggregate, struct edge_line *line, struct edge_line *to,
+	       uint32_t edge);
+/* The same, of a pane. */
+void pane_flow(struct aggregate *aggregate, struct edge_line *pane, struct edge_line *to,
+	       uint32_t edge);
+
+/* Connections active in the pane itself. */
+static inline uint32_t pane_active(const struct edge_line *pane)
+{
+	return pane->active[0] & ((1U << PANE_FIELD) - 1);
+}
 
 /* Known from now on, if it was not. */
 uint32_t lane_know(struct aggregate *aggregate, const struct edge *edge, const struct lane *lane);

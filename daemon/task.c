@@ -466,6 +466,8 @@ static bool run_aggregate(struct task *task)
 			inbox_take(&task->inboxes[MESSAGE_ROWS], i, task->aggregate_pane);
 
 		aggregate_push(task->aggregate, i, message->rows);
+		partial_reuse(task->partial, message->rows);
+		message->rows = NULL;
 		message_free(message);
 	}
 	aggregate_advance(task->aggregate, pane_end(task->aggregate_pane));
@@ -563,7 +565,6 @@ struct task *task_new(const struct task_options *options)
 	task->join_names = names_new(mirror.names_max, 2 * tasks);
 
 	task->partial = partial_new(&(struct partial_options){.owners = tasks,
-							      .rows_max = options->rows_max,
 							      .lanes_max = options->lanes_max,
 							      .names = mirror_names(task->mirror),
 							      .roster = mirror_roster(task->mirror),

@@ -49,7 +49,7 @@ struct task_options {
 	/* Templates: sinks and task numbers in them are set here. */
 	struct mirror_options mirror;
 	struct join_options join;
-	uint32_t rows_max, lanes_max; /* a pane's partial rows; lanes of live halves */
+	uint32_t lanes_max; /* of live halves */
 	struct aggregate_options aggregate;
 	struct anomaly_options anomaly;
 	struct task_sinks sinks;

@@ -118,7 +118,6 @@ static struct task_options task_template(const struct drive_options *options)
 			 .instances_max = 262144,
 			 .one_sided_ns = 2 * NS_PER_S,
 			 .keep_ns = 120 * NS_PER_S},
-		.rows_max = 524288,
 		.lanes_max = 262144,
 		.aggregate = {.rows_max = 524288, .names_max = 262144},
 		.anomaly = {.baselines = true,

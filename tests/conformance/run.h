@@ -341,7 +341,6 @@ static inline struct task_options run_task_options(struct run *run)
 			 .instances_max = halves_max,
 			 .one_sided_ns = SEC(2),
 			 .keep_ns = SEC(120)},
-		.rows_max = rows_max,
 		.lanes_max = rows_max,
 		.aggregate = {.rows_max = rows_max, .names_max = halves_max},
 		.anomaly = {.monitors = options->monitors,

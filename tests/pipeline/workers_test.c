@@ -383,7 +383,6 @@ static struct run *run_with(const struct partition_log *logs, uint32_t workers)
 				  .instances_max = 4096,
 				  .one_sided_ns = 2 * NS_PER_S,
 				  .keep_ns = 120 * NS_PER_S},
-			 .rows_max = 4096,
 			 .lanes_max = 4096,
 			 .aggregate = {.rows_max = 8192, .names_max = 4096},
 			 .anomaly = {.baselines = true,
