@@ -36,7 +36,10 @@ void names_free(struct names *names);
  * hashing, at a UTF-8 boundary. Returns the id. */
 uint64_t names_put(struct names *names, const char *bytes, size_t length, uint64_t pane);
 
-/* NULL if the name is not here. */
+/* As names_put, of what another task's names told: id and length are as names_put made them. */
+void names_learn(struct names *names, const struct name *name, uint64_t pane);
+
+/* NULL if the name is not here. Lent until it is forgotten. */
 const struct name *names_get(const struct names *names, uint64_t id);
 
 /* The name if `destination` must be sent it now: it never was, or not for NAMES_REFRESH_PANES.

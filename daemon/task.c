@@ -218,8 +218,7 @@ static bool run_halves(struct task *task)
 static void take_told(struct task *task, const struct message *message)
 {
 	for (size_t n = 0; n < message->names_count; n++)
-		names_put(mirror_names(task->mirror), message->names[n].bytes,
-			  message->names[n].length, task->mirror_pane);
+		names_learn(mirror_names(task->mirror), &message->names[n], task->mirror_pane);
 	mirror_labels(task->mirror, NULL, 0, message->labelled.instances,
 		      message->labelled.instances_count);
 }
@@ -322,8 +321,7 @@ static void push_halves(struct task *task, enum message_kind kind, uint64_t pane
 		struct message *message = inbox_take(&task->inboxes[kind], i, pane);
 
 		for (size_t n = 0; n < message->names_count; n++)
-			names_put(task->join_names, message->names[n].bytes,
-				  message->names[n].length, task->join_pane);
+			names_learn(task->join_names, &message->names[n], task->join_pane);
 		join_push(task->join, &message->bucket);
 		message_free(message);
 	}
