@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/tellings.h"
 
 enum { WHEEL = 1024 };
 
@@ -12,7 +13,7 @@ _Static_assert(WHEEL > (int)NAMES_KEEP_PANES, "a name's turn is within one round
 
 /*
  * places --> entry --> bytes        open addressing by id, which is a hash already
- *             ^ told                by entry and destination
+ *             ^ told                by entry
  *             ^ wheel               by the pane in which the entry may have been idle too long
  *
  * Using a name only sets the pane in its entry: its turn on the wheel is looked at when it comes,
@@ -33,11 +34,11 @@ struct place {
 
 struct names {
 	struct entry *entries; /* from 1; they never move, as names are lent */
-	uint32_t *told;	       /* pane by entry and destination; 0: never */
-	uint32_t used, free, told_capacity;
+	struct tellings told;  /* by entry, to destinations */
+	uint32_t used, free;
 	struct place *places; /* at most half full */
 	uint32_t mask;
-	uint32_t names_max, destinations;
+	uint32_t names_max;
 	uint64_t advanced_pane;
 	uint32_t wheel[WHEEL];
 	struct names_stats stats;
@@ -71,7 +72,7 @@ struct names *names_new(uint32_t names_max, uint32_t destinations)
 	names->mask = 15;
 	names->places = memory_zeroed(names->mask + 1, sizeof(*names->places));
 	names->names_max = names_max;
-	names->destinations = destinations;
+	names->told = tellings_of(destinations);
 	return names;
 }
 
@@ -82,7 +83,7 @@ void names_free(struct names *names)
 	for (uint32_t number = 1; number < names->used; number++)
 		free((char *)names->entries[number].name.bytes);
 	free(names->entries);
-	free(names->told);
+	tellings_done(&names->told);
 	free(names->places);
 	free(names);
 }
@@ -158,26 +159,6 @@ static void names_use(struct entry *entry, uint64_t pane)
 		entry->used_pane = (uint32_t)pane;
 }
 
-static uint32_t *told_at(const struct names *names, const struct entry *entry)
-{
-	return &names->told[(size_t)(entry - names->entries) * names->destinations];
-}
-
-static void told_clear(struct names *names, uint32_t number)
-{
-	if (!names->destinations)
-		return;
-	if (number >= names->told_capacity) {
-		names->told_capacity =
-			(uint32_t)memory_grown(names->told_capacity, (size_t)number + 1);
-		names->told = memory_resize(names->told,
-					    (size_t)names->told_capacity * names->destinations,
-					    sizeof(*names->told));
-	}
-	memset(told_at(names, &names->entries[number]), 0,
-	       names->destinations * sizeof(*names->told));
-}
-
 static uint32_t entry_take(struct names *names)
 {
 	uint32_t number = names->free;
@@ -200,7 +181,7 @@ static void names_keep(struct names *names, const struct name *name, uint64_t pa
 		.used_pane = (uint32_t)pane,
 	};
 	*names_place(names, name->id) = (struct place){number, (uint32_t)name->id};
-	told_clear(names, number);
+	tellings_clear(&names->told, number);
 	wheel_put(names, number);
 	names->stats.live++;
 	names->stats.bytes += name->length;
@@ -254,10 +235,9 @@ const struct name *names_due(struct names *names, uint64_t id, uint32_t destinat
 	if (!entry)
 		return NULL;
 	names_use(entry, pane);
-	uint32_t *told_pane = &told_at(names, entry)[destination];
-	if (*told_pane && (int32_t)((uint32_t)pane - *told_pane) < NAMES_REFRESH_PANES)
+	uint32_t number = (uint32_t)(entry - names->entries);
+	if (!tellings_mark(&names->told, number, destination, pane))
 		return NULL;
-	*told_pane = (uint32_t)pane ? (uint32_t)pane : 1;
 	return &entry->name;
 }
 
