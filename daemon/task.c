@@ -46,6 +46,7 @@ struct task {
 	bool waits_for_labels;
 	uint32_t join_round; /* of the pane at hand: 0 before its first */
 	uint64_t mirror_pane, join_pane, aggregate_pane; /* next to run */
+	struct letter *lent;				 /* to the join's round at hand */
 
 	/* Of the pane at hand, by receiver: NULL until the stage has something for it. */
 	struct message **outgoing;
@@ -323,7 +324,19 @@ static void push_halves(struct task *task, enum message_kind kind, uint64_t pane
 		for (size_t n = 0; n < message->names_count; n++)
 			names_learn(task->join_names, &message->names[n], task->join_pane);
 		join_push(task->join, &message->bucket);
-		message_free(message);
+		message->letter.next = task->lent;
+		task->lent = &message->letter;
+	}
+}
+
+/* The join reads the messages where they are. */
+static void free_lent(struct task *task)
+{
+	while (task->lent) {
+		struct letter *next = task->lent->next;
+
+		message_free((struct message *)task->lent);
+		task->lent = next;
 	}
 }
 
@@ -374,6 +387,14 @@ static void send_labels(struct task *task)
 	}
 }
 
+static void run_round(struct task *task)
+{
+	join_advance(task->join, pane_end(task->join_pane));
+	free_lent(task);
+	send_hops(task);
+	end_round(task);
+}
+
 /* Every task reads the same flags, so all go on to the next round or none does. */
 static bool any_unfinished(const struct task *task)
 {
@@ -395,9 +416,7 @@ static bool run_join(struct task *task)
 	if (has_hops)
 		push_halves(task, MESSAGE_HOPS, task->join_pane - 1);
 	push_halves(task, MESSAGE_HALVES, task->join_pane);
-	join_advance(task->join, pane_end(task->join_pane));
-	send_hops(task);
-	end_round(task);
+	run_round(task);
 	return true;
 }
 
@@ -408,9 +427,7 @@ static bool run_rounds(struct task *task)
 		return false;
 	if (any_unfinished(task) && task->join_round < ROUNDS_MAX) {
 		push_halves(task, MESSAGE_HOPS, task->join_pane);
-		join_advance(task->join, pane_end(task->join_pane));
-		send_hops(task);
-		end_round(task);
+		run_round(task);
 		return true;
 	}
 	send_labels(task);
