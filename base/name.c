@@ -5,26 +5,42 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/tellings.h"
+
+enum { WHEEL = 1024 };
+
+_Static_assert(WHEEL > (int)NAMES_KEEP_PANES, "a name's turn is within one round of the wheel");
 
 /*
- * slots: open addressing by id (already a hash), linear probing, at most half full, backward shift
- * on removal. Entries are in a list by their last use, oldest first, so expiry looks only at what
- * it removes.
+ * places --> entry --> bytes        open addressing by id, which is a hash already
+ *             ^ told                by entry
+ *             ^ wheel               by the pane in which the entry may have been idle too long
+ *
+ * Using a name only sets the pane in its entry: its turn on the wheel is looked at when it comes,
+ * and put off then, once in NAMES_KEEP_PANES. Panes are kept modulo 2^32.
  */
 struct entry {
-	struct name name;
-	uint64_t used_pane;
-	struct entry *older, *newer;
-	uint32_t sent_pane[]; /* one a destination, low 32 bits of the pane; 0: never; the bytes lie
-				 behind */
+	struct name name; /* of a free entry: no bytes */
+	uint32_t used_pane;
+	uint32_t next; /* of the same turn, or the next free entry */
+};
+
+_Static_assert(sizeof(struct entry) == 32, "two entries are one cache line");
+
+struct place {
+	uint32_t entry; /* 0: free */
+	uint32_t id;	/* its low half: the home of what has to move, and mostly who it is */
 };
 
 struct names {
-	struct entry **slots;
-	uint64_t slots_mask;
-	struct entry *oldest, *newest;
+	struct entry *entries; /* from 1; they never move, as names are lent */
+	struct tellings told;  /* by entry, to destinations */
+	uint32_t used, free;
+	struct place *places; /* at most half full */
+	uint32_t mask;
 	uint32_t names_max;
-	uint32_t destinations;
+	uint64_t advanced_pane;
+	uint32_t wheel[WHEEL];
 	struct names_stats stats;
 };
 
@@ -51,13 +67,12 @@ uint64_t name_id(const char *bytes, size_t length)
 struct names *names_new(uint32_t names_max, uint32_t destinations)
 {
 	struct names *names = memory_zeroed(1, sizeof(*names));
-	uint64_t slots_count = 16;
-	while (slots_count < 2 * (uint64_t)names_max)
-		slots_count *= 2;
-	names->slots = memory_zeroed(slots_count, sizeof(*names->slots));
-	names->slots_mask = slots_count - 1;
+	names->entries = memory_zeroed((size_t)names_max + 1, sizeof(*names->entries));
+	names->used = 1;
+	names->mask = 15;
+	names->places = memory_zeroed(names->mask + 1, sizeof(*names->places));
 	names->names_max = names_max;
-	names->destinations = destinations;
+	names->told = tellings_of(destinations);
 	return names;
 }
 
@@ -65,88 +80,144 @@ void names_free(struct names *names)
 {
 	if (!names)
 		return;
-	for (struct entry *entry = names->oldest; entry;) {
-		struct entry *newer = entry->newer;
-		free(entry);
-		entry = newer;
-	}
-	free(names->slots);
+	for (uint32_t number = 1; number < names->used; number++)
+		free((char *)names->entries[number].name.bytes);
+	free(names->entries);
+	tellings_done(&names->told);
+	free(names->places);
 	free(names);
 }
 
-/* The slot that holds id, or the empty one where it belongs. */
-static uint64_t names_slot(const struct names *names, uint64_t id)
-{
-	uint64_t slot = id & names->slots_mask;
-	while (names->slots[slot] && names->slots[slot]->name.id != id)
-		slot = (slot + 1) & names->slots_mask;
-	return slot;
-}
+/* ---- by id ---- */
 
-static void names_vacate(struct names *names, uint64_t hole)
+/* The place that holds id, or the free one where it belongs. */
+static struct place *names_place(const struct names *names, uint64_t id)
 {
-	uint64_t mask = names->slots_mask;
-	for (uint64_t slot = (hole + 1) & mask; names->slots[slot]; slot = (slot + 1) & mask) {
-		uint64_t home = names->slots[slot]->name.id & mask;
-		if (((slot - home) & mask) < ((slot - hole) & mask))
-			continue; /* the hole lies before its home */
-		names->slots[hole] = names->slots[slot];
-		hole = slot;
+	uint32_t at = (uint32_t)id & names->mask;
+	for (;; at = (at + 1) & names->mask) {
+		struct place *place = &names->places[at];
+		if (!place->entry ||
+		    (place->id == (uint32_t)id && names->entries[place->entry].name.id == id))
+			return place;
 	}
-	names->slots[hole] = NULL;
 }
 
-static void names_unlink(struct names *names, struct entry *entry)
+static struct entry *names_entry(const struct names *names, uint64_t id)
 {
-	*(entry->older ? &entry->older->newer : &names->oldest) = entry->newer;
-	*(entry->newer ? &entry->newer->older : &names->newest) = entry->older;
+	uint32_t number = names_place(names, id)->entry;
+	return number ? &names->entries[number] : NULL;
 }
 
-static void names_link_newest(struct names *names, struct entry *entry)
+static void places_grow(struct names *names)
 {
-	entry->older = names->newest;
-	entry->newer = NULL;
-	*(names->newest ? &names->newest->newer : &names->oldest) = entry;
-	names->newest = entry;
+	free(names->places);
+	names->mask = names->mask * 2 + 1;
+	names->places = memory_zeroed((size_t)names->mask + 1, sizeof(*names->places));
+	for (uint32_t number = 1; number < names->used; number++) {
+		const struct name *name = &names->entries[number].name;
+		if (name->bytes)
+			*names_place(names, name->id) = (struct place){number, (uint32_t)name->id};
+	}
 }
 
-static void names_use(struct names *names, struct entry *entry, uint64_t pane)
+static void place_clear(struct names *names, struct place *cleared)
 {
-	if (pane <= entry->used_pane)
-		return;
-	entry->used_pane = pane;
-	names_unlink(names, entry);
-	names_link_newest(names, entry);
+	uint32_t mask = names->mask, hole = (uint32_t)(cleared - names->places);
+	for (uint32_t at = (hole + 1) & mask; names->places[at].entry; at = (at + 1) & mask) {
+		uint32_t home = names->places[at].id & mask;
+		if (((at - home) & mask) < ((at - hole) & mask))
+			continue; /* the hole lies before its home */
+		names->places[hole] = names->places[at];
+		hole = at;
+	}
+	names->places[hole] = (struct place){0};
 }
 
-static struct entry *names_keep(struct names *names, uint64_t id, const char *bytes, size_t length)
+/* ---- by use ---- */
+
+static bool is_idle(const struct entry *entry, uint64_t pane)
 {
-	size_t sent_size = names->destinations * sizeof(uint32_t);
-	struct entry *entry = memory_zeroed(1, sizeof(*entry) + sent_size + length + 1);
-	char *copy = (char *)entry->sent_pane + sent_size;
-	memcpy(copy, bytes, length);
-	entry->name = (struct name){.id = id, .bytes = copy, .length = (uint32_t)length};
-	names_link_newest(names, entry);
+	return (int32_t)((uint32_t)pane - entry->used_pane) >= NAMES_KEEP_PANES;
+}
+
+/* A use before the wheel's pane has its turn in the next one, one far ahead of it has an early
+ * turn. */
+static void wheel_put(struct names *names, uint32_t number)
+{
+	struct entry *entry = &names->entries[number];
+	uint32_t advanced = (uint32_t)names->advanced_pane;
+	int32_t ahead = (int32_t)(entry->used_pane + NAMES_KEEP_PANES - advanced);
+	ahead = ahead < 1 ? 1 : ahead > WHEEL ? WHEEL : ahead;
+	uint32_t *turn = &names->wheel[(advanced + (uint32_t)ahead) % WHEEL];
+	entry->next = *turn;
+	*turn = number;
+}
+
+static void names_use(struct entry *entry, uint64_t pane)
+{
+	if ((int32_t)((uint32_t)pane - entry->used_pane) > 0)
+		entry->used_pane = (uint32_t)pane;
+}
+
+static uint32_t entry_take(struct names *names)
+{
+	uint32_t number = names->free;
+	if (!number)
+		return names->used++;
+	names->free = names->entries[number].next;
+	return number;
+}
+
+static void names_keep(struct names *names, const struct name *name, uint64_t pane)
+{
+	if (2 * (names->stats.live + 1) > names->mask)
+		places_grow(names);
+	uint32_t number = entry_take(names);
+	char *copy = memory_resize(NULL, (size_t)name->length + 1, 1);
+	memcpy(copy, name->bytes, name->length);
+	copy[name->length] = '\0';
+	names->entries[number] = (struct entry){
+		.name = {.id = name->id, .bytes = copy, .length = name->length},
+		.used_pane = (uint32_t)pane,
+	};
+	*names_place(names, name->id) = (struct place){number, (uint32_t)name->id};
+	tellings_clear(&names->told, number);
+	wheel_put(names, number);
 	names->stats.live++;
-	names->stats.bytes += length;
-	return entry;
+	names->stats.bytes += name->length;
+}
+
+static void names_forget(struct names *names, uint32_t number)
+{
+	struct entry *entry = &names->entries[number];
+	place_clear(names, names_place(names, entry->name.id));
+	names->stats.live--;
+	names->stats.bytes -= entry->name.length;
+	names->stats.expired++;
+	free((char *)entry->name.bytes);
+	*entry = (struct entry){.next = names->free};
+	names->free = number;
+}
+
+void names_learn(struct names *names, const struct name *name, uint64_t pane)
+{
+	struct entry *entry = names_entry(names, name->id);
+	if (entry)
+		names_use(entry, pane);
+	else if (names->stats.live == names->names_max)
+		names->stats.refused++;
+	else
+		names_keep(names, name, pane);
 }
 
 uint64_t names_put(struct names *names, const char *bytes, size_t length, uint64_t pane)
 {
-	uint64_t id = name_id(bytes, length);
-	if (id == 0)
-		return 0;
-	uint64_t slot = names_slot(names, id);
-	if (!names->slots[slot]) {
-		if (names->stats.live == names->names_max) {
-			names->stats.refused++;
-			return id;
-		}
-		names->slots[slot] = names_keep(names, id, bytes, name_cut(bytes, length));
-	}
-	names_use(names, names->slots[slot], pane);
-	return id;
+	const struct name name = {.id = name_id(bytes, length),
+				  .bytes = bytes,
+				  .length = (uint32_t)name_cut(bytes, length)};
+	if (name.id)
+		names_learn(names, &name, pane);
+	return name.id;
 }
 
 const struct name *names_get(const struct names *names, uint64_t id)
@@ -154,43 +225,51 @@ const struct name *names_get(const struct names *names, uint64_t id)
 	static const struct name empty = {.id = 0, .bytes = "", .length = 0};
 	if (id == 0)
 		return &empty;
-	const struct entry *entry = names->slots[names_slot(names, id)];
+	const struct entry *entry = names_entry(names, id);
 	return entry ? &entry->name : NULL;
 }
 
 const struct name *names_due(struct names *names, uint64_t id, uint32_t destination, uint64_t pane)
 {
-	if (id == 0)
-		return NULL;
-	struct entry *entry = names->slots[names_slot(names, id)];
+	struct entry *entry = id ? names_entry(names, id) : NULL;
 	if (!entry)
 		return NULL;
-	names_use(names, entry, pane);
-	uint32_t *sent_pane = &entry->sent_pane[destination];
-	if (*sent_pane && (int32_t)((uint32_t)pane - *sent_pane) < NAMES_REFRESH_PANES)
+	names_use(entry, pane);
+	uint32_t number = (uint32_t)(entry - names->entries);
+	if (!tellings_mark(&names->told, number, destination, pane))
 		return NULL;
-	*sent_pane = (uint32_t)pane ? (uint32_t)pane : 1;
 	return &entry->name;
 }
 
 void names_touch(struct names *names, uint64_t id, uint64_t pane)
 {
-	struct entry *entry = id ? names->slots[names_slot(names, id)] : NULL;
+	struct entry *entry = id ? names_entry(names, id) : NULL;
 	if (entry)
-		names_use(names, entry, pane);
+		names_use(entry, pane);
+}
+
+static void turn_take(struct names *names, uint32_t *turn, uint64_t pane)
+{
+	uint32_t number = *turn;
+	*turn = 0;
+	while (number) {
+		uint32_t next = names->entries[number].next;
+		if (is_idle(&names->entries[number], pane))
+			names_forget(names, number);
+		else
+			wheel_put(names, number);
+		number = next;
+	}
 }
 
 void names_advance(struct names *names, uint64_t pane)
 {
-	while (names->oldest && names->oldest->used_pane + NAMES_KEEP_PANES <= pane) {
-		struct entry *entry = names->oldest;
-		names_vacate(names, names_slot(names, entry->name.id));
-		names_unlink(names, entry);
-		names->stats.live--;
-		names->stats.bytes -= entry->name.length;
-		names->stats.expired++;
-		free(entry);
-	}
+	uint64_t before = names->advanced_pane;
+	if (pane <= before)
+		return;
+	names->advanced_pane = pane;
+	for (uint64_t at = before + 1; at <= pane && at <= before + WHEEL; at++)
+		turn_take(names, &names->wheel[at % WHEEL], pane);
 }
 
 struct names_stats names_stats(const struct names *names)

@@ -1,8 +1,8 @@
 /* Names are known by number: a name's id is the hash of its bytes, so every task gives a name the
  * same id without asking anyone. Ids travel in definitions, labels and rows; the bytes travel
- * apart, once to each reader and again every NAMES_REFRESH_PANES, and are forgotten
- * NAMES_KEEP_PANES after the last time. The table is bounded: when it is full the name is not kept,
- * the refusal is counted and readers print the id. One thread. */
+ * apart, once to each reader and again every NAMES_REFRESH_PANES (base/tellings.h), and are
+ * forgotten NAMES_KEEP_PANES after the last time. The table is bounded: when it is full the name is
+ * not kept, the refusal is counted and readers print the id. One thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -36,10 +36,13 @@ void names_free(struct names *names);
  * hashing, at a UTF-8 boundary. Returns the id. */
 uint64_t names_put(struct names *names, const char *bytes, size_t length, uint64_t pane);
 
-/* NULL if the name is not here. */
+/* As names_put, of what another task's names told: id and length are as names_put made them. */
+void names_learn(struct names *names, const struct name *name, uint64_t pane);
+
+/* NULL if the name is not here. Lent until it is forgotten. */
 const struct name *names_get(const struct names *names, uint64_t id);
 
-/* The name if `destination` must be sent it now: it never was, or not for NAMES_REFRESH_PANES.
+/* The name if `destination` must be sent it now: it was not in this period of NAMES_REFRESH_PANES.
  * Marks it sent and used. NULL if there is nothing to send. */
 const struct name *names_due(struct names *names, uint64_t id, uint32_t destination, uint64_t pane);
 

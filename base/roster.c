@@ -13,9 +13,6 @@ static void roster_grow(struct roster *roster)
 {
 	uint32_t capacity = (uint32_t)memory_grown(roster->capacity, roster->used + 1);
 	roster->entries = memory_resize(roster->entries, capacity, sizeof(*roster->entries));
-	if (roster->destinations)
-		roster->told = memory_resize(roster->told, (size_t)capacity * roster->destinations,
-					     sizeof(*roster->told));
 	roster->capacity = capacity;
 }
 
@@ -23,7 +20,7 @@ struct roster *roster_new(uint32_t instances_max, uint32_t destinations)
 {
 	struct roster *roster = memory_zeroed(1, sizeof(*roster));
 	roster->instances_max = instances_max;
-	roster->destinations = destinations;
+	roster->told = tellings_of(destinations);
 	roster->mask = 63;
 	roster->places = memory_zeroed(roster->mask + 1, sizeof(*roster->places));
 	roster_grow(roster);
@@ -37,7 +34,7 @@ void roster_free(struct roster *roster)
 	if (!roster)
 		return;
 	free(roster->entries);
-	free(roster->told);
+	tellings_done(&roster->told);
 	free(roster->places);
 	free(roster);
 }
@@ -77,13 +74,6 @@ static void place_clear(struct roster *roster, uint32_t place)
 
 /* ---- entries ---- */
 
-static void forget_told(struct roster *roster, uint32_t number)
-{
-	if (roster->destinations)
-		memset(&roster->told[(size_t)number * roster->destinations], 0,
-		       roster->destinations * sizeof(*roster->told));
-}
-
 static uint32_t roster_take(struct roster *roster)
 {
 	uint32_t number = roster->free;
@@ -107,7 +97,7 @@ static uint32_t roster_add(struct roster *roster, const struct instance *instanc
 	uint32_t number = roster_take(roster);
 	roster->places[place_of(roster, instance->id)] = number;
 	roster->entries[number] = (struct roster_entry){.instance = *instance};
-	forget_told(roster, number);
+	tellings_clear(&roster->told, number);
 	roster->stats.live++;
 	return number;
 }
@@ -124,7 +114,7 @@ uint32_t roster_put(struct roster *roster, const struct instance *instance, uint
 	entry->put_pane = pane;
 	if (memcmp(&entry->instance, instance, sizeof(*instance)) != 0) {
 		entry->instance = *instance;
-		forget_told(roster, number);
+		tellings_clear(&roster->told, number);
 	}
 	return number;
 }

@@ -13,6 +13,7 @@
 
 #include "base/identity.h"
 #include "base/name.h"
+#include "base/tellings.h"
 
 struct roster_stats {
 	uint64_t live, refused, expired;
@@ -27,11 +28,11 @@ struct roster_entry {
 
 struct roster {
 	struct roster_entry *entries; /* by number; grows as needed */
-	uint32_t *told;		      /* by number and destination: refresh period + 1, 0: never */
+	struct tellings told;	      /* by number, to destinations */
 	uint32_t capacity, used, free;
 	uint32_t *places; /* open addressing by id, which is a hash: numbers; at most half full */
 	uint32_t mask;
-	uint32_t instances_max, destinations;
+	uint32_t instances_max;
 	uint32_t sweep; /* number at which the sweep goes on */
 	struct roster_stats stats;
 };
@@ -79,19 +80,14 @@ static inline const struct instance *roster_at(const struct roster *roster, uint
 	return &roster->entries[number].instance;
 }
 
-/* Whether `destination` must be told of it now: it never was, or not for NAMES_REFRESH_PANES, or
- * its descriptor changed. Marks it told. Never of number 0. */
+/* Whether `destination` must be told of it now: it was not in this period of NAMES_REFRESH_PANES,
+ * or its descriptor changed since. Marks it told. Never of number 0. */
 static inline bool roster_due(struct roster *roster, uint32_t number, uint32_t destination,
 			      uint64_t pane)
 {
 	if (!number)
 		return false;
-	uint32_t *told = &roster->told[(size_t)number * roster->destinations + destination];
-	uint32_t period = (uint32_t)(pane / NAMES_REFRESH_PANES) + 1;
-	if (*told == period)
-		return false;
-	*told = period;
-	return true;
+	return tellings_mark(&roster->told, number, destination, pane);
 }
 
 /* Forgets what nobody holds and was last put NAMES_KEEP_PANES before pane. The names of what is

@@ -41,7 +41,7 @@ static void collect(struct parcels *parcels, uint64_t id, const struct names *na
 	if (!name)
 		return;
 	if (!told) {
-		names_put(parcels->told, name->bytes, name->length, pane);
+		names_learn(parcels->told, name, pane);
 		if (!names_due(parcels->told, id, 0, pane))
 			return; /* no room to remember that it was sent */
 	}

@@ -134,7 +134,7 @@ static void take_rollups(struct service *service, const struct parcel *parcel)
 	uint64_t newest = 0;
 
 	for (size_t i = 0; i < parcel->names_count; i++)
-		names_put(service->names, parcel->names[i].bytes, parcel->names[i].length, pane);
+		names_learn(service->names, &parcel->names[i], pane);
 	history_append(service->history, parcel->rollups, parcel->rollups_count, service->names);
 	for (size_t i = 0; i < parcel->rollups_count; i++) {
 		const struct rollup *rollup = &parcel->rollups[i];

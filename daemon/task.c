@@ -52,6 +52,7 @@ struct task {
 	bool waits_for_labels;
 	uint32_t join_round; /* of the pane at hand: 0 before its first */
 	uint64_t mirror_pane, join_pane, aggregate_pane; /* next to run */
+	struct letter *lent;				 /* to the join's round at hand */
 
 	/* Of the pane at hand, by receiver: NULL until the stage has something for it. */
 	struct message **outgoing;
@@ -224,8 +225,7 @@ static bool run_halves(struct task *task)
 static void take_told(struct task *task, const struct message *message)
 {
 	for (size_t n = 0; n < message->names_count; n++)
-		names_put(mirror_names(task->mirror), message->names[n].bytes,
-			  message->names[n].length, task->mirror_pane);
+		names_learn(mirror_names(task->mirror), &message->names[n], task->mirror_pane);
 	mirror_labels(task->mirror, NULL, 0, message->labelled.instances,
 		      message->labelled.instances_count);
 }
@@ -328,10 +328,21 @@ static void push_halves(struct task *task, enum message_kind kind, uint64_t pane
 		struct message *message = inbox_take(&task->inboxes[kind], i, pane);
 
 		for (size_t n = 0; n < message->names_count; n++)
-			names_put(task->join_names, message->names[n].bytes,
-				  message->names[n].length, task->join_pane);
+			names_learn(task->join_names, &message->names[n], task->join_pane);
 		join_push(task->join, &message->bucket);
-		message_free(message);
+		message->letter.next = task->lent;
+		task->lent = &message->letter;
+	}
+}
+
+/* The join reads the messages where they are. */
+static void free_lent(struct task *task)
+{
+	while (task->lent) {
+		struct letter *next = task->lent->next;
+
+		message_free((struct message *)task->lent);
+		task->lent = next;
 	}
 }
 
@@ -382,6 +393,14 @@ static void send_labels(struct task *task)
 	}
 }
 
+static void run_round(struct task *task)
+{
+	join_advance(task->join, pane_end(task->join_pane));
+	free_lent(task);
+	send_hops(task);
+	end_round(task);
+}
+
 /* Every task reads the same flags, so all go on to the next round or none does. */
 static bool any_unfinished(const struct task *task)
 {
@@ -403,9 +422,7 @@ static bool run_join(struct task *task)
 	if (has_hops)
 		push_halves(task, MESSAGE_HOPS, task->join_pane - 1);
 	push_halves(task, MESSAGE_HALVES, task->join_pane);
-	join_advance(task->join, pane_end(task->join_pane));
-	send_hops(task);
-	end_round(task);
+	run_round(task);
 	return true;
 }
 
@@ -416,9 +433,7 @@ static bool run_rounds(struct task *task)
 		return false;
 	if (any_unfinished(task) && task->join_round < ROUNDS_MAX) {
 		push_halves(task, MESSAGE_HOPS, task->join_pane);
-		join_advance(task->join, pane_end(task->join_pane));
-		send_hops(task);
-		end_round(task);
+		run_round(task);
 		return true;
 	}
 	send_labels(task);

@@ -33,9 +33,9 @@ void join_free(struct join *join)
 {
 	if (!join)
 		return;
-	struct array *arrays[] = {&join->instances,    &join->opens,   &join->closes,
-				  &join->alias_events, &join->seekers, &join->touched,
-				  &join->telling,      &join->guessers};
+	struct array *arrays[] = {&join->buckets, &join->alias_events, &join->unnumbered,
+				  &join->seekers, &join->touched,      &join->telling,
+				  &join->guessers};
 	for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++)
 		free(arrays[i]->items);
 	for (uint32_t task = 0; task < join->options.tasks; task++)
@@ -51,24 +51,12 @@ void join_free(struct join *join)
 	free(join);
 }
 
-static void push_halves(struct join *join, const struct half_bucket *bucket)
-{
-	array_append(&join->opens, bucket->opens, bucket->opens_count, sizeof(struct half_open));
-	array_append(&join->closes, bucket->closes, bucket->closes_count,
-		     sizeof(struct half_close));
-}
-
 void join_push(struct join *join, const struct half_bucket *bucket)
 {
-	push_halves(join, bucket);
-	array_append(&join->instances, bucket->instances, bucket->instances_count,
-		     sizeof(struct instance));
-	array_append(&join->alias_events, bucket->aliases, bucket->aliases_count,
-		     sizeof(struct nat_alias));
-	array_append(&join->server_events, bucket->servers, bucket->servers_count,
-		     sizeof(struct server_place));
+	*(struct half_bucket *)array_add(&join->buckets, sizeof(*bucket)) = *bucket;
 }
 
+/* Their descriptors are here already. */
 static void own_hops_push(struct join *join)
 {
 	const struct half_bucket own = {
@@ -77,8 +65,7 @@ static void own_hops_push(struct join *join)
 		.opens_count = join->own_hops.opens.count,
 		.closes_count = join->own_hops.closes.count,
 	};
-	push_halves(join, &own);
-	hop_bucket_clear(&join->own_hops);
+	join_push(join, &own);
 }
 
 static void ends_prefetch(const struct join *join, const struct connection *connection)
@@ -332,12 +319,12 @@ void join_advance(struct join *join, uint64_t now_ns)
 	join->pane = pane_of(now_ns - 1);
 	own_hops_push(join);
 	pane_take(join);
+	hop_bucket_clear(&join->own_hops);
 	touched_go_on(join);
 	pairs_seek(join);
-	if (first_round) {
-		guessers_visit(join);
+	guessers_visit(join, first_round);
+	if (first_round)
 		servers_sweep(join);
-	}
 	touched_stage(join);
 	settle_due(join);
 	tell_due(join);

@@ -85,6 +85,7 @@ struct join_stats {
 
 struct join *join_new(const struct join_options *options);
 void join_free(struct join *join);
+/* What the bucket lends must stay until join_advance returns. */
 void join_push(struct join *join, const struct half_bucket *bucket);
 void join_advance(struct join *join, uint64_t now_ns); /* now_ns: end of the pane */
 /* Whether the last round sent hops, to whatever task. */

@@ -76,46 +76,40 @@ static void opened_clear(struct join *join, size_t count)
 	memset(join->opened_places, 0, capacity * sizeof(*join->opened_places));
 }
 
-static void opened_add(struct join *join, uint32_t index)
+static void opened_add(struct join *join, const struct half_close *close)
 {
-	const struct half_close *closes = join->closes.items;
-	uint32_t *place = opened_place(join, &closes[index].ref);
+	uint32_t *place = opened_place(join, &close->ref);
 	while (*place)
 		place = opened_next(join, place);
-	*place = index + 1;
+	*(const struct half_close **)array_add(&join->unnumbered, sizeof(close)) = close;
+	*place = (uint32_t)join->unnumbered.count;
 }
 
-/* The close of a half that is just opening, or NULL. A close is given once: its number is set. */
-static struct half_close *opened_take(struct join *join, const struct half_ref *ref)
+/* The close of a half that is just opening, or NULL. A close is given once. */
+static const struct half_close *opened_take(struct join *join, const struct half_ref *ref)
 {
-	struct half_close *closes = join->closes.items;
+	const struct half_close **closes = join->unnumbered.items;
 	for (uint32_t *place = opened_place(join, ref); *place; place = opened_next(join, place)) {
-		struct half_close *close = &closes[*place - 1];
-		if (close->number || !ref_equal(&close->ref, ref))
+		const struct half_close *close = closes[*place - 1];
+		if (!close || !ref_equal(&close->ref, ref))
 			continue;
-		close->number = UINT32_MAX;
+		closes[*place - 1] = NULL;
 		join->opened_count--;
 		return close;
 	}
 	return NULL;
 }
 
-static size_t closes_without_number(const struct join *join)
+static size_t closes_without_number(const struct half_close *closes, size_t count)
 {
-	const struct half_close *closes = join->closes.items;
-	size_t count = 0;
-	for (size_t i = 0; i < join->closes.count; i++)
-		count += closes[i].number == 0;
-	return count;
+	size_t without = 0;
+	for (size_t i = 0; i < count; i++)
+		without += closes[i].number == 0;
+	return without;
 }
 
-static void closes_take(struct join *join)
+static void closes_take(struct join *join, const struct half_close *closes, size_t count)
 {
-	const struct half_close *closes = join->closes.items;
-	size_t count = join->closes.count;
-	join->opened_count = closes_without_number(join);
-	if (join->opened_count)
-		opened_clear(join, join->opened_count);
 	for (size_t start = 0; start < count; start += GROUP) {
 		size_t end = start + GROUP < count ? start + GROUP : count;
 		for (size_t i = start; i < end; i++)
@@ -128,7 +122,7 @@ static void closes_take(struct join *join)
 			if (closes[i].number)
 				close_take(join, closes[i].number, &closes[i]);
 			else
-				opened_add(join, (uint32_t)i);
+				opened_add(join, &closes[i]);
 		}
 	}
 }
@@ -168,7 +162,7 @@ static void open_take(struct join *join, const struct half_open *open, struct ar
 		open_send(join, &anew, arrival->self);
 		return;
 	}
-	struct half_close *close = join->opened_count ? opened_take(join, &open->ref) : NULL;
+	const struct half_close *close = join->opened_count ? opened_take(join, &open->ref) : NULL;
 	uint32_t head = connection_find(join, &open->key, arrival->key);
 	uint32_t number = half_of_key(join, open, head);
 	if (number)
@@ -222,10 +216,8 @@ static void opens_prefetch(const struct join *join, const struct half_open *open
 	}
 }
 
-static void opens_take(struct join *join)
+static void opens_take(struct join *join, const struct half_open *opens, size_t count)
 {
-	const struct half_open *opens = join->opens.items;
-	size_t count = join->opens.count;
 	struct arrival arrivals[GROUP];
 	for (size_t start = 0; start < count; start += GROUP) {
 		size_t group = count - start < GROUP ? count - start : GROUP;
@@ -235,26 +227,36 @@ static void opens_take(struct join *join)
 	}
 }
 
-static void instances_take(struct join *join)
+static void instances_take(struct join *join, const struct instance *instances, size_t count)
 {
-	const struct instance *instances = join->instances.items;
-	for (size_t i = 0; i < join->instances.count; i++)
+	for (size_t i = 0; i < count; i++)
 		if (instances[i].id)
 			roster_put(join->roster, &instances[i], join->pane);
-	join->instances.count = 0;
 }
 
+/* Each kind of all buckets before the next kind. */
 void pane_take(struct join *join)
 {
-	instances_take(join);
+	const struct half_bucket *first = join->buckets.items, *end = first + join->buckets.count,
+				 *bucket;
+	for (bucket = first; bucket < end; bucket++)
+		instances_take(join, bucket->instances, bucket->instances_count);
+	for (bucket = first; bucket < end; bucket++)
+		array_append(&join->alias_events, bucket->aliases, bucket->aliases_count,
+			     sizeof(struct nat_alias));
 	aliases_take(join);
-	servers_take(join);
-	if (join->closes.count)
-		closes_take(join);
-	if (join->opens.count)
-		opens_take(join);
+	for (bucket = first; bucket < end; bucket++)
+		servers_take(join, bucket);
+	for (bucket = first; bucket < end; bucket++)
+		join->opened_count += closes_without_number(bucket->closes, bucket->closes_count);
+	if (join->opened_count)
+		opened_clear(join, join->opened_count);
+	for (bucket = first; bucket < end; bucket++)
+		closes_take(join, bucket->closes, bucket->closes_count);
+	for (bucket = first; bucket < end; bucket++)
+		opens_take(join, bucket->opens, bucket->opens_count);
 	join->stats.closes_unknown += join->opened_count;
 	join->opened_count = 0;
-	join->opens.count = 0;
-	join->closes.count = 0;
+	join->unnumbered.count = 0;
+	join->buckets.count = 0;
 }

@@ -30,7 +30,6 @@ void servers_done(struct join *join)
 {
 	intern_done(&join->server_keys);
 	free(join->servers);
-	free(join->server_events.items);
 }
 
 /* The newer telling wins; ties by id, so that the order of tasks does not matter. */
@@ -87,12 +86,10 @@ void servers_sweep(struct join *join)
 	}
 }
 
-void servers_take(struct join *join)
+void servers_take(struct join *join, const struct half_bucket *bucket)
 {
-	const struct server_place *places = join->server_events.items;
-	for (size_t i = 0; i < join->server_events.count; i++)
-		server_take(join, &places[i]);
-	join->server_events.count = 0;
+	for (size_t i = 0; i < bucket->servers_count; i++)
+		server_take(join, &bucket->servers[i]);
 }
 
 uint32_t server_find(const struct join *join, const struct host *host, uint16_t port)

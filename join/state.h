@@ -207,9 +207,10 @@ struct join {
 	struct intern server_keys;
 	struct server *servers; /* by key number */
 	uint32_t server_hand;
-	/* This pane's, as pushed. */
-	struct array instances, opens, closes, alias_events, server_events;
-	uint32_t *opened_places; /* closes that name no half, by ref: see pane.c */
+	struct array buckets; /* struct half_bucket: this round's, lent until it has been taken */
+	struct array alias_events; /* theirs, as they are put in order */
+	struct array unnumbered;   /* closes that name no half; NULL once it took its own */
+	uint32_t *opened_places;   /* of those, by ref: see pane.c */
 	uint32_t opened_mask, opened_capacity;
 	size_t opened_count;   /* that no opening took yet */
 	struct array seekers;  /* half numbers that may find a (better) peer */
@@ -471,7 +472,9 @@ bool half_hop(struct join *join, uint32_t number); /* through its alias, if ther
 void open_send(struct join *join, const struct half_open *open, uint32_t self);
 bool owns_key(const struct join *join, const struct tuple *key);
 void guesser_add(struct join *join, uint32_t number);
-void guessers_visit(struct join *join);
+/* In later rounds nobody goes, but who left is forgotten: it may come back to its number, and panes
+ * are counted once. */
+void guessers_visit(struct join *join, bool first_round);
 void hops_send(struct join *join);
 void hop_bucket_clear(struct hop_bucket *bucket);
 
@@ -504,7 +507,7 @@ void flows_send(struct join *join);
 /* server.c */
 void servers_init(struct join *join);
 void servers_done(struct join *join);
-void servers_take(struct join *join);
+void servers_take(struct join *join, const struct half_bucket *bucket);
 void servers_sweep(struct join *join); /* once a pane */
 /* The roster number of who serves there as far as anybody told lately, or 0. */
 uint32_t server_find(const struct join *join, const struct host *host, uint16_t port);

@@ -137,7 +137,7 @@ static void descriptors_and_names_travel_first_and_again_when_due(void **state)
 	}
 	assert_in_range(lanes, 4, 5);
 	assert_in_range(instances, 8, 10);
-	assert_in_range(names, 4 * 11, 5 * 11);
+	assert_in_range(names, 4 * 12, 5 * 12);
 	sender_free(&sender);
 }
 

@@ -41,9 +41,11 @@ struct rig {
 	uint64_t pane, rounds;
 	bool nonsense; /* events that no agent sends: one half under several keys, ids that meet */
 	struct join *joins[RIG_TASKS_MAX];
-	struct rig_events pushed[RIG_TASKS_MAX]; /* for the next pane, by task */
-	struct rig_events hopped[RIG_TASKS_MAX]; /* the same, from other tasks */
-	struct instance told[RIG_INSTANCES];	 /* what an ingest task knows by now */
+	struct rig_events pushed[RIG_TASKS_MAX];   /* for the next pane, by task */
+	struct rig_events hopped[RIG_TASKS_MAX];   /* the same, from other tasks */
+	struct rig_events lent[2 * RIG_TASKS_MAX]; /* to the joins, until they have advanced */
+	size_t lent_count;
+	struct instance told[RIG_INSTANCES]; /* what an ingest task knows by now */
 	size_t told_count;
 	struct rig_label labels[RIG_INDEXES]; /* by half index; source 0 in all tests */
 	uint32_t labels_seen[RIG_INDEXES];    /* panes with a label */
@@ -246,7 +248,7 @@ static inline void rig_alias_with(struct rig *rig, struct nat_alias alias)
 		RIG_APPEND(to, aliases, alias);
 }
 
-static inline void rig_push(struct join *join, struct rig_events *events)
+static inline void rig_push(struct rig *rig, uint32_t task, struct rig_events *events)
 {
 	const struct half_bucket bucket = {.opens = events->opens,
 					   .closes = events->closes,
@@ -256,8 +258,9 @@ static inline void rig_push(struct join *join, struct rig_events *events)
 					   .opens_count = events->opens_count,
 					   .closes_count = events->closes_count,
 					   .aliases_count = events->aliases_count};
-	join_push(join, &bucket);
-	rig_events_clear(events);
+	join_push(rig->joins[task], &bucket);
+	rig->lent[rig->lent_count++] = *events;
+	*events = (struct rig_events){0};
 }
 
 static inline bool rig_unfinished(const struct rig *rig)
@@ -271,13 +274,15 @@ static inline bool rig_unfinished(const struct rig *rig)
 static inline void rig_advance_to(struct rig *rig, uint64_t now_ns)
 {
 	for (uint32_t task = 0; task < rig->tasks; task++)
-		rig_push(rig->joins[task], &rig->hopped[task]);
+		rig_push(rig, task, &rig->hopped[task]);
 	for (int round = 0; round == 0 || (round < RIG_ROUNDS && rig_unfinished(rig)); round++) {
 		rig->rounds++;
 		for (uint32_t task = 0; task < rig->tasks; task++)
-			rig_push(rig->joins[task], round ? &rig->hopped[task] : &rig->pushed[task]);
+			rig_push(rig, task, round ? &rig->hopped[task] : &rig->pushed[task]);
 		for (uint32_t task = 0; task < rig->tasks; task++)
 			join_advance(rig->joins[task], now_ns);
+		while (rig->lent_count)
+			rig_events_clear(&rig->lent[--rig->lent_count]);
 	}
 }
 
