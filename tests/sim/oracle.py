@@ -56,7 +56,6 @@ SRTT_OF_BOTH = True
 FAILED_IS_ACTIVE = False
 
 GAPS = frozenset((
-    "trial_close",  # a close in the pane in which a guessed role's trial ends is lost, and with it the flow
     "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were
     "told_stay_apart",  # of two halves that were both told as one-sided flows neither finds the other any more
     "told_resolution",  # who owns a socket is not told again when only the way of its name changes
@@ -86,7 +85,6 @@ class Expected:
         self.rows = collections.defaultdict(Row)  # key of the row -> what it must hold
         self.clouds = collections.defaultdict(list)  # (window_ms, start_ns) -> provisional deltas
         self.flows = []
-        self.optional = set()  # flows that a gap may lose
         self.loose = set()  # flows whose server was told in one pane to be two
         self.counts = None
         self.last_pane = 0
@@ -113,7 +111,7 @@ class Oracle:
         expected = Expected()
         expected.last_pane, expected.counts = self.last_pane, self.counts
         expected.flows = list(self.join.flows.values())
-        expected.optional, expected.loose = self.join.optional, self.join.loose
+        expected.loose = self.join.loose
         self.label_all()
         Rows(self, expected).fill()
         return expected
