@@ -169,12 +169,12 @@ static bool guesser_visit(struct join *join, const struct guesser *guesser)
 	return false;
 }
 
-void guessers_visit(struct join *join)
+void guessers_visit(struct join *join, bool first_round)
 {
 	size_t kept = 0;
 	for (size_t i = 0; i < join->guessers.count; i++) {
 		struct guesser guesser = ((struct guesser *)join->guessers.items)[i];
-		if (guesser_visit(join, &guesser))
+		if (first_round ? guesser_visit(join, &guesser) : guesser_is_here(join, &guesser))
 			((struct guesser *)join->guessers.items)[kept++] = guesser;
 	}
 	join->guessers.count = kept;

@@ -334,10 +334,9 @@ void join_advance(struct join *join, uint64_t now_ns)
 	pane_take(join);
 	touched_go_on(join);
 	pairs_seek(join);
-	if (first_round) {
-		guessers_visit(join);
+	guessers_visit(join, first_round);
+	if (first_round)
 		servers_sweep(join);
-	}
 	touched_stage(join);
 	settle_due(join);
 	tell_due(join);

@@ -471,7 +471,9 @@ bool half_hop(struct join *join, uint32_t number); /* through its alias, if ther
 void open_send(struct join *join, const struct half_open *open, uint32_t self);
 bool owns_key(const struct join *join, const struct tuple *key);
 void guesser_add(struct join *join, uint32_t number);
-void guessers_visit(struct join *join);
+/* In later rounds nobody goes, but who left is forgotten: it may come back to its number, and panes
+ * are counted once. */
+void guessers_visit(struct join *join, bool first_round);
 void hops_send(struct join *join);
 void hop_bucket_clear(struct hop_bucket *bucket);
 
