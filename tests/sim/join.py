@@ -235,9 +235,8 @@ class Join:
                 if half.peer and half.peer not in free:
                     self.part(half)
             return
-        apart = "told_stay_apart" in self.oracle.gaps
         pairs = [(abs(c.opened - s.opened), c.number, s.number, c, s) for c in clients for s in servers
-                 if self.lives_touch(c, s, SLACK) and not (c.told and s.told and apart)]
+                 if self.lives_touch(c, s, SLACK) and not (c.told and s.told)]
         pairs.sort(key=lambda pair: pair[:3])
         taken = {}
         for _, _, _, c, s in pairs:

@@ -23,7 +23,8 @@ count, and of two that do only one. A window without provisional deltas is exact
 A mapping of NAT belongs to a connection if their lives touch within 250 ms and it was told at the opening or later:
 the first packet makes it. Halves pair by key, overlapping life and nearest opening; a pair older than 2 s, or told,
 stays. A closed half without a peer is told as a one-sided flow after 2 s, and a pair whose other end does not close
-after 120 s. A role that is guessed is tried the other way round once, for three panes, the greater key first. An
+after 120 s. Two halves that were both told so stay apart: a flow that was told can be amended, not taken back. A lone
+half's rows name whom its flow names. A role that is guessed is tried the other way round once, for three panes, the greater key first. An
 agent's restart makes new halves of old sockets; those exist already and were opened before.
 
 Each socket keeps the owner that was known when it ended; what is told of a living one's owner also moves what it did
@@ -56,8 +57,8 @@ SRTT_OF_BOTH = True
 FAILED_IS_ACTIVE = False
 
 GAPS = frozenset((
-    "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were
-    "told_stay_apart",  # of two halves that were both told as one-sided flows neither finds the other any more
+    "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were;
+                        # of windows with amendments only their sums over all edges are compared
     "told_resolution",  # who owns a socket is not told again when only the way of its name changes
     "last_place",  # who serves at several places is renamed at once at the last told one only
     "unnamed",  # a row may come before the name of an owner that was learnt late
@@ -89,6 +90,7 @@ class Expected:
         self.counts = None
         self.last_pane = 0
         self.amended = set()  # numbers of the ten seconds of which something was amended
+        self.turned = set()  # and of those in which a half spoke as the other end
         self.certain = self.provisional = self.vague = 0
 
 
@@ -194,6 +196,8 @@ class Rows:
         for (pane, kind) in sorted(half.parts, key=lambda place: place[0]):
             if pane < half.label_pane:
                 self.expected.amended.add(pane * PANE // (10 * S))
+            if half.turned:
+                self.expected.turned.add(pane * PANE // (10 * S))
             ends = half.label
             if "final_stays" in self.oracle.gaps:
                 ends = self.first_final(half, pane)
