@@ -13,6 +13,9 @@ A label of pane k acts on pane k itself. Windows of ten seconds and longer must 
 given under an earlier label, so the sum of all rows of one key and window, signed ones included, is compared with the
 sum under final labels. (A late half is waited for 120 s; worlds are shorter, so each change of a label is amended.)
 
+Deltas of halves that have met take their place as they are made: what is learnt of their owners later, or parts them,
+acts from the next pane on.
+
 Panes and seconds are not amended. There a delta is *certain* if its half's final label was known in its pane (both
 halves told, every mapping told, both owners told), and *provisional* otherwise: it stood under some earlier label. Of
 each short row its certain part must be there in full; what is left over in all rows of a window may not be negative
@@ -63,7 +66,6 @@ GAPS = frozenset((
     "last_place",  # who serves at several places is renamed at once at the last told one only
     "unnamed",  # a row may come before the name of an owner that was learnt late
     "existed_uncounts",  # what a server's half counted before its client's, which existed already, was told is lost
-    "final_stays",  # what is learnt of halves that have met, and who parts them, acts from the next pane on
 ))
 class Row:
     __slots__ = ("counters", "connect", "srtt", "min_rtt")
@@ -159,10 +161,9 @@ class Oracle:
             if not half.applied:
                 continue
             peer = half.peer or half.final_peer
-            stays = peer is not None and "final_stays" in self.gaps
-            known = max(half.label_pane, 0 if stays else half.owners[-1][0])
+            known = max(half.label_pane, 0 if peer else half.owners[-1][0])
             if peer:
-                known = max(known, peer.label_pane, 0 if stays else peer.owners[-1][0])
+                known = max(known, peer.label_pane)
                 if (half.flags | peer.flags) & GUESSED:  # when trials end is not the meaning's matter
                     known += 2 * TRIAL_PANES
             ends = half.lone
@@ -198,9 +199,7 @@ class Rows:
                 self.expected.amended.add(pane * PANE // (10 * S))
             if half.turned:
                 self.expected.turned.add(pane * PANE // (10 * S))
-            ends = half.label
-            if "final_stays" in self.oracle.gaps:
-                ends = self.first_final(half, pane)
+            ends = self.first_final(half, pane)
             client, server = ends.client, ends.server
             owners = (ends.client_owner, ends.server_owner, ends.key)
             if owners not in names:
@@ -294,10 +293,8 @@ class Rows:
         return [pair for pair in pairs if pair[1]]
 
     def touch(self, seen_windows, window, start, counts):
-        """Whether this makes the socket active in the window."""
-        if "final_stays" in self.oracle.gaps:  # what moved away took the first touch with it
-            return self.first(seen_windows, window, start) and counts
-        return counts and self.first(seen_windows, window, start)
+        """Whether this makes the socket active in the window: its first touch does, if it counts then."""
+        return self.first(seen_windows, window, start) and counts
 
     def first(self, seen_windows, window, start):
         """Whether the half was not active in this window before."""

@@ -4,7 +4,7 @@
     sim_test.py                 all of it: MILLRACE_SIM_SEEDS worlds (900), from MILLRACE_SIM_FIRST (0) on
     sim_test.py --seed N        one world, with every difference
     sim_test.py --seed N --hazards loss,skew    the same with these mishaps only
-    sim_test.py --seed N --events 100 --mended final_stays    a smaller world, as if that gap of oracle.GAPS were mended
+    sim_test.py --seed N --events 100 --mended told_resolution    a smaller world, as if that gap of oracle.GAPS were mended
 
 A mismatch tells its seed; the seed is all that a world depends on."""
 
