@@ -63,9 +63,8 @@ def added(sum_, more):
 class Output:
     """The driver's lines: rows summed by key, the last record of each flow, and what was out of order."""
 
-    def __init__(self, text, gaps):
+    def __init__(self, text):
         self.rows, self.flows, self.problems, self.stats = {}, {}, [], {}
-        self.gaps = gaps
         self.edge_windows, self.part_windows = (set(map(str, windows)) for windows in (EDGE_WINDOWS, PART_WINDOWS))
         order = None
         flows = {}
@@ -102,8 +101,7 @@ class Output:
         if not (counters or connect or srtt):
             return
         if "?" in key:
-            if "unnamed" not in self.gaps:
-                self.problems.append(f"row without a name: {key}")
+            self.problems.append(f"row without a name: {key}")
             key = re.sub(r"\?([0-9a-f]{16})", lambda found: self.names[found[1]], key)
         if amendment == "1" and int(window) < 10_000:
             self.problems.append(f"an amendment of a short window: {key}")
@@ -151,7 +149,7 @@ def named(counters):
 
 def compare(expected, text, gaps=GAPS):
     """Sentences, one a difference; none if the output is right."""
-    output = Output(text, gaps)
+    output = Output(text)
     problems = list(output.problems)
     if output.stats.get("last_pane") != expected.last_pane:
         problems.append(f"last pane {output.stats.get('last_pane')}, expected {expected.last_pane}")

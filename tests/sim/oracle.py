@@ -64,7 +64,6 @@ GAPS = frozenset((
                         # of windows with amendments only their sums over all edges are compared
     "told_resolution",  # who owns a socket is not told again when only the way of its name changes
     "last_place",  # who serves at several places is renamed at once at the last told one only
-    "unnamed",  # a row may come before the name of an owner that was learnt late
     "existed_uncounts",  # what a server's half counted before its client's, which existed already, was told is lost
 ))
 class Row:
