@@ -308,9 +308,36 @@ static void a_told_half_that_goes_on_is_amended_under_its_first_id(void **state)
 	rig_free(rig);
 }
 
+/* Panes until a guessed role was tried and its half, closed at once, is told as one-sided. */
+static uint64_t panes_until_told(int hops)
+{
+	struct rig *rig = rig_new_with(1, 64, 64);
+	struct half_open client = half_of(1, SIDE_CLIENT, step(0), rig_now(rig));
+	client.flags = HALF_ROLE_GUESSED;
+	for (int hop = 0; hop < hops; hop++)
+		rig_alias_with(rig, alias_of(step(hop), step(hop + 1), client.opened_ns));
+	rig_open(rig, client);
+	rig_close(rig, &client, rig_now(rig));
+	uint64_t first = rig->pane;
+	while (rig->flows_count == 0)
+		rig_pane(rig);
+	uint64_t panes = rig->pane - first;
+	rig_free(rig);
+	return panes;
+}
+
+static void a_trial_lasts_as_long_however_many_hops_came_before(void **state)
+{
+	(void)state;
+	uint64_t panes = panes_until_told(1);
+	for (int hops = 2; hops <= 4; hops++)
+		assert_int_equal(panes_until_told(hops), panes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_trial_lasts_as_long_however_many_hops_came_before),
 		cmocka_unit_test(a_key_mapped_on_its_own_node_needs_no_hop),
 		cmocka_unit_test(a_half_follows_chains_of_mappings_told_before_with_or_after_it),
 		cmocka_unit_test(a_fifth_hop_is_not_taken),

@@ -29,6 +29,8 @@ FAILURE_COUNTERS = {4: FAILED_REFUSED, 5: FAILED_TIMEOUT, 6: FAILED_UNREACHABLE,
 # What amendments leave where it was, while the gap "amended_samples" stands.
 SAMPLES = frozenset((CONNECT_US, CONNECT_COUNT, SRTT_US, SRTT_COUNT, AGENT_RECEIVED, AGENT_ISSUED, LATE_BYTES,
                      LATE_CONNECTIONS, RECOVERED_BYTES))
+# Of these, what each end tells of itself: amendments change no sum over all edges.
+OWN_SAMPLES = (CONNECT_US, CONNECT_COUNT, SRTT_US, SRTT_COUNT, AGENT_RECEIVED, AGENT_ISSUED)
 
 # Scopes of rows (Scope).
 EDGE, LANE, CLIENT_ROW, SERVER_ROW = range(4)

@@ -26,7 +26,7 @@ class Join:
         self.oracle = oracle
         self.by_key = collections.defaultdict(list)
         self.out, self.into = collections.defaultdict(list), collections.defaultdict(list)
-        self.flows, self.optional, self.loose = {}, set(), set()
+        self.flows, self.loose = {}, set()
         self.relabelled = set()
         self.returning = []  # halves on their way to a trial, or back
 
@@ -171,6 +171,7 @@ class Join:
             return False
         self.part(half)
         self.leave(half)
+        half.leaves = INFINITE  # who goes on is tried where it comes to
         return True
 
     def hop(self, half):
@@ -234,9 +235,8 @@ class Join:
                 if half.peer and half.peer not in free:
                     self.part(half)
             return
-        apart = "told_stay_apart" in self.oracle.gaps
         pairs = [(abs(c.opened - s.opened), c.number, s.number, c, s) for c in clients for s in servers
-                 if self.lives_touch(c, s, SLACK) and not (c.told and s.told and apart)]
+                 if self.lives_touch(c, s, SLACK) and not (c.told and s.told)]
         pairs.sort(key=lambda pair: pair[:3])
         taken = {}
         for _, _, _, c, s in pairs:
@@ -377,8 +377,6 @@ class Join:
         self.flows[key] = flow
         if ends.vague:
             self.loose.add(opening(flow))
-        if "trial_close" in self.oracle.gaps and not peer and half.closed_pane == half.away_until:
-            self.optional.add(flow)
         if client:
             client.final_peer = server
         if server:

@@ -13,6 +13,9 @@ A label of pane k acts on pane k itself. Windows of ten seconds and longer must 
 given under an earlier label, so the sum of all rows of one key and window, signed ones included, is compared with the
 sum under final labels. (A late half is waited for 120 s; worlds are shorter, so each change of a label is amended.)
 
+Deltas of halves that have met take their place as they are made: what is learnt of their owners later, or parts them,
+acts from the next pane on.
+
 Panes and seconds are not amended. There a delta is *certain* if its half's final label was known in its pane (both
 halves told, every mapping told, both owners told), and *provisional* otherwise: it stood under some earlier label. Of
 each short row its certain part must be there in full; what is left over in all rows of a window may not be negative
@@ -23,7 +26,8 @@ count, and of two that do only one. A window without provisional deltas is exact
 A mapping of NAT belongs to a connection if their lives touch within 250 ms and it was told at the opening or later:
 the first packet makes it. Halves pair by key, overlapping life and nearest opening; a pair older than 2 s, or told,
 stays. A closed half without a peer is told as a one-sided flow after 2 s, and a pair whose other end does not close
-after 120 s. A role that is guessed is tried the other way round once, for three panes, the greater key first. An
+after 120 s. Two halves that were both told so stay apart: a flow that was told can be amended, not taken back. A lone
+half's rows name whom its flow names. A role that is guessed is tried the other way round once, for three panes, the greater key first. An
 agent's restart makes new halves of old sockets; those exist already and were opened before.
 
 Each socket keeps the owner that was known when it ended; what is told of a living one's owner also moves what it did
@@ -56,14 +60,11 @@ SRTT_OF_BOTH = True
 FAILED_IS_ACTIVE = False
 
 GAPS = frozenset((
-    "trial_close",  # a close in the pane in which a guessed role's trial ends is lost, and with it the flow
-    "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were
-    "told_stay_apart",  # of two halves that were both told as one-sided flows neither finds the other any more
+    "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were;
+                        # of windows with amendments only their sums over all edges are compared
     "told_resolution",  # who owns a socket is not told again when only the way of its name changes
     "last_place",  # who serves at several places is renamed at once at the last told one only
-    "unnamed",  # a row may come before the name of an owner that was learnt late
     "existed_uncounts",  # what a server's half counted before its client's, which existed already, was told is lost
-    "final_stays",  # what is learnt of halves that have met, and who parts them, acts from the next pane on
 ))
 class Row:
     __slots__ = ("counters", "connect", "srtt", "min_rtt")
@@ -86,11 +87,11 @@ class Expected:
         self.rows = collections.defaultdict(Row)  # key of the row -> what it must hold
         self.clouds = collections.defaultdict(list)  # (window_ms, start_ns) -> provisional deltas
         self.flows = []
-        self.optional = set()  # flows that a gap may lose
         self.loose = set()  # flows whose server was told in one pane to be two
         self.counts = None
         self.last_pane = 0
         self.amended = set()  # numbers of the ten seconds of which something was amended
+        self.turned = set()  # and of those in which a half spoke as the other end
         self.certain = self.provisional = self.vague = 0
 
 
@@ -113,7 +114,7 @@ class Oracle:
         expected = Expected()
         expected.last_pane, expected.counts = self.last_pane, self.counts
         expected.flows = list(self.join.flows.values())
-        expected.optional, expected.loose = self.join.optional, self.join.loose
+        expected.loose = self.join.loose
         self.label_all()
         Rows(self, expected).fill()
         return expected
@@ -159,10 +160,9 @@ class Oracle:
             if not half.applied:
                 continue
             peer = half.peer or half.final_peer
-            stays = peer is not None and "final_stays" in self.gaps
-            known = max(half.label_pane, 0 if stays else half.owners[-1][0])
+            known = max(half.label_pane, 0 if peer else half.owners[-1][0])
             if peer:
-                known = max(known, peer.label_pane, 0 if stays else peer.owners[-1][0])
+                known = max(known, peer.label_pane)
                 if (half.flags | peer.flags) & GUESSED:  # when trials end is not the meaning's matter
                     known += 2 * TRIAL_PANES
             ends = half.lone
@@ -196,9 +196,9 @@ class Rows:
         for (pane, kind) in sorted(half.parts, key=lambda place: place[0]):
             if pane < half.label_pane:
                 self.expected.amended.add(pane * PANE // (10 * S))
-            ends = half.label
-            if "final_stays" in self.oracle.gaps:
-                ends = self.first_final(half, pane)
+            if half.turned:
+                self.expected.turned.add(pane * PANE // (10 * S))
+            ends = self.first_final(half, pane)
             client, server = ends.client, ends.server
             owners = (ends.client_owner, ends.server_owner, ends.key)
             if owners not in names:
@@ -292,10 +292,8 @@ class Rows:
         return [pair for pair in pairs if pair[1]]
 
     def touch(self, seen_windows, window, start, counts):
-        """Whether this makes the socket active in the window."""
-        if "final_stays" in self.oracle.gaps:  # what moved away took the first touch with it
-            return self.first(seen_windows, window, start) and counts
-        return counts and self.first(seen_windows, window, start)
+        """Whether this makes the socket active in the window: its first touch does, if it counts then."""
+        return self.first(seen_windows, window, start) and counts
 
     def first(self, seen_windows, window, start):
         """Whether the half was not active in this window before."""

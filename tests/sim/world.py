@@ -94,13 +94,12 @@ class Socket:
 
 
 class World:
-    def __init__(self, seed, without=(), events=2000, hazards=None):
+    def __init__(self, seed, events=2000, hazards=None):
         self.seed = seed
         self.rng = rng = random.Random(seed)
         self.hazards = {name for name in HAZARDS if rng.random() < 0.4}
         if hazards is not None:
             self.hazards = set(hazards)
-        self.hazards -= set(without)
         self.period = rng.choice((100, 200, 250, 300)) * MS
         self.seconds = rng.randint(8, 24) if self.period == 100 * MS else rng.randint(12, 45)
         self.long_tail = rng.random() < 0.1  # ticks until every wait is over
