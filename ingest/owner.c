@@ -335,6 +335,19 @@ void owner_drop(struct mirror *mirror, struct node *node, uint16_t place)
 	node->owners_free = place;
 }
 
+static void recheck_halves(struct mirror *mirror, struct node *node, const struct page_index *pages)
+{
+	for (uint32_t at = 0; at < pages->count; at++) {
+		uint32_t page = pages->pages[at];
+		for (uint32_t i = 0; page && i < PAGE_HALVES; i++) {
+			uint32_t index = (page - 1) << PAGE_SHIFT | i;
+			struct half *half = pages_at(&mirror->pages, index);
+			if (half->live && node->owners[half->owner].changed)
+				socket_again(mirror, node, index, half, pane_end(mirror->pane));
+		}
+	}
+}
+
 /* Late metadata may say better whose a half is: it is then announced again. */
 void owners_recheck(struct mirror *mirror, struct node *node)
 {
@@ -350,13 +363,9 @@ void owners_recheck(struct mirror *mirror, struct node *node)
 			server_moved(mirror, owner);
 		changed |= owner->changed;
 	}
-	for (uint32_t at = 0; changed && at < node->index.count; at++) {
-		uint32_t page = node->index.pages[at];
-		for (uint32_t i = 0; page && i < PAGE_HALVES; i++) {
-			uint32_t index = (page - 1) << PAGE_SHIFT | i;
-			struct half *half = pages_at(&mirror->pages, index);
-			if (half->live && node->owners[half->owner].changed)
-				socket_again(mirror, node, index, half, pane_end(mirror->pane));
-		}
-	}
+	if (!changed)
+		return;
+	recheck_halves(mirror, node, &node->index);
+	if (node->orphans)
+		recheck_halves(mirror, node, slot_pages(node, DECODE_SLOTS_MAX));
 }
