@@ -86,6 +86,8 @@ static const struct total totals[] = {
 	 TOTAL(mirror.clock_steps)},
 	{"millrace_nodes", "gauge", "Nodes known.", TOTAL(mirror.nodes)},
 	{"millrace_sockets", "gauge", "Connection ends known.", TOTAL(mirror.halves)},
+	{"millrace_sockets_adopted_total", "counter",
+	 "Connection ends that went on when their agent started again.", TOTAL(mirror.adopted)},
 	{"millrace_nat_entries", "gauge", "NAT entries known.", TOTAL(mirror.nats)},
 	{"millrace_processes", "gauge", "Processes known.", TOTAL(mirror.processes)},
 	{"millrace_containers", "gauge", "Containers and units known.", TOTAL(mirror.containers)},

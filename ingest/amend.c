@@ -129,14 +129,14 @@ void contributions_forget(struct mirror *mirror, uint32_t half)
 	}
 }
 
-void contributions_move(struct mirror *mirror, uint32_t half, uint32_t linger)
+void contributions_move(struct mirror *mirror, uint32_t half, uint32_t to)
 {
 	uint32_t *list = list_of(mirror, half);
 	if (!list || !*list)
 		return;
-	mirror->lingers.items[linger].contributions = *list;
+	*newest_of(mirror, to) = *list;
 	for (uint32_t place = *list; place; place = contribution_at(mirror, place)->next)
-		contribution_at(mirror, place)->half = LINGERING | linger;
+		contribution_at(mirror, place)->half = to;
 	*list = 0;
 }
 

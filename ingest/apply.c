@@ -61,23 +61,32 @@ static void node_forget(struct mirror *mirror, struct node *node)
 	node->recheck = true;
 }
 
-/* Another start of the agent, or silence: all that was is gone. */
+void page_end(struct apply *apply, const struct page_index *index, uint32_t at, uint64_t time_ns)
+{
+	const struct pages *pages = &apply->mirror->pages;
+	while (index->pages[at]) {
+		uint32_t page = index->pages[at] - 1;
+		uint32_t place = (uint32_t)__builtin_ctzll(pages->pages[page].used);
+		socket_end(apply, page << PAGE_SHIFT | place, CLOSE_VANISHED, time_ns);
+	}
+}
+
+/* Another start of the agent: its sockets wait for what it tells. Another boot, or silence: all
+ * that was is gone. */
 static void reset(struct apply *apply, size_t openings)
 {
 	struct node *node = apply->node;
 	const struct run *run = apply->run;
-	const struct pages *pages = &apply->mirror->pages;
 	node->applied_incarnation = run->incarnation;
-	for (uint32_t at = 0; at < node->index.count; at++)
-		while (node->index.pages[at]) {
-			uint64_t used = pages->pages[node->index.pages[at] - 1].used;
-			uint32_t slot = at << PAGE_SHIFT | (uint32_t)__builtin_ctzll(used);
-			socket_end(apply, slot, CLOSE_VANISHED, run->batch_ns);
-		}
-	if (run->flags & (RUN_REBOOTED | RUN_SILENT)) {
-		send_keys(apply->mirror, node, openings);
-		node_forget(apply->mirror, node);
+	if (!(run->flags & (RUN_REBOOTED | RUN_SILENT))) {
+		orphans_make(apply);
+		return;
 	}
+	for (uint32_t at = 0; at < node->index.count; at++)
+		page_end(apply, &node->index, at, run->batch_ns);
+	orphans_end(apply, UINT64_MAX);
+	send_keys(apply->mirror, node, openings);
+	node_forget(apply->mirror, node);
 	if (run->flags & RUN_SILENT)
 		node->first_ns = 0; /* what is older than its next word was counted before */
 }
@@ -123,6 +132,10 @@ static void apply_run(struct apply *apply, size_t openings)
 	struct node *node = apply->node;
 	const struct run *run = apply->run;
 	apply->kind = run->flags & RUN_LATE ? PART_LATE : PART_NORMAL;
+	if (run->flags & RUN_ORPHANS) {
+		orphans_end(apply, mirror->pane - ORPHAN_PANES_KEPT);
+		return;
+	}
 	if (run->incarnation > node->applied_incarnation)
 		reset(apply, openings);
 	if (run->incarnation < node->applied_incarnation) {
@@ -307,6 +320,7 @@ static void sweep(struct mirror *mirror)
 
 void mirror_halves(struct mirror *mirror, uint64_t number)
 {
+	orphans_due(mirror, number);
 	struct pane *pane = panes_get(&mirror->panes, number);
 	mirror->pane = number;
 	mirror->marks = touch_marks(number);

@@ -22,6 +22,7 @@ enum half_flag {
 	HALF_HOPPED = 32,    /* re-keyed through a NAT alias of another node */
 	HALF_TOLD = 64,	     /* between join tasks: a one-sided flow of it was emitted before */
 	HALF_VISITING = 128, /* between join tasks: role turned round, on trial (join.h) */
+	HALF_MOVED = 256,    /* announced again, with its agent new: it was `former` until now */
 };
 
 /* key is the tuple that both halves share: what the server's socket sees. A server half's key is
@@ -41,8 +42,16 @@ struct half_open {
 	uint64_t connect_us; /* client; 0 if not seen */
 	uint32_t pid;
 	uint32_t pad;
-	uint64_t self; /* id of the instance that owns this half */
+	uint64_t self;		/* id of the instance that owns this half */
+	struct half_ref former; /* HALF_MOVED: by which the join knows it, as do closes of the
+				   same bucket */
 };
+
+/* By what the join knows the half, if it does. */
+static inline const struct half_ref *half_known(const struct half_open *open)
+{
+	return open->flags & HALF_MOVED ? &open->former : &open->ref;
+}
 
 struct half_close {
 	struct half_ref ref;

@@ -51,10 +51,11 @@ struct mirror *mirror_new(const struct mirror_options *options)
 	mirror->roster = roster_new(options->instances_max, options->destinations);
 	pages_init(&mirror->pages,
 		   options->halves_max / HALVES_A_PAGE_MIN + 2 * options->nodes_max);
-	/* Memory that is not touched costs nothing: nodes have a few thousand slots. */
+	/* Memory that is not touched costs nothing: nodes have a few thousand slots. Orphans' are
+	 * as many again. */
 	for (int kind = 0; kind < PART_KINDS; kind++)
-		mirror->scratch.parts[kind] = memory_zeroed(DECODE_SLOTS_MAX, sizeof(uint32_t));
-	mirror->scratch.openings = memory_zeroed(DECODE_SLOTS_MAX, sizeof(uint32_t));
+		mirror->scratch.parts[kind] = memory_zeroed(2 * DECODE_SLOTS_MAX, sizeof(uint32_t));
+	mirror->scratch.openings = memory_zeroed(2 * DECODE_SLOTS_MAX, sizeof(uint32_t));
 	mirror->contributions =
 		memory_zeroed(options->amendments_max, sizeof(*mirror->contributions));
 	return mirror;

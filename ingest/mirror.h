@@ -91,6 +91,7 @@ struct mirror_stats {
 	uint64_t late;	    /* events of closed panes */
 	uint64_t future;    /* clamped to the append time */
 	uint64_t backwards; /* absolute counters below what was counted: the difference is none */
+	uint64_t adopted;   /* halves that went on when their agent began anew */
 	uint64_t refused;   /* events that found their table full, or an unknown slot before its key
 			       frame */
 	uint64_t aggregated;  /* events that went out in deltas, definitions or metadata */

@@ -32,6 +32,7 @@ struct node *node_new(const char *name, uint64_t name_id, uint32_t place)
 
 void node_free(struct node *node)
 {
+	orphans_free(node->orphans);
 	free(node->index.pages);
 	free(node->index.halves);
 	free(node->owners);

@@ -128,6 +128,7 @@ struct node {
 	uint64_t applied_lost;
 	uint64_t first_ns;	 /* the earliest time of what it told; 0: not known */
 	struct page_index index; /* its halves */
+	struct orphans *orphans; /* NULL: none; see adopt.c */
 	struct owner *owners;	 /* the first is nobody's: what finds no room */
 	uint32_t owners_count, owners_capacity, owners_free;
 	uint16_t owner_cache[OWNER_CACHE]; /* taken lately, by pid and cgroup */
@@ -139,6 +140,9 @@ struct node {
 					  here */
 	bool recheck;
 };
+
+/* adopt.c */
+void orphans_free(struct orphans *orphans);
 
 struct node *node_new(const char *name, uint64_t name_id, uint32_t place);
 void node_free(struct node *node);

@@ -347,6 +347,19 @@ static void half_renamed(struct mirror *mirror, struct node *node, uint32_t inde
 	socket_again(mirror, node, index, half, pane_end(mirror->pane));
 }
 
+static void recheck_halves(struct mirror *mirror, struct node *node, const struct page_index *pages)
+{
+	for (uint32_t at = 0; at < pages->count; at++) {
+		uint32_t page = pages->pages[at];
+		for (uint32_t i = 0; page && i < PAGE_HALVES; i++) {
+			uint32_t index = (page - 1) << PAGE_SHIFT | i;
+			struct half *half = pages_at(&mirror->pages, index);
+			if (half->live && node->owners[half->owner].changed)
+				half_renamed(mirror, node, index, half);
+		}
+	}
+}
+
 /* Late metadata may say better whose a half is: it is then announced again, and where it serves.
  * Who ended in this pane keeps the name it had, however long its openings still hold its owner. */
 void owners_recheck(struct mirror *mirror, struct node *node)
@@ -362,13 +375,9 @@ void owners_recheck(struct mirror *mirror, struct node *node)
 		owner->moved = false;
 		changed |= owner->changed;
 	}
-	for (uint32_t at = 0; changed && at < node->index.count; at++) {
-		uint32_t page = node->index.pages[at];
-		for (uint32_t i = 0; page && i < PAGE_HALVES; i++) {
-			uint32_t index = (page - 1) << PAGE_SHIFT | i;
-			struct half *half = pages_at(&mirror->pages, index);
-			if (half->live && node->owners[half->owner].changed)
-				half_renamed(mirror, node, index, half);
-		}
-	}
+	if (!changed)
+		return;
+	recheck_halves(mirror, node, &node->index);
+	if (node->orphans)
+		recheck_halves(mirror, node, slot_pages(node, DECODE_SLOTS_MAX));
 }

@@ -19,7 +19,7 @@ void pages_done(struct pages *pages)
 	free(pages->pages);
 }
 
-static void index_reach(struct page_index *index, uint32_t at)
+void page_index_reach(struct page_index *index, uint32_t at)
 {
 	if (at < index->count)
 		return;
@@ -54,7 +54,7 @@ struct half *pages_take(struct pages *pages, struct page_index *index, uint32_t 
 			uint32_t sequence, uint32_t *half)
 {
 	uint32_t at = slot >> PAGE_SHIFT, place = slot & (PAGE_HALVES - 1);
-	index_reach(index, at);
+	page_index_reach(index, at);
 	if (!index->pages[at]) {
 		uint32_t taken = page_take(pages);
 		if (!taken)
@@ -80,8 +80,8 @@ void pages_give(struct pages *pages, struct page_index *index, uint32_t half)
 	page->used &= ~(1ULL << place);
 	if (page->used)
 		return;
-	index->pages[page->number] = 0;
-	index->halves[page->number] = NULL;
+	index->pages[page->number - index->first] = 0;
+	index->halves[page->number - index->first] = NULL;
 	free(page->contributions);
 	page->contributions = NULL;
 	page->next_free = pages->free;

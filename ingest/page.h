@@ -48,9 +48,10 @@ struct half {
 	uint16_t generation;	  /* of the place: half_ref's */
 	uint16_t slot_generation; /* the agent's, folded */
 	uint16_t owner;		  /* of its node's owners */
+	uint32_t print;		  /* of the tuple it was seen as: see adopt.c */
 };
 
-_Static_assert(sizeof(struct half) == 56, "4 M halves are 224 MB");
+_Static_assert(sizeof(struct half) == 60, "4 M halves are 240 MB, 256 as allocated");
 
 enum { HALF_SEQUENCE_MASK = (1 << 15) - 1 };
 
@@ -76,10 +77,14 @@ struct page_index {
 	uint32_t *pages;
 	struct half **halves; /* NULL: no page */
 	uint32_t count;
+	uint32_t first; /* number of the first page */
 };
 
 void pages_init(struct pages *pages, uint32_t pages_max);
 void pages_done(struct pages *pages);
+
+/* Makes room for a page at this place. */
+void page_index_reach(struct page_index *index, uint32_t at);
 
 /* Marks the place of a slot used and returns its half, which is the caller's to set but for the
  * generation; NULL at the bound. sequence: of the places of a new page. */

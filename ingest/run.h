@@ -23,7 +23,8 @@ enum run_flag {
 	RUN_REBOOTED = 4, /* its incarnation began with a new boot, */
 	RUN_SILENT = 8,	  /* or when nothing was heard for long */
 	RUN_WIDE = 16,
-	RUN_GAP = 32, /* something is missing before it: found when the pane closes */
+	RUN_GAP = 32,	  /* something is missing before it: found when the pane closes */
+	RUN_ORPHANS = 64, /* no batch's: ends halves that no new agent told of, see adopt.c */
 };
 
 enum run_group {

@@ -123,6 +123,13 @@ static struct traffic moved_to(const struct half *half, const struct traffic *to
 	};
 }
 
+bool socket_goes_on(const struct half *half, const struct traffic *total)
+{
+	bool backwards = false;
+	moved_to(half, total, &backwards);
+	return !backwards;
+}
+
 /* Heals what was lost since the last absolute counters. */
 static void absolute(struct apply *apply, uint32_t slot, uint32_t index, struct half *half,
 		     const struct traffic *total, uint64_t time_ns)
@@ -206,6 +213,7 @@ static struct half_open *opening_new(struct mirror *mirror, struct node *node, u
 	open->time_ns = time_ns;
 	open->pad = 0;
 	opening->closed_ns = UINT64_MAX;
+	open->former = (struct half_ref){0};
 	opening->owner = half->owner;
 	opening->keyed = false;
 	node->owners[half->owner].users++;
@@ -242,6 +250,40 @@ void socket_again(struct mirror *mirror, struct node *node, uint32_t index, stru
 	open->opened_ns = open->connect_us = 0;
 	opening->task = half->join_task;
 	opening->keyed = true;
+}
+
+static uint16_t folded(uint32_t generation)
+{
+	return (uint16_t)(generation ^ generation >> 16);
+}
+
+/* Who does not have it any more, or never heard of it, gets the whole. */
+void socket_moved(struct apply *apply, uint32_t index, struct half *half,
+		  const struct half_ref *former, const struct definition_row *row, uint64_t time_ns)
+{
+	struct mirror *mirror = apply->mirror;
+	struct node *node = apply->node;
+	uint64_t opened_ns = time_ns > row->age_ns ? time_ns - row->age_ns : 0;
+	half->slot_generation = folded(row->generation);
+	if (!half->opening && !half->labelled)
+		announce(apply, index, half, row, opened_ns)->flags |= HALF_AGAIN;
+	socket_again(mirror, node, index, half, time_ns);
+	struct half_open *open = &((struct opening *)mirror->openings.items +
+				   (mirror->scratch.openings[row->slot] - 1))
+					  ->open;
+	open->ref.index = index;
+	open->ref.generation = half->generation;
+	if (open->number) {
+		open->seen = row->seen;
+		open->key = half->side == SIDE_CLIENT
+				    ? nat_key(node, &row->seen, opened_ns, UINT64_MAX)
+				    : row->seen;
+		open->opened_ns = opened_ns;
+	}
+	if (open->flags & HALF_MOVED)
+		return;
+	open->flags |= HALF_MOVED;
+	open->former = *former;
 }
 
 /* Another process or cgroup has the socket; returns whether that is another instance. */
@@ -281,11 +323,6 @@ static bool make_room(struct mirror *mirror)
 		return false;
 	linger_leave(mirror, lingers->first - 1);
 	return true;
-}
-
-static uint16_t folded(uint32_t generation)
-{
-	return (uint16_t)(generation ^ generation >> 16);
 }
 
 enum { MIN_RTT_MOST = (1 << 24) - 1 }; /* 16.8 s */
@@ -363,6 +400,7 @@ static void half_begin(struct apply *apply, struct half *half, const struct defi
 		.generation = half->generation,
 		.slot_generation = folded(row->generation),
 		.owner = owner_take(mirror, node, row->pid, row->cgroup),
+		.print = seen_print(&row->seen),
 	};
 }
 
@@ -397,6 +435,8 @@ static void again(struct apply *apply, uint32_t index, struct half *half,
 	struct node *node = apply->node;
 	absolute(apply, row->slot, index, half, &row->total, time_ns);
 	measure(mirror, half, row, time_ns);
+	if (half->side != (row->side == SIDE_SERVER))
+		half->print = seen_print(&row->seen);
 	half->side = row->side == SIDE_SERVER;
 	bool changed = change_owner(mirror, node, half, row->slot, row->pid, row->cgroup);
 	if (half->side == SIDE_SERVER && !half->guessed)
@@ -429,8 +469,12 @@ void apply_definitions(struct apply *apply, const struct definition_row *rows, s
 		}
 		/* Its slot went to another socket without a close: that one was lost. */
 		if (half && half->live)
-			socket_end(apply, row->slot, CLOSE_VANISHED, time_ns);
-		begin(apply, row, time_ns);
+			socket_end(apply, index, CLOSE_VANISHED, time_ns);
+		index = apply->node->orphans ? orphan_adopt(apply, row, time_ns) : NO_PLACE;
+		if (index != NO_PLACE)
+			again(apply, index, pages_at(&apply->mirror->pages, index), row, time_ns);
+		else
+			begin(apply, row, time_ns);
 	}
 }
 
@@ -611,7 +655,7 @@ static uint32_t linger(struct mirror *mirror, uint32_t slot, uint32_t index,
 	linger->labelled = half->labelled;
 	linger->touched = half->touched;
 	linger->place = half_place(half);
-	contributions_move(mirror, index, place);
+	contributions_move(mirror, index, LINGERING | place);
 	for (int kind = 0; kind < PART_KINDS; kind++) {
 		uint32_t made = mirror->scratch.parts[kind][slot];
 		if (!made)
@@ -641,6 +685,15 @@ static struct delta *end_delta(struct apply *apply, uint32_t slot, uint32_t inde
 	return delta;
 }
 
+/* As the join knows the half before it reads the pane's openings. */
+static struct half_ref close_ref(const struct mirror *mirror, uint32_t opening, uint32_t index,
+				 const struct half *half)
+{
+	if (opening)
+		return *half_known(&((struct opening *)mirror->openings.items)[opening - 1].open);
+	return (struct half_ref){index, (uint16_t)mirror->options.source, half->generation};
+}
+
 /* Returns the half's delta. */
 static struct delta *end(struct apply *apply, uint32_t slot, uint32_t index, struct half *half,
 			 uint32_t reason, uint64_t time_ns, const struct traffic *total)
@@ -660,7 +713,7 @@ static struct delta *end(struct apply *apply, uint32_t slot, uint32_t index, str
 	if (opening)
 		((struct opening *)mirror->openings.items)[opening - 1].closed_ns = time_ns;
 	struct half_close *close = close_new(mirror, half, opening, lingering);
-	close->ref = (struct half_ref){index, (uint16_t)mirror->options.source, half->generation};
+	close->ref = close_ref(mirror, opening, index, half);
 	close->reason = reason;
 	close->pid = node->owners[half->owner].pid;
 	close->pad = 0;
@@ -672,17 +725,16 @@ static struct delta *end(struct apply *apply, uint32_t slot, uint32_t index, str
 	owner_drop(mirror, node, half->owner);
 	forget_slot(mirror, slot);
 	half->sequence = (uint32_t)apply->run->sequence & HALF_SEQUENCE_MASK;
-	pages_give(&mirror->pages, &node->index, index);
+	pages_give(&mirror->pages, slot_pages(node, slot), index);
 	return delta;
 }
 
 /* A close that the mirror adds knows no counters but what was accounted. */
-void socket_end(struct apply *apply, uint32_t slot, uint32_t reason, uint64_t time_ns)
+void socket_end(struct apply *apply, uint32_t index, uint32_t reason, uint64_t time_ns)
 {
-	uint32_t index = pages_find(&apply->node->index, slot);
 	struct half *half = pages_at(&apply->mirror->pages, index);
 	const struct traffic total = half_counters(half);
-	end(apply, slot, index, half, reason, time_ns, &total);
+	end(apply, half_slot(&apply->mirror->pages, index), index, half, reason, time_ns, &total);
 }
 
 /* Its definition told of the attempt; it never opened. Returns how long it took. */

@@ -7,6 +7,7 @@
  *                  socket.c   definitions, updates, closes: halves, deltas, openings, closings
  *                  owner.c    processes and containers: who owns a half
  *                  nat.c      NAT mappings, keys
+ *                  adopt.c    halves whose agent began anew
  *                  send.c     openings, closings and aliases to their join tasks
  *   mirror_labels, mirror_deltas
  *                  outcome.c  labels, deltas, who leaves
@@ -37,7 +38,8 @@
 
 enum {
 	NODE_SILENT_S = 120,
-	CLOCK_STEP_S = 10, /* the clock's longest step, and how far ahead an event may lie */
+	CLOCK_STEP_S = 10,  /* the clock's longest step, and how far ahead an event may lie */
+	ORPHAN_KEEP_S = 50, /* a key frame's period of 45 s, and slack */
 	OBJECT_KEEP_S =
 		120,	 /* a NAT entry, process or container not announced again is forgotten */
 	EXIT_KEEP_S = 5, /* a process that ended and owned nothing: its sockets may be told late */
@@ -46,6 +48,7 @@ enum {
 	QUARANTINE_S = 60,
 	LETTERS_MAX = 100, /* a second, of one node */
 	SWEEP_PANES = 40,  /* each node's tables are swept once in so many panes */
+	ORPHAN_PANES_KEPT = ORPHAN_KEEP_S * PANES_PER_S,
 };
 
 /* A half that the join hears of in this pane. */
@@ -127,7 +130,8 @@ struct mirror {
 	uint32_t nodes_count;  /* places ever used */
 	struct table node_ids; /* name id -> index */
 	bool ranks_stale;
-	bool nodes_held; /* some node has deltas without labels */
+	bool nodes_held;   /* some node has deltas without labels */
+	uint32_t orphaned; /* nodes that have orphans */
 
 	struct pages pages;
 	struct lingers lingers;
@@ -237,7 +241,13 @@ void apply_definitions(struct apply *apply, const struct definition_row *rows, s
 void *apply_updates(struct apply *apply, void *columns);
 void apply_retransmits(struct apply *apply, const struct retransmit_row *rows, size_t count);
 void apply_closes(struct apply *apply, const struct close_row *rows, size_t count);
-void socket_end(struct apply *apply, uint32_t slot, uint32_t reason, uint64_t time_ns);
+void socket_end(struct apply *apply, uint32_t index, uint32_t reason, uint64_t time_ns);
+/* The join hears that it was `former` until now. */
+void socket_moved(struct apply *apply, uint32_t index, struct half *half,
+		  const struct half_ref *former, const struct definition_row *row,
+		  uint64_t time_ns);
+/* Whether these absolute counters can be the half's: none lies below what was accounted. */
+bool socket_goes_on(const struct half *half, const struct traffic *total);
 void socket_follow(struct mirror *mirror, struct node *node);
 void socket_again(struct mirror *mirror, struct node *node, uint32_t index, struct half *half,
 		  uint64_t time_ns);
@@ -271,6 +281,26 @@ static inline uint16_t half_touch(const struct mirror *mirror, struct half *half
 	return flags;
 }
 
+/* adopt.c: orphans, by restarts of their agents. */
+void orphans_make(struct apply *apply);			    /* of all of the node's halves */
+void orphans_end(struct apply *apply, uint64_t until_pane); /* of restarts up to this pane */
+void orphans_due(struct mirror *mirror, uint64_t pane);	    /* before it is closed */
+/* The half that goes on in the definition's slot, whose counters and owner are still to be looked
+ * at; NO_PLACE: the definition is a new one's. The node has orphans. */
+uint32_t orphan_adopt(struct apply *apply, const struct definition_row *row, uint64_t time_ns);
+/* The index that a slot's page is in. */
+struct page_index *slot_pages(struct node *node, uint32_t slot);
+
+/* What a half was seen as, in short: one agent's sockets may have the same by chance. */
+static inline uint32_t seen_print(const struct tuple *seen)
+{
+	uint64_t hash = tuple_hash(seen);
+	return (uint32_t)(hash ^ hash >> 32);
+}
+
+/* apply.c: ends the halves of the index's page. */
+void page_end(struct apply *apply, const struct page_index *index, uint32_t at, uint64_t time_ns);
+
 /* send.c */
 void send_node(struct mirror *mirror, struct node *node, size_t openings, size_t closings);
 void send_keys(struct mirror *mirror, const struct node *node, size_t openings);
@@ -287,6 +317,6 @@ void name_peer(struct mirror *mirror, uint32_t peer);
 /* amend.c */
 void contribute(struct mirror *mirror, uint32_t half, const struct delta *delta);
 void contributions_forget(struct mirror *mirror, uint32_t half);
-void contributions_move(struct mirror *mirror, uint32_t half, uint32_t linger);
+void contributions_move(struct mirror *mirror, uint32_t half, uint32_t to);
 void contributions_expire(struct mirror *mirror);
 void collect_amendments(struct mirror *mirror);

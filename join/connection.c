@@ -436,7 +436,7 @@ static inline void pid_set(struct connection *connection, unsigned side, uint32_
 /* A role back from its trial was not contradicted: the visit is over. */
 static uint16_t seat_flags(uint16_t flags)
 {
-	unsigned gone = HALF_AGAIN | HALF_TOLD;
+	unsigned gone = HALF_AGAIN | HALF_TOLD | HALF_MOVED;
 	if (!(flags & HALF_ROLE_GUESSED))
 		gone |= HALF_VISITING;
 	return (uint16_t)(flags & ~gone);
@@ -518,6 +518,17 @@ void half_close(struct join *join, uint32_t number, const struct half_close *clo
 	connection_touch(join, connection_of(number));
 }
 
+/* Its place at its source is another; a guessed role's trial goes on under the new one. */
+static void half_moved(struct join *join, uint32_t number, const struct half_ref *ref)
+{
+	struct connection *connection = connection_at(join, connection_of(number));
+	unsigned side = side_of(number);
+	connection->refs[side] = *ref;
+	if (connection->detailed &&
+	    detail_of(join, connection)->seats[side].flags & HALF_ROLE_GUESSED)
+		guesser_add(join, number);
+}
+
 void half_identify(struct join *join, uint32_t number, const struct half_open *open, uint32_t self)
 {
 	uint32_t at = connection_of(number);
@@ -527,6 +538,8 @@ void half_identify(struct join *join, uint32_t number, const struct half_open *o
 	connection->self[side] = self_hold(join, self);
 	pid_set(connection, side, open->pid);
 	roster_drop(join->roster, before);
+	if (open->flags & HALF_MOVED)
+		half_moved(join, number, &open->ref);
 	if (self == before)
 		return;
 	connection->changed |= connection->present;

@@ -134,7 +134,7 @@ static uint32_t half_of_key(const struct join *join, const struct half_open *ope
 	for (uint32_t at = head; at; at = connection_next(join, at)) {
 		const struct connection *connection = connection_at(join, at);
 		if (half_is_here(connection, open->side) &&
-		    ref_equal(&connection->refs[open->side], &open->ref))
+		    ref_equal(&connection->refs[open->side], half_known(open)))
 			return number_of(at, open->side);
 	}
 	return 0;
@@ -152,7 +152,7 @@ static uint32_t open_new(struct join *join, const struct half_open *open, struct
 
 static void open_take(struct join *join, const struct half_open *open, struct arrival *arrival)
 {
-	if (open->number && half_matches(join, open->number, &open->ref)) {
+	if (open->number && half_matches(join, open->number, half_known(open))) {
 		half_identify(join, open->number, open, arrival->self);
 		return;
 	}
@@ -162,15 +162,19 @@ static void open_take(struct join *join, const struct half_open *open, struct ar
 		open_send(join, &anew, arrival->self);
 		return;
 	}
-	const struct half_close *close = join->opened_count ? opened_take(join, &open->ref) : NULL;
+	const struct half_close *close =
+		join->opened_count ? opened_take(join, half_known(open)) : NULL;
 	uint32_t head = connection_find(join, &open->key, arrival->key);
 	uint32_t number = half_of_key(join, open, head);
 	if (number)
 		half_identify(join, number, open, arrival->self);
 	else
 		number = open_new(join, open, arrival, head, close ? close->time_ns : UINT64_MAX);
-	if (close)
-		close_take(join, number, close);
+	if (!close)
+		return;
+	struct half_close here = *close;
+	here.ref = open->ref;
+	close_take(join, number, &here);
 }
 
 static void hosts_prefetch(const struct join *join, const struct tuple *key,

@@ -6,8 +6,8 @@
  * them: statuses of HTTP and which side saw them; DNS answers, their latency and their absence;
  * cluster metadata that comes before or after its owner; two networks with the same addresses; what
  * 169.254.169.254 and an unknown port 53 are called. Not there yet: the other half counts when the
- * counting one's agent dies; a restarted agent's sockets go on as the flows they were; a half told
- * late is named by who had the address when it opened; a port proxy is no end of its own. */
+ * counting one's agent dies; a half told late is named by who had the address when it opened; a
+ * port proxy is no end of its own. */
 #include "tests/conformance/run.h"
 
 #define A "10.0.0.1:40000"
@@ -37,6 +37,20 @@ static struct run *pair_run(struct pair *pair)
 
 	log_free(pair->log);
 	return run;
+}
+
+/* What both ends sent while an agent was away: the other told of it. */
+static void pair_send_meanwhile(struct pair *pair, uint64_t at_ns, bool client_away,
+				bool server_away)
+{
+	if (client_away)
+		log_send_untold(pair->log, pair->client, 500, 20);
+	else
+		log_send(pair->log, at_ns, pair->client, 500, 20);
+	if (server_away)
+		log_send_untold(pair->log, pair->server, 20, 500);
+	else
+		log_send(pair->log, at_ns, pair->server, 20, 500);
 }
 
 static void bytes_that_both_halves_report_count_once(void **state)
@@ -546,6 +560,79 @@ static void a_pane_closes_when_the_slowest_input_has_passed_it(void **state)
 	log_free(pair.log);
 }
 
+static void restarted_agents_sockets_go_on_as_the_flow_they_were(void **state)
+{
+	(void)state;
+	for (unsigned away = 1; away <= 3; away++) {
+		struct pair pair = pair_open(2);
+		bool client = away & 1, server = away & 2;
+		struct run *run;
+
+		log_connect(pair.log, SEC(1), pair.a, "10.0.0.1:39999", B); /* other slots */
+		log_exchange(pair.log, SEC(2), pair.client, pair.server, 1000, 300);
+		if (client)
+			log_restart(pair.log, SEC(3), pair.a);
+		if (server)
+			log_restart(pair.log, SEC(3), pair.b);
+		pair_send_meanwhile(&pair, MS(3100), client, server);
+		if (client)
+			log_existed(pair.log, MS(3500), pair.client);
+		if (server)
+			log_existed(pair.log, MS(3500), pair.server);
+		log_exchange(pair.log, SEC(4), pair.client, pair.server, 1, 2);
+		log_close_both(pair.log, SEC(5), pair.client, pair.server);
+		run = pair_run(&pair);
+		const struct flow *flow = &run_only_flow(run)->flow;
+
+		assert_true(flow->joined);
+		assert_int_equal(flow->closed_ns, LOG_START_NS + SEC(5));
+		assert_int_equal(flow->client.total.tx_bytes, 1501);
+		assert_int_equal(flow->server.total.tx_bytes, 322);
+		assert_int_equal(run_edge(run, "shop", "web", COUNTER_CLOSED), 1);
+		assert_int_equal(run_edge(run, "shop", "web", COUNTER_OPENED), 2);
+		assert_int_equal(run_edge(run, "shop", "web", COUNTER_JOINED), 1);
+		assert_int_equal(run_edge(run, "shop", "web", COUNTER_TX_BYTES), 1501);
+		assert_int_equal(run_edge(run, "shop", "web", COUNTER_RX_BYTES), 322);
+		assert_int_equal(run_edge(run, "shop", "web", COUNTER_SERVER_TX_BYTES), 1501);
+		assert_int_equal(run_edge(run, NULL, NULL, COUNTER_RECOVERED_BYTES),
+				 client ? 520 : 0);
+		assert_int_equal(run->ingest.adopted, client + server);
+		run_free(run);
+	}
+}
+
+static void a_socket_that_ended_without_its_agent_ends_when_that_was_last_there(void **state)
+{
+	struct pair pair = pair_open(2);
+
+	(void)state;
+	pair.log->flush_ns = SEC(200);
+	log_exchange(pair.log, SEC(2), pair.client, pair.server, 1000, 300);
+	log_restart(pair.log, SEC(3), pair.a);
+	log_close(pair.log, MS(3200), pair.server, CLOSE_NORMAL);
+	/* The same ports again, under the next agent's eyes. */
+	uint32_t client = log_connect(pair.log, SEC(4), pair.a, A, B);
+	uint32_t server = log_accept(pair.log, SEC(4), pair.b, B, A);
+
+	log_exchange(pair.log, SEC(5), client, server, 70, 7);
+	log_close_both(pair.log, SEC(6), client, server);
+	struct run *run = pair_run(&pair);
+
+	assert_int_equal(run_count_flows(run, NULL, NULL), 2);
+	for (size_t i = 0; i < run->flows_count; i++) {
+		const struct flow *flow = &run->flows[i].flow;
+		bool first = flow->opened_ns < LOG_START_NS + SEC(2);
+
+		assert_true(flow->joined);
+		assert_int_equal(flow->client.reason, first ? CLOSE_VANISHED : CLOSE_NORMAL);
+		assert_int_equal(flow->client.total.tx_bytes, first ? 1000 : 70);
+		assert_int_equal(flow->server.total.rx_bytes, first ? 1000 : 70);
+	}
+	assert_int_equal(run->ingest.adopted, 0);
+	assert_int_equal(run_edge(run, "shop", "web", COUNTER_CLOSED), 2);
+	run_free(run);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -569,6 +656,9 @@ int main(void)
 		cmocka_unit_test(an_edge_that_falls_idle_shows_one_zero_and_ends),
 		cmocka_unit_test(a_silent_agent_holds_nobody_back),
 		cmocka_unit_test(a_pane_closes_when_the_slowest_input_has_passed_it),
+		cmocka_unit_test(restarted_agents_sockets_go_on_as_the_flow_they_were),
+		cmocka_unit_test(
+			a_socket_that_ended_without_its_agent_ends_when_that_was_last_there),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

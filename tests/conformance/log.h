@@ -420,14 +420,28 @@ static inline void log_close_both(struct log *log, uint64_t at_ns, uint32_t clie
 	log_close(log, at_ns, server, CLOSE_NORMAL);
 }
 
-/* The agent of a node starts again: its next batches have a new epoch. Events of the batch at hand
- * are sent before. */
+/* The agent of a node starts again: its next batches have a new epoch and slots of their own.
+ * Events of the batch at hand are sent before. */
 static inline void log_restart(struct log *log, uint64_t at_ns, uint32_t node)
 {
 	log_event(log, LOG_RESTART, node, at_ns);
+	log->nodes[node].slots = 0;
 	for (size_t i = 0; i < log->sockets_count; i++)
 		if (log->sockets[i].node == node && log->sockets[i].closed)
 			log->sockets[i].definition.slot = UINT32_MAX;
+}
+
+/* The agent that started again tells of a socket that was there before it. */
+static inline void log_existed(struct log *log, uint64_t at_ns, uint32_t number)
+{
+	struct log_socket *socket = &log->sockets[number];
+	struct batch_definition *told = &socket->definition;
+
+	told->slot = log_take_slot(log, socket->node, at_ns, &told->generation);
+	told->flags |= BATCH_EXISTED;
+	told->age_ns = told->connect_ns = 0;
+	told->total = socket->total;
+	log_event(log, LOG_DEFINE, socket->node, at_ns)->definition = *told;
 }
 
 static inline void log_reboot(struct log *log, uint64_t at_ns, uint32_t node)

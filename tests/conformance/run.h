@@ -424,6 +424,7 @@ static inline void run_add_stats(struct mirror_stats *sum, const struct mirror_s
 	sum->aggregated += stats->aggregated;
 	sum->pending += stats->pending;
 	sum->quarantined += stats->quarantined;
+	sum->adopted += stats->adopted;
 	sum->halves += stats->halves;
 	sum->nats += stats->nats;
 }

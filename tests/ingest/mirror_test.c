@@ -65,7 +65,7 @@ static bool told(uint32_t task, uint64_t id)
 static bool opened_in(const struct half_bucket *bucket, const struct half_ref *ref)
 {
 	for (size_t i = 0; i < bucket->opens_count; i++)
-		if (memcmp(&bucket->opens[i].ref, ref, sizeof(*ref)) == 0)
+		if (memcmp(half_known(&bucket->opens[i]), ref, sizeof(*ref)) == 0)
 			return true;
 	return false;
 }
@@ -686,33 +686,317 @@ static void a_batch_that_comes_late_takes_its_loss_back(void **state)
 	agent_free(&a);
 }
 
-static void another_start_of_the_agent_ends_what_the_first_had(void **state)
+/* ---- another start of the agent ---- */
+
+/* As the next agent tells of the socket that the first one had in `was`. */
+static struct batch_definition existed(uint32_t slot, uint32_t was, uint64_t tx_bytes)
+{
+	struct batch_definition definition = client(was, 1);
+	definition.slot = slot;
+	definition.flags = BATCH_EXISTED;
+	definition.age_ns = definition.connect_ns = 0;
+	definition.total.tx_bytes = tx_bytes;
+	return definition;
+}
+
+/* The n-th opening that was told of the socket which the first agent had in `was`: openings come
+ * task by task. */
+static const struct half_open *told_of(uint32_t was, int n)
+{
+	for (size_t i = 0; i < got.opens_count; i++)
+		if (got.opens[i].seen.client_port == 40000 + was && n-- == 0)
+			return &got.opens[i];
+	fail_msg("socket %u was not told of so often", was);
+	return NULL;
+}
+
+/* The sockets of the slots up to count, each of which sent 10 bytes. */
+static void define_up_to(struct agent *agent, uint32_t count)
+{
+	for (uint32_t slot = 0; slot < count; slot++) {
+		define(agent, client(slot, 1));
+		update(agent, slot, 10);
+	}
+	agent_send(agent);
+}
+
+static void a_socket_goes_on_under_its_nodes_next_agent(void **state)
 {
 	(void)state;
 	struct agent a = agent_new("a", 1, 1), again = agent_new("a", 1, 2);
-	define(&a, client(1, 1));
-	update(&a, 1, 10);
-	agent_send(&a);
+	define_up_to(&a, 2);
 	pass(&a, 1000);
-	struct batch_definition old = client(1, 1);
-	old.flags = BATCH_EXISTED;
-	old.total.tx_bytes = 10;
-	define(&again, old);
+	define(&again, existed(7, 0, 25));
+	update(&again, 7, 3);
 	agent_send(&again);
 	pass(&again, 1000);
-	assert_int_equal(got.closes_count, 1);
-	assert_int_equal(got.closes[0].reason, CLOSE_VANISHED);
-	assert_int_equal(got.opens_count, 2);
-	assert_int_equal(sum_tx(0, 0), 10);
+	assert_int_equal(got.closes_count, 0);
+	assert_int_equal(got.opens_count, 3);
+	const struct half_open *moved = told_of(0, 1);
+	assert_int_equal(moved->flags, HALF_AGAIN | HALF_MOVED);
+	assert_memory_equal(&moved->former, &told_of(0, 0)->ref, sizeof(struct half_ref));
+	assert_memory_not_equal(&moved->ref, &moved->former, sizeof(struct half_ref));
+	assert_int_equal(sum_tx(0, 0), 20 + 15 + 3);
+	assert_int_equal(sum_tx(DELTA_RECOVERED, 0), 15);
+	assert_int_equal(count_flag(DELTA_OPENED), 2);
+	assert_int_equal(mirror_stats(mirror).adopted, 1);
 	/* a straggler of the first start changes nothing */
-	update(&a, 1, 1000);
+	update(&a, 0, 1000);
 	agent_send(&a);
+	end(&again, 7, CLOSE_NORMAL, 30);
+	agent_send(&again);
 	pass(&again, 1000);
-	assert_int_equal(sum_tx(0, 0), 10);
 	assert_int_equal(mirror_stats(mirror).refused, 1);
+	assert_int_equal(got.closes_count, 1);
+	assert_memory_equal(&got.closes[0].ref, &moved->ref, sizeof(struct half_ref));
+	assert_int_equal(got.closes[0].total.tx_bytes, 30);
+	assert_int_equal(sum_tx(0, 0), 10 + 30);
 	agent_free(&a);
 	agent_free(&again);
 }
+
+static void a_socket_that_no_later_agent_tells_of_ends_after_50_s(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1), b = agent_new("a", 1, 2), c = agent_new("a", 1, 3);
+	define_up_to(&a, 3);
+	pass(&a, 1000);
+	agent_send(&b);
+	uint64_t restart_ns = now_ns;
+	pass(&b, 30000);
+	define(&c, existed(0, 1, 10)); /* another start does not give more time */
+	agent_send(&c);
+	pass(&c, 19000);
+	assert_int_equal(got.closes_count, 0);
+	define(&c, existed(1, 2, 10));
+	agent_send(&c);
+	pass(&c, 2000);
+	assert_int_equal(got.closes_count, 1);
+	assert_int_equal(got.closes[0].reason, CLOSE_VANISHED);
+	assert_memory_equal(&got.closes[0].ref, &told_of(0, 0)->ref, sizeof(struct half_ref));
+	assert_in_range(got.closes[0].time_ns, restart_ns - NS_PER_S, restart_ns);
+	define(&c, existed(2, 0, 10)); /* too late */
+	agent_send(&c);
+	pass(&c, 60000);
+	assert_int_equal(mirror_stats(mirror).adopted, 2);
+	assert_int_equal(mirror_stats(mirror).halves, 3);
+	assert_int_equal(got.closes_count, 1);
+	agent_free(&a);
+	agent_free(&b);
+	agent_free(&c);
+}
+
+static void a_key_frame_adopts_what_a_lost_definition_did_not(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1), b = agent_new("a", 1, 2);
+	define_up_to(&a, 1);
+	pass(&a, 1000);
+	define(&b, existed(0, 0, 20));
+	agent_lose(&b);
+	pass(&b, 45000);
+	struct batch_definition again = existed(0, 0, 50);
+	again.flags |= BATCH_AGAIN;
+	define(&b, again);
+	agent_send(&b);
+	pass(&b, 10000);
+	assert_int_equal(got.closes_count, 0);
+	assert_int_equal(sum_tx(DELTA_RECOVERED, 0), 40);
+	agent_free(&a);
+	agent_free(&b);
+}
+
+static void a_port_that_was_used_again_is_no_socket_of_before(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1), b = agent_new("a", 1, 2);
+	define_up_to(&a, 3);
+	pass(&a, 1000);
+	define(&b, existed(0, 0, 9)); /* less than was counted */
+	struct batch_definition fresh = client(1, 1);
+	fresh.slot = 2; /* opened under the new agent's eyes */
+	define(&b, fresh);
+	struct batch_definition other = existed(1, 2, 10);
+	other.role = BATCH_ROLE_SERVER;
+	define(&b, other);
+	agent_send(&b);
+	pass(&b, 1000);
+	assert_int_equal(mirror_stats(mirror).adopted, 0);
+	assert_int_equal(got.closes_count, 2);
+	assert_int_equal(sum_tx(0, 0), 30);
+	pass(&b, 50000); /* nobody was the third */
+	assert_int_equal(got.closes_count, 3);
+	agent_free(&a);
+	agent_free(&b);
+}
+
+static void define_pod(struct agent *agent, uint32_t slot, uint32_t flags, uint32_t pid,
+		       uint64_t tx_bytes)
+{
+	struct batch_definition definition = existed(slot, 0, tx_bytes);
+	definition.local = definition.remote = address_v4(0x7f000001);
+	definition.flags = flags;
+	definition.pid = pid;
+	define(agent, definition);
+}
+
+/* Two pods' loopbacks: nobody tells in which network namespace a socket is. */
+static void sockets_that_were_seen_alike_are_told_apart_by_their_owners(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1), b = agent_new("a", 1, 2), c = agent_new("a", 1, 3);
+	for (uint32_t i = 0; i < 2; i++)
+		define_pod(&a, i, 0, 10 + i, 100 * i);
+	agent_send(&a);
+	pass(&a, 1000);
+	define_pod(&b, 0, BATCH_EXISTED, 11, 100);
+	define_pod(&b, 1, BATCH_EXISTED, 10, 0);
+	agent_send(&b);
+	pass(&b, 1000);
+	assert_int_equal(mirror_stats(mirror).adopted, 2);
+	assert_memory_equal(&got.opens[2].former, &got.opens[1].ref, sizeof(struct half_ref));
+	assert_memory_equal(&got.opens[3].former, &got.opens[0].ref, sizeof(struct half_ref));
+	define_pod(&c, 0, BATCH_EXISTED, 12, 100); /* whose? */
+	agent_send(&c);
+	pass(&c, 1000);
+	assert_int_equal(mirror_stats(mirror).adopted, 2);
+	assert_int_equal(got.closes_count, 0);
+	assert_int_equal(mirror_stats(mirror).halves, 3);
+	agent_free(&a);
+	agent_free(&b);
+	agent_free(&c);
+}
+
+static void another_boot_ends_what_waited_for_its_next_agent(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1), b = agent_new("a", 1, 2), c = agent_new("a", 2, 3);
+	define_up_to(&a, 2);
+	pass(&a, 1000);
+	define(&b, existed(0, 1, 10));
+	agent_send(&b);
+	pass(&b, 1000);
+	assert_int_equal(got.closes_count, 0);
+	define(&c, existed(0, 0, 10));
+	agent_send(&c);
+	pass(&c, 1000);
+	assert_int_equal(got.closes_count, 2);
+	assert_int_equal(mirror_stats(mirror).adopted, 1);
+	assert_int_equal(mirror_stats(mirror).halves, 1);
+	agent_free(&a);
+	agent_free(&b);
+	agent_free(&c);
+}
+
+/* All in one pane: the join hears of each half once, by the name that it has in the end. */
+static void a_socket_may_open_go_on_and_end_within_a_pane(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1), b = agent_new("a", 1, 2), c = agent_new("a", 1, 3);
+	now_ns = (now_ns / PANE_NS + 8) * PANE_NS;
+	define_up_to(&a, 2);
+	define(&b, existed(1, 0, 15));
+	define(&b, existed(0, 1, 10));
+	agent_send(&b);
+	define(&c, existed(0, 0, 20));
+	define(&c, existed(1, 1, 10));
+	agent_send(&c);
+	end(&c, 0, CLOSE_NORMAL, 21);
+	agent_send(&c);
+	pass(&c, 1000);
+	assert_int_equal(got.opens_count, 2);
+	assert_int_equal(got.closes_count, 1);
+	assert_memory_equal(&got.closes[0].ref, half_known(told_of(0, 0)), sizeof(struct half_ref));
+	assert_int_equal(sum_tx(0, 0), 21 + 10);
+	update(&c, 1, 5);
+	agent_send(&c);
+	pass(&c, 1000);
+	assert_int_equal(sum_tx(0, 0), 26 + 10);
+	assert_int_equal(mirror_stats(mirror).halves, 1);
+	agent_free(&a);
+	agent_free(&b);
+	agent_free(&c);
+}
+
+/* What a half gave under a label that may change goes along. */
+static void what_is_provisional_before_a_restart_is_amended_after_it(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1), b = agent_new("a", 1, 2);
+	labelling = LABEL_PROVISIONAL;
+	define_up_to(&a, 1);
+	pass(&a, 1000);
+	define(&b, existed(70, 0, 25));
+	agent_send(&b);
+	pass(&b, 1000);
+	struct label label = label_of(&got.opens[1], true);
+	label.port = 8080;
+	mirror_labels(mirror, &label, 1, NULL, 0);
+	pass(&b, 1000);
+	assert_int_equal(got.amendments_count, 1);
+	assert_int_equal(got.amendments[0].sum.traffic.tx_bytes, 25);
+	agent_free(&a);
+	agent_free(&b);
+}
+
+static void sockets_of_many_pages_go_on_in_any_order(void **state)
+{
+	(void)state;
+	enum { SOCKETS = 200 };
+	struct agent a = agent_new("a", 1, 1), b = agent_new("a", 1, 2);
+	define_up_to(&a, SOCKETS);
+	pass(&a, 1000);
+	for (uint32_t i = 0; i < SOCKETS; i++)
+		define(&b, existed(i, (i * 37 + 11) % SOCKETS, 10 + i));
+	agent_send(&b);
+	pass(&b, 51000);
+	assert_int_equal(mirror_stats(mirror).adopted, SOCKETS);
+	assert_int_equal(mirror_stats(mirror).halves, SOCKETS);
+	assert_int_equal(got.closes_count, 0);
+	assert_int_equal(sum_tx(DELTA_RECOVERED, 0), SOCKETS * (SOCKETS - 1) / 2);
+	agent_free(&a);
+	agent_free(&b);
+}
+
+/* The sockets so far, some of them at other slots than before, and five new ones. */
+static void start_again(struct agent *agent, uint32_t sockets, bool tells)
+{
+	for (uint32_t i = 0; i < sockets + 5; i++) {
+		struct batch_definition d = i < sockets ? existed(0, i, 10) : client(i, 1);
+		d.slot = (i + 3 * sockets) % (sockets + 5);
+		d.total.tx_bytes = 10;
+		if (tells || i >= sockets)
+			define(agent, d);
+	}
+	agent_send(agent);
+	pass(agent, 250);
+}
+
+static void an_agent_that_keeps_starting_keeps_its_sockets(void **state)
+{
+	(void)state;
+	enum { STARTS = 40 };
+	for (uint32_t every = 1; every <= 4; every += 3) { /* which of its starts lives to tell */
+		uint32_t sockets = 0, adopted = 0;
+		stop(NULL);
+		start(NULL);
+		for (uint32_t i = 0; i < STARTS; i++, sockets += 5) {
+			struct agent a = agent_new("a", 1, 1 + i);
+			bool tells = i % every == every - 1;
+			start_again(&a, sockets, tells);
+			adopted += tells ? sockets : 0;
+			if (i == STARTS - 1)
+				pass(&a, 60000);
+			agent_free(&a);
+		}
+		assert_int_equal(mirror_stats(mirror).adopted, adopted);
+		assert_int_equal(mirror_stats(mirror).halves, sockets);
+		assert_int_equal(got.closes_count, 0);
+		assert_int_equal(sum_tx(0, 0), 10 * sockets);
+	}
+}
+
+/* ---- silence ---- */
 
 static void a_silent_node_is_gone_after_two_minutes(void **state)
 {
@@ -1676,6 +1960,7 @@ struct world_node {
 	char name[16];
 	uint8_t boot;
 	int64_t skew_ns;
+	uint32_t shift; /* where its agent begins to number sockets */
 	bool open[WORLD_SLOTS];
 	bool ended[WORLD_SLOTS]; /* in the present batch: not to be used again before it is out */
 	uint32_t generation[WORLD_SLOTS];
@@ -1702,16 +1987,23 @@ static void world_start(struct world_node *node)
 		&(struct batch_options){.events_max = 4096, .bytes_max = 786432, .key = world.key});
 }
 
+static uint32_t world_slot(const struct world_node *node, uint32_t socket)
+{
+	return (socket + node->shift) % WORLD_SLOTS;
+}
+
 static void world_restart(struct world_node *node, bool rebooted)
 {
 	agent_free(&node->agent);
 	node->boot += rebooted;
+	node->shift = (uint32_t)random_below(WORLD_SLOTS);
 	world_start(node);
 	for (uint32_t i = 0; i < WORLD_SLOTS; i++) {
 		struct batch_definition d = client(i, node->generation[i]);
 		node->open[i] &= !rebooted;
 		if (!node->open[i])
 			continue;
+		d.slot = world_slot(node, i);
 		d.flags = BATCH_EXISTED;
 		d.total.tx_bytes = node->total[i];
 		define(&node->agent, d);
@@ -1723,12 +2015,15 @@ static void world_open(struct world_node *node, uint32_t slot)
 	node->open[slot] = true;
 	node->generation[slot]++;
 	node->total[slot] = 0;
-	define(&node->agent, client(slot, node->generation[slot]));
+	struct batch_definition d = client(slot, node->generation[slot]);
+	d.slot = world_slot(node, slot);
+	define(&node->agent, d);
 }
 
 static void world_key_frame(struct world_node *node, uint32_t slot)
 {
 	struct batch_definition d = client(slot, node->generation[slot]);
+	d.slot = world_slot(node, slot);
 	d.flags = BATCH_AGAIN;
 	d.total.tx_bytes = node->total[slot];
 	define(&node->agent, d);
@@ -1736,7 +2031,7 @@ static void world_key_frame(struct world_node *node, uint32_t slot)
 
 static void world_end(struct world_node *node, uint32_t slot)
 {
-	end(&node->agent, slot, 1 + (uint32_t)random_below(8), node->total[slot]);
+	end(&node->agent, world_slot(node, slot), 1 + (uint32_t)random_below(8), node->total[slot]);
 	node->open[slot] = false;
 	node->ended[slot] = true;
 }
@@ -1755,7 +2050,7 @@ static void world_event(struct world_node *node)
 	} else {
 		node->total[slot] += tx_bytes;
 		world.tx_bytes += tx_bytes;
-		update(&node->agent, slot, tx_bytes);
+		update(&node->agent, world_slot(node, slot), tx_bytes);
 	}
 	now_ns = real_ns;
 }
@@ -2043,7 +2338,16 @@ int main(void)
 		TEST(a_slot_given_away_without_a_close_ends_as_vanished),
 		TEST(a_batch_that_comes_twice_counts_once),
 		TEST(a_batch_that_comes_late_takes_its_loss_back),
-		TEST(another_start_of_the_agent_ends_what_the_first_had),
+		TEST(a_socket_goes_on_under_its_nodes_next_agent),
+		TEST(a_socket_that_no_later_agent_tells_of_ends_after_50_s),
+		TEST(a_key_frame_adopts_what_a_lost_definition_did_not),
+		TEST(a_port_that_was_used_again_is_no_socket_of_before),
+		TEST(sockets_that_were_seen_alike_are_told_apart_by_their_owners),
+		TEST(another_boot_ends_what_waited_for_its_next_agent),
+		TEST(a_socket_may_open_go_on_and_end_within_a_pane),
+		TEST(what_is_provisional_before_a_restart_is_amended_after_it),
+		TEST(sockets_of_many_pages_go_on_in_any_order),
+		TEST(an_agent_that_keeps_starting_keeps_its_sockets),
 		TEST(a_silent_node_is_gone_after_two_minutes),
 		TEST(a_wrong_clock_is_corrected_from_the_log),
 		TEST(times_of_the_future_are_clamped),

@@ -250,6 +250,60 @@ static void a_new_identity_labels_both_halves_anew_and_the_same_one_none(void **
 	rig_free(rig);
 }
 
+static void a_half_that_moved_goes_on_as_it_was(void **state)
+{
+	(void)state;
+	for (int together = 0; together < 2; together++) {
+		struct rig *rig = rig_new();
+		struct tuple key = tuple_of(A, 40000, B, 80);
+		struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
+		struct half_open server = half_of(2, SIDE_SERVER, key, rig_now(rig));
+		rig_open(rig, client);
+		rig_open(rig, server);
+		rig_pane(rig);
+		if (together) /* a close of the same bucket knows the former place */
+			rig_close(rig, &client, rig_now(rig));
+		struct half_open moved = rig_move(rig, &client, 3);
+		rig_pane(rig);
+		assert_int_equal(rig_stats(rig).opened, 2);
+		assert_int_equal(rig->labels_seen[1] + rig->labels_seen[3], 2);
+		if (!together)
+			rig_close(rig, &moved, rig_now(rig));
+		server.self = workload_id("renamed");
+		server.flags = HALF_AGAIN;
+		rig_open(rig, server);
+		rig_close(rig, &server, rig_now(rig));
+		rig_pane(rig);
+		assert_int_equal(rig_stats(rig).closes_unknown, 0);
+		rig_joined_flow(rig);
+		assert_int_equal(rig_stats(rig).halves, 0);
+		rig_free(rig);
+	}
+}
+
+/* All that ingest knows of it comes in one bucket. */
+static void a_half_may_open_move_and_close_at_once(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	struct tuple key = tuple_of(A, 40000, B, 80);
+	struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig));
+	struct half_open server = half_of(2, SIDE_SERVER, key, rig_now(rig));
+	client.flags = HALF_MOVED;
+	client.former = (struct half_ref){.index = 5};
+	struct half_close close = close_of(&client, rig_now(rig));
+	close.ref = client.former;
+	rig_open(rig, client);
+	rig_close_with(rig, &client, close);
+	rig_open(rig, server);
+	rig_pane(rig);
+	rig_close(rig, &server, rig_now(rig));
+	rig_pane(rig);
+	assert_int_equal(rig_stats(rig).closes_unknown, 0);
+	rig_joined_flow(rig);
+	rig_free(rig);
+}
+
 static void a_lone_half_gets_a_final_label_after_the_keeping_time(void **state)
 {
 	(void)state;
@@ -335,6 +389,27 @@ static void a_wrongly_guessed_role_is_turned_round_by_its_peer(void **state)
 		assert_int_equal(rig->flows_count, 1);
 		assert_true(rig->flows[0].joined);
 		assert_int_equal(rig_stats(rig).halves, 0);
+		rig_free(rig);
+	}
+}
+
+static void a_guessed_roles_trial_goes_on_when_its_half_moves(void **state)
+{
+	(void)state;
+	for (uint64_t before = 1; before < 10; before++) {
+		struct rig *rig = rig_new();
+		struct tuple key = tuple_of(A, 40000, B, 40001);
+		struct half_open guesser = half_of(1, SIDE_SERVER, tuple_back(key), rig_now(rig));
+		struct half_open peer = half_of(2, SIDE_SERVER, key, rig_now(rig));
+		guesser.flags = HALF_ROLE_GUESSED;
+		rig_open(rig, guesser);
+		rig_open(rig, peer);
+		rig_panes(rig, before);
+		guesser = rig_move(rig, &guesser, 3);
+		rig_seconds(rig, 3);
+		assert_true(rig->labels[3].joined && rig->labels[2].joined);
+		assert_int_equal(rig->labels[3].side, SIDE_CLIENT);
+		assert_int_equal(rig_stats(rig).halves, 2);
 		rig_free(rig);
 	}
 }
@@ -456,6 +531,9 @@ int main(void)
 		cmocka_unit_test(a_full_table_loses_the_oldest_closed_half_first_and_tells_it),
 		cmocka_unit_test(a_drain_tells_all_that_closed),
 		cmocka_unit_test(a_wrongly_guessed_role_is_turned_round_by_its_peer),
+		cmocka_unit_test(a_half_that_moved_goes_on_as_it_was),
+		cmocka_unit_test(a_half_may_open_move_and_close_at_once),
+		cmocka_unit_test(a_guessed_roles_trial_goes_on_when_its_half_moves),
 		cmocka_unit_test(a_guess_that_nobody_contradicts_stands),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,10 +205,11 @@ static inline struct rig_events *rig_owner(struct rig *rig, const struct tuple *
 static inline struct rig_events *rig_home(struct rig *rig, const struct half_open *open,
 					  uint32_t *number)
 {
-	const struct rig_label *label = &rig->labels[open->ref.index];
-	bool labelled = rig->labels_seen[open->ref.index] &&
-			memcmp(&label->half, &open->ref, sizeof(open->ref)) == 0 &&
-			rig->opened_in_pane[open->ref.index] != rig->pane;
+	const struct half_ref *ref = half_known(open);
+	const struct rig_label *label = &rig->labels[ref->index];
+	bool labelled = rig->labels_seen[ref->index] &&
+			memcmp(&label->half, ref, sizeof(*ref)) == 0 &&
+			rig->opened_in_pane[ref->index] != rig->pane;
 	*number = labelled ? label->number : 0;
 	return labelled ? &rig->pushed[label->join_task] : rig_owner(rig, &open->key);
 }
@@ -231,6 +232,22 @@ static inline void rig_open(struct rig *rig, struct half_open open)
 		RIG_APPEND(events, instances, rig_workloads[i]);
 	}
 	RIG_APPEND(events, opens, open);
+}
+
+/* The half has another place; returns it as it is from the next pane on. */
+static inline struct half_open rig_move(struct rig *rig, const struct half_open *open,
+					uint32_t index)
+{
+	struct half_open moved = *open;
+	moved.former = open->ref;
+	moved.ref.index = index;
+	moved.flags |= HALF_AGAIN | HALF_MOVED;
+	rig_open(rig, moved);
+	rig->labels[index] = rig->labels[open->ref.index];
+	rig->labels[index].half = moved.ref;
+	rig->labels_seen[index] = rig->labels_seen[open->ref.index];
+	moved.flags = open->flags;
+	return moved;
 }
 
 static inline void rig_close_with(struct rig *rig, const struct half_open *open,

@@ -8,6 +8,7 @@ from counters import FAILURE_COUNTERS
 MS = 1_000_000
 S = 1_000_000_000
 PANE = 250 * MS
+ORPHAN_PANES = 200  # 50 s
 SLACK = 250 * MS
 OWN_SLACK = 10 * MS  # between a node's sockets and its mappings
 WAIT_PANES = 8  # 2 s: one-sided flows, and pairs that settle
@@ -28,7 +29,7 @@ class Half:
                  "applied", "owners", "min_rtt", "connect", "lost_at", "lost", "total", "pids", "key", "hops", "peer",
                  "settled", "told", "gone", "paired_pane", "placed", "label_pane", "home", "away_until", "leaves",
                  "vague", "label", "final_peer", "epoch", "existed", "number", "turned", "waits", "onward", "history",
-                 "lone", "repeated")
+                 "lone", "repeated", "same")
 
     def __init__(self, number, node, slot, generation, epoch):
         self.number, self.node, self.slot, self.generation, self.epoch = number, node, slot, generation, epoch
@@ -43,6 +44,7 @@ class Half:
         self.leaves = self.away_until = INFINITE
         self.turned = False  # its role was guessed wrong
         self.repeated = False
+        self.same = self  # or the one that it goes on with, under a new agent
 
     def part(self, pane, kind):
         part = self.parts.get((pane, kind))
@@ -95,6 +97,7 @@ class Node:
         self.samples, self.sent, self.floor = [], None, 0
         self.end_event = self.gaps = 0
         self.slots, self.halves = {}, []
+        self.orphans = {}  # half whose agent began anew -> (pane, time) of that
         self.events = []  # (pane, order, late, time, kind, ...)
         self.processes, self.containers = {}, {}
         self.received = collections.Counter()
@@ -149,6 +152,8 @@ class Node:
             self.end_event = b.first_event
         else:
             self.put(base, "reset", b.boot_id != self.boot, list(self.halves))
+            pane = self.events[-1][0]
+            self.events.append((pane + ORPHAN_PANES, len(self.events), False, base, "expiry", ()))
             self.end_event = 0
             self.former.add(self.epoch)
         self.epoch, self.boot = b.epoch, b.boot_id
@@ -253,7 +258,7 @@ class Node:
         self.live, self.last_place, at = {}, {}, 0
         while at < len(events) and events[at][0] <= last_pane:
             pane, self.told, self.renamed = events[at][0], {}, False
-            self.fresh, self.repeated = [], set()
+            self.fresh, self.repeated, self.moved = [], set(), set()
             self.account(pane, events, at)
             while at < len(events) and events[at][0] == pane:
                 _, _, late, time, kind, rest = events[at]
@@ -282,9 +287,36 @@ class Node:
     def apply_reset(self, pane, late, time, rebooted, halves):
         for half in halves:
             if half.applied and half.closed_pane == INFINITE:
-                self.end(half, pane, LATE if late else NORMAL, time, VANISHED)
+                self.orphans.setdefault(half, (pane, time))
         if rebooted:
+            for half in list(self.orphans):
+                self.end_orphan(half, pane, late)
             self.processes, self.containers = {}, {}
+
+    def apply_expiry(self, pane, late, time):
+        for half, (orphaned, _) in list(self.orphans.items()):
+            if orphaned + ORPHAN_PANES <= pane:
+                self.end_orphan(half, pane, late)
+
+    def end_orphan(self, half, pane, late):
+        """It was last known to live when its agent was."""
+        _, time = self.orphans.pop(half)
+        self.end(half, pane, LATE if late else NORMAL, time, VANISHED)
+
+    def adopt(self, pane, late, half, flags, side, seen, pid, cgroup, total):
+        """The half that a new socket's definition goes on with: that orphan's, or its own."""
+        alike = [orphan for orphan in self.orphans if (orphan.side, orphan.seen) == (side, seen)]
+        own = [orphan for orphan in alike if (pid or orphan.pid, cgroup) == (orphan.pid, orphan.cgroup)]
+        if len(own or alike) != 1:
+            return half
+        orphan = (own or alike)[0]
+        if not flags & EXISTED or any(now < before for now, before in zip(total, orphan.accounted)):
+            self.end_orphan(orphan, pane, late)
+            return half
+        del self.orphans[orphan]
+        half.same, orphan.gaps = orphan, -1  # whatever it moved meanwhile is recovered
+        self.moved.add(orphan.number)
+        return orphan
 
     def apply_container(self, pane, late, time, cgroup, names):
         self.containers[cgroup] = names
@@ -300,6 +332,9 @@ class Node:
 
     def apply_definition(self, pane, late, time, half, fresh, flags, side, seen, pid, cgroup, opened, connect, total,
                          srtt, min_rtt):
+        half = half.same
+        if not half.applied:
+            half = self.adopt(pane, late, half, flags, side, seen, pid, cgroup, total)
         if half.applied and (pid or half.pid, cgroup) == (half.pid, half.cgroup):
             self.repeated.add(half.number)
         elif not half.applied:
@@ -353,6 +388,7 @@ class Node:
         part.time = time
 
     def apply_update(self, pane, late, time, half, moved, srtt):
+        half = half.same
         if not half.applied or half.closed_pane != INFINITE:
             self.oracle.counts["refused"] += 1
             return
@@ -364,6 +400,7 @@ class Node:
         part.time = time
 
     def apply_close(self, pane, late, time, half, reason, pid, total, min_rtt, connect):
+        half = half.same
         if not half.applied or half.closed_pane != INFINITE:
             return
         if pid and pid != half.pid:
@@ -408,7 +445,7 @@ class Node:
                 half.pids.append((pane, half.pid))
             # Ended in the pane of the news: those who have met it already keep what they knew.
             half.repeated = (changed and len(half.owners) > 1 and half.number in self.repeated and
-                             half.number not in self.live)
+                             half.number not in self.moved and half.number not in self.live)
             place = self.last_place.get((half.pid, half.cgroup))
             if changed and place and half.number in self.live:
                 self.oracle.server_told(pane, place, owner)

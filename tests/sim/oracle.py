@@ -27,8 +27,13 @@ A mapping of NAT belongs to a connection if their lives touch within 250 ms and 
 the first packet makes it. Halves pair by key, overlapping life and nearest opening; a pair older than 2 s, or told,
 stays. A closed half without a peer is told as a one-sided flow after 2 s, and a pair whose other end does not close
 after 120 s. Two halves that were both told so stay apart: a flow that was told can be amended, not taken back. A lone
-half's rows name whom its flow names. A role that is guessed is tried the other way round once, for three panes, the greater key first. An
-agent's restart makes new halves of old sockets; those exist already and were opened before.
+half's rows name whom its flow names. A role that is guessed is tried the other way round once, for three panes, the
+greater key first.
+
+When an agent starts again on the same boot, a half goes on if it is told as existing within 50 s, seen alike from the
+same side, with no counter below what was accounted; the difference is recovered. Of several that were seen alike that
+of the same owner goes on, or none. What another definition contradicts, and what nobody tells of in time, ended at the
+restart.
 
 Each socket keeps the owner that was known when it ended; what is told of a living one's owner also moves what it did
 before. A client's half that existed before its agent has no past of its own: what the server's half told before it
