@@ -271,13 +271,13 @@ static bool object_expired(const struct mirror *mirror, uint64_t seen_ns)
 static void sweep_table(const struct mirror *mirror, struct table *table, size_t seen_at,
 			uint64_t *live)
 {
-	for (uint32_t place = 0; place < table->capacity;) {
-		uint8_t *entry = table_at(table, place);
-		if (!entry || !object_expired(mirror, *(uint64_t *)(entry + seen_at))) {
-			place++;
+	for (uint32_t i = 0; i < table->count;) {
+		uint8_t *entry = table_at(table, i);
+		if (!object_expired(mirror, *(uint64_t *)(entry + seen_at))) {
+			i++;
 			continue;
 		}
-		table_remove(table, entry); /* may bring another here */
+		table_remove(table, entry); /* brings another here */
 		--*live;
 	}
 }

@@ -3,28 +3,45 @@
 #include "base/clock.h"
 #include "ingest/state.h"
 
-/* From the first key the join follows aliases by itself. */
-struct tuple nat_key(const struct node *node, const struct tuple *seen, uint64_t opened_ns)
+/* Whether the mapping is the connection's. */
+static bool nat_holds(const struct nat_entry *nat, const struct half_open *open)
 {
-	struct tuple key = *seen;
-	for (int hops = 0; hops < HOPS_MAX; hops++) {
-		const struct nat_entry *nat = table_find(&node->nats, &key);
-		if (!nat || tuple_equal(&nat->to, seen))
-			break;
-		if (nat->ended_ns && opened_ns > nat->ended_ns + NAT_AFTERLIFE_S * NS_PER_S)
-			break;
-		/* A mapping is made by a connection's first packet: one that was there long before
-		 * belonged to an earlier connection with the same ports, and ours comes in another
-		 * batch. The join waits for it. */
-		if (nat->began_ns + NAT_SLACK_NS < opened_ns)
-			break;
-		/* The port was used again and led elsewhere: which connection is whose, the join
-		 * finds by the times of all mappings. */
-		if (nat->turned_ns + NAT_SLACK_NS >= opened_ns)
-			break;
-		key = nat->to;
+	uint64_t opened_ns = open->opened_ns;
+	if (tuple_equal(&nat->to, &open->seen))
+		return false;
+	if (nat->ended_ns && opened_ns > nat->ended_ns + NAT_AFTERLIFE_S * NS_PER_S)
+		return false;
+	/* A mapping is made by a connection's first packet: one that was there long before belonged
+	 * to an earlier connection with the same ports, and ours comes in another batch. The join
+	 * waits for it. */
+	if (nat->began_ns + NAT_SLACK_NS < opened_ns)
+		return false;
+	/* The port was used again and led elsewhere: which connection is whose, the join finds by
+	 * the times of all mappings. */
+	return nat->turned_ns + NAT_SLACK_NS < opened_ns;
+}
+
+/* Hop by hop for all of them, so that they wait for memory together. */
+void nat_keys(const struct node *node, struct half_open **opens, size_t count)
+{
+	for (int hops = 0; hops < HOPS_MAX && count; hops++) {
+		const void *keys[TABLE_GROUP];
+		uint32_t hashes[TABLE_GROUP];
+		size_t mapped = 0;
+		for (size_t i = 0; i < count; i++)
+			keys[i] = &opens[i]->key;
+		table_prefetch(&node->nats, keys, hashes, count);
+		for (size_t i = 0; i < count; i++) {
+			struct half_open *open = opens[i];
+			const struct nat_entry *nat =
+				table_find_hashed(&node->nats, &open->key, hashes[i]);
+			if (!nat || !nat_holds(nat, open))
+				continue;
+			open->key = nat->to;
+			opens[mapped++] = open;
+		}
+		count = mapped;
 	}
-	return key;
 }
 
 static void nat_note(struct nat_entry *entry, const struct nat_row *row, uint64_t time_ns)
@@ -87,6 +104,8 @@ static void apply_nat_end(struct apply *apply, const struct nat_row *row)
 void apply_nats(struct apply *apply, const struct nat_row *rows, size_t count, bool ended)
 {
 	for (size_t i = 0; i < count; i++) {
+		if (i % TABLE_GROUP == 0)
+			table_prefetch_rows(&apply->node->nats, &rows[i], sizeof(*rows), count - i);
 		if (ended)
 			apply_nat_end(apply, &rows[i]);
 		else

@@ -188,8 +188,12 @@ static void apply_process(struct apply *apply, const struct process_row *row)
 
 void apply_processes(struct apply *apply, const struct process_row *rows, size_t count)
 {
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
+		if (i % TABLE_GROUP == 0)
+			table_prefetch_rows(&apply->node->processes, &rows[i], sizeof(*rows),
+					    count - i);
 		apply_process(apply, &rows[i]);
+	}
 }
 
 /* Most processes never own a socket: those are forgotten soon after their end. A socket may outlive
@@ -198,6 +202,9 @@ void apply_exits(struct apply *apply, const struct exit_row *rows, size_t count)
 {
 	const uint64_t early_ns = (OBJECT_KEEP_S - EXIT_KEEP_S) * NS_PER_S;
 	for (size_t i = 0; i < count; i++) {
+		if (i % TABLE_GROUP == 0)
+			table_prefetch_rows(&apply->node->processes, &rows[i], sizeof(*rows),
+					    count - i);
 		uint64_t pid = rows[i].pid;
 		struct process_entry *entry = table_find(&apply->node->processes, &pid);
 		if (entry && !entry->used && entry->started_ns == rows[i].started_ns)

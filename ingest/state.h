@@ -230,7 +230,9 @@ void servers_forget(struct mirror *mirror);
 
 /* nat.c */
 void apply_nats(struct apply *apply, const struct nat_row *rows, size_t count, bool ended);
-struct tuple nat_key(const struct node *node, const struct tuple *seen, uint64_t opened_ns);
+/* Sets the keys of at most TABLE_GROUP clients, which begin as what was seen; from there on the join
+ * follows aliases by itself. Reorders opens. */
+void nat_keys(const struct node *node, struct half_open **opens, size_t count);
 
 /* socket.c */
 void apply_definitions(struct apply *apply, const struct definition_row *rows, size_t count);
