@@ -153,27 +153,31 @@ static void apply_run(struct apply *apply, size_t openings)
 static void resume_held(struct mirror *mirror, struct node *node)
 {
 	struct part *parts = mirror->parts.items;
-	struct delta *deltas = mirror->deltas.items;
+	struct delta *waiting = mirror->waiting.items;
 	for (uint32_t next = node->held; next; next = parts[next - 1].next) {
 		const struct part *part = &parts[next - 1];
-		struct delta *delta = &deltas[part->delta];
+		struct delta *delta = &waiting[next - 1];
 		delta->node_received = mirror->node_received;
 		delta->node_lost = mirror->node_lost;
 		if (part->half & LINGERING)
 			continue;
 		uint32_t *place = &mirror->scratch.parts[part->kind][part->slot];
 		*(uint32_t **)queue_add(&mirror->made, sizeof(place)) = place;
-		*place = part->delta + 1;
+		*place = WAITING | next;
 	}
 }
 
-/* The next node's slots are others. */
-static void forget_made(struct mirror *mirror)
+/* The node is done: its deltas that have their places go out. The next node's slots are others. */
+static void deltas_out(struct mirror *mirror)
 {
+	const struct mirror_sinks *sinks = &mirror->options.sinks;
 	uint32_t *const *made = mirror->made.items;
 	for (size_t i = 0; i < mirror->made.count; i++)
 		*made[i] = 0;
 	mirror->made.count = 0;
+	if (mirror->deltas.count)
+		sinks->deltas(sinks->context, mirror->deltas.items, mirror->deltas.count);
+	mirror->deltas.count = 0;
 }
 
 /* ---- nodes ---- */
@@ -210,7 +214,7 @@ static void apply_node(struct mirror *mirror, struct node *node, struct pane *pa
 	if (node->recheck)
 		owners_recheck(mirror, node);
 	send_node(mirror, node, openings, closings);
-	forget_made(mirror);
+	deltas_out(mirror);
 }
 
 static int compare_names(const void *a, const void *b)

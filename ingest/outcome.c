@@ -207,59 +207,49 @@ static bool drop_expired(struct mirror *mirror, const struct part *part)
 	return true;
 }
 
-/* What has no label is kept aside for the next pane, and leaves a hole. */
+/* What has no label is kept aside for the next pane; the others close up. */
 static void place_deltas(struct mirror *mirror)
 {
-	struct part *parts = mirror->parts.items;
-	struct delta *deltas = mirror->deltas.items;
-	mirror->kept_deltas.count = mirror->kept_parts.count = mirror->holes.count = 0;
-	for (size_t i = 0; i < mirror->parts.count; i++) {
-		struct part *part = &parts[i];
-		struct delta *delta = &deltas[part->delta];
-		if (part->half & LINGERING ? place_lingering(mirror, part, delta)
-					   : place_open(mirror, part, delta))
+	const struct part *parts = mirror->parts.items;
+	struct delta *deltas = mirror->waiting.items;
+	size_t placed = 0;
+	mirror->kept_deltas.count = mirror->kept_parts.count = 0;
+	for (size_t i = 0; i < mirror->waiting.count; i++) {
+		const struct part *part = &parts[i];
+		if (part->half & LINGERING ? place_lingering(mirror, part, &deltas[i])
+					   : place_open(mirror, part, &deltas[i])) {
+			if (placed != i)
+				deltas[placed] = deltas[i];
+			placed++;
 			continue;
-		*(uint32_t *)queue_add(&mirror->holes, sizeof(uint32_t)) = part->delta;
+		}
 		if (drop_expired(mirror, part))
 			continue;
-		*(struct delta *)queue_add(&mirror->kept_deltas, sizeof(*delta)) = *delta;
+		*(struct delta *)queue_add(&mirror->kept_deltas, sizeof(*deltas)) = deltas[i];
 		*(struct part *)queue_add(&mirror->kept_parts, sizeof(*part)) = *part;
 	}
-}
-
-static void close_up(struct mirror *mirror)
-{
-	const uint32_t *holes = mirror->holes.items;
-	struct delta *deltas = mirror->deltas.items;
-	size_t placed = holes[0], hole = 0;
-	for (size_t i = holes[0]; i < mirror->deltas.count; i++) {
-		if (hole < mirror->holes.count && holes[hole] == i)
-			hole++;
-		else
-			deltas[placed++] = deltas[i];
-	}
-	mirror->deltas.count = placed;
+	mirror->waiting.count = placed;
 }
 
 /* Deltas without labels begin the next pane's. */
 static void keep_unplaced(struct mirror *mirror)
 {
-	struct part *kept = mirror->kept_parts.items;
+	const struct part *kept = mirror->kept_parts.items;
 	size_t count = mirror->kept_parts.count;
-	mirror->deltas.count = mirror->parts.count = 0;
+	mirror->waiting.count = mirror->parts.count = 0;
 	for (uint32_t i = 0; i < mirror->nodes_count && mirror->nodes_held; i++)
 		if (mirror->nodes[i])
 			mirror->nodes[i]->held = 0;
 	mirror->nodes_held = count != 0;
 	for (size_t i = 0; i < count; i++) {
 		struct node *node = mirror->nodes[kept[i].node];
-		struct delta *delta = queue_add(&mirror->deltas, sizeof(*delta));
-		*delta = ((struct delta *)mirror->kept_deltas.items)[i];
-		delta->place.lane = kept[i].delta = (uint32_t)i;
-		*(struct part *)queue_add(&mirror->parts, sizeof(struct part)) = kept[i];
-		if (kept[i].half & LINGERING)
+		struct part *part = queue_add(&mirror->parts, sizeof(*part));
+		*(struct delta *)queue_add(&mirror->waiting, sizeof(struct delta)) =
+			((struct delta *)mirror->kept_deltas.items)[i];
+		*part = kept[i];
+		if (part->half & LINGERING)
 			continue;
-		((struct part *)mirror->parts.items)[i].next = node->held;
+		part->next = node->held;
 		node->held = (uint32_t)i + 1;
 	}
 }
@@ -299,10 +289,8 @@ void mirror_deltas(struct mirror *mirror, uint64_t pane)
 	mirror->pane = pane;
 	collect_amendments(mirror);
 	place_deltas(mirror);
-	if (mirror->holes.count)
-		close_up(mirror);
-	if (mirror->deltas.count)
-		sinks->deltas(sinks->context, mirror->deltas.items, mirror->deltas.count);
+	if (mirror->waiting.count)
+		sinks->deltas(sinks->context, mirror->waiting.items, mirror->waiting.count);
 	if (mirror->amendments.count)
 		sinks->amendments(sinks->context, mirror->amendments.items,
 				  mirror->amendments.count);

@@ -100,7 +100,7 @@ struct told_server {
 	uint64_t pane;
 };
 
-/* Of the node whose runs are being applied, by slot: 0 is none, else + 1. */
+/* Of the node whose runs are being applied, by slot: 0 is none, else + 1; parts with WAITING. */
 struct scratch {
 	uint32_t *parts[PART_KINDS];
 	uint32_t *openings;
@@ -140,10 +140,10 @@ struct mirror {
 	uint32_t node_received, node_lost; /* of each of its deltas */
 	struct half nobody;		   /* where there is no half */
 	struct queue found;		   /* struct found: of a run's updates */
-	struct queue deltas;		   /* struct delta: of the pane, in the making */
-	struct queue parts;		   /* struct part: deltas that wait for labels */
+	struct queue deltas;		   /* struct delta: of the applied node, in the making */
+	struct queue waiting;		   /* struct delta: of the pane, that wait for labels */
+	struct queue parts;		   /* struct part: theirs */
 	struct queue made;	   /* uint32_t *: where scratch has the applied node's deltas */
-	struct queue holes;	   /* uint32_t: deltas that go on waiting, or never go out */
 	struct queue openings;	   /* struct opening */
 	struct queue closings;	   /* struct closing */
 	struct queue aliases;	   /* struct sent_alias */
