@@ -188,7 +188,7 @@ static void account_runs(struct mirror *mirror, struct node *node, struct pane *
 	int64_t lost = 0;
 	mirror->node_received = 0;
 	for (uint32_t i = first; i < end; i++) {
-		struct run *run = pane_run(pane, i);
+		struct run *run = pane->runs[i].run;
 		bool gap = false;
 		if (run->flags & RUN_FIRST)
 			account(mirror, node, run, &lost, &gap);
@@ -205,7 +205,7 @@ static void apply_node(struct mirror *mirror, struct node *node, struct pane *pa
 	account_runs(mirror, node, pane, first, end);
 	resume_held(mirror, node);
 	for (uint32_t i = first; i < end; i++) {
-		struct apply apply = {.mirror = mirror, .node = node, .run = pane_run(pane, i)};
+		struct apply apply = {.mirror = mirror, .node = node, .run = pane->runs[i].run};
 		if (apply.run->flags & RUN_GAP)
 			mark_gapped(mirror, node);
 		apply_run(&apply, openings);
