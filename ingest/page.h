@@ -43,7 +43,8 @@ struct half {
 	uint32_t gapped : 1;  /* its node lost something since its last absolute counters */
 	uint32_t opening : 1; /* in the pane's queue of openings */
 	uint32_t distant : 1; /* its peer goes by an address, whose name must be kept */
-	uint32_t pad : 2;
+	uint32_t contributed : 1; /* it had contributions */
+	uint32_t pad : 1;
 	uint16_t join_task;
 	uint16_t generation;	  /* of the place: half_ref's */
 	uint16_t slot_generation; /* the agent's, folded */
@@ -110,6 +111,13 @@ static inline struct half *pages_half(const struct page_index *index, uint32_t s
 	uint32_t at = slot >> PAGE_SHIFT;
 	struct half *halves = at < index->count ? index->halves[at] : NULL;
 	return halves ? &halves[slot & (PAGE_HALVES - 1)] : NULL;
+}
+
+/* For a half that is to come. */
+static inline void half_prefetch(const struct half *half)
+{
+	__builtin_prefetch(half, 1);
+	__builtin_prefetch((const char *)half + sizeof(*half) - 1, 1);
 }
 
 static inline uint32_t half_slot(const struct pages *pages, uint32_t half)

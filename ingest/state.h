@@ -79,13 +79,20 @@ struct held_close {
 	uint32_t linger;
 };
 
-/* What a half under a provisional label gave to one 10 s window. */
+/* What a half under a provisional label gave to one 10 s window. It opens once and ends once: the
+ * flags and the reason count that. */
 struct contribution {
 	uint32_t half;
 	uint32_t next;		 /* of the half: the one before it, + 1; or the next free one */
 	uint32_t earlier, later; /* of all, by age */
-	struct amendment amendment;
+	uint32_t window;	 /* number of the 10 s */
+	uint32_t srtt_us, min_rtt_us;
+	uint16_t flags, reason; /* as struct delta's, of all */
+	uint64_t time_ns, connect_us;
+	struct traffic traffic;
 };
+
+_Static_assert(sizeof(struct contribution) == 88, "there may be as many as halves");
 
 /* A label changed in this pane. */
 struct change {
