@@ -6,6 +6,11 @@
 #include "base/clock.h"
 #include "ingest/state.h"
 
+enum {
+	LABELS_GROUP = 16,
+	PARTS_AHEAD = 8, /* whose halves are asked for before they are needed */
+};
+
 /* ---- places ---- */
 
 bool place_moves(const struct place *before, const struct place *after)
@@ -131,10 +136,35 @@ static void label_linger(struct mirror *mirror, struct linger *linger, const str
 		*(uint32_t *)queue_add(&mirror->leaving, sizeof(uint32_t)) = at;
 }
 
+static bool label_is_ours(const struct mirror *mirror, const struct label *label)
+{
+	return label->half.source == mirror->options.source && !(label->half.index & LINGERING);
+}
+
+/* Each label needs a half and two instances, all in places of their own: a few are asked for
+ * before the first is used. In line: a call that only asks for memory is left out by the compiler.
+ */
+static inline __attribute__((always_inline)) void
+prefetch_labels(const struct mirror *mirror, const struct label *labels, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct half_ref *ref = &labels[i].half;
+		if (label_is_ours(mirror, &labels[i]) &&
+		    ref->index >> PAGE_SHIFT < mirror->pages.count)
+			half_prefetch(pages_at(&mirror->pages, ref->index));
+		roster_prefetch(mirror->roster, labels[i].client);
+		roster_prefetch(mirror->roster, labels[i].server);
+	}
+	for (size_t i = 0; i < count; i++) {
+		roster_prefetch_entry(mirror->roster, labels[i].client);
+		roster_prefetch_entry(mirror->roster, labels[i].server);
+	}
+}
+
 static void keep_label(struct mirror *mirror, const struct label *label)
 {
 	const struct half_ref *ref = &label->half;
-	if (ref->source != mirror->options.source || ref->index & LINGERING)
+	if (!label_is_ours(mirror, label))
 		return;
 	if (ref->index >> PAGE_SHIFT < mirror->pages.count) {
 		struct half *half = pages_at(&mirror->pages, ref->index);
@@ -155,8 +185,12 @@ void mirror_labels(struct mirror *mirror, const struct label *labels, size_t cou
 		roster_put(mirror->roster, &instances[i], mirror->pane);
 		name_address(mirror, &instances[i]);
 	}
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
+		if (i % LABELS_GROUP == 0)
+			prefetch_labels(mirror, &labels[i],
+					count - i < LABELS_GROUP ? count - i : LABELS_GROUP);
 		keep_label(mirror, &labels[i]);
+	}
 }
 
 /* ---- deltas ---- */
@@ -216,6 +250,9 @@ static void place_deltas(struct mirror *mirror)
 	mirror->kept_deltas.count = mirror->kept_parts.count = 0;
 	for (size_t i = 0; i < mirror->waiting.count; i++) {
 		const struct part *part = &parts[i];
+		if (i + PARTS_AHEAD < mirror->waiting.count &&
+		    !(part[PARTS_AHEAD].half & LINGERING))
+			half_prefetch(pages_at(&mirror->pages, part[PARTS_AHEAD].half));
 		if (part->half & LINGERING ? place_lingering(mirror, part, &deltas[i])
 					   : place_open(mirror, part, &deltas[i])) {
 			if (placed != i)

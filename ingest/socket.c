@@ -21,7 +21,7 @@ static inline struct delta *delta_at(const struct mirror *mirror, uint32_t place
 
 /* Its half's label is not final. */
 static __attribute__((noinline)) struct delta *part_wait(struct mirror *mirror, uint32_t slot,
-							  uint32_t index, enum part_kind kind)
+							 uint32_t index, enum part_kind kind)
 {
 	struct delta *delta = queue_add(&mirror->waiting, sizeof(*delta));
 	*(struct part *)queue_add(&mirror->parts, sizeof(struct part)) = (struct part){
@@ -412,9 +412,21 @@ static void again(struct apply *apply, uint32_t index, struct half *half,
 		->flags |= HALF_AGAIN;
 }
 
+enum { ROWS_GROUP = 16 }; /* whose halves are asked for together */
+
+static inline __attribute__((always_inline)) void row_prefetch(const struct apply *apply,
+							       uint32_t slot)
+{
+	const struct half *half = pages_half(&apply->node->index, slot);
+	if (half)
+		half_prefetch(half);
+}
+
 void apply_definitions(struct apply *apply, const struct definition_row *rows, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
+		for (size_t j = i; i % ROWS_GROUP == 0 && j < i + ROWS_GROUP && j < count; j++)
+			row_prefetch(apply, rows[j].slot);
 		const struct definition_row *row = &rows[i];
 		uint64_t time_ns = run_time(apply->run, row->time_us);
 		uint32_t index = pages_find(&apply->node->index, row->slot);
@@ -449,8 +461,7 @@ static void updates_find(struct mirror *mirror, const struct page_index *index, 
 		struct half *half = &mirror->nobody;
 		if (slot >> PAGE_SHIFT < pages_count && pages[slot >> PAGE_SHIFT])
 			half = &pages[slot >> PAGE_SHIFT][slot & (PAGE_HALVES - 1)];
-		__builtin_prefetch(half, 1);
-		__builtin_prefetch((const char *)half + sizeof(struct half) - 1, 1);
+		half_prefetch_update(half);
 		found[i] = (struct found){half, &parts[slot]};
 	}
 }
@@ -738,6 +749,9 @@ static void apply_close(struct apply *apply, const struct close_row *row)
 
 void apply_closes(struct apply *apply, const struct close_row *rows, size_t count)
 {
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
+		for (size_t j = i; i % ROWS_GROUP == 0 && j < i + ROWS_GROUP && j < count; j++)
+			row_prefetch(apply, rows[j].slot);
 		apply_close(apply, &rows[i]);
+	}
 }

@@ -237,8 +237,8 @@ void servers_forget(struct mirror *mirror);
 
 /* nat.c */
 void apply_nats(struct apply *apply, const struct nat_row *rows, size_t count, bool ended);
-/* Sets the keys of at most TABLE_GROUP clients, which begin as what was seen; from there on the join
- * follows aliases by itself. Reorders opens. */
+/* Sets the keys of at most TABLE_GROUP clients, which begin as what was seen; from there on the
+ * join follows aliases by itself. Reorders opens. */
 void nat_keys(const struct node *node, struct half_open **opens, size_t count);
 
 /* socket.c */
