@@ -119,6 +119,16 @@ struct found {
 	uint32_t *part; /* in scratch */
 };
 
+/* An executable on nodes of one role, whose names were put for this pane. */
+struct known_process {
+	uint64_t name, workload, role; /* name ids */
+	uint64_t pane;
+	uint32_t length;
+	char text[36];
+};
+
+enum { KNOWN_PROCESSES = 256 };
+
 struct mirror {
 	struct mirror_options options;
 	struct mirror_stats stats;
@@ -130,6 +140,7 @@ struct mirror {
 	struct letters letters; /* of records that tell no known node */
 	struct panes panes;
 	struct queue times, picks; /* of a batch, or a run: int64_t, uint32_t */
+	struct known_process known_processes[KNOWN_PROCESSES]; /* by their texts */
 
 	struct node **nodes;   /* nodes_max places */
 	uint32_t nodes_count;  /* places ever used */
