@@ -142,8 +142,7 @@ static void orphans_settle(struct mirror *mirror, struct node *node)
 /* ---- slots ---- */
 
 /* What the pane has of the half so far goes along. */
-static void slot_move(struct mirror *mirror, const struct half *half, uint32_t index, uint32_t from,
-		      uint32_t to)
+static void slot_move(struct mirror *mirror, uint32_t index, uint32_t from, uint32_t to)
 {
 	struct scratch *scratch = &mirror->scratch;
 	for (int kind = 0; kind < PART_KINDS; kind++) {
@@ -154,10 +153,9 @@ static void slot_move(struct mirror *mirror, const struct half *half, uint32_t i
 		*(uint32_t **)queue_add(&mirror->made, sizeof(place)) = place;
 		*place = made;
 		scratch->parts[kind][from] = 0;
-		if (half->final)
+		if (!(made & WAITING))
 			continue;
-		const struct delta *delta = &((struct delta *)mirror->deltas.items)[made - 1];
-		struct part *part = &((struct part *)mirror->parts.items)[delta->place.lane];
+		struct part *part = &((struct part *)mirror->parts.items)[(made & ~WAITING) - 1];
 		part->half = index;
 		part->slot = to;
 	}
@@ -188,8 +186,8 @@ static void page_orphan(struct apply *apply, uint32_t from, uint32_t to)
 	page->number = ORPHANS_FROM + to;
 	for (uint64_t used = page->used; used; used &= used - 1) {
 		uint32_t i = (uint32_t)__builtin_ctzll(used);
-		slot_move(mirror, &page->halves[i], number << PAGE_SHIFT | i,
-			  from << PAGE_SHIFT | i, page->number << PAGE_SHIFT | i);
+		slot_move(mirror, number << PAGE_SHIFT | i, from << PAGE_SHIFT | i,
+			  page->number << PAGE_SHIFT | i);
 	}
 	page_add(mirror, orphans, number + 1);
 }
@@ -311,7 +309,7 @@ static bool orphan_move(struct apply *apply, uint32_t from, const struct definit
 	taken->sequence = sequence & HALF_SEQUENCE_MASK;
 	taken->gapped = 1;
 	contributions_move(mirror, from, *to);
-	slot_move(mirror, taken, *to, half_slot(&mirror->pages, from), row->slot);
+	slot_move(mirror, *to, half_slot(&mirror->pages, from), row->slot);
 	pages_give(&mirror->pages, &node->orphans->index, from);
 	socket_moved(apply, *to, taken, &former, row, time_ns);
 	mirror->stats.adopted++;

@@ -56,23 +56,29 @@ static uint32_t contribution_take(struct mirror *mirror)
 	return contribution_take(mirror);
 }
 
+static uint64_t window_start_ns(const struct contribution *contribution)
+{
+	return (uint64_t)contribution->window * PANES_PER_10S * PANE_NS;
+}
+
 /* The half's contribution to a window; windows only grow, so it is the newest or a new one. */
-static struct contribution *contribution_of(struct mirror *mirror, uint32_t half,
-					    uint64_t window_start_ns)
+static struct contribution *contribution_of(struct mirror *mirror, uint32_t half, uint32_t window)
 {
 	uint32_t newest = *newest_of(mirror, half);
-	if (newest && contribution_at(mirror, newest)->amendment.window_start_ns == window_start_ns)
+	if (newest && contribution_at(mirror, newest)->window == window)
 		return contribution_at(mirror, newest);
 	uint32_t place = contribution_take(mirror);
 	if (!place)
 		return NULL;
 	struct contribution *taken = contribution_at(mirror, place);
 	uint32_t *head = newest_of(mirror, half);
+	if (!(half & LINGERING))
+		pages_at(&mirror->pages, half)->contributed = 1;
 	*taken = (struct contribution){
 		.half = half,
 		.next = *head,
 		.earlier = mirror->contribution_last,
-		.amendment = {.window_start_ns = window_start_ns},
+		.window = window,
 	};
 	*(taken->earlier ? &contribution_at(mirror, taken->earlier)->later
 			 : &mirror->contribution_first) = place;
@@ -83,13 +89,10 @@ static struct contribution *contribution_of(struct mirror *mirror, uint32_t half
 
 void contribute(struct mirror *mirror, uint32_t half, const struct delta *delta)
 {
-	uint64_t window = mirror->pane / PANES_PER_10S;
-	struct contribution *contribution =
-		contribution_of(mirror, half, window * PANES_PER_10S * PANE_NS);
-	if (!contribution)
+	struct contribution *sum =
+		contribution_of(mirror, half, (uint32_t)(mirror->pane / PANES_PER_10S));
+	if (!sum)
 		return;
-	struct amendment *amendment = &contribution->amendment;
-	struct delta *sum = &amendment->sum;
 	sum->traffic.tx_bytes += delta->traffic.tx_bytes;
 	sum->traffic.rx_bytes += delta->traffic.rx_bytes;
 	sum->traffic.tx_segments += delta->traffic.tx_segments;
@@ -104,17 +107,12 @@ void contribute(struct mirror *mirror, uint32_t half, const struct delta *delta)
 		sum->connect_us = delta->connect_us;
 	if (delta->flags & (DELTA_CLOSED | DELTA_FAILED))
 		sum->reason = delta->reason;
-	amendment->opened += !!(delta->flags & DELTA_OPENED);
-	amendment->closed += !!(delta->flags & DELTA_CLOSED);
-	amendment->resets += delta->flags & DELTA_CLOSED && delta->reason == CLOSE_RESET;
-	if (delta->flags & DELTA_FAILED)
-		amendment->failed[delta->reason]++;
 }
 
-/* The half's list, if it has one: an open half's page may have none. */
+/* The half's list, if it has one: most have none. */
 static uint32_t *list_of(struct mirror *mirror, uint32_t half)
 {
-	if (!(half & LINGERING) && !mirror->pages.pages[half >> PAGE_SHIFT].contributions)
+	if (!(half & LINGERING) && !pages_at(&mirror->pages, half)->contributed)
 		return NULL;
 	return newest_of(mirror, half);
 }
@@ -143,13 +141,37 @@ void contributions_move(struct mirror *mirror, uint32_t half, uint32_t to)
 void contributions_expire(struct mirror *mirror)
 {
 	while (mirror->contribution_first &&
-	       contribution_at(mirror, mirror->contribution_first)->amendment.window_start_ns +
+	       window_start_ns(contribution_at(mirror, mirror->contribution_first)) +
 			       mirror->options.keep_ns <
 		       pane_end(mirror->pane))
 		contribution_drop_oldest(mirror);
 }
 
 /* ---- amendments ---- */
+
+static struct amendment amendment_of(const struct contribution *contribution,
+				     const struct place *before, const struct place *after)
+{
+	bool closed = contribution->flags & DELTA_CLOSED;
+	struct amendment amendment = {
+		.window_start_ns = window_start_ns(contribution),
+		.before = *before,
+		.after = *after,
+		.sum = {.flags = contribution->flags,
+			.reason = contribution->reason,
+			.srtt_us = contribution->srtt_us,
+			.traffic = contribution->traffic,
+			.connect_us = contribution->connect_us,
+			.time_ns = contribution->time_ns,
+			.min_rtt_us = contribution->min_rtt_us},
+		.opened = !!(contribution->flags & DELTA_OPENED),
+		.closed = closed,
+		.resets = closed && contribution->reason == CLOSE_RESET,
+	};
+	if (contribution->flags & DELTA_FAILED)
+		amendment.failed[contribution->reason]++;
+	return amendment;
+}
 
 static void amend(struct mirror *mirror, const struct change *change, const struct place *after)
 {
@@ -159,9 +181,7 @@ static void amend(struct mirror *mirror, const struct change *change, const stru
 	for (uint32_t place = list ? *list : 0; place;
 	     place = contribution_at(mirror, place)->next) {
 		struct amendment *amendment = queue_add(&mirror->amendments, sizeof(*amendment));
-		*amendment = contribution_at(mirror, place)->amendment;
-		amendment->before = change->before;
-		amendment->after = *after;
+		*amendment = amendment_of(contribution_at(mirror, place), &change->before, after);
 	}
 }
 

@@ -166,27 +166,31 @@ static void apply_run(struct apply *apply, size_t openings)
 static void resume_held(struct mirror *mirror, struct node *node)
 {
 	struct part *parts = mirror->parts.items;
-	struct delta *deltas = mirror->deltas.items;
+	struct delta *waiting = mirror->waiting.items;
 	for (uint32_t next = node->held; next; next = parts[next - 1].next) {
 		const struct part *part = &parts[next - 1];
-		struct delta *delta = &deltas[part->delta];
+		struct delta *delta = &waiting[next - 1];
 		delta->node_received = mirror->node_received;
 		delta->node_lost = mirror->node_lost;
 		if (part->half & LINGERING)
 			continue;
 		uint32_t *place = &mirror->scratch.parts[part->kind][part->slot];
 		*(uint32_t **)queue_add(&mirror->made, sizeof(place)) = place;
-		*place = part->delta + 1;
+		*place = WAITING | next;
 	}
 }
 
-/* The next node's slots are others. */
-static void forget_made(struct mirror *mirror)
+/* The node is done: its deltas that have their places go out. The next node's slots are others. */
+static void deltas_out(struct mirror *mirror)
 {
+	const struct mirror_sinks *sinks = &mirror->options.sinks;
 	uint32_t *const *made = mirror->made.items;
 	for (size_t i = 0; i < mirror->made.count; i++)
 		*made[i] = 0;
 	mirror->made.count = 0;
+	if (mirror->deltas.count)
+		sinks->deltas(sinks->context, mirror->deltas.items, mirror->deltas.count);
+	mirror->deltas.count = 0;
 }
 
 /* ---- nodes ---- */
@@ -197,7 +201,7 @@ static void account_runs(struct mirror *mirror, struct node *node, struct pane *
 	int64_t lost = 0;
 	mirror->node_received = 0;
 	for (uint32_t i = first; i < end; i++) {
-		struct run *run = pane_run(pane, i);
+		struct run *run = pane->runs[i].run;
 		bool gap = false;
 		if (run->flags & RUN_FIRST)
 			account(mirror, node, run, &lost, &gap);
@@ -214,7 +218,7 @@ static void apply_node(struct mirror *mirror, struct node *node, struct pane *pa
 	account_runs(mirror, node, pane, first, end);
 	resume_held(mirror, node);
 	for (uint32_t i = first; i < end; i++) {
-		struct apply apply = {.mirror = mirror, .node = node, .run = pane_run(pane, i)};
+		struct apply apply = {.mirror = mirror, .node = node, .run = pane->runs[i].run};
 		if (apply.run->flags & RUN_GAP)
 			mark_gapped(mirror, node);
 		apply_run(&apply, openings);
@@ -223,7 +227,7 @@ static void apply_node(struct mirror *mirror, struct node *node, struct pane *pa
 	if (node->recheck)
 		owners_recheck(mirror, node);
 	send_node(mirror, node, openings, closings);
-	forget_made(mirror);
+	deltas_out(mirror);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -284,13 +288,13 @@ static bool object_expired(const struct mirror *mirror, uint64_t seen_ns)
 static void sweep_table(const struct mirror *mirror, struct table *table, size_t seen_at,
 			uint64_t *live)
 {
-	for (uint32_t place = 0; place < table->capacity;) {
-		uint8_t *entry = table_at(table, place);
-		if (!entry || !object_expired(mirror, *(uint64_t *)(entry + seen_at))) {
-			place++;
+	for (uint32_t i = 0; i < table->count;) {
+		uint8_t *entry = table_at(table, i);
+		if (!object_expired(mirror, *(uint64_t *)(entry + seen_at))) {
+			i++;
 			continue;
 		}
-		table_remove(table, entry); /* may bring another here */
+		table_remove(table, entry); /* brings another here */
 		--*live;
 	}
 }

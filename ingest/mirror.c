@@ -73,7 +73,7 @@ void mirror_free(struct mirror *mirror)
 		&mirror->leaving,     &mirror->amendments,   &mirror->task_opens,
 		&mirror->task_closes, &mirror->task_aliases, &mirror->task_instances,
 		&mirror->task_selves, &mirror->counts,	     &mirror->kept_deltas,
-		&mirror->kept_parts,  &mirror->holes,	     &mirror->found,
+		&mirror->kept_parts,  &mirror->waiting,	     &mirror->found,
 	};
 	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
 		free(queues[i]->items);

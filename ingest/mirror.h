@@ -5,10 +5,11 @@
  * Panes. A record's events belong to the panes of their own corrected times. mirror_push only
  * stores them, pane by pane. A pane is closed when the log clock passes its end plus lateness_ns
  * (mirror_ready); events of closed panes are late and go, flagged, to the oldest open one. To close
- * pane k the caller calls mirror_halves(k) (definitions, closes and aliases go to the sinks, one
- * bucket a join task), later mirror_labels() with what the join tasks decided of pane k, then
- * mirror_deltas(k): each half's delta of the pane under its label, then amendments; and halves that
- * ended leave. Panes are closed one by one, without gaps.
+ * pane k the caller calls mirror_halves(k) (deltas of halves whose labels are final go to the sink
+ * node by node, then definitions, closes and aliases, one bucket a join task), later
+ * mirror_labels() with what the join tasks decided of pane k, then mirror_deltas(k): the other
+ * halves' deltas of the pane under their labels, then amendments; and halves that ended leave.
+ * Panes are closed one by one, without gaps.
  *
  * Bounds: nodes_max, halves_max, nats_max, processes_max, containers_max a partition; at a bound
  * the newcomer is refused and counted (it comes again with the next key frame). amendments_max 10 s

@@ -16,18 +16,29 @@ static bool nat_covers(const struct nat_entry *nat, uint64_t opened_ns, uint64_t
 	       nat->turned_ns + NAT_SLACK_NS < opened_ns;
 }
 
-/* From the first key the join follows aliases by itself. */
-struct tuple nat_key(const struct node *node, const struct tuple *seen, uint64_t opened_ns,
-		     uint64_t closed_ns)
+/* Hop by hop for all of them, so that they wait for memory together. */
+void nat_keys(const struct node *node, struct opening **openings, size_t count)
 {
-	struct tuple key = *seen;
-	for (int hops = 0; hops < HOPS_MAX; hops++) {
-		const struct nat_entry *nat = table_find(&node->nats, &key);
-		if (!nat || tuple_equal(&nat->to, seen) || !nat_covers(nat, opened_ns, closed_ns))
-			break;
-		key = nat->to;
+	for (int hops = 0; hops < HOPS_MAX && count; hops++) {
+		const void *keys[TABLE_GROUP];
+		uint32_t hashes[TABLE_GROUP];
+		size_t mapped = 0;
+		for (size_t i = 0; i < count; i++)
+			keys[i] = &openings[i]->open.key;
+		table_prefetch(&node->nats, keys, hashes, count);
+		for (size_t i = 0; i < count; i++) {
+			struct opening *opening = openings[i];
+			struct half_open *open = &opening->open;
+			const struct nat_entry *nat =
+				table_find_hashed(&node->nats, &open->key, hashes[i]);
+			if (!nat || tuple_equal(&nat->to, &open->seen) ||
+			    !nat_covers(nat, open->opened_ns, opening->closed_ns))
+				continue;
+			open->key = nat->to;
+			openings[mapped++] = opening;
+		}
+		count = mapped;
 	}
-	return key;
 }
 
 static void nat_note(struct nat_entry *entry, const struct nat_row *row, uint64_t time_ns)
@@ -98,6 +109,8 @@ static void apply_nat_end(struct apply *apply, const struct nat_row *row)
 void apply_nats(struct apply *apply, const struct nat_row *rows, size_t count, bool ended)
 {
 	for (size_t i = 0; i < count; i++) {
+		if (i % TABLE_GROUP == 0)
+			table_prefetch_rows(&apply->node->nats, &rows[i], sizeof(*rows), count - i);
 		if (ended)
 			apply_nat_end(apply, &rows[i]);
 		else

@@ -6,6 +6,11 @@
 #include "base/clock.h"
 #include "ingest/state.h"
 
+enum {
+	LABELS_GROUP = 16,
+	PARTS_AHEAD = 8, /* whose halves are asked for before they are needed */
+};
+
 /* ---- places ---- */
 
 bool place_moves(const struct place *before, const struct place *after)
@@ -131,10 +136,35 @@ static void label_linger(struct mirror *mirror, struct linger *linger, const str
 		*(uint32_t *)queue_add(&mirror->leaving, sizeof(uint32_t)) = at;
 }
 
+static bool label_is_ours(const struct mirror *mirror, const struct label *label)
+{
+	return label->half.source == mirror->options.source && !(label->half.index & LINGERING);
+}
+
+/* Each label needs a half and two instances, all in places of their own: a few are asked for
+ * before the first is used. In line: a call that only asks for memory is left out by the compiler.
+ */
+static inline __attribute__((always_inline)) void
+prefetch_labels(const struct mirror *mirror, const struct label *labels, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct half_ref *ref = &labels[i].half;
+		if (label_is_ours(mirror, &labels[i]) &&
+		    ref->index >> PAGE_SHIFT < mirror->pages.count)
+			half_prefetch(pages_at(&mirror->pages, ref->index));
+		roster_prefetch(mirror->roster, labels[i].client);
+		roster_prefetch(mirror->roster, labels[i].server);
+	}
+	for (size_t i = 0; i < count; i++) {
+		roster_prefetch_entry(mirror->roster, labels[i].client);
+		roster_prefetch_entry(mirror->roster, labels[i].server);
+	}
+}
+
 static void keep_label(struct mirror *mirror, const struct label *label)
 {
 	const struct half_ref *ref = &label->half;
-	if (ref->source != mirror->options.source || ref->index & LINGERING)
+	if (!label_is_ours(mirror, label))
 		return;
 	if (ref->index >> PAGE_SHIFT < mirror->pages.count) {
 		struct half *half = pages_at(&mirror->pages, ref->index);
@@ -155,8 +185,12 @@ void mirror_labels(struct mirror *mirror, const struct label *labels, size_t cou
 		roster_put(mirror->roster, &instances[i], mirror->pane);
 		name_address(mirror, &instances[i]);
 	}
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
+		if (i % LABELS_GROUP == 0)
+			prefetch_labels(mirror, &labels[i],
+					count - i < LABELS_GROUP ? count - i : LABELS_GROUP);
 		keep_label(mirror, &labels[i]);
+	}
 }
 
 /* ---- deltas ---- */
@@ -207,59 +241,52 @@ static bool drop_expired(struct mirror *mirror, const struct part *part)
 	return true;
 }
 
-/* What has no label is kept aside for the next pane, and leaves a hole. */
+/* What has no label is kept aside for the next pane; the others close up. */
 static void place_deltas(struct mirror *mirror)
 {
-	struct part *parts = mirror->parts.items;
-	struct delta *deltas = mirror->deltas.items;
-	mirror->kept_deltas.count = mirror->kept_parts.count = mirror->holes.count = 0;
-	for (size_t i = 0; i < mirror->parts.count; i++) {
-		struct part *part = &parts[i];
-		struct delta *delta = &deltas[part->delta];
-		if (part->half & LINGERING ? place_lingering(mirror, part, delta)
-					   : place_open(mirror, part, delta))
+	const struct part *parts = mirror->parts.items;
+	struct delta *deltas = mirror->waiting.items;
+	size_t placed = 0;
+	mirror->kept_deltas.count = mirror->kept_parts.count = 0;
+	for (size_t i = 0; i < mirror->waiting.count; i++) {
+		const struct part *part = &parts[i];
+		if (i + PARTS_AHEAD < mirror->waiting.count &&
+		    !(part[PARTS_AHEAD].half & LINGERING))
+			half_prefetch(pages_at(&mirror->pages, part[PARTS_AHEAD].half));
+		if (part->half & LINGERING ? place_lingering(mirror, part, &deltas[i])
+					   : place_open(mirror, part, &deltas[i])) {
+			if (placed != i)
+				deltas[placed] = deltas[i];
+			placed++;
 			continue;
-		*(uint32_t *)queue_add(&mirror->holes, sizeof(uint32_t)) = part->delta;
+		}
 		if (drop_expired(mirror, part))
 			continue;
-		*(struct delta *)queue_add(&mirror->kept_deltas, sizeof(*delta)) = *delta;
+		*(struct delta *)queue_add(&mirror->kept_deltas, sizeof(*deltas)) = deltas[i];
 		*(struct part *)queue_add(&mirror->kept_parts, sizeof(*part)) = *part;
 	}
-}
-
-static void close_up(struct mirror *mirror)
-{
-	const uint32_t *holes = mirror->holes.items;
-	struct delta *deltas = mirror->deltas.items;
-	size_t placed = holes[0], hole = 0;
-	for (size_t i = holes[0]; i < mirror->deltas.count; i++) {
-		if (hole < mirror->holes.count && holes[hole] == i)
-			hole++;
-		else
-			deltas[placed++] = deltas[i];
-	}
-	mirror->deltas.count = placed;
+	mirror->waiting.count = placed;
 }
 
 /* Deltas without labels begin the next pane's. */
 static void keep_unplaced(struct mirror *mirror)
 {
-	struct part *kept = mirror->kept_parts.items;
+	const struct part *kept = mirror->kept_parts.items;
 	size_t count = mirror->kept_parts.count;
-	mirror->deltas.count = mirror->parts.count = 0;
+	mirror->waiting.count = mirror->parts.count = 0;
 	for (uint32_t i = 0; i < mirror->nodes_count && mirror->nodes_held; i++)
 		if (mirror->nodes[i])
 			mirror->nodes[i]->held = 0;
 	mirror->nodes_held = count != 0;
 	for (size_t i = 0; i < count; i++) {
 		struct node *node = mirror->nodes[kept[i].node];
-		struct delta *delta = queue_add(&mirror->deltas, sizeof(*delta));
-		*delta = ((struct delta *)mirror->kept_deltas.items)[i];
-		delta->place.lane = kept[i].delta = (uint32_t)i;
-		*(struct part *)queue_add(&mirror->parts, sizeof(struct part)) = kept[i];
-		if (kept[i].half & LINGERING)
+		struct part *part = queue_add(&mirror->parts, sizeof(*part));
+		*(struct delta *)queue_add(&mirror->waiting, sizeof(struct delta)) =
+			((struct delta *)mirror->kept_deltas.items)[i];
+		*part = kept[i];
+		if (part->half & LINGERING)
 			continue;
-		((struct part *)mirror->parts.items)[i].next = node->held;
+		part->next = node->held;
 		node->held = (uint32_t)i + 1;
 	}
 }
@@ -299,10 +326,8 @@ void mirror_deltas(struct mirror *mirror, uint64_t pane)
 	mirror->pane = pane;
 	collect_amendments(mirror);
 	place_deltas(mirror);
-	if (mirror->holes.count)
-		close_up(mirror);
-	if (mirror->deltas.count)
-		sinks->deltas(sinks->context, mirror->deltas.items, mirror->deltas.count);
+	if (mirror->waiting.count)
+		sinks->deltas(sinks->context, mirror->waiting.items, mirror->waiting.count);
 	if (mirror->amendments.count)
 		sinks->amendments(sinks->context, mirror->amendments.items,
 				  mirror->amendments.count);

@@ -85,6 +85,19 @@ void owner_container(struct mirror *mirror, const Millrace__V1__Batch *batch, si
 		row->version = put_name(mirror, version, strlen(version));
 }
 
+/* Where the executable's name on this role may be known; NULL: it is too long. */
+static struct known_process *known_place(struct mirror *mirror, uint64_t role, const char *text,
+					 size_t length)
+{
+	uint64_t hash = role;
+	if (length > sizeof(mirror->known_processes[0].text))
+		return NULL;
+	for (size_t i = 0; i < length; i++)
+		hash = hash * 31 + (uint8_t)text[i];
+	return &mirror->known_processes[hash_mix(hash) % KNOWN_PROCESSES];
+}
+
+/* The same names come from every node: they are put once a pane. */
 static struct process_names put_process(struct mirror *mirror, const struct node *node,
 					const char *exe, const char *comm)
 {
@@ -92,10 +105,21 @@ static struct process_names put_process(struct mirror *mirror, const struct node
 	const char *base = slash ? slash + 1 : exe;
 	if (!base[0])
 		base = comm;
-	struct process_names names = {.name = put_name(mirror, base, strlen(base))};
+	size_t length = strlen(base);
+	uint64_t pane = mirror_open_pane(mirror);
+	struct known_process *known = known_place(mirror, node->role, base, length);
+	if (known && known->pane == pane && known->role == node->role && known->length == length &&
+	    memcmp(known->text, base, length) == 0)
+		return (struct process_names){.name = known->name, .workload = known->workload};
+	struct process_names names = {.name = put_name(mirror, base, length)};
 	names.workload = names.name;
 	if (names.name && node->role_text[0])
 		names.workload = put_joined(mirror, base, '@', node->role_text);
+	if (!known)
+		return names;
+	*known = (struct known_process){names.name, names.workload,   node->role,
+					pane,	    (uint32_t)length, {0}};
+	memcpy(known->text, base, length);
 	return names;
 }
 
@@ -188,8 +212,12 @@ static void apply_process(struct apply *apply, const struct process_row *row)
 
 void apply_processes(struct apply *apply, const struct process_row *rows, size_t count)
 {
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
+		if (i % TABLE_GROUP == 0)
+			table_prefetch_rows(&apply->node->processes, &rows[i], sizeof(*rows),
+					    count - i);
 		apply_process(apply, &rows[i]);
+	}
 }
 
 /* Most processes never own a socket: those are forgotten soon after their end. A socket may outlive
@@ -198,6 +226,9 @@ void apply_exits(struct apply *apply, const struct exit_row *rows, size_t count)
 {
 	const uint64_t early_ns = (OBJECT_KEEP_S - EXIT_KEEP_S) * NS_PER_S;
 	for (size_t i = 0; i < count; i++) {
+		if (i % TABLE_GROUP == 0)
+			table_prefetch_rows(&apply->node->processes, &rows[i], sizeof(*rows),
+					    count - i);
 		uint64_t pid = rows[i].pid;
 		struct process_entry *entry = table_find(&apply->node->processes, &pid);
 		if (entry && !entry->used && entry->started_ns == rows[i].started_ns)

@@ -20,18 +20,15 @@ enum {
 enum half_rule { RULE_SERVER_SIDE = 1, RULE_COUNTS_FROM_SERVER = 2, RULE_JOINED = 4 };
 
 /* Counters as accounted, modulo their width: 40 bits of bytes, 32 of segments, 25 of retransmits.
- */
+ * What an update needs comes first: half of all updates then touch one line of the cache. */
 struct half {
 	uint32_t tx_low, rx_low;
 	uint32_t tx_segments, rx_segments;
 	uint32_t retransmits_low : 17;
 	uint32_t sequence : 15; /* of the batch that defined or ended it: see socket_former() */
 	uint32_t lane;
-	uint32_t number;		    /* its label's in the join task */
 	uint32_t touched : 24, tx_high : 8; /* newest touch: see touch_flags() */
-	uint32_t min_rtt_us : 24, rx_high : 8;
-	uint32_t lost : 24, retransmits_high : 8; /* its node's losses when it began */
-	uint32_t self : 24;			  /* roster numbers, by the label */
+	uint32_t self : 24;		    /* roster numbers, by the label */
 	uint32_t live : 1;
 	uint32_t labelled : 1, final : 1;
 	uint32_t rules : 3; /* enum half_rule, by the label */
@@ -39,11 +36,15 @@ struct half {
 	uint32_t side : 1; /* enum side, by its definition */
 	uint32_t peer : 24;
 	uint32_t guessed : 1, existed : 1;
-	uint32_t changed : 1; /* its label did, in this pane */
-	uint32_t gapped : 1;  /* its node lost something since its last absolute counters */
-	uint32_t opening : 1; /* in the pane's queue of openings */
-	uint32_t distant : 1; /* its peer goes by an address, whose name must be kept */
-	uint32_t pad : 2;
+	uint32_t changed : 1;	  /* its label did, in this pane */
+	uint32_t gapped : 1;	  /* its node lost something since its last absolute counters */
+	uint32_t opening : 1;	  /* in the pane's queue of openings */
+	uint32_t distant : 1;	  /* its peer goes by an address, whose name must be kept */
+	uint32_t contributed : 1; /* it had contributions */
+	uint32_t pad : 1;
+	uint32_t number; /* its label's in the join task */
+	uint32_t min_rtt_us : 24, rx_high : 8;
+	uint32_t lost : 24, retransmits_high : 8; /* its node's losses when it began */
 	uint16_t join_task;
 	uint16_t generation;	  /* of the place: half_ref's */
 	uint16_t slot_generation; /* the agent's, folded */
@@ -115,6 +116,20 @@ static inline struct half *pages_half(const struct page_index *index, uint32_t s
 	uint32_t at = slot >> PAGE_SHIFT;
 	struct half *halves = at < index->count ? index->halves[at] : NULL;
 	return halves ? &halves[slot & (PAGE_HALVES - 1)] : NULL;
+}
+
+/* For a half that is to come, and for an update of it. Always in line: the compiler leaves out the
+ * call of a function that only asks for memory. */
+static inline __attribute__((always_inline)) void half_prefetch(const struct half *half)
+{
+	__builtin_prefetch(half, 1);
+	__builtin_prefetch((const char *)half + sizeof(*half) - 1, 1);
+}
+
+static inline __attribute__((always_inline)) void half_prefetch_update(const struct half *half)
+{
+	__builtin_prefetch(half, 1);
+	__builtin_prefetch((const char *)half + offsetof(struct half, number) - 1, 1);
 }
 
 static inline uint32_t half_slot(const struct pages *pages, uint32_t half)

@@ -5,7 +5,9 @@
 
 #include "base/memory.h"
 
-enum { PANE_BYTES = 65536 }; /* at least */
+enum { CHUNKS_SPARE = 4 }; /* kept though fewer are used */
+
+_Static_assert(sizeof(struct chunk) % _Alignof(struct run) == 0, "runs follow the header");
 
 void panes_init(struct panes *panes, uint64_t events_max)
 {
@@ -13,9 +15,18 @@ void panes_init(struct panes *panes, uint64_t events_max)
 	panes->events_max = events_max;
 }
 
+static void chunks_free(struct chunk *chunk)
+{
+	while (chunk) {
+		struct chunk *next = chunk->next;
+		free(chunk);
+		chunk = next;
+	}
+}
+
 static void pane_done(struct pane *pane)
 {
-	free(pane->bytes);
+	chunks_free(pane->chunks);
 	free(pane->runs);
 }
 
@@ -25,11 +36,53 @@ void panes_done(struct panes *panes)
 		pane_done(&panes->ring[i]);
 	for (int i = 0; i < panes->spares_count; i++)
 		pane_done(&panes->spares[i]);
+	chunks_free(panes->chunks);
 }
+
+/* ---- chunks ---- */
+
+static struct chunk *chunk_take(struct panes *panes, size_t size)
+{
+	struct chunk *chunk = panes->chunks;
+	size_t capacity = CHUNK_BYTES - sizeof(*chunk);
+	if (size > capacity) {
+		chunk = memory_resize(NULL, sizeof(*chunk) + size, 1);
+		chunk->capacity = size;
+		return chunk;
+	}
+	panes->chunks_used++;
+	if (chunk) {
+		panes->chunks = chunk->next;
+		panes->chunks_spare--;
+	} else {
+		chunk = memory_resize(NULL, CHUNK_BYTES, 1);
+		chunk->capacity = capacity;
+	}
+	return chunk;
+}
+
+/* After a burst they go back to the system: no more are spare than are used. */
+static void chunk_give(struct panes *panes, struct chunk *chunk)
+{
+	if (chunk->capacity != CHUNK_BYTES - sizeof(*chunk)) {
+		free(chunk);
+		return;
+	}
+	panes->chunks_used--;
+	if (panes->chunks_spare >= panes->chunks_used + CHUNKS_SPARE) {
+		free(chunk);
+		return;
+	}
+	chunk->next = panes->chunks;
+	panes->chunks = chunk;
+	panes->chunks_spare++;
+}
+
+/* ---- runs ---- */
 
 static void pane_open(struct panes *panes, struct pane *pane, uint64_t number)
 {
-	if (!pane->bytes && panes->spares_count)
+	if (!pane->chunks && panes->spares_count)
 		*pane = panes->spares[--panes->spares_count];
 	pane->number = number;
 }
@@ -41,19 +94,21 @@ struct run *panes_room(struct panes *panes, uint64_t number, size_t size)
 		return NULL;
 	if (!pane->runs_count)
 		pane_open(panes, pane, number);
-	size_t needed = pane->length + size;
-	if (needed > pane->capacity) {
-		pane->capacity =
-			memory_grown(pane->capacity, needed < PANE_BYTES ? PANE_BYTES : needed);
-		pane->bytes = memory_resize(pane->bytes, pane->capacity, 1);
+	struct chunk *chunk = pane->chunks;
+	if (!chunk || size > chunk->capacity - chunk->length) {
+		chunk = chunk_take(panes, size);
+		chunk->length = 0;
+		chunk->next = pane->chunks;
+		pane->chunks = chunk;
 	}
-	return (struct run *)(pane->bytes + pane->length);
+	return (struct run *)((uint8_t *)(chunk + 1) + chunk->length);
 }
 
 void panes_keep(struct panes *panes, uint64_t number, size_t length, uint64_t events)
 {
 	struct pane *pane = &panes->ring[number % PANES_OPEN];
-	const struct run *run = (const struct run *)(pane->bytes + pane->length);
+	struct chunk *chunk = pane->chunks;
+	struct run *run = (struct run *)((uint8_t *)(chunk + 1) + chunk->length);
 	if (pane->runs_count == pane->runs_capacity) {
 		pane->runs_capacity =
 			(uint32_t)memory_grown(pane->runs_capacity, pane->runs_count + 1);
@@ -61,14 +116,14 @@ void panes_keep(struct panes *panes, uint64_t number, size_t length, uint64_t ev
 	}
 	pane->runs[pane->runs_count++] = (struct run_place){
 		.sequence = run->sequence,
-		.offset = pane->length,
+		.run = run,
 		.node = run->node,
 		.incarnation = run->incarnation,
 		.order = run->flags & RUN_SILENT ? 0
 			 : run->flags & RUN_LATE ? 1
 						 : 2,
 	};
-	pane->length += length;
+	chunk->length += length;
 	pane->events += events;
 	panes->pending += events;
 }
@@ -82,11 +137,14 @@ struct pane *panes_get(struct panes *panes, uint64_t number)
 void panes_clear(struct panes *panes, struct pane *pane)
 {
 	panes->pending -= pane->events;
-	pane->length = pane->runs_count = 0;
-	pane->events = 0;
+	for (struct chunk *chunk = pane->chunks, *next; chunk; chunk = next) {
+		next = chunk->next;
+		chunk_give(panes, chunk);
+	}
 	if (panes->spares_count < PANES_SPARE)
-		panes->spares[panes->spares_count++] = *pane;
+		panes->spares[panes->spares_count++] =
+			(struct pane){.runs = pane->runs, .runs_capacity = pane->runs_capacity};
 	else
-		pane_done(pane);
+		free(pane->runs);
 	*pane = (struct pane){0};
 }

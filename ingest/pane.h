@@ -1,6 +1,6 @@
-/* The panes that are still open: each a store of runs (ingest/run.h). A ring of PANES_OPEN panes,
- * keyed by pane number; the memory of a closed pane goes to the next one that opens, while it is
- * warm. Bounded: events_max over all panes. One thread. */
+/* The panes that are still open: each a store of runs (ingest/run.h), in chunks of CHUNK_BYTES. A
+ * ring of PANES_OPEN panes, keyed by pane number; the chunks of a closed pane go to the next runs
+ * that come, while they are warm. Bounded: events_max over all panes. One thread. */
 #pragma once
 
 #include <stddef.h>
@@ -11,20 +11,26 @@
 enum {
 	PANES_OPEN = 512, /* 128 s: what a caller may lag, and 20 s that records run ahead */
 	PANES_SPARE = 4,  /* as many as are filled at once in an orderly log */
+	CHUNK_BYTES = 262144,
 };
 
 /* Where a run is and what it is sorted by; rank is the place of its node's name, set when the pane
  * closes. */
 struct run_place {
 	uint64_t sequence;
-	size_t offset;
+	struct run *run;
 	uint32_t node, rank, incarnation, order;
+};
+
+/* Of CHUNK_BYTES, but for one of a larger run. */
+struct chunk {
+	struct chunk *next;
+	size_t length, capacity; /* bytes behind this header */
 };
 
 struct pane {
 	uint64_t number;
-	uint8_t *bytes;
-	size_t length, capacity;
+	struct chunk *chunks; /* the one being filled first */
 	struct run_place *runs;
 	uint32_t runs_count, runs_capacity;
 	uint64_t events;
@@ -32,9 +38,11 @@ struct pane {
 
 struct panes {
 	struct pane ring[PANES_OPEN];
-	struct pane spares[PANES_SPARE];
+	struct pane spares[PANES_SPARE]; /* their arrays of runs */
 	int spares_count;
-	uint64_t pending, events_max; /* events, over all */
+	struct chunk *chunks;		  /* spare */
+	size_t chunks_spare, chunks_used; /* of CHUNK_BYTES */
+	uint64_t pending, events_max;	  /* events, over all */
 };
 
 void panes_init(struct panes *panes, uint64_t events_max);
@@ -50,8 +58,3 @@ void panes_keep(struct panes *panes, uint64_t number, size_t length, uint64_t ev
 /* NULL if nothing came for it. */
 struct pane *panes_get(struct panes *panes, uint64_t number);
 void panes_clear(struct panes *panes, struct pane *pane);
-
-static inline struct run *pane_run(const struct pane *pane, uint32_t run)
-{
-	return (struct run *)(pane->bytes + pane->runs[run].offset);
-}

@@ -1,6 +1,7 @@
 /* Deltas in the making. A half has at most one of each kind in a pane; which one is kept by slot
  * for the node that is being applied, not in the half. Of a half whose label is final the delta is
- * placed when it is made; any other has a part and waits for the pane's labels. Plain data. */
+ * placed when it is made and goes out when its node is done, while it is in the cache; any other
+ * has a part and waits for the pane's labels. Plain data. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,12 +12,13 @@
 
 enum part_kind { PART_NORMAL, PART_RECOVERED, PART_LATE, PART_KINDS };
 
-enum { LINGERING = 1U << 31 }; /* with a place in mirror.lingers instead of a half's index */
+enum {
+	LINGERING = 1U << 31, /* with a place in mirror.lingers instead of a half's index */
+	WAITING = 1U << 31,   /* with a place in mirror.waiting instead of one in mirror.deltas */
+};
 
-/* In the order of their deltas. */
+/* Of the delta with the same place in mirror.waiting. */
 struct part {
-	uint32_t
-		delta; /* in mirror.deltas; until it is placed, the lane of its place is the part */
 	uint32_t half;
 	uint32_t slot;
 	uint32_t next; /* of the node's that were held in the last pane; + 1 */

@@ -12,15 +12,25 @@
 void send_keys(struct mirror *mirror, const struct node *node, size_t openings)
 {
 	struct opening *items = mirror->openings.items;
+	struct opening *clients[TABLE_GROUP];
+	size_t count = 0;
 	for (size_t i = openings; i < mirror->openings.count; i++) {
-		struct half_open *open = &items[i].open;
+		if (items[i].keyed)
+			continue;
+		items[i].open.key = items[i].open.seen;
+		if (items[i].open.side == SIDE_CLIENT)
+			clients[count++] = &items[i];
+		if (count == TABLE_GROUP) {
+			nat_keys(node, clients, count);
+			count = 0;
+		}
+	}
+	nat_keys(node, clients, count);
+	for (size_t i = openings; i < mirror->openings.count; i++) {
 		if (items[i].keyed)
 			continue;
 		items[i].keyed = true;
-		open->key = open->side == SIDE_CLIENT ? nat_key(node, &open->seen, open->opened_ns,
-								items[i].closed_ns)
-						      : open->seen;
-		items[i].task = place_task(mirror, &open->key);
+		items[i].task = place_task(mirror, &items[i].open.key);
 	}
 }
 

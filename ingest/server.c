@@ -63,11 +63,11 @@ void servers_forget(struct mirror *mirror)
 {
 	if (mirror->pane % NAMES_REFRESH_PANES)
 		return;
-	for (uint32_t place = 0; place < mirror->servers_told.capacity;) {
-		struct told_server *told = table_at(&mirror->servers_told, place);
-		if (told && told->pane + NAMES_KEEP_PANES < mirror->pane)
+	for (uint32_t i = 0; i < mirror->servers_told.count;) {
+		struct told_server *told = table_at(&mirror->servers_told, i);
+		if (told->pane + NAMES_KEEP_PANES < mirror->pane)
 			table_remove(&mirror->servers_told, told);
 		else
-			place++;
+			i++;
 	}
 }

@@ -13,19 +13,26 @@ static void parts_room(struct mirror *mirror, size_t more)
 	queue_room(&mirror->made, mirror->made.count + more, sizeof(uint32_t *));
 }
 
-/* It waits for the pane's labels. */
-static void part_wait(struct mirror *mirror, uint32_t slot, uint32_t index, enum part_kind kind,
-		      struct delta *delta)
+static inline struct delta *delta_at(const struct mirror *mirror, uint32_t place)
 {
-	uint32_t at = (uint32_t)mirror->parts.count;
+	const struct queue *queue = place & WAITING ? &mirror->waiting : &mirror->deltas;
+	return &((struct delta *)queue->items)[(place & ~WAITING) - 1];
+}
+
+/* Its half's label is not final. */
+static __attribute__((noinline)) struct delta *part_wait(struct mirror *mirror, uint32_t slot,
+							 uint32_t index, enum part_kind kind)
+{
+	struct delta *delta = queue_add(&mirror->waiting, sizeof(*delta));
 	*(struct part *)queue_add(&mirror->parts, sizeof(struct part)) = (struct part){
-		.delta = (uint32_t)(delta - (struct delta *)mirror->deltas.items),
 		.half = index,
 		.slot = slot,
 		.node = mirror->node,
 		.kind = (uint8_t)kind,
 	};
-	delta->place = (struct place){.lane = at};
+	mirror->scratch.parts[kind][slot] = WAITING | (uint32_t)mirror->waiting.count;
+	delta->place = (struct place){0};
+	return delta;
 }
 
 /* All but what it moved, and when; there is room. Sets field by field: nothing is written twice. */
@@ -38,12 +45,20 @@ static inline __attribute__((always_inline)) struct delta *part_begin(struct mir
 		[PART_RECOVERED] = DELTA_RECOVERED,
 		[PART_LATE] = DELTA_LATE,
 	};
-	size_t at = mirror->deltas.count++;
-	struct delta *delta = &((struct delta *)mirror->deltas.items)[at];
 	uint16_t first = flags[kind];
 	uint32_t *place = &mirror->scratch.parts[kind][slot];
+	struct delta *delta;
 	((uint32_t **)mirror->made.items)[mirror->made.count++] = place;
-	*place = (uint32_t)at + 1;
+	if (half->final) {
+		delta = &((struct delta *)mirror->deltas.items)[mirror->deltas.count++];
+		*place = (uint32_t)mirror->deltas.count;
+		delta->place = half_place(half);
+		first |= half_touch(mirror, half, kind != PART_NORMAL);
+		if (half->distant && first & DELTA_FIRST_IN_60S)
+			name_peer(mirror, half->peer);
+	} else {
+		delta = part_wait(mirror, slot, index, kind);
+	}
 	delta->node_received = mirror->node_received;
 	delta->node_lost = mirror->node_lost;
 	delta->pad = 0;
@@ -53,21 +68,8 @@ static inline __attribute__((always_inline)) struct delta *part_begin(struct mir
 	delta->connect_us = 0;
 	if (half->probe)
 		first |= DELTA_PROBE;
-	if (half->final) {
-		delta->place = half_place(half);
-		first |= half_touch(mirror, half, kind != PART_NORMAL);
-		if (half->distant && first & DELTA_FIRST_IN_60S)
-			name_peer(mirror, half->peer);
-	} else {
-		part_wait(mirror, slot, index, kind, delta);
-	}
 	delta->flags = first;
 	return delta;
-}
-
-static struct delta *delta_at(const struct mirror *mirror, uint32_t place)
-{
-	return &((struct delta *)mirror->deltas.items)[place - 1];
 }
 
 static struct delta *part_of(struct mirror *mirror, uint32_t slot, uint32_t index,
@@ -268,17 +270,16 @@ void socket_moved(struct apply *apply, uint32_t index, struct half *half,
 	if (!half->opening && !half->labelled)
 		announce(apply, index, half, row, opened_ns)->flags |= HALF_AGAIN;
 	socket_again(mirror, node, index, half, time_ns);
-	struct half_open *open = &((struct opening *)mirror->openings.items +
-				   (mirror->scratch.openings[row->slot] - 1))
-					  ->open;
+	struct opening *opening = (struct opening *)mirror->openings.items +
+				  (mirror->scratch.openings[row->slot] - 1);
+	struct half_open *open = &opening->open;
 	open->ref.index = index;
 	open->ref.generation = half->generation;
 	if (open->number) {
-		open->seen = row->seen;
-		open->key = half->side == SIDE_CLIENT
-				    ? nat_key(node, &row->seen, opened_ns, UINT64_MAX)
-				    : row->seen;
+		open->key = open->seen = row->seen;
 		open->opened_ns = opened_ns;
+		if (half->side == SIDE_CLIENT)
+			nat_keys(node, &opening, 1);
 	}
 	if (open->flags & HALF_MOVED)
 		return;
@@ -451,9 +452,21 @@ static void again(struct apply *apply, uint32_t index, struct half *half,
 		->flags |= HALF_AGAIN;
 }
 
+enum { ROWS_GROUP = 16 }; /* whose halves are asked for together */
+
+static inline __attribute__((always_inline)) void row_prefetch(const struct apply *apply,
+							       uint32_t slot)
+{
+	const struct half *half = pages_half(&apply->node->index, slot);
+	if (half)
+		half_prefetch(half);
+}
+
 void apply_definitions(struct apply *apply, const struct definition_row *rows, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
+		for (size_t j = i; i % ROWS_GROUP == 0 && j < i + ROWS_GROUP && j < count; j++)
+			row_prefetch(apply, rows[j].slot);
 		const struct definition_row *row = &rows[i];
 		uint64_t time_ns = run_time(apply->run, row->time_us);
 		uint32_t index = pages_find(&apply->node->index, row->slot);
@@ -492,21 +505,19 @@ static void updates_find(struct mirror *mirror, const struct page_index *index, 
 		struct half *half = &mirror->nobody;
 		if (slot >> PAGE_SHIFT < pages_count && pages[slot >> PAGE_SHIFT])
 			half = &pages[slot >> PAGE_SHIFT][slot & (PAGE_HALVES - 1)];
-		__builtin_prefetch(half, 1);
-		__builtin_prefetch((const char *)half + sizeof(struct half) - 1, 1);
+		half_prefetch_update(half);
 		found[i] = (struct found){half, &parts[slot]};
 	}
 }
 
 /* What is not in line: of halves without a final label, probes, and what comes late. */
-static __attribute__((noinline)) void update_begin(struct apply *apply, const struct found *found,
-						   size_t deltas_count)
+static __attribute__((noinline)) struct delta *update_begin(struct apply *apply,
+							    const struct found *found)
 {
 	struct mirror *mirror = apply->mirror;
 	uint32_t slot = (uint32_t)(found->part - mirror->scratch.parts[apply->kind]);
-	mirror->made.count += deltas_count - mirror->deltas.count;
-	mirror->deltas.count = deltas_count;
-	part_begin(mirror, slot, pages_find(&apply->node->index, slot), found->half, apply->kind);
+	return part_begin(mirror, slot, pages_find(&apply->node->index, slot), found->half,
+			  apply->kind);
 }
 
 /* In line: of a half that has its final label. */
@@ -546,8 +557,6 @@ static inline __attribute__((always_inline)) void update_all(struct apply *apply
 	const uint32_t sequence = (uint32_t)apply->run->sequence;
 	struct delta *const deltas = mirror->deltas.items;
 	uint32_t **const made = mirror->made.items;
-	const size_t made_before = mirror->made.count - mirror->deltas.count;
-	size_t next = mirror->deltas.count;
 	for (; found < end; found++, low++, high++, tx_wide += wide, rx_wide += wide) {
 		struct half *half = found->half;
 		if (__builtin_expect(!half->live || socket_former(half, sequence), 0)) {
@@ -561,7 +570,7 @@ static inline __attribute__((always_inline)) void update_all(struct apply *apply
 		half_account(half,
 			     &(struct traffic){tx_bytes, rx_bytes, tx_segments, rx_segments, 0});
 		if (place) {
-			struct delta *delta = &deltas[place - 1];
+			struct delta *delta = delta_at(mirror, place);
 			delta->traffic.tx_bytes += tx_bytes;
 			delta->traffic.rx_bytes += rx_bytes;
 			delta->traffic.tx_segments += tx_segments;
@@ -570,15 +579,15 @@ static inline __attribute__((always_inline)) void update_all(struct apply *apply
 			delta->time_ns = base_ns + low[0] * 1000ULL;
 			continue;
 		}
-		struct delta *delta = &deltas[next];
+		struct delta *delta;
 		if (kind == PART_NORMAL && half->final && !half->probe) {
-			made[made_before + next] = found->part;
-			*found->part = (uint32_t)next + 1;
+			delta = &deltas[mirror->deltas.count++];
+			made[mirror->made.count++] = found->part;
+			*found->part = (uint32_t)mirror->deltas.count;
 			update_place(mirror, half, delta);
 		} else {
-			update_begin(apply, found, next);
+			delta = update_begin(apply, found);
 		}
-		next++;
 		delta->traffic.tx_bytes = tx_bytes;
 		delta->traffic.rx_bytes = rx_bytes;
 		delta->traffic.tx_segments = tx_segments;
@@ -586,8 +595,6 @@ static inline __attribute__((always_inline)) void update_all(struct apply *apply
 		delta->srtt_us = srtt_us;
 		delta->time_ns = base_ns + low[0] * 1000ULL;
 	}
-	mirror->made.count = made_before + next;
-	mirror->deltas.count = next;
 }
 
 void *apply_updates(struct apply *apply, void *at)
@@ -661,7 +668,7 @@ static uint32_t linger(struct mirror *mirror, uint32_t slot, uint32_t index,
 		if (!made)
 			continue;
 		struct part *parts = mirror->parts.items;
-		parts[delta_at(mirror, made)->place.lane].half = LINGERING | place;
+		parts[(made & ~WAITING) - 1].half = LINGERING | place;
 		linger->parts++;
 	}
 	return place;
@@ -796,6 +803,9 @@ static void apply_close(struct apply *apply, const struct close_row *row)
 
 void apply_closes(struct apply *apply, const struct close_row *rows, size_t count)
 {
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
+		for (size_t j = i; i % ROWS_GROUP == 0 && j < i + ROWS_GROUP && j < count; j++)
+			row_prefetch(apply, rows[j].slot);
 		apply_close(apply, &rows[i]);
+	}
 }

@@ -81,13 +81,20 @@ struct held_close {
 	uint32_t linger;
 };
 
-/* What a half under a provisional label gave to one 10 s window. */
+/* What a half under a provisional label gave to one 10 s window. It opens once and ends once: the
+ * flags and the reason count that. */
 struct contribution {
 	uint32_t half;
 	uint32_t next;		 /* of the half: the one before it, + 1; or the next free one */
 	uint32_t earlier, later; /* of all, by age */
-	struct amendment amendment;
+	uint32_t window;	 /* number of the 10 s */
+	uint32_t srtt_us, min_rtt_us;
+	uint16_t flags, reason; /* as struct delta's, of all */
+	uint64_t time_ns, connect_us;
+	struct traffic traffic;
 };
+
+_Static_assert(sizeof(struct contribution) == 88, "there may be as many as halves");
 
 /* A label changed in this pane. */
 struct change {
@@ -102,7 +109,7 @@ struct told_server {
 	uint64_t pane;
 };
 
-/* Of the node whose runs are being applied, by slot: 0 is none, else + 1. */
+/* Of the node whose runs are being applied, by slot: 0 is none, else + 1; parts with WAITING. */
 struct scratch {
 	uint32_t *parts[PART_KINDS];
 	uint32_t *openings;
@@ -113,6 +120,16 @@ struct found {
 	struct half *half;
 	uint32_t *part; /* in scratch */
 };
+
+/* An executable on nodes of one role, whose names were put for this pane. */
+struct known_process {
+	uint64_t name, workload, role; /* name ids */
+	uint64_t pane;
+	uint32_t length;
+	char text[36];
+};
+
+enum { KNOWN_PROCESSES = 256 };
 
 struct mirror {
 	struct mirror_options options;
@@ -125,6 +142,7 @@ struct mirror {
 	struct letters letters; /* of records that tell no known node */
 	struct panes panes;
 	struct queue times, picks; /* of a batch, or a run: int64_t, uint32_t */
+	struct known_process known_processes[KNOWN_PROCESSES]; /* by their texts */
 
 	struct node **nodes;   /* nodes_max places */
 	uint32_t nodes_count;  /* places ever used */
@@ -143,10 +161,10 @@ struct mirror {
 	uint32_t node_received, node_lost; /* of each of its deltas */
 	struct half nobody;		   /* where there is no half */
 	struct queue found;		   /* struct found: of a run's updates */
-	struct queue deltas;		   /* struct delta: of the pane, in the making */
-	struct queue parts;		   /* struct part: deltas that wait for labels */
+	struct queue deltas;		   /* struct delta: of the applied node, in the making */
+	struct queue waiting;		   /* struct delta: of the pane, that wait for labels */
+	struct queue parts;		   /* struct part: theirs */
 	struct queue made;	   /* uint32_t *: where scratch has the applied node's deltas */
-	struct queue holes;	   /* uint32_t: deltas that go on waiting, or never go out */
 	struct queue openings;	   /* struct opening */
 	struct queue closings;	   /* struct closing */
 	struct queue aliases;	   /* struct sent_alias */
@@ -233,8 +251,9 @@ void servers_forget(struct mirror *mirror);
 
 /* nat.c */
 void apply_nats(struct apply *apply, const struct nat_row *rows, size_t count, bool ended);
-struct tuple nat_key(const struct node *node, const struct tuple *seen, uint64_t opened_ns,
-		     uint64_t closed_ns);
+/* Sets the keys of at most TABLE_GROUP clients, which begin as what was seen; from there on the
+ * join follows aliases by itself. Reorders openings. */
+void nat_keys(const struct node *node, struct opening **openings, size_t count);
 
 /* socket.c */
 void apply_definitions(struct apply *apply, const struct definition_row *rows, size_t count);

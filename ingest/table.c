@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 
-enum { CAPACITY_MIN = 16 };
+enum { CAPACITY_MIN = 16, ROOM_MIN = 8 };
 
 void table_init(struct table *table, uint32_t key_size, uint32_t entry_size)
 {
@@ -15,7 +15,7 @@ void table_init(struct table *table, uint32_t key_size, uint32_t entry_size)
 
 void table_done(struct table *table)
 {
-	free(table->hashes);
+	free(table->places);
 	free(table->entries);
 }
 
@@ -47,12 +47,7 @@ static inline uint32_t key_hash(const struct table *table, const void *key)
 		memcpy(&word, at, sizeof(word));
 		hash = fold(hash ^ word ^ 0x13198a2e03707345ULL, 0x9e3779b97f4a7c15ULL);
 	}
-	return (uint32_t)hash ? (uint32_t)hash : 1;
-}
-
-static uint8_t *entry_at(const struct table *table, uint32_t place)
-{
-	return table->entries + (size_t)place * table->entry_size;
+	return (uint32_t)hash;
 }
 
 static inline bool key_equal(const struct table *table, const void *a, const void *b)
@@ -63,68 +58,123 @@ static inline bool key_equal(const struct table *table, const void *a, const voi
 }
 
 /* Where the key is, or the empty place where it belongs. */
-static inline uint32_t find_place(const struct table *table, const void *key, uint32_t hash)
+static inline struct table_place *find_place(const struct table *table, const void *key,
+					     uint32_t hash)
 {
-	uint32_t mask = table->capacity - 1, place = hash & mask;
-	while (table->hashes[place] &&
-	       (table->hashes[place] != hash || !key_equal(table, entry_at(table, place), key)))
-		place = (place + 1) & mask;
-	return place;
+	uint32_t mask = table->capacity - 1, at = hash & mask;
+	const struct table_place *place = &table->places[at];
+	while (place->entry &&
+	       (place->hash != hash || !key_equal(table, table_at(table, place->entry - 1), key))) {
+		at = (at + 1) & mask;
+		place = &table->places[at];
+	}
+	return &table->places[at];
 }
 
-static void table_resize(struct table *table, uint32_t capacity)
+/* The place of an entry that is here. */
+static struct table_place *place_of(const struct table *table, uint32_t number)
 {
-	struct table old = *table;
-	table->capacity = capacity;
-	table->hashes = memory_zeroed(capacity, sizeof(*table->hashes));
-	table->entries = memory_zeroed(capacity, table->entry_size);
-	for (uint32_t i = 0; i < old.capacity; i++) {
-		if (!old.hashes[i])
+	uint32_t mask = table->capacity - 1;
+	uint32_t at = key_hash(table, table_at(table, number)) & mask;
+	while (table->places[at].entry != number + 1)
+		at = (at + 1) & mask;
+	return &table->places[at];
+}
+
+static void places_grow(struct table *table)
+{
+	uint32_t before = table->capacity;
+	struct table_place *places = table->places;
+	table->capacity = before ? 2 * before : CAPACITY_MIN;
+	table->places = memory_zeroed(table->capacity, sizeof(*table->places));
+	for (uint32_t i = 0; i < before; i++) {
+		uint32_t mask = table->capacity - 1, at = places[i].hash & mask;
+		if (!places[i].entry)
 			continue;
-		uint32_t place = old.hashes[i] & (capacity - 1);
-		while (table->hashes[place])
-			place = (place + 1) & (capacity - 1);
-		table->hashes[place] = old.hashes[i];
-		memcpy(entry_at(table, place), entry_at(&old, i), table->entry_size);
+		while (table->places[at].entry)
+			at = (at + 1) & mask;
+		table->places[at] = places[i];
 	}
-	table_done(&old);
+	free(places);
+}
+
+/* By half: what is not used of it is memory, too. */
+static void entries_grow(struct table *table)
+{
+	table->room = table->room ? table->room + table->room / 2 : ROOM_MIN;
+	table->entries = memory_resize(table->entries, table->room, table->entry_size);
+}
+
+void *table_find_hashed(const struct table *table, const void *key, uint32_t hash)
+{
+	if (table->count == 0)
+		return NULL;
+	const struct table_place *place = find_place(table, key, hash);
+	return place->entry ? table_at(table, place->entry - 1) : NULL;
 }
 
 void *table_find(const struct table *table, const void *key)
 {
-	if (table->count == 0)
-		return NULL;
-	uint32_t place = find_place(table, key, key_hash(table, key));
-	return table->hashes[place] ? entry_at(table, place) : NULL;
+	return table->count ? table_find_hashed(table, key, key_hash(table, key)) : NULL;
 }
 
 void *table_put(struct table *table, const void *key)
 {
-	if (2 * (table->count + 1) > table->capacity)
-		table_resize(table, table->capacity ? 2 * table->capacity : CAPACITY_MIN);
+	if (4 * ((uint64_t)table->count + 1) > 3 * (uint64_t)table->capacity)
+		places_grow(table);
 	uint32_t hash = key_hash(table, key);
-	uint32_t place = find_place(table, key, hash);
-	uint8_t *entry = entry_at(table, place);
-	if (table->hashes[place])
-		return entry;
-	table->hashes[place] = hash;
-	table->count++;
-	memset(entry, 0, table->entry_size);
+	struct table_place *place = find_place(table, key, hash);
+	if (place->entry)
+		return table_at(table, place->entry - 1);
+	if (table->count == table->room)
+		entries_grow(table);
+	uint8_t *entry = table_at(table, table->count++);
+	*place = (struct table_place){hash, table->count};
 	memcpy(entry, key, table->key_size);
+	memset(entry + table->key_size, 0, table->entry_size - table->key_size);
 	return entry;
+}
+
+static void place_clear(struct table *table, struct table_place *place)
+{
+	uint32_t mask = table->capacity - 1, hole = (uint32_t)(place - table->places);
+	for (uint32_t at = (hole + 1) & mask; table->places[at].entry; at = (at + 1) & mask) {
+		if (((at - table->places[at].hash) & mask) < ((at - hole) & mask))
+			continue; /* the hole lies before its home */
+		table->places[hole] = table->places[at];
+		hole = at;
+	}
+	table->places[hole].entry = 0;
 }
 
 void table_remove(struct table *table, void *entry)
 {
-	uint32_t mask = table->capacity - 1;
-	uint32_t hole = (uint32_t)(((uint8_t *)entry - table->entries) / table->entry_size);
-	for (uint32_t place = (hole + 1) & mask; table->hashes[place]; place = (place + 1) & mask) {
-		if (((place - table->hashes[place]) & mask) < ((place - hole) & mask))
-			continue; /* the hole lies before its home */
-		table->hashes[hole] = table->hashes[place];
-		memcpy(entry_at(table, hole), entry_at(table, place), table->entry_size);
-		hole = place;
+	uint32_t last = table->count - 1;
+	uint32_t number = (uint32_t)(((uint8_t *)entry - table->entries) / table->entry_size);
+	place_clear(table, place_of(table, number));
+	if (number != last) {
+		place_of(table, last)->entry = number + 1;
+		memcpy(entry, table_at(table, last), table->entry_size);
 	}
-	table->hashes[hole] = 0;
 	table->count--;
+}
+
+void table_prefetch(const struct table *table, const void *const *keys, uint32_t *hashes,
+		    size_t count)
+{
+	uint32_t mask = table->capacity - 1;
+	if (table->count == 0)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		hashes[i] = key_hash(table, keys[i]);
+		__builtin_prefetch(&table->places[hashes[i] & mask]);
+	}
+	for (size_t i = 0; i < count; i++) {
+		const struct table_place *place = &table->places[hashes[i] & mask];
+		if (!place->entry)
+			continue;
+		const char *entry = table_at(table, place->entry - 1);
+		__builtin_prefetch(entry, 1);
+		__builtin_prefetch(entry + table->entry_size - 1, 1);
+	}
 }

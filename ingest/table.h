@@ -1,17 +1,25 @@
-/* A table of small entries by key: open addressing, linear probing, at most half full, doubled when
- * it is fuller; removal shifts back, so there are no tombstones. An entry begins with its key,
- * whose bytes are compared (no hidden padding). Who owns it bounds how many entries it holds.
- * Entries move when the table grows or shrinks: a pointer is good until the next put or remove.
- * Walking it visits entries in the order of their hashes, which no output may show. One thread. */
+/* A table of small entries by key: the entries stand one behind the other, and open addressing
+ * with linear probing finds their numbers, at most three quarters full; removal shifts back, so
+ * there are no tombstones, and the last entry fills the gap. An entry begins with its key, whose
+ * bytes are compared (no hidden padding). Who owns it bounds how many entries it holds. Entries
+ * move: a pointer is good until the next put or remove. Walking it visits entries in an order that
+ * no output may show. One thread. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
+struct table_place {
+	uint32_t hash;
+	uint32_t entry; /* number, + 1; 0: empty */
+};
+
 struct table {
-	uint32_t *hashes; /* 0 is an empty place */
+	struct table_place *places;
 	uint8_t *entries;
-	uint32_t capacity, count;
+	uint32_t capacity; /* places: a power of two, or 0 */
+	uint32_t room;	   /* entries */
+	uint32_t count;
 	uint32_t key_size, entry_size;
 };
 
@@ -23,9 +31,29 @@ void *table_find(const struct table *table, const void *key);
 void *table_put(struct table *table, const void *key);
 void table_remove(struct table *table, void *entry);
 
-/* The entry at a place, or NULL; places are 0..capacity - 1. Removing it may bring another to the
- * same place. */
-static inline void *table_at(const struct table *table, uint32_t place)
+enum { TABLE_GROUP = 16 };
+
+/* Asks the memory for what finding these keys will need, all at once instead of one after the
+ * other: at most TABLE_GROUP. hashes: theirs. */
+void table_prefetch(const struct table *table, const void *const *keys, uint32_t *hashes,
+		    size_t count);
+void *table_find_hashed(const struct table *table, const void *key, uint32_t hash);
+
+/* The same of keys that rows begin with, of the first TABLE_GROUP. */
+static inline void table_prefetch_rows(const struct table *table, const void *rows, size_t stride,
+				       size_t count)
 {
-	return table->hashes[place] ? table->entries + (size_t)place * table->entry_size : NULL;
+	const void *keys[TABLE_GROUP];
+	uint32_t hashes[TABLE_GROUP];
+	size_t group = count < TABLE_GROUP ? count : TABLE_GROUP;
+	for (size_t i = 0; i < group; i++)
+		keys[i] = (const uint8_t *)rows + i * stride;
+	table_prefetch(table, keys, hashes, group);
+}
+
+/* An entry by number, below count. Removing it brings another to the same number, if it was not the
+ * last. */
+static inline void *table_at(const struct table *table, uint32_t number)
+{
+	return table->entries + (size_t)number * table->entry_size;
 }
