@@ -8,6 +8,8 @@
 #include "base/memory.h"
 #include "base/name.h"
 
+enum { SLOTS_MIN = 64 };
+
 /* What the roster's number stood for when a lane was last held with it: numbers come back. */
 struct lane_known {
 	uint64_t id;
@@ -39,7 +41,8 @@ void lanes_init(struct lanes *lanes, const struct roster *roster, uint32_t owner
 	lanes->owners = memory_zeroed(owners, sizeof(*lanes->owners));
 	for (uint32_t owner = 0; owner < owners; owner++)
 		lanes->owners[owner].used = 1;
-	row_index_init(&lanes->index, 0);
+	lanes->slots_mask = SLOTS_MIN - 1;
+	lanes->slots = memory_zeroed(SLOTS_MIN, sizeof(*lanes->slots));
 	row_index_init(&lanes->classes_index, 0);
 }
 
@@ -47,6 +50,7 @@ void lanes_done(struct lanes *lanes)
 {
 	for (uint32_t owner = 0; owner < lanes->owners_count; owner++) {
 		free(lanes->owners[owner].entries);
+		free(lanes->owners[owner].users);
 		free(lanes->owners[owner].due);
 	}
 	free(lanes->owners);
@@ -54,7 +58,7 @@ void lanes_done(struct lanes *lanes)
 	free(lanes->known);
 	free(lanes->told);
 	free(lanes->classes);
-	row_index_done(&lanes->index);
+	free(lanes->slots);
 	row_index_done(&lanes->classes_index);
 }
 
@@ -163,17 +167,50 @@ static uint32_t known_class(struct lanes *lanes, uint32_t number)
 
 /* --- lanes --- */
 
-static uint64_t lane_hash(uint32_t client_class, uint32_t server_class, uint16_t port,
-			  uint8_t protocol)
+static uint32_t slot_home(const struct lanes *lanes, const struct lane_slot *slot)
 {
-	uint64_t hash = ((uint64_t)client_class << 32 | server_class) * 0x9e3779b97f4a7c15ULL;
-	return hash_mix(hash ^ ((uint64_t)port << 8 | protocol));
+	uint64_t classes = (uint64_t)slot->client_class << 32 | slot->server_class;
+	return (uint32_t)hash_mix(classes * 0x9e3779b97f4a7c15ULL ^ slot->service) &
+	       lanes->slots_mask;
 }
 
-static uint64_t lane_entry_hash(const struct lane_entry *entry)
+static struct lane_slot *slot_of(const struct lanes *lanes, const struct lane_slot *wanted)
 {
-	return lane_hash(entry->client_class, entry->server_class, entry->edge.port,
-			 entry->edge.protocol);
+	for (uint32_t at = slot_home(lanes, wanted);; at = (at + 1) & lanes->slots_mask) {
+		struct lane_slot *slot = &lanes->slots[at];
+		bool same = slot->client_class == wanted->client_class &&
+			    slot->server_class == wanted->server_class &&
+			    slot->service == wanted->service;
+		if (same || !slot->number)
+			return slot;
+	}
+}
+
+static void slots_grow(struct lanes *lanes)
+{
+	struct lane_slot *slots = lanes->slots;
+	uint32_t count = lanes->slots_mask + 1;
+	lanes->slots_mask = 2 * count - 1;
+	lanes->slots = memory_zeroed(2 * (size_t)count, sizeof(*lanes->slots));
+	for (uint32_t at = 0; at < count; at++)
+		if (slots[at].number)
+			*slot_of(lanes, &slots[at]) = slots[at];
+	free(slots);
+}
+
+/* What stood behind it moves up, so that no search ends too early. */
+static void slot_clear(struct lanes *lanes, struct lane_slot *slot)
+{
+	uint32_t hole = (uint32_t)(slot - lanes->slots);
+	for (uint32_t at = (hole + 1) & lanes->slots_mask; lanes->slots[at].number;
+	     at = (at + 1) & lanes->slots_mask) {
+		uint32_t home = slot_home(lanes, &lanes->slots[at]);
+		if (((at - home) & lanes->slots_mask) < ((at - hole) & lanes->slots_mask))
+			continue; /* the hole lies before its home */
+		lanes->slots[hole] = lanes->slots[at];
+		hole = at;
+	}
+	lanes->slots[hole] = (struct lane_slot){0};
 }
 
 static struct lane_entry lane_make(const struct lanes *lanes, uint32_t client_class,
@@ -212,6 +249,7 @@ static uint32_t owner_place(struct lane_owner *owner)
 		owner->capacity = (uint32_t)memory_grown(owner->capacity, place + 1);
 		owner->entries =
 			memory_resize(owner->entries, owner->capacity, sizeof(*owner->entries));
+		owner->users = memory_resize(owner->users, owner->capacity, sizeof(*owner->users));
 	}
 	return place;
 }
@@ -226,51 +264,58 @@ static void owner_due(struct lane_owner *owner, uint32_t number)
 	owner->due[owner->due_count++] = number;
 }
 
-static uint32_t lane_add(struct lanes *lanes, const struct lane_entry *entry, uint64_t hash)
+/* Without users yet. */
+static uint32_t lane_add(struct lanes *lanes, const struct lane_entry *entry)
 {
 	uint32_t owner_number = hash_owner(entry->edge.server, lanes->owners_count);
 	struct lane_owner *owner = &lanes->owners[owner_number];
 	uint32_t place = owner_place(owner);
 	uint32_t number = place << lanes->owner_bits | owner_number;
 	owner->entries[place] = *entry;
+	owner->users[place] = 0;
 	lanes->classes[entry->client_class].users++;
 	lanes->classes[entry->server_class].users++;
-	row_index_add(&lanes->index, hash, number);
 	lanes->count++;
 	owner_due(owner, number);
 	return number;
 }
 
+static __attribute__((noinline)) uint32_t lane_new(struct lanes *lanes, struct lane_slot slot)
+{
+	if (lanes->count == lanes->lanes_max)
+		return 0;
+	struct lane_entry entry = lane_make(lanes, slot.client_class, slot.server_class,
+					    (uint16_t)(slot.service >> 8), (uint8_t)slot.service);
+	if (2 * (lanes->count + 1) > lanes->slots_mask)
+		slots_grow(lanes);
+	slot.number = lane_add(lanes, &entry);
+	*slot_of(lanes, &slot) = slot;
+	return slot.number;
+}
+
 uint32_t lanes_hold(struct lanes *lanes, uint32_t client, uint32_t server, uint16_t port,
 		    uint8_t protocol)
 {
-	uint32_t client_class = known_class(lanes, client);
-	uint32_t server_class = known_class(lanes, server);
-	uint64_t hash = lane_hash(client_class, server_class, port, protocol);
-	uint64_t at = row_index_start(&lanes->index, hash);
-	uint32_t number;
-	while ((number = row_index_next(&lanes->index, hash, &at)) != ROW_NONE) {
-		struct lane_entry *entry = lane_at(lanes, number);
-		if (entry->client_class == client_class && entry->server_class == server_class &&
-		    entry->edge.port == port && entry->edge.protocol == protocol) {
-			entry->users++;
-			return number;
-		}
-	}
-	if (lanes->count == lanes->lanes_max)
-		return 0;
-	struct lane_entry entry = lane_make(lanes, client_class, server_class, port, protocol);
-	entry.users = 1;
-	return lane_add(lanes, &entry, hash);
+	const struct lane_slot wanted = {
+		.client_class = known_class(lanes, client),
+		.server_class = known_class(lanes, server),
+		.service = (uint32_t)port << 8 | protocol,
+	};
+	uint32_t number = slot_of(lanes, &wanted)->number;
+	if (__builtin_expect(!number, 0))
+		number = lane_new(lanes, wanted);
+	if (number)
+		++*lane_users(lanes, number);
+	return number;
 }
 
 void lanes_drop(struct lanes *lanes, uint32_t number)
 {
 	if (!number)
 		return;
-	struct lane_entry *entry = lane_at(lanes, number);
-	assert(entry->users);
-	if (--entry->users)
+	uint32_t *users = lane_users(lanes, number);
+	assert(*users);
+	if (--*users)
 		return;
 	if (lanes->leaving_count == lanes->leaving_capacity) {
 		lanes->leaving_capacity =
@@ -286,9 +331,14 @@ static void lane_leave(struct lanes *lanes, uint32_t number)
 {
 	struct lane_entry *entry = lane_at(lanes, number);
 	struct lane_owner *owner = &lanes->owners[lane_owner_of(lanes, number)];
-	if (entry->users || !entry->edge.id)
+	if (*lane_users(lanes, number) || !entry->edge.id)
 		return;
-	row_index_remove(&lanes->index, lane_entry_hash(entry), number);
+	const struct lane_slot slot = {
+		.client_class = entry->client_class,
+		.server_class = entry->server_class,
+		.service = (uint32_t)entry->edge.port << 8 | entry->edge.protocol,
+	};
+	slot_clear(lanes, slot_of(lanes, &slot));
 	class_drop(lanes, entry->client_class);
 	class_drop(lanes, entry->server_class);
 	*entry = (struct lane_entry){.next = owner->vacant};
@@ -307,7 +357,7 @@ static void lanes_refresh(struct lanes *lanes, uint64_t pane)
 	for (uint32_t i = 0; i < lanes->owners_count; i++) {
 		struct lane_owner *owner = &lanes->owners[i];
 		for (uint32_t place = first; place < owner->used; place += NAMES_REFRESH_PANES)
-			if (place && owner->entries[place].users)
+			if (place && owner->users[place])
 				owner_due(owner, place << lanes->owner_bits | i);
 	}
 }

@@ -17,13 +17,20 @@ struct lane_entry {
 	struct edge edge; /* id 0: vacant */
 	struct lane lane;
 	uint32_t client_class, server_class;
-	uint32_t users;
 	uint32_t next; /* vacant */
+};
+
+/* All that a lane is found by, and its number; 0: empty. */
+struct lane_slot {
+	uint32_t client_class, server_class;
+	uint32_t service; /* port << 8 | protocol */
+	uint32_t number;
 };
 
 /* What an owner must be told in its next bucket. */
 struct lane_owner {
 	struct lane_entry *entries; /* by place; 0 is not used */
+	uint32_t *users;	    /* by place, apart: they change with each half */
 	uint32_t used, capacity, vacant;
 	uint32_t *due; /* numbers of lanes */
 	uint32_t due_count, due_capacity;
@@ -36,7 +43,8 @@ struct lanes {
 	const struct roster *roster;
 	struct lane_owner *owners;
 	uint32_t owners_count, owner_bits, lanes_max, count;
-	struct row_index index;
+	struct lane_slot *slots; /* open addressing, at most half full */
+	uint32_t slots_mask;
 	uint32_t *leaving;
 	uint32_t leaving_count, leaving_capacity;
 
@@ -73,6 +81,11 @@ static inline uint32_t lane_place(const struct lanes *lanes, uint32_t number)
 static inline struct lane_entry *lane_at(const struct lanes *lanes, uint32_t number)
 {
 	return &lanes->owners[lane_owner_of(lanes, number)].entries[lane_place(lanes, number)];
+}
+
+static inline uint32_t *lane_users(const struct lanes *lanes, uint32_t number)
+{
+	return &lanes->owners[lane_owner_of(lanes, number)].users[lane_place(lanes, number)];
 }
 
 /* Both instances are known to the owner; numbers with which a lane was held. */

@@ -302,11 +302,20 @@ static void ranking_sort(struct ranking *ranking)
 	}
 }
 
-/* A row about a lane or instance, to be filled in. */
-static struct rollup *begin_part(struct aggregate *aggregate, const struct part *part,
-				 enum window window, uint64_t start_ns)
+/* Who a row is about. */
+static inline void fetch_member(const struct aggregate *aggregate, enum scope scope,
+				uint32_t number)
 {
-	const struct edge *edge = &aggregate->edges[part->hot.edge].edge;
+	const char *member = scope == SCOPE_LANE ? (const char *)&aggregate->lanes[number].lane
+						 : (const char *)instance_at(aggregate, number);
+	__builtin_prefetch(member);
+	__builtin_prefetch(member + 64);
+}
+
+/* A row about a lane or instance, to be filled in. */
+static struct rollup *begin_part(struct aggregate *aggregate, const struct edge *edge,
+				 const struct part *part, enum window window, uint64_t start_ns)
+{
 	struct rollup *rollup = chunk_row(aggregate, window, start_ns, part->scope, edge);
 	if (part->scope == SCOPE_LANE)
 		rollup->lane = aggregate->lanes[part->member].lane;
@@ -364,6 +373,7 @@ static void telling_add(struct aggregate *aggregate, uint32_t event, uint32_t ro
 		.id = part_id(aggregate, part),
 		.row = row,
 		.scope = part->scope,
+		.member = part->member,
 		.event = event,
 		.next = *first,
 	};
@@ -457,13 +467,17 @@ static void publish_told(struct aggregate *aggregate, uint32_t edge, uint64_t st
 {
 	struct telling *telling = &aggregate->telling;
 	uint32_t *first = &telling->first[aggregate->places[edge]];
+	const struct edge *identity = &aggregate->edges[edge].edge;
 	uint32_t count = telling_sort(telling, *first);
 	*first = 0;
+	for (uint32_t i = 0; i < count; i++)
+		fetch_member(aggregate, telling->sorted[i].scope, telling->sorted[i].member);
 	for (uint32_t i = 0; i < count;) {
 		const struct told *items = telling->sorted;
 		uint32_t row = items[i].row;
 		struct part *part = &aggregate->parts.rows[row];
-		struct rollup *rollup = begin_part(aggregate, part, WINDOW_PANE, start_ns);
+		struct rollup *rollup =
+			begin_part(aggregate, identity, part, WINDOW_PANE, start_ns);
 		memset(rollup->counters, 0, sizeof(rollup->counters));
 		rollup->min_rtt_us = 0;
 		rollup->last_event_ns = 0;
@@ -588,6 +602,7 @@ static void publish_parts(struct aggregate *aggregate, uint32_t edge, enum scope
 			  uint64_t start_ns, struct ranking *ranking)
 {
 	struct part *parts = aggregate->parts.rows;
+	const struct edge *identity = &aggregate->edges[edge].edge;
 	ranking->count = 0;
 	for (uint32_t next, row = aggregate->edges[edge].parts[scope]; row; row = next) {
 		next = parts[row].next;
@@ -603,7 +618,7 @@ static void publish_parts(struct aggregate *aggregate, uint32_t edge, enum scope
 	for (uint32_t i = 0; i < ranking->count; i++) {
 		uint32_t row = ranking->items[i].row;
 		struct part *part = &parts[row];
-		struct rollup *rollup = begin_part(aggregate, part, WINDOW_10S, start_ns);
+		struct rollup *rollup = begin_part(aggregate, identity, part, WINDOW_10S, start_ns);
 		fill_part(aggregate, part, rollup);
 		end_part(aggregate, part, rollup, WINDOW_10S);
 		part->samples = 0;
@@ -658,15 +673,6 @@ static inline void fetch_part(const struct part *part)
 	__builtin_prefetch(&part->life, 1);
 }
 
-static inline void fetch_member(const struct aggregate *aggregate, const struct part *part)
-{
-	const char *member = part->scope == SCOPE_LANE
-				     ? (const char *)&aggregate->lanes[part->member].lane
-				     : (const char *)instance_at(aggregate, part->member);
-	__builtin_prefetch(member);
-	__builtin_prefetch(member + 64);
-}
-
 /* The rows of edges from this place on. A list is a chain of loads, so those of a few edges are
  * walked side by side. */
 static void fetch_rows(const struct aggregate *aggregate, uint32_t first)
@@ -687,7 +693,7 @@ static void fetch_rows(const struct aggregate *aggregate, uint32_t first)
 	while (count)
 		for (uint32_t i = 0; i < count;) {
 			const struct part *part = &parts[rows[i]];
-			fetch_member(aggregate, part);
+			fetch_member(aggregate, part->scope, part->member);
 			fetch_part(&parts[part->next]);
 			rows[i] = part->next;
 			if (rows[i])

@@ -118,7 +118,7 @@ struct edge_row {
 /* What happened to a connection, as one of its rows tells it. */
 struct told {
 	uint64_t id;
-	uint32_t row, scope;
+	uint32_t row, scope, member;
 	uint32_t event;
 	uint32_t next; /* of the row's edge; 0: none */
 };

@@ -108,6 +108,64 @@ static void a_lane_has_one_number_as_long_as_it_has_users(void **state)
 	sender_free(&sender);
 }
 
+/* Each lane held keeps its number, whatever leaves around it; no two have the same. */
+static void lanes_come_and_go_and_those_in_use_keep_their_numbers(void **state)
+{
+	enum { LANES = 300, PANES = 60 };
+	(void)state;
+	struct sender sender = sender_new(3, 1000);
+	uint32_t held[LANES] = {0}, users[LANES] = {0};
+	uint64_t random = 7;
+	for (uint64_t pane = PANE_0; pane < PANE_0 + PANES; pane++) {
+		for (uint32_t i = 0; i < LANES; i++) {
+			struct link link = world_link(sender.names, i, 0, 1000 + i % 17, 0, pane);
+			random = hash_mix(random + i);
+			if (random % 3 == 0 && users[i]) {
+				partial_lane_drop(sender.partial, held[i]);
+				users[i]--;
+			} else if (random % 3 == 1) {
+				uint32_t lane = sender_push(&sender, &link, pane);
+				assert_true(lane && (!users[i] || lane == held[i]));
+				held[i] = lane;
+				users[i]++;
+			}
+		}
+		for (uint32_t i = 0; i < LANES; i++)
+			for (uint32_t j = 0; j < i; j++)
+				assert_true(!users[i] || !users[j] || held[i] != held[j]);
+		for (uint32_t owner = 0; owner < 3; owner++)
+			partial_bucket_free(partial_take(sender.partial, owner, pane));
+	}
+	sender_free(&sender);
+}
+
+static void a_bucket_that_was_read_is_written_again(void **state)
+{
+	(void)state;
+	struct sender sender = sender_new(1, 1000);
+	struct link link = world_link(sender.names, 1, 1, 2, 2, PANE_0);
+	/* How large a bucket will be is guessed from the one before. */
+	sender_push(&sender, &link, PANE_0 - 1);
+	partial_bucket_free(partial_take(sender.partial, 0, PANE_0 - 1));
+	sender_push(&sender, &link, PANE_0);
+	struct partial_bucket *bucket = partial_take(sender.partial, 0, PANE_0);
+	partial_reuse(sender.partial, bucket);
+	for (uint32_t i = 0; i < 3; i++)
+		sender_push(&sender, &link, PANE_0 + 1);
+	assert_ptr_equal(partial_take(sender.partial, 0, PANE_0 + 1), bucket);
+	assert_int_equal(bucket->pane, PANE_0 + 1);
+	assert_int_equal(bucket_bytes(bucket), 30);
+
+	/* One an owner is kept. */
+	partial_reuse(sender.partial, bucket);
+	bucket = partial_take(sender.partial, 0, PANE_0 + 2);
+	struct partial_bucket *more = partial_take(sender.partial, 0, PANE_0 + 3);
+	assert_int_equal(bucket_bytes(more), 0);
+	partial_reuse(sender.partial, bucket);
+	partial_reuse(sender.partial, more);
+	sender_free(&sender);
+}
+
 static void descriptors_and_names_travel_first_and_again_when_due(void **state)
 {
 	(void)state;
@@ -271,6 +329,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(records_go_to_the_owner_of_the_server),
 		cmocka_unit_test(a_lane_has_one_number_as_long_as_it_has_users),
+		cmocka_unit_test(lanes_come_and_go_and_those_in_use_keep_their_numbers),
+		cmocka_unit_test(a_bucket_that_was_read_is_written_again),
 		cmocka_unit_test(descriptors_and_names_travel_first_and_again_when_due),
 		cmocka_unit_test(a_number_of_the_roster_that_comes_back_is_told_anew),
 		cmocka_unit_test(an_end_without_an_agent_is_named_by_its_address),

@@ -285,7 +285,7 @@ static inline void world_close(struct world *world)
 		struct partial_bucket *bucket =
 			partial_take(world->partials[source], 0, world->pane);
 		aggregate_push(world->aggregate, source, bucket);
-		partial_bucket_free(bucket);
+		partial_reuse(world->partials[source], bucket);
 		names_advance(world->names[source], world->pane);
 		roster_advance(world->rosters[source], world->names[source], world->pane);
 	}
