@@ -65,12 +65,34 @@ bool address_is_private(const struct address *address)
 	return false;
 }
 
+static char *octet_format(uint8_t octet, char *text)
+{
+	if (octet >= 100)
+		*text++ = (char)('0' + octet / 100);
+	if (octet >= 10)
+		*text++ = (char)('0' + octet / 10 % 10);
+	*text++ = (char)('0' + octet % 10);
+	return text;
+}
+
+/* Each end without an agent is named by its address, so the common kind is worth a loop: inet_ntop
+ * goes through printf, ten times as long. */
+static size_t v4_format(const uint8_t octets[4], char text[ADDRESS_TEXT_MAX])
+{
+	char *end = octet_format(octets[0], text);
+	for (int i = 1; i < 4; i++) {
+		*end++ = '.';
+		end = octet_format(octets[i], end);
+	}
+	*end = '\0';
+	return (size_t)(end - text);
+}
+
 size_t address_format(const struct address *address, char text[ADDRESS_TEXT_MAX])
 {
 	if (address_is_v4(address))
-		inet_ntop(AF_INET, address->bytes + sizeof(v4_prefix), text, ADDRESS_TEXT_MAX);
-	else
-		inet_ntop(AF_INET6, address->bytes, text, ADDRESS_TEXT_MAX);
+		return v4_format(address->bytes + sizeof(v4_prefix), text);
+	inet_ntop(AF_INET6, address->bytes, text, ADDRESS_TEXT_MAX);
 	return strlen(text);
 }
 

@@ -3,26 +3,32 @@
 #include "base/memory.h"
 #include "join/state.h"
 
-/* Found by what they map from and by what they map to, as far as those keys are this task's: chains
- * of each, the newest first. */
+/* Mappings are in chains of the same key, either way, the newest first. */
 static uint64_t hash_of_from(const void *context, uint32_t number)
 {
-	return key_hash(&alias_at(context, number)->from);
+	return key_hash(&alias_at(context, number)->keys[WAY_OUT]);
 }
 
 static uint64_t hash_of_to(const void *context, uint32_t number)
 {
-	return key_hash(&alias_at(context, number)->to);
+	return key_hash(&alias_at(context, number)->keys[WAY_IN]);
 }
 
 static bool from_matches(const void *context, uint32_t number, const void *wanted)
 {
-	return tuple_same(&alias_at(context, number)->from, wanted);
+	return tuple_same(&alias_at(context, number)->keys[WAY_OUT], wanted);
 }
 
 static bool to_matches(const void *context, uint32_t number, const void *wanted)
 {
-	return tuple_same(&alias_at(context, number)->to, wanted);
+	return tuple_same(&alias_at(context, number)->keys[WAY_IN], wanted);
+}
+
+static void keys_fetch(const void *context, uint32_t number)
+{
+	const struct alias *alias = alias_at(context, number);
+	__builtin_prefetch(alias->keys);
+	__builtin_prefetch(alias->keys + WAYS);
 }
 
 void aliases_init(struct join *join)
@@ -32,27 +38,25 @@ void aliases_init(struct join *join)
 		.item_size = sizeof(struct alias),
 		.fresh = 1,
 	};
-	slots_init(&join->aliases_out, hash_of_from, join);
-	slots_init(&join->aliases_in, hash_of_to, join);
+	slots_init(&join->aliases_by_key[WAY_OUT], hash_of_from, keys_fetch, join);
+	slots_init(&join->aliases_by_key[WAY_IN], hash_of_to, keys_fetch, join);
 }
 
 void aliases_done(struct join *join)
 {
 	free(join->aliases.items);
 	free(join->alias_order.items);
-	slots_done(&join->aliases_out);
-	slots_done(&join->aliases_in);
+	for (int way = 0; way < WAYS; way++)
+		slots_done(&join->aliases_by_key[way]);
 }
 
-/* The newest that maps from here (to here). */
-static uint32_t chain_out(const struct join *join, const struct tuple *key, uint64_t hash)
+/* The newest that maps out of the key, or into it. */
+static uint32_t chain_find(const struct join *join, const struct tuple *key, uint64_t hash,
+			   enum way way)
 {
-	return slots_find(&join->aliases_out, hash, from_matches, join, key);
-}
-
-static uint32_t chain_in(const struct join *join, const struct tuple *key, uint64_t hash)
-{
-	return slots_find(&join->aliases_in, hash, to_matches, join, key);
+	const struct slots *table = &join->aliases_by_key[way];
+	return way == WAY_OUT ? slots_find(table, hash, from_matches, join, key)
+			      : slots_find(table, hash, to_matches, join, key);
 }
 
 /* Of events of one time: by everything else, as the order in which tasks told them must not
@@ -86,79 +90,69 @@ static void age_link(struct join *join, uint32_t number)
 	list->newest = number;
 }
 
-static void chains_leave(struct join *join, uint32_t number)
+static void chain_leave(struct join *join, uint32_t number, enum way way)
 {
 	const struct alias *alias = alias_at(join, number);
-	if (alias->out) {
-		uint64_t hash = key_hash(&alias->from);
-		uint32_t at = chain_out(join, &alias->from, hash);
-		if (at == number && alias->next_out) {
-			slots_replace(&join->aliases_out, hash, number, alias->next_out);
-		} else if (at == number) {
-			slots_remove(&join->aliases_out, hash, number);
-		} else {
-			while (alias_at(join, at)->next_out != number)
-				at = alias_at(join, at)->next_out;
-			alias_at(join, at)->next_out = alias->next_out;
-		}
-	}
-	if (alias->in) {
-		uint64_t hash = key_hash(&alias->to);
-		uint32_t at = chain_in(join, &alias->to, hash);
-		if (at == number && alias->next_in) {
-			slots_replace(&join->aliases_in, hash, number, alias->next_in);
-		} else if (at == number) {
-			slots_remove(&join->aliases_in, hash, number);
-		} else {
-			while (alias_at(join, at)->next_in != number)
-				at = alias_at(join, at)->next_in;
-			alias_at(join, at)->next_in = alias->next_in;
-		}
+	struct slots *table = &join->aliases_by_key[way];
+	uint64_t hash = key_hash(&alias->keys[way]);
+	uint32_t at = chain_find(join, &alias->keys[way], hash, way);
+	if (at == number && alias->next[way]) {
+		slots_replace(table, hash, number, alias->next[way]);
+	} else if (at == number) {
+		slots_remove(table, hash, number);
+	} else {
+		while (alias_at(join, at)->next[way] != number)
+			at = alias_at(join, at)->next[way];
+		alias_at(join, at)->next[way] = alias->next[way];
 	}
 }
 
 static void alias_free(struct join *join, uint32_t number)
 {
-	chains_leave(join, number);
+	for (int way = 0; way < WAYS; way++)
+		if (alias_at(join, number)->owned[way])
+			chain_leave(join, number, way);
 	age_unlink(join, alias_at(join, number));
 	pool_give(&join->aliases, number);
 	join->stats.aliases--;
 }
 
-/* An event with what is known of it: the hashes of the keys that are this task's. */
+/* An event with what is known of it. */
 struct announcement {
 	const struct nat_alias *event;
-	uint64_t from, to;
-	bool out, in; /* whether they are */
+	const struct tuple *keys[WAYS];
+	uint64_t hashes[WAYS]; /* of the keys that are this task's, */
+	bool owned[WAYS];      /* which these are */
 };
 
-/* The oldest of either chain that is at its bound leaves. */
-static void chains_make_room(struct join *join, const struct announcement *told)
+static uint32_t told_chain(const struct join *join, const struct announcement *told, enum way way)
 {
-	uint32_t count = 0, oldest = 0;
-	for (uint32_t at = told->out ? chain_out(join, &told->event->from, told->from) : 0; at;
-	     at = alias_at(join, at)->next_out, count++)
-		oldest = at;
-	if (count >= KEY_ALIASES_MAX) {
-		alias_free(join, oldest);
-		join->stats.evicted_aliases++;
-	}
-	count = 0;
-	for (uint32_t at = told->in ? chain_in(join, &told->event->to, told->to) : 0; at;
-	     at = alias_at(join, at)->next_in, count++)
-		oldest = at;
-	if (count >= KEY_ALIASES_MAX) {
-		alias_free(join, oldest);
-		join->stats.evicted_aliases++;
-	}
+	return told->owned[way] ? chain_find(join, told->keys[way], told->hashes[way], way) : 0;
 }
 
-static void chain_lead(struct slots *slots, uint64_t hash, uint32_t head, uint32_t number)
+/* The oldest of a chain that is at its bound leaves. */
+static void chain_make_place(struct join *join, const struct announcement *told, enum way way)
 {
+	uint32_t count = 0, oldest = 0;
+	for (uint32_t at = told_chain(join, told, way); at; at = alias_at(join, at)->next[way]) {
+		oldest = at;
+		count++;
+	}
+	if (count < KEY_ALIASES_MAX)
+		return;
+	alias_free(join, oldest);
+	join->stats.evicted_aliases++;
+}
+
+static void chain_lead(struct join *join, uint32_t number, const struct announcement *told,
+		       enum way way)
+{
+	uint32_t head = told_chain(join, told, way);
 	if (head)
-		slots_replace(slots, hash, head, number);
+		slots_replace(&join->aliases_by_key[way], told->hashes[way], head, number);
 	else
-		slots_add(slots, hash, number);
+		slots_add(&join->aliases_by_key[way], told->hashes[way], number);
+	alias_at(join, number)->next[way] = head;
 }
 
 static void alias_add(struct join *join, const struct announcement *told)
@@ -168,57 +162,56 @@ static void alias_add(struct join *join, const struct announcement *told)
 		alias_free(join, join->aliases_by_age.oldest);
 		join->stats.evicted_aliases++;
 	}
-	chains_make_room(join, told);
+	for (int way = 0; way < WAYS; way++)
+		chain_make_place(join, told, way);
 	uint32_t number = pool_take(&join->aliases);
-	struct alias *alias = alias_at(join, number);
-	*alias = (struct alias){
-		.from = event->from,
-		.to = event->to,
-		.out = told->out,
-		.in = told->in,
+	*alias_at(join, number) = (struct alias){
+		.keys = {event->from, event->to},
+		.owned = {told->owned[WAY_OUT], told->owned[WAY_IN]},
 		.node = event->node,
 		.begin_ns = event->time_ns,
 		.latest_ns = event->op == NAT_ADD ? event->time_ns : 0,
 		.end_ns = event->op == NAT_DELETE ? event->time_ns : UINT64_MAX,
 	};
-	if (told->out) {
-		alias->next_out = chain_out(join, &event->from, told->from);
-		chain_lead(&join->aliases_out, told->from, alias->next_out, number);
-	}
-	if (told->in) {
-		alias->next_in = chain_in(join, &event->to, told->to);
-		chain_lead(&join->aliases_in, told->to, alias->next_in, number);
-	}
+	for (int way = 0; way < WAYS; way++)
+		if (told->owned[way])
+			chain_lead(join, number, told, way);
 	age_link(join, number);
 	join->stats.aliases++;
 }
 
-bool alias_leads(const struct join *join, const struct tuple *key, uint64_t hash, unsigned side)
+bool alias_leads(const struct join *join, const struct tuple *key, uint64_t hash, enum way way)
 {
-	return (side == SIDE_CLIENT ? chain_out(join, key, hash) : chain_in(join, key, hash)) != 0;
+	return chain_find(join, key, hash, way) != 0;
 }
 
 static bool is_stretch(const struct alias *alias, const struct nat_alias *event)
 {
 	return alias->node == event->node && event->time_ns <= alias->end_ns &&
-	       tuple_same(&alias->from, &event->from) && tuple_same(&alias->to, &event->to);
+	       tuple_same(&alias->keys[WAY_OUT], &event->from) &&
+	       tuple_same(&alias->keys[WAY_IN], &event->to);
 }
 
 /* The stretch of this mapping that the event belongs to. */
 static uint32_t alias_find(const struct join *join, const struct announcement *told)
 {
-	const struct nat_alias *event = told->event;
-	uint32_t at = told->out ? chain_out(join, &event->from, told->from)
-				: chain_in(join, &event->to, told->to);
-	while (at && !is_stretch(alias_at(join, at), event))
-		at = told->out ? alias_at(join, at)->next_out : alias_at(join, at)->next_in;
+	enum way way = told->owned[WAY_OUT] ? WAY_OUT : WAY_IN;
+	uint32_t at = told_chain(join, told, way);
+	while (at && !is_stretch(alias_at(join, at), told->event))
+		at = alias_at(join, at)->next[way];
 	return at;
+}
+
+static uint32_t told_connection(const struct join *join, const struct announcement *told,
+				enum way way)
+{
+	return told->owned[way] ? connection_find(join, told->keys[way], told->hashes[way]) : 0;
 }
 
 /* Client halves under `from` may go on; a lone server half under `to` learns who its client is. */
 static void alias_wake(struct join *join, const struct announcement *told)
 {
-	uint32_t at = told->out ? connection_find(join, &told->event->from, told->from) : 0;
+	uint32_t at = told_connection(join, told, WAY_OUT);
 	for (; at; at = connection_next(join, at)) {
 		struct connection *connection = connection_at(join, at);
 		if (!half_is_here(connection, SIDE_CLIENT))
@@ -226,7 +219,7 @@ static void alias_wake(struct join *join, const struct announcement *told)
 		connection->mapped_out = 1;
 		connection_touch(join, at);
 	}
-	at = told->in ? connection_find(join, &told->event->to, told->to) : 0;
+	at = told_connection(join, told, WAY_IN);
 	for (; at; at = connection_next(join, at)) {
 		struct connection *connection = connection_at(join, at);
 		connection->mapped_in = 1;
@@ -265,20 +258,29 @@ static void alias_take(struct join *join, const struct announcement *told)
  * been told. */
 static struct announcement announcement_of(const struct join *join, const struct nat_alias *event)
 {
-	struct announcement told = {.event = event};
-	told.out = owns_key(join, &event->from);
-	told.in = !told.out || owns_key(join, &event->to);
-	if (told.out) {
-		told.from = key_hash(&event->from);
-		slots_prefetch(&join->aliases_out, told.from);
-		slots_prefetch(&join->index, told.from);
-	}
-	if (told.in) {
-		told.to = key_hash(&event->to);
-		slots_prefetch(&join->aliases_in, told.to);
-		slots_prefetch(&join->index, told.to);
+	struct announcement told = {.event = event, .keys = {&event->from, &event->to}};
+	told.owned[WAY_OUT] = owns_key(join, &event->from);
+	told.owned[WAY_IN] = !told.owned[WAY_OUT] || owns_key(join, &event->to);
+	for (int way = 0; way < WAYS; way++) {
+		if (!told.owned[way])
+			continue;
+		told.hashes[way] = key_hash(told.keys[way]);
+		slots_prefetch(&join->aliases_by_key[way], told.hashes[way]);
+		slots_prefetch(&join->index, told.hashes[way]);
 	}
 	return told;
+}
+
+/* What its look-ups will compare with. */
+static void told_prefetch(const struct join *join, const struct announcement *told)
+{
+	for (int way = 0; way < WAYS; way++) {
+		if (!told->owned[way])
+			continue;
+		keys_fetch(join, slots_guess(&join->aliases_by_key[way], told->hashes[way]));
+		__builtin_prefetch(
+			&connection_at(join, slots_guess(&join->index, told->hashes[way]))->hosts);
+	}
 }
 
 static const struct order_place *events_order(struct join *join, size_t count)
@@ -305,8 +307,9 @@ void aliases_take(struct join *join)
 		for (size_t i = 0; i < group; i++)
 			told[i] = announcement_of(join, &events[places[start + i].index]);
 		for (size_t i = 0; i < group; i++)
-			if ((told[i].out || told[i].in) &&
-			    !tuple_same(&told[i].event->from, &told[i].event->to))
+			told_prefetch(join, &told[i]);
+		for (size_t i = 0; i < group; i++)
+			if (!tuple_same(&told[i].event->from, &told[i].event->to))
 				alias_take(join, &told[i]);
 	}
 	join->alias_events.count = 0;
@@ -345,32 +348,17 @@ static bool alias_better(const struct alias *a, const struct alias *b, uint64_t 
 		b->begin_ns > opened_ns ? b->begin_ns - opened_ns : opened_ns - b->begin_ns;
 	if (a_off != b_off)
 		return a_off < b_off;
-	int order = memcmp(&a->from, &b->from, sizeof(a->from));
-	if (order == 0)
-		order = memcmp(&a->to, &b->to, sizeof(a->to));
+	int order = memcmp(a->keys, b->keys, sizeof(a->keys));
 	return order ? order < 0 : a->node < b->node;
 }
 
-uint32_t alias_out(const struct join *join, const struct tuple *key, const struct seat *seat)
+uint32_t alias_of(const struct join *join, const struct tuple *key, const struct seat *seat,
+		  enum way way)
 {
 	uint32_t best = 0;
 	uint64_t opened_ns = seat->opened_ns, closed_ns = seat_closed_ns(join, seat);
-	for (uint32_t at = chain_out(join, key, key_hash(key)); at;
-	     at = alias_at(join, at)->next_out) {
-		const struct alias *alias = alias_at(join, at);
-		if (alias_covers(alias, opened_ns, closed_ns) &&
-		    (!best || alias_better(alias, alias_at(join, best), opened_ns)))
-			best = at;
-	}
-	return best;
-}
-
-uint32_t alias_in(const struct join *join, const struct tuple *key, const struct seat *seat)
-{
-	uint32_t best = 0;
-	uint64_t opened_ns = seat->opened_ns, closed_ns = seat_closed_ns(join, seat);
-	for (uint32_t at = chain_in(join, key, key_hash(key)); at;
-	     at = alias_at(join, at)->next_in) {
+	for (uint32_t at = chain_find(join, key, key_hash(key), way); at;
+	     at = alias_at(join, at)->next[way]) {
 		const struct alias *alias = alias_at(join, at);
 		if (alias_covers(alias, opened_ns, closed_ns) &&
 		    (!best || alias_better(alias, alias_at(join, best), opened_ns)))

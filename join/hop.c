@@ -96,7 +96,7 @@ bool half_hop(struct join *join, uint32_t number)
 		return false;
 	connection->mapped_out = 0; /* until another alias comes */
 	struct half_open open = half_open_of(join, number);
-	uint32_t alias = alias_out(join, &open.key, seat);
+	uint32_t alias = alias_of(join, &open.key, seat, WAY_OUT);
 	if (!alias)
 		return false;
 	if (seat->hops >= HOPS_MAX) {
@@ -104,7 +104,7 @@ bool half_hop(struct join *join, uint32_t number)
 		seat->flags |= SEAT_EXHAUSTED;
 		return false;
 	}
-	open.key = alias_at(join, alias)->to;
+	open.key = alias_at(join, alias)->keys[WAY_IN];
 	open.hops++;
 	open.flags |= HALF_HOPPED;
 	join->stats.hops++;

@@ -25,6 +25,11 @@ static uint64_t host_hash_of(const void *context, uint32_t number)
 	return host_hash(&host->address, host->scope, host->protocol);
 }
 
+static void host_fetch(const void *context, uint32_t number)
+{
+	__builtin_prefetch(host_at(context, number));
+}
+
 void hosts_init(struct join *join, uint32_t hosts_max)
 {
 	join->hosts = (struct pool){
@@ -33,7 +38,7 @@ void hosts_init(struct join *join, uint32_t hosts_max)
 		.fresh = 1,
 	};
 	join->ends_put = memory_zeroed(ENDS_PUT, sizeof(*join->ends_put));
-	slots_init(&join->hosts_index, host_hash_of, join);
+	slots_init(&join->hosts_index, host_hash_of, host_fetch, join);
 }
 
 void hosts_done(struct join *join)

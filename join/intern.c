@@ -17,7 +17,7 @@ void intern_init(struct intern *intern, uint32_t record_size, uint32_t records_m
 {
 	*intern = (struct intern){
 		.hash = hash, .record_size = record_size, .records_max = records_max, .fresh = 1};
-	slots_init(&intern->table, intern_hash_of, intern);
+	slots_init(&intern->table, intern_hash_of, NULL, intern);
 	intern->records = memory_zeroed((size_t)records_max + 1, record_size);
 	intern->users = memory_zeroed((size_t)records_max + 1, sizeof(*intern->users));
 }

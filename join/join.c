@@ -360,6 +360,7 @@ struct join_stats join_stats(const struct join *join)
 		      pool_bytes(&join->views) + pool_bytes(&join->closings) +
 		      pool_bytes(&join->hosts) + pool_bytes(&join->aliases) +
 		      slots_bytes(&join->index) + slots_bytes(&join->hosts_index) +
-		      slots_bytes(&join->aliases_out) + slots_bytes(&join->aliases_in);
+		      slots_bytes(&join->aliases_by_key[WAY_OUT]) +
+		      slots_bytes(&join->aliases_by_key[WAY_IN]);
 	return stats;
 }

@@ -198,9 +198,7 @@ static void opens_prefetch(const struct join *join, const struct half_open *open
 		arrivals[i].hosts_known = false;
 		arrivals[i].self = roster_number(join->roster, opens[i].self);
 		slots_prefetch(&join->index, arrivals[i].key);
-		slots_prefetch(opens[i].side == SIDE_CLIENT ? &join->aliases_out
-							    : &join->aliases_in,
-			       arrivals[i].key);
+		slots_prefetch(&join->aliases_by_key[way_of(opens[i].side)], arrivals[i].key);
 	}
 	for (size_t i = 0; i < count; i++) {
 		guesses[i] = slots_guess(&join->index, arrivals[i].key);

@@ -30,8 +30,9 @@ static const struct tuple *client_mapped(const struct join *join,
 	if (!connection->mapped_in || !connection->detailed)
 		return NULL;
 	struct tuple key = connection_key(join, connection);
-	uint32_t at = alias_in(join, &key, &detail_of(join, connection)->seats[SIDE_SERVER]);
-	return at ? &alias_at(join, at)->from : NULL;
+	uint32_t at =
+		alias_of(join, &key, &detail_of(join, connection)->seats[SIDE_SERVER], WAY_IN);
+	return at ? &alias_at(join, at)->keys[WAY_OUT] : NULL;
 }
 
 static uint32_t client_instance(struct join *join, const struct connection *connection)

@@ -5,7 +5,7 @@
 
 #include "base/memory.h"
 
-enum { BUCKETS_MIN = 4, FULL_OF_FIVE = 4 };
+enum { BUCKETS_MIN = 4, FULL_OF_FIVE = 4, BUCKETS_AHEAD = 3 };
 
 static uint32_t records_full(uint32_t buckets)
 {
@@ -13,13 +13,14 @@ static uint32_t records_full(uint32_t buckets)
 }
 
 void slots_init(struct slots *slots, uint64_t (*hash_of)(const void *context, uint32_t record),
-		const void *context)
+		void (*fetch)(const void *context, uint32_t record), const void *context)
 {
 	*slots = (struct slots){
 		.buckets = memory_zeroed(BUCKETS_MIN, sizeof(*slots->buckets)),
 		.buckets_count = BUCKETS_MIN,
 		.records_full = records_full(BUCKETS_MIN),
 		.hash_of = hash_of,
+		.fetch = fetch,
 		.context = context,
 	};
 }
@@ -50,6 +51,21 @@ static void slots_put(struct slots *slots, uint64_t hash, uint32_t record)
 		slots_put_on(slots, hash, record);
 }
 
+static void bucket_fetch(const struct slots *slots, const struct slots_bucket *bucket)
+{
+	for (int way = 0; slots->fetch && way < SLOTS_WAYS; way++)
+		if (bucket->tag[way])
+			slots->fetch(slots->context, bucket->record[way]);
+}
+
+static void bucket_move(struct slots *slots, const struct slots_bucket *bucket)
+{
+	for (int way = 0; way < SLOTS_WAYS; way++)
+		if (bucket->tag[way])
+			slots_put(slots, slots->hash_of(slots->context, bucket->record[way]),
+				  bucket->record[way]);
+}
+
 void slots_grow(struct slots *slots)
 {
 	struct slots_bucket *before = slots->buckets;
@@ -57,12 +73,11 @@ void slots_grow(struct slots *slots)
 	slots->buckets_count += before_count / 4;
 	slots->records_full = records_full(slots->buckets_count);
 	slots->buckets = memory_zeroed(slots->buckets_count, sizeof(*slots->buckets));
-	for (uint32_t at = 0; at < before_count; at++)
-		for (int way = 0; way < SLOTS_WAYS; way++)
-			if (before[at].tag[way])
-				slots_put(slots,
-					  slots->hash_of(slots->context, before[at].record[way]),
-					  before[at].record[way]);
+	for (uint32_t at = 0; at < before_count; at++) {
+		if (at + BUCKETS_AHEAD < before_count)
+			bucket_fetch(slots, &before[at + BUCKETS_AHEAD]);
+		bucket_move(slots, &before[at]);
+	}
 	free(before);
 }
 

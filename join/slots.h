@@ -33,11 +33,13 @@ struct slots {
 	uint32_t buckets_count, records;
 	uint32_t records_full; /* with more it grows */
 	uint64_t (*hash_of)(const void *context, uint32_t record);
-	const void *context; /* of hash_of */
+	void (*fetch)(const void *context, uint32_t record);
+	const void *context;
 };
 
+/* fetch: prefetches what hash_of reads of a record, or NULL; asked well before it. */
 void slots_init(struct slots *slots, uint64_t (*hash_of)(const void *context, uint32_t record),
-		const void *context);
+		void (*fetch)(const void *context, uint32_t record), const void *context);
 void slots_done(struct slots *slots);
 
 /* The low half of a hash chooses the bucket, the next byte is the tag. */

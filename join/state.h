@@ -131,15 +131,18 @@ struct host {
 
 _Static_assert(sizeof(struct host) == 32, "two hosts are one cache line");
 
+/* A mapping is found out of `from` and into `to`, as far as those keys are this task's. */
+enum way { WAY_OUT, WAY_IN, WAYS };
+
 struct alias {
-	struct tuple from, to;
+	struct tuple keys[WAYS]; /* from, to */
 	uint64_t node;
-	uint64_t begin_ns, end_ns;  /* end: UINT64_MAX while it stands */
-	uint64_t latest_ns;	    /* event time of its newest announcement */
-	uint64_t since_ns;	    /* end of the pane of its last announcement or its deletion */
-	uint32_t next_out, next_in; /* of the same from, of the same to */
+	uint64_t begin_ns, end_ns; /* end: UINT64_MAX while it stands */
+	uint64_t latest_ns;	   /* event time of its newest announcement */
+	uint64_t since_ns;	   /* end of the pane of its last announcement or its deletion */
+	uint32_t next[WAYS];	   /* of the same key */
 	uint32_t older, newer;
-	bool out, in; /* which of its keys this task owns: it is found by those */
+	bool owned[WAYS]; /* which of its keys this task owns: it is found by those */
 };
 
 struct server {
@@ -199,9 +202,9 @@ struct join {
 	struct slots hosts_index;
 	struct pool connections, details, views, closings, hosts, aliases;
 	struct list stages[STAGES];
-	uint32_t hand;	       /* of eviction among settled pairs */
-	size_t newcomers_hand; /* and in touched, among those who came in this round */
-	struct slots aliases_out, aliases_in; /* by from, by to: a chain's newest */
+	uint32_t hand;			   /* of eviction among settled pairs */
+	size_t newcomers_hand;		   /* and in touched, among those who came in this round */
+	struct slots aliases_by_key[WAYS]; /* a chain's newest */
 	struct list aliases_by_age;
 	struct array alias_order;
 	struct intern server_keys;
@@ -453,19 +456,26 @@ void aliases_init(struct join *join);
 void aliases_done(struct join *join);
 void aliases_take(struct join *join); /* this pane's events, in an order of their own */
 void aliases_expire(struct join *join);
-bool alias_leads(const struct join *join, const struct tuple *key, uint64_t hash, unsigned side);
+/* By which key a half of this side is mapped: a client half goes on from its key, a mapping leads
+ * to a server half's. */
+static inline enum way way_of(unsigned side)
+{
+	return side == SIDE_CLIENT ? WAY_OUT : WAY_IN;
+}
 
-/* Whether a mapping goes on from a client half's key, or leads to a server half's. */
+bool alias_leads(const struct join *join, const struct tuple *key, uint64_t hash, enum way way);
+
 static inline bool alias_marks(const struct join *join, const struct tuple *key, uint64_t hash,
 			       unsigned side)
 {
-	const struct slots *table = side == SIDE_CLIENT ? &join->aliases_out : &join->aliases_in;
-	return slots_may_have(table, hash) && alias_leads(join, key, hash, side);
+	enum way way = way_of(side);
+	return slots_may_have(&join->aliases_by_key[way], hash) &&
+	       alias_leads(join, key, hash, way);
 }
 
 /* The alias that a half of this life goes (came) through, or 0. */
-uint32_t alias_out(const struct join *join, const struct tuple *key, const struct seat *seat);
-uint32_t alias_in(const struct join *join, const struct tuple *key, const struct seat *seat);
+uint32_t alias_of(const struct join *join, const struct tuple *key, const struct seat *seat,
+		  enum way way);
 
 /* hop.c */
 bool half_hop(struct join *join, uint32_t number); /* through its alias, if there is one */
