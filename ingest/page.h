@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/delta.h"
+#include "ingest/turn.h"
 
 enum {
 	PAGE_SHIFT = 6,
@@ -43,7 +44,8 @@ struct half {
 	uint32_t gapped : 1;  /* its node lost something since its last absolute counters */
 	uint32_t opening : 1; /* in the pane's queue of openings */
 	uint32_t distant : 1; /* its peer goes by an address, whose name must be kept */
-	uint32_t pad : 2;
+	uint32_t turned : 1;  /* it has turns */
+	uint32_t astride : 1; /* gapped since before its last turn */
 	uint16_t join_task;
 	uint16_t generation;	  /* of the place: half_ref's */
 	uint16_t slot_generation; /* the agent's, folded */
@@ -61,6 +63,7 @@ enum { HALF_SEQUENCE_MASK = (1 << 15) - 1 };
 struct page {
 	struct half *halves;	 /* PAGE_HALVES; NULL: never used */
 	uint32_t *contributions; /* newest of each half, + 1; NULL: none has any */
+	struct turns *turns;	 /* NULL: none has any */
 	uint64_t used;		 /* bits */
 	uint32_t number;	 /* slots number * 64 .. of its node */
 	uint32_t next_free;	 /* + 1 */

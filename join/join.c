@@ -44,6 +44,7 @@ void join_free(struct join *join)
 	free(join->hops);
 	free(join->opened_places);
 	records_done(join);
+	failovers_done(join);
 	servers_done(join);
 	aliases_done(join);
 	connections_done(join);
@@ -67,6 +68,8 @@ void join_push(struct join *join, const struct half_bucket *bucket)
 		     sizeof(struct nat_alias));
 	array_append(&join->server_events, bucket->servers, bucket->servers_count,
 		     sizeof(struct server_place));
+	array_append(&join->hearings, bucket->hearings, bucket->hearings_count,
+		     sizeof(struct hearing));
 }
 
 static void own_hops_push(struct join *join)
@@ -316,12 +319,15 @@ void join_advance(struct join *join, uint64_t now_ns)
 	join->now_ns = now_ns;
 	join->pane = pane_of(now_ns - 1);
 	own_hops_push(join);
+	if (first_round)
+		failovers_take(join);
 	pane_take(join);
 	touched_go_on(join);
 	pairs_seek(join);
 	if (first_round) {
 		guessers_visit(join);
 		servers_sweep(join);
+		failovers_turn(join);
 	}
 	touched_stage(join);
 	settle_due(join);

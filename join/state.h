@@ -76,6 +76,8 @@ struct connection {
 	uint32_t detailed : 1, viewed : 1; /* what `more` is */
 	uint32_t settled : 1;		   /* the halves stay together whatever comes */
 	uint32_t failed : 1;		   /* an attempt: never pairs */
+	uint32_t
+		stood_for : 1; /* alone, and the other end of its former self counts (failover.c) */
 	uint32_t server_pid : PID_BITS;
 };
 
@@ -208,8 +210,9 @@ struct join {
 	struct server *servers; /* by key number */
 	uint32_t server_hand;
 	/* This pane's, as pushed. */
-	struct array instances, opens, closes, alias_events, server_events;
-	uint32_t *opened_places; /* closes that name no half, by ref: see pane.c */
+	struct array instances, opens, closes, alias_events, server_events, hearings;
+	struct array outages, outages_merged; /* struct outage, by node; scratch */
+	uint32_t *opened_places;	      /* closes that name no half, by ref: see pane.c */
 	uint32_t opened_mask, opened_capacity;
 	size_t opened_count;   /* that no opening took yet */
 	struct array seekers;  /* half numbers that may find a (better) peer */
@@ -483,6 +486,19 @@ void pairs_seek(struct join *join);
 void connection_seek(struct join *join, uint32_t at); /* in pairs_seek */
 void half_left(struct join *join, uint32_t number);   /* by its peer: seeks again */
 bool pair_certain(const struct join *join, const struct detail *detail);
+
+/* failover.c: which half counts. */
+struct counting {
+	uint8_t side;
+	uint32_t since; /* label's counts_since */
+};
+
+void failovers_done(struct join *join);
+void failovers_take(struct join *join); /* once a pane */
+void failovers_turn(struct join *join); /* at the end of ten seconds: asks for labels */
+struct counting pair_counting(const struct join *join, const struct connection *connection);
+struct counting alone_counting(const struct join *join, struct connection *connection,
+			       unsigned side);
 
 /* record.c: what goes out. */
 void records_init(struct join *join);
