@@ -9,7 +9,7 @@
 #define NS_PER_S  1000000000ULL
 #define PANE_NS	  (250 * NS_PER_MS)
 
-enum { PANES_PER_S = 4 };
+enum { PANES_PER_S = 4, PANES_PER_10S = 10 * PANES_PER_S };
 
 static inline uint64_t pane_of(uint64_t time_ns)
 {
@@ -19,4 +19,15 @@ static inline uint64_t pane_of(uint64_t time_ns)
 static inline uint64_t pane_end(uint64_t pane)
 {
 	return (pane + 1) * PANE_NS;
+}
+
+/* Ten seconds by their number, which is never 0 for times of this century. */
+static inline uint32_t ten_of(uint64_t time_ns)
+{
+	return (uint32_t)(time_ns / (PANES_PER_10S * PANE_NS));
+}
+
+static inline uint32_t ten_of_pane(uint64_t pane)
+{
+	return (uint32_t)(pane / PANES_PER_10S);
 }

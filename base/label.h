@@ -26,6 +26,8 @@ struct label {
 	uint8_t counts_from;	 /* enum side whose half fills the counted columns */
 	bool joined : 1;	 /* both halves are paired */
 	bool final : 1;		 /* no later label will change this one */
+	uint32_t counts_since;	 /* the ten seconds (base/clock.h) from which on counts_from holds,
+				    the other side before; 0: always */
 	uint64_t client, server; /* instance ids */
 };
 

@@ -5,7 +5,7 @@
 
 #include "base/memory.h"
 
-enum { ALIGNMENT = 8, BUCKET_ARRAYS = 5 };
+enum { ALIGNMENT = 8, BUCKET_ARRAYS = 6 };
 
 static struct message *message_sized(enum message_kind kind, uint32_t source, uint32_t task,
 				     uint64_t pane, size_t extra)
@@ -71,9 +71,10 @@ struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t
 	size_t aliases = bucket->aliases_count * sizeof(*bucket->aliases);
 	size_t servers = bucket->servers_count * sizeof(*bucket->servers);
 	size_t instances = bucket->instances_count * sizeof(*bucket->instances);
+	size_t hearings = bucket->hearings_count * sizeof(*bucket->hearings);
 	struct message *message =
 		message_sized(kind, source, task, pane,
-			      opens + closes + aliases + servers + instances +
+			      opens + closes + aliases + servers + instances + hearings +
 				      names_bytes(names, names_count) + BUCKET_ARRAYS * ALIGNMENT);
 	uint8_t *cursor = (uint8_t *)(message + 1);
 
@@ -83,6 +84,7 @@ struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t
 	message->bucket.aliases = append(&cursor, bucket->aliases, aliases);
 	message->bucket.servers = append(&cursor, bucket->servers, servers);
 	message->bucket.instances = append(&cursor, bucket->instances, instances);
+	message->bucket.hearings = append(&cursor, bucket->hearings, hearings);
 	append_names(message, cursor, names, names_count);
 	return message;
 }

@@ -165,6 +165,15 @@ static void slot_move(struct mirror *mirror, uint32_t index, uint32_t from, uint
 
 /* ---- a restart ---- */
 
+/* What it moves until its next absolute counters is not told in differences. */
+static void half_orphan(const struct apply *apply, uint32_t index, struct half *half)
+{
+	const struct node *node = apply->node;
+	uint64_t since_ns = node->gap_ns < node->accounted_ns ? node->gap_ns : node->accounted_ns;
+	half->gapped = 1;
+	turn_gap(apply->mirror, index, half, since_ns);
+}
+
 static void page_orphan(struct apply *apply, uint32_t from, uint32_t to)
 {
 	struct mirror *mirror = apply->mirror;
@@ -186,6 +195,7 @@ static void page_orphan(struct apply *apply, uint32_t from, uint32_t to)
 	page->number = ORPHANS_FROM + to;
 	for (uint64_t used = page->used; used; used &= used - 1) {
 		uint32_t i = (uint32_t)__builtin_ctzll(used);
+		half_orphan(apply, number << PAGE_SHIFT | i, &page->halves[i]);
 		slot_move(mirror, number << PAGE_SHIFT | i, from << PAGE_SHIFT | i,
 			  page->number << PAGE_SHIFT | i);
 	}
@@ -307,8 +317,8 @@ static bool orphan_move(struct apply *apply, uint32_t from, const struct definit
 	*taken = *half;
 	taken->generation = generation;
 	taken->sequence = sequence & HALF_SEQUENCE_MASK;
-	taken->gapped = 1;
 	contributions_move(mirror, from, *to);
+	turns_move(mirror, from, *to);
 	slot_move(mirror, *to, half_slot(&mirror->pages, from), row->slot);
 	pages_give(&mirror->pages, &node->orphans->index, from);
 	socket_moved(apply, *to, taken, &former, row, time_ns);

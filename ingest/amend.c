@@ -173,15 +173,25 @@ static struct amendment amendment_of(const struct contribution *contribution,
 	return amendment;
 }
 
-static void amend(struct mirror *mirror, const struct change *change, const struct place *after)
+static struct place place_then(const struct place *now, const struct turns *turns, uint32_t ten)
+{
+	struct place then = *now;
+	then.counts_from = turns_side(turns, now->counts_from, ten);
+	return then;
+}
+
+static void amend(struct mirror *mirror, const struct change *change, const struct place *after,
+		  const struct turns *turns)
 {
 	uint32_t *list = list_of(mirror, change->half);
-	if (!place_moves(&change->before, after))
-		return; /* back to what it was within the pane */
-	for (uint32_t place = list ? *list : 0; place;
-	     place = contribution_at(mirror, place)->next) {
+	for (uint32_t at = list ? *list : 0; at; at = contribution_at(mirror, at)->next) {
+		const struct contribution *sum = contribution_at(mirror, at);
+		struct place from = place_then(&change->before, &change->turns, sum->window);
+		struct place to = place_then(after, turns, sum->window);
+		if (!place_moves(&from, &to))
+			continue; /* back to what it was, or turned later */
 		struct amendment *amendment = queue_add(&mirror->amendments, sizeof(*amendment));
-		*amendment = amendment_of(contribution_at(mirror, place), &change->before, after);
+		*amendment = amendment_of(sum, &from, &to);
 	}
 }
 
@@ -193,20 +203,23 @@ void collect_amendments(struct mirror *mirror)
 	mirror->amendments.count = 0;
 	for (size_t i = 0; i < mirror->changes.count; i++) {
 		struct place after;
+		struct turns turns;
 		bool final;
 		if (changes[i].half & LINGERING) {
 			struct linger *linger =
 				&mirror->lingers.items[changes[i].half & ~LINGERING];
 			after = linger->place;
+			turns = linger->turns;
 			final = linger->final;
 			linger->changed = false;
 		} else {
 			struct half *half = pages_at(&mirror->pages, changes[i].half);
 			after = half_place(half);
+			turns = turns_of(mirror, changes[i].half, half);
 			final = half->final;
 			half->changed = 0;
 		}
-		amend(mirror, &changes[i], &after);
+		amend(mirror, &changes[i], &after, &turns);
 		if (final)
 			contributions_forget(mirror, changes[i].half);
 		outcome_release(mirror, &changes[i].before);

@@ -16,6 +16,8 @@ static void account(struct mirror *mirror, struct node *node, const struct run *
 	uint64_t issued;
 	if (run->epoch != node->applied_epoch) {
 		ledger_begin(&node->applied, run->first_event, node->applied_epoch != 0);
+		if (node->applied_epoch && node->accounted_ns < node->gap_ns)
+			node->gap_ns = node->accounted_ns;
 		node->applied_epoch = run->epoch;
 		node->applied_dropped = node->applied_sequence = 0;
 	}
@@ -25,6 +27,10 @@ static void account(struct mirror *mirror, struct node *node, const struct run *
 	/* What was dropped before it was numbered leaves no gap in the numbers, but counters must
 	 * be healed. */
 	*gap = lost > 0 || run->dropped > node->applied_dropped;
+	if (*gap && node->accounted_ns < node->gap_ns)
+		node->gap_ns = node->accounted_ns;
+	if (run->batch_ns > node->accounted_ns)
+		node->accounted_ns = run->batch_ns;
 	if (run->dropped > node->applied_dropped)
 		node->applied_dropped = run->dropped;
 	mirror->node_received += run->batch_events;
@@ -41,9 +47,12 @@ static void mark_gapped(struct mirror *mirror, const struct node *node)
 	for (uint32_t at = 0; at < node->index.count; at++) {
 		if (!node->index.pages[at])
 			continue;
-		struct half *halves = mirror->pages.pages[node->index.pages[at] - 1].halves;
-		for (uint32_t i = 0; i < PAGE_HALVES; i++)
+		uint32_t page = node->index.pages[at] - 1;
+		struct half *halves = mirror->pages.pages[page].halves;
+		for (uint32_t i = 0; i < PAGE_HALVES; i++) {
 			halves[i].gapped = 1;
+			turn_gap(mirror, page << PAGE_SHIFT | i, &halves[i], node->gap_ns);
+		}
 	}
 }
 
@@ -200,6 +209,7 @@ static void account_runs(struct mirror *mirror, struct node *node, struct pane *
 {
 	int64_t lost = 0;
 	mirror->node_received = 0;
+	node->gap_ns = UINT64_MAX;
 	for (uint32_t i = first; i < end; i++) {
 		struct run *run = pane->runs[i].run;
 		bool gap = false;
@@ -331,6 +341,7 @@ void mirror_halves(struct mirror *mirror, uint64_t number)
 	mirror->openings.count = mirror->closings.count = mirror->aliases.count = 0;
 	mirror->servers.count = 0;
 	send_held(mirror);
+	mutes_take(mirror);
 	if (pane) {
 		apply_pane(mirror, pane);
 		panes_clear(&mirror->panes, pane);

@@ -430,7 +430,9 @@ static struct retransmit_row *put_retransmits(const struct gather *gather,
 		int64_t at = gather->updates.at[index];
 		if (at < window->from || at >= window->until)
 			continue;
-		*row++ = (struct retransmit_row){slot, updates->retransmits[i]};
+		*row++ = (struct retransmit_row){.slot = slot,
+						 .retransmits = updates->retransmits[i],
+						 .time_us = row_time(window, at)};
 		run->counts[RUN_RETRANSMITS]++;
 	}
 	return row;

@@ -95,6 +95,14 @@ struct server_place {
 	struct instance instance;
 };
 
+/* A node that is no longer heard, or heard again, or whose task has forgotten it: told to every
+ * join task, as the other ends of its connections take over its counting (join/failover.c). */
+struct hearing {
+	uint64_t node; /* name id */
+	enum { NODE_MUTE, NODE_HEARD, NODE_GONE } what;
+	uint32_t pad; /* zero: compared as bytes */
+};
+
 /* All that one task has for one join task in one pane. */
 struct half_bucket {
 	const struct half_open *opens;
@@ -103,7 +111,9 @@ struct half_bucket {
 	const struct server_place *servers;
 	const struct instance
 		*instances; /* that opens name and the receiver was not told of lately */
-	size_t opens_count, closes_count, aliases_count, servers_count, instances_count;
+	const struct hearing *hearings; /* in the order in which they were heard of */
+	size_t opens_count, closes_count, aliases_count, servers_count, instances_count,
+		hearings_count;
 };
 
 enum { HOPS_MAX = 4 };

@@ -195,6 +195,7 @@ void intake_batch(struct mirror *mirror, const struct mirror_record *record)
 	node_clock(node, record->append_ns, batch->sent_boottime_ns, batch->sent_realtime_ns);
 	node->last_append_ns = mirror->clock_ns;
 	node->silent = false;
+	mute_told(mirror, node, batch->sent_realtime_ns);
 	if (!node_sequence(node, batch->sequence)) {
 		mirror->stats.duplicate += batch->events;
 		return;
@@ -219,6 +220,8 @@ void intake_silence(struct mirror *mirror)
 	mirror->silence_checked_s = second;
 	for (uint32_t i = 0; i < mirror->nodes_count; i++) {
 		struct node *node = mirror->nodes[i];
+		if (node)
+			mute_check(mirror, node);
 		if (!node || node->silent ||
 		    node->last_append_ns + NODE_SILENT_S * NS_PER_S > mirror->clock_ns)
 			continue;

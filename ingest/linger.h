@@ -7,9 +7,11 @@
 #include <stdint.h>
 
 #include "base/label.h"
+#include "ingest/turn.h"
 
 struct linger {
 	struct place place; /* if labelled */
+	struct turns turns;
 	uint64_t closed_ns;
 	uint32_t half;	     /* half_ref's index, */
 	uint16_t generation; /* and generation */

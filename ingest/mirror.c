@@ -74,6 +74,7 @@ void mirror_free(struct mirror *mirror)
 		&mirror->task_closes, &mirror->task_aliases, &mirror->task_instances,
 		&mirror->task_selves, &mirror->counts,	     &mirror->kept_deltas,
 		&mirror->kept_parts,  &mirror->waiting,	     &mirror->found,
+		&mirror->news,	      &mirror->hearings,
 	};
 	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
 		free(queues[i]->items);
@@ -228,6 +229,7 @@ void node_leave(struct mirror *mirror, struct node *node)
 	mirror->stats.processes -= node->processes.count;
 	mirror->stats.containers -= node->containers.count;
 	mirror->stats.nodes--;
+	mute_gone(mirror, node);
 	table_remove(&mirror->node_ids, table_find(&mirror->node_ids, &node->name_id));
 	mirror->nodes[node->place] = NULL;
 	mirror->ranks_stale = true;

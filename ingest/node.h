@@ -117,6 +117,8 @@ struct node {
 	struct letters letters;
 
 	uint64_t last_append_ns;
+	uint64_t told_ns;      /* its newest batch's own time, in the log's terms; 0: none came */
+	bool mute;	       /* that is too long ago (mute.c) */
 	uint64_t events, lost; /* over all epochs */
 	uint32_t pending;      /* runs in open panes */
 
@@ -126,7 +128,9 @@ struct node {
 	uint64_t applied_sequence; /* the highest */
 	uint64_t applied_dropped, applied_zone;
 	uint64_t applied_lost;
-	uint64_t first_ns;	 /* the earliest time of what it told; 0: not known */
+	uint64_t accounted_ns; /* the newest batch's own time */
+	uint64_t gap_ns;   /* since when something is missing, of what this pane shows to be lost */
+	uint64_t first_ns; /* the earliest time of what it told; 0: not known */
 	struct page_index index; /* its halves */
 	struct orphans *orphans; /* NULL: none; see adopt.c */
 	struct owner *owners;	 /* the first is nobody's: what finds no room */

@@ -80,14 +80,15 @@ static void release_all(struct mirror *mirror)
 /* Returns whether the change is the pane's first, whose `before` counts; else before is released.
  */
 static bool keep_change(struct mirror *mirror, uint32_t half, bool changed,
-			const struct place *before, const struct place *after)
+			const struct place *before, const struct turns *turns,
+			const struct place *after)
 {
 	if (changed || !place_moves(before, after)) {
 		outcome_release(mirror, before);
 		return changed;
 	}
 	*(struct change *)queue_add(&mirror->changes, sizeof(struct change)) =
-		(struct change){half, *before};
+		(struct change){half, *before, *turns};
 	return true;
 }
 
@@ -95,13 +96,21 @@ static void label_half(struct mirror *mirror, uint32_t index, struct half *half,
 		       const struct label *label)
 {
 	struct place before = half_place(half), place = label_place(mirror, label);
+	bool turns_matter = half->turned || label->counts_since; /* seldom */
+	struct turns former = {0}, turns = {0};
 	bool client = label->side == SIDE_CLIENT;
+	if (turns_matter) {
+		former = turns = turns_of(mirror, index, half);
+		turns_label(&turns, label, half->labelled ? &before : NULL, &place.counts_from);
+	}
 	if (half->labelled)
-		half->changed = keep_change(mirror, index, half->changed, &before, &place);
+		half->changed = keep_change(mirror, index, half->changed, &before, &former, &place);
+	if (turns_matter)
+		turns_set(mirror, index, half, &turns);
 	half->labelled = 1;
 	half->final = label->final;
 	uint32_t rules = client ? 0 : RULE_SERVER_SIDE;
-	rules |= label->counts_from == SIDE_SERVER ? RULE_COUNTS_FROM_SERVER : 0;
+	rules |= place.counts_from == SIDE_SERVER ? RULE_COUNTS_FROM_SERVER : 0;
 	rules |= label->joined ? RULE_JOINED : 0;
 	half->rules = rules & 7;
 	half->lane = place.lane;
@@ -118,9 +127,12 @@ static void label_linger(struct mirror *mirror, struct linger *linger, const str
 {
 	uint32_t at = (uint32_t)(linger - mirror->lingers.items);
 	struct place place = label_place(mirror, label);
+	struct turns former = linger->turns;
+	turns_label(&linger->turns, label, linger->labelled ? &linger->place : NULL,
+		    &place.counts_from);
 	if (linger->labelled)
 		linger->changed = keep_change(mirror, LINGERING | at, linger->changed,
-					      &linger->place, &place);
+					      &linger->place, &former, &place);
 	linger->labelled = true;
 	linger->final = label->final;
 	linger->place = place;
@@ -200,13 +212,29 @@ static bool linger_expired(const struct mirror *mirror, const struct linger *lin
 	return linger->closed_ns + mirror->options.keep_ns < pane_end(mirror->pane);
 }
 
+/* The place is of now, the pane's ten seconds may be those before a turn. Returns whether the part
+ * touches, and is moved when the label changes: not what is of another time. */
+static bool place_turn(const struct mirror *mirror, const struct part *part, struct delta *delta,
+		       const struct turns *turns)
+{
+	delta->place.counts_from =
+		turns_side(turns, delta->place.counts_from, ten_of_pane(mirror->pane));
+	if (part->kind != PART_TURNED)
+		return true;
+	delta->place.counts_from ^= 1;
+	return false;
+}
+
 /* Returns false if there is no label yet. */
 static bool place_open(struct mirror *mirror, const struct part *part, struct delta *delta)
 {
 	struct half *half = pages_at(&mirror->pages, part->half);
 	if (!half->labelled)
 		return false;
+	const struct turns turns = turns_of(mirror, part->half, half);
 	delta->place = half_place(half);
+	if (!place_turn(mirror, part, delta, &turns))
+		return true;
 	delta->flags |= half_touch(mirror, half, part->kind != PART_NORMAL);
 	if (delta->flags & DELTA_FIRST_IN_60S && half->distant)
 		name_peer(mirror, half->peer);
@@ -221,6 +249,10 @@ static bool place_lingering(struct mirror *mirror, const struct part *part, stru
 	if (!linger->labelled)
 		return false;
 	delta->place = linger->place;
+	if (!place_turn(mirror, part, delta, &linger->turns)) {
+		linger->parts--;
+		return true;
+	}
 	delta->flags |= touch_flags(&linger->touched, &mirror->marks, part->kind != PART_NORMAL);
 	if (!linger->final)
 		contribute(mirror, part->half, delta);

@@ -15,6 +15,7 @@ void pages_done(struct pages *pages)
 	for (uint32_t i = 0; i < pages->count; i++) {
 		free(pages->pages[i].halves);
 		free(pages->pages[i].contributions);
+		free(pages->pages[i].turns);
 	}
 	free(pages->pages);
 }
@@ -75,7 +76,7 @@ void pages_give(struct pages *pages, struct page_index *index, uint32_t half)
 {
 	uint32_t number = half >> PAGE_SHIFT, place = half & (PAGE_HALVES - 1);
 	struct page *page = &pages->pages[number];
-	page->halves[place].live = 0;
+	page->halves[place].live = page->halves[place].turned = 0;
 	page->halves[place].generation++;
 	page->used &= ~(1ULL << place);
 	if (page->used)
@@ -83,7 +84,9 @@ void pages_give(struct pages *pages, struct page_index *index, uint32_t half)
 	index->pages[page->number - index->first] = 0;
 	index->halves[page->number - index->first] = NULL;
 	free(page->contributions);
+	free(page->turns);
 	page->contributions = NULL;
+	page->turns = NULL;
 	page->next_free = pages->free;
 	pages->free = number + 1;
 }

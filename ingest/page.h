@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/delta.h"
+#include "ingest/turn.h"
 
 enum {
 	PAGE_SHIFT = 6,
@@ -41,15 +42,16 @@ struct half {
 	uint32_t opening : 1;	  /* in the pane's queue of openings */
 	uint32_t distant : 1;	  /* its peer goes by an address, whose name must be kept */
 	uint32_t contributed : 1; /* it had contributions */
-	uint32_t pad : 1;
-	uint32_t number; /* its label's in the join task */
+	uint32_t turned : 1;	  /* it has turns */
+	uint32_t number;	  /* its label's in the join task */
 	uint32_t min_rtt_us : 24, rx_high : 8;
 	uint32_t lost : 24, retransmits_high : 8; /* its node's losses when it began */
 	uint16_t join_task;
 	uint16_t generation;	  /* of the place: half_ref's */
 	uint16_t slot_generation; /* the agent's, folded */
 	uint16_t owner;		  /* of its node's owners */
-	uint32_t print;		  /* of the tuple it was seen as: see adopt.c */
+	uint32_t print : 31;	  /* of the tuple it was seen as: see adopt.c */
+	uint32_t astride : 1;	  /* gapped since before its last turn */
 };
 
 _Static_assert(sizeof(struct half) == 60, "4 M halves are 240 MB, 256 as allocated");
@@ -63,6 +65,7 @@ enum { HALF_SEQUENCE_MASK = (1 << 15) - 1 };
 struct page {
 	struct half *halves;	 /* PAGE_HALVES; NULL: never used */
 	uint32_t *contributions; /* newest of each half, + 1; NULL: none has any */
+	struct turns *turns;	 /* NULL: none has any */
 	uint64_t used;		 /* bits */
 	uint32_t number;	 /* slots number * 64 .. of its node */
 	uint32_t next_free;	 /* + 1 */

@@ -10,7 +10,14 @@
 #include "base/clock.h"
 #include "base/delta.h"
 
-enum part_kind { PART_NORMAL, PART_RECOVERED, PART_LATE, PART_KINDS };
+enum part_kind {
+	PART_NORMAL,
+	PART_RECOVERED,
+	PART_LATE,
+	PART_TURNED, /* late or recovered: counts as the half did then, not as it does now (turn.h)
+		      */
+	PART_KINDS,
+};
 
 enum {
 	LINGERING = 1U << 31, /* with a place in mirror.lingers instead of a half's index */
@@ -37,7 +44,6 @@ struct touch_marks {
 };
 
 enum {
-	PANES_PER_10S = 10 * PANES_PER_S,
 	PANES_PER_60S = 60 * PANES_PER_S,
 	PANES_PER_1H = 3600 * PANES_PER_S,
 	TOUCH_MASK = (1 << 24) - 1,

@@ -83,6 +83,7 @@ struct definition_row {
 
 struct retransmit_row {
 	uint32_t slot, retransmits;
+	uint32_t time_us, pad;
 };
 
 struct close_row {

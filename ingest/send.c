@@ -188,6 +188,8 @@ void send_all(struct mirror *mirror)
 			.aliases_count = shares.aliases[task] - aliases,
 			.servers_count = mirror->servers.count,
 			.instances_count = mirror->task_instances.count,
+			.hearings = mirror->hearings.items,
+			.hearings_count = mirror->hearings.count,
 		};
 		opens = shares.opens[task];
 		closes = shares.closes[task];

@@ -44,6 +44,7 @@ static inline __attribute__((always_inline)) struct delta *part_begin(struct mir
 	static const uint16_t flags[PART_KINDS] = {
 		[PART_RECOVERED] = DELTA_RECOVERED,
 		[PART_LATE] = DELTA_LATE,
+		[PART_TURNED] = DELTA_LATE,
 	};
 	uint16_t first = flags[kind];
 	uint32_t *place = &mirror->scratch.parts[kind][slot];
@@ -53,7 +54,10 @@ static inline __attribute__((always_inline)) struct delta *part_begin(struct mir
 		delta = &((struct delta *)mirror->deltas.items)[mirror->deltas.count++];
 		*place = (uint32_t)mirror->deltas.count;
 		delta->place = half_place(half);
-		first |= half_touch(mirror, half, kind != PART_NORMAL);
+		if (kind == PART_TURNED)
+			delta->place.counts_from ^= 1;
+		else
+			first |= half_touch(mirror, half, kind != PART_NORMAL);
 		if (half->distant && first & DELTA_FIRST_IN_60S)
 			name_peer(mirror, half->peer);
 	} else {
@@ -132,13 +136,25 @@ bool socket_goes_on(const struct half *half, const struct traffic *total)
 	return !backwards;
 }
 
+static enum part_kind absolute_kind(const struct apply *apply, uint32_t index,
+				    const struct half *half, bool recovered, uint64_t time_ns)
+{
+	bool late = apply->kind == PART_LATE;
+	if (recovered && half->astride)
+		return turn_healed(half, late ? PART_LATE : PART_RECOVERED);
+	if (late)
+		return turn_late(apply->mirror, index, half, time_ns);
+	return recovered ? PART_RECOVERED : PART_NORMAL;
+}
+
 /* Heals what was lost since the last absolute counters. */
 static void absolute(struct apply *apply, uint32_t slot, uint32_t index, struct half *half,
 		     const struct traffic *total, uint64_t time_ns)
 {
 	struct mirror *mirror = apply->mirror;
-	bool backwards = false, recovered = half->gapped;
-	half->gapped = 0;
+	bool backwards = false;
+	enum part_kind kind = absolute_kind(apply, index, half, half->gapped, time_ns);
+	half->gapped = half->astride = 0;
 	if (half_has(half, total))
 		return;
 	struct traffic moved = moved_to(half, total, &backwards);
@@ -146,10 +162,7 @@ static void absolute(struct apply *apply, uint32_t slot, uint32_t index, struct 
 	half_set(half, total);
 	if (memcmp(&moved, &no_traffic, sizeof(moved)) == 0)
 		return;
-	struct delta *delta = part_of(mirror, slot, index, half,
-				      apply->kind == PART_LATE ? PART_LATE
-				      : recovered	       ? PART_RECOVERED
-							       : PART_NORMAL);
+	struct delta *delta = part_of(mirror, slot, index, half, kind);
 	traffic_add(&delta->traffic, &moved);
 	delta->time_ns = time_ns;
 }
@@ -510,14 +523,36 @@ static void updates_find(struct mirror *mirror, const struct page_index *index, 
 	}
 }
 
+/* What is late goes to its time's part. */
+static void updates_turn(const struct apply *apply, const struct update_columns *columns,
+			 size_t count)
+{
+	struct mirror *mirror = apply->mirror;
+	struct found *found = mirror->found.items;
+	for (size_t i = 0; i < count; i++) {
+		if (!found[i].half->turned)
+			continue;
+		uint32_t slot = (uint32_t)(found[i].part - mirror->scratch.parts[PART_LATE]);
+		found[i].part = &mirror->scratch.parts[turn_late(
+			mirror, pages_find(&apply->node->index, slot), found[i].half,
+			run_time(apply->run, columns->time_us[i]))][slot];
+	}
+}
+
+static bool is_turned(const struct mirror *mirror, const struct found *found)
+{
+	const uint32_t *turned = mirror->scratch.parts[PART_TURNED];
+	return found->part >= turned && found->part < turned + DECODE_SLOTS_MAX;
+}
+
 /* What is not in line: of halves without a final label, probes, and what comes late. */
 static __attribute__((noinline)) struct delta *update_begin(struct apply *apply,
 							    const struct found *found)
 {
 	struct mirror *mirror = apply->mirror;
-	uint32_t slot = (uint32_t)(found->part - mirror->scratch.parts[apply->kind]);
-	return part_begin(mirror, slot, pages_find(&apply->node->index, slot), found->half,
-			  apply->kind);
+	enum part_kind kind = is_turned(mirror, found) ? PART_TURNED : apply->kind;
+	uint32_t slot = (uint32_t)(found->part - mirror->scratch.parts[kind]);
+	return part_begin(mirror, slot, pages_find(&apply->node->index, slot), found->half, kind);
 }
 
 /* In line: of a half that has its final label. */
@@ -609,6 +644,8 @@ void *apply_updates(struct apply *apply, void *at)
 	struct found *found = queue_room(&mirror->found, count, sizeof(*found));
 	updates_find(mirror, &apply->node->index, mirror->scratch.parts[apply->kind], columns.slot,
 		     count, found);
+	if (apply->kind == PART_LATE)
+		updates_turn(apply, &columns, count);
 	if (wide || apply->kind != PART_NORMAL)
 		update_all(apply, &columns, count, apply->kind, wide);
 	else
@@ -621,7 +658,12 @@ void apply_retransmits(struct apply *apply, const struct retransmit_row *rows, s
 {
 	struct mirror *mirror = apply->mirror;
 	for (size_t i = 0; i < count; i++) {
-		uint32_t place = mirror->scratch.parts[apply->kind][rows[i].slot];
+		uint32_t index = pages_find(&apply->node->index, rows[i].slot);
+		enum part_kind kind = apply->kind;
+		if (kind == PART_LATE && index != NO_PLACE)
+			kind = turn_late(mirror, index, pages_at(&mirror->pages, index),
+					 run_time(apply->run, rows[i].time_us));
+		uint32_t place = mirror->scratch.parts[kind][rows[i].slot];
 		if (!place)
 			continue;
 		const struct traffic moved = {.retransmits = rows[i].retransmits};
@@ -662,6 +704,7 @@ static uint32_t linger(struct mirror *mirror, uint32_t slot, uint32_t index,
 	linger->labelled = half->labelled;
 	linger->touched = half->touched;
 	linger->place = half_place(half);
+	linger->turns = turns_of(mirror, index, half);
 	contributions_move(mirror, index, LINGERING | place);
 	for (int kind = 0; kind < PART_KINDS; kind++) {
 		uint32_t made = mirror->scratch.parts[kind][slot];
@@ -684,7 +727,10 @@ static void forget_slot(struct mirror *mirror, uint32_t slot)
 static struct delta *end_delta(struct apply *apply, uint32_t slot, uint32_t index,
 			       struct half *half, uint32_t reason, uint64_t time_ns)
 {
-	struct delta *delta = part_of(apply->mirror, slot, index, half, apply->kind);
+	enum part_kind kind = apply->kind;
+	if (kind == PART_LATE)
+		kind = turn_late(apply->mirror, index, half, time_ns);
+	struct delta *delta = part_of(apply->mirror, slot, index, half, kind);
 	delta->reason = (uint16_t)reason;
 	delta->time_ns = time_ns;
 	delta->min_rtt_us = min_rtt(delta->min_rtt_us, half->min_rtt_us);

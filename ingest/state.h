@@ -2,6 +2,7 @@
  * Private to ingest/.
  *
  *   mirror_push    intake.c   the node: duplicates, clock, epoch, loss
+ *                  mute.c     who is not heard any more
  *                  gather.c   its batch, as one run a pane
  *   mirror_halves  apply.c    node by node: runs in the order of their sequence
  *                  socket.c   definitions, updates, closes: halves, deltas, openings, closings
@@ -12,6 +13,7 @@
  *   mirror_labels, mirror_deltas
  *                  outcome.c  labels, deltas, who leaves
  *                  amend.c    contributions, amendments
+ *                  turn.h     which end's half counted when
  *
  * A half is open in its node's pages (page.h) from its definition to its close; if its label is not
  * final then, it lingers (linger.h) until that comes, at most keep_ns. */
@@ -31,6 +33,7 @@
 #include "ingest/pane.h"
 #include "ingest/part.h"
 #include "ingest/queue.h"
+#include "ingest/turn.h"
 
 /* A mapping is told of when its connection's first packet passed, by the same clock: what is older
  * belonged to an earlier connection with the same ports. */
@@ -100,6 +103,7 @@ _Static_assert(sizeof(struct contribution) == 88, "there may be as many as halve
 struct change {
 	uint32_t half; /* as in struct part, with LINGERING */
 	struct place before;
+	struct turns turns; /* before, too */
 };
 
 /* A server's place as it was last told to the join tasks. */
@@ -175,6 +179,8 @@ struct mirror {
 	struct queue released;	   /* struct place: users that leave when the deltas are out */
 	struct queue leaving;	   /* uint32_t: lingering, with a final label */
 	struct queue amendments;
+	struct queue news;     /* struct news: of panes that are open */
+	struct queue hearings; /* struct hearing: of the pane */
 	struct queue task_opens, task_closes, task_aliases, task_instances, task_selves, counts;
 	struct queue kept_deltas, kept_parts;
 
@@ -216,6 +222,12 @@ void deadletter(struct mirror *mirror, const struct mirror_record *record,
 /* intake.c */
 void intake_batch(struct mirror *mirror, const struct mirror_record *record);
 void intake_silence(struct mirror *mirror);
+
+/* mute.c */
+void mute_check(struct mirror *mirror, struct node *node); /* once a second of log time */
+void mute_told(struct mirror *mirror, struct node *node, uint64_t sent_ns); /* by a batch */
+void mute_gone(struct mirror *mirror, const struct node *node);
+void mutes_take(struct mirror *mirror); /* what the pane tells the join tasks */
 
 /* gather.c: the batch in runs. header: what all of them have. */
 void gather_batch(struct mirror *mirror, struct node *node, const Millrace__V1__Batch *batch,
@@ -314,7 +326,7 @@ struct page_index *slot_pages(struct node *node, uint32_t slot);
 static inline uint32_t seen_print(const struct tuple *seen)
 {
 	uint64_t hash = tuple_hash(seen);
-	return (uint32_t)(hash ^ hash >> 32);
+	return (uint32_t)(hash ^ hash >> 32) >> 1;
 }
 
 /* apply.c: ends the halves of the index's page. */
@@ -332,6 +344,19 @@ void outcome_release(struct mirror *mirror, const struct place *place);
 void linger_leave(struct mirror *mirror, uint32_t linger);
 
 void name_peer(struct mirror *mirror, uint32_t peer);
+
+/* turn.c */
+struct turns turns_of(const struct mirror *mirror, uint32_t index, const struct half *half);
+void turns_set(struct mirror *mirror, uint32_t index, struct half *half, const struct turns *turns);
+/* Something is missing since then; what passed while both sides counted in turn, and is healed in
+ * one number, is counted by neither. */
+void turn_gap(struct mirror *mirror, uint32_t index, struct half *half, uint64_t since_ns);
+/* What a late event of that time is a part of. */
+enum part_kind turn_late(const struct mirror *mirror, uint32_t index, const struct half *half,
+			 uint64_t time_ns);
+void turns_move(struct mirror *mirror, uint32_t from, uint32_t to); /* another place has it */
+/* What the half does not count, whatever it counts now; kind: where it does not. */
+enum part_kind turn_healed(const struct half *half, enum part_kind kind);
 
 /* amend.c */
 void contribute(struct mirror *mirror, uint32_t half, const struct delta *delta);

@@ -44,6 +44,7 @@ void join_free(struct join *join)
 	free(join->hops);
 	free(join->opened_places);
 	records_done(join);
+	failovers_done(join);
 	servers_done(join);
 	aliases_done(join);
 	connections_done(join);
@@ -318,13 +319,17 @@ void join_advance(struct join *join, uint64_t now_ns)
 	join->now_ns = now_ns;
 	join->pane = pane_of(now_ns - 1);
 	own_hops_push(join);
+	if (first_round)
+		failovers_take(join);
 	pane_take(join);
 	hop_bucket_clear(&join->own_hops);
 	touched_go_on(join);
 	pairs_seek(join);
 	guessers_visit(join, first_round);
-	if (first_round)
+	if (first_round) {
 		servers_sweep(join);
+		failovers_turn(join);
+	}
 	touched_stage(join);
 	settle_due(join);
 	tell_due(join);

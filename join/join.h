@@ -17,6 +17,10 @@
  * owner. Numbers are given again: a half's own is good until its next label. The source of a half
  * is not told of the half's own instance, which it told itself.
  *
+ * The client's half of a pair counts, or the server's while the client's node is out: nodes that
+ * are mute or heard again come with the buckets, and in the last pane of ten seconds all pairs
+ * whose side changes are labelled, for the next ten seconds (failover.c).
+ *
  * Memory of a settled pair is 56 B and 7 to 8 B of index (state.h). Bounds: halves_max halves,
  * aliases_max aliases, instances_max descriptors at once. A descriptor too many is nobody's. At the
  * other bounds the oldest leaves and is counted: halves told one-sided first, then closed ones

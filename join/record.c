@@ -75,6 +75,9 @@ void label_add(struct join *join, uint32_t number)
 		joined ? connection->self[side ^ 1] : other_end(join, connection, side, on_trial);
 	uint64_t self_id = roster_at(join->roster, connection->self[side])->id;
 	const struct instance *far = roster_at(join->roster, other);
+	const struct counting counting = joined	    ? pair_counting(join, connection)
+					 : on_trial ? (struct counting){(uint8_t)shown, 0}
+						    : alone_counting(join, connection, side);
 	const struct half_ref ref = connection->refs[side];
 	struct label_bucket *bucket = &join->labels[ref.source];
 	struct label *label = array_add(&bucket->labels, sizeof(*label));
@@ -85,10 +88,11 @@ void label_add(struct join *join, uint32_t number)
 		.port = connection->ports[SIDE_SERVER ^ on_trial],
 		.protocol = host_at(join, connection->hosts[SIDE_SERVER])->protocol,
 		.side = (uint8_t)shown,
-		.counts_from = (uint8_t)(joined ? SIDE_CLIENT : shown),
+		.counts_from = counting.side,
 		.joined = joined,
 		.final =
 			joined || connection->stage == STAGE_OLD || connection->stage == STAGE_DONE,
+		.counts_since = counting.since,
 		.client = shown == SIDE_CLIENT ? self_id : far->id,
 		.server = shown == SIDE_CLIENT ? far->id : self_id,
 	};
@@ -98,7 +102,7 @@ void label_add(struct join *join, uint32_t number)
 
 static inline void peer_label(struct join *join, const struct connection *connection, uint32_t at,
 			      unsigned side, const struct instance *const ends[SIDES],
-			      uint8_t protocol)
+			      uint8_t protocol, struct counting counting)
 {
 	const struct half_ref ref = connection->refs[side];
 	uint32_t other = connection->self[side ^ 1];
@@ -110,9 +114,10 @@ static inline void peer_label(struct join *join, const struct connection *connec
 		.port = connection->ports[SIDE_SERVER],
 		.protocol = protocol,
 		.side = (uint8_t)side,
-		.counts_from = SIDE_CLIENT,
+		.counts_from = counting.side,
 		.joined = true,
 		.final = true,
+		.counts_since = counting.since,
 		.client = ends[SIDE_CLIENT]->id,
 		.server = ends[SIDE_SERVER]->id,
 	};
@@ -129,8 +134,9 @@ void pair_label(struct join *join, uint32_t at)
 		roster_at(join->roster, connection->self[SIDE_SERVER]),
 	};
 	connection->changed = 0;
-	peer_label(join, connection, at, SIDE_CLIENT, ends, protocol);
-	peer_label(join, connection, at, SIDE_SERVER, ends, protocol);
+	const struct counting counting = pair_counting(join, connection);
+	peer_label(join, connection, at, SIDE_CLIENT, ends, protocol, counting);
+	peer_label(join, connection, at, SIDE_SERVER, ends, protocol, counting);
 }
 
 void labels_send(struct join *join)

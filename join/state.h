@@ -76,6 +76,8 @@ struct connection {
 	uint32_t detailed : 1, viewed : 1; /* what `more` is */
 	uint32_t settled : 1;		   /* the halves stay together whatever comes */
 	uint32_t failed : 1;		   /* an attempt: never pairs */
+	uint32_t
+		stood_for : 1; /* alone, and the other end of its former self counts (failover.c) */
 	uint32_t server_pid : PID_BITS;
 };
 
@@ -213,7 +215,9 @@ struct join {
 	struct array buckets; /* struct half_bucket: this round's, lent until it has been taken */
 	struct array alias_events; /* theirs, as they are put in order */
 	struct array unnumbered;   /* closes that name no half; NULL once it took its own */
-	uint32_t *opened_places;   /* of those, by ref: see pane.c */
+	struct array hearings;	   /* struct hearing: of all buckets, by node */
+	struct array outages, outages_merged; /* struct outage, by node; scratch */
+	uint32_t *opened_places;	      /* of those unnumbered, by ref: see pane.c */
 	uint32_t opened_mask, opened_capacity;
 	size_t opened_count;   /* that no opening took yet */
 	struct array seekers;  /* half numbers that may find a (better) peer */
@@ -496,6 +500,19 @@ void pairs_seek(struct join *join);
 void connection_seek(struct join *join, uint32_t at); /* in pairs_seek */
 void half_left(struct join *join, uint32_t number);   /* by its peer: seeks again */
 bool pair_certain(const struct join *join, const struct detail *detail);
+
+/* failover.c: which half counts. */
+struct counting {
+	uint8_t side;
+	uint32_t since; /* label's counts_since */
+};
+
+void failovers_done(struct join *join);
+void failovers_take(struct join *join); /* once a pane */
+void failovers_turn(struct join *join); /* at the end of ten seconds: asks for labels */
+struct counting pair_counting(const struct join *join, const struct connection *connection);
+struct counting alone_counting(const struct join *join, struct connection *connection,
+			       unsigned side);
 
 /* record.c: what goes out. */
 void records_init(struct join *join);

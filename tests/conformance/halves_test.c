@@ -2,12 +2,12 @@
  * protocols apart, silence and clocks. A is the client's node, B the server's.
  *
  * nat_test.c and identity_test.c have the scenarios of translations and of who stands at an end,
- * tests/agent/container_test.c those of cgroup paths. Not to be told in events yet, so in none of
- * them: statuses of HTTP and which side saw them; DNS answers, their latency and their absence;
- * cluster metadata that comes before or after its owner; two networks with the same addresses; what
- * 169.254.169.254 and an unknown port 53 are called. Not there yet: the other half counts when the
- * counting one's agent dies; a half told late is named by who had the address when it opened; a
- * port proxy is no end of its own. */
+ * failover_test.c those of an agent that dies, tests/agent/container_test.c those of cgroup paths.
+ * Not to be told in events yet, so in none of them: statuses of HTTP and which side saw them; DNS
+ * answers, their latency and their absence; cluster metadata that comes before or after its owner;
+ * two networks with the same addresses; what 169.254.169.254 and an unknown port 53 are called. Not
+ * there yet: a half told late is named by who had the address when it opened; a port proxy is no
+ * end of its own. */
 #include "tests/conformance/run.h"
 
 #define A "10.0.0.1:40000"

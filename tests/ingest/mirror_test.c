@@ -38,8 +38,10 @@ static struct {
 	struct delta deltas[65536];
 	struct amendment amendments[4096];
 	struct server_place servers[256]; /* that the first task was told of */
+	struct hearing hearings[64];	  /* too */
+	uint64_t hearing_panes[64];
 	size_t opens_count, closes_count, aliases_count, deltas_count, amendments_count,
-		servers_count;
+		servers_count, hearings_count;
 	uint32_t open_tasks[65536], close_tasks[65536], alias_tasks[4096];
 	size_t buckets, letters;
 	char reason[256];
@@ -90,6 +92,17 @@ static void take_opens(uint32_t task, const struct half_bucket *bucket)
 	}
 }
 
+static uint64_t pane;
+
+/* Not in the digest: when a node was heard is a matter of the log's time. */
+static void take_hearings(uint32_t task, const struct half_bucket *bucket)
+{
+	for (size_t i = 0; task == 0 && i < bucket->hearings_count; i++) {
+		got.hearing_panes[got.hearings_count % 64] = pane;
+		got.hearings[got.hearings_count++ % 64] = bucket->hearings[i];
+	}
+}
+
 static void take_halves(void *context, uint32_t task, const struct half_bucket *bucket)
 {
 	(void)context;
@@ -113,6 +126,7 @@ static void take_halves(void *context, uint32_t task, const struct half_bucket *
 	}
 	for (size_t i = 0; task == 0 && i < bucket->servers_count; i++)
 		got.servers[got.servers_count++ % 256] = bucket->servers[i];
+	take_hearings(task, bucket);
 	digest(bucket->opens, bucket->opens_count * sizeof(*bucket->opens));
 	digest(bucket->closes, bucket->closes_count * sizeof(*bucket->closes));
 	digest(bucket->aliases, bucket->aliases_count * sizeof(*bucket->aliases));
@@ -209,7 +223,7 @@ static struct mirror_options small_options(void)
 /* ---- agents that send into a mirror ---- */
 
 static struct mirror *mirror;
-static uint64_t pane, now_ns;
+static uint64_t now_ns;
 static enum { LABEL_FINAL, LABEL_PROVISIONAL, LABEL_NONE } labelling;
 static size_t opens_labelled;
 
@@ -1021,6 +1035,54 @@ static void a_silent_node_is_gone_after_two_minutes(void **state)
 	pass(&a, 1000);
 	assert_int_equal(got.opens_count, 2);
 	assert_int_equal(sum_tx(0, 0), 0);
+	agent_free(&a);
+	agent_free(&b);
+}
+
+static size_t hearings_of(const char *node, int what)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < got.hearings_count; i++)
+		count += got.hearings[i].node == name_id(node, strlen(node)) &&
+			 (int)got.hearings[i].what == what;
+	return count;
+}
+
+static void a_node_is_mute_until_what_it_tells_is_up_to_date(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1), b = agent_new("b", 1, 1);
+	agent_send(&a);
+	pass(&b, 3000);
+	assert_int_equal(hearings_of("a", NODE_HEARD), 1); /* it is new */
+	assert_int_equal(hearings_of("a", NODE_MUTE), 0);
+	pass(&b, 1000);
+	assert_int_equal(hearings_of("a", NODE_MUTE), 1);
+	/* In the pane that was the oldest open one as the third second was over. */
+	assert_int_equal(got.hearing_panes[got.hearings_count - 1],
+			 pane_of(start_ns + 3 * NS_PER_S - lateness_ns));
+	struct batch_bytes spooled = batch_seal(a.batch, &a.sender, 1, now_ns - 3500 * NS_PER_MS);
+	push_bytes(spooled.bytes, spooled.length);
+	pass(&b, 1000);
+	assert_int_equal(hearings_of("a", NODE_HEARD), 1);
+	agent_send(&a);
+	pass(&b, 1000);
+	assert_int_equal(hearings_of("a", NODE_HEARD), 2);
+	assert_int_equal(hearings_of("a", NODE_MUTE), 1);
+	assert_int_equal(hearings_of("b", NODE_MUTE), 0);
+	agent_free(&a);
+	agent_free(&b);
+}
+
+static void a_node_that_is_forgotten_is_told_of(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1), b = agent_new("b", 1, 1);
+	agent_send(&a);
+	pass(&b, 140000);
+	assert_int_equal(mirror_stats(mirror).nodes, 1);
+	assert_int_equal(hearings_of("a", NODE_MUTE), 1);
+	assert_int_equal(hearings_of("a", NODE_GONE), 1);
 	agent_free(&a);
 	agent_free(&b);
 }
@@ -2349,6 +2411,8 @@ int main(void)
 		TEST(sockets_of_many_pages_go_on_in_any_order),
 		TEST(an_agent_that_keeps_starting_keeps_its_sockets),
 		TEST(a_silent_node_is_gone_after_two_minutes),
+		TEST(a_node_is_mute_until_what_it_tells_is_up_to_date),
+		TEST(a_node_that_is_forgotten_is_told_of),
 		TEST(a_wrong_clock_is_corrected_from_the_log),
 		TEST(times_of_the_future_are_clamped),
 		TEST(an_event_of_a_closed_pane_is_late),

@@ -31,6 +31,7 @@ struct rig_label {
 	struct half_ref half;
 	uint32_t number, join_task;
 	enum side side, counts_from;
+	uint32_t counts_since;
 	bool joined, final;
 	struct edge edge;
 	struct instance client, server;
@@ -89,6 +90,7 @@ static inline struct rig_label rig_label_of(const struct rig *rig, const struct 
 		.join_task = label->join_task,
 		.side = label->side,
 		.counts_from = label->counts_from,
+		.counts_since = label->counts_since,
 		.joined = label->joined,
 		.final = label->final,
 		.edge = {.client = client->workload,

@@ -59,6 +59,10 @@ class Agent:
         self.first = True
         stop = world.end
         while at < stop:
+            dead = [ends for begins, ends, spool in node.outages if begins <= at < ends and spool is None]
+            if dead:
+                at += self.restart(at, dead[0] - at)
+                continue
             if restarts and at >= restarts[0]:
                 restarts.pop(0)
                 at += self.restart(at)
@@ -81,6 +85,12 @@ class Agent:
             append = last_append = max(append, stalled_until, last_append + 1000)
             if self.sequence > 1 and self.chance("loss", 0.06):
                 continue
+            cut = [(ends, spool) for begins, ends, spool in node.outages if begins <= end < ends and spool is not None]
+            if cut:
+                ends, spool = cut[0]
+                if ends >= stop or end < ends - spool:
+                    continue
+                append = last_append = max(append, ends + self.rng.randint(0, 500) * MS)
             out.append((append, node.partition, payload))
             if self.chance("duplicates", 0.1):
                 out.append((append + self.rng.randint(0, 3000) * MS, node.partition, payload))
@@ -98,9 +108,9 @@ class Agent:
             at += 5 * S
         return out
 
-    def restart(self, at):
+    def restart(self, at, gap=None):
         """How long the node is without an agent. What lives is told as existing, what ended meanwhile is not."""
-        gap = self.rng.randint(100, 2000) * MS
+        gap = gap or self.rng.randint(100, 2000) * MS
         if self.node.reboot and not self.rng.getrandbits(1):
             self.boot = bytes([self.boot[0] % 255 + 1] * 16)
             self.live.clear()
@@ -197,6 +207,8 @@ class Agent:
         self.take_slot(socket)
         socket.flags |= EXISTED
         age = self.rng.randint(0, 40) * 1000  # nobody knows when it was opened
+        if "outages" in self.hazards:
+            socket.opened = time - age
         self.definition(socket, time, socket.flags, age, True)
 
     def again(self, socket, time):

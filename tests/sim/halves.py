@@ -18,7 +18,11 @@ TRIAL_PANES = 4
 INFINITE = 1 << 62
 
 CLIENT, SERVER = 0, 1  # sides
-NORMAL, RECOVERED, LATE = range(3)  # kinds of deltas
+NORMAL, RECOVERED, LATE, TURNED = range(4)  # kinds of deltas; TURNED: late, and its other end counts now, or did then
+TEN = 10 * S
+TEN_PANES = 40
+MUTE = 3 * S
+RETURN_PANES = 8
 VANISHED, RESET, TIMEOUT = 8, 2, 3
 AGAIN, EXISTED, GUESSED, PROBE = 1, 2, 4, 8
 
@@ -29,7 +33,7 @@ class Half:
                  "applied", "owners", "min_rtt", "connect", "lost_at", "lost", "total", "pids", "key", "hops", "peer",
                  "settled", "told", "gone", "paired_pane", "placed", "label_pane", "home", "away_until", "leaves",
                  "vague", "label", "final_peer", "epoch", "existed", "number", "turned", "waits", "onward", "history",
-                 "lone", "repeated", "same")
+                 "lone", "repeated", "same", "gap", "alone")
 
     def __init__(self, number, node, slot, generation, epoch):
         self.number, self.node, self.slot, self.generation, self.epoch = number, node, slot, generation, epoch
@@ -45,12 +49,19 @@ class Half:
         self.turned = False  # its role was guessed wrong
         self.repeated = False
         self.same = self  # or the one that it goes on with, under a new agent
+        self.gap = None  # the ten seconds since which something is missing, and the pane that showed it
+        self.alone = None  # by ten seconds: whether it counts while it has no peer
 
-    def part(self, pane, kind):
-        part = self.parts.get((pane, kind))
+    def part(self, pane, kind, time, gap=None):
+        """What is late is kept by the ten seconds that it is of, what is healed by those since which it may be."""
+        place = (pane, kind, time // TEN if kind == LATE else None, gap)
+        part = self.parts.get(place)
         if part is None:
-            part = self.parts[pane, kind] = Part()
+            part = self.parts[place] = Part()
         return part
+
+    def parts_of(self, pane):
+        return [part for place, part in self.parts.items() if place[0] == pane]
 
     def serves(self):
         """Whether others may learn from it who is at its address and port."""
@@ -74,12 +85,29 @@ class Half:
 
 class Part:
     """What a half did in a pane."""
-    __slots__ = ("traffic", "opened", "closed", "failed", "srtt", "min_rtt", "connect", "time")
+    __slots__ = ("traffic", "opened", "closed", "failed", "srtt", "srtt_event", "min_rtt", "connect", "time")
 
     def __init__(self):
+        self.srtt_event = 0
         self.traffic = [0] * 5  # sent, received, segments sent, received, sent again
         self.opened = False
         self.closed = self.failed = self.srtt = self.min_rtt = self.connect = self.time = 0
+
+
+def merged(parts):
+    """As if it had been one."""
+    if len(parts) == 1:
+        return parts[0]
+    out = Part()
+    for part in parts:
+        out.traffic = [a + b for a, b in zip(out.traffic, part.traffic)]
+        out.opened |= part.opened
+        out.closed, out.failed = out.closed or part.closed, out.failed or part.failed
+        out.connect = out.connect or part.connect
+        out.min_rtt = smaller(out.min_rtt, part.min_rtt)
+        out.time = max(out.time, part.time)
+    out.srtt = max(parts, key=lambda part: part.srtt_event).srtt
+    return out
 
 
 def smaller(a, b):
@@ -104,6 +132,10 @@ class Node:
         self.lost = collections.Counter()
         self.lost_so_far = 0
         self.mappings = []
+        self.newest = None  # the latest time of its own that it told of
+        self.mute = False
+        self.hearings = []  # (pane, whether it is mute)
+        self.batch_time = 0  # the latest of those applied
 
     def corrected(self, us, offset):
         return max(us * 1000 + offset, self.floor)
@@ -114,7 +146,20 @@ class Node:
         late = pane < open_pane
         self.events.append((max(pane, open_pane), len(self.events), late, time, kind, rest))
 
-    def batch(self, b, append):
+    def listen(self, clock):
+        """Once a second of its log: a node is mute that told of nothing of the last three."""
+        if not self.mute and self.newest + MUTE <= clock:
+            self.mute = True
+            self.hearings.append((self.oracle.open_pane, True))
+
+    def tell(self, time, clock):
+        time = min(time, clock)
+        self.newest = time if self.newest is None else max(self.newest, time)
+        if self.mute and self.newest + MUTE > clock:
+            self.mute = False
+            self.hearings.append((self.oracle.open_pane, False))
+
+    def batch(self, b, append, clock):
         o = self.oracle.counts
         if b.epoch in self.former and b.epoch != self.epoch:
             o["issued"] += b.events
@@ -129,6 +174,7 @@ class Node:
         if self.sent and offset < self.sent[1]:  # no event comes before the end of the batch before
             self.floor = max(self.floor, sum(self.sent))
         self.sent = b.sent_realtime_ns, offset
+        self.tell(b.sent_realtime_ns + offset, clock)
         base = self.corrected(b.base_time_us, offset)
         if (b.epoch, b.boot_id) != (self.epoch, self.boot):
             self.begin(b, base)
@@ -261,7 +307,7 @@ class Node:
             self.fresh, self.repeated, self.moved = [], set(), set()
             self.account(pane, events, at)
             while at < len(events) and events[at][0] == pane:
-                _, _, late, time, kind, rest = events[at]
+                _, self.event, late, time, kind, rest = events[at]
                 getattr(self, "apply_" + kind)(pane, late, time, *rest)
                 at += 1
             self.name_owners(pane)
@@ -270,9 +316,15 @@ class Node:
 
     def account(self, pane, events, at):
         """What a pane's batches tell of losses is known to all that happens in it."""
+        self.gap_from = INFINITE
         while at < len(events) and events[at][0] == pane:
+            if events[at][4] == "reset":
+                self.gap_from = min(self.gap_from, self.batch_time // TEN)
             if events[at][4] == "node":
                 received, lost = events[at][5]
+                if lost:
+                    self.gap_from = min(self.gap_from, self.batch_time // TEN)
+                self.batch_time = max(self.batch_time, events[at][3])
                 self.received[pane] += received
                 self.lost[pane] += lost
                 self.lost_so_far += lost
@@ -283,11 +335,18 @@ class Node:
 
     def apply_gap(self, pane, late, time):
         self.gaps += 1
+        for half in self.live.values():
+            self.miss(half, pane)
+
+    def miss(self, half, pane):
+        since, shown = half.gap or (INFINITE, pane)
+        half.gap = min(since, self.gap_from), shown
 
     def apply_reset(self, pane, late, time, rebooted, halves):
         for half in halves:
             if half.applied and half.closed_pane == INFINITE:
                 self.orphans.setdefault(half, (pane, time))
+                self.miss(half, pane)
         if rebooted:
             for half in list(self.orphans):
                 self.end_orphan(half, pane, late)
@@ -356,19 +415,18 @@ class Node:
                 half.existed = True
                 half.accounted = total
             else:
-                part = half.part(pane, LATE if late else RECOVERED if flags & AGAIN else NORMAL)
+                part = half.part(pane, LATE if late else RECOVERED if flags & AGAIN else NORMAL, time)
                 self.absolute(half, part, total)
                 part.opened = True
                 part.connect = connect
         else:
             self.heal(half, pane, late, time, total)
         half.min_rtt = smaller(half.min_rtt, min_rtt)
-        for kind in (NORMAL, RECOVERED, LATE):
-            part = half.parts.get((pane, kind))
-            if part:
-                part.time = time
-                part.srtt = srtt or part.srtt
-                part.min_rtt = smaller(part.min_rtt, min_rtt)
+        for part in half.parts_of(pane):
+            part.time = time
+            if srtt:
+                part.srtt, part.srtt_event = srtt, self.event
+            part.min_rtt = smaller(part.min_rtt, min_rtt)
         self.told[half.number] = half
 
     def absolute(self, half, part, total):
@@ -378,12 +436,12 @@ class Node:
 
     def heal(self, half, pane, late, time, total):
         """Absolute counters: what they hold beyond the differences is healed if something was lost since the last."""
-        recovered = half.gaps != self.gaps
-        half.gaps = self.gaps
+        recovered, gap = half.gaps != self.gaps, half.gap
+        half.gaps, half.gap = self.gaps, None
         if all(total[i] <= half.accounted[i] for i in range(5)):
             half.accounted = total
             return
-        part = half.part(pane, LATE if late else RECOVERED if recovered else NORMAL)
+        part = half.part(pane, LATE if late else RECOVERED if recovered else NORMAL, time, gap)
         self.absolute(half, part, total)
         part.time = time
 
@@ -392,11 +450,12 @@ class Node:
         if not half.applied or half.closed_pane != INFINITE:
             self.oracle.counts["refused"] += 1
             return
-        part = half.part(pane, LATE if late else NORMAL)
+        part = half.part(pane, LATE if late else NORMAL, time)
         for i in range(5):
             part.traffic[i] += moved[i]
         half.accounted = [a + b for a, b in zip(half.accounted, moved)]
-        part.srtt = srtt or part.srtt
+        if srtt:
+            part.srtt, part.srtt_event = srtt, self.event
         part.time = time
 
     def apply_close(self, pane, late, time, half, reason, pid, total, min_rtt, connect):
@@ -412,9 +471,8 @@ class Node:
             self.heal(half, pane, late, time, total)
         self.end(half, pane, LATE if late else NORMAL, time, reason)
         if half.failed:
-            for kind in (NORMAL, RECOVERED, LATE):
-                if (pane, kind) in half.parts:
-                    half.parts[pane, kind].opened = False
+            for part in half.parts_of(pane):
+                part.opened = False
             half.connect = connect or half.connect
 
     def end(self, half, pane, kind, time, reason):
@@ -422,7 +480,7 @@ class Node:
         half.total = list(half.accounted)
         half.lost = self.lost_so_far - half.lost_at
         half.failed = reason in FAILURE_COUNTERS
-        part = half.part(pane, kind)
+        part = half.part(pane, kind, time)
         part.time = time
         part.min_rtt = smaller(part.min_rtt, half.min_rtt)
         if half.failed:
@@ -476,6 +534,33 @@ class Node:
             version = image_version(c["image"]) or c["version"]
             container = c["pod"] or c["name"]
         return (workload, version, self.describe[0], self.name, container, process[1] if process else "", resolution)
+
+
+class Outages:
+    """When a node was out: from the ten seconds after it became mute until those that begin two seconds or more after
+    it was heard again."""
+
+    def __init__(self, hearings):
+        self.spans = []  # [from, until) in ten seconds
+        self.told = []  # the pane in which each span was
+        for pane, mute in hearings:
+            start = pane // TEN_PANES + 1
+            if mute:
+                if self.spans and self.spans[-1][1] >= start:
+                    self.spans[-1][1] = INFINITE
+                else:
+                    self.spans.append([start, INFINITE])
+            elif self.spans[-1][0] >= start:
+                self.spans.pop()
+            else:
+                self.spans[-1][1] = (pane + RETURN_PANES) // TEN_PANES + 1
+
+    def span(self, ten):
+        """The one that holds these ten seconds, or None."""
+        for begin, end in self.spans:
+            if begin <= ten < end:
+                return begin, end
+        return None
 
 
 def qualified(namespace, name):

@@ -4,7 +4,8 @@ import bisect
 import collections
 
 from halves import (
-    CLIENT, HOPS, INFINITE, KEEP_PANES, OWN_SLACK, SERVER, SLACK, TRIAL_PANES, WAIT_PANES, address_owner, address_text)
+    CLIENT, HOPS, INFINITE, KEEP_PANES, OWN_SLACK, SERVER, SLACK, TEN, TEN_PANES, TRIAL_PANES, VANISHED, WAIT_PANES,
+    Outages, address_owner, address_text)
 
 
 class Mapping:
@@ -19,6 +20,32 @@ class Mapping:
         return self.begin <= closed + SLACK and opened <= self.end + SLACK and self.latest >= opened - SLACK
 
 
+class Sides:
+    """Whose half counts, by ten seconds."""
+
+    def __init__(self, side, since, pane):
+        self.turns = [(0, side ^ 1 if since else side, pane)]
+        if since:
+            self.turns.append((since, side, pane))
+
+    def turn(self, since, side, pane):
+        if self.turns[-1][1] != side:
+            self.turns.append((since, side, pane))
+
+    def at(self, ten):
+        return [side for since, side, _ in self.turns if since <= ten][-1]
+
+    def at_known(self, ten, pane):
+        """Of an earlier time: as far as it was known before that pane; else what comes late is of the pane."""
+        known = [side for since, side, told in self.turns if since <= ten and told < pane]
+        return known[-1] if known else self.at(pane // TEN_PANES)
+
+    def turned_since(self, gap, pane):
+        """Or may have: who was told of a turn only later does not know."""
+        began, shown = gap
+        return any(since and known < pane and (began < since or shown <= known) for since, _, known in self.turns)
+
+
 class Join:
     """Pane by pane, what was told up to it decides who belongs to whom."""
 
@@ -29,6 +56,8 @@ class Join:
         self.flows, self.loose = {}, set()
         self.relabelled = set()
         self.returning = []  # halves on their way to a trial, or back
+        self.sides = {}  # of pairs, by their halves' numbers
+        self.outages = {node: Outages(node.hearings) for node in oracle.nodes.values()}
 
     def run(self, last_pane):
         halves = [h for h in self.oracle.halves if h.applied]
@@ -46,6 +75,8 @@ class Join:
         for event in self.oracle.nat_events:
             nats[event[0]].append(event)
             panes.add(event[0])
+        for outages in self.outages.values():
+            panes.update(ten * TEN_PANES - 1 for span in outages.spans for ten in span if ten != INFINITE)
         self.todo = sorted(panes)
         while self.todo and self.todo[0] <= last_pane:
             pane = self.todo.pop(0)
@@ -98,7 +129,58 @@ class Join:
         for half in self.relabelled:
             if not half.peer and not half.home:
                 half.lone = self.lone_ends(half)
+                self.count_alone(half)
         self.relabelled = set()
+        if (pane + 1) % TEN_PANES == 0:
+            self.turn((pane + 1) // TEN_PANES)
+
+    # -- whose half counts
+
+    def side(self, client, server, ten):
+        """The server's while the client's node is out and its own is not, if both lived when that began."""
+        span = self.outages[client.node].span(ten)
+        if span is None or self.outages[server.node].span(ten):
+            return CLIENT
+        return SERVER if min(self.closed(client), self.closed(server)) // TEN >= span[0] else CLIENT
+
+    def counting(self, client, server):
+        """Who counts from the next pane on, and since which ten seconds; 0 if always."""
+        ten = (self.pane + 1) // TEN_PANES
+        side, since = self.side(client, server, ten), ten
+        first = min(client.opened, server.opened) // TEN
+        while since > first and self.side(client, server, since - 1) == side:
+            since -= 1
+        return side, since if since > first else 0
+
+    def count_alone(self, half):
+        """What stands for a former half of the same connection and node leaves the counting to that one's peer."""
+        side, since = half.side, 0
+        ten = (self.pane + 1) // TEN_PANES
+        if half.side == CLIENT:
+            former = [h for h in self.by_key[half.key] if h.side == CLIENT and h.peer and self.is_closed(h) and
+                      h.reason == VANISHED and h.node is half.node]
+            if former and not half.failed and self.outages[half.node].span(ten):
+                side, since = self.counting(former[-1], former[-1].peer)
+                since = since if side == SERVER else 0
+            if side == CLIENT and half.alone and half.alone.turns[-1][1] == SERVER:
+                since = ten
+        if half.alone is None or half.alone.turns[-1][1] != side and not since:
+            half.alone = Sides(side, since, self.pane)
+        else:
+            half.alone.turn(since, side, self.pane)
+
+    def turn(self, ten):
+        for halves in list(self.by_key.values()):
+            for half in halves:
+                if half.gone or half.side != CLIENT:
+                    continue
+                if half.peer is None:
+                    before = half.alone.turns[-1][1] if half.alone else CLIENT
+                    self.count_alone(half)
+                    if half.alone.turns[-1][1] != before:
+                        half.lone = self.lone_ends(half)
+                elif self.side(half, half.peer, ten) != self.side(half, half.peer, ten - 1):
+                    self.sides[half.number, half.peer.number].turn(ten, self.side(half, half.peer, ten), self.pane)
 
     def touch(self, half):
         if not half.gone:
@@ -250,6 +332,8 @@ class Join:
                 half.turned = half.turned or half.home is not None
                 half.peer, half.paired_pane, half.placed = peer, self.pane, self.pane
                 half.guessed, half.home = False, None
+                if half.side == CLIENT:
+                    self.sides[half.number, peer.number] = Sides(*self.counting(half, peer), self.pane)
                 self.relabel(half)
                 self.touch(half)
 

@@ -35,6 +35,12 @@ same side, with no counter below what was accounted; the difference is recovered
 of the same owner goes on, or none. What another definition contradicts, and what nobody tells of in time, ended at the
 restart.
 
+A node is mute when its log is three seconds past what it told last, and out from the next ten seconds on until those that
+begin two seconds after it was heard again. Of a pair the server's half counts in the ten seconds in which the client's
+node is out and its own is not, if both lived when that began. What is late counts as of its own time; what is healed in
+one number is nobody's if sides may have turned since the loss. A socket that a new agent tells anew does not count while
+the other end counts for its former self.
+
 Each socket keeps the owner that was known when it ended; what is told of a living one's owner also moves what it did
 before. A client's half that existed before its agent has no past of its own: what the server's half told before it
 came stays counted.
@@ -50,8 +56,9 @@ from counters import (
     LATE_CONNECTIONS, OPENED, RECOVERED_BYTES, RESETS, RETRANSMITS, RX, RX_SEGMENTS, SERVER_RETRANSMITS, SERVER_ROW,
     SERVER_RX, SERVER_TX, SRTT_COUNT, SRTT_US, TIMEOUTS, TX, TX_SEGMENTS)
 from halves import (
-    CLIENT, GUESSED, INFINITE, LATE, MS, NORMAL, Node, PANE, PROBE, RECOVERED, RESET, S, SERVER, TIMEOUT, TRIAL_PANES)
-from join import Ends, Join
+    CLIENT, GUESSED, INFINITE, LATE, MS, NORMAL, Node, PANE, PROBE, RECOVERED, RESET, S, SERVER, TEN_PANES, TIMEOUT,
+    TRIAL_PANES, TURNED, merged)
+from join import Ends, Join, Sides
 
 
 # Which rows there are: windows in ms of edges and of their parts. Panes of parts hold connection events only;
@@ -128,6 +135,7 @@ class Oracle:
 
     def read(self):
         clocks, firsts, self.nodes = {}, {}, {}
+        seconds, partitions = {}, collections.defaultdict(list)
         for append, partition, payload in self.log:
             clock = clocks.get(partition)
             if clock is None:
@@ -135,14 +143,19 @@ class Oracle:
                 firsts[partition] = (append - self.lateness) // PANE
             clock = clocks[partition] = max(clock, min(append, clock + 10 * S))
             batch = self.batch_class.FromString(payload)
+            self.open_pane = max(firsts[partition], (clock - self.lateness) // PANE)
+            if seconds.get(partition) != clock // S:
+                seconds[partition] = clock // S
+                for node in partitions[partition]:
+                    node.listen(clock)
             if batch.kind == 1:
                 continue
-            self.open_pane = max(firsts[partition], (clock - self.lateness) // PANE)
             self.counts["events"] += batch.events
             node = self.nodes.get(batch.node)
             if node is None:
                 node = self.nodes[batch.node] = Node(self, batch.node)
-            node.batch(batch, append)
+                partitions[partition].append(node)
+            node.batch(batch, append, clock)
         self.last_pane = (min(clocks.values()) - self.lateness) // PANE - 1
 
     def server_told(self, pane, place, owner):
@@ -198,7 +211,10 @@ class Rows:
 
     def half(self, half):
         seen_windows, names = {}, {}
-        for (pane, kind) in sorted(half.parts, key=lambda place: place[0]):
+        panes = collections.defaultdict(list)
+        for place in half.parts:
+            panes[place[0]].append(place)
+        for pane in sorted(panes):
             if pane < half.label_pane:
                 self.expected.amended.add(pane * PANE // (10 * S))
             if half.turned:
@@ -209,10 +225,31 @@ class Rows:
             if owners not in names:
                 names[owners] = (ends.edge(), parts_of(*owners[:2]))
             joined = client is not None and server is not None
-            counts = half is (client or server)
-            if joined and half is server and client.existed and pane < client.first_pane:
-                counts = "existed_uncounts" not in self.oracle.gaps
-            self.delta(half, half.parts[pane, kind], pane, kind, counts, joined, *names[owners], seen_windows)
+            sides = self.sides(half, client, server)
+            deltas = collections.defaultdict(list)
+            for place in panes[pane]:
+                deltas[self.counted(sides, half, place)].append(half.parts[place])
+            for (kind, counts), parts in deltas.items():
+                if joined and half is server and client.existed and pane < client.first_pane and not counts:
+                    counts = "existed_uncounts" not in self.oracle.gaps
+                self.delta(half, merged(parts), pane, kind, counts, joined, *names[owners], seen_windows)
+
+    def sides(self, half, client, server):
+        if client and server:
+            return self.oracle.join.sides[client.number, server.number]
+        return half.alone or Sides(half.side, 0, 0)
+
+    def counted(self, sides, half, place):
+        """Its kind, and whether it counts: what is late by its own time. What is healed in one number and may be of
+        times in which both sides counted in turn is counted by neither."""
+        pane, kind, ten, gap = place
+        present = pane // TEN_PANES
+        now = sides.at(present) == half.side
+        if gap and sides.turned_since(gap, pane):
+            return (TURNED if now else kind), False
+        if kind == LATE and (sides.at_known(ten, pane) == half.side) != now:
+            return TURNED, not now
+        return kind, now
 
     def first_final(self, half, pane):
         """The label of the first pane from this one on in which the half had a peer; what is learnt of those who have
@@ -249,7 +286,7 @@ class Rows:
         for window in EDGE_WINDOWS:
             if window < 10_000 and kind != NORMAL:
                 continue
-            active = self.touch(seen_windows, window, self.start, counts)
+            active = kind != TURNED and self.touch(seen_windows, window, self.start, counts)
             self.put(window, EDGE, edge, self.pairs, active)
         for window in PART_WINDOWS:
             if window < 10_000 and kind != NORMAL:
@@ -259,7 +296,7 @@ class Rows:
                 if not any(pair[0] in CONNECTION_EVENTS for pair in pairs) and certain:
                     continue
                 pairs = [pair for pair in pairs if pair[0] in EVENT_COLUMNS]
-            else:
+            elif kind != TURNED:
                 active = self.touch(seen_windows, ("part", window), self.start, counts)
             for scope, sub in subs:
                 self.put(window, scope, edge + sub, pairs, active)
@@ -290,7 +327,7 @@ class Rows:
             pairs += [(SRTT_US, part.srtt), (SRTT_COUNT, int(part.srtt > 0))]
         if part.failed:
             pairs += [(FAILED, 1), (FAILURE_COUNTERS[part.failed], 1)]
-        if kind == LATE:
+        if kind in (LATE, TURNED):
             pairs += [(LATE_BYTES, tx + rx), (LATE_CONNECTIONS, int(part.opened) + int(part.failed > 0))]
         elif kind == RECOVERED:
             pairs += [(RECOVERED_BYTES, tx + rx)]

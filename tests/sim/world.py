@@ -13,6 +13,8 @@ partition, each with its own delay, clock error and mishaps:
     late names  a process or container is told after its sockets, or a socket's owner only when it closes
     restarts    an agent begins anew, with a new epoch; sockets that live are told as existing
     reboots     the node does, and its sockets are gone
+    outages     nothing is heard of a node for long: its agent dies, and another begins at last; or it is cut off, and
+                its spool delivers later what it had room for, or never
 
 A node's own batches keep their order: agents write with idempotence, and a key names a partition.
 Key frames come every few seconds instead of every 45, so that a short world has them.
@@ -98,6 +100,9 @@ class World:
         self.seed = seed
         self.rng = rng = random.Random(seed)
         self.hazards = {name for name in HAZARDS if rng.random() < 0.4}
+        outages = random.Random(f"outages {seed}")  # apart, as it came later: other worlds stay as they were
+        if outages.random() < 0.3:
+            self.hazards.add("outages")
         if hazards is not None:
             self.hazards = set(hazards)
         self.period = rng.choice((100, 200, 250, 300)) * MS
@@ -112,6 +117,7 @@ class World:
         self.end = self.start + self.seconds * S
         self.partitions = rng.randint(1, 4)
         self.make_nodes()
+        self.make_outages(outages)
         self.make_services()
         self.connections, self.sockets = [], []
         self.used_ports = {}
@@ -151,6 +157,16 @@ class World:
             node.reboot = self.chance("reboots", 0.3) and bool(node.restarts)
             node.key_frame = rng.randint(2, 7) * S
         self.nodes[0].has_agent = self.nodes[1].has_agent = True
+
+    def make_outages(self, rng):
+        """(from, to, how much of it the spool holds; None: the agent is dead), in their order. Not where all waits are
+        waited for: what is never heard of again is another matter."""
+        for node in self.nodes:
+            node.outages, at = [], node.agent_start
+            while "outages" in self.hazards and not self.long_tail and rng.random() < 0.6:
+                begins = at + rng.randint(1_000, 15_000) * MS
+                at = begins + rng.randint(3_000, 18_000) * MS
+                node.outages.append((begins, at, rng.choice((None, 0, 3 * S, 60 * S, 60 * S))))
 
     def replica(self, node, name, kind, version, port):
         rng = self.rng
