@@ -222,7 +222,9 @@ static inline void run_sum_row(struct run *run, const struct rollup *row)
 	run->sums.hash += hash;
 	run->sums.rows++;
 	for (int n = 0; n < COUNTERS && row->window_ms == 10000; n++)
-		run->sums.counters[row->scope][n] += row->counters[n];
+		run->sums.counters[row->scope][n] =
+			(int64_t)((uint64_t)run->sums.counters[row->scope][n] +
+				  (uint64_t)row->counters[n]); /* hostile rows go round */
 }
 
 static inline void run_on_rollups(void *context, uint32_t task, const struct rollup *rollups,

@@ -13,9 +13,10 @@ static const struct tuple *key_of(void)
 static void hear(struct rig *rig, const char *node, int what)
 {
 	const struct hearing hearing = {.node = name_id(node, 1), .what = what};
-	const struct half_bucket bucket = {.hearings = &hearing, .hearings_count = 1};
-	for (uint32_t task = 0; task < rig->tasks; task++)
-		join_push(rig->joins[task], &bucket);
+	for (uint32_t task = 0; task < rig->tasks; task++) {
+		struct rig_events *events = &rig->pushed[task];
+		RIG_APPEND(events, hearings, hearing);
+	}
 }
 
 /* To the pane `at` panes behind the start of ten seconds, which is the next to be run. */

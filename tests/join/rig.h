@@ -23,7 +23,8 @@ struct rig_events {
 	struct half_close *closes;
 	struct nat_alias *aliases;
 	struct instance *instances;
-	size_t opens_count, closes_count, aliases_count, instances_count;
+	struct hearing *hearings;
+	size_t opens_count, closes_count, aliases_count, instances_count, hearings_count;
 };
 
 /* A label with what its ids stand for. */
@@ -184,6 +185,7 @@ static inline void rig_events_clear(struct rig_events *events)
 	free(events->closes);
 	free(events->aliases);
 	free(events->instances);
+	free(events->hearings);
 	*events = (struct rig_events){0};
 }
 
@@ -273,6 +275,8 @@ static inline void rig_push(struct rig *rig, uint32_t task, struct rig_events *e
 					   .closes = events->closes,
 					   .aliases = events->aliases,
 					   .instances = events->instances,
+					   .hearings = events->hearings,
+					   .hearings_count = events->hearings_count,
 					   .instances_count = events->instances_count,
 					   .opens_count = events->opens_count,
 					   .closes_count = events->closes_count,
