@@ -25,7 +25,7 @@ struct label {
 	uint8_t side;		 /* enum side of this half */
 	uint8_t counts_from;	 /* enum side whose half fills the counted columns */
 	bool joined : 1;	 /* both halves are paired */
-	bool final : 1;		 /* no later label will change this one */
+	bool final : 1;		 /* later labels act on what is to come only */
 	uint32_t counts_since;	 /* the ten seconds (base/clock.h) from which on counts_from holds,
 				    the other side before; 0: always */
 	uint64_t client, server; /* instance ids */

@@ -74,7 +74,8 @@ static void node_describe(struct mirror *mirror, struct node *node,
 	memcpy(node->role_text, batch->role, strlen(batch->role) + 1);
 }
 
-/* A new start of the agent ends what the former had. */
+/* A new start of the agent. What the former had ends with its boot, or waits to be told anew
+ * (adopt.c). */
 static void node_epoch(struct intake *intake)
 {
 	struct node *node = intake->node;
@@ -183,7 +184,7 @@ void intake_batch(struct mirror *mirror, const struct mirror_record *record)
 		return;
 	}
 	if (node->epoch != batch->epoch && node_had_epoch(node, batch->epoch)) {
-		/* A straggler of a former start; its objects are gone. */
+		/* A straggler of a former start: its slots are others' by now. */
 		refuse_batch(mirror, batch);
 		return;
 	}

@@ -7,8 +7,9 @@
  * pairs at once, so each ten seconds of a pair belong to one half. What it has to be for that: a
  * half that had ended before its node, or its peer's, was out takes no part.
  *
- * An agent that began anew tells its sockets anew: the former halves have vanished, and the new
- * ones stand alone. While the other end counts for the former, the new one does not.
+ * Most sockets outlive their agent (ingest/adopt.c). Of one that did not, the former half has
+ * vanished, and what the new agent tells stands alone: while the other end counts for the former,
+ * the new one does not.
  *
  * Of each node the last SPANS_MAX times out are kept, until no half can ask for them any more.
  * Bounded by the nodes of the ingest tasks. */

@@ -207,6 +207,45 @@ static void an_agent_that_begins_anew_does_not_count_beside_the_server(void **st
 	log_free(pair.log);
 }
 
+/* It goes on in another slot, before the turn back or after it. What its agent did not see lies on
+ * both sides of turns: the server counted it. */
+static void a_socket_that_outlives_its_agent_keeps_its_turns(void **state)
+{
+	static const uint64_t told_ns[] = {MS(25100), SEC(31)};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(told_ns) / sizeof(told_ns[0]); i++) {
+		struct pair pair = pair_open();
+
+		exchange_until(&pair, SEC(25));
+		log_restart(pair.log, SEC(25), pair.a);
+		log_connect(pair.log, MS(25050), pair.a, "10.0.0.1:39999", B); /* in its slot */
+		if (told_ns[i] < SEC(27)) {
+			log_existed(pair.log, told_ns[i], pair.client);
+			log_send(pair.log, SEC(27), pair.client, 10000, 0);
+		} else {
+			log_send_untold(pair.log, pair.client, 10000, 0);
+			log_existed(pair.log, told_ns[i], pair.client);
+		}
+		log_send(pair.log, SEC(27), pair.server, 0, 10000);
+		log_exchange(pair.log, SEC(32), pair.client, pair.server, 100000, 0);
+		log_close_both(pair.log, SEC(35), pair.client, pair.server);
+		log_seal(pair.log);
+		silence(pair.log, pair.a, SEC(5), SEC(25));
+		struct run *run = run_with(pair.log, NULL);
+
+		assert_int_equal(run->ingest.adopted, 1);
+		expect_counted(run, 0, 1);
+		expect_counted(run, 10, 100);
+		expect_counted(run, 20, 11000);
+		expect_counted(run, 30, 100000);
+		expect_sums(run, 111101, 111111, 111111);
+		assert_int_equal(run_edge(run, "shop", "web", COUNTER_CLOSED), 1);
+		run_free(run);
+		log_free(pair.log);
+	}
+}
+
 static void the_client_counts_on_when_the_servers_agent_has_died(void **state)
 {
 	struct pair pair = pair_open();
@@ -293,6 +332,7 @@ int main(void)
 		cmocka_unit_test(what_is_recovered_over_the_other_ends_time_is_not_counted_twice),
 		cmocka_unit_test(what_is_recovered_later_counts_as_ever),
 		cmocka_unit_test(an_agent_that_begins_anew_does_not_count_beside_the_server),
+		cmocka_unit_test(a_socket_that_outlives_its_agent_keeps_its_turns),
 		cmocka_unit_test(the_client_counts_on_when_the_servers_agent_has_died),
 		cmocka_unit_test(
 			a_node_that_is_heard_again_before_the_next_ten_seconds_never_was_out),
