@@ -81,11 +81,11 @@ void names_free(struct names *names)
 	if (!names)
 		return;
 	for (uint32_t number = 1; number < names->used; number++)
-		free((char *)names->entries[number].name.bytes);
-	free(names->entries);
+		memory_free((char *)names->entries[number].name.bytes);
+	memory_free(names->entries);
 	tellings_done(&names->told);
-	free(names->places);
-	free(names);
+	memory_free(names->places);
+	memory_free(names);
 }
 
 /* ---- by id ---- */
@@ -110,7 +110,7 @@ static struct entry *names_entry(const struct names *names, uint64_t id)
 
 static void places_grow(struct names *names)
 {
-	free(names->places);
+	memory_free(names->places);
 	names->mask = names->mask * 2 + 1;
 	names->places = memory_zeroed((size_t)names->mask + 1, sizeof(*names->places));
 	for (uint32_t number = 1; number < names->used; number++) {
@@ -194,7 +194,7 @@ static void names_forget(struct names *names, uint32_t number)
 	names->stats.live--;
 	names->stats.bytes -= entry->name.length;
 	names->stats.expired++;
-	free((char *)entry->name.bytes);
+	memory_free((char *)entry->name.bytes);
 	*entry = (struct entry){.next = names->free};
 	names->free = number;
 }

@@ -33,10 +33,10 @@ void roster_free(struct roster *roster)
 {
 	if (!roster)
 		return;
-	free(roster->entries);
+	memory_free(roster->entries);
 	tellings_done(&roster->told);
-	free(roster->places);
-	free(roster);
+	memory_free(roster->places);
+	memory_free(roster);
 }
 
 /* ---- by id: ids are hashes already ---- */
@@ -51,7 +51,7 @@ static uint32_t place_of(const struct roster *roster, uint64_t id)
 
 static void places_grow(struct roster *roster)
 {
-	free(roster->places);
+	memory_free(roster->places);
 	roster->mask = roster->mask * 2 + 1;
 	roster->places = memory_zeroed((size_t)roster->mask + 1, sizeof(*roster->places));
 	for (uint32_t number = 1; number < roster->used; number++)

@@ -135,6 +135,6 @@ void sketch_clear(struct sketch *sketch)
 
 void sketch_done(struct sketch *sketch)
 {
-	free(sketch->cells);
+	memory_free(sketch->cells);
 	*sketch = (struct sketch){0};
 }

@@ -24,7 +24,7 @@ static inline struct tellings tellings_of(uint32_t readers)
 
 static inline void tellings_done(struct tellings *tellings)
 {
-	free(tellings->words);
+	memory_free(tellings->words);
 	*tellings = (struct tellings){0};
 }
 

@@ -11,6 +11,7 @@ macro(millrace_dependencies)
   pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
   pkg_check_modules(LIBBPF REQUIRED IMPORTED_TARGET libbpf>=1.1)
   pkg_check_modules(LIBELF REQUIRED IMPORTED_TARGET libelf)
+  pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp>=2.5)
   pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
   pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2)
   pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
@@ -187,7 +188,7 @@ function(millrace_benches)
   foreach(main ${mains})
     get_filename_component(noun ${main} NAME_WE)
     add_executable(bench-${noun} ${main})
-    target_link_libraries(bench-${noun} PRIVATE millrace_bench_drive millrace_bench_world millrace_daemon
+    target_link_libraries(bench-${noun} PRIVATE millrace_bench_drive millrace_bench_world millrace_agent millrace_daemon
                           PkgConfig::JEMALLOC PkgConfig::ZSTD)
   endforeach()
 endfunction()
@@ -221,6 +222,10 @@ function(millrace_tests)
     if(name MATCHES "^(pipeline|netns|conformance|sim)/")
       set_tests_properties(${name} PROPERTIES LABELS slow TIMEOUT 900 RUN_SERIAL ON)
     endif()
+    # Without bounds of time, or waiting most of it: two of these at once.
+    if(name MATCHES "^(sim/.*|pipeline/kafka_security)$")
+      set_tests_properties(${name} PROPERTIES RUN_SERIAL OFF)
+    endif()
   endforeach()
 
   # The server that Debian's own gRPC client and curl are set upon.
@@ -249,6 +254,21 @@ function(millrace_tests)
     set_target_properties(sim-drive PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   endif()
 
+  # The pipeline over a log in a file, with snapshots, which the replay test kills.
+  if(EXISTS ${CMAKE_SOURCE_DIR}/tests/sim/replay.c)
+    add_executable(sim-replay ${CMAKE_SOURCE_DIR}/tests/sim/replay.c)
+    target_link_libraries(sim-replay PRIVATE millrace_daemon millrace_bench_fleet PkgConfig::JEMALLOC)
+    set_target_properties(sim-replay PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  endif()
+
+  # Preloaded into it: lets its system calls fail. Without a sanitizer, which wants to come first.
+  if(EXISTS ${CMAKE_SOURCE_DIR}/tests/sim/faults.c)
+    add_library(sim-faults SHARED ${CMAKE_SOURCE_DIR}/tests/sim/faults.c)
+    target_compile_options(sim-faults PRIVATE -fPIC -fno-sanitize=all -U_FORTIFY_SOURCE -Wno-missing-prototypes)
+    target_link_options(sim-faults PRIVATE -fno-sanitize=all)
+    set_target_properties(sim-faults PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  endif()
+
   millrace_scripts()
 endfunction()
 
@@ -274,6 +294,10 @@ function(millrace_scripts)
       ENVIRONMENT "MILLRACE_BUILD=${CMAKE_BINARY_DIR};PYTHONDONTWRITEBYTECODE=1" SKIP_RETURN_CODE 77)
     if(name MATCHES "^(pipeline|netns|conformance|sim)/")
       set_tests_properties(${name} PROPERTIES LABELS slow TIMEOUT 900 RUN_SERIAL ON)
+    endif()
+    # Without bounds of time, or waiting most of it: two of these at once.
+    if(name MATCHES "^(sim/.*|pipeline/kafka_security)$")
+      set_tests_properties(${name} PROPERTIES RUN_SERIAL OFF)
     endif()
   endforeach()
 endfunction()
