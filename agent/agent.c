@@ -1,6 +1,7 @@
 #include "agent/agent.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,17 +10,27 @@
 #include <time.h>
 #include <uv.h>
 
+#include "agent/absence.h"
 #include "agent/batch/batch.h"
-#include "agent/batch/seal.h"
 #include "agent/cgroups.h"
+#include "agent/claims.h"
+#include "agent/drops.h"
 #include "agent/health.h"
+#include "agent/inspector.h"
+#include "agent/keeper.h"
 #include "agent/metrics.h"
 #include "agent/nat.h"
 #include "agent/natwatch.h"
 #include "agent/netns.h"
+#include "agent/notify.h"
+#include "agent/preflight.h"
+#include "agent/privileges.h"
 #include "agent/probe.h"
 #include "agent/publisher.h"
 #include "agent/recorder.h"
+#include "agent/self.h"
+#include "agent/signer.h"
+#include "agent/syscalls.h"
 #include "agent/tracer.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -34,34 +45,76 @@ enum {
 };
 /* A roll call tells of every socket, so not at each loss of a storm. */
 #define ROLL_CALL_EVERY_NS (30 * NS_PER_S)
+/* Without a loss: whatever was told of wrongly is told of no longer than this. */
+#define ROLL_CALL_ANYWAY_NS (600 * NS_PER_S)
+/* Run times of BPF programs are measured so long, so often: not in step with what happens once a
+ * second. */
+#define SAMPLE_NS	(300 * NS_PER_MS)
+#define SAMPLE_EVERY_NS (6100 * NS_PER_MS)
+/* Then the loop has a turn, before it goes on reading the ring: scrapes, timers, conntrack. */
+#define DRAIN_SLICE_NS (10 * NS_PER_MS)
+
+/* Everyone was asked to answer through the ring: over when it was read up to the mark. */
+struct call {
+	bool waiting;
+	uint64_t mark, began_ns, lost, unanswered;
+};
 
 struct agent {
 	const struct agent_options *options;
+	const struct config_sources *sources;
 	uv_loop_t loop;
 	uv_timer_t tick_timer, scan_timer;
-	uv_poll_t ring_poll, kafka_poll;
+	uv_idle_t more; /* while the ring was not read to its end */
+	uv_poll_t ring_poll;
 	uv_signal_t interrupt, terminate;
 	struct health *health;
 	struct probe *probe;
 
 	struct cgroup_mounts mounts;
 	struct cgroups *cgroups;
+	struct containers *containers;
+	struct inspector *inspector;
 	struct batch *batch;
 	struct recorder *recorder;
+	struct security *security;
 	struct publisher *publisher;
+	struct signer *signer;
 	struct tracer *tracer;
 	struct nat *nat;
-	struct natwatch *natwatch; /* NULL: off */
+	struct natwatch *natwatch;   /* NULL: off */
+	uint64_t nat_lost_before;    /* by those closed before this one */
+	struct preflight *preflight; /* what is missing here, and more as it is found */
+	struct notify *notify;
+	uint64_t capabilities; /* at the start */
+	struct self *self;
+	struct drops *drops; /* NULL: off */
 	uint32_t *scope;
 	uint32_t scope_count;
-	char *brokers;		 /* joined by commas; lent to the publisher */
-	const char **properties; /* lent to the publisher */
+	char *brokers; /* joined by commas; lent to the publisher */
 
 	struct batch_sender sender;
 	uint64_t boottime_ns, realtime_ns;
 	uint64_t scan_cpu_ns; /* of one scan, smoothed */
 	uint64_t roll_lost;   /* losses that a roll call has mended */
 	uint64_t roll_called_ns;
+	uint64_t processes_lost, processes_called_ns; /* likewise */
+	struct call roll_call, process_call;
+	uint64_t tick_ns, ticked_ns; /* the interval; the last one, or when it was set */
+	uint64_t cgroups_lost, cgroups_walked_ns;
+	uv_work_t cgroups_work;
+	struct cgroup_list *cgroups_found; /* by the walk that runs in the pool */
+	bool walking;
+	uv_work_t sample_work;
+	uint64_t sample_due_ns;	 /* its end, while one is taken */
+	bool sampling, enabling; /* run times are measured, or will be */
+	int stats_fd;
+	struct claims claims;
+	uv_work_t claims_work;
+	bool switching; /* claims, in the pool */
+	int attach_error;
+	struct absence absence;
+	bool absent; /* sockets whose end nobody told */
 	struct metrics metrics;
 };
 
@@ -88,27 +141,88 @@ static void read_clock(struct agent *agent)
 /* What never reached a batch. Read before each seal: the header tells it. */
 static void count_losses(struct agent *agent)
 {
-	uint64_t sum = 0;
-	tracer_lost(agent->tracer, agent->metrics.lost);
-	for (int i = 0; i < MR_LOST_COUNTERS; i++)
-		sum += agent->metrics.lost[i];
+	uint64_t *lost = agent->metrics.losses.events;
+	tracer_lost(agent->tracer, lost);
 	struct recorder_stats stats = recorder_stats(agent->recorder);
-	agent->sender.dropped_ring = sum + stats.sockets_refused + stats.processes_refused;
+	lost[LOSS_SOCKETS] = stats.sockets_refused;
+	lost[LOSS_PROCESSES] = stats.processes_refused;
+	lost[LOSS_LISTENERS] = stats.listeners_refused;
+	lost[LOSS_LOOKUPS] = stats.lookups.evicted;
+	if (agent->drops)
+		agent->metrics.drops = drops_stats(agent->drops);
+	lost[LOSS_DROPS] = agent->metrics.drops.missed;
 	if (agent->natwatch)
 		agent->metrics.natwatch = natwatch_stats(agent->natwatch);
-	agent->sender.dropped_netlink = agent->metrics.natwatch.overruns;
-	agent->sender.dropped_spool = publisher_stats(agent->publisher).spool.dropped_events;
+	lost[LOSS_NETLINK] = agent->nat_lost_before + agent->metrics.natwatch.lost;
+	lost[LOSS_SPOOL] = publisher_stats(agent->publisher).spool.dropped_events;
+	agent->sender.dropped_ring = losses_ring(&agent->metrics.losses);
+	agent->sender.dropped_netlink = lost[LOSS_NETLINK];
+	agent->sender.dropped_spool = lost[LOSS_SPOOL];
 }
 
-static void drain(struct agent *agent)
+/* Of sockets and of listeners to a roll call. */
+static uint64_t lost_answers(const struct agent *agent)
+{
+	return agent->metrics.losses.events[MR_UPDATE] + agent->metrics.losses.events[MR_LISTEN];
+}
+
+static void end_roll_call(struct agent *agent)
+{
+	struct call *call = &agent->roll_call;
+	if (!call->waiting || !tracer_passed(agent->tracer, call->mark))
+		return;
+	call->waiting = false;
+	count_losses(agent);
+	if (lost_answers(agent) != call->unanswered)
+		return; /* not all answers found room: again later */
+	recorder_roll_called(agent->recorder, call->began_ns);
+	agent->roll_lost = call->lost;
+}
+
+static void end_process_call(struct agent *agent)
+{
+	struct call *call = &agent->process_call;
+	if (!call->waiting || !tracer_passed(agent->tracer, call->mark))
+		return;
+	call->waiting = false;
+	count_losses(agent);
+	if (agent->metrics.losses.events[MR_TASK] != call->unanswered)
+		return; /* not all answers found room: again later */
+	recorder_process_called(agent->recorder, call->began_ns);
+	agent->processes_lost = call->lost;
+}
+
+static void on_more(uv_idle_t *idle);
+
+/* Whether the ring was read to its end; else the next turns of the loop go on. */
+static bool drain(struct agent *agent)
 {
 	read_clock(agent);
 	uint64_t waiting = tracer_ring_bytes(agent->tracer);
 	if (waiting > agent->metrics.ring_peak_bytes)
 		agent->metrics.ring_peak_bytes = waiting;
-	int records = tracer_drain(agent->tracer);
-	if (records > 0)
-		agent->metrics.records += (uint64_t)records;
+	bool whole = tracer_drain(agent->tracer, DRAIN_SLICE_NS);
+	agent->metrics.records = tracer_records(agent->tracer);
+	end_roll_call(agent);
+	end_process_call(agent);
+	if (whole)
+		uv_idle_stop(&agent->more);
+	else if (!uv_is_closing((uv_handle_t *)&agent->more))
+		uv_idle_start(&agent->more, on_more);
+	return whole;
+}
+
+static void on_more(uv_idle_t *idle)
+{
+	drain(idle->data);
+}
+
+/* What is in the ring now; more may come all the time. */
+static void drain_all(struct agent *agent)
+{
+	uint64_t mark = tracer_mark(agent->tracer);
+	while (!drain(agent) && !tracer_passed(agent->tracer, mark))
+		;
 }
 
 static void on_record(void *context, const struct mr_head *record)
@@ -140,8 +254,24 @@ static void on_nat(void *context, const struct conntrack_entry *entry)
 			     .reply_destination = entry->reply.destination,
 			     .reply_source_port = entry->reply.source_port,
 			     .reply_destination_port = entry->reply.destination_port,
+			     .zone = entry->zone,
+			     .mark = entry->mark,
+			     .netns = entry->netns,
 			     .time_ns = agent->realtime_ns,
 		     });
+}
+
+static void on_described(void *context, const char *id)
+{
+	struct agent *agent = context;
+	read_clock(agent);
+	recorder_described(agent->recorder, id);
+}
+
+static void on_dropped_packets(void *context, const struct batch_drop *drop, uint64_t cookie)
+{
+	struct agent *agent = context;
+	recorder_drop(agent->recorder, drop, cookie);
 }
 
 static void on_ring(uv_poll_t *poll, int status, int events)
@@ -150,30 +280,127 @@ static void on_ring(uv_poll_t *poll, int status, int events)
 	drain(poll->data);
 }
 
+static void look_at_lateness(struct agent *agent)
+{
+	uint64_t now_ns = uv_hrtime(), due_ns = agent->ticked_ns + agent->tick_ns;
+	if (now_ns > due_ns && now_ns - due_ns > agent->metrics.late_peak_ns)
+		agent->metrics.late_peak_ns = now_ns - due_ns;
+	agent->ticked_ns = now_ns;
+}
+
+static void detach_claims(uv_work_t *work)
+{
+	struct agent *agent = work->data;
+	tracer_detach_claims(agent->tracer);
+}
+
+static void on_claims_detached(uv_work_t *work, int status)
+{
+	struct agent *agent = work->data;
+	(void)status;
+	agent->switching = false;
+}
+
+static void let_claims_go(struct agent *agent)
+{
+	agent->claims_work.data = agent;
+	agent->switching = uv_queue_work(&agent->loop, &agent->claims_work, detach_claims,
+					 on_claims_detached) == 0;
+}
+
+static void attach_claims(uv_work_t *work)
+{
+	struct agent *agent = work->data;
+	agent->attach_error = tracer_attach_claims(agent->tracer);
+}
+
+static void on_claims_attached(uv_work_t *work, int status)
+{
+	struct agent *agent = work->data;
+	agent->switching = false;
+	if (!status && agent->attach_error)
+		complain("the programs that see who sends and receives", agent->attach_error);
+	claims_began(&agent->claims, uv_hrtime());
+	if (tracer_take_claims(agent->tracer))
+		let_claims_go(agent);
+}
+
+static void look_for_owners(struct agent *agent, uint32_t guesses)
+{
+	if (agent->switching || !claims_due(&agent->claims, uv_hrtime(), guesses))
+		return;
+	agent->claims_work.data = agent;
+	agent->switching = uv_queue_work(&agent->loop, &agent->claims_work, attach_claims,
+					 on_claims_attached) == 0;
+}
+
+static void rest_claims(struct agent *agent)
+{
+	if (agent->switching || !claims_over(&agent->claims, uv_hrtime()))
+		return;
+	tracer_give_claims(agent->tracer);
+	let_claims_go(agent);
+}
+
+static void enable_stats(uv_work_t *work)
+{
+	struct agent *agent = work->data;
+	agent->stats_fd = tracer_enable_stats();
+}
+
+static void on_stats_enabled(uv_work_t *work, int status)
+{
+	struct agent *agent = work->data;
+	bool failed = status || agent->stats_fd < 0;
+
+	agent->enabling = false;
+	agent->sample_due_ns = uv_hrtime() + (failed ? SAMPLE_EVERY_NS : SAMPLE_NS);
+	if (failed)
+		return; /* the last sample's rate goes on */
+	tracer_sample_begin(agent->tracer, agent->stats_fd);
+	agent->sampling = true;
+}
+
+static void look_at_samples(struct agent *agent)
+{
+	if (agent->enabling || uv_hrtime() < agent->sample_due_ns ||
+	    !tracer_measured(agent->tracer))
+		return;
+	agent->sample_due_ns = uv_hrtime() + SAMPLE_EVERY_NS - SAMPLE_NS;
+	if (agent->sampling) {
+		tracer_sample_end(agent->tracer);
+		agent->sampling = false;
+		return;
+	}
+	agent->sample_work.data = agent;
+	agent->enabling = uv_queue_work(&agent->loop, &agent->sample_work, enable_stats,
+					on_stats_enabled) == 0;
+}
+
 /* The ring needs no timer of its own: what came since the last tick goes into this one's batch, and
  * a ring that fills before wakes on_ring. */
 static void on_tick(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
+	look_at_lateness(agent);
 	drain(agent);
+	rest_claims(agent);
+	look_at_samples(agent);
+	if (agent->drops)
+		drops_tick(agent->drops, agent->boottime_ns);
 	count_losses(agent);
 	recorder_tick(agent->recorder);
 	if (agent->nat)
 		nat_again(agent->nat, recorder_cycle_ticks(agent->recorder));
+	inspector_tick(agent->inspector, agent->boottime_ns);
 	publisher_poll(agent->publisher, agent->boottime_ns);
-}
-
-static void on_kafka(uv_poll_t *poll, int status, int events)
-{
-	struct agent *agent = poll->data;
-	(void)status, (void)events;
-	publisher_poll(agent->publisher, clock_ns(CLOCK_BOOTTIME));
+	notify_alive(agent->notify, agent->boottime_ns);
 }
 
 /* The period at which scans take their share of a core, at least what is configured. */
 static uint64_t scan_period_ms(const struct agent *agent)
 {
-	uint64_t period = agent->options->scan_period_ns / NS_PER_MS;
+	uint64_t period = self_scan_period_ns(agent->self) / NS_PER_MS;
 	double for_share =
 		(double)agent->scan_cpu_ns / NS_PER_MS / (agent->options->scan_cpu_percent / 100);
 	if (for_share > SCAN_PERIOD_MAX_MS)
@@ -181,42 +408,107 @@ static uint64_t scan_period_ms(const struct agent *agent)
 	return for_share > (double)period ? (uint64_t)for_share : period;
 }
 
-/* Lost openings and ends leave slots and sockets that do not agree: after a loss every socket
- * answers once, and slots that no socket answers for are gone. */
+/* Lost openings and ends leave slots and sockets that do not agree: after a loss, or when a scan
+ * finds too few, every socket answers once, and slots that no socket answers for are gone. */
+static bool roll_call_is_due(const struct agent *agent, uint64_t lost)
+{
+	uint64_t since_ns = agent->boottime_ns - agent->roll_called_ns;
+	/* The first scan is one: a socket may have ended while it was listed. */
+	if (!agent->roll_called_ns || since_ns >= ROLL_CALL_ANYWAY_NS)
+		return true;
+	return (lost != agent->roll_lost || agent->absent) && since_ns >= ROLL_CALL_EVERY_NS;
+}
+
 static void scan(struct agent *agent)
 {
-	uint64_t cpu_ns = 0;
-	drain(agent);
+	struct call *call = &agent->roll_call;
+	bool whole = drain(agent);
 	count_losses(agent);
-	uint64_t lost = agent->metrics.lost[MR_OPEN] + agent->metrics.lost[MR_CLOSE] +
-			agent->metrics.lost[MR_FAIL];
-	bool roll_call = lost != agent->roll_lost &&
-			 agent->boottime_ns - agent->roll_called_ns >= ROLL_CALL_EVERY_NS;
-	uint64_t started_ns = agent->boottime_ns, unanswered = agent->metrics.lost[MR_UPDATE];
+	uint64_t lost =
+		agent->metrics.losses.events[MR_OPEN] + agent->metrics.losses.events[MR_CLOSE] +
+		agent->metrics.losses.events[MR_FAIL] + agent->metrics.losses.events[MR_LISTEN];
+	/* What is in the ring before is no answer. */
+	bool roll_call = whole && !call->waiting && roll_call_is_due(agent, lost);
+	uint64_t began_ns = agent->boottime_ns, unanswered = lost_answers(agent);
+	struct recorder_stats before = recorder_stats(agent->recorder);
 	if (roll_call)
 		recorder_roll_call(agent->recorder);
-	int error = tracer_scan(agent->tracer, roll_call, &cpu_ns);
-	agent->scan_cpu_ns = (agent->scan_cpu_ns * 3 + cpu_ns) / 4;
+	struct tracer_scanned scanned;
+	int error = tracer_scan(agent->tracer, roll_call, &scanned);
+	agent->scan_cpu_ns = (agent->scan_cpu_ns * 3 + scanned.cpu_ns) / 4;
 	agent->metrics.scans++;
 	if (error) {
 		agent->metrics.scans_failed++;
 		return;
 	}
-	if (!roll_call)
+	look_for_owners(agent, scanned.guesses);
+	if (roll_call) {
+		agent->roll_called_ns = began_ns;
+		*call = (struct call){true, tracer_mark(agent->tracer), began_ns, lost, unanswered};
+	}
+	if (drain(agent) && whole)
+		agent->absent =
+			absence_push(&agent->absence, before.connections, scanned.connections,
+				     recorder_stats(agent->recorder).closed - before.closed);
+}
+
+/* Likewise of processes: a lost start is listed, and who is not listed is gone. */
+static void list_processes(struct agent *agent)
+{
+	const uint64_t *counts = agent->metrics.losses.events;
+	uint64_t lost = counts[MR_FORK] + counts[MR_EXEC] + counts[MR_EXIT] + counts[MR_TASK] +
+			counts[MR_MOVE];
+	struct call *call = &agent->process_call;
+	if (!agent->options->processes || lost == agent->processes_lost || call->waiting ||
+	    agent->boottime_ns - agent->processes_called_ns < ROLL_CALL_EVERY_NS || !drain(agent))
 		return;
-	agent->roll_called_ns = started_ns;
+	uint64_t began_ns = agent->boottime_ns, unanswered = counts[MR_TASK];
+	agent->processes_called_ns = began_ns;
+	recorder_process_call(agent->recorder);
+	if (tracer_list_processes(agent->tracer))
+		return;
+	*call = (struct call){true, tracer_mark(agent->tracer), began_ns, lost, unanswered};
 	drain(agent);
-	count_losses(agent);
-	if (agent->metrics.lost[MR_UPDATE] != unanswered)
-		return; /* not all answers found room: again later */
-	recorder_roll_called(agent->recorder, started_ns);
-	agent->roll_lost = lost;
+}
+
+static void walk_cgroups(uv_work_t *work)
+{
+	struct agent *agent = work->data;
+	agent->cgroups_found = cgroup_list_read(agent->mounts.v2[0] ? agent->mounts.v2 : NULL,
+						agent->mounts.v1[0] ? agent->mounts.v1 : NULL,
+						(uint32_t)agent->options->cgroups_max);
+}
+
+static void on_walked(uv_work_t *work, int status)
+{
+	struct agent *agent = work->data;
+	agent->walking = false;
+	if (status)
+		return;
+	read_clock(agent);
+	cgroups_take(agent->cgroups, agent->cgroups_found, agent->boottime_ns);
+	cgroup_list_free(agent->cgroups_found);
+}
+
+static void list_cgroups(struct agent *agent)
+{
+	uint64_t lost = agent->metrics.losses.events[MR_CGROUP];
+	if (lost == agent->cgroups_lost || agent->walking ||
+	    agent->boottime_ns - agent->cgroups_walked_ns < ROLL_CALL_EVERY_NS)
+		return;
+	agent->cgroups_lost = lost;
+	agent->cgroups_walked_ns = agent->boottime_ns;
+	agent->cgroups_work.data = agent;
+	agent->walking =
+		uv_queue_work(&agent->loop, &agent->cgroups_work, walk_cgroups, on_walked) == 0;
 }
 
 static void on_scan(uv_timer_t *timer)
 {
 	struct agent *agent = timer->data;
 	scan(agent);
+	list_processes(agent);
+	list_cgroups(agent);
 	uint64_t period = scan_period_ms(agent);
 	agent->sender.scan_period_ms = (uint32_t)period;
 	uv_timer_start(timer, on_scan, period, 0);
@@ -231,10 +523,16 @@ static void fill_metrics(struct agent *agent)
 	metrics->cpu_seconds = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
 			       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 	metrics->recorder = recorder_stats(agent->recorder);
+	metrics->cgroups = cgroups_stats(agent->cgroups);
+	metrics->containers = containers_stats(agent->containers);
+	metrics->inspector = inspector_stats(agent->inspector);
 	metrics->publisher = publisher_stats(agent->publisher);
+	metrics->security = security_stats(agent->security);
+	metrics->signer = signer_stats(agent->signer);
 	metrics->cost = tracer_cost(agent->tracer);
 	metrics->ring_bytes = tracer_ring_bytes(agent->tracer);
 	metrics->scan_period_ms = agent->sender.scan_period_ms;
+	metrics->self = self_stats(agent->self);
 	if (agent->nat)
 		metrics->nat = nat_stats(agent->nat);
 }
@@ -245,7 +543,7 @@ static int answer(void *context, const char *path, FILE *body)
 	if (strcmp(path, "/metrics") == 0) {
 		fill_metrics(agent);
 		metrics_write(&agent->metrics, agent->options->node, body);
-		agent->metrics.ring_peak_bytes = 0;
+		agent->metrics.ring_peak_bytes = agent->metrics.late_peak_ns = 0;
 		return 200;
 	}
 	if (strcmp(path, "/healthz") == 0) {
@@ -256,10 +554,13 @@ static int answer(void *context, const char *path, FILE *body)
 		fprintf(body, "not here: /metrics, /healthz, /readyz\n");
 		return 404;
 	}
+	bool sees = self_sees(agent->self, body);
 	bool connected = publisher_stats(agent->publisher).connected;
-	fprintf(body, connected ? "ok\n"
-				: "no batch was delivered to Kafka yet, or the broker is away\n");
-	return connected ? 200 : 503;
+	if (!connected)
+		fprintf(body, "no batch was delivered to Kafka yet, or the broker is away\n");
+	else if (sees)
+		fprintf(body, "ok\n");
+	return connected && sees ? 200 : 503;
 }
 
 /* Set-up, in the order of need. Each returns 0 or -errno after having told why. */
@@ -309,6 +610,30 @@ static int read_identity(struct agent *agent)
 	return 0;
 }
 
+/* A call that starts threads, which are not to have our capabilities. */
+static int call_reduced(const struct agent *agent, int (*call)(void *), void *argument)
+{
+	return agent->options->drop_capabilities ? privileges_call(call, argument) : call(argument);
+}
+
+struct publisher_call {
+	struct publisher **out;
+	struct publisher_options options;
+	char *why;
+};
+
+static int make_publisher(void *argument)
+{
+	struct publisher_call *call = argument;
+	return publisher_new(call->out, &call->options, call->why);
+}
+
+static void on_trouble(void *context, const char *sentence)
+{
+	(void)context;
+	fprintf(stderr, "millrace-agent: kafka: %s\n", sentence);
+}
+
 static int open_publisher(struct agent *agent)
 {
 	const struct agent_options *options = agent->options;
@@ -318,23 +643,22 @@ static int open_publisher(struct agent *agent)
 		fprintf(joined, "%s%s", i ? "," : "", options->brokers.items[i]);
 	if (!joined || fclose(joined))
 		return complain("kafka.brokers", -ENOMEM);
-	const char **properties = agent->properties =
-		memory_zeroed(options->kafka_properties.count * 2, sizeof(*properties));
-	for (size_t i = 0; i < options->kafka_properties.count; i++) {
-		properties[2 * i] = options->kafka_properties.items[i].key;
-		properties[2 * i + 1] = options->kafka_properties.items[i].value;
-	}
+	agent->security = security_new(&options->kafka, on_trouble, agent);
 	char why[PUBLISHER_WHY_BYTES];
-	int error = publisher_new(&agent->publisher,
-				  &(struct publisher_options){
-					  .brokers = agent->brokers,
-					  .topic = options->topic,
-					  .key = options->node,
-					  .spool_bytes_max = options->spool_bytes,
-					  .properties = properties,
-					  .properties_count = options->kafka_properties.count,
-				  },
-				  why);
+	struct publisher_call call = {
+		.out = &agent->publisher,
+		.options =
+			{
+				.brokers = agent->brokers,
+				.topic = options->topic,
+				.key = options->node,
+				.spool_bytes_max = options->spool_bytes,
+				.security = agent->security,
+			},
+		.why = why,
+	};
+	snprintf(why, sizeof(why), "kafka: cannot start its thread");
+	int error = call_reduced(agent, make_publisher, &call);
 	if (error)
 		fprintf(stderr, "millrace-agent: %s\n", why);
 	return error;
@@ -343,24 +667,26 @@ static int open_publisher(struct agent *agent)
 static int open_recorder(struct agent *agent)
 {
 	const struct agent_options *options = agent->options;
-	uint8_t key[SEAL_KEY_BYTES];
-	if (options->key) {
-		int error = seal_node_key((const uint8_t *)options->key, strlen(options->key),
-					  options->node, key);
-		if (error)
-			return complain("key", error);
-	}
+	int error = signer_new(&agent->signer, &(struct signer_options){
+						       .loop = &agent->loop,
+						       .options = options,
+						       .sources = agent->sources,
+					       });
+	if (error)
+		return error;
 	agent->batch = batch_new(&(struct batch_options){
 		.events_max = BATCH_EVENTS_MAX,
 		.bytes_max = BATCH_BYTES_MAX,
-		.key = options->key ? key : NULL,
+		.key = signer_key(agent->signer),
 		.scan_ns = SCAN_NS_MAX,
 	});
+	signer_follow(agent->signer, agent->batch, &agent->sender);
 	cgroup_mounts_read("/proc/self/mounts", &agent->mounts);
+	agent->containers = containers_new((uint32_t)options->cgroups_max);
 	agent->cgroups = cgroups_new(&(struct cgroups_options){
 		.v2_mount = agent->mounts.v2[0] ? agent->mounts.v2 : NULL,
 		.v1_mount = agent->mounts.v1[0] ? agent->mounts.v1 : NULL,
-		.docker_root = options->docker_root,
+		.containers = agent->containers,
 		.cgroups_max = (uint32_t)options->cgroups_max,
 		.prefixes = (const char *const *)options->scope_cgroups.items,
 		.prefixes_count = (uint32_t)options->scope_cgroups.count,
@@ -368,8 +694,12 @@ static int open_recorder(struct agent *agent)
 	agent->recorder = recorder_new(&(struct recorder_options){
 		.batch = agent->batch,
 		.cgroups = agent->cgroups,
+		.containers = agent->containers,
 		.sockets_max = (uint32_t)options->sockets_max,
 		.processes_max = (uint32_t)options->processes_max,
+		.process_text_bytes = options->process_text_bytes,
+		.lookups_max = options->dns ? (uint32_t)options->lookups_max : 0,
+		.lookup_timeout_ns = options->dns_timeout_ns,
 		.tick_ns = options->batch_interval_ns,
 		.key_frame_ns = options->key_frame_ns,
 		.sender = &agent->sender,
@@ -377,6 +707,24 @@ static int open_recorder(struct agent *agent)
 		.context = agent,
 	});
 	return 0;
+}
+
+/* Said once, here, and kept as data. */
+static void miss(struct agent *agent, const char *sentence)
+{
+	if (preflight_add(agent->preflight, sentence))
+		fprintf(stderr, "millrace-agent: %s\n", sentence);
+}
+
+static void miss_lines(struct agent *agent, const char *lines)
+{
+	char sentence[FINDING_BYTES];
+	while (*lines) {
+		size_t length = strcspn(lines, "\n");
+		snprintf(sentence, sizeof(sentence), "%.*s", (int)length, lines);
+		miss(agent, sentence);
+		lines += length + (lines[length] != 0);
+	}
 }
 
 static int open_tracer(struct agent *agent)
@@ -387,7 +735,13 @@ static int open_tracer(struct agent *agent)
 					.scoped = agent->scope_count > 0,
 					.netns = agent->scope,
 					.netns_count = agent->scope_count,
+					.cgroup2 = agent->mounts.v2[0] ? agent->mounts.v2 : NULL,
 					.processes = agent->options->processes,
+					.drops = agent->options->drops,
+					.drop_rows_max = (uint32_t)agent->options->drops_max,
+					.udp = agent->options->udp,
+					.dns = agent->options->dns,
+					.udp_peers_max = (uint32_t)agent->options->udp_peers_max,
 					.run_stats = agent->options->run_stats,
 					.record = on_record,
 					.context = agent,
@@ -397,9 +751,23 @@ static int open_tracer(struct agent *agent)
 		fprintf(stderr, "millrace-agent: %s\n", why);
 		return error;
 	}
-	if (tracer_missing(agent->tracer)[0])
-		fprintf(stderr, "millrace-agent: %s\n", tracer_missing(agent->tracer));
+	miss_lines(agent, tracer_missing(agent->tracer));
 	return 0;
+}
+
+static int open_drops(struct agent *agent)
+{
+	if (!tracer_drops(agent->tracer))
+		return 0;
+	int error =
+		drops_new(&agent->drops, &(struct drops_options){
+						 .object = tracer_drops(agent->tracer),
+						 .reasons = tracer_reasons(agent->tracer),
+						 .rows_max = (uint32_t)agent->options->drops_max,
+						 .told = on_dropped_packets,
+						 .context = agent,
+					 });
+	return error ? complain("cannot read the maps of dropped packets", error) : 0;
 }
 
 static void close_handle(uv_handle_t *handle)
@@ -411,13 +779,17 @@ static void close_handle(uv_handle_t *handle)
 static void stop(struct agent *agent)
 {
 	health_close(agent->health);
+	self_close(agent->self);
 	probe_close(agent->probe);
+	signer_stop(agent->signer);
 	natwatch_close(agent->natwatch);
 	agent->natwatch = NULL;
+	inspector_close(agent->inspector);
+	agent->inspector = NULL;
 	close_handle((uv_handle_t *)&agent->tick_timer);
 	close_handle((uv_handle_t *)&agent->scan_timer);
+	close_handle((uv_handle_t *)&agent->more);
 	close_handle((uv_handle_t *)&agent->ring_poll);
-	close_handle((uv_handle_t *)&agent->kafka_poll);
 	close_handle((uv_handle_t *)&agent->interrupt);
 	close_handle((uv_handle_t *)&agent->terminate);
 }
@@ -444,12 +816,39 @@ static int open_health(struct agent *agent)
 	return error;
 }
 
+static void open_inspector(struct agent *agent)
+{
+	const struct agent_options *options = agent->options;
+	agent->inspector = inspector_open(&(struct inspector_options){
+		.loop = &agent->loop,
+		.containers = agent->containers,
+		.docker_socket = options->docker_socket,
+		.roots =
+			{
+				.docker = options->docker_root,
+				.containerd = options->containerd_root,
+				.storage = options->storage_root,
+				.storage_run = options->storage_run,
+				.users = "/etc/passwd",
+				.labels =
+					{
+						(const char *const *)
+							options->container_labels.items,
+						options->container_labels.count,
+					},
+			},
+		.described = on_described,
+		.context = agent,
+	});
+}
+
 static void open_probe(struct agent *agent)
 {
-	/* its connections would be outside of a scope */
-	if (!agent->options->self_probe || agent->scope_count)
+	/* its connections would be outside of a scope, or not be known as ours */
+	if (agent->scope_count || !preflight_pids_are_the_hosts(""))
 		return;
-	int error = probe_open(&agent->probe, &agent->loop, PROBE_MS);
+	int error =
+		probe_open(&agent->probe, &agent->loop, agent->options->self_probe ? PROBE_MS : 0);
 	if (error)
 		complain("the self-probe cannot listen on 127.0.0.1", error);
 	else
@@ -457,47 +856,171 @@ static void open_probe(struct agent *agent)
 }
 
 /* Without conntrack the rest is as good. */
-static void open_natwatch(struct agent *agent)
+static int open_natwatch(struct agent *agent)
 {
-	if (!agent->options->conntrack)
-		return;
+	if (!(agent->capabilities & CAPABILITY(NET_ADMIN)))
+		return -EPERM; /* pre-flight told of the missing capability */
 	agent->nat = nat_new(&(struct nat_options){
 		.entries_max = (uint32_t)agent->options->nat_max,
 		.told = on_nat,
 		.context = agent,
 	});
 	int error =
-		natwatch_open(&agent->natwatch, &(struct natwatch_options){
-							.loop = &agent->loop,
-							.sweep_ns = agent->options->key_frame_ns,
-							.scope = agent->scope,
-							.scope_count = agent->scope_count,
-							.nat = agent->nat,
-						});
+		natwatch_open(&agent->natwatch,
+			      &(struct natwatch_options){
+				      .loop = &agent->loop,
+				      .sweep_ns = agent->options->key_frame_ns,
+				      .buffer_bytes = (uint32_t)agent->options->nat_buffer_bytes,
+				      .scope = agent->scope,
+				      .scope_count = agent->scope_count,
+				      .nat = agent->nat,
+			      });
+	if (!error)
+		return 0;
+	nat_free(agent->nat);
+	agent->nat = NULL;
+	miss(agent, "NAT off: conntrack cannot be subscribed to: the module nf_conntrack_netlink "
+		    "is needed");
+	return error;
+}
+
+static int on_nat_switched(void *context, bool on)
+{
+	struct agent *agent = context;
+	if (on)
+		return open_natwatch(agent);
+	count_losses(agent);
+	agent->nat_lost_before += agent->metrics.natwatch.lost;
+	agent->metrics.natwatch = (struct natwatch_stats){0};
+	agent->metrics.nat = (struct nat_stats){0};
+	natwatch_close(agent->natwatch);
+	nat_free(agent->nat);
+	agent->natwatch = NULL;
+	agent->nat = NULL;
+	return 0;
+}
+
+static void on_batch_interval(void *context, uint64_t interval_ns)
+{
+	struct agent *agent = context;
+	agent->tick_ns = interval_ns;
+	agent->ticked_ns = uv_hrtime();
+	uv_timer_start(&agent->tick_timer, on_tick, interval_ns / NS_PER_MS,
+		       interval_ns / NS_PER_MS);
+}
+
+/* Its clients' threads are as reduced as the agent will be. */
+static int open_self(void *argument)
+{
+	struct agent *agent = argument;
+	agent->self = self_open(&(struct self_options){
+		.loop = &agent->loop,
+		.agent = agent->options,
+		.tracer = agent->tracer,
+		.recorder = agent->recorder,
+		.cgroups = agent->cgroups,
+		.sender = &agent->sender,
+		.probe = agent->probe,
+		.preflight = agent->preflight,
+		.nat = agent->natwatch,
+		.containers = agent->mounts.v2[0] || agent->mounts.v1[0],
+		.brokers = agent->brokers,
+		.security = agent->security,
+		.signer = agent->signer,
+		.losses = &agent->metrics.losses,
+		.nat_switched = on_nat_switched,
+		.batch_interval = on_batch_interval,
+		.context = agent,
+	});
+	return 0;
+}
+
+static void do_nothing(uv_work_t *work)
+{
+	(void)work;
+}
+
+static void on_nothing(uv_work_t *work, int status)
+{
+	(void)work, (void)status;
+}
+
+/* libuv starts its pool's threads with the first job. */
+static int start_pool(void *unused)
+{
+	(void)unused;
+	uv_loop_t loop;
+	uv_work_t work;
+	int error = uv_loop_init(&loop);
 	if (error)
-		complain("NAT off: cannot subscribe to conntrack (CAP_NET_ADMIN, "
-			 "nf_conntrack_netlink)",
-			 error);
+		return error;
+	error = uv_queue_work(&loop, &work, do_nothing, on_nothing);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	uv_loop_close(&loop);
+	return error;
+}
+
+/* Before the first thread. */
+static int begin_privileges(struct agent *agent)
+{
+	agent->capabilities = privileges_now();
+	if (syscalls_begin((enum syscalls_mode)agent->options->seccomp))
+		miss(agent,
+		     "this kernel has no seccomp (CONFIG_SECCOMP_FILTER): the agent's system "
+		     "calls are not limited");
+	if (!agent->options->drop_capabilities)
+		return 0;
+	int error = keeper_open(PRIVILEGES_KEPT);
+	if (!error)
+		error = call_reduced(agent, start_pool, NULL);
+	return error ? complain("cannot start the threads that have no capabilities", error) : 0;
+}
+
+/* All is open and attached: from here on the agent cannot do more than its work takes. */
+static int end_privileges(struct agent *agent)
+{
+	int error = agent->options->drop_capabilities ? privileges_reduce(privileges_running()) : 0;
+	if (error)
+		return complain("cannot drop the capabilities", error);
+	error = syscalls_limit((enum syscalls_mode)agent->options->seccomp);
+	return error ? complain("cannot limit the system calls (set security.seccomp to off)",
+				error)
+		     : 0;
 }
 
 static void start_handles(struct agent *agent)
 {
-	uint64_t tick_ms = agent->options->batch_interval_ns / NS_PER_MS;
 	uv_timer_init(&agent->loop, &agent->tick_timer);
 	uv_timer_init(&agent->loop, &agent->scan_timer);
+	uv_idle_init(&agent->loop, &agent->more);
 	uv_poll_init(&agent->loop, &agent->ring_poll, tracer_fd(agent->tracer));
-	uv_poll_init(&agent->loop, &agent->kafka_poll, publisher_fd(agent->publisher));
 	uv_signal_init(&agent->loop, &agent->interrupt);
 	uv_signal_init(&agent->loop, &agent->terminate);
-	agent->tick_timer.data = agent->scan_timer.data = agent;
-	agent->ring_poll.data = agent->kafka_poll.data = agent;
+	agent->tick_timer.data = agent->scan_timer.data = agent->more.data = agent;
+	agent->ring_poll.data = agent;
 	agent->interrupt.data = agent->terminate.data = agent;
-	uv_timer_start(&agent->tick_timer, on_tick, tick_ms, tick_ms);
+	on_batch_interval(agent, agent->options->batch_interval_ns);
 	uv_timer_start(&agent->scan_timer, on_scan, agent->options->scan_period_ns / NS_PER_MS, 0);
 	uv_poll_start(&agent->ring_poll, UV_READABLE, on_ring);
-	uv_poll_start(&agent->kafka_poll, UV_READABLE, on_kafka);
 	uv_signal_start(&agent->interrupt, on_signal, SIGINT);
 	uv_signal_start(&agent->terminate, on_signal, SIGTERM);
+}
+
+/* Nobody after us can tell: batches that the spool dropped since the last header, and those that
+ * end with us. */
+static void tell_losses(const struct agent *agent)
+{
+	struct spool_stats spool = publisher_stats(agent->publisher).spool;
+	if (spool.waiting + spool.sent)
+		fprintf(stderr,
+			"millrace-agent: the last %u batches with %" PRIu64
+			" events were not delivered: no broker\n",
+			spool.waiting + spool.sent, spool.events);
+	if (spool.dropped_batches)
+		fprintf(stderr,
+			"millrace-agent: %" PRIu64 " batches with %" PRIu64
+			" events were dropped from the spool\n",
+			spool.dropped_batches, spool.dropped_events);
 }
 
 /* What was there before us, then the last batches at the end. */
@@ -507,16 +1030,27 @@ static int run(struct agent *agent)
 	if (error)
 		return complain("cannot list the sockets and processes that are there", error);
 	start_handles(agent);
-	drain(agent);
+	claims_init(&agent->claims, uv_hrtime());
+	agent->sampling = tracer_measured(agent->tracer);
+	agent->sample_due_ns = uv_hrtime() + SAMPLE_NS;
+	drain_all(agent);
 	fprintf(stderr, "millrace-agent: node %s, %u sockets and %u processes, events to %s\n",
 		agent->options->node, recorder_stats(agent->recorder).sockets,
 		recorder_stats(agent->recorder).processes, agent->options->topic);
+	error = end_privileges(agent);
+	if (error)
+		return error;
+	notify_ready(agent->notify);
 	uv_run(&agent->loop, UV_RUN_DEFAULT);
-	drain(agent);
+	notify_stopping(agent->notify);
+	drain_all(agent);
+	if (agent->drops)
+		drops_finish(agent->drops, agent->boottime_ns);
 	count_losses(agent);
+	self_tell(agent->self);
 	recorder_seal(agent->recorder);
-	if (!publisher_flush(agent->publisher, FLUSH_MS))
-		fprintf(stderr, "millrace-agent: the last batches were not delivered: no broker\n");
+	publisher_flush(agent->publisher, FLUSH_MS);
+	tell_losses(agent);
 	return 0;
 }
 
@@ -532,40 +1066,58 @@ static int set_up(struct agent *agent)
 	if (!error)
 		error = open_tracer(agent);
 	if (!error)
+		error = open_drops(agent);
+	if (!error)
 		error = open_health(agent);
 	if (error)
 		return error;
 	open_probe(agent);
+	open_inspector(agent);
 	read_clock(agent);
-	open_natwatch(agent);
-	return 0;
+	cgroups_walk(agent->cgroups, agent->boottime_ns);
+	if (agent->options->conntrack)
+		open_natwatch(agent);
+	return call_reduced(agent, open_self, agent);
 }
 
 static void tear_down(struct agent *agent)
 {
 	if (uv_loop_alive(&agent->loop))
 		stop(agent);
+	signer_stop(agent->signer);
 	uv_run(&agent->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&agent->loop);
+	drops_free(agent->drops);
 	tracer_free(agent->tracer);
 	nat_free(agent->nat);
 	recorder_free(agent->recorder);
+	self_free(agent->self);
 	batch_free(agent->batch);
+	signer_free(agent->signer);
 	cgroups_free(agent->cgroups);
+	containers_free(agent->containers);
 	publisher_free(agent->publisher);
+	security_free(agent->security);
+	keeper_close();
+	notify_free(agent->notify);
 	free(agent->brokers);
-	free(agent->properties);
 	free(agent->scope);
 	free(agent);
 }
 
-int agent_run(const struct agent_options *options)
+int agent_run(const struct agent_options *options, const struct config_sources *sources,
+	      struct preflight *preflight)
 {
 	signal(SIGPIPE, SIG_IGN);
 	struct agent *agent = memory_zeroed(1, sizeof(*agent));
 	agent->options = options;
+	agent->sources = sources;
+	agent->preflight = preflight;
+	agent->notify = notify_new();
+	int error = begin_privileges(agent);
 	uv_loop_init(&agent->loop);
-	int error = set_up(agent);
+	if (!error)
+		error = set_up(agent);
 	if (!error)
 		error = run(agent);
 	tear_down(agent);

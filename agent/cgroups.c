@@ -1,6 +1,5 @@
 #include "agent/cgroups.h"
 
-#include <cjson/cJSON.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,24 +12,24 @@
 
 #include "agent/bpf/event.h"
 #include "agent/index.h"
+#include "agent/proc.h"
 #include "agent/text.h"
-#include "base/clock.h"
 #include "base/memory.h"
 
 enum {
-	DEPTH_MAX = 24, /* Kubernetes in Docker in Kubernetes is 18 */
-	RUNTIME_FILE_BYTES =
-		256 * 1024, /* of a container's config.v2.json; larger ones are not read */
+	DEPTH_MAX = 24,				    /* Kubernetes in Docker in Kubernetes is 18 */
+	PROC_CGROUP_BYTES = 16 * CGROUP_PATH_BYTES, /* a line for each v1 controller */
 };
-#define WALK_EVERY_NS NS_PER_S
+
+_Static_assert((int)CGROUP_PATH_BYTES >= (int)MR_CGROUP_PATH_BYTES, "a record's path fits");
 
 struct cgroups {
 	struct cgroups_options options;
 	struct cgroup_place *places;
 	struct index index;
-	uint32_t high;
-	uint64_t walked_ns;
-	bool walked;
+	uint32_t *free;
+	uint32_t free_count, high;
+	struct cgroups_stats stats;
 };
 
 struct cgroups *cgroups_new(const struct cgroups_options *options)
@@ -38,6 +37,7 @@ struct cgroups *cgroups_new(const struct cgroups_options *options)
 	struct cgroups *cgroups = memory_zeroed(1, sizeof(*cgroups));
 	cgroups->options = *options;
 	cgroups->places = memory_zeroed(options->cgroups_max, sizeof(*cgroups->places));
+	cgroups->free = memory_zeroed(options->cgroups_max, sizeof(*cgroups->free));
 	index_init(&cgroups->index, options->cgroups_max);
 	return cgroups;
 }
@@ -48,7 +48,14 @@ void cgroups_free(struct cgroups *cgroups)
 		return;
 	index_done(&cgroups->index);
 	free(cgroups->places);
+	free(cgroups->free);
 	free(cgroups);
+}
+
+static struct cgroup_place *find(struct cgroups *cgroups, uint64_t id)
+{
+	uint32_t number = index_get(&cgroups->index, id);
+	return number == INDEX_NONE ? NULL : &cgroups->places[number];
 }
 
 static bool path_in_scope(const struct cgroups *cgroups, const char *path)
@@ -61,70 +68,83 @@ static bool path_in_scope(const struct cgroups *cgroups, const char *path)
 	return cgroups->options.prefixes_count == 0;
 }
 
-static void copy_json(char *to, size_t size, const cJSON *object, const char *name)
+static bool goes_before(const struct cgroup_place *a, const struct cgroup_place *b)
 {
-	const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
-	if (text)
-		text_clean(to, size, text, strlen(text));
+	return a->ended != b->ended ? a->ended : a->used_ns < b->used_ns;
 }
 
-/* Docker keeps each container's name, image and labels in a file beside its logs. */
-static void read_docker(const char *root, struct cgroup_place *place)
+static void remove_place(struct cgroups *cgroups, struct cgroup_place *place)
 {
-	char path[512];
-	snprintf(path, sizeof(path), "%s/containers/%s/config.v2.json", root, place->container.id);
-	FILE *file = fopen(path, "re");
-	if (!file)
-		return;
-	char *bytes = memory_zeroed(RUNTIME_FILE_BYTES, 1);
-	size_t length = fread(bytes, 1, RUNTIME_FILE_BYTES, file);
-	cJSON *json = length < RUNTIME_FILE_BYTES ? cJSON_ParseWithLength(bytes, length) : NULL;
-	const cJSON *config = cJSON_GetObjectItemCaseSensitive(json, "Config");
-	const cJSON *labels = cJSON_GetObjectItemCaseSensitive(config, "Labels");
-	copy_json(place->name, sizeof(place->name), json, "Name");
-	if (place->name[0] == '/')
-		memmove(place->name, place->name + 1, strlen(place->name));
-	copy_json(place->image, sizeof(place->image), config, "Image");
-	copy_json(place->project, sizeof(place->project), labels, "com.docker.compose.project");
-	copy_json(place->service, sizeof(place->service), labels, "com.docker.compose.service");
-	cJSON_Delete(json);
-	free(bytes);
-	fclose(file);
+	index_remove(&cgroups->index, place->id);
+	*place = (struct cgroup_place){0};
+	cgroups->free[cgroups->free_count++] = (uint32_t)(place - cgroups->places);
 }
 
-static uint32_t least_used(const struct cgroups *cgroups)
+static void make_room(struct cgroups *cgroups)
 {
-	uint32_t least = 0;
+	struct cgroup_place *first = &cgroups->places[0];
 	for (uint32_t i = 1; i < cgroups->high; i++)
-		if (cgroups->places[i].used_ns < cgroups->places[least].used_ns)
-			least = i;
-	return least;
+		if (goes_before(&cgroups->places[i], first))
+			first = &cgroups->places[i];
+	remove_place(cgroups, first);
+	cgroups->stats.evicted++;
+}
+
+static void set_path(struct cgroups *cgroups, struct cgroup_place *place, const char *path,
+		     uint64_t now_ns)
+{
+	size_t length = strlen(path);
+	cgroups->stats.cut += length >= sizeof(place->path) - 1;
+	text_clean(place->path, sizeof(place->path), path, length);
+	container_parse(place->path, &place->container);
+	place->in_scope = path_in_scope(cgroups, place->path);
+	if (place->container.id[0] && place->in_scope)
+		containers_want(cgroups->options.containers, &place->container, now_ns);
 }
 
 static struct cgroup_place *add(struct cgroups *cgroups, uint64_t id, const char *path,
 				uint64_t now_ns)
 {
-	uint32_t number = cgroups->high;
-	if (number == cgroups->options.cgroups_max) {
-		number = least_used(cgroups);
-		index_remove(&cgroups->index, cgroups->places[number].id);
-	} else {
-		cgroups->high++;
-	}
+	if (!cgroups->free_count && cgroups->high == cgroups->options.cgroups_max)
+		make_room(cgroups);
+	uint32_t number =
+		cgroups->free_count ? cgroups->free[--cgroups->free_count] : cgroups->high++;
 	struct cgroup_place *place = &cgroups->places[number];
 	*place = (struct cgroup_place){.id = id, .used_ns = now_ns};
-	text_clean(place->path, sizeof(place->path), path, strlen(path));
-	container_parse(place->path, &place->container);
-	place->in_scope = path_in_scope(cgroups, place->path);
-	if (place->container.id[0])
-		read_docker(cgroups->options.docker_root, place);
+	set_path(cgroups, place, path, now_ns);
 	index_put(&cgroups->index, id, number);
 	return place;
 }
 
-/* Directories below fd; path is the caller's buffer and is as it was when this returns. Only what
- * is new is added: a full table would otherwise push out what is in use. */
-static void walk(struct cgroups *cgroups, int fd, char path[CGROUP_PATH_BYTES], size_t length,
+static bool is_full(const struct cgroups *cgroups)
+{
+	return !cgroups->free_count && cgroups->high == cgroups->options.cgroups_max;
+}
+
+struct cgroup_list {
+	struct found {
+		uint64_t id;
+		char *path;
+	} * items;
+	size_t count, capacity, max;
+};
+
+static void found(struct cgroup_list *list, uint64_t id, const char *path)
+{
+	if (list->count == list->max)
+		return;
+	if (list->count == list->capacity) {
+		list->capacity = memory_grown(list->capacity, list->count + 1);
+		list->items = memory_resize(list->items, list->capacity, sizeof(*list->items));
+	}
+	size_t size = strlen(path) + 1;
+	struct found *item = &list->items[list->count++];
+	*item = (struct found){.id = id, .path = memory_resize(NULL, size, 1)};
+	memcpy(item->path, path, size);
+}
+
+/* Directories below fd; path is the caller's buffer and is as it was when this returns. */
+static void walk(struct cgroup_list *list, int fd, char path[CGROUP_PATH_BYTES], size_t length,
 		 uint64_t bit, unsigned depth)
 {
 	DIR *directory = fdopendir(fd);
@@ -143,11 +163,8 @@ static void walk(struct cgroups *cgroups, int fd, char path[CGROUP_PATH_BYTES], 
 			openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 		struct stat stat;
 		if (child >= 0 && fstat(child, &stat) == 0) {
-			uint64_t id = (uint64_t)stat.st_ino | bit;
-			if (index_get(&cgroups->index, id) == INDEX_NONE &&
-			    cgroups->high < cgroups->options.cgroups_max)
-				add(cgroups, id, path, 0);
-			walk(cgroups, child, path, length + 1 + name, bit, depth + 1);
+			found(list, (uint64_t)stat.st_ino | bit, path);
+			walk(list, child, path, length + 1 + name, bit, depth + 1);
 		} else if (child >= 0) {
 			close(child);
 		}
@@ -156,50 +173,88 @@ static void walk(struct cgroups *cgroups, int fd, char path[CGROUP_PATH_BYTES], 
 	closedir(directory);
 }
 
-static void walk_tree(struct cgroups *cgroups, const char *mount, uint64_t bit)
+static void walk_tree(struct cgroup_list *list, const char *mount, uint64_t bit,
+		      uint32_t cgroups_max)
 {
 	int fd = mount ? open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	char path[CGROUP_PATH_BYTES] = "";
+	list->max += cgroups_max;
 	if (fd >= 0)
-		walk(cgroups, fd, path, 0, bit, 0);
+		walk(list, fd, path, 0, bit, 0);
 }
 
-/* "0::/path" is the v2 tree's line, "<n>:...memory...:/path" the v1 memory controller's. */
+struct cgroup_list *cgroup_list_read(const char *v2_mount, const char *v1_mount,
+				     uint32_t cgroups_max)
+{
+	struct cgroup_list *list = memory_zeroed(1, sizeof(*list));
+	walk_tree(list, v2_mount, 0, cgroups_max);
+	walk_tree(list, v1_mount, MR_CGROUP_V1, cgroups_max);
+	return list;
+}
+
+void cgroup_list_free(struct cgroup_list *list)
+{
+	if (!list)
+		return;
+	for (size_t i = 0; i < list->count; i++)
+		free(list->items[i].path);
+	free(list->items);
+	free(list);
+}
+
+/* Only what is new is added: a full table would otherwise push out what is in use. */
+void cgroups_take(struct cgroups *cgroups, const struct cgroup_list *list, uint64_t now_ns)
+{
+	for (size_t i = 0; i < list->count && !is_full(cgroups); i++)
+		if (!find(cgroups, list->items[i].id))
+			add(cgroups, list->items[i].id, list->items[i].path, now_ns);
+	cgroups->stats.walks++;
+}
+
+void cgroups_walk(struct cgroups *cgroups, uint64_t now_ns)
+{
+	struct cgroup_list *list = cgroup_list_read(
+		cgroups->options.v2_mount, cgroups->options.v1_mount, cgroups->options.cgroups_max);
+	cgroups_take(cgroups, list, now_ns);
+	cgroup_list_free(list);
+}
+
+void cgroups_made(struct cgroups *cgroups, uint64_t id, const char *path, uint64_t now_ns)
+{
+	struct cgroup_place *place = find(cgroups, id);
+	if (!id)
+		return;
+	cgroups->stats.made++;
+	if (!place) {
+		add(cgroups, id, path, now_ns);
+	} else if (strcmp(place->path, path) != 0) { /* renamed */
+		place->announced = place->ended = false;
+		set_path(cgroups, place, path, now_ns);
+	}
+}
+
+void cgroups_ended(struct cgroups *cgroups, uint64_t id)
+{
+	struct cgroup_place *place = find(cgroups, id);
+	if (place)
+		place->ended = true;
+}
+
 static bool read_process_path(uint32_t pid, bool v1, char path[CGROUP_PATH_BYTES])
 {
-	char name[64], line[CGROUP_PATH_BYTES + 64];
+	char name[64], text[PROC_CGROUP_BYTES];
 	snprintf(name, sizeof(name), "/proc/%u/cgroup", pid);
 	FILE *file = fopen(name, "re");
-	bool found = false;
-	while (file && !found && fgets(line, sizeof(line), file)) {
-		line[strcspn(line, "\n")] = 0;
-		char *controllers = strchr(line, ':');
-		char *tail = controllers ? strchr(controllers + 1, ':') : NULL;
-		if (!tail)
-			continue;
-		*tail++ = 0;
-		found = v1 ? strstr(controllers, "memory") != NULL : strcmp(line, "0:") == 0;
-		if (found)
-			snprintf(path, CGROUP_PATH_BYTES, "%s", tail);
-	}
+	size_t length = file ? fread(text, 1, sizeof(text), file) : 0;
 	if (file)
 		fclose(file);
-	return found;
+	return proc_cgroup_path(text, length, v1, path, CGROUP_PATH_BYTES);
 }
 
 struct cgroup_place *cgroups_get(struct cgroups *cgroups, uint64_t id, uint32_t pid,
 				 uint64_t now_ns)
 {
-	uint32_t number = index_get(&cgroups->index, id);
-	if (number == INDEX_NONE &&
-	    (!cgroups->walked || now_ns - cgroups->walked_ns >= WALK_EVERY_NS)) {
-		walk_tree(cgroups, cgroups->options.v2_mount, 0);
-		walk_tree(cgroups, cgroups->options.v1_mount, MR_CGROUP_V1);
-		cgroups->walked = true;
-		cgroups->walked_ns = now_ns;
-		number = index_get(&cgroups->index, id);
-	}
-	struct cgroup_place *place = number == INDEX_NONE ? NULL : &cgroups->places[number];
+	struct cgroup_place *place = find(cgroups, id);
 	char path[CGROUP_PATH_BYTES];
 	if (!place && id <= 1) /* the root is not found below itself */
 		place = add(cgroups, id, "/", now_ns);
@@ -207,7 +262,39 @@ struct cgroup_place *cgroups_get(struct cgroups *cgroups, uint64_t id, uint32_t 
 		place = add(cgroups, id, path, now_ns);
 	if (place)
 		place->used_ns = now_ns;
+	else
+		cgroups->stats.unknown++;
 	return place;
+}
+
+void cgroups_scope(struct cgroups *cgroups, const char *const *prefixes, uint32_t count)
+{
+	cgroups->options.prefixes = prefixes;
+	cgroups->options.prefixes_count = count;
+	for (uint32_t i = 0; i < cgroups_high(cgroups); i++) {
+		struct cgroup_place *place = cgroups_at(cgroups, i);
+		if (!place)
+			continue;
+		place->in_scope = path_in_scope(cgroups, place->path);
+		if (!place->in_scope)
+			place->announced = false;
+	}
+}
+
+void cgroups_touch(struct cgroups *cgroups, uint64_t id, uint64_t now_ns)
+{
+	struct cgroup_place *place = find(cgroups, id);
+	if (place)
+		place->used_ns = now_ns;
+}
+
+bool cgroups_forget(struct cgroups *cgroups, struct cgroup_place *place, uint64_t now_ns,
+		    uint64_t unused_ns)
+{
+	if (!place->ended || now_ns - place->used_ns < unused_ns)
+		return false;
+	remove_place(cgroups, place);
+	return true;
 }
 
 bool cgroups_all_in_scope(const struct cgroups *cgroups)
@@ -222,7 +309,14 @@ uint32_t cgroups_high(const struct cgroups *cgroups)
 
 struct cgroup_place *cgroups_at(struct cgroups *cgroups, uint32_t number)
 {
-	return &cgroups->places[number];
+	return cgroups->places[number].id ? &cgroups->places[number] : NULL;
+}
+
+struct cgroups_stats cgroups_stats(const struct cgroups *cgroups)
+{
+	struct cgroups_stats stats = cgroups->stats;
+	stats.live = cgroups->index.count;
+	return stats;
 }
 
 int cgroup_mounts_read(const char *mounts, struct cgroup_mounts *out)

@@ -81,7 +81,18 @@ static void read_ports(struct span span, struct conntrack_tuple *tuple, uint8_t 
 	}
 }
 
-static bool read_tuple(struct span span, struct conntrack_tuple *tuple, uint8_t *protocol)
+/* CTA_ZONE and CTA_TUPLE_ZONE: 16 bits in network order. */
+static void read_zone(struct span value, uint16_t *zone)
+{
+	uint16_t number;
+	if (value.length != sizeof(number))
+		return;
+	memcpy(&number, value.bytes, sizeof(number));
+	*zone = ntohs(number);
+}
+
+static bool read_tuple(struct span span, struct conntrack_tuple *tuple, uint8_t *protocol,
+		       uint16_t *zone)
 {
 	uint16_t type;
 	struct span value;
@@ -91,6 +102,8 @@ static bool read_tuple(struct span span, struct conntrack_tuple *tuple, uint8_t 
 			read_addresses(value, tuple, &seen);
 		else if (type == CTA_TUPLE_PROTO)
 			read_ports(value, tuple, protocol, &seen);
+		else if (type == CTA_TUPLE_ZONE)
+			read_zone(value, zone);
 	}
 	return seen == 31;
 }
@@ -99,17 +112,24 @@ static enum conntrack_result read_entry(struct span span, struct conntrack_entry
 {
 	uint16_t type;
 	struct span value;
-	uint32_t status = 0;
+	uint32_t status = 0, mark = 0;
+	uint16_t reply_zone;
 	bool original = false, reply = false;
 	uint8_t reply_protocol = 0;
 	while (next_attribute(&span, &type, &value)) {
 		if (type == CTA_TUPLE_ORIG)
-			original = read_tuple(value, &entry->original, &entry->protocol);
+			original =
+				read_tuple(value, &entry->original, &entry->protocol, &entry->zone);
 		else if (type == CTA_TUPLE_REPLY)
-			reply = read_tuple(value, &entry->reply, &reply_protocol);
+			reply = read_tuple(value, &entry->reply, &reply_protocol, &reply_zone);
 		else if (type == CTA_STATUS && value.length == sizeof(status))
 			memcpy(&status, value.bytes, sizeof(status));
+		else if (type == CTA_MARK && value.length == sizeof(mark))
+			memcpy(&mark, value.bytes, sizeof(mark));
+		else if (type == CTA_ZONE)
+			read_zone(value, &entry->zone);
 	}
+	entry->mark = ntohl(mark);
 	if (!original || !reply || !(ntohl(status) & STATUS_NAT) ||
 	    reply_protocol != entry->protocol)
 		return CONNTRACK_OTHER;

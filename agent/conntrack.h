@@ -16,9 +16,10 @@ struct conntrack_tuple {
 
 struct conntrack_entry {
 	uint32_t netns; /* inode of its network namespace; the reader of the socket knows */
+	uint32_t mark;
+	uint16_t zone; /* of the original direction: zones may be of one direction only */
 	uint8_t protocol;
 	bool ended; /* DESTROY */
-	uint8_t pad[2];
 	struct conntrack_tuple original, reply;
 };
 

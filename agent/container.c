@@ -4,10 +4,27 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Scopes that are named prefix + id + ".scope". crio-conmon- and the like are their monitors, not
- * containers. */
-static const char *const scope_prefixes[] = {"cri-containerd-", "crio-", "docker-", "libpod-",
-					     "nerdctl-"};
+/* Containers' cgroups are named prefix + id, with ".scope" if systemd makes them. crio-conmon- and
+ * the like are their monitors, not containers. */
+static const struct {
+	const char *prefix, *runtime;
+} prefixes[] = {
+	{"cri-containerd-", "containerd"},
+	{"nerdctl-", "containerd"},
+	{"crio-", "cri-o"},
+	{"docker-", "docker"},
+	{"libpod-", "podman"},
+};
+
+/* Directories and cgroup drivers' words that say whose the bare ids behind them are. */
+static const struct {
+	const char *part, *runtime;
+} parents[] = {
+	{"docker", "docker"},	  {"cri-containerd", "containerd"},
+	{"k8s.io", "containerd"}, {"default", "containerd"},
+	{"crio", "cri-o"},	  {"libpod_parent", "podman"},
+	{"ecs", "ecs"},
+};
 
 static bool hex_id(const char *text, size_t length)
 {
@@ -36,6 +53,11 @@ static bool ecs_id(const char *text, size_t length)
 	return true;
 }
 
+static void set_runtime(struct container_path *out, const char *runtime)
+{
+	memcpy(out->runtime, runtime, strlen(runtime) + 1);
+}
+
 static void set_id(struct container_path *out, const char *id, size_t length)
 {
 	memcpy(out->id, id, length);
@@ -43,24 +65,50 @@ static void set_id(struct container_path *out, const char *id, size_t length)
 	out->unit[0] = 0; /* the service that runs the container is the runtime */
 }
 
-static bool parse_id(const char *part, size_t length, struct container_path *out)
+/* parent: the runtime that the directories above named, "" if none did. */
+static bool parse_id(const char *part, size_t length, const char *parent,
+		     struct container_path *out)
 {
 	if (hex_id(part, length)) {
 		set_id(out, part, length);
+		set_runtime(out, parent);
 		return true;
 	}
-	if (!ends_with(part, length, ".scope"))
-		return false;
-	length -= strlen(".scope");
-	for (size_t i = 0; i < sizeof(scope_prefixes) / sizeof(scope_prefixes[0]); i++) {
-		size_t n = strlen(scope_prefixes[i]);
-		if (length > n && memcmp(part, scope_prefixes[i], n) == 0 &&
+	if (ends_with(part, length, ".scope"))
+		length -= strlen(".scope");
+	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+		size_t n = strlen(prefixes[i].prefix);
+		if (length > n && memcmp(part, prefixes[i].prefix, n) == 0 &&
 		    hex_id(part + n, length - n)) {
 			set_id(out, part + n, length - n);
+			set_runtime(out, prefixes[i].runtime);
 			return true;
 		}
 	}
 	return false;
+}
+
+/* "user-<uid>.slice" */
+static void parse_user(const char *part, size_t length, struct container_path *out)
+{
+	uint32_t user = 0;
+	if (length < 12 || length > 21 || memcmp(part, "user-", 5) != 0 ||
+	    !ends_with(part, length, ".slice"))
+		return;
+	for (size_t i = 5; i < length - strlen(".slice"); i++) {
+		if (!isdigit((unsigned char)part[i]))
+			return;
+		user = user * 10 + (uint32_t)(part[i] - '0');
+	}
+	out->user = user;
+}
+
+static const char *parent_runtime(const char *part, size_t length)
+{
+	for (size_t i = 0; i < sizeof(parents) / sizeof(parents[0]); i++)
+		if (strlen(parents[i].part) == length && memcmp(parents[i].part, part, length) == 0)
+			return parents[i].runtime;
+	return NULL;
 }
 
 /* 8-4-4-4-12 hex digits with dashes, underscores or nothing between: written with dashes. */
@@ -117,18 +165,22 @@ static bool is_unit(const char *part, size_t length)
 bool container_parse(const char *path, struct container_path *out)
 {
 	memset(out, 0, sizeof(*out));
-	bool ecs = false;
+	const char *parent = "", *above;
 	while (*path) {
 		size_t length = strcspn(path, "/:");
-		if (parse_id(path, length, out) || parse_pod(path, length, out)) {
-			/* taken */
-		} else if (ecs && ecs_id(path, length)) {
+		if (parse_id(path, length, parent, out) || parse_pod(path, length, out)) {
+			parent = ""; /* what is inside of it may be another's */
+		} else if (strcmp(parent, "ecs") == 0 && ecs_id(path, length)) {
 			set_id(out, path, length);
+			set_runtime(out, parent);
+		} else if ((above = parent_runtime(path, length))) {
+			parent = above;
 		} else if (is_unit(path, length) && !out->id[0]) {
 			memcpy(out->unit, path, length);
 			out->unit[length] = 0;
+		} else {
+			parse_user(path, length, out);
 		}
-		ecs = ecs || (length == 3 && memcmp(path, "ecs", 3) == 0);
 		path += length;
 		path += *path != 0;
 	}

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/hash.h"
 #include "base/memory.h"
@@ -22,9 +23,19 @@ void index_done(struct index *index)
 	free(index->cells);
 }
 
+void index_clear(struct index *index)
+{
+	if (index->count)
+		memset(index->cells, 0, (index->mask + 1ULL) * sizeof(*index->cells));
+	index->count = 0;
+}
+
+/* Eight keys in a row are neighbours: cookies and ids count up, the two ends of a connection within
+ * a node have two in a row, and a scan then finds the most of what it asks for in lines that are
+ * there. More in a row would make long ways around what is old and full. */
 static uint32_t home(const struct index *index, uint64_t key)
 {
-	return (uint32_t)hash_mix(key) & index->mask;
+	return (uint32_t)(hash_mix(key >> 3) << 3 | (key & 7)) & index->mask;
 }
 
 /* The key's cell, or the empty one where it would go. */

@@ -95,15 +95,21 @@ static bool parse(int count, char **words, struct arguments *arguments, int *sta
 	return false;
 }
 
-static bool load(const struct arguments *arguments, struct agent_options *options)
+/* The arguments are lent to what it returns. */
+static struct config_sources sources_of(const struct arguments *arguments)
 {
-	struct config_sources sources = {
+	return (struct config_sources){
 		.path = arguments->path		     ? arguments->path
 			: access(DEFAULT_PATH, F_OK) ? NULL
 						     : DEFAULT_PATH,
 		.settings = arguments->settings,
 		.settings_count = arguments->settings_count,
 	};
+}
+
+static bool load(const struct arguments *arguments, struct agent_options *options)
+{
+	struct config_sources sources = sources_of(arguments);
 	struct config_error error;
 	char why[CONFIG_ERROR_BYTES];
 	if (config_load(&agent_options_table, &sources, options, &error)) {
@@ -112,27 +118,29 @@ static bool load(const struct arguments *arguments, struct agent_options *option
 	}
 	if (agent_options_finish(options, why)) {
 		fprintf(stderr, "millrace-agent: %s\n", why);
+		config_free(&agent_options_table, options);
 		return false;
 	}
 	return true;
 }
 
 /* Findings to stderr as the agent starts, to stdout when they were asked for. */
-static bool look_around(FILE *file)
+static bool look_around(FILE *file, const struct agent_options *options,
+			struct preflight *preflight)
 {
-	struct preflight preflight;
-	preflight_run(&preflight, "");
-	for (size_t i = 0; i < preflight.count; i++)
+	preflight_run(preflight, options->docker_root ? options->docker_root : "", "");
+	for (size_t i = 0; i < preflight->count; i++)
 		fprintf(file, "millrace-agent: %s%s\n",
-			preflight.findings[i].fatal ? "fatal: " : "",
-			preflight.findings[i].sentence);
-	return !preflight_fatal(&preflight);
+			preflight->findings[i].fatal ? "fatal: " : "",
+			preflight->findings[i].sentence);
+	return !preflight_fatal(preflight);
 }
 
 int main(int count, char **words)
 {
 	struct arguments arguments = {0};
 	struct agent_options options;
+	struct preflight preflight;
 	int status;
 	if (!parse(count, words, &arguments, &status))
 		return status;
@@ -141,11 +149,14 @@ int main(int count, char **words)
 	if (arguments.check_config) {
 		printf("the configuration is good\n");
 	} else if (arguments.check) {
-		bool good = look_around(stdout);
+		bool good = look_around(stdout, &options, &preflight);
 		printf(good ? "millrace-agent can run here\n" : "millrace-agent cannot run here\n");
 		status = good ? EXIT_SUCCESS : EXIT_FAILURE;
-	} else if (!look_around(stderr) || agent_run(&options)) {
-		status = EXIT_FAILURE;
+	} else {
+		struct config_sources sources = sources_of(&arguments);
+		if (!look_around(stderr, &options, &preflight) ||
+		    agent_run(&options, &sources, &preflight))
+			status = EXIT_FAILURE;
 	}
 	config_free(&agent_options_table, &options);
 	return status;

@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hash.h"
+
 /* Inodes of namespaces begin here (kernel: PROC_DYNAMIC_FIRST), pids end long before. */
 #define FIRST_INODE 0xf0000000UL
 
@@ -26,16 +28,37 @@ static int inode_of(const char *path, uint32_t *inode)
 	return 0;
 }
 
+/* The cell of an item with this inode, or the empty one where it would go. */
+static size_t inode_cell(const struct netns_list *list, uint32_t inode)
+{
+	size_t at = hash_mix(inode) % NETNS_CELLS;
+	while (list->by_inode[at] && list->items[list->by_inode[at] - 1].inode != inode)
+		at = (at + 1) % NETNS_CELLS;
+	return at;
+}
+
+static size_t nsid_cell(const struct netns_list *list, int nsid)
+{
+	size_t at = hash_mix((uint32_t)nsid) % NETNS_CELLS;
+	while (list->by_nsid[at] && list->items[list->by_nsid[at] - 1].nsid != nsid)
+		at = (at + 1) % NETNS_CELLS;
+	return at;
+}
+
 static void add(struct netns_list *list, const char *path)
 {
 	uint32_t inode;
-	if (inode_of(path, &inode) || netns_by_inode(list, inode))
+	if (inode_of(path, &inode))
+		return;
+	size_t cell = inode_cell(list, inode);
+	if (list->by_inode[cell])
 		return;
 	if (list->count == NETNS_MAX) {
 		list->left_out++;
 		return;
 	}
 	struct netns *netns = &list->items[list->count++];
+	list->by_inode[cell] = (uint16_t)list->count;
 	netns->inode = inode;
 	netns->nsid = -1;
 	snprintf(netns->path, sizeof(netns->path), "%s", path);
@@ -140,7 +163,7 @@ static int read_nsids(struct netns_list *list)
 	if (socket_fd < 0)
 		return -errno;
 	for (size_t i = 0; i < list->count; i++) {
-		int fd = open(list->items[i].path, O_RDONLY | O_CLOEXEC);
+		int fd = open(list->items[i].path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 		if (fd < 0)
 			continue;
 		list->items[i].nsid = ask_nsid(socket_fd, fd);
@@ -148,16 +171,25 @@ static int read_nsids(struct netns_list *list)
 			name_nsid(socket_fd, fd);
 			list->items[i].nsid = ask_nsid(socket_fd, fd);
 		}
+		if (list->items[i].nsid >= 0)
+			list->by_nsid[nsid_cell(list, list->items[i].nsid)] = (uint16_t)(i + 1);
 		close(fd);
 	}
 	close(socket_fd);
 	return 0;
 }
 
+int netns_own(uint32_t *inode)
+{
+	return inode_of("/proc/self/ns/net", inode);
+}
+
 int netns_list_read(struct netns_list *list)
 {
 	list->count = list->left_out = 0;
-	int error = inode_of("/proc/self/ns/net", &list->own);
+	memset(list->by_inode, 0, sizeof(list->by_inode));
+	memset(list->by_nsid, 0, sizeof(list->by_nsid));
+	int error = netns_own(&list->own);
 	if (error)
 		return error;
 	add(list, "/proc/self/ns/net");
@@ -168,18 +200,14 @@ int netns_list_read(struct netns_list *list)
 
 const struct netns *netns_by_nsid(const struct netns_list *list, int nsid)
 {
-	for (size_t i = 0; i < list->count; i++)
-		if (list->items[i].nsid == nsid)
-			return &list->items[i];
-	return NULL;
+	uint16_t item = nsid < 0 ? 0 : list->by_nsid[nsid_cell(list, nsid)];
+	return item ? &list->items[item - 1] : NULL;
 }
 
 const struct netns *netns_by_inode(const struct netns_list *list, uint32_t inode)
 {
-	for (size_t i = 0; i < list->count; i++)
-		if (list->items[i].inode == inode)
-			return &list->items[i];
-	return NULL;
+	uint16_t item = list->by_inode[inode_cell(list, inode)];
+	return item ? &list->items[item - 1] : NULL;
 }
 
 int netns_parse(const char *text, uint32_t *inode)

@@ -6,7 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { NETNS_MAX = 4096 }; /* a Kubernetes node has at most some hundreds of pods */
+enum {
+	NETNS_MAX = 4096, /* a Kubernetes node has at most some hundreds of pods */
+	NETNS_CELLS = 2 * NETNS_MAX,
+};
 
 struct netns {
 	uint32_t inode;
@@ -18,9 +21,11 @@ struct netns_list {
 	size_t count, left_out;
 	uint32_t own; /* inode of the process's first thread's */
 	struct netns items[NETNS_MAX];
+	uint16_t by_inode[NETNS_CELLS], by_nsid[NETNS_CELLS]; /* item + 1; 0: empty */
 };
 
-/* 0 or -errno. */
+/* 0 or -errno, all. */
+int netns_own(uint32_t *inode);
 int netns_list_read(struct netns_list *list);
 const struct netns *netns_by_nsid(const struct netns_list *list, int nsid);
 const struct netns *netns_by_inode(const struct netns_list *list, uint32_t inode);

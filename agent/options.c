@@ -7,9 +7,13 @@
 
 #include "base/memory.h"
 
-enum { NODE_MAX_BYTES = 253, KEY_MIN_BYTES = 16 };
+enum { NODE_MAX_BYTES = 253, LABEL_MAX_BYTES = 255 };
+
+static const char *const clouds[] = {"auto", "off", "aws", "gcp", "azure", NULL};
 
 #define FIELD(member) CONFIG_FIELD(struct agent_options, member)
+
+static const char *const seccomp_modes[] = {"kill", "log", "off", NULL}; /* enum syscalls_mode */
 
 static const struct config_entry entries[] = {
 	{.name = "node",
@@ -34,6 +38,26 @@ static const struct config_entry entries[] = {
 	 .max = "128",
 	 .help = "What the node is for. Processes that no container or unit names are told apart "
 		 "by it."},
+	{.name = "labels",
+	 .type = CONFIG_MAP,
+	 FIELD(labels),
+	 .max = "32",
+	 .help = "Labels of the node: told with its facts, and what control records may select it "
+		 "by. At most 255 bytes each."},
+	{.name = "cloud.provider",
+	 .type = CONFIG_ENUM,
+	 FIELD(cloud),
+	 .choices = clouds,
+	 .fallback = "auto",
+	 .help = "Whose metadata service says zone, region and instance. auto: the one that the "
+		 "firmware or cloud-init names; elsewhere nobody is asked. What is configured as "
+		 "zone and region wins."},
+	{.name = "cloud.endpoint",
+	 .type = CONFIG_STRING,
+	 FIELD(cloud_endpoint),
+	 .max = "256",
+	 .help = "Address of the metadata service, http://host:port. By default the cloud's own, "
+		 "http://169.254.169.254."},
 	{.name = "kafka.brokers",
 	 .type = CONFIG_STRINGS,
 	 FIELD(brokers),
@@ -47,12 +71,7 @@ static const struct config_entry entries[] = {
 	 .min = "1",
 	 .max = "249",
 	 .help = "The topic for events."},
-	{.name = "kafka.properties",
-	 .type = CONFIG_MAP,
-	 FIELD(kafka_properties),
-	 .secret = true,
-	 .help = "Properties of librdkafka, over the agent's own: security.protocol, sasl.*, "
-		 "ssl.*."},
+	KAFKA_OPTIONS_ENTRIES(struct agent_options, kafka),
 	{.name = "kafka.spool",
 	 .type = CONFIG_SIZE,
 	 FIELD(spool_bytes),
@@ -61,14 +80,23 @@ static const struct config_entry entries[] = {
 	 .max = "16GiB",
 	 .help = "Memory for batches while the brokers are away. When it is full the oldest go, "
 		 "counted."},
-	{.name = "key",
+	{.name = "control.topic",
 	 .type = CONFIG_STRING,
-	 FIELD(key),
-	 .secret = true,
-	 .min = "16",
-	 .max = "1024",
-	 .help = "The deployment's key: batches are signed with the node's own key made from it. "
-		 "As key_file."},
+	 FIELD(control_topic),
+	 .fallback = "millrace.control",
+	 .max = "249",
+	 .help = "The topic of control records, which change the agent's settings for a while. "
+		 "Empty: none are obeyed."},
+	{.name = "budget.cpu",
+	 .type = CONFIG_DOUBLE,
+	 FIELD(budget_cpu_percent),
+	 .fallback = "0.5",
+	 .min = "0",
+	 .max = "100",
+	 .unit = "% of the node's CPUs",
+	 .help = "What the agent and its BPF programs may cost together, over 10 s. Beyond it the "
+		 "agent leaves out one thing after another, and says what. 0: no bound."},
+	SIGNING_KEY_ENTRIES(struct agent_options, signing),
 	{.name = "scope.netns",
 	 .type = CONFIG_STRINGS,
 	 FIELD(scope_netns),
@@ -85,7 +113,7 @@ static const struct config_entry entries[] = {
 	 FIELD(batch_interval_ns),
 	 .fallback = "100ms",
 	 .min = "10ms",
-	 .max = "5s",
+	 .max = "2s", /* the pipeline takes who is not heard for 3 s for dead */
 	 .help = "How long events are gathered into one batch."},
 	{.name = "scan.period",
 	 .type = CONFIG_DURATION,
@@ -119,8 +147,41 @@ static const struct config_entry entries[] = {
 	 .type = CONFIG_STRING,
 	 FIELD(docker_root),
 	 .fallback = "/var/lib/docker",
-	 .help = "Docker's data root: containers' names, images and compose labels are read "
-		 "there."},
+	 .max = "255",
+	 .help = "Docker's data root: what its socket does not tell of a container is read there. "
+		 "Empty: it is not."},
+	{.name = "containers.docker_socket",
+	 .type = CONFIG_STRING,
+	 FIELD(docker_socket),
+	 .fallback = "/run/docker.sock",
+	 .max = "107",
+	 .help = "Docker's API: containers' names, images and labels. Empty: it is not asked."},
+	{.name = "containers.containerd_root",
+	 .type = CONFIG_STRING,
+	 FIELD(containerd_root),
+	 .fallback = "/run/containerd",
+	 .max = "255",
+	 .help = "containerd's state: names, images and pods of its containers are read there. "
+		 "Empty: they are not."},
+	{.name = "containers.storage_root",
+	 .type = CONFIG_STRING,
+	 FIELD(storage_root),
+	 .fallback = "/var/lib/containers/storage",
+	 .max = "255",
+	 .help = "Where podman and CRI-O list their containers; rootless ones are looked for in "
+		 "their users' homes. Empty: not read."},
+	{.name = "containers.storage_run",
+	 .type = CONFIG_STRING,
+	 FIELD(storage_run),
+	 .fallback = "/run/containers/storage",
+	 .max = "255",
+	 .help = "Where they keep the state of those that run. Empty: not read."},
+	{.name = "containers.labels",
+	 .type = CONFIG_STRINGS,
+	 FIELD(container_labels),
+	 .max = "64",
+	 .help = "Labels of containers that are told: those that begin with one of these. Empty: "
+		 "all, up to 32 a container."},
 	{.name = "limits.sockets",
 	 .type = CONFIG_UINT,
 	 FIELD(sockets_max),
@@ -137,6 +198,14 @@ static const struct config_entry entries[] = {
 	 .max = "4194304",
 	 .unit = "processes",
 	 .help = "Processes known."},
+	{.name = "limits.process_text",
+	 .type = CONFIG_SIZE,
+	 FIELD(process_text_bytes),
+	 .fallback = "8MiB",
+	 .min = "0",
+	 .max = "1GiB",
+	 .help = "Memory for processes' paths and command lines, which are told again in key "
+		 "frames. Beyond it a command line is told whole once and kept to 255 bytes."},
 	{.name = "limits.cgroups",
 	 .type = CONFIG_UINT,
 	 FIELD(cgroups_max),
@@ -153,6 +222,57 @@ static const struct config_entry entries[] = {
 	 .max = "4194304",
 	 .unit = "entries",
 	 .help = "NAT entries known."},
+	{.name = "limits.drops",
+	 .type = CONFIG_UINT,
+	 FIELD(drops_max),
+	 .fallback = "4096",
+	 .min = "16",
+	 .max = "262144",
+	 .unit = "rows",
+	 .help = "Rows of dropped packets and ICMP errors a second, one a reason, place and tuple; "
+		 "300 bytes of kernel memory each. Packets beyond are told by their reason alone."},
+	{.name = "limits.udp_peers",
+	 .type = CONFIG_UINT,
+	 FIELD(udp_peers_max),
+	 .fallback = "131072",
+	 .min = "1024",
+	 .max = "4194304",
+	 .unit = "peers",
+	 .help = "UDP peers counted at once, over all sockets; 200 bytes of kernel memory each "
+		 "once used, and a socket's place. Datagrams of further ones are counted as "
+		 "dropped."},
+	{.name = "limits.lookups",
+	 .type = CONFIG_UINT,
+	 FIELD(lookups_max),
+	 .fallback = "16384",
+	 .min = "16",
+	 .max = "1048576",
+	 .unit = "lookups",
+	 .help = "Name lookups that wait for their answer at once; 304 bytes each once used. "
+		 "When it is full the oldest leaves, counted."},
+	{.name = "nat.buffer",
+	 .type = CONFIG_SIZE,
+	 FIELD(nat_buffer_bytes),
+	 .fallback = "8MiB",
+	 .min = "4KiB",
+	 .max = "256MiB",
+	 .help = "Socket buffer for conntrack's events. What does not fit is counted and mended by "
+		 "a dump."},
+	{.name = "features.drops",
+	 .type = CONFIG_BOOL,
+	 FIELD(drops),
+	 .fallback = "true",
+	 .help = "Tell of packets that the kernel drops, and of ICMP errors that come."},
+	{.name = "features.udp",
+	 .type = CONFIG_BOOL,
+	 FIELD(udp),
+	 .fallback = "true",
+	 .help = "Tell of UDP, by peer."},
+	{.name = "features.dns",
+	 .type = CONFIG_BOOL,
+	 FIELD(dns),
+	 .fallback = "true",
+	 .help = "Tell of name lookups, UDP and TCP port 53: names, answers, latency, failures."},
 	{.name = "features.processes",
 	 .type = CONFIG_BOOL,
 	 FIELD(processes),
@@ -173,8 +293,28 @@ static const struct config_entry entries[] = {
 	 .type = CONFIG_BOOL,
 	 FIELD(run_stats),
 	 .fallback = "true",
-	 .help = "Measure the BPF programs' run time; costs 40 ns a run of every BPF program on "
-		 "the host."},
+	 .help = "Measure the BPF programs' run time, 0.3 s of 6.1; costs 40 to 80 ns a run of "
+		 "every BPF program on the host then."},
+	{.name = "dns.timeout",
+	 .type = CONFIG_DURATION,
+	 FIELD(dns_timeout_ns),
+	 .fallback = "5s",
+	 .min = "100ms",
+	 .max = "60s",
+	 .help = "A name lookup without an answer for so long has timed out."},
+	{.name = "security.drop_capabilities",
+	 .type = CONFIG_BOOL,
+	 FIELD(drop_capabilities),
+	 .fallback = "true",
+	 .help = "Give all capabilities away once everything is attached; one thread keeps what "
+		 "entering other network namespaces takes."},
+	{.name = "security.seccomp",
+	 .type = CONFIG_ENUM,
+	 FIELD(seccomp),
+	 .choices = seccomp_modes,
+	 .fallback = "kill",
+	 .help = "What happens when the running agent makes a system call that it never needs: "
+		 "kill it, log that to the kernel's audit log, or off."},
 };
 
 const struct config_table agent_options_table = {
@@ -184,6 +324,21 @@ const struct config_table agent_options_table = {
 	.count = sizeof(entries) / sizeof(entries[0]),
 	.size = sizeof(struct agent_options),
 };
+
+static int check_labels(const struct config_map *labels, char why[CONFIG_ERROR_BYTES])
+{
+	for (size_t i = 0; i < labels->count; i++) {
+		const struct config_pair *label = &labels->items[i];
+		if (label->key[0] && strlen(label->key) <= LABEL_MAX_BYTES &&
+		    strlen(label->value) <= LABEL_MAX_BYTES)
+			continue;
+		snprintf(why, CONFIG_ERROR_BYTES,
+			 "labels: %.40s: a key has 1 to %d bytes, a value at most %d", label->key,
+			 LABEL_MAX_BYTES, LABEL_MAX_BYTES);
+		return -EINVAL;
+	}
+	return 0;
+}
 
 int agent_options_finish(struct agent_options *options, char why[CONFIG_ERROR_BYTES])
 {
@@ -196,10 +351,10 @@ int agent_options_finish(struct agent_options *options, char why[CONFIG_ERROR_BY
 		}
 		options->node = name;
 	}
-	if (options->key && strlen(options->key) < KEY_MIN_BYTES) {
-		snprintf(why, CONFIG_ERROR_BYTES, "key: at least %d bytes are wanted",
-			 KEY_MIN_BYTES);
+	struct keys *keys;
+	if (signing_keys(&options->signing, &keys, why))
 		return -EINVAL;
-	}
-	return 0;
+	keys_free(keys);
+	int error = check_labels(&options->labels, why);
+	return error ? error : kafka_options_check(&options->kafka, why);
 }

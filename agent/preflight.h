@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { FINDINGS_MAX = 16, FINDING_BYTES = 256 };
+enum { FINDINGS_MAX = 32, FINDING_BYTES = 256 };
 
 struct finding {
 	bool fatal; /* nothing useful works without it */
@@ -17,6 +17,14 @@ struct preflight {
 	struct finding findings[FINDINGS_MAX];
 };
 
-/* root: "" or where another /proc and /sys are (tests). */
-void preflight_run(struct preflight *preflight, const char *root);
+/* docker_root: whose containers' files are to be read. root: "" or where another /proc and /sys are
+ * (tests). */
+void preflight_run(struct preflight *preflight, const char *docker_root, const char *root);
 bool preflight_fatal(const struct preflight *preflight);
+/* Whether the kernel's pids are those that this process knows; also where nothing tells. */
+bool preflight_pids_are_the_hosts(const char *root);
+/* What the running agent finds missing besides. Whether it is new: told before, or no room, is not.
+ */
+bool preflight_add(struct preflight *preflight, const char *sentence);
+/* All sentences, lent for preflight's life, for who tells them elsewhere; how many. */
+size_t preflight_sentences(const struct preflight *preflight, const char *sentences[FINDINGS_MAX]);

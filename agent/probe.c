@@ -46,11 +46,29 @@ static void on_read(uv_stream_t *stream, ssize_t length, const uv_buf_t *buffer)
 		end((uv_tcp_t *)stream);
 }
 
+static void on_turned_away(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+/* libuv hears of no further connection before this one is accepted. */
+static void turn_away(uv_stream_t *server)
+{
+	uv_tcp_t *stranger = memory_zeroed(1, sizeof(*stranger));
+	uv_tcp_init(server->loop, stranger);
+	uv_accept(server, (uv_stream_t *)stranger);
+	uv_close((uv_handle_t *)stranger, on_turned_away);
+}
+
 static void on_connection(uv_stream_t *server, int status)
 {
 	struct probe *probe = server->data;
-	if (status < 0 || probe->accepting)
-		return; /* a stranger: taken at the next probe's turn and closed then */
+	if (status < 0)
+		return;
+	if (probe->accepting) {
+		turn_away(server);
+		return;
+	}
 	uv_tcp_init(server->loop, &probe->accepted);
 	probe->accepted.data = probe;
 	probe->accepting = true;
@@ -67,16 +85,15 @@ static void on_connected(uv_connect_t *connect, int status)
 	end(&probe->client);
 }
 
-static void on_timer(uv_timer_t *timer)
+void probe_connect(struct probe *probe)
 {
-	struct probe *probe = timer->data;
 	if (probe->accepting)
 		end(&probe->accepted); /* nobody may sit on the listener */
 	if (probe->connecting)
 		return;
 	struct sockaddr_in address;
 	uv_ip4_addr("127.0.0.1", probe->port, &address);
-	uv_tcp_init(timer->loop, &probe->client);
+	uv_tcp_init(probe->timer.loop, &probe->client);
 	probe->client.data = probe;
 	probe->connecting = true;
 	probe->open++;
@@ -84,6 +101,11 @@ static void on_timer(uv_timer_t *timer)
 	if (uv_tcp_connect(&probe->connect, &probe->client, (struct sockaddr *)&address,
 			   on_connected))
 		end(&probe->client);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	probe_connect(timer->data);
 }
 
 int probe_open(struct probe **out, uv_loop_t *loop, uint64_t period_ms)
@@ -106,7 +128,8 @@ int probe_open(struct probe **out, uv_loop_t *loop, uint64_t period_ms)
 		return error;
 	}
 	probe->port = ntohs(address.sin_port);
-	uv_timer_start(&probe->timer, on_timer, period_ms, period_ms);
+	if (period_ms)
+		uv_timer_start(&probe->timer, on_timer, period_ms, period_ms);
 	*out = probe;
 	return 0;
 }

@@ -1,39 +1,53 @@
 #include "agent/publisher.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "kafka/security.h"
 
-enum { SENT_MAX = 64 }; /* batches on their way: 6 s of ticks, at most 48 MiB at a batch's bound */
+enum {
+	SENT_MAX = 64, /* batches on their way: 6 s of ticks, at most 48 MiB at a batch's bound */
+	REPORTS_MS = 1000, /* for the reports of a client that is closed; they need no broker */
+};
+#define FILES_EVERY_NS (5 * NS_PER_S)
 #define BACKOFF_MIN_NS (NS_PER_S / 2)
 #define BACKOFF_MAX_NS (30 * NS_PER_S)
 
 struct publisher {
+	struct security_client access; /* first: the client's opaque */
 	struct publisher_options options;
 	struct spool *spool;
 	rd_kafka_t *client;
 	rd_kafka_queue_t *events;
-	int event_fd;
 	bool fatal;
-	bool hold; /* a delivery failed: wait before the next */
+	bool hold;   /* a delivery failed: wait before the next */
+	bool singly; /* a request was refused: one batch at a time until one is delivered */
 	uint64_t retry_ns, backoff_ns;
+	uint64_t files, files_ns; /* of TLS, as the client has read them; looked at last */
+	char told[256];		  /* the last error told */
 	struct publisher_stats stats;
 };
 
-/* Idempotence keeps order over retries, zstd is a sixth of the bytes, 5 ms of linger
- * joins what one tick seals. message.timeout.ms bounds how long librdkafka itself keeps a batch. */
+/* Idempotence keeps order over retries, zstd is a sixth of the bytes. No linger, a
+ * wake-up more: what one tick seals goes as two requests at most. message.timeout.ms bounds how
+ * long librdkafka itself keeps a batch.
+ *
+ * One request at a time, or batches get lost in silence: when a request is answered with a time-out
+ * and the next one succeeds, librdkafka takes the first for delivered, as a broker refuses a number
+ * that does not follow. But a broker takes a new producer's first number whatever it is (KIP-360).
+ * What waits goes as one request, so this costs no throughput that counts here. */
 static const char *const defaults[][2] = {
 	{"enable.idempotence", "true"},
 	{"acks", "all"},
-	{"linger.ms", "5"},
+	{"max.in.flight", "1"},
+	{"linger.ms", "0"},
 	{"compression.type", "zstd"},
 	{"compression.level", "1"},
 	{"queue.buffering.max.kbytes", "65536"},
@@ -52,7 +66,7 @@ static void quiet(const rd_kafka_t *client, int level, const char *facility, con
 		(void)text; /* errors come as events, told once a change */
 }
 
-static int configure(const struct publisher *publisher, rd_kafka_conf_t *conf,
+static int configure(struct publisher *publisher, rd_kafka_conf_t *conf,
 		     char why[PUBLISHER_WHY_BYTES])
 {
 	char text[256] = "";
@@ -62,10 +76,7 @@ static int configure(const struct publisher *publisher, rd_kafka_conf_t *conf,
 						 sizeof(text)) == RD_KAFKA_CONF_OK;
 	good = good && rd_kafka_conf_set(conf, "bootstrap.servers", publisher->options.brokers,
 					 text, sizeof(text)) == RD_KAFKA_CONF_OK;
-	for (size_t i = 0; good && i < publisher->options.properties_count; i++)
-		good = rd_kafka_conf_set(conf, publisher->options.properties[2 * i],
-					 publisher->options.properties[2 * i + 1], text,
-					 sizeof(text)) == RD_KAFKA_CONF_OK;
+	good = good && !security_configure(&publisher->access, conf, text, sizeof(text));
 	rd_kafka_conf_set_log_cb(conf, quiet);
 	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
 	if (!good)
@@ -89,11 +100,9 @@ static int client_open(struct publisher *publisher, char why[PUBLISHER_WHY_BYTES
 		rd_kafka_conf_destroy(conf);
 		return error;
 	}
+	publisher->files = security_files(publisher->access.security);
+	security_begin(&publisher->access, publisher->client);
 	publisher->events = rd_kafka_queue_get_main(publisher->client);
-	uint64_t one = 1;
-	rd_kafka_queue_io_event_enable(publisher->events, publisher->event_fd, &one, sizeof(one));
-	/* What came before that told nobody, and the queue tells only when it stops being empty. */
-	eventfd_write(publisher->event_fd, one);
 	publisher->stats.clients++;
 	publisher->fatal = false;
 	return 0;
@@ -104,15 +113,9 @@ int publisher_new(struct publisher **out, const struct publisher_options *option
 {
 	struct publisher *publisher = memory_zeroed(1, sizeof(*publisher));
 	publisher->options = *options;
+	publisher->access.security = options->security;
 	publisher->spool = spool_new(options->spool_bytes_max);
 	publisher->backoff_ns = BACKOFF_MIN_NS;
-	publisher->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (publisher->event_fd < 0) {
-		int error = -errno;
-		snprintf(why, PUBLISHER_WHY_BYTES, "eventfd: %s", strerror(-error));
-		publisher_free(publisher);
-		return error;
-	}
 	int error = client_open(publisher, why);
 	if (error) {
 		publisher_free(publisher);
@@ -130,17 +133,28 @@ static bool is_refused(rd_kafka_resp_err_t error)
 	       error == RD_KAFKA_RESP_ERR_INVALID_RECORD;
 }
 
+/* Batches that wait go to the broker together, and its answer is for all of them: only who was
+ * refused alone is dropped. */
+static void take_failure(struct publisher *publisher, struct spooled *record,
+			 rd_kafka_resp_err_t error)
+{
+	publisher->stats.failed++;
+	spool_failed(publisher->spool, record);
+	if (!is_refused(error))
+		publisher->hold = true;
+	else if (record->alone)
+		spool_drop(publisher->spool, record);
+	else
+		publisher->singly = true;
+}
+
 static void take_reports(struct publisher *publisher, rd_kafka_event_t *event)
 {
 	const rd_kafka_message_t *message;
 	while ((message = rd_kafka_event_message_next(event))) {
 		struct spooled *record = message->_private;
 		if (message->err) {
-			publisher->stats.failed++;
-			spool_failed(publisher->spool, record);
-			if (is_refused(message->err))
-				spool_drop(publisher->spool, record);
-			publisher->hold = true;
+			take_failure(publisher, record, message->err);
 			continue;
 		}
 		publisher->stats.delivered_batches++;
@@ -149,9 +163,30 @@ static void take_reports(struct publisher *publisher, rd_kafka_event_t *event)
 			fprintf(stderr, "millrace-agent: kafka: delivering to %s\n",
 				publisher->options.brokers);
 		publisher->stats.connected = true;
+		publisher->singly = false;
+		publisher->told[0] = 0;
 		publisher->backoff_ns = BACKOFF_MIN_NS;
 		spool_delivered(publisher->spool, record);
 	}
+}
+
+/* librdkafka's sentences name the broker first and end with how often and how long, which differs
+ * each time. "All brokers are down" adds nothing to why one is. */
+static bool same_trouble(const char *told, const char *text)
+{
+	const char *first = strstr(told, ": "), *second = strstr(text, ": ");
+	size_t length = second ? strcspn(second, "(") : 0;
+	return (first && second && strncmp(first, second, length) == 0) ||
+	       (told[0] && strstr(text, "brokers are down"));
+}
+
+static void tell(struct publisher *publisher, const char *text)
+{
+	const char *advice = security_advice(text);
+	if (same_trouble(publisher->told, text) && !publisher->fatal)
+		return;
+	snprintf(publisher->told, sizeof(publisher->told), "%s", text);
+	fprintf(stderr, "millrace-agent: kafka: %s%s%s\n", text, advice[0] ? ": " : "", advice);
 }
 
 static void handle(struct publisher *publisher, rd_kafka_event_t *event)
@@ -164,8 +199,7 @@ static void handle(struct publisher *publisher, rd_kafka_event_t *event)
 		return;
 	if (rd_kafka_event_error_is_fatal(event))
 		publisher->fatal = true;
-	if (publisher->stats.connected || publisher->fatal || !publisher->stats.failed)
-		fprintf(stderr, "millrace-agent: kafka: %s\n", rd_kafka_event_error_string(event));
+	tell(publisher, rd_kafka_event_error_string(event));
 	publisher->stats.failed++;
 	publisher->stats.connected = false;
 }
@@ -179,24 +213,38 @@ static void drain(struct publisher *publisher)
 	}
 }
 
-/* Every record on its way comes back with a report, so none refers to the client afterwards. */
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
+}
+
+static void handle_next(struct publisher *publisher)
+{
+	rd_kafka_event_t *event = rd_kafka_queue_poll(publisher->events, 10);
+	if (!event)
+		return;
+	handle(publisher, event);
+	rd_kafka_event_destroy(event);
+}
+
+/* What is on its way comes back with a report as a rule, delivered or not, and what does not waits
+ * again all the same: it may reach Kafka twice then, but not never. */
 static void client_close(struct publisher *publisher)
 {
 	if (!publisher->client)
 		return;
+	security_end(&publisher->access);
 	rd_kafka_purge(publisher->client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-	for (int i = 0; i < 100 && rd_kafka_outq_len(publisher->client) > 0; i++) {
-		rd_kafka_event_t *event = rd_kafka_queue_poll(publisher->events, 10);
-		if (event) {
-			handle(publisher, event);
-			rd_kafka_event_destroy(event);
-		}
-	}
-	rd_kafka_queue_io_event_enable(publisher->events, -1, NULL, 0);
+	for (uint64_t end_ms = now_ms() + REPORTS_MS;
+	     rd_kafka_outq_len(publisher->client) > 0 && now_ms() < end_ms;)
+		handle_next(publisher);
 	rd_kafka_queue_destroy(publisher->events);
 	rd_kafka_destroy(publisher->client);
 	publisher->client = NULL;
 	publisher->events = NULL;
+	spool_recall(publisher->spool);
 }
 
 void publisher_free(struct publisher *publisher)
@@ -204,15 +252,8 @@ void publisher_free(struct publisher *publisher)
 	if (!publisher)
 		return;
 	client_close(publisher);
-	if (publisher->event_fd >= 0)
-		close(publisher->event_fd);
 	spool_free(publisher->spool);
 	free(publisher);
-}
-
-int publisher_fd(const struct publisher *publisher)
-{
-	return publisher->event_fd;
 }
 
 static rd_kafka_resp_err_t send_one(struct publisher *publisher, struct spooled *record)
@@ -224,6 +265,7 @@ static rd_kafka_resp_err_t send_one(struct publisher *publisher, struct spooled 
 		RD_KAFKA_V_END);
 	if (!error)
 		spool_sent(publisher->spool, record);
+	record->alone = publisher->singly;
 	return error;
 }
 
@@ -239,16 +281,17 @@ static void send_waiting(struct publisher *publisher, uint64_t now_ns)
 {
 	struct spooled *record;
 	while (publisher->client && !publisher->fatal && now_ns >= publisher->retry_ns &&
-	       spool_stats(publisher->spool).sent < SENT_MAX &&
+	       spool_stats(publisher->spool).sent < (publisher->singly ? 1 : SENT_MAX) &&
 	       (record = spool_next(publisher->spool))) {
 		rd_kafka_resp_err_t error = send_one(publisher, record);
 		if (!error)
 			continue;
 		publisher->stats.failed++;
-		if (is_refused(error))
-			spool_drop(publisher->spool, record);
-		else
+		if (!is_refused(error)) {
 			back_off(publisher, now_ns);
+			return;
+		}
+		spool_drop(publisher->spool, record);
 	}
 }
 
@@ -261,17 +304,28 @@ static void renew(struct publisher *publisher, uint64_t now_ns)
 	back_off(publisher, now_ns);
 }
 
+/* A certificate that was renewed is wanted before the old one expires. */
+static bool files_changed(struct publisher *publisher, uint64_t now_ns)
+{
+	if (now_ns < publisher->files_ns + FILES_EVERY_NS || now_ns == UINT64_MAX)
+		return false;
+	publisher->files_ns = now_ns;
+	return security_files(publisher->access.security) != publisher->files;
+}
+
 void publisher_poll(struct publisher *publisher, uint64_t now_ns)
 {
-	uint64_t wakes;
-	while (read(publisher->event_fd, &wakes, sizeof(wakes)) > 0)
-		;
 	drain(publisher);
 	if (publisher->hold)
 		back_off(publisher, now_ns);
 	publisher->hold = false;
-	if ((publisher->fatal || !publisher->client) && now_ns >= publisher->retry_ns)
+	if ((publisher->fatal || !publisher->client) && now_ns >= publisher->retry_ns) {
 		renew(publisher, now_ns);
+	} else if (files_changed(publisher, now_ns)) {
+		fprintf(stderr,
+			"millrace-agent: kafka: the files of TLS have changed: read anew\n");
+		renew(publisher, now_ns);
+	}
 	send_waiting(publisher, now_ns);
 }
 
@@ -283,18 +337,14 @@ void publisher_put(struct publisher *publisher, const uint8_t *bytes, size_t len
 
 bool publisher_flush(struct publisher *publisher, uint64_t wait_ms)
 {
-	for (uint64_t waited = 0;; waited += 10) {
+	for (uint64_t end_ms = now_ms() + wait_ms;;) {
 		publisher_poll(publisher, UINT64_MAX);
 		struct spool_stats spool = spool_stats(publisher->spool);
 		if (!spool.waiting && !spool.sent)
 			return true;
-		if (waited >= wait_ms || !publisher->events)
+		if (now_ms() >= end_ms || !publisher->events)
 			return false;
-		rd_kafka_event_t *event = rd_kafka_queue_poll(publisher->events, 10);
-		if (event) {
-			handle(publisher, event);
-			rd_kafka_event_destroy(event);
-		}
+		handle_next(publisher);
 	}
 }
 

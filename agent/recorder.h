@@ -1,6 +1,6 @@
-/* Kernel records in, sealed batches out: keeps the node's objects (sockets in slots, processes,
- * cgroups), turns absolute counters into differences, defines everything again in key frames, and
- * puts events into the batch.
+/* Kernel records in, sealed batches out: keeps the node's objects (sockets in slots, listeners,
+ * processes, cgroups, lookups that wait), turns absolute counters into differences, tells
+ * everything again in key frames, and puts events into the batch.
  *
  * Order within a batch: a reader applies definitions before updates, so a socket is defined again
  * only at a batch's start, never after an update of the same batch; recorder_tick does that. A
@@ -15,11 +15,16 @@
 #include "agent/batch/batch.h"
 #include "agent/bpf/event.h"
 #include "agent/cgroups.h"
+#include "agent/lookups.h"
 
 struct recorder_options {
-	struct batch *batch;	 /* lent for its life */
-	struct cgroups *cgroups; /* lent for its life */
+	struct batch *batch;	       /* lent for its life */
+	struct cgroups *cgroups;       /* lent for its life */
+	struct containers *containers; /* lent for its life */
 	uint32_t sockets_max, processes_max;
+	uint64_t process_text_bytes; /* see agent/processes.h */
+	uint32_t lookups_max;	     /* 0: none are told */
+	uint64_t lookup_timeout_ns;
 	uint64_t tick_ns;	     /* how often recorder_tick is called */
 	uint64_t key_frame_ns;	     /* everything is told again at least this often */
 	struct batch_sender *sender; /* lent for its life: read at each seal */
@@ -29,10 +34,19 @@ struct recorder_options {
 
 struct recorder_stats {
 	uint64_t events, batches, defined, updated, closed, failed;
-	uint64_t sockets_refused, processes_refused; /* no room in the table */
+	uint64_t sockets_refused, processes_refused, listeners_refused; /* no room in the table */
 	uint64_t unknown_sockets; /* updates and closes of sockets that were never told */
 	uint64_t vanished;	  /* sockets that a roll call missed */
-	uint32_t sockets, processes;
+	uint64_t own_openings;	  /* of the agent's own marked connections, the client's end */
+	uint64_t arguments_unread, arguments_cut; /* not all of an exec's could be told */
+	uint64_t processes_vanished;		  /* gone without an end, found by a listing */
+	uint64_t process_text_bytes, process_texts_cut;
+	uint32_t sockets, processes, listeners;
+	uint32_t connections; /* TCP's among the sockets */
+	struct lookups_stats lookups;
+	uint64_t dns_malformed; /* messages that cannot be read, or not to their end */
+	uint64_t dns_other;	/* messages that are no lookup */
+	uint64_t dns_unplaced;	/* messages of sockets that are not told */
 };
 
 struct recorder;
@@ -44,6 +58,16 @@ void recorder_free(struct recorder *recorder);
 void recorder_clock(struct recorder *recorder, uint64_t boottime_ns, uint64_t realtime_ns);
 void recorder_push(struct recorder *recorder, const struct mr_head *record);
 void recorder_nat(struct recorder *recorder, const struct batch_nat *nat);
+/* Told with the next batch. */
+void recorder_facts(struct recorder *recorder, const struct batch_facts *facts);
+void recorder_state(struct recorder *recorder, const struct batch_state *state);
+/* Another interval between ticks. */
+void recorder_pace(struct recorder *recorder, uint64_t tick_ns);
+/* Processes are not seen any more: none is told again. */
+void recorder_forget_processes(struct recorder *recorder);
+/* time_ns: boottime. cookie: of the socket that the packet was of or for; 0: none known. A UDP
+ * socket has a slot for each peer: the packet's other end tells which. */
+void recorder_drop(struct recorder *recorder, const struct batch_drop *drop, uint64_t cookie);
 
 /* Seals what there is (an empty batch once a second: the heartbeat) and begins the next with what
  * is due again. */
@@ -52,10 +76,18 @@ void recorder_tick(struct recorder *recorder);
 uint32_t recorder_cycle_ticks(const struct recorder *recorder);
 void recorder_seal(struct recorder *recorder);
 
-/* Sockets that no update names between the two calls end as vanished. started_ns: when the scan
- * began. */
+/* Sockets and listeners that no record names between the two calls end, sockets as vanished.
+ * started_ns: when the scan began. */
 void recorder_roll_call(struct recorder *recorder);
 void recorder_roll_called(struct recorder *recorder, uint64_t started_ns);
+
+/* A runtime told of this container: its cgroups are told again. */
+void recorder_described(struct recorder *recorder, const char *id);
+
+/* Processes that no MR_TASK names between the two calls are gone; which way is not known, so no end
+ * is told. */
+void recorder_process_call(struct recorder *recorder);
+void recorder_process_called(struct recorder *recorder, uint64_t started_ns);
 
 /* The agent's own marked connections: those of its own process with this port at either end; 0:
  * none. */

@@ -45,6 +45,7 @@ static void unlink_record(struct spool *spool, struct spooled *record)
 	else
 		spool->stats.waiting--;
 	spool->stats.bytes -= size(record);
+	spool->stats.events -= record->events;
 	free(record);
 }
 
@@ -79,6 +80,7 @@ void spool_put(struct spool *spool, const uint8_t *bytes, size_t length, uint32_
 		spool->next = record;
 	spool->stats.waiting++;
 	spool->stats.bytes += size(record);
+	spool->stats.events += events;
 	while (spool->stats.bytes > spool->bytes_max && spool->next != &spool->ends)
 		spool_drop(spool, spool->next);
 }
@@ -105,6 +107,16 @@ void spool_failed(struct spool *spool, struct spooled *record)
 	spool->stats.waiting++;
 	spool->next = spool->ends.after;
 	skip_sent(spool);
+}
+
+void spool_recall(struct spool *spool)
+{
+	for (struct spooled *record = spool->ends.after; record != &spool->ends;
+	     record = record->after)
+		record->sent = false;
+	spool->stats.waiting += spool->stats.sent;
+	spool->stats.sent = 0;
+	spool->next = spool->ends.after;
 }
 
 void spool_delivered(struct spool *spool, struct spooled *record)

@@ -1,7 +1,8 @@
 /* Sealed batches that wait for the broker, oldest first. A record is waiting, or sent and waiting
  * for its delivery report; it leaves when delivered. Bounded by bytes: when full, the oldest
  * records that are not on their way go, and their events are counted as dropped; the pipeline sees
- * the gap in the sequence numbers. One thread. */
+ * the gap in the sequence numbers. So of what was put: delivered + dropped + waiting + sent, at any
+ * time. One thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,13 +13,14 @@ struct spooled {
 	struct spooled *before, *after;
 	uint32_t events;
 	bool sent;
+	bool alone; /* its sender's: nothing else was on its way */
 	size_t length;
 	uint8_t bytes[];
 };
 
 struct spool_stats {
 	uint64_t dropped_events, dropped_batches;
-	uint64_t bytes;
+	uint64_t bytes, events; /* of those here */
 	uint32_t waiting, sent;
 };
 
@@ -31,6 +33,7 @@ void spool_put(struct spool *spool, const uint8_t *bytes, size_t length,
 struct spooled *spool_next(const struct spool *spool);
 void spool_sent(struct spool *spool, struct spooled *record);
 void spool_failed(struct spool *spool, struct spooled *record); /* waits again, in its old place */
-void spool_drop(struct spool *spool, struct spooled *record);	/* it waits; counted as dropped */
+void spool_recall(struct spool *spool); /* as failed: all that is sent; no report comes any more */
+void spool_drop(struct spool *spool, struct spooled *record); /* it waits; counted as dropped */
 void spool_delivered(struct spool *spool, struct spooled *record);
 struct spool_stats spool_stats(const struct spool *spool);

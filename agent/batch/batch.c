@@ -10,17 +10,26 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 
 enum {
 	SCHEMA_VERSION = 1,
-	TEXT_MAX = 1024, /* a string's bytes; cgroup paths are the longest */
-	COMM_MAX = 15,	 /* the kernel's TASK_COMM_LEN without its NUL */
-	CMDLINE_MAX = 256,
-	HEADER_TEXT_MAX = 255, /* node, zone, region, role, agent version */
-	/* What is written whatever the batch holds: 5 header texts of 3 + 255, 17 numbers of at
-	 * most 2 + 10, tags and lengths of 3 dictionaries, 7 groups and 80 columns of at most 2 +
-	 * 5, and the HMAC. */
-	FRAME_BYTES = 5 * (3 + HEADER_TEXT_MAX) + 17 * 12 + 18 + (10 + 80) * 7 + SEAL_TRAILER_BYTES,
+	TEXT_MAX = 1024,       /* a string's bytes, but for a command line's */
+	COMM_MAX = 15,	       /* the kernel's TASK_COMM_LEN without its NUL */
+	HEADER_TEXT_MAX = 255, /* node, zone, region, role, agent version, key id */
+	/* What is written whatever the batch holds: 6 header texts of 3 + 255, 17 numbers of at
+	 * most 2 + 10, tags and lengths of 3 dictionaries, 2 messages, 11 groups and 130 columns of
+	 * at most 2 + 5, and the HMAC. */
+	FRAME_BYTES =
+		6 * (3 + HEADER_TEXT_MAX) + 17 * 12 + 18 + (16 + 130) * 7 + SEAL_TRAILER_BYTES,
+	/* Facts and state: each text of at most 3 + 255 bytes and each number of 2 + 10, a label's
+	 * two texts in a message of 3 more. */
+	FACTS_BYTES = 6 * 258 + 3 * 12 + BATCH_LABELS_MAX * (2 * 258 + 3),
+	STATE_BYTES = (3 + BATCH_FEATURES_MAX + BATCH_MISSING_MAX + 2 * BATCH_LOSSES_MAX) * 258 +
+		      7 * 12 + BATCH_LOSSES_MAX * (3 + 12),
+	MESSAGE_BYTES = FACTS_BYTES > STATE_BYTES ? FACTS_BYTES : STATE_BYTES,
+	STRINGS_MAX = 11 + 2 * BATCH_LABELS_MAX, /* of one event: a container's */
+	ADDRESSES_MAX = BATCH_ANSWERS_MAX,	 /* of one event: a lookup's */
 	/* Puts are counted with the longest form of what depends on their order. */
 	TIME_BYTES = WIRE_VARINT_MAX,
 	CHANGE_BYTES = 5,
@@ -35,12 +44,17 @@ static const uint32_t ADDRESS_V6 = 1U << 31;
 /* Rows as the wire has them: times in us, strings and addresses as indexes. */
 struct container_row {
 	uint64_t cgroup;
-	uint32_t id, name, image, pod, namespace, workload, unit, path, version;
+	uint32_t id, name, image, pod, namespace, workload, unit, path, version, runtime, pod_uid;
+	uint32_t labels;
+};
+
+struct label_row {
+	uint32_t key, value;
 };
 
 struct process_row {
 	uint64_t started_ns, cgroup, time_us;
-	uint32_t pid, parent, comm, exe, cmdline;
+	uint32_t pid, parent, comm, exe, cmdline, uid;
 };
 
 struct nat_row {
@@ -49,6 +63,7 @@ struct nat_row {
 	uint32_t original_source, original_destination, reply_source, reply_destination;
 	uint32_t original_source_port, original_destination_port;
 	uint32_t reply_source_port, reply_destination_port;
+	uint32_t zone, mark, netns;
 };
 
 struct definition_row {
@@ -62,18 +77,39 @@ struct definition_row {
 struct update_row {
 	uint64_t tx_bytes, rx_bytes, time_us;
 	uint32_t slot, tx_segments, rx_segments, retransmits, srtt_us;
+	uint32_t zero_window;
 	uint32_t place; /* in the table of slots */
 };
 
 struct close_row {
 	struct traffic total;
 	uint64_t connect_us, time_us;
-	uint32_t slot, reason, pid, min_rtt_us;
+	uint32_t slot, reason, pid, min_rtt_us, flags;
 };
 
 struct exit_row {
 	uint64_t started_ns, time_us;
 	uint32_t pid, status, signal;
+};
+
+struct dns_row {
+	uint64_t latency_us, time_us;
+	uint32_t slot, name, type, rcode, flags, answers;
+};
+
+struct answer_row {
+	uint32_t address, ttl_s;
+};
+
+struct drop_row {
+	uint64_t packets, bytes, time_us;
+	uint32_t reason, kind, protocol, source, destination, source_port, destination_port;
+	uint32_t netns, socket, location;
+};
+
+struct listener_row {
+	uint64_t cookie, cgroup, drops, time_us;
+	uint32_t flags, address, port, netns, pid, backlog, backlog_max;
 };
 
 enum column_type {
@@ -131,6 +167,13 @@ static const struct column container_columns[] = {
 	U32(5, container_row, pod),	 U32(6, container_row, namespace),
 	U32(7, container_row, workload), U32(8, container_row, unit),
 	U32(9, container_row, path),	 U32(10, container_row, version),
+	U32(11, container_row, runtime), U32(12, container_row, pod_uid),
+	U32(13, container_row, labels),
+};
+
+static const struct column label_columns[] = {
+	U32(14, label_row, key),
+	U32(15, label_row, value),
 };
 
 static const struct column process_columns[] = {
@@ -138,6 +181,7 @@ static const struct column process_columns[] = {
 	U64(4, process_row, cgroup),   U32(5, process_row, comm),
 	U32(6, process_row, exe),      U32(7, process_row, cmdline),
 	TIME(8, process_row, time_us), STARTED(9, process_row, started_ns),
+	U32(11, process_row, uid),
 };
 
 static const struct column nat_columns[] = {
@@ -152,6 +196,9 @@ static const struct column nat_columns[] = {
 	U32(9, nat_row, reply_source_port),
 	U32(10, nat_row, reply_destination_port),
 	TIME(11, nat_row, time_us),
+	U32(12, nat_row, zone),
+	U32(13, nat_row, mark),
+	U32(14, nat_row, netns),
 };
 
 static const struct column definition_columns[] = {
@@ -185,7 +232,7 @@ static const struct column update_columns[] = {
 	TIME(7, update_row, time_us),
 };
 
-enum { UPDATES_RETRANSMITS_INDEX = 8, UPDATES_RETRANSMITS = 9 };
+enum { UPDATES_RETRANSMITS_INDEX = 8, UPDATES_RETRANSMITS = 9, UPDATES_ZERO_WINDOW_INDEX = 10 };
 
 static const struct column close_columns[] = {
 	U32(1, close_row, slot),
@@ -199,6 +246,7 @@ static const struct column close_columns[] = {
 	U32(9, close_row, min_rtt_us),
 	U64(10, close_row, connect_us),
 	TIME(11, close_row, time_us),
+	U32(12, close_row, flags),
 };
 
 static const struct column exit_columns[] = {
@@ -206,7 +254,59 @@ static const struct column exit_columns[] = {
 	TIME(5, exit_row, time_us), STARTED(6, exit_row, started_ns),
 };
 
-enum group_kind { CONTAINERS, PROCESSES, NATS, DEFINITIONS, UPDATES, CLOSES, EXITS, GROUPS };
+static const struct column dns_columns[] = {
+	U32(1, dns_row, slot),	  U32(2, dns_row, name),     U32(3, dns_row, type),
+	U32(4, dns_row, rcode),	  U32(5, dns_row, flags),    U64(6, dns_row, latency_us),
+	U32(7, dns_row, answers), TIME(8, dns_row, time_us),
+};
+
+static const struct column answer_columns[] = {
+	ADDRESS(9, answer_row, address),
+	U32(10, answer_row, ttl_s),
+};
+
+static const struct column drop_columns[] = {
+	U32(1, drop_row, reason),
+	U32(2, drop_row, kind),
+	U32(3, drop_row, protocol),
+	ADDRESS(4, drop_row, source),
+	ADDRESS(5, drop_row, destination),
+	U32(6, drop_row, source_port),
+	U32(7, drop_row, destination_port),
+	U64(8, drop_row, packets),
+	U64(9, drop_row, bytes),
+	U32(10, drop_row, netns),
+	U32(11, drop_row, socket),
+	U32(12, drop_row, location),
+	TIME(13, drop_row, time_us),
+};
+
+static const struct column listener_columns[] = {
+	U64(1, listener_row, cookie),	   U32(2, listener_row, flags),
+	ADDRESS(3, listener_row, address), U32(4, listener_row, port),
+	U32(5, listener_row, netns),	   U32(6, listener_row, pid),
+	U64(7, listener_row, cgroup),	   U32(8, listener_row, backlog),
+	U32(9, listener_row, backlog_max), U64(10, listener_row, drops),
+	TIME(11, listener_row, time_us),
+};
+
+/* A group's elements (of which each of its events has any number) are written in its message. */
+enum group_kind {
+	CONTAINERS,
+	PROCESSES,
+	NATS,
+	DEFINITIONS,
+	UPDATES,
+	CLOSES,
+	EXITS,
+	DNS,
+	DROPS,
+	LISTENERS,
+	GROUPS,
+	LABELS = GROUPS,
+	ANSWERS,
+	ROWS,
+};
 
 #define GROUP(field, noun)                                                 \
 	{                                                                  \
@@ -214,7 +314,7 @@ enum group_kind { CONTAINERS, PROCESSES, NATS, DEFINITIONS, UPDATES, CLOSES, EXI
 			sizeof(struct noun##_row), noun##_columns          \
 	}
 
-static const struct group groups[GROUPS] = {
+static const struct group groups[ROWS] = {
 	[CONTAINERS] = GROUP(22, container),
 	[PROCESSES] = GROUP(23, process),
 	[NATS] = GROUP(24, nat),
@@ -222,18 +322,31 @@ static const struct group groups[GROUPS] = {
 	[UPDATES] = GROUP(26, update),
 	[CLOSES] = GROUP(27, close),
 	[EXITS] = GROUP(28, exit),
+	[DNS] = GROUP(30, dns),
+	[DROPS] = GROUP(31, drop),
+	[LISTENERS] = GROUP(32, listener),
+	[LABELS] = GROUP(0, label),
+	[ANSWERS] = GROUP(0, answer),
+};
+
+/* Of a message that is no columns, written when it was put. */
+struct message {
+	uint8_t bytes[MESSAGE_BYTES];
+	size_t length;
 };
 
 /*
- * rows: one array a group, of events_max rows; pages that no event touches cost nothing.
+ * rows: one array a group, of events_max rows, of elements so many times what an event can have;
+ * pages that no event touches cost nothing.
  * slots: open addressing by slot to its update + 1; order: updates sorted by slot, made when
  * sealing. cost: bytes that the puts so far can take on the wire at most, dictionaries included.
  */
 struct batch {
 	struct batch_options options;
 	uint8_t key[SEAL_KEY_BYTES];
-	uint8_t *rows[GROUPS];
-	uint32_t counts[GROUPS];
+	uint8_t *rows[ROWS];
+	uint32_t counts[ROWS];
+	struct message facts, state;
 	uint32_t events;
 	size_t cost;
 	uint64_t base_time_us;
@@ -258,14 +371,20 @@ struct batch *batch_new(const struct batch_options *options)
 	}
 	for (int kind = 0; kind < GROUPS; kind++)
 		batch->rows[kind] = memory_zeroed(options->events_max, groups[kind].row_size);
+	/* An element takes at least 2 bytes on the wire. */
+	batch->rows[LABELS] =
+		memory_zeroed(options->bytes_max / 2 + BATCH_LABELS_MAX, groups[LABELS].row_size);
+	batch->rows[ANSWERS] =
+		memory_zeroed(options->bytes_max / 2 + BATCH_ANSWERS_MAX, groups[ANSWERS].row_size);
 	/* Each entry takes its bytes on the wire, so bytes_max bounds the dictionaries; one event
-	 * adds at most 4 addresses and 9 strings before it is known not to fit. */
-	batch_dictionary_init(&batch->addresses_v4, options->bytes_max / V4_BYTES + 4,
-			      options->bytes_max + 4 * V4_BYTES);
-	batch_dictionary_init(&batch->addresses_v6, options->bytes_max / sizeof(struct address) + 4,
-			      options->bytes_max + 4 * sizeof(struct address));
-	batch_dictionary_init(&batch->strings, options->bytes_max / 2 + 9,
-			      options->bytes_max + 9 * TEXT_MAX);
+	 * adds at most its own addresses and strings before it is known not to fit. */
+	batch_dictionary_init(&batch->addresses_v4, options->bytes_max / V4_BYTES + ADDRESSES_MAX,
+			      options->bytes_max + ADDRESSES_MAX * V4_BYTES);
+	batch_dictionary_init(&batch->addresses_v6,
+			      options->bytes_max / sizeof(struct address) + ADDRESSES_MAX,
+			      options->bytes_max + ADDRESSES_MAX * sizeof(struct address));
+	batch_dictionary_init(&batch->strings, options->bytes_max / 2 + STRINGS_MAX,
+			      options->bytes_max + STRINGS_MAX * TEXT_MAX);
 	batch_dictionary_put(&batch->strings, "", 0);
 	batch->slots_mask = 15;
 	while (batch->slots_mask + 1 < 2 * (uint64_t)options->events_max)
@@ -284,7 +403,7 @@ void batch_free(struct batch *batch)
 {
 	if (!batch)
 		return;
-	for (int kind = 0; kind < GROUPS; kind++)
+	for (int kind = 0; kind < ROWS; kind++)
 		free(batch->rows[kind]);
 	batch_dictionary_done(&batch->addresses_v4);
 	batch_dictionary_done(&batch->addresses_v6);
@@ -321,34 +440,16 @@ static uint32_t put_address(struct batch *batch, const struct address *address)
 	       batch_dictionary_put(&batch->addresses_v6, address->bytes, sizeof(address->bytes));
 }
 
-/* Length of the UTF-8 character at text (RFC 3629), 0 if there is none. */
-static size_t character_length(const uint8_t *text, size_t left)
-{
-	uint8_t lead = text[0];
-	if (lead < 0x80)
-		return 1;
-	size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-	if (lead < 0xc2 || lead > 0xf4 || length > left)
-		return 0;
-	for (size_t i = 1; i < length; i++)
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-	bool overlong = (lead == 0xe0 && text[1] < 0xa0) || (lead == 0xf0 && text[1] < 0x90);
-	bool surrogate = lead == 0xed && text[1] > 0x9f;
-	bool beyond = lead == 0xf4 && text[1] > 0x8f;
-	return overlong || surrogate || beyond ? 0 : length;
-}
-
 /* The kernel's names are any bytes, proto3 strings are UTF-8: what is none becomes '?'. Cuts at
  * length_max. */
-static size_t text_clean(const char *text, size_t length_max, char clean[TEXT_MAX])
+static size_t text_clean(const char *text, size_t length_max, char *clean)
 {
 	/* Three bytes more, to tell a character that is cut by the bound from one that is broken.
 	 */
 	size_t left = text ? strnlen(text, length_max + 4) : 0;
 	size_t length = 0;
 	while (left > 0) {
-		size_t character = character_length((const uint8_t *)text, left);
+		size_t character = utf8_length((const uint8_t *)text, left);
 		size_t taken = character ? character : 1;
 		if (length + taken > length_max)
 			break;
@@ -365,7 +466,7 @@ static size_t text_clean(const char *text, size_t length_max, char clean[TEXT_MA
 
 static uint32_t put_text(struct batch *batch, const char *text, size_t length_max)
 {
-	char clean[TEXT_MAX];
+	char clean[BATCH_CMDLINE_MAX];
 	return batch_dictionary_put(&batch->strings, clean, text_clean(text, length_max, clean));
 }
 
@@ -440,6 +541,16 @@ static bool batch_put_timed(struct batch *batch, enum group_kind kind, const voi
 	return true;
 }
 
+/* Puts element `number` of an event behind the group's; they count once the event is in. Returns
+ * its cost. */
+static size_t element_put(struct batch *batch, enum group_kind kind, uint32_t number,
+			  const void *row)
+{
+	size_t size = groups[kind].row_size;
+	memcpy(batch->rows[kind] + (batch->counts[kind] + number) * size, row, size);
+	return row_cost(&groups[kind], row);
+}
+
 bool batch_container(struct batch *batch, const struct batch_container *container)
 {
 	struct mark mark = batch_mark(batch);
@@ -454,8 +565,23 @@ bool batch_container(struct batch *batch, const struct batch_container *containe
 		.unit = put_text(batch, container->unit, TEXT_MAX),
 		.path = put_text(batch, container->path, TEXT_MAX),
 		.version = put_text(batch, container->version, TEXT_MAX),
+		.runtime = put_text(batch, container->runtime, TEXT_MAX),
+		.pod_uid = put_text(batch, container->pod_uid, TEXT_MAX),
+		.labels = container->labels_count < BATCH_LABELS_MAX ? container->labels_count
+								     : BATCH_LABELS_MAX,
 	};
-	return batch_put(batch, CONTAINERS, &row, 0, mark);
+	size_t elements_cost = 0;
+	for (uint32_t i = 0; i < row.labels; i++) {
+		struct label_row label = {
+			.key = put_text(batch, container->labels[i].key, TEXT_MAX),
+			.value = put_text(batch, container->labels[i].value, TEXT_MAX),
+		};
+		elements_cost += element_put(batch, LABELS, i, &label);
+	}
+	if (!batch_put(batch, CONTAINERS, &row, elements_cost, mark))
+		return false;
+	batch->counts[LABELS] += row.labels;
+	return true;
 }
 
 bool batch_process(struct batch *batch, const struct batch_process *process)
@@ -468,7 +594,8 @@ bool batch_process(struct batch *batch, const struct batch_process *process)
 		.cgroup = process->cgroup,
 		.comm = put_text(batch, process->comm, COMM_MAX),
 		.exe = put_text(batch, process->exe, TEXT_MAX),
-		.cmdline = put_text(batch, process->cmdline, CMDLINE_MAX),
+		.cmdline = put_text(batch, process->cmdline, BATCH_CMDLINE_MAX),
+		.uid = process->uid,
 		.time_us = process->time_ns / NS_PER_US,
 	};
 	return batch_put_timed(batch, PROCESSES, &row, row.time_us, mark);
@@ -488,6 +615,9 @@ bool batch_nat(struct batch *batch, const struct batch_nat *nat)
 		.original_destination_port = nat->original_destination_port,
 		.reply_source_port = nat->reply_source_port,
 		.reply_destination_port = nat->reply_destination_port,
+		.zone = nat->zone,
+		.mark = nat->mark,
+		.netns = nat->netns,
 		.time_us = nat->time_ns / NS_PER_US,
 	};
 	return batch_put_timed(batch, NATS, &row, row.time_us, mark);
@@ -541,7 +671,8 @@ static uint64_t scan_time(struct batch *batch, uint64_t time_us)
 
 static size_t update_cost(const struct update_row *row)
 {
-	return row_cost(&groups[UPDATES], row) + (row->retransmits ? SPARSE_BYTES : 0);
+	return row_cost(&groups[UPDATES], row) + (row->retransmits ? SPARSE_BYTES : 0) +
+	       (row->zero_window ? SPARSE_BYTES : 0);
 }
 
 /* The slot's place in the table: where its update is, or an empty one. */
@@ -565,6 +696,7 @@ static bool update_merge(struct batch *batch, struct update_row *row,
 	sum.retransmits = clamp_u32(sum.retransmits + update->moved.retransmits);
 	if (update->srtt_us)
 		sum.srtt_us = update->srtt_us;
+	sum.zero_window = update->zero_window;
 	if (update->time_ns / NS_PER_US > sum.time_us)
 		sum.time_us = update->time_ns / NS_PER_US;
 	size_t cost = batch->cost - update_cost(row) + update_cost(&sum);
@@ -589,10 +721,12 @@ bool batch_update(struct batch *batch, const struct batch_update *update)
 		.rx_segments = clamp_u32(update->moved.rx_segments),
 		.retransmits = clamp_u32(update->moved.retransmits),
 		.srtt_us = update->srtt_us,
+		.zero_window = update->zero_window,
 		.time_us = scan_time(batch, update->time_ns / NS_PER_US),
 		.place = place,
 	};
-	if (!batch_put(batch, UPDATES, &row, row.retransmits ? SPARSE_BYTES : 0, batch_mark(batch)))
+	size_t sparse = update_cost(&row) - row_cost(&groups[UPDATES], &row);
+	if (!batch_put(batch, UPDATES, &row, sparse, batch_mark(batch)))
 		return false;
 	batch->slots[place] = batch->counts[UPDATES];
 	batch->scan_us = row.time_us;
@@ -609,6 +743,7 @@ bool batch_close(struct batch *batch, const struct batch_close *close)
 		.total = close->total,
 		.min_rtt_us = close->min_rtt_us,
 		.connect_us = close->connect_ns / NS_PER_US,
+		.flags = close->flags,
 		.time_us = close->time_ns / NS_PER_US,
 	};
 	return batch_put_timed(batch, CLOSES, &row, row.time_us, batch_mark(batch));
@@ -624,6 +759,180 @@ bool batch_exit(struct batch *batch, const struct batch_exit *exit)
 		.time_us = exit->time_ns / NS_PER_US,
 	};
 	return batch_put_timed(batch, EXITS, &row, row.time_us, batch_mark(batch));
+}
+
+bool batch_dns(struct batch *batch, const struct batch_dns *dns)
+{
+	struct mark mark = batch_mark(batch);
+	struct dns_row row = {
+		.slot = dns->slot,
+		.name = put_text(batch, dns->name, TEXT_MAX),
+		.type = dns->type,
+		.rcode = dns->rcode,
+		.flags = dns->flags,
+		.latency_us = dns->latency_ns / NS_PER_US,
+		.answers = dns->answers_count < BATCH_ANSWERS_MAX ? dns->answers_count
+								  : BATCH_ANSWERS_MAX,
+		.time_us = dns->time_ns / NS_PER_US,
+	};
+	size_t elements_cost = 0;
+	for (uint32_t i = 0; i < row.answers; i++) {
+		struct answer_row answer = {
+			.address = put_address(batch, &dns->answers[i].address),
+			.ttl_s = dns->answers[i].ttl_s,
+		};
+		elements_cost += element_put(batch, ANSWERS, i, &answer);
+	}
+	if (!batch_put(batch, DNS, &row, elements_cost, mark))
+		return false;
+	batch->counts[ANSWERS] += row.answers;
+	base_time_put(batch, row.time_us);
+	return true;
+}
+
+bool batch_drop(struct batch *batch, const struct batch_drop *drop)
+{
+	struct mark mark = batch_mark(batch);
+	struct drop_row row = {
+		.reason = put_text(batch, drop->reason, TEXT_MAX),
+		.kind = drop->icmp,
+		.protocol = drop->protocol,
+		.source = put_address(batch, &drop->source),
+		.destination = put_address(batch, &drop->destination),
+		.source_port = drop->source_port,
+		.destination_port = drop->destination_port,
+		.packets = drop->packets,
+		.bytes = drop->bytes,
+		.netns = drop->netns,
+		.socket = drop->socket,
+		.location = put_text(batch, drop->location, TEXT_MAX),
+		.time_us = drop->time_ns / NS_PER_US,
+	};
+	return batch_put_timed(batch, DROPS, &row, row.time_us, mark);
+}
+
+bool batch_listener(struct batch *batch, const struct batch_listener *listener)
+{
+	struct mark mark = batch_mark(batch);
+	struct listener_row row = {
+		.cookie = listener->cookie,
+		.flags = listener->flags,
+		.address = put_address(batch, &listener->address),
+		.port = listener->port,
+		.netns = listener->netns,
+		.pid = listener->pid,
+		.cgroup = listener->cgroup,
+		.backlog = listener->backlog,
+		.backlog_max = listener->backlog_max,
+		.drops = listener->drops,
+		.time_us = listener->time_ns / NS_PER_US,
+	};
+	return batch_put_timed(batch, LISTENERS, &row, row.time_us, mark);
+}
+
+static uint8_t *write_text(uint8_t *at, uint32_t field, const char *text)
+{
+	char clean[HEADER_TEXT_MAX];
+	return wire_bytes(at, field, clean, text_clean(text, HEADER_TEXT_MAX, clean));
+}
+
+/* An element of a repeated field is written when it is empty, too. */
+static uint8_t *write_texts(uint8_t *at, uint32_t field, const char *const *texts, uint32_t count)
+{
+	char clean[HEADER_TEXT_MAX];
+	for (uint32_t i = 0; i < count; i++)
+		at = wire_element(at, field, clean, text_clean(texts[i], HEADER_TEXT_MAX, clean));
+	return at;
+}
+
+static uint8_t *write_double(uint8_t *at, uint32_t field, double value)
+{
+	uint64_t bits;
+	memcpy(&bits, &value, sizeof(bits));
+	return wire_fixed64(at, field, bits);
+}
+
+static uint8_t *write_labels(uint8_t *at, uint32_t field, const struct batch_label *labels,
+			     uint32_t count)
+{
+	for (uint32_t i = 0; i < count && i < BATCH_LABELS_MAX; i++) {
+		uint8_t *mark = wire_tag(at, field, WIRE_LENGTH);
+		uint8_t *end = wire_content(mark);
+		end = write_text(end, 1, labels[i].key);
+		end = write_text(end, 2, labels[i].value);
+		at = wire_end(mark, end);
+	}
+	return at;
+}
+
+/* What was written into scratch becomes the message, if there is room for it. */
+static bool message_put(struct batch *batch, struct message *message,
+			const uint8_t scratch[MESSAGE_BYTES], const uint8_t *end)
+{
+	size_t length = (size_t)(end - scratch);
+	size_t cost = batch->cost - message->length + length;
+	if (cost > batch->options.bytes_max)
+		return false;
+	batch->cost = cost;
+	memcpy(message->bytes, scratch, length);
+	message->length = length;
+	return true;
+}
+
+bool batch_facts(struct batch *batch, const struct batch_facts *facts)
+{
+	uint8_t scratch[MESSAGE_BYTES + WIRE_LENGTH_MAX], *at = scratch;
+	at = write_text(at, 1, facts->kernel);
+	at = write_text(at, 2, facts->os);
+	at = write_text(at, 3, facts->architecture);
+	at = wire_uint(at, 4, facts->cpus);
+	at = wire_uint(at, 5, facts->memory_bytes);
+	at = wire_uint(at, 6, facts->booted_ns / NS_PER_US);
+	at = write_text(at, 7, facts->cloud);
+	at = write_text(at, 8, facts->instance_id);
+	at = write_text(at, 9, facts->instance_type);
+	at = write_labels(at, 10, facts->labels, facts->labels_count);
+	return message_put(batch, &batch->facts, scratch, at);
+}
+
+static uint32_t clamp_count(uint32_t count, uint32_t max)
+{
+	return count < max ? count : max;
+}
+
+static uint8_t *write_losses(uint8_t *at, uint32_t field, const struct batch_loss *losses,
+			     uint32_t count)
+{
+	for (uint32_t i = 0; i < clamp_count(count, BATCH_LOSSES_MAX); i++) {
+		uint8_t *mark = wire_tag(at, field, WIRE_LENGTH);
+		uint8_t *end = wire_content(mark);
+		end = write_text(end, 1, losses[i].place);
+		end = write_text(end, 2, losses[i].kind);
+		end = wire_uint(end, 3, losses[i].events);
+		at = wire_end(mark, end);
+	}
+	return at;
+}
+
+bool batch_state(struct batch *batch, const struct batch_state *state)
+{
+	uint8_t scratch[MESSAGE_BYTES + WIRE_LENGTH_MAX], *at = scratch;
+	at = wire_uint(at, 1, state->level);
+	at = write_text(at, 2, state->degraded);
+	at = write_double(at, 3, state->cpu_share);
+	at = write_double(at, 4, state->cpu_budget);
+	at = write_texts(at, 5, state->features,
+			 clamp_count(state->features_count, BATCH_FEATURES_MAX));
+	at = write_texts(at, 6, state->missing,
+			 clamp_count(state->missing_count, BATCH_MISSING_MAX));
+	at = write_text(at, 7, state->control_id);
+	at = write_text(at, 8, state->control_error);
+	at = wire_uint(at, 9, state->programs);
+	at = wire_uint(at, 10, state->programs_wanted);
+	at = wire_uint(at, 11, state->self_tests);
+	at = wire_uint(at, 12, state->self_tests_failed);
+	at = write_losses(at, 13, state->losses, state->losses_count);
+	return message_put(batch, &batch->state, scratch, at);
 }
 
 /* Radix sort by slot, a byte a pass; passes in which all keys agree are skipped. qsort may
@@ -736,6 +1045,40 @@ static uint8_t *write_retransmits(uint8_t *at, const struct batch *batch, const 
 	return wire_end(mark, end);
 }
 
+static uint8_t *write_zero_windows(uint8_t *at, const struct batch *batch, const uint64_t *order)
+{
+	const struct update_row *updates = (const struct update_row *)batch->rows[UPDATES];
+	uint8_t *mark = wire_tag(at, UPDATES_ZERO_WINDOW_INDEX, WIRE_LENGTH);
+	uint8_t *content = wire_content(mark), *end = content;
+	uint32_t before = 0;
+	for (uint32_t i = 0; i < batch->counts[UPDATES]; i++) {
+		if (!updates[(uint32_t)order[i]].zero_window)
+			continue;
+		end = wire_varint(end, i - before);
+		before = i;
+	}
+	return end == content ? at : wire_end(mark, end);
+}
+
+/* The columns of one kind's rows, into a message that is begun. */
+static uint8_t *write_columns(uint8_t *at, const struct writing *writing)
+{
+	for (int i = 0; i < writing->group->columns_count; i++)
+		at = write_column(at, writing, &writing->group->columns[i]);
+	return at;
+}
+
+static uint8_t *write_elements(uint8_t *at, struct batch *batch, enum group_kind kind)
+{
+	struct writing writing = {
+		.group = &groups[kind],
+		.rows = batch->rows[kind],
+		.count = batch->counts[kind],
+		.v4_count = batch->addresses_v4.count,
+	};
+	return writing.count ? write_columns(at, &writing) : at;
+}
+
 static uint8_t *write_group(uint8_t *at, struct batch *batch, enum group_kind kind,
 			    uint64_t base_time_us, uint64_t boottime_ns)
 {
@@ -752,17 +1095,16 @@ static uint8_t *write_group(uint8_t *at, struct batch *batch, enum group_kind ki
 		return at;
 	uint8_t *mark = wire_tag(at, writing.group->field, WIRE_LENGTH);
 	uint8_t *end = wire_content(mark);
-	for (int i = 0; i < writing.group->columns_count; i++)
-		end = write_column(end, &writing, &writing.group->columns[i]);
-	if (kind == UPDATES)
+	end = write_columns(end, &writing);
+	if (kind == UPDATES) {
 		end = write_retransmits(end, batch, writing.order);
+		end = write_zero_windows(end, batch, writing.order);
+	}
+	if (kind == CONTAINERS)
+		end = write_elements(end, batch, LABELS);
+	if (kind == DNS)
+		end = write_elements(end, batch, ANSWERS);
 	return wire_end(mark, end);
-}
-
-static uint8_t *write_text(uint8_t *at, uint32_t field, const char *text)
-{
-	char clean[TEXT_MAX];
-	return wire_bytes(at, field, clean, text_clean(text, HEADER_TEXT_MAX, clean));
 }
 
 static uint8_t *write_header(uint8_t *at, const struct batch *batch,
@@ -786,7 +1128,8 @@ static uint8_t *write_header(uint8_t *at, const struct batch *batch,
 	at = write_text(at, 16, sender->region);
 	at = write_text(at, 17, sender->role);
 	at = write_text(at, 18, sender->agent_version);
-	return wire_uint(at, 19, sender->scan_period_ms);
+	at = wire_uint(at, 19, sender->scan_period_ms);
+	return write_text(at, 35, sender->key_id);
 }
 
 static uint8_t *write_dictionaries(uint8_t *at, const struct batch *batch)
@@ -795,7 +1138,7 @@ static uint8_t *write_dictionaries(uint8_t *at, const struct batch *batch)
 			batch_dictionary_bytes(&batch->addresses_v6));
 	at = wire_bytes(at, 29, batch->addresses_v4.bytes,
 			batch_dictionary_bytes(&batch->addresses_v4));
-	if (batch->counts[CONTAINERS] + batch->counts[PROCESSES] == 0)
+	if (batch->strings.count == 1)
 		return at; /* nothing refers to a string */
 	for (uint32_t i = 0; i < batch->strings.count; i++) {
 		uint32_t start = batch_dictionary_start(&batch->strings, i);
@@ -818,6 +1161,14 @@ static void batch_clear(struct batch *batch)
 	batch->cost = FRAME_BYTES;
 	batch->base_time_us = UINT64_MAX;
 	batch->scan_us = 0;
+	batch->facts.length = batch->state.length = 0;
+}
+
+void batch_key(struct batch *batch, const uint8_t *key)
+{
+	if (key)
+		memcpy(batch->key, key, sizeof(batch->key));
+	batch->options.key = key ? batch->key : NULL;
 }
 
 struct batch_bytes batch_seal(struct batch *batch, const struct batch_sender *sender,
@@ -831,6 +1182,8 @@ struct batch_bytes batch_seal(struct batch *batch, const struct batch_sender *se
 	at = write_dictionaries(at, batch);
 	for (int kind = 0; kind < GROUPS; kind++)
 		at = write_group(at, batch, kind, base_time_us, boottime_ns);
+	at = wire_bytes(at, 33, batch->facts.bytes, batch->facts.length);
+	at = wire_bytes(at, 34, batch->state.bytes, batch->state.length);
 	size_t length = (size_t)(at - batch->bytes);
 	if (batch->options.key) {
 		seal_sign(batch->key, batch->bytes, length);

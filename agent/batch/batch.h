@@ -31,6 +31,7 @@ struct batch_sender {
 	const char *node;
 	uint8_t boot_id[16];
 	uint64_t epoch;
+	const char *key_id; /* of the HMAC's key while keys are rotated; NULL is empty */
 	const char *zone, *region, *role, *agent_version; /* NULL is empty */
 	uint64_t dropped_ring, dropped_netlink, dropped_spool;
 	uint32_t scan_period_ms;
@@ -46,16 +47,45 @@ enum batch_definition_flag {
 	BATCH_SELF_PROBE = 8,
 };
 
+/* Numbers as CloseFlag. */
+enum batch_close_flag {
+	BATCH_RESET_RECEIVED = 1,
+	BATCH_RESET_SENT = 2,
+	BATCH_ZERO_WINDOW = 4,
+};
+
+/* Numbers as DnsFlag. */
+enum batch_dns_flag { BATCH_DNS_TIMEOUT = 1, BATCH_DNS_TRUNCATED = 2 };
+
+/* Numbers as ListenerFlag. */
+enum batch_listener_flag { BATCH_LISTENER_AGAIN = 1, BATCH_LISTENER_ENDED = 2 };
+
+enum {
+	BATCH_LABELS_MAX = 32,	/* of a container or a node */
+	BATCH_ANSWERS_MAX = 16, /* of a lookup */
+	BATCH_MISSING_MAX = 32, /* sentences */
+	BATCH_FEATURES_MAX = 16,
+	BATCH_LOSSES_MAX = 32,
+	BATCH_CMDLINE_MAX = 4096,
+};
+
+struct batch_label {
+	const char *key, *value;
+};
+
 struct batch_container {
 	uint64_t cgroup;
-	const char *id, *name, *image, *pod, *namespace, *workload, *unit, *path,
-		*version; /* NULL is empty */
+	const char *id, *name, *image, *pod, *namespace, *workload, *unit, *path, *version,
+		*runtime, *pod_uid; /* NULL is empty */
+	const struct batch_label *labels;
+	uint32_t labels_count; /* those beyond BATCH_LABELS_MAX are left out */
 };
 
 struct batch_process {
 	uint32_t pid, parent;
 	uint64_t started_ns; /* boottime */
 	uint64_t cgroup;
+	uint32_t uid;
 	const char *comm, *exe, *cmdline;
 	uint64_t time_ns;
 };
@@ -66,6 +96,7 @@ struct batch_nat {
 	struct address original_source, original_destination, reply_source, reply_destination;
 	uint16_t original_source_port, original_destination_port, reply_source_port,
 		reply_destination_port;
+	uint32_t zone, mark, netns;
 	uint64_t time_ns;
 };
 
@@ -89,6 +120,7 @@ struct batch_update {
 	uint32_t slot;
 	struct traffic moved; /* differences */
 	uint32_t srtt_us;
+	bool zero_window; /* the peer's receive window is shut */
 	uint64_t time_ns;
 };
 
@@ -99,6 +131,7 @@ struct batch_close {
 	struct traffic total; /* absolute */
 	uint32_t min_rtt_us;
 	uint64_t connect_ns;
+	uint32_t flags; /* enum batch_close_flag */
 	uint64_t time_ns;
 };
 
@@ -107,6 +140,75 @@ struct batch_exit {
 	uint64_t started_ns;
 	uint32_t status, signal;
 	uint64_t time_ns;
+};
+
+struct batch_answer {
+	struct address address;
+	uint32_t ttl_s;
+};
+
+struct batch_dns {
+	uint32_t slot;
+	const char *name;
+	uint32_t type, rcode, flags; /* enum batch_dns_flag */
+	uint64_t latency_ns;
+	const struct batch_answer *answers;
+	uint32_t answers_count; /* those beyond BATCH_ANSWERS_MAX are left out */
+	uint64_t time_ns;
+};
+
+struct batch_drop {
+	const char *reason, *location;
+	bool icmp;
+	uint8_t protocol;
+	struct address source, destination;
+	uint16_t source_port, destination_port;
+	uint64_t packets, bytes;
+	uint32_t netns;
+	uint32_t socket; /* 1 + slot; 0: none known */
+	uint64_t time_ns;
+};
+
+struct batch_listener {
+	uint64_t cookie;
+	uint32_t flags; /* enum batch_listener_flag */
+	struct address address;
+	uint16_t port;
+	uint32_t netns, pid;
+	uint64_t cgroup;
+	uint32_t backlog, backlog_max;
+	uint64_t drops;
+	uint64_t time_ns;
+};
+
+struct batch_facts {
+	const char *kernel, *os, *architecture; /* NULL is empty, here and below */
+	uint32_t cpus;
+	uint64_t memory_bytes, booted_ns;
+	const char *cloud, *instance_id, *instance_type;
+	const struct batch_label *labels;
+	uint32_t labels_count;
+};
+
+/* What was lost since the agent began. */
+struct batch_loss {
+	const char *place, *kind;
+	uint64_t events;
+};
+
+struct batch_state {
+	uint32_t level;
+	const char *degraded;
+	double cpu_share, cpu_budget;
+	const char *const *features;
+	uint32_t features_count;
+	const char *const *missing;
+	uint32_t missing_count;
+	const char *control_id, *control_error;
+	uint32_t programs, programs_wanted;
+	uint64_t self_tests, self_tests_failed;
+	const struct batch_loss *losses;
+	uint32_t losses_count; /* those beyond BATCH_LOSSES_MAX are left out */
 };
 
 struct batch;
@@ -121,6 +223,13 @@ bool batch_define(struct batch *batch, const struct batch_definition *definition
 bool batch_update(struct batch *batch, const struct batch_update *update);
 bool batch_close(struct batch *batch, const struct batch_close *close);
 bool batch_exit(struct batch *batch, const struct batch_exit *exit);
+bool batch_dns(struct batch *batch, const struct batch_dns *dns);
+bool batch_drop(struct batch *batch, const struct batch_drop *drop);
+bool batch_listener(struct batch *batch, const struct batch_listener *listener);
+/* The node's facts and the agent's state are no events: a later put in one batch replaces the
+ * earlier, and a batch of nothing else is a heartbeat. Texts beyond 255 bytes are cut. */
+bool batch_facts(struct batch *batch, const struct batch_facts *facts);
+bool batch_state(struct batch *batch, const struct batch_state *state);
 uint32_t batch_events(const struct batch *batch);
 
 /* Encodes, signs and clears. The bytes are lent until the next put. sequence and first_event are
@@ -133,3 +242,5 @@ struct batch_bytes {
 };
 struct batch_bytes batch_seal(struct batch *batch, const struct batch_sender *sender,
 			      uint64_t boottime_ns, uint64_t realtime_ns);
+/* From the next seal on; NULL: no HMAC. Copied. */
+void batch_key(struct batch *batch, const uint8_t *key);

@@ -19,20 +19,26 @@
 #endif
 
 enum mr_kind {
-	MR_OPEN = 1, /* struct mr_open: established, or there before the agent */
-	MR_FAIL,     /* struct mr_open: never established */
-	MR_UPDATE,   /* struct mr_moved: counters moved, or a roll call */
-	MR_CLOSE,    /* struct mr_moved: an established connection ended */
-	MR_OWNER,    /* struct mr_owner: a better owner than the one told before */
-	MR_FORK,     /* struct mr_task */
-	MR_TASK,     /* struct mr_task: there before the agent */
-	MR_EXEC,     /* struct mr_exec */
-	MR_EXIT,     /* struct mr_exit */
+	MR_OPEN = 1,   /* struct mr_open: established, or there before the agent */
+	MR_FAIL,       /* struct mr_open: never established */
+	MR_UPDATE,     /* struct mr_moved: counters moved, or a roll call */
+	MR_CLOSE,      /* struct mr_moved: an established connection ended */
+	MR_OWNER,      /* struct mr_owner: a better owner than the one told before */
+	MR_FORK,       /* struct mr_task */
+	MR_TASK,       /* struct mr_task: there before the agent */
+	MR_EXEC,       /* struct mr_exec */
+	MR_EXIT,       /* struct mr_exit */
+	MR_MOVE,       /* struct mr_task: to another cgroup */
+	MR_CGROUP,     /* struct mr_cgroup: made, or renamed */
+	MR_CGROUP_END, /* struct mr_cgroup */
+	MR_DNS,	       /* struct mr_dns */
+	MR_LISTEN,     /* struct mr_listen: began, moved, ended, or a roll call */
 	MR_KINDS,
 };
 
-/* The loss counters have one more place: sockets that no state could be kept for. */
-enum { MR_LOST_STATE = MR_KINDS, MR_LOST_COUNTERS = MR_KINDS + 1 };
+/* The loss counters have more places: sockets that no state could be kept for, and datagrams whose
+ * peer found no room. */
+enum { MR_LOST_STATE = MR_KINDS, MR_LOST_DATAGRAM, MR_LOST_COUNTERS };
 
 enum {
 	MR_RING_BYTES =
@@ -41,10 +47,19 @@ enum {
 	MR_SCOPE_MAX = 1024,	 /* network namespaces in a scope */
 	MR_LISTENERS_MAX =
 		65536, /* (namespace, port) pairs while the sockets of the start are listed */
-	MR_ARGUMENTS_BYTES = 256,
-	MR_PATH_BYTES = 128,
+	MR_ARGUMENTS_BYTES = 4097, /* 4,096 and the last one's NUL */
+	MR_PATH_BYTES = 512,
+	MR_PATH_PARTS = 24,
 	MR_COMM_BYTES = 16,
+	MR_CGROUP_PATH_BYTES = 512, /* Kubernetes' are 191; nested ones over 256 */
+	MR_PEERS_FEW = 4096,	    /* UDP peers in the map that each scan walks whole */
+	MR_RELEASED_MAX = 16384,    /* UDP sockets of several peers that end between two scans */
+	MR_DNS_BYTES = 511,	    /* of a message; what comes after is not read */
+	MR_DNS_SERVICE = 53,	    /* the port */
 };
+
+/* A UDP peer is told of like a socket. Its cookie has this bit, which no socket's has. */
+#define MR_PEER (1ULL << 63)
 
 /* In a hybrid hierarchy containers live in cgroup v1: an id with this bit is of the memory
  * controller's tree. */
@@ -62,7 +77,15 @@ enum mr_owner_source {
 	MR_OWNER_CONNECT,  /* who called connect() */
 };
 
-enum mr_open_flag { MR_EXISTED = 1, MR_ROLE_GUESSED = 2 };
+/* Of head.flags. */
+enum mr_socket_flag {
+	MR_EXISTED = 1,	     /* MR_OPEN */
+	MR_ROLE_GUESSED = 2, /* MR_OPEN */
+	MR_RESET_RECEIVED = 4,
+	MR_RESET_SENT = 8,
+	MR_ZERO_WINDOW = 16, /* the peer's receive window is shut */
+	MR_ENDED = 32,	     /* MR_LISTEN */
+};
 
 struct mr_head {
 	MR_U16 kind; /* enum mr_kind */
@@ -82,10 +105,15 @@ struct mr_open {
 	struct mr_head head;
 	MR_U64 cookie, cgroup;
 	MR_U64 opened_ns;
-	MR_U64 connect_ns; /* client: to established or failed; 0 if not seen */
+	union {
+		MR_U64 connect_ns; /* TCP client: to established or failed; 0 if not seen */
+		MR_U64 socket;	   /* UDP: the cookie of the socket that has this peer */
+	};
 	MR_U8 local[16], remote[16];
 	MR_U16 local_port, remote_port;
-	MR_U8 role, pad[3];
+	MR_U8 role;
+	MR_U8 protocol; /* IP's number; 0 is TCP */
+	MR_U8 pad[2];
 	struct mr_counters counters;
 };
 
@@ -100,19 +128,43 @@ struct mr_owner {
 	MR_U64 cookie, cgroup;
 };
 
+struct mr_listen {
+	struct mr_head head;
+	MR_U64 cookie, cgroup;
+	MR_U8 address[16];
+	MR_U32 netns;
+	MR_U16 port, pad;
+	MR_U32 backlog, backlog_max;
+	MR_U64 drops; /* since the socket began */
+};
+
 struct mr_task {
 	struct mr_head head;
 	MR_U64 started_ns, cgroup;
 	MR_U32 parent, netns;
+	MR_U32 uid; /* effective, in the host's user namespace */
+	MR_U32 pad;
 	char comm[MR_COMM_BYTES];
 };
 
+enum mr_exec_flag {
+	MR_ARGUMENTS_CUT = 1,	 /* there are more than MR_ARGUMENTS_BYTES */
+	MR_ARGUMENTS_UNREAD = 2, /* not all could be read: /proc may tell */
+	MR_PATH_CUT = 4,	 /* the directories nearest to the root are missing */
+};
+
+/* As long as it needs to be: text is the path's parts, the file's name first and the root's
+ * directory last, then the arguments; each ends in NUL. */
 struct mr_exec {
 	struct mr_task task;
-	MR_U32 arguments_length; /* bytes, arguments end in NUL each */
-	MR_U32 pad;
-	char path[MR_PATH_BYTES];
-	char arguments[MR_ARGUMENTS_BYTES];
+	MR_U32 path_length, arguments_length;
+	char text[];
+};
+
+struct mr_cgroup {
+	struct mr_head head;
+	MR_U64 id;			 /* with MR_CGROUP_V1 where it is of that tree */
+	char path[MR_CGROUP_PATH_BYTES]; /* in its tree; ends in NUL */
 };
 
 struct mr_exit {
@@ -122,15 +174,47 @@ struct mr_exit {
 	MR_U32 pad;
 };
 
+enum mr_dns_flag { MR_DNS_SENT = 1 }; /* this socket sent the message; else it received it */
+
+struct mr_dns {
+	struct mr_head head;
+	MR_U64 cookie; /* of the socket or peer */
+	MR_U16 length; /* of message[] here, at most MR_DNS_BYTES */
+	MR_U16 whole;  /* as sent */
+	MR_U32 pad;
+	MR_U8 message[];
+};
+
 /* Settings before load (.rodata) and switches while running (.bss): each is its section's only
  * variable. */
 struct mr_settings {
 	MR_U32 scoped; /* only the namespaces in the map `scope` are told of */
+	MR_U32 udp;    /* all datagrams; else only those of name lookups, if dns */
+	MR_U32 dns;
+	MR_U32 more_peers; /* than MR_PEERS_FEW */
 };
 
 struct mr_switches {
 	MR_U32 roll_call;	  /* a scan tells of sockets that did not move, too */
 	MR_U32 listing_listeners; /* first pass of the listing */
+	MR_U32 listed;		  /* all that was there is: who has no state was nobody's then */
+	MR_U32 visited;		  /* by the scan: TCP connections whose opening was told */
+	MR_U32 unclaimed;	  /* by the scan: what moved and whose owner is a guess */
+};
+
+/* What programs that run leave out, switched while running: bits of the map `without`. */
+enum mr_without {
+	MR_WITHOUT_CMDLINES = 1, /* arguments of executed programs */
+	MR_WITHOUT_DNS = 2,	 /* payloads of port 53 */
+	MR_WITHOUT_UDP = 4,	 /* datagrams but those of lookups */
+};
+
+/* Places of the map `counts`. */
+enum mr_count {
+	MR_COUNT_SERIAL,     /* of UDP peers, so far */
+	MR_COUNT_MORE_PEERS, /* in the map of that name */
+	MR_COUNT_RELEASED,   /* sockets put into the map of that name, so far */
+	MR_COUNTS,
 };
 
 struct mr_listener {

@@ -20,6 +20,7 @@ typedef __u32 __wsum;
  * linux/types.h. */
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
@@ -45,6 +46,8 @@ enum {
 };
 
 enum {
+	E2BIG = 7,
+	EPIPE = 32,
 	ECONNRESET = 104,
 	ETIMEDOUT = 110,
 	ECONNREFUSED = 111,
@@ -58,7 +61,10 @@ enum {
 	EHOSTDOWN = 112
 };
 
-enum { SOCK_DONE = 1 }; /* bit of skc_flags: the peer's FIN was taken (enum sock_flags) */
+enum {		      /* bits of skc_flags (enum sock_flags) */
+       SOCK_DEAD = 0, /* no process has it open any more */
+       SOCK_DONE = 1, /* the peer's FIN was taken */
+};
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -79,7 +85,15 @@ struct in6_addr {
 	} in6_u;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
 struct sock_common {
+	atomic64_t skc_cookie; /* 0: nobody asked for it yet */
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
 	__be16 skc_dport;
@@ -96,6 +110,9 @@ struct sock {
 	int sk_err;
 	int sk_err_soft;
 	__u16 sk_protocol;
+	atomic_t sk_drops;
+	__u32 sk_ack_backlog;
+	__u32 sk_max_ack_backlog;
 };
 
 struct inet_sock {
@@ -115,26 +132,35 @@ struct minmax {
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u64 bytes_received;
+	__u64 bytes_acked;
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
 	__u32 segs_in;
 	__u32 segs_out;
 	__u32 total_retrans;
 	__u32 srtt_us;
+	__u32 snd_wnd;
+	__u32 snd_nxt;
+	__u32 write_seq;
 	struct minmax rtt_min;
 };
 
 struct socket {
 	struct sock *sk;
 };
-struct file;
 struct bpf_map;
 
 struct kernfs_node {
 	__u64 id;
 };
+struct cgroup_root {
+	int hierarchy_id; /* 0: the v2 tree */
+	unsigned int subsys_mask;
+};
 struct cgroup {
+	int level; /* directories above it */
 	struct kernfs_node *kn;
+	struct cgroup_root *root;
 };
 struct cgroup_subsys_state {
 	struct cgroup *cgroup;
@@ -148,20 +174,51 @@ enum cgroup_subsys_id { memory_cgrp_id = 4 };
 struct nsproxy {
 	struct net *net_ns;
 };
-typedef struct {
-	int counter;
-} atomic_t;
+enum { SIGNAL_GROUP_EXIT = 4, PF_KTHREAD = 0x00200000 };
 struct signal_struct {
 	atomic_t live;
+	int group_exit_code;
+	unsigned int flags;
+};
+struct qstr {
+	const unsigned char *name;
+};
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+};
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+struct file {
+	struct path f_path;
 };
 struct mm_struct {
 	unsigned long arg_start;
 	unsigned long arg_end;
+	struct file *exe_file;
+};
+typedef struct {
+	unsigned int val;
+} kuid_t;
+struct cred {
+	kuid_t euid;
 };
 struct task_struct {
 	int pid;
 	int tgid;
+	unsigned int flags;
 	int exit_code;
+	const struct cred *cred;
 	__u64 start_boottime;
 	char comm[16];
 	struct mm_struct *mm;
@@ -171,9 +228,7 @@ struct task_struct {
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
 };
-struct linux_binprm {
-	const char *filename;
-};
+struct linux_binprm;
 
 struct seq_file;
 struct bpf_iter_meta {
