@@ -5,6 +5,7 @@
 
 #include "aggregate/other.h"
 #include "aggregate/state.h"
+#include "base/memory.h"
 
 enum {
 	GUARD_ROWS_MIN = 16, /* below this the reserve would not hold a fold */
@@ -44,15 +45,20 @@ struct aggregate *aggregate_new(const struct aggregate_options *options)
 
 static void free_lists(struct aggregate *aggregate)
 {
-	free(aggregate->order.items);
-	free(aggregate->fresh_edges.items);
-	free(aggregate->fresh_parts.items);
-	free(aggregate->ways_set.items);
-	free(aggregate->touched.items);
-	free(aggregate->seconds.items);
-	free(aggregate->scratch.items);
+	memory_free(aggregate->order.items);
+	memory_free(aggregate->fresh_edges.items);
+	memory_free(aggregate->fresh_parts.items);
+	memory_free(aggregate->ways_set.items);
+	memory_free(aggregate->touched.items);
+	memory_free(aggregate->seconds.items);
+	memory_free(aggregate->scratch.items);
 	for (unsigned window = 0; window < WINDOW_10S; window++)
-		free(aggregate->shown[window].items);
+		memory_free(aggregate->shown[window].items);
+}
+
+void aggregate_bind(struct aggregate *aggregate, const struct aggregate_sinks *sinks)
+{
+	aggregate->options.sinks = *sinks;
 }
 
 void aggregate_free(struct aggregate *aggregate)
@@ -60,8 +66,8 @@ void aggregate_free(struct aggregate *aggregate)
 	if (!aggregate)
 		return;
 	for (uint32_t source = 0; source < aggregate->options.sources; source++) {
-		free(aggregate->sources[source].lanes);
-		free(aggregate->sources[source].instances);
+		memory_free(aggregate->sources[source].lanes);
+		memory_free(aggregate->sources[source].instances);
 	}
 	for (uint32_t edge = 1; edge < aggregate->edges_used; edge++) {
 		frozen_clear(&aggregate->edges[edge].minute);
@@ -76,21 +82,21 @@ void aggregate_free(struct aggregate *aggregate)
 	parts_done(&aggregate->parts);
 	thawed_done(&aggregate->thawed);
 	thawed_done(&aggregate->ten);
-	free(aggregate->sources);
-	free(aggregate->lanes);
-	free(aggregate->ways);
-	free(aggregate->edges);
-	free(aggregate->lines_memory);
-	free(aggregate->places);
-	free(aggregate->telling.items);
-	free(aggregate->telling.first);
-	free(aggregate->telling.sorted);
-	free(aggregate->events);
-	free(aggregate->samples);
-	free(aggregate->srtt);
-	free(aggregate->walk);
-	free(aggregate->amendments);
-	free(aggregate);
+	memory_free(aggregate->sources);
+	memory_free(aggregate->lanes);
+	memory_free(aggregate->ways);
+	memory_free(aggregate->edges);
+	memory_free(aggregate->lines_memory);
+	memory_free(aggregate->places);
+	memory_free(aggregate->telling.items);
+	memory_free(aggregate->telling.first);
+	memory_free(aggregate->telling.sorted);
+	memory_free(aggregate->events);
+	memory_free(aggregate->samples);
+	memory_free(aggregate->srtt);
+	memory_free(aggregate->walk);
+	memory_free(aggregate->amendments);
+	memory_free(aggregate);
 }
 
 /* --- time --- */

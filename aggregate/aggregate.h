@@ -66,6 +66,8 @@ struct aggregate_stats {
 
 struct aggregate *aggregate_new(const struct aggregate_options *options);
 void aggregate_free(struct aggregate *aggregate);
+/* The stage is as another process left it, at the same addresses (base/heap.h). */
+void aggregate_bind(struct aggregate *aggregate, const struct aggregate_sinks *sinks);
 void aggregate_push(struct aggregate *aggregate, uint32_t source,
 		    const struct partial_bucket *bucket);
 /* now_ns: end of the pane. Panes passed over are closed one by one, empty; what was pushed belongs

@@ -23,15 +23,15 @@
 
 /* The low bits are those of enum delta_flag. */
 enum record_bit {
-	RECORD_SERVER = 1 << 11, /* the server's half */
-	RECORD_COUNTS = 1 << 12, /* fills the counted columns */
-	RECORD_JOINED = 1 << 13,
-	RECORD_MORE = 1 << 14,
-	RECORD_WIDE = 1 << 15,
-	RECORD_AMEND = 1 << 16,
+	RECORD_SERVER = 1 << 12, /* the server's half */
+	RECORD_COUNTS = 1 << 13, /* fills the counted columns */
+	RECORD_JOINED = 1 << 14,
+	RECORD_MORE = 1 << 15,
+	RECORD_WIDE = 1 << 16,
+	RECORD_AMEND = 1 << 17,
 };
 enum {
-	RECORD_REASON_SHIFT = 20, /* enum close_reason */
+	RECORD_REASON_SHIFT = 20, /* enum close_reason, or lookup_result */
 	RECORD_EVENTS = DELTA_OPENED | DELTA_CLOSED | DELTA_FAILED,
 	RECORD_ACTIVE = DELTA_FIRST_IN_PANE | DELTA_FIRST_IN_1S | DELTA_FIRST_IN_10S |
 			DELTA_FIRST_IN_60S | DELTA_FIRST_IN_1H,
@@ -55,7 +55,7 @@ struct record {
 };
 
 struct record_more {
-	uint64_t connect_us; /* 0: none */
+	uint64_t connect_us; /* 0: none; or of a lookup */
 	uint32_t retransmits;
 	uint32_t pad;
 };

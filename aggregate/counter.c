@@ -64,6 +64,19 @@ static const struct counter_info counter_infos[COUNTERS] = {
 	[COUNTER_AGENT_ISSUED] =
 		{"agent_issued", "events",
 		 "Events of the contributing agents that arrived or are known lost"},
+	[COUNTER_DNS_QUERIES] = {"dns_queries", "queries",
+				 "DNS queries that were answered or timed out, counted once"},
+	[COUNTER_DNS_NXDOMAIN] = {"dns_nxdomain", "queries",
+				  "DNS queries answered with NXDOMAIN: no such name"},
+	[COUNTER_DNS_SERVFAIL] = {"dns_servfail", "queries",
+				  "DNS queries answered with SERVFAIL: the server could not tell"},
+	[COUNTER_DNS_REFUSED] = {"dns_refused", "queries", "DNS queries answered with REFUSED"},
+	[COUNTER_DNS_OTHER] = {"dns_other", "queries",
+			       "DNS queries answered with any other code but NOERROR"},
+	[COUNTER_DNS_TIMEOUTS] = {"dns_timeouts", "queries",
+				  "DNS queries that nobody answered in time"},
+	[COUNTER_DNS_US] = {"dns_us", "microseconds", "Sum of the times until DNS answers"},
+	[COUNTER_DNS_COUNT] = {"dns_count", "queries", "DNS queries that were answered"},
 };
 
 const struct counter_info *counter_info(enum counter counter)

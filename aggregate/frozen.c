@@ -108,12 +108,12 @@ void frozen_freeze(struct frozen *frozen, const struct thawed *thawed)
 	frozen->size = (uint32_t)(at - bytes);
 	frozen->bytes = memory_resize(NULL, frozen->size, 1);
 	memcpy(frozen->bytes, bytes, frozen->size);
-	free(bytes);
+	memory_free(bytes);
 }
 
 void frozen_clear(struct frozen *frozen)
 {
-	free(frozen->bytes);
+	memory_free(frozen->bytes);
 	*frozen = (struct frozen){0};
 }
 

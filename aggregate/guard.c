@@ -21,6 +21,7 @@
 
 #include "aggregate/other.h"
 #include "aggregate/state.h"
+#include "base/memory.h"
 
 enum {
 	GLOBAL_ROWS = SCOPES, /* of `_other` -> `_other` */
@@ -390,8 +391,8 @@ static void settle_own(struct aggregate *aggregate)
 			settle_part(aggregate, &all[i], edge);
 	}
 	settle_leave(aggregate, &moved);
-	free(moved.items);
-	free(all);
+	memory_free(moved.items);
+	memory_free(all);
 }
 
 /* Rows of 1: the first of the newcomers stay. */
@@ -405,7 +406,7 @@ static void settle_others(struct aggregate *aggregate)
 		struct edge above = aggregate->edges[edge].edge;
 		settle_part(aggregate, &all[i], fold_edge(aggregate, &above));
 	}
-	free(all);
+	memory_free(all);
 }
 
 static uint32_t servers_room(const struct aggregate *aggregate)
@@ -432,8 +433,8 @@ static void settle_servers(struct aggregate *aggregate)
 	for (uint32_t i = count - leave; i < count; i++)
 		settle_edge(aggregate, all[i].row, &moved);
 	settle_leave(aggregate, &moved);
-	free(moved.items);
-	free(all);
+	memory_free(moved.items);
+	memory_free(all);
 }
 
 static int compare_places(const void *a, const void *b)

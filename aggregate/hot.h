@@ -7,9 +7,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "aggregate/bucket.h"
 #include "aggregate/sum.h"
+#include "base/vector.h"
 
 typedef uint32_t columns4 __attribute__((vector_size(16)));
 typedef uint64_t columns2 __attribute__((vector_size(16)));
@@ -37,7 +39,7 @@ struct addend {
 	uint32_t nearest;
 };
 
-/* Which of a record's columns count where, by bits 11 and 12: RECORD_SERVER, RECORD_COUNTS. */
+/* Which of a record's columns count where, by bits 12 and 13: RECORD_SERVER, RECORD_COUNTS. */
 extern const columns4 hot_side_masks[4], hot_counted_masks[4];
 
 static inline struct addend addend_of(const struct record *record)
@@ -48,7 +50,7 @@ static inline struct addend addend_of(const struct record *record)
 	uint64_t srtt = record->srtt_us;
 	uint64_t active = record->bits / DELTA_FIRST_IN_10S & 1;
 	return (struct addend){
-		.side = __builtin_shuffle(columns, (columns4){0, 1, 0, 1}) & hot_side_masks[kind],
+		.side = VECTOR_SHUFFLE(columns, columns, 0, 1, 0, 1) & hot_side_masks[kind],
 		.counted = columns & hot_counted_masks[kind],
 		.other = (columns4)(columns2){record->received | srtt << 32,
 					      (srtt != 0) | active << 32},
@@ -125,6 +127,7 @@ static inline void hot_store(const struct hot *hot, const struct life *life, int
 	values[COUNTER_TIMEOUTS] = 0;
 	values[COUNTER_LATE_BYTES] = values[COUNTER_LATE_CONNECTIONS] = 0;
 	values[COUNTER_RECOVERED_BYTES] = 0;
+	memset(&values[COUNTER_DNS_QUERIES], 0, (COUNTERS - COUNTER_DNS_QUERIES) * sizeof(*values));
 }
 
 static inline uint32_t hot_min_rtt_us(const struct hot *hot)

@@ -49,16 +49,16 @@ void lanes_init(struct lanes *lanes, const struct roster *roster, uint32_t owner
 void lanes_done(struct lanes *lanes)
 {
 	for (uint32_t owner = 0; owner < lanes->owners_count; owner++) {
-		free(lanes->owners[owner].entries);
-		free(lanes->owners[owner].users);
-		free(lanes->owners[owner].due);
+		memory_free(lanes->owners[owner].entries);
+		memory_free(lanes->owners[owner].users);
+		memory_free(lanes->owners[owner].due);
 	}
-	free(lanes->owners);
-	free(lanes->leaving);
-	free(lanes->known);
-	free(lanes->told);
-	free(lanes->classes);
-	free(lanes->slots);
+	memory_free(lanes->owners);
+	memory_free(lanes->leaving);
+	memory_free(lanes->known);
+	memory_free(lanes->told);
+	memory_free(lanes->classes);
+	memory_free(lanes->slots);
 	row_index_done(&lanes->classes_index);
 }
 
@@ -195,7 +195,7 @@ static void slots_grow(struct lanes *lanes)
 	for (uint32_t at = 0; at < count; at++)
 		if (slots[at].number)
 			*slot_of(lanes, &slots[at]) = slots[at];
-	free(slots);
+	memory_free(slots);
 }
 
 /* What stood behind it moves up, so that no search ends too early. */

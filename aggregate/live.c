@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 #include "aggregate/state.h"
 
 static uint32_t *row_counter(struct aggregate *aggregate, uint32_t edge, bool folded)
@@ -32,7 +34,7 @@ static void lines_grow(struct aggregate *aggregate, uint32_t before)
 		(struct edge_lines *)(((uintptr_t)memory + LINE - 1) & ~(uintptr_t)(LINE - 1));
 	if (before)
 		memcpy(lines, aggregate->lines, before * size);
-	free(aggregate->lines_memory);
+	memory_free(aggregate->lines_memory);
 	aggregate->lines = lines;
 	aggregate->lines_memory = memory;
 }

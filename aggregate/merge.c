@@ -265,7 +265,7 @@ static inline void merge_rest(struct aggregate *aggregate, const struct source *
 			    record->lost);
 }
 
-/* --- records that are wide or count in long windows only --- */
+/* --- records that are wide, lookups, or count in long windows only --- */
 
 static struct delta record_delta(const struct record *record)
 {
@@ -275,7 +275,7 @@ static struct delta record_delta(const struct record *record)
 		.place = {.side = (uint8_t)side,
 			  .counts_from = (uint8_t)(counts ? side : side ^ 1),
 			  .joined = record->bits & RECORD_JOINED},
-		.flags = record->bits & 0x7ff,
+		.flags = record->bits & (RECORD_SERVER - 1),
 		.reason = (uint8_t)(record->bits >> RECORD_REASON_SHIFT),
 		.traffic = {.tx_bytes = record->columns[side],
 			    .rx_bytes = record->columns[side ^ 1],
@@ -312,7 +312,7 @@ static struct delta record_delta(const struct record *record)
 /* The client's half may tell a connect time without counting, and then its opening is not told. */
 static uint64_t record_connect_us(const struct record *record, const struct delta *delta)
 {
-	return record->bits & DELTA_PROBE ? 0 : delta->connect_us;
+	return record->bits & (DELTA_PROBE | DELTA_LOOKUP) ? 0 : delta->connect_us;
 }
 
 static struct rows record_rows(struct aggregate *aggregate, const struct source *source,
@@ -615,7 +615,7 @@ static const char *merge_group(struct aggregate *aggregate, const struct source 
 		const struct record *record = (const struct record *)at;
 		at += sizeof(*record) + record_tail(record);
 		assert(at <= end);
-		if (record->bits & (RECORD_AMEND | RECORD_WIDE | RECORD_LONG))
+		if (record->bits & (RECORD_AMEND | RECORD_WIDE | RECORD_LONG | DELTA_LOOKUP))
 			merge_seldom(aggregate, source, record);
 		else
 			staged[narrow++].record = record;

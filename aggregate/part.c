@@ -26,8 +26,8 @@ void parts_init(struct parts *parts, uint32_t parts_max)
 
 void parts_done(struct parts *parts)
 {
-	free(parts->memory);
-	free(parts->slots);
+	memory_free(parts->memory);
+	memory_free(parts->slots);
 }
 
 static void slots_put(struct parts *parts, struct part_slot slot)
@@ -46,7 +46,7 @@ static void slots_grow(struct parts *parts)
 	for (uint32_t at = 0; at < count; at++)
 		if (slots[at].key)
 			slots_put(parts, slots[at]);
-	free(slots);
+	memory_free(slots);
 }
 
 static void slots_take(struct parts *parts, uint64_t key)

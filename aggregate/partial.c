@@ -56,15 +56,15 @@ void partial_free(struct partial *partial)
 	if (!partial)
 		return;
 	for (uint32_t owner = 0; owner < partial->options.owners; owner++) {
-		free(partial->outboxes[owner].block);
-		free(partial->outboxes[owner].due);
+		memory_free(partial->outboxes[owner].block);
+		memory_free(partial->outboxes[owner].due);
 	}
 	for (uint32_t i = 0; i < partial->spares_count; i++)
 		partial_bucket_free(partial->spares[i]);
-	free(partial->spares);
-	free(partial->outboxes);
+	memory_free(partial->spares);
+	memory_free(partial->outboxes);
 	lanes_done(&partial->lanes);
-	free(partial);
+	memory_free(partial);
 }
 
 uint32_t partial_lane_hold(struct partial *partial, uint32_t client, uint32_t server, uint16_t port,
@@ -109,6 +109,22 @@ void partial_reuse(struct partial *partial, struct partial_bucket *bucket)
 	partial->spares[next] = bucket;
 }
 
+void partial_settle(struct partial *partial)
+{
+	for (uint32_t i = 0; i < partial->spares_count; i++)
+		partial_bucket_free(partial->spares[i]);
+	partial->spares_count = partial->spares_next = 0;
+}
+
+/* Blocks are handed to others, so they are never a part of the state. */
+static void *block_resize(void *block, size_t size)
+{
+	struct heap *heap = memory_use(NULL);
+	void *resized = memory_resize(block, size, 1);
+	memory_use(heap);
+	return resized;
+}
+
 /* A block about as large as the one before; with room, so that it is large enough the next time. */
 static void outbox_open(struct partial *partial, struct outbox *outbox)
 {
@@ -118,7 +134,7 @@ static void outbox_open(struct partial *partial, struct outbox *outbox)
 	outbox->capacity = spare ? spare->capacity : guess + guess / 4;
 	outbox->size = sizeof(struct partial_bucket);
 	if (!spare)
-		outbox->block = memory_resize(NULL, outbox->capacity, 1);
+		outbox->block = block_resize(NULL, outbox->capacity);
 }
 
 static __attribute__((noinline)) void outbox_grow(struct partial *partial, struct outbox *outbox,
@@ -130,7 +146,7 @@ static __attribute__((noinline)) void outbox_grow(struct partial *partial, struc
 	while (outbox->size + more > outbox->capacity)
 		outbox->capacity *= 2;
 	if (outbox->capacity > capacity)
-		outbox->block = memory_resize(outbox->block, outbox->capacity, 1);
+		outbox->block = block_resize(outbox->block, outbox->capacity);
 }
 
 /* Room for `more` bytes behind what is there. */
@@ -184,9 +200,9 @@ struct share {
 	{                                                                  \
 		{ALL, ALL, ALL, ALL}, ALL, RECORD_COUNTS | (flags), ALL, 0 \
 	}
-#define SEEN(flags)                                                      \
-	{                                                                \
-		{ALL, ALL, 0, 0}, RECORD_LONG | DELTA_PROBE, flags, 0, 0 \
+#define SEEN(flags)                                                                     \
+	{                                                                               \
+		{ALL, ALL, 0, 0}, RECORD_LONG | DELTA_PROBE | DELTA_LOOKUP, flags, 0, 0 \
 	}
 static const struct share shares[8] = {
 	COUNTED(0),
@@ -231,8 +247,8 @@ static void wide_fill(struct record_wide *wide, const struct delta *delta, uint3
 	}
 }
 
-/* What is seldom: probes, failures, retransmits, times to connect, and what does not fit. The
- * record has its place, bits and times. */
+/* What is seldom: probes, lookups, failures, retransmits, times to connect, and what does not fit.
+ * The record has its place, bits and times. */
 static __attribute__((noinline)) size_t record_rare(struct record *record,
 						    const struct delta *delta)
 {
@@ -241,6 +257,12 @@ static __attribute__((noinline)) size_t record_rare(struct record *record,
 		memset(record->columns, 0, sizeof(record->columns));
 		record->received = record->lost = record->srtt_us = record->min_rtt_us = 0;
 		return sizeof(*record);
+	}
+	if (delta->flags & DELTA_LOOKUP) {
+		record->bits |= RECORD_MORE;
+		memcpy(record + 1, &(struct record_more){.connect_us = delta->connect_us},
+		       sizeof(struct record_more));
+		return sizeof(*record) + sizeof(struct record_more);
 	}
 	/* A failed attempt never was an active connection. */
 	if (delta->flags & DELTA_FAILED)
@@ -280,9 +302,9 @@ static inline size_t record_fill(struct record *record, const struct delta *delt
 	const struct share *share = place_share(place);
 	columns4 bytes = (columns4) * (const loose2 *)&delta->traffic.tx_bytes;
 	columns4 segments = (columns4) * (const loose2 *)&delta->traffic.tx_segments;
-	columns4 low = __builtin_shuffle(bytes, segments, (columns4){0, 2, 4, 6});
-	columns4 high = __builtin_shuffle(bytes, segments, (columns4){1, 3, 5, 7});
-	columns4 turned = __builtin_shuffle(low, (columns4){1, 0, 3, 2});
+	columns4 low = VECTOR_SHUFFLE(bytes, segments, 0, 2, 4, 6);
+	columns4 high = VECTOR_SHUFFLE(bytes, segments, 1, 3, 5, 7);
+	columns4 turned = VECTOR_SHUFFLE(low, low, 1, 0, 3, 2);
 	columns4 server = (columns4){0} - place->side;
 	high |= low >> 31;
 	columns2 over = (columns2)high;
@@ -297,7 +319,7 @@ static inline size_t record_fill(struct record *record, const struct delta *delt
 	record->srtt_us = delta->srtt_us;
 	record->min_rtt_us = delta->min_rtt_us;
 	uint64_t rare = over[0] | over[1] | delta->traffic.retransmits | delta->connect_us |
-			(delta->flags & (DELTA_PROBE | DELTA_FAILED)) |
+			(delta->flags & (DELTA_PROBE | DELTA_FAILED | DELTA_LOOKUP)) |
 			(delta->srtt_us | delta->node_received | delta->node_lost) >> 31;
 	return __builtin_expect(rare != 0, 0) ? record_rare(record, delta) : sizeof(*record);
 }
@@ -468,7 +490,7 @@ static void take_names(struct naming *naming, struct outbox *outbox)
 	}
 	outbox->size += size;
 	((struct partial_bucket *)outbox->block)->name_count = naming->count;
-	free(naming->names);
+	memory_free(naming->names);
 }
 
 struct partial_bucket *partial_take(struct partial *partial, uint32_t owner, uint64_t pane)

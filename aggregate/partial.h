@@ -37,6 +37,9 @@ struct partial_stats {
 
 struct partial *partial_new(const struct partial_options *options);
 void partial_free(struct partial *partial);
+/* Between two panes: gives back what is kept for later buckets, which are of the C library's memory
+ * always, as they are handed over. */
+void partial_settle(struct partial *partial);
 /* The lane of two instances (roster numbers), a server's port and protocol, with one more user; 0:
  * lanes_max are live, its deltas fold. A lane without users leaves. */
 uint32_t partial_lane_hold(struct partial *partial, uint32_t client, uint32_t server, uint16_t port,
@@ -49,6 +52,11 @@ void partial_amend(struct partial *partial, const struct amendment *amendments, 
  * a pane, in order; the rows begin anew after the last owner. */
 struct partial_bucket *partial_take(struct partial *partial, uint32_t owner, uint64_t pane);
 void partial_bucket_free(struct partial_bucket *bucket);
+/* A bucket as bytes, lent, for another process of the same build. */
+const void *partial_bucket_bytes(const struct partial_bucket *bucket, size_t *length);
+/* A bucket from such bytes, wherever they stand. NULL: they are none of this pane. Its sizes,
+ * counts and records are checked; what a number stands for is not. */
+struct partial_bucket *partial_bucket_from(const void *bytes, size_t length, uint64_t pane);
 /* Takes a bucket that was read, whoever made it: its memory becomes a later one's. */
 void partial_reuse(struct partial *partial, struct partial_bucket *bucket);
 struct partial_stats partial_stats(const struct partial *partial);

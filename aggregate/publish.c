@@ -7,6 +7,7 @@
 #include "aggregate/other.h"
 #include "aggregate/state.h"
 #include "aggregate/tally.h"
+#include "base/memory.h"
 
 static const unsigned active_column[WINDOWS] = {
 	[WINDOW_PANE] = COUNTER_ACTIVE,	  [WINDOW_1S] = COLUMN_ACTIVE_1S,
@@ -727,9 +728,9 @@ static void publish_tens(struct aggregate *aggregate, uint64_t start_ns)
 		publish_ten(aggregate, aggregate->order.items[i], start_ns, &ranking);
 	}
 	chunk_emit(aggregate);
-	free(ranking.items);
-	free(aggregate->srtt_starts);
-	free(aggregate->srtt_codes);
+	memory_free(ranking.items);
+	memory_free(aggregate->srtt_starts);
+	memory_free(aggregate->srtt_codes);
 	aggregate->srtt_starts = NULL;
 	aggregate->srtt_codes = NULL;
 	aggregate->srtt_count = 0;

@@ -63,6 +63,16 @@ enum counter {
 	/* Completeness = received / issued. */
 	COUNTER_AGENT_RECEIVED,
 	COUNTER_AGENT_ISSUED,
+	/* DNS lookups that passed over the edge, of the half that counts. Seldom: from here on
+	 * compact rows have nothing (hot.h). */
+	COUNTER_DNS_QUERIES, /* lookups that ended, whichever way */
+	COUNTER_DNS_NXDOMAIN,
+	COUNTER_DNS_SERVFAIL,
+	COUNTER_DNS_REFUSED,
+	COUNTER_DNS_OTHER, /* answered with any other code that is no success */
+	COUNTER_DNS_TIMEOUTS,
+	COUNTER_DNS_US,	   /* sum of the times until the answers, */
+	COUNTER_DNS_COUNT, /* of which there were so many */
 	COUNTERS,
 };
 

@@ -17,7 +17,7 @@ void row_index_init(struct row_index *index, uint32_t count)
 
 void row_index_done(struct row_index *index)
 {
-	free(index->slots);
+	memory_free(index->slots);
 	*index = (struct row_index){0};
 }
 

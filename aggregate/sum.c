@@ -43,7 +43,7 @@ void sums_init(struct sums *sums)
 
 void sums_done(struct sums *sums)
 {
-	free(sums->sums);
+	memory_free(sums->sums);
 }
 
 uint32_t sums_take(struct sums *sums)

@@ -74,6 +74,24 @@ static void tally_life(struct tally *tally, const struct delta *delta)
 	}
 }
 
+void tally_lookups(struct tally *tally, const struct lookup_counts *lookups, int64_t sign)
+{
+	static const uint8_t failures[][2] = {
+		{LOOKUP_NXDOMAIN, COUNTER_DNS_NXDOMAIN}, {LOOKUP_SERVFAIL, COUNTER_DNS_SERVFAIL},
+		{LOOKUP_REFUSED, COUNTER_DNS_REFUSED},	 {LOOKUP_OTHER, COUNTER_DNS_OTHER},
+		{LOOKUP_TIMEOUT, COUNTER_DNS_TIMEOUTS},
+	};
+	int64_t queries = 0;
+	for (unsigned result = 0; result < LOOKUP_RESULTS; result++)
+		queries += lookups->results[result];
+	tally_add(tally, COUNTER_DNS_QUERIES, sign * queries);
+	for (unsigned i = 0; i < sizeof(failures) / sizeof(failures[0]); i++)
+		tally_add(tally, failures[i][1], sign * (int64_t)lookups->results[failures[i][0]]);
+	tally_add(tally, COUNTER_DNS_US, sign * tally_value(lookups->latency_us));
+	tally_add(tally, COUNTER_DNS_COUNT,
+		  sign * (queries - (int64_t)lookups->results[LOOKUP_TIMEOUT]));
+}
+
 /* Each byte is late or recovered, never both: late goes first. */
 static void tally_long(struct tally *tally, const struct delta *delta)
 {
@@ -122,6 +140,13 @@ void tally_traffic(struct tally *tally, const struct delta *delta)
 	tally_add(tally, COUNTER_AGENT_ISSUED, (int64_t)delta->node_received + delta->node_lost);
 	tally_add(tally, COUNTER_SRTT_US, delta->srtt_us);
 	tally_add(tally, COUNTER_SRTT_COUNT, delta->srtt_us != 0);
+	if (delta->flags & DELTA_LOOKUP) {
+		struct lookup_counts lookups = {.latency_us = delta->connect_us};
+		lookups.results[delta->reason] = 1;
+		if (place->counts_from == place->side)
+			tally_lookups(tally, &lookups, 1);
+		return;
+	}
 	if (place->counts_from != place->side)
 		return;
 	tally_counted(tally, &traffic, 1);
@@ -181,6 +206,7 @@ void tally_amendment(struct tally *tally, const struct amendment *amendment,
 	if (place->counts_from != place->side)
 		return;
 	tally_counted(tally, &traffic, sign);
+	tally_lookups(tally, &amendment->lookups, sign);
 	tally_lives(tally, amendment, place, sign);
 	if (sum->flags & DELTA_FAILED)
 		return;

@@ -20,6 +20,9 @@ void tally_delta(struct tally *tally, const struct delta *delta);
 void tally_traffic(struct tally *tally, const struct delta *delta);
 void tally_into(const struct tally *tally, struct sum *sum);
 
+/* One lookup of the half that counts, or as many as an amendment moves. */
+void tally_lookups(struct tally *tally, const struct lookup_counts *lookups, int64_t sign);
+
 /* FAILED stays the sum of its reasons: an attempt without a known reason was given up. */
 enum counter failure_counter(unsigned reason);
 

@@ -105,6 +105,11 @@ struct anomaly *anomaly_new(const struct anomaly_options *options)
 	return anomaly;
 }
 
+void anomaly_bind(struct anomaly *anomaly, const struct anomaly_sinks *sinks)
+{
+	anomaly->options.sinks = *sinks;
+}
+
 void anomaly_free(struct anomaly *anomaly)
 {
 	if (!anomaly)
@@ -116,14 +121,14 @@ void anomaly_free(struct anomaly *anomaly)
 	map_done(&anomaly->plan_of);
 	while (anomaly->plans) {
 		struct plan *next = anomaly->plans->next;
-		free(anomaly->plans);
+		memory_free(anomaly->plans);
 		anomaly->plans = next;
 	}
-	free(anomaly->records);
-	free(anomaly->alerts);
-	free(anomaly->rules);
-	free(anomaly->monitors);
-	free(anomaly);
+	memory_free(anomaly->records);
+	memory_free(anomaly->alerts);
+	memory_free(anomaly->rules);
+	memory_free(anomaly->monitors);
+	memory_free(anomaly);
 }
 
 /* --- subjects and their watches --- */
@@ -731,7 +736,7 @@ static bool episode_end(struct anomaly *anomaly, struct subject *subject, struct
 	alert_measure(anomaly, subject, verdict, &alert);
 	if (!emit(anomaly, subject, verdict, &alert))
 		return false;
-	free(state->episode);
+	memory_free(state->episode);
 	state->episode = NULL;
 	subject->episodes--;
 	anomaly->stats.episodes--;
@@ -808,7 +813,7 @@ static void states_drop(struct subject *subject)
 		used += subject->states[i].suppressed;
 	if (used)
 		return;
-	free(subject->states);
+	memory_free(subject->states);
 	subject->states = NULL;
 }
 

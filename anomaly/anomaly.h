@@ -82,6 +82,8 @@ struct anomaly_stats {
 
 struct anomaly *anomaly_new(const struct anomaly_options *options);
 void anomaly_free(struct anomaly *anomaly);
+/* The stage is as another process left it, at the same addresses (base/heap.h). */
+void anomaly_bind(struct anomaly *anomaly, const struct anomaly_sinks *sinks);
 /* Rows of one window length as aggregate emits them; 250 ms rows drive detection, 10 s rows the
  * baselines and the suspects of traffic. Rows that come sorted by edge are found by walking along.
  */

@@ -107,15 +107,15 @@ struct domain_log *domain_log_new(uint32_t rows_max)
 void domain_log_free(struct domain_log *log)
 {
 	for (uint32_t i = 0; i < DOMAIN_PANES; i++)
-		free(log->panes[i].rows);
+		memory_free(log->panes[i].rows);
 	for (uint32_t i = 0; i < 2; i++) {
-		free(log->windows[i].rows);
-		free(log->windows[i].instances);
+		memory_free(log->windows[i].rows);
+		memory_free(log->windows[i].instances);
 		map_done(&log->windows[i].numbers);
 	}
-	free(log->spare.rows);
-	free(log->leaves);
-	free(log);
+	memory_free(log->spare.rows);
+	memory_free(log->leaves);
+	memory_free(log);
 }
 
 uint64_t domain_log_dropped(const struct domain_log *log)
@@ -145,10 +145,10 @@ static void pane_empty(struct domain_log *log, struct domain_pane *pane)
 	log->rows -= old.count;
 	*pane = (struct domain_pane){0};
 	if (old.capacity > log->spare.capacity) {
-		free(log->spare.rows);
+		memory_free(log->spare.rows);
 		log->spare = (struct domain_pane){.rows = old.rows, .capacity = old.capacity};
 	} else {
-		free(old.rows);
+		memory_free(old.rows);
 	}
 }
 
@@ -672,8 +672,8 @@ static uint32_t rank_side(struct leaf *leaves, uint32_t count, uint32_t side,
 		explain(leaves, count, &finding.names[0]);
 		left = totals_of(leaves, count);
 	}
-	free(candidates);
-	free(keyed);
+	memory_free(candidates);
+	memory_free(keyed);
 	return found;
 }
 

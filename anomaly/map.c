@@ -31,7 +31,7 @@ static void map_double(struct map *map)
 	for (size_t i = 0; i < old.capacity; i++)
 		if (old.slots[i].key)
 			map->slots[map_find(map, old.slots[i].key)] = old.slots[i];
-	free(old.slots);
+	memory_free(old.slots);
 }
 
 void map_put(struct map *map, uint64_t key, void *value)
@@ -46,6 +46,6 @@ void map_put(struct map *map, uint64_t key, void *value)
 
 void map_done(struct map *map)
 {
-	free(map->slots);
+	memory_free(map->slots);
 	*map = (struct map){0};
 }

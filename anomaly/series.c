@@ -28,8 +28,8 @@ void series_init(struct series *series, uint32_t panes_max, bool connects, bool 
 
 void series_rest(struct series *series)
 {
-	free(series->marks);
-	free(series->words);
+	memory_free(series->marks);
+	memory_free(series->words);
 	series->marks = NULL;
 	series->words = NULL;
 	series->first = series->count = series->capacity = 0;
@@ -76,7 +76,7 @@ static void marks_grow(struct series *series)
 		if (series->keeps_transport)
 			transports[i] = *transport_of(series, mark);
 	}
-	free(series->marks);
+	memory_free(series->marks);
 	series->marks = marks;
 	series->first = 0;
 	series->capacity = (uint16_t)capacity;
@@ -118,6 +118,11 @@ static uint32_t count32(int64_t counter)
 	return counter <= 0 ? 0 : counter < COUNT_MAX ? (uint32_t)counter : COUNT_MAX;
 }
 
+static uint64_t count64(int64_t counter)
+{
+	return counter <= 0 ? 0 : (uint64_t)counter;
+}
+
 /* Each end's agent sees what that end sent again; where only one end has an agent, what it counted.
  */
 static int64_t row_retransmits(const int64_t counters[COUNTERS])
@@ -149,7 +154,7 @@ static void words_reserve(struct series *series, uint32_t more)
 	uint32_t *words = memory_resize(NULL, capacity, sizeof(*words));
 	for (uint32_t at = from; at != series->totals.words; at++)
 		words[at & (capacity - 1)] = series->words[at & (series->words_capacity - 1)];
-	free(series->words);
+	memory_free(series->words);
 	series->words = words;
 	series->words_capacity = capacity;
 }
@@ -211,8 +216,8 @@ void series_add(struct series *series, uint32_t tick, uint64_t end_ns, const str
 	totals->bytes += natural(counters[COUNTER_TX_BYTES]) + natural(counters[COUNTER_RX_BYTES]);
 	totals->failed += count32(counters[COUNTER_FAILED]);
 	totals->opened += count32(counters[COUNTER_OPENED]);
-	totals->received += count32(counters[COUNTER_AGENT_RECEIVED]);
-	totals->issued += count32(counters[COUNTER_AGENT_ISSUED]);
+	totals->received += count64(counters[COUNTER_AGENT_RECEIVED]);
+	totals->issued += count64(counters[COUNTER_AGENT_ISSUED]);
 	if (rollup->last_event_ns) {
 		uint32_t age = event_age(end_ns, rollup->last_event_ns);
 		mark->event_age_ns = age < mark->event_age_ns ? age : mark->event_age_ns;

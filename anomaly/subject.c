@@ -11,10 +11,10 @@ enum { STEPS_MAX = 16 };
 static void subject_free(struct subject *subject)
 {
 	for (uint32_t i = 0; subject->states && i < subject->plan->watches_count; i++)
-		free(subject->states[i].episode);
-	free(subject->states);
+		memory_free(subject->states[i].episode);
+	memory_free(subject->states);
 	series_done(&subject->series);
-	free(subject);
+	memory_free(subject);
 }
 
 void roster_init(struct roster *roster, uint32_t subjects_max)
@@ -26,7 +26,7 @@ void roster_done(struct roster *roster)
 {
 	for (uint32_t i = 0; i < roster->count; i++)
 		subject_free(roster->sorted[i].subject);
-	free(roster->sorted);
+	memory_free(roster->sorted);
 	map_done(&roster->fresh);
 	*roster = (struct roster){0};
 }
@@ -102,7 +102,7 @@ void roster_sort(struct roster *roster)
 		else
 			sorted[--to] = newcomers[--fresh];
 	}
-	free(newcomers);
+	memory_free(newcomers);
 	map_done(&roster->fresh);
 	roster->walked = roster->count;
 }

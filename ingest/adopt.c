@@ -1,4 +1,4 @@
-/* Halves whose agent began anew on the same boot (H-05). Their sockets live on, but the new agent
+/* Halves whose agent began anew on the same boot. Their sockets live on, but the new agent
  * numbers its slots afresh and tells each as one that existed. So at its first word the node's
  * pages become orphans: they leave the slots and stay where they are, with all that their halves
  * have; labels still find them. Until their time is over a definition that was seen alike, from the
@@ -49,11 +49,11 @@ void orphans_free(struct orphans *orphans)
 {
 	if (!orphans)
 		return;
-	free(orphans->index.pages);
-	free(orphans->index.halves);
-	free(orphans->restarts);
-	free(orphans->places);
-	free(orphans);
+	memory_free(orphans->index.pages);
+	memory_free(orphans->index.halves);
+	memory_free(orphans->restarts);
+	memory_free(orphans->places);
+	memory_free(orphans);
 }
 
 static struct orphans *orphans_of(struct mirror *mirror, struct node *node)
@@ -108,7 +108,7 @@ static void places_make(const struct mirror *mirror, struct orphans *orphans, ui
 	uint32_t count = index_count(mirror, &orphans->index) + more, capacity = PLACES_MIN;
 	while (capacity < 4 * count)
 		capacity *= 2;
-	free(orphans->places);
+	memory_free(orphans->places);
 	orphans->places = memory_zeroed(capacity, sizeof(*orphans->places));
 	orphans->places_mask = capacity - 1;
 	orphans->places_used = 0;
@@ -159,6 +159,7 @@ static void slot_move(struct mirror *mirror, uint32_t index, uint32_t from, uint
 		part->half = index;
 		part->slot = to;
 	}
+	lookups_move(mirror, from, to, index);
 	scratch->openings[to] = scratch->openings[from];
 	scratch->openings[from] = 0;
 }

@@ -18,10 +18,50 @@ static uint32_t *newest_of(struct mirror *mirror, uint32_t half)
 	return half_contributions(&mirror->pages, half);
 }
 
+/* ---- lookups: of few contributions ---- */
+
+static struct lookup_counts *lookups_at(const struct mirror *mirror, uint32_t place)
+{
+	return &((struct lookup_counts *)mirror->lookups.items)[place - 1];
+}
+
+static void lookups_give(struct mirror *mirror, uint32_t place)
+{
+	if (!place)
+		return;
+	lookups_at(mirror, place)->latency_us = mirror->lookups_vacant;
+	mirror->lookups_vacant = place;
+}
+
+static uint32_t lookups_take(struct mirror *mirror)
+{
+	uint32_t place = mirror->lookups_vacant;
+	if (place) {
+		mirror->lookups_vacant = (uint32_t)lookups_at(mirror, place)->latency_us;
+	} else {
+		queue_add(&mirror->lookups, sizeof(struct lookup_counts));
+		place = (uint32_t)mirror->lookups.count;
+	}
+	*lookups_at(mirror, place) = (struct lookup_counts){0};
+	return place;
+}
+
+static void contribute_lookup(struct mirror *mirror, struct contribution *sum,
+			      const struct delta *delta)
+{
+	if (!sum->lookups)
+		sum->lookups = lookups_take(mirror);
+	struct lookup_counts *lookups = lookups_at(mirror, sum->lookups);
+	lookups->results[delta->reason]++;
+	lookups->latency_us += delta->connect_us;
+	sum->flags |= delta->flags & DELTA_PROBE;
+}
+
 /* Out of the list by age; the caller takes it out of its half's. */
 static void contribution_free(struct mirror *mirror, uint32_t place)
 {
 	struct contribution *freed = contribution_at(mirror, place);
+	lookups_give(mirror, freed->lookups);
 	*(freed->earlier ? &contribution_at(mirror, freed->earlier)->later
 			 : &mirror->contribution_first) = freed->later;
 	*(freed->later ? &contribution_at(mirror, freed->later)->earlier
@@ -87,12 +127,23 @@ static struct contribution *contribution_of(struct mirror *mirror, uint32_t half
 	return taken;
 }
 
+static uint32_t add_clamped(uint32_t a, uint32_t b)
+{
+	return a + b < a ? UINT32_MAX : a + b;
+}
+
 void contribute(struct mirror *mirror, uint32_t half, const struct delta *delta)
 {
 	struct contribution *sum =
 		contribution_of(mirror, half, (uint32_t)(mirror->pane / PANES_PER_10S));
 	if (!sum)
 		return;
+	sum->node_received = add_clamped(sum->node_received, delta->node_received);
+	sum->node_lost = add_clamped(sum->node_lost, delta->node_lost);
+	if (delta->flags & DELTA_LOOKUP) {
+		contribute_lookup(mirror, sum, delta);
+		return;
+	}
 	sum->traffic.tx_bytes += delta->traffic.tx_bytes;
 	sum->traffic.rx_bytes += delta->traffic.rx_bytes;
 	sum->traffic.tx_segments += delta->traffic.tx_segments;
@@ -100,8 +151,6 @@ void contribute(struct mirror *mirror, uint32_t half, const struct delta *delta)
 	sum->traffic.retransmits += delta->traffic.retransmits;
 	sum->flags |= delta->flags;
 	sum->time_ns = delta->time_ns;
-	if (delta->srtt_us)
-		sum->srtt_us = delta->srtt_us;
 	sum->min_rtt_us = min_rtt(sum->min_rtt_us, delta->min_rtt_us);
 	if (delta->connect_us)
 		sum->connect_us = delta->connect_us;
@@ -149,7 +198,8 @@ void contributions_expire(struct mirror *mirror)
 
 /* ---- amendments ---- */
 
-static struct amendment amendment_of(const struct contribution *contribution,
+static struct amendment amendment_of(const struct mirror *mirror,
+				     const struct contribution *contribution,
 				     const struct place *before, const struct place *after)
 {
 	bool closed = contribution->flags & DELTA_CLOSED;
@@ -159,17 +209,20 @@ static struct amendment amendment_of(const struct contribution *contribution,
 		.after = *after,
 		.sum = {.flags = contribution->flags,
 			.reason = contribution->reason,
-			.srtt_us = contribution->srtt_us,
 			.traffic = contribution->traffic,
 			.connect_us = contribution->connect_us,
 			.time_ns = contribution->time_ns,
-			.min_rtt_us = contribution->min_rtt_us},
+			.min_rtt_us = contribution->min_rtt_us,
+			.node_received = contribution->node_received,
+			.node_lost = contribution->node_lost},
 		.opened = !!(contribution->flags & DELTA_OPENED),
 		.closed = closed,
 		.resets = closed && contribution->reason == CLOSE_RESET,
 	};
 	if (contribution->flags & DELTA_FAILED)
 		amendment.failed[contribution->reason]++;
+	if (contribution->lookups)
+		amendment.lookups = *lookups_at(mirror, contribution->lookups);
 	return amendment;
 }
 
@@ -191,7 +244,7 @@ static void amend(struct mirror *mirror, const struct change *change, const stru
 		if (!place_moves(&from, &to))
 			continue; /* back to what it was, or turned later */
 		struct amendment *amendment = queue_add(&mirror->amendments, sizeof(*amendment));
-		*amendment = amendment_of(sum, &from, &to);
+		*amendment = amendment_of(mirror, sum, &from, &to);
 	}
 }
 

@@ -15,7 +15,7 @@ static void account(struct mirror *mirror, struct node *node, const struct run *
 {
 	uint64_t issued;
 	if (run->epoch != node->applied_epoch) {
-		ledger_begin(&node->applied, run->first_event, node->applied_epoch != 0);
+		numbered_begin(&node->applied, run->first_event, run->flags & RUN_WHOLE);
 		if (node->applied_epoch && node->accounted_ns < node->gap_ns)
 			node->gap_ns = node->accounted_ns;
 		node->applied_epoch = run->epoch;
@@ -23,7 +23,7 @@ static void account(struct mirror *mirror, struct node *node, const struct run *
 	}
 	if (run->sequence > node->applied_sequence)
 		node->applied_sequence = run->sequence;
-	int64_t lost = ledger_account(&node->applied, run->first_event, run->batch_events, &issued);
+	int64_t lost = numbered_count(&node->applied, run->first_event, run->batch_events, &issued);
 	/* What was dropped before it was numbered leaves no gap in the numbers, but counters must
 	 * be healed. */
 	*gap = lost > 0 || run->dropped > node->applied_dropped;
@@ -34,8 +34,8 @@ static void account(struct mirror *mirror, struct node *node, const struct run *
 	if (run->dropped > node->applied_dropped)
 		node->applied_dropped = run->dropped;
 	mirror->node_received += run->batch_events;
-	/* A batch that came late takes its loss back from the pane it came to, as far as there is
-	 * any. */
+	/* A batch that came late takes its loss back from the pane it came to: never more than came
+	 * there. */
 	*pane_lost += lost;
 	if (lost > 0)
 		node->applied_lost += (uint64_t)lost;
@@ -63,11 +63,13 @@ static void node_forget(struct mirror *mirror, struct node *node)
 	mirror->stats.nats -= node->nats.count;
 	mirror->stats.processes -= node->processes.count;
 	mirror->stats.containers -= node->containers.count;
+	mirror->stats.listeners -= node->listeners.count;
+	table_clear(&node->listeners);
+	node->news = true;
 	table_clear(&node->nats);
 	table_clear(&node->processes);
 	table_clear(&node->containers);
 	memset(node->wanted, 0, sizeof(node->wanted));
-	node->recheck = true;
 }
 
 void page_end(struct apply *apply, const struct page_index *index, uint32_t at, uint64_t time_ns)
@@ -81,8 +83,9 @@ void page_end(struct apply *apply, const struct page_index *index, uint32_t at, 
 }
 
 /* Another start of the agent: its sockets wait for what it tells. Another boot, or silence: all
- * that was is gone. */
-static void reset(struct apply *apply, size_t openings)
+ * that was is gone, and sent by the names that it had. A pid or cgroup that comes again is
+ * another's. */
+static void reset(struct apply *apply)
 {
 	struct node *node = apply->node;
 	const struct run *run = apply->run;
@@ -94,20 +97,13 @@ static void reset(struct apply *apply, size_t openings)
 	for (uint32_t at = 0; at < node->index.count; at++)
 		page_end(apply, &node->index, at, run->batch_ns);
 	orphans_end(apply, UINT64_MAX);
-	send_keys(apply->mirror, node, openings);
+	send_node(apply->mirror, node);
 	node_forget(apply->mirror, node);
 	if (run->flags & RUN_SILENT)
 		node->first_ns = 0; /* what is older than its next word was counted before */
 }
 
 /* ---- runs ---- */
-
-/* What is left of an incarnation that is over. */
-static void refuse_run(struct mirror *mirror, const struct run *run)
-{
-	for (int group = 0; group < RUN_GROUPS; group++)
-		mirror->stats.refused += group == RUN_RETRANSMITS ? 0 : run->counts[group];
-}
 
 static void apply_groups(struct apply *apply)
 {
@@ -125,30 +121,40 @@ static void apply_groups(struct apply *apply)
 	apply_definitions(apply, definitions, counts[RUN_DEFINITIONS]);
 	const struct retransmit_row *retransmits =
 		apply_updates(apply, (void *)(definitions + counts[RUN_DEFINITIONS]));
-	const struct close_row *closes =
-		(const struct close_row *)(retransmits + counts[RUN_RETRANSMITS]);
+	const struct lookup_row *lookups =
+		(const struct lookup_row *)(retransmits + counts[RUN_RETRANSMITS]);
+	const struct drop_row *drops = (const struct drop_row *)(lookups + counts[RUN_LOOKUPS]);
+	const struct close_row *closes = (const struct close_row *)(drops + counts[RUN_DROPS]);
 	apply_retransmits(apply, retransmits, counts[RUN_RETRANSMITS]);
+	apply_lookups(apply, lookups, counts[RUN_LOOKUPS]);
 	apply_closes(apply, closes, counts[RUN_CLOSES]);
 	const struct nat_row *nat_ends = (const struct nat_row *)(closes + counts[RUN_CLOSES]);
 	apply_nats(apply, nat_ends, counts[RUN_NAT_ENDS], true);
-	apply_exits(apply, (const struct exit_row *)(nat_ends + counts[RUN_NAT_ENDS]),
-		    counts[RUN_EXITS]);
+	const struct exit_row *exits = (const struct exit_row *)(nat_ends + counts[RUN_NAT_ENDS]);
+	apply_exits(apply, exits, counts[RUN_EXITS]);
+	apply_listeners(apply, (const struct listener_row *)(exits + counts[RUN_EXITS]),
+			counts[RUN_LISTENERS]);
 }
 
-static void apply_run(struct apply *apply, size_t openings)
+static void apply_run(struct apply *apply)
 {
 	struct mirror *mirror = apply->mirror;
 	struct node *node = apply->node;
 	const struct run *run = apply->run;
+	struct mirror_stats *stats = &mirror->stats;
+	struct ledger *ledger = &node->standing.ledger;
+	uint64_t events = run_events(run);
+	ledger->pending -= events;
 	apply->kind = run->flags & RUN_LATE ? PART_LATE : PART_NORMAL;
 	if (run->flags & RUN_ORPHANS) {
 		orphans_end(apply, mirror->pane - ORPHAN_PANES_KEPT);
 		return;
 	}
 	if (run->incarnation > node->applied_incarnation)
-		reset(apply, openings);
+		reset(apply);
 	if (run->incarnation < node->applied_incarnation) {
-		refuse_run(mirror, run);
+		/* What is left of an incarnation that is over. */
+		count_events(&stats->refused, &ledger->refused, events);
 		return;
 	}
 	if (run->flags & RUN_SILENT)
@@ -159,14 +165,13 @@ static void apply_run(struct apply *apply, size_t openings)
 		node->applied_zone = run->zone;
 		node->recheck = true;
 	}
-	uint64_t events = 0;
-	for (int group = 0; group < RUN_GROUPS; group++)
-		events += group == RUN_RETRANSMITS ? 0 : run->counts[group];
 	apply->refused = 0;
 	apply_groups(apply);
-	mirror->stats.refused += apply->refused;
-	*(run->flags & RUN_LATE ? &mirror->stats.late : &mirror->stats.aggregated) +=
-		events - apply->refused;
+	count_events(&stats->refused, &ledger->refused, apply->refused);
+	if (run->flags & RUN_LATE)
+		count_events(&stats->late, &ledger->late, events - apply->refused);
+	else
+		count_events(&stats->aggregated, &ledger->aggregated, events - apply->refused);
 }
 
 /* ---- deltas in the making ---- */
@@ -183,6 +188,10 @@ static void resume_held(struct mirror *mirror, struct node *node)
 		delta->node_lost = mirror->node_lost;
 		if (part->half & LINGERING)
 			continue;
+		if (part->lookup) {
+			lookup_resume(mirror, next - 1);
+			continue;
+		}
 		uint32_t *place = &mirror->scratch.parts[part->kind][part->slot];
 		*(uint32_t **)queue_add(&mirror->made, sizeof(place)) = place;
 		*place = WAITING | next;
@@ -217,13 +226,16 @@ static void account_runs(struct mirror *mirror, struct node *node, struct pane *
 			account(mirror, node, run, &lost, &gap);
 		run->flags |= gap ? RUN_GAP : 0;
 	}
+	/* What was told to be lost and came late is not issued once more. */
+	if (lost < 0)
+		mirror->node_received -= (uint32_t)-lost;
 	mirror->node_lost = lost < 0 ? 0 : lost > UINT32_MAX ? UINT32_MAX : (uint32_t)lost;
+	node_arrived(node, mirror->pane, mirror->node_received, mirror->node_lost);
 }
 
 static void apply_node(struct mirror *mirror, struct node *node, struct pane *pane, uint32_t first,
 		       uint32_t end)
 {
-	size_t openings = mirror->openings.count, closings = mirror->closings.count;
 	mirror->node = (uint16_t)node->place;
 	account_runs(mirror, node, pane, first, end);
 	resume_held(mirror, node);
@@ -231,12 +243,10 @@ static void apply_node(struct mirror *mirror, struct node *node, struct pane *pa
 		struct apply apply = {.mirror = mirror, .node = node, .run = pane->runs[i].run};
 		if (apply.run->flags & RUN_GAP)
 			mark_gapped(mirror, node);
-		apply_run(&apply, openings);
+		apply_run(&apply);
 	}
 	node->pending -= end - first;
-	if (node->recheck)
-		owners_recheck(mirror, node);
-	send_node(mirror, node, openings, closings);
+	send_node(mirror, node);
 	deltas_out(mirror);
 }
 
@@ -316,6 +326,10 @@ static void sweep_node(struct mirror *mirror, struct node *node)
 		    &mirror->stats.processes);
 	sweep_table(mirror, &node->containers, offsetof(struct container_entry, seen_ns),
 		    &mirror->stats.containers);
+	uint32_t listeners = node->listeners.count;
+	sweep_table(mirror, &node->listeners, offsetof(struct listener_entry, seen_ns),
+		    &mirror->stats.listeners);
+	node->news |= node->listeners.count != listeners;
 	socket_follow(mirror, node);
 	if (node->silent && !node->sockets && !node->held && !node->pending &&
 	    node->applied_incarnation == node->incarnation)
@@ -339,7 +353,7 @@ void mirror_halves(struct mirror *mirror, uint64_t number)
 	mirror->pane = number;
 	mirror->marks = touch_marks(number);
 	mirror->openings.count = mirror->closings.count = mirror->aliases.count = 0;
-	mirror->servers.count = 0;
+	mirror->openings_done = mirror->closings_done = mirror->servers.count = 0;
 	send_held(mirror);
 	mutes_take(mirror);
 	if (pane) {

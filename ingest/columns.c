@@ -16,24 +16,33 @@ enum check {
 	CHECK_TIME,	/* running sum stays a time */
 };
 
+/* How many elements a column has. */
+enum length {
+	LENGTH_EVENTS,	 /* one an event */
+	LENGTH_ELEMENTS, /* as many for each event as the group's column of counts says */
+	LENGTH_OTHER,	 /* looked at apart */
+};
+
 struct column {
 	const char *name;
 	uint16_t count, values; /* offsets in the group's message */
 	uint8_t type;		/* enum varint_type */
 	uint8_t check;
+	uint8_t length; /* enum length */
 	uint32_t max;
 };
 
 struct group {
 	const char *name;
 	const ProtobufCMessageDescriptor *descriptor;
-	uint16_t message;      /* offset in struct columns */
-	uint16_t pointer;      /* offset in Batch */
-	uint8_t columns_count; /* of equal length */
+	uint16_t message; /* offset in struct columns */
+	uint16_t pointer; /* offset in Batch */
+	uint8_t columns_count;
+	uint8_t counts; /* the column of counts; 0: none */
 	const struct column *columns;
 };
 
-#define COLUMN(Group, member, check, max)                                            \
+#define COLUMN(Group, member, check, length, max)                                    \
 	{                                                                            \
 #member, offsetof(Millrace__V1__##Group, n_##member),                \
 			offsetof(Millrace__V1__##Group, member),                     \
@@ -42,20 +51,34 @@ struct group {
 				 : VARINT_S32, int64_t *                             \
 				 : VARINT_S64, default                               \
 				 : VARINT_U32),                                      \
-			check, max                                                   \
+			check, length, max                                           \
 	}
-#define ANY(Group, member)	COLUMN(Group, member, CHECK_NONE, 0)
-#define STRING(Group, member)	COLUMN(Group, member, CHECK_STRING, 0)
-#define ADDRESS(Group, member)	COLUMN(Group, member, CHECK_ADDRESS, 0)
-#define MAX(Group, member, max) COLUMN(Group, member, CHECK_MAX, max)
-#define DURATION(Group, member) COLUMN(Group, member, CHECK_DURATION, 0)
-#define TIME(Group)		COLUMN(Group, dt_us, CHECK_TIME, 0)
+#define ANY(Group, member)	COLUMN(Group, member, CHECK_NONE, LENGTH_EVENTS, 0)
+#define STRING(Group, member)	COLUMN(Group, member, CHECK_STRING, LENGTH_EVENTS, 0)
+#define ADDRESS(Group, member)	COLUMN(Group, member, CHECK_ADDRESS, LENGTH_EVENTS, 0)
+#define MAX(Group, member, max) COLUMN(Group, member, CHECK_MAX, LENGTH_EVENTS, max)
+#define DURATION(Group, member) COLUMN(Group, member, CHECK_DURATION, LENGTH_EVENTS, 0)
+#define TIME(Group)		COLUMN(Group, dt_us, CHECK_TIME, LENGTH_EVENTS, 0)
+#define OTHER(Group, member)	COLUMN(Group, member, CHECK_NONE, LENGTH_OTHER, 0)
+
+enum { CONTAINER_LABELS = 12, DNS_ANSWERS = 6 };
 
 static const struct column container_columns[] = {
-	ANY(Containers, cgroup),      STRING(Containers, id),	STRING(Containers, name),
-	STRING(Containers, image),    STRING(Containers, pod),	STRING(Containers, namespace_),
-	STRING(Containers, workload), STRING(Containers, unit), STRING(Containers, path),
+	ANY(Containers, cgroup),
+	STRING(Containers, id),
+	STRING(Containers, name),
+	STRING(Containers, image),
+	STRING(Containers, pod),
+	STRING(Containers, namespace_),
+	STRING(Containers, workload),
+	STRING(Containers, unit),
+	STRING(Containers, path),
 	STRING(Containers, version),
+	STRING(Containers, runtime),
+	STRING(Containers, pod_uid),
+	[CONTAINER_LABELS] = MAX(Containers, labels, DECODE_LABELS_MAX),
+	COLUMN(Containers, labels_key, CHECK_STRING, LENGTH_ELEMENTS, 0),
+	COLUMN(Containers, labels_value, CHECK_STRING, LENGTH_ELEMENTS, 0),
 };
 
 static const struct column process_columns[] = {
@@ -68,8 +91,9 @@ static const struct column process_columns[] = {
 	STRING(Processes, cmdline),
 	TIME(Processes),
 	/* instead of started_ns and pid */
-	ANY(Processes, started_change_ns),
-	ANY(Processes, pid_change),
+	OTHER(Processes, started_change_ns),
+	OTHER(Processes, pid_change),
+	ANY(Processes, uid),
 };
 
 static const struct column nat_columns[] = {
@@ -84,6 +108,9 @@ static const struct column nat_columns[] = {
 	MAX(NatEntries, reply_source_port, UINT16_MAX),
 	MAX(NatEntries, reply_destination_port, UINT16_MAX),
 	TIME(NatEntries),
+	ANY(NatEntries, zone),
+	ANY(NatEntries, mark),
+	ANY(NatEntries, netns),
 };
 
 static const struct column definition_columns[] = {
@@ -119,11 +146,12 @@ static const struct column update_columns[] = {
 	ANY(Updates, srtt_us),
 	TIME(Updates),
 	/* sparse: not of the group's length */
-	ANY(Updates, retransmits_index),
-	ANY(Updates, retransmits),
+	OTHER(Updates, retransmits_index),
+	OTHER(Updates, retransmits),
+	OTHER(Updates, zero_window_index),
 };
 
-enum { UPDATES = 4, UPDATES_DENSE = 7, PROCESSES_DENSE = 8, EXITS_DENSE = 5 };
+enum { UPDATES = 4 };
 
 static const struct column close_columns[] = {
 	MAX(Closes, slot, DECODE_SLOTS_MAX - 1),
@@ -137,38 +165,93 @@ static const struct column close_columns[] = {
 	ANY(Closes, min_rtt_us),
 	DURATION(Closes, connect_us),
 	TIME(Closes),
+	ANY(Closes, flags),
 };
 
 static const struct column exit_columns[] = {
-	ANY(Exits, pid), ANY(Exits, started_ns),	ANY(Exits, status),	ANY(Exits, signal),
-	TIME(Exits),	 ANY(Exits, started_change_ns), ANY(Exits, pid_change),
+	ANY(Exits, pid),
+	ANY(Exits, started_ns),
+	ANY(Exits, status),
+	ANY(Exits, signal),
+	TIME(Exits),
+	OTHER(Exits, started_change_ns),
+	OTHER(Exits, pid_change),
+};
+
+static const struct column dns_columns[] = {
+	MAX(Dns, slot, DECODE_SLOTS_MAX - 1),
+	STRING(Dns, name),
+	MAX(Dns, type, UINT16_MAX),
+	MAX(Dns, rcode, DECODE_RCODE_MAX),
+	ANY(Dns, flags),
+	DURATION(Dns, latency_us),
+	[DNS_ANSWERS] = MAX(Dns, answers, DECODE_ANSWERS_MAX),
+	TIME(Dns),
+	COLUMN(Dns, answers_address, CHECK_ADDRESS, LENGTH_ELEMENTS, 0),
+	COLUMN(Dns, answers_ttl_s, CHECK_NONE, LENGTH_ELEMENTS, 0),
+};
+
+static const struct column drop_columns[] = {
+	STRING(Drops, reason),
+	MAX(Drops, kind, MILLRACE__V1__DROP_KIND__DROP_KIND_ICMP),
+	MAX(Drops, protocol, UINT8_MAX),
+	ADDRESS(Drops, source),
+	ADDRESS(Drops, destination),
+	MAX(Drops, source_port, UINT16_MAX),
+	MAX(Drops, destination_port, UINT16_MAX),
+	ANY(Drops, packets),
+	ANY(Drops, bytes),
+	ANY(Drops, netns),
+	MAX(Drops, socket, DECODE_SLOTS_MAX),
+	STRING(Drops, location),
+	TIME(Drops),
+};
+
+static const struct column listener_columns[] = {
+	ANY(Listeners, cookie),
+	ANY(Listeners, flags),
+	ADDRESS(Listeners, address),
+	MAX(Listeners, port, UINT16_MAX),
+	ANY(Listeners, netns),
+	ANY(Listeners, pid),
+	ANY(Listeners, cgroup),
+	ANY(Listeners, backlog),
+	ANY(Listeners, backlog_max),
+	ANY(Listeners, drops),
+	TIME(Listeners),
 };
 
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
-#define GROUP(noun, Message, table, dense)                                                     \
+#define GROUP(noun, Message, table, counts)                                                    \
 	{                                                                                      \
 #noun, &millrace__v1__##Message##__descriptor, offsetof(struct columns, noun), \
-			offsetof(Millrace__V1__Batch, noun), dense, table                      \
+			offsetof(Millrace__V1__Batch, noun), COUNT(table), counts, table       \
 	}
 
 static const struct group groups[COLUMNS_GROUPS] = {
-	GROUP(containers, containers, container_columns, COUNT(container_columns)),
-	GROUP(processes, processes, process_columns, PROCESSES_DENSE),
-	GROUP(nat, nat_entries, nat_columns, COUNT(nat_columns)),
-	GROUP(definitions, definitions, definition_columns, COUNT(definition_columns)),
-	[UPDATES] = GROUP(updates, updates, update_columns, UPDATES_DENSE),
-	GROUP(closes, closes, close_columns, COUNT(close_columns)),
-	GROUP(exits, exits, exit_columns, EXITS_DENSE),
+	GROUP(containers, containers, container_columns, CONTAINER_LABELS),
+	GROUP(processes, processes, process_columns, 0),
+	GROUP(nat, nat_entries, nat_columns, 0),
+	GROUP(definitions, definitions, definition_columns, 0),
+	[UPDATES] = GROUP(updates, updates, update_columns, 0),
+	GROUP(closes, closes, close_columns, 0),
+	GROUP(exits, exits, exit_columns, 0),
+	GROUP(dns, dns, dns_columns, DNS_ANSWERS),
+	GROUP(drops, drops, drop_columns, 0),
+	GROUP(listeners, listeners, listener_columns, 0),
 };
 
 const uint8_t columns_fields[COLUMNS_GROUPS] = {
 	COUNT(container_columns),  COUNT(process_columns), COUNT(nat_columns),
 	COUNT(definition_columns), COUNT(update_columns),  COUNT(close_columns),
-	COUNT(exit_columns),
+	COUNT(exit_columns),	   COUNT(dns_columns),	   COUNT(drop_columns),
+	COUNT(listener_columns),
 };
 
-/* What absent columns hold; only ever read. */
-static uint64_t zeros[DECODE_EVENTS_MAX];
+/* What absent columns hold; only ever read. Elements are of 32 bits. */
+static uint64_t zeros[DECODE_ELEMENTS_MAX / 2];
+
+_Static_assert(DECODE_ELEMENTS_MAX / 2 >= DECODE_EVENTS_MAX, "zeros for all events");
 
 /* ---- reading ---- */
 
@@ -354,7 +437,7 @@ static bool check_column(struct validation *v, const struct column *column, cons
 static bool fill_column(struct validation *v, const struct column *column, size_t count,
 			char *message)
 {
-	if (count > DECODE_EVENTS_MAX)
+	if (count > DECODE_EVENTS_MAX && column->length == LENGTH_EVENTS)
 		return decoded_refuse(v->decoded, MIRROR_OVERSIZED, "%s has %zu events, at most %d",
 				      v->group->name, count, DECODE_EVENTS_MAX);
 	*(size_t *)(message + column->count) = count;
@@ -362,25 +445,56 @@ static bool fill_column(struct validation *v, const struct column *column, size_
 	return true;
 }
 
+static bool check_length(struct validation *v, const struct column *column, size_t count,
+			 const struct column *counted, char *message)
+{
+	if (count > 0 && column_count(message, column) == 0)
+		return fill_column(v, column, count, message);
+	if (column_count(message, column) == count)
+		return true;
+	return decoded_refuse(
+		v->decoded, MIRROR_COLUMN_LENGTH,
+		column->length == LENGTH_ELEMENTS ? "%s.%s has %zu elements, %s counts %zu"
+						  : "%s.%s has %zu elements, %s has %zu",
+		v->group->name, column->name, column_count(message, column), counted->name, count);
+}
+
+/* How many elements the group's column of counts, which was checked, announces. */
+static bool sum_elements(struct validation *v, const char *message, size_t *sum)
+{
+	const struct column *counts = &v->group->columns[v->group->counts];
+	const uint32_t *values = column_values(message, counts);
+	*sum = 0;
+	if (values != (const uint32_t *)zeros)
+		for (size_t i = 0; i < column_count(message, counts); i++)
+			*sum += values[i];
+	return *sum <= DECODE_ELEMENTS_MAX ||
+	       decoded_refuse(v->decoded, MIRROR_OVERSIZED, "%s.%s counts %zu, at most %d",
+			      v->group->name, counts->name, *sum, DECODE_ELEMENTS_MAX);
+}
+
+/* The column of counts stands before those whose elements it counts. */
 static bool check_group(struct validation *v, char *message)
 {
-	size_t count = column_count(message, &v->group->columns[0]);
-	for (int i = 0; i < v->group->columns_count; i++) {
-		const struct column *column = &v->group->columns[i];
-		if (count > 0 && column_count(message, column) == 0 &&
-		    !fill_column(v, column, count, message))
-			return false;
-		if (column_count(message, column) != count)
-			return decoded_refuse(v->decoded, MIRROR_COLUMN_LENGTH,
-					      "%s.%s has %zu elements, %s has %zu", v->group->name,
-					      column->name, column_count(message, column),
-					      v->group->columns[0].name, count);
-		if (v->max && max_is_within(v, column, v->max[i], count))
+	const struct group *group = v->group;
+	const struct column *first = &group->columns[0], *counts = &group->columns[group->counts];
+	const size_t events = column_count(message, first);
+	size_t elements = 0;
+	for (int i = 0; i < group->columns_count; i++) {
+		const struct column *column = &group->columns[i];
+		const bool of_elements = column->length == LENGTH_ELEMENTS;
+		const size_t count = of_elements ? elements : events;
+		if (column->length == LENGTH_OTHER)
 			continue;
-		if (!check_column(v, column, column_values(message, column), count))
+		if (!check_length(v, column, count, of_elements ? counts : first, message))
+			return false;
+		if (!(v->max && max_is_within(v, column, v->max[i], count)) &&
+		    !check_column(v, column, column_values(message, column), count))
+			return false;
+		if (i > 0 && i == group->counts && !sum_elements(v, message, &elements))
 			return false;
 	}
-	v->events += count;
+	v->events += events;
 	return true;
 }
 
@@ -429,20 +543,29 @@ static bool check_update_slots(struct validation *v, const Millrace__V1__Updates
 	return true;
 }
 
-static bool check_retransmits(struct validation *v, const Millrace__V1__Updates *updates)
+/* A sparse column's indexes: each the difference to the one before it. */
+static bool check_indexes(struct validation *v, const char *column, const uint32_t *indexes,
+			  size_t count, size_t updates)
+{
+	uint64_t index = 0;
+	for (size_t i = 0; i < count; i++) {
+		index += indexes[i];
+		if (index >= updates || (i && indexes[i] == 0))
+			return refuse_value(v, column, i, index, updates ? updates - 1 : 0);
+	}
+	return true;
+}
+
+static bool check_sparse(struct validation *v, const Millrace__V1__Updates *updates)
 {
 	if (updates->n_retransmits != updates->n_retransmits_index)
 		return decoded_refuse(v->decoded, MIRROR_COLUMN_LENGTH,
 				      "updates.retransmits has %zu elements, its index %zu",
 				      updates->n_retransmits, updates->n_retransmits_index);
-	uint64_t index = 0;
-	for (size_t i = 0; i < updates->n_retransmits_index; i++) {
-		index += updates->retransmits_index[i];
-		if (index >= updates->n_slot || (i && updates->retransmits_index[i] == 0))
-			return refuse_value(v, "retransmits_index", i, index,
-					    updates->n_slot ? updates->n_slot - 1 : 0);
-	}
-	return true;
+	return check_indexes(v, "retransmits_index", updates->retransmits_index,
+			     updates->n_retransmits_index, updates->n_slot) &&
+	       check_indexes(v, "zero_window_index", updates->zero_window_index,
+			     updates->n_zero_window_index, updates->n_slot);
 }
 
 /* The columns that stand for others become these, in the same memory. */
@@ -510,7 +633,7 @@ bool columns_check(const struct columns *columns, Millrace__V1__Batch *batch,
 	v.group = &groups[UPDATES];
 	v.max = columns->read ? columns->max[UPDATES] : NULL;
 	if (batch->updates &&
-	    (!check_update_slots(&v, batch->updates) || !check_retransmits(&v, batch->updates)))
+	    (!check_update_slots(&v, batch->updates) || !check_sparse(&v, batch->updates)))
 		return false;
 	if (v.events != batch->events)
 		return decoded_refuse(decoded, MIRROR_FIELD, "events is %u, the groups hold %llu",

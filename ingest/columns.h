@@ -1,4 +1,5 @@
-/* The groups of a Batch: packed columns of equal length. While a record is scanned, columns_put
+/* The groups of a Batch: packed columns of equal length, and columns that hold as many elements for
+ * each event as another column says (labels, answers). While a record is scanned, columns_put
  * notes where each column lies; columns_read then makes their arrays, and columns_check holds every
  * length, index, enum, port, time and running sum to its bound, whoever made the arrays.
  *
@@ -18,9 +19,8 @@
 #include "ingest/varint.h"
 
 enum {
-	COLUMNS_GROUPS = 7,
-	COLUMNS_GROUP_FIRST = 22, /* field numbers of the groups, and of the columns in them */
-	COLUMNS_MAX = 21,
+	COLUMNS_GROUPS = 10,
+	COLUMNS_MAX = 21, /* the highest field number of a column */
 };
 
 struct columns_place {
@@ -41,7 +41,20 @@ struct columns {
 	Millrace__V1__Updates updates;
 	Millrace__V1__Closes closes;
 	Millrace__V1__Exits exits;
+	Millrace__V1__Dns dns;
+	Millrace__V1__Drops drops;
+	Millrace__V1__Listeners listeners;
 };
+
+/* The group whose field number in Batch this is; COLUMNS_GROUPS: none. */
+static inline unsigned columns_group(uint32_t number)
+{
+	enum { FIRST = 22, LAST = 28, MORE_FIRST = 30, MORE_LAST = 32 }; /* 29 is a dictionary */
+	if (number >= FIRST && number <= LAST)
+		return number - FIRST;
+	return number >= MORE_FIRST && number <= MORE_LAST ? number - MORE_FIRST + LAST + 1 - FIRST
+							   : COLUMNS_GROUPS;
+}
 
 void columns_clear(struct columns *columns);
 

@@ -10,23 +10,27 @@
 #include "agent/batch/wire.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "ingest/columns.h"
 #include "ingest/decode_arena.h"
 #include "ingest/varint.h"
 
 enum {
 	ARENA_SLACK = 256 * 1024, /* what even a small record takes: tables of columns and groups */
-	KEYS = 1024,		  /* cached node keys; deriving one takes some us */
-	FIELD_KNOWN_MAX = 29,
+	NODE_KEYS = 1024,	  /* cached; deriving one takes some us */
+	FIELD_KNOWN_MAX = 35,
+	FIELD_KEY_ID = 35, /* before the dictionaries, so that it is found at once */
 	FIELD_HMAC = 127,
 	FIELD_STRINGS = 21,
-	FIELD_GROUP_LAST = COLUMNS_GROUP_FIRST + COLUMNS_GROUPS - 1,
+	FIELD_NODE_FACTS = 33,
+	FIELD_AGENT_STATE = 34,
 	BOOT_ID_BYTES = 16,
 	ADDRESS_BYTES = 16,
 	V4_BYTES = 4,
 };
 
 struct node_key {
+	int number; /* of the deployment's key */
 	char node[DECODE_NODE_MAX + 1];
 	uint8_t key[SEAL_KEY_BYTES];
 };
@@ -37,12 +41,22 @@ struct decoder {
 	varint_reader *reader; /* NULL: protobuf-c */
 	struct columns columns;
 	Millrace__V1__Batch batch;
-	char **strings;	       /* the batch's dictionary: at most one a field */
-	bool plain;	       /* the strings are ASCII, and none is too long */
-	struct node_key *keys; /* direct-mapped by the node id's hash */
-	uint8_t *secret;
-	uint8_t pipeline_key[SEAL_KEY_BYTES];
+	char **strings;		    /* the batch's dictionary: at most one a field */
+	bool plain;		    /* the strings are ASCII, and none is too long */
+	struct keys *keys;	    /* NULL: HMACs are not checked */
+	struct node_key *node_keys; /* direct-mapped by the node id's hash and the key */
+	uint8_t pipeline_keys[KEYS_MAX][SEAL_KEY_BYTES];
 };
+
+/* What was derived of former keys is forgotten with them. */
+static void take_keys(struct decoder *decoder, const struct keys *keys)
+{
+	keys_free(decoder->keys);
+	decoder->keys = keys_copy(keys);
+	explicit_bzero(decoder->node_keys, NODE_KEYS * sizeof(*decoder->node_keys));
+	for (size_t i = 0; i < keys_count(keys); i++)
+		keys_pipeline_key(keys, i, decoder->pipeline_keys[i]);
+}
 
 struct decoder *decoder_new(const struct decode_options *options)
 {
@@ -54,12 +68,17 @@ struct decoder *decoder_new(const struct decode_options *options)
 	decoder->strings = memory_zeroed(DECODE_FIELDS_MAX, sizeof(*decoder->strings));
 	decode_arena_init(&decoder->arena,
 			  (size_t)options->record_bytes_max * DECODE_AMPLIFICATION + ARENA_SLACK);
-	if (options->secret) {
-		decoder->secret = memory_zeroed(options->secret_length, 1);
-		memcpy(decoder->secret, options->secret, options->secret_length);
-		decoder->keys = memory_zeroed(KEYS, sizeof(*decoder->keys));
+	if (options->keys && keys_count(options->keys)) {
+		decoder->node_keys = memory_zeroed(NODE_KEYS, sizeof(*decoder->node_keys));
+		take_keys(decoder, options->keys);
 	}
 	return decoder;
+}
+
+void decoder_keys(struct decoder *decoder, const struct keys *keys)
+{
+	if (decoder->keys && keys_count(keys))
+		take_keys(decoder, keys);
 }
 
 void decoder_free(struct decoder *decoder)
@@ -67,10 +86,13 @@ void decoder_free(struct decoder *decoder)
 	if (!decoder)
 		return;
 	decode_arena_done(&decoder->arena);
-	free(decoder->strings);
-	free(decoder->keys);
-	free(decoder->secret);
-	free(decoder);
+	memory_free(decoder->strings);
+	if (decoder->keys)
+		explicit_bzero(decoder->node_keys, NODE_KEYS * sizeof(*decoder->node_keys));
+	memory_free(decoder->node_keys);
+	keys_free(decoder->keys);
+	explicit_bzero(decoder->pipeline_keys, sizeof(decoder->pipeline_keys));
+	memory_free(decoder);
 }
 
 bool decoded_refuse(struct decoded *decoded, enum mirror_reason reason, const char *format, ...)
@@ -187,7 +209,7 @@ static bool scan_group(struct scan *outer, const struct field *group)
 			    true,	    outer->decoded,
 			    outer->decoder, outer->fields};
 	struct columns *columns = &scan.decoder->columns;
-	unsigned number = group->number - COLUMNS_GROUP_FIRST;
+	unsigned number = columns_group(group->number);
 	struct field field;
 	columns_begin(columns, number);
 	while (scan.at != scan.end) {
@@ -220,7 +242,15 @@ struct header {
 	bool groups; /* any */
 };
 
-enum header_type { HEADER_U32, HEADER_U64, HEADER_FIXED64, HEADER_BYTES, HEADER_TEXT };
+enum header_type {
+	HEADER_U32,
+	HEADER_U64,
+	HEADER_FIXED64,
+	HEADER_BYTES,
+	HEADER_TEXT,
+	HEADER_FACTS,
+	HEADER_STATE,
+};
 
 struct header_field {
 	uint8_t type, wire_type;
@@ -259,6 +289,9 @@ static const struct header_field header_fields[FIELD_KNOWN_MAX + 1] = {
 	[19] = HEADER_U32(scan_period_ms),
 	[20] = HEADER_BYTES(addresses),
 	[29] = HEADER_BYTES(addresses_v4),
+	[FIELD_NODE_FACTS] = HEADER(HEADER_FACTS, WIRE_LENGTH, node_facts),
+	[FIELD_AGENT_STATE] = HEADER(HEADER_STATE, WIRE_LENGTH, agent_state),
+	[35] = HEADER_TEXT(key_id),
 };
 static const struct header_field header_hmac = HEADER_BYTES(hmac);
 
@@ -341,19 +374,25 @@ static bool header_put(struct scan *scan, const struct field *field)
 	case HEADER_TEXT:
 		*(char **)member = copy_text(scan->decoder, field, scan->end);
 		return *(char **)member != NULL;
+	case HEADER_FACTS:
+		return (scan->decoder->batch.node_facts = millrace__v1__node_facts__unpack(
+				&scan->decoder->arena.allocator, field->length, field->bytes));
+	case HEADER_STATE:
+		return (scan->decoder->batch.agent_state = millrace__v1__agent_state__unpack(
+				&scan->decoder->arena.allocator, field->length, field->bytes));
 	}
 	return false;
 }
 
 /* A field that protobuf would let a second one override: the key was chosen by the first node id,
  * so there must be no second. Only strings may repeat. */
-static bool scan_once(struct decoded *decoded, uint32_t *seen, uint32_t number)
+static bool scan_once(struct decoded *decoded, uint64_t *seen, uint32_t number)
 {
 	if (number > FIELD_KNOWN_MAX || number == FIELD_STRINGS)
 		return true;
 	if (*seen >> number & 1)
 		return decoded_refuse(decoded, MIRROR_FIELD, "field %u stands twice", number);
-	*seen |= 1u << number;
+	*seen |= 1ULL << number;
 	return true;
 }
 
@@ -364,13 +403,18 @@ static bool scan_top(struct scan *scan, const struct field *field, struct header
 		scan->decoder->columns.unusual = !string_put(scan, field);
 		return true;
 	}
-	if (number >= COLUMNS_GROUP_FIRST && number <= FIELD_GROUP_LAST) {
+	if (columns_group(number) != COLUMNS_GROUPS) {
 		header->groups = true;
 		if (field->type != WIRE_LENGTH)
 			return decoded_refuse(scan->decoded, MIRROR_MALFORMED,
 					      "field %u has wire type %u", number, field->type);
 		return scan_group(scan, field);
 	}
+	if ((number == FIELD_NODE_FACTS || number == FIELD_AGENT_STATE) &&
+	    field->length > DECODE_ABOUT_BYTES_MAX)
+		return decoded_refuse(scan->decoded, MIRROR_OVERSIZED,
+				      "field %u has %zu bytes, at most %d", number, field->length,
+				      DECODE_ABOUT_BYTES_MAX);
 	if (number == 2)
 		header->version = field->value;
 	else if (number == 3)
@@ -389,7 +433,7 @@ static bool scan_record(struct decoder *decoder, const uint8_t *bytes, size_t le
 {
 	struct scan scan = {bytes, bytes + length, false, decoded, decoder, 0};
 	struct field field;
-	uint32_t seen = 0;
+	uint64_t seen = 0;
 	while (scan.at != scan.end) {
 		if (!scan_field(&scan, &field) || !scan_once(decoded, &seen, field.number) ||
 		    !scan_top(&scan, &field, header))
@@ -414,15 +458,32 @@ static void read_node(const uint8_t *bytes, size_t length, char node[DECODE_NODE
 
 /* ---- authentication ---- */
 
-static const uint8_t *decoder_key(struct decoder *decoder, const char *node)
+/* The place of the key that the record names, -1 if there is none of that id. */
+static int named_key(const struct decoder *decoder, const uint8_t *bytes, size_t length)
 {
-	struct node_key *key = &decoder->keys[hash_bytes(node, strlen(node)) % KEYS];
-	if (strcmp(key->node, node) == 0)
+	struct decoded ignored;
+	struct scan scan = {bytes, bytes + length, false, &ignored, NULL, 0};
+	struct field field;
+	while (scan.at < scan.end && scan_field(&scan, &field)) {
+		if (field.number == FIELD_KEY_ID && field.type == WIRE_LENGTH)
+			return keys_find(decoder->keys, (const char *)field.bytes, field.length);
+		if (field.number >= 20)
+			break;
+	}
+	return keys_find(decoder->keys, "", 0);
+}
+
+static const uint8_t *node_key(struct decoder *decoder, int number, const char *node)
+{
+	uint64_t hash = hash_bytes(node, strlen(node)) + (uint64_t)number;
+	struct node_key *key = &decoder->node_keys[hash % NODE_KEYS];
+	if (key->number == number && strcmp(key->node, node) == 0)
 		return key->key;
-	if (seal_node_key(decoder->secret, decoder->options.secret_length, node, key->key) != 0) {
+	if (keys_node_key(decoder->keys, (size_t)number, node, key->key) != 0) {
 		key->node[0] = 0;
 		return NULL;
 	}
+	key->number = number;
 	memcpy(key->node, node, strlen(node) + 1);
 	return key->key;
 }
@@ -431,38 +492,33 @@ static const uint8_t *decoder_key(struct decoder *decoder, const char *node)
 static bool authenticate(struct decoder *decoder, const uint8_t *bytes, size_t length,
 			 struct decoded *decoded, bool *pipeline)
 {
-	const uint8_t *key = decoded->node[0] ? decoder_key(decoder, decoded->node) : NULL;
+	const char *node = decoded->node;
+	int number = named_key(decoder, bytes, length);
+	if (number < 0)
+		return decoded_refuse(decoded, MIRROR_UNAUTHENTICATED,
+				      "no key has the key_id of node '%s', or it names none", node);
+	if (node[0] && keys_revoked(decoder->keys, node))
+		return decoded_refuse(decoded, MIRROR_UNAUTHENTICATED, "node '%s' is revoked",
+				      node);
+	const uint8_t *key = node[0] ? node_key(decoder, number, node) : NULL;
 	if (key && seal_check(key, bytes, length))
 		return true;
-	*pipeline = seal_pipeline_key(decoder->secret, decoder->options.secret_length,
-				      decoder->pipeline_key) == 0 &&
-		    seal_check(decoder->pipeline_key, bytes, length);
+	*pipeline = seal_check(decoder->pipeline_keys[number], bytes, length);
 	if (*pipeline)
 		return true;
-	return decoded_refuse(decoded, MIRROR_UNAUTHENTICATED, "the HMAC of node '%s' is %s",
-			      decoded->node,
+	return decoded_refuse(decoded, MIRROR_UNAUTHENTICATED, "the HMAC of node '%s' is %s", node,
 			      length < SEAL_TRAILER_BYTES ? "missing" : "missing or wrong");
 }
 
 /* ---- validation of what was unpacked ---- */
 
-/* RFC 3629. */
 static bool text_is_utf8(const char *text)
 {
-	const uint8_t *at = (const uint8_t *)text;
-	while (*at) {
-		uint8_t lead = *at++;
-		if (lead < 0x80)
-			continue;
-		int follow = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
-		if (lead < 0xc2 || lead > 0xf4)
+	for (const uint8_t *at = (const uint8_t *)text; *at;) {
+		size_t length = utf8_length(at, 4);
+		if (!length)
 			return false;
-		if ((lead == 0xe0 && *at < 0xa0) || (lead == 0xed && *at > 0x9f) ||
-		    (lead == 0xf0 && *at < 0x90) || (lead == 0xf4 && *at > 0x8f))
-			return false;
-		for (; follow > 0; follow--, at++)
-			if ((*at & 0xc0) != 0x80)
-				return false;
+		at += length;
 	}
 	return true;
 }
@@ -477,17 +533,83 @@ static bool check_text(struct decoded *decoded, const char *name, const char *te
 	return true;
 }
 
-static bool check_strings(const Millrace__V1__Batch *batch, bool plain, struct decoded *decoded)
+/* The dictionary need not be written for the empty string alone. */
+static void give_empty_string(Millrace__V1__Batch *batch)
 {
+	static char empty[] = "";
+	static char *const dictionary[] = {empty};
+	if (batch->n_strings)
+		return;
+	batch->strings = (char **)dictionary;
+	batch->n_strings = 1;
+}
+
+static bool check_strings(Millrace__V1__Batch *batch, bool plain, struct decoded *decoded)
+{
+	give_empty_string(batch);
 	for (size_t i = 0; !plain && i < batch->n_strings; i++)
 		if (!check_text(decoded, "a string", batch->strings[i], DECODE_STRING_MAX))
 			return false;
-	if (batch->n_strings && batch->strings[0][0])
+	if (batch->strings[0][0])
 		return decoded_refuse(decoded, MIRROR_FIELD, "strings[0] is not empty");
 	return check_text(decoded, "zone", batch->zone, NAME_MAX_BYTES) &&
 	       check_text(decoded, "region", batch->region, NAME_MAX_BYTES) &&
 	       check_text(decoded, "role", batch->role, NAME_MAX_BYTES) &&
-	       check_text(decoded, "agent_version", batch->agent_version, NAME_MAX_BYTES);
+	       check_text(decoded, "agent_version", batch->agent_version, NAME_MAX_BYTES) &&
+	       check_text(decoded, "key_id", batch->key_id, NAME_MAX_BYTES);
+}
+
+static bool check_count(struct decoded *decoded, const char *name, size_t count, size_t max)
+{
+	return count <= max ||
+	       decoded_refuse(decoded, MIRROR_OVERSIZED, "%zu %s, at most %zu", count, name, max);
+}
+
+static bool check_texts(struct decoded *decoded, const char *name, char *const *texts, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!check_text(decoded, name, texts[i], NAME_MAX_BYTES))
+			return false;
+	return true;
+}
+
+static bool check_facts(const Millrace__V1__NodeFacts *facts, struct decoded *decoded)
+{
+	char *const texts[] = {facts->kernel, facts->os,	  facts->architecture,
+			       facts->cloud,  facts->instance_id, facts->instance_type};
+	if (!check_count(decoded, "node_facts.labels", facts->n_labels, DECODE_LABELS_MAX) ||
+	    !check_texts(decoded, "a text of node_facts", texts, sizeof(texts) / sizeof(texts[0])))
+		return false;
+	for (size_t i = 0; i < facts->n_labels; i++)
+		if (!check_text(decoded, "a label's key", facts->labels[i]->key, NAME_MAX_BYTES) ||
+		    !check_text(decoded, "a label's value", facts->labels[i]->value,
+				NAME_MAX_BYTES))
+			return false;
+	return facts->booted_us <= DECODE_TIME_US_MAX ||
+	       decoded_refuse(decoded, MIRROR_FIELD, "node_facts.booted_us is no time");
+}
+
+static bool check_state(const Millrace__V1__AgentState *state, struct decoded *decoded)
+{
+	char *const texts[] = {state->degraded, state->control_id, state->control_error};
+	/* NaN is not above zero either */
+	if (!(state->cpu_share >= 0 && state->cpu_share < DECODE_SHARE_MAX &&
+	      state->cpu_budget >= 0 && state->cpu_budget < DECODE_SHARE_MAX))
+		return decoded_refuse(decoded, MIRROR_FIELD, "agent_state: no CPU share");
+	if (!check_count(decoded, "agent_state.losses", state->n_losses, DECODE_LOSSES_MAX))
+		return false;
+	for (size_t i = 0; i < state->n_losses; i++)
+		if (!check_text(decoded, "a loss's place", state->losses[i]->place,
+				NAME_MAX_BYTES) ||
+		    !check_text(decoded, "a loss's kind", state->losses[i]->kind, NAME_MAX_BYTES))
+			return false;
+	return check_count(decoded, "agent_state.features", state->n_features,
+			   DECODE_FEATURES_MAX) &&
+	       check_count(decoded, "agent_state.missing", state->n_missing, DECODE_MISSING_MAX) &&
+	       check_texts(decoded, "a text of agent_state", texts,
+			   sizeof(texts) / sizeof(texts[0])) &&
+	       check_texts(decoded, "a feature", state->features, state->n_features) &&
+	       check_texts(decoded, "a missing thing", state->missing, state->n_missing);
 }
 
 static bool check_header(const Millrace__V1__Batch *batch, struct decoded *decoded)
@@ -556,6 +678,8 @@ static bool validate(struct decoder *decoder, Millrace__V1__Batch *batch, struct
 {
 	return check_header(batch, decoded) && join_addresses(decoder, batch, decoded) &&
 	       check_strings(batch, decoder->columns.read && decoder->plain, decoded) &&
+	       (!batch->node_facts || check_facts(batch->node_facts, decoded)) &&
+	       (!batch->agent_state || check_state(batch->agent_state, decoded)) &&
 	       columns_check(&decoder->columns, batch, decoded);
 }
 
@@ -618,12 +742,12 @@ void decoder_read(struct decoder *decoder, const uint8_t *bytes, size_t length,
 			       decoder->options.record_bytes_max);
 		return;
 	}
-	if (decoder->secret && !authenticate(decoder, bytes, length, decoded, &pipeline))
+	if (decoder->keys && !authenticate(decoder, bytes, length, decoded, &pipeline))
 		return;
 	struct header header = {0};
 	decoder_clear(decoder);
 	if (!scan_record(decoder, bytes, length, decoded, &header) ||
-	    !check_kind(&header, decoded, pipeline, decoder->secret != NULL))
+	    !check_kind(&header, decoded, pipeline, decoder->keys != NULL))
 		return;
 	Millrace__V1__Batch *batch = unpack(decoder, bytes, length, decoded);
 	if (batch && (decoded->tick || validate(decoder, batch, decoded)))

@@ -1,22 +1,24 @@
-/* Foreign bytes into validated columns. A record's HMAC is checked when a secret is configured;
- * then one scan checks the wire format, sizes and version, reads the header and notes where the
- * packed columns lie (ingest/columns.h), which are then read into an arena. A record as no encoder
- * of ours writes it, though protobuf allows it, is unpacked by protobuf-c instead. At last every
- * column length, index, enum, port, time and running sum is checked, so that who reads the result
- * need not.
+/* Foreign bytes into validated columns. A record's HMAC is checked when there are keys, by the one
+ * that it names; then one scan checks the wire format, sizes and version, reads the header and
+ * notes where the packed columns lie (ingest/columns.h), which are then read into an arena. A
+ * record as no encoder of ours writes it, though protobuf allows it, is unpacked by protobuf-c
+ * instead. At last every column length, index, enum, port, time and running sum is checked, so that
+ * who reads the result need not.
  *
  * All columns of a group have the group's number of elements, also those that the record left out;
  * these are zeros in memory that batches share: nothing may be written to a batch.
  *
  * Bounds: record_bytes_max bytes a record, FIELDS_MAX wire fields, EVENTS_MAX events, SLOTS_MAX
  * slots; the arena is DECODE_AMPLIFICATION times record_bytes_max, made once. The scan enters only
- * the groups, which hold no messages: two levels deep, whatever a record claims. One thread. */
+ * the groups, which hold no messages; protobuf-c reads what the node and its agent say of
+ * themselves, ABOUT_BYTES_MAX each: three levels deep, whatever a record claims. One thread. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/batch/keys.h"
 #include "ingest/mirror.h"
 #include "millrace/v1/events.pb-c.h"
 
@@ -29,6 +31,15 @@ enum {
 	DECODE_STRING_MAX = 4096,
 	DECODE_AMPLIFICATION = 8, /* a packed uint64 of one byte takes eight */
 	DECODE_DETAIL_MAX = 192,
+	DECODE_ELEMENTS_MAX = 1 << 19, /* labels of all containers, answers of all lookups */
+	DECODE_LABELS_MAX = 32,	       /* of a container, of a node */
+	DECODE_ANSWERS_MAX = 16,       /* of a lookup */
+	DECODE_RCODE_MAX = 0xfff,      /* RFC 6891: twelve bits */
+	DECODE_FEATURES_MAX = 16,
+	DECODE_MISSING_MAX = 32,
+	DECODE_LOSSES_MAX = 64,
+	DECODE_ABOUT_BYTES_MAX = 65536, /* of the node's facts, of the agent's state */
+	DECODE_SHARE_MAX = 1 << 20,	/* above 1 only by an error of measurement */
 };
 
 /* Times in ns must fit 63 bits; durations are kept far below, so that sums cannot overflow. */
@@ -45,8 +56,7 @@ enum decode_reader {
 struct decode_options {
 	uint32_t record_bytes_max;
 	enum decode_reader reader;
-	const uint8_t *secret; /* NULL: HMACs are not checked */
-	size_t secret_length;
+	const struct keys *keys; /* copied; NULL or none in it: HMACs are not checked */
 };
 
 /* What a record is, or why it is none. */
@@ -64,6 +74,8 @@ struct decoder;
 
 struct decoder *decoder_new(const struct decode_options *options);
 void decoder_free(struct decoder *decoder);
+/* From the next record on. Whether HMACs are checked at all does not change. */
+void decoder_keys(struct decoder *decoder, const struct keys *keys);
 void decoder_read(struct decoder *decoder, const uint8_t *bytes, size_t length,
 		  struct decoded *decoded);
 

@@ -28,7 +28,7 @@ void decode_arena_init(struct decode_arena *arena, size_t size)
 
 void decode_arena_done(struct decode_arena *arena)
 {
-	free(arena->block);
+	memory_free(arena->block);
 }
 
 void decode_arena_clear(struct decode_arena *arena)

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/vector.h"
 #include "ingest/state.h"
 
 /* A group's times, us from the base time. */
@@ -22,7 +23,7 @@ struct gather {
 	uint64_t append_ns;
 	int64_t base_ns; /* the base time in the log's terms; kept within 2^62 */
 	int64_t base_at; /* us: 0 but for a base time that had to be clamped */
-	struct timed processes, nat, definitions, updates, closes, exits;
+	struct timed processes, nat, definitions, updates, dns, drops, closes, exits, listeners;
 	size_t bytes_max; /* of a run */
 };
 
@@ -34,7 +35,7 @@ struct window {
 	bool late;
 };
 
-/* What lies ahead of its own append time is the node's error (H-13); what lies ahead of the clock,
+/* What lies ahead of its own append time is the node's error; what lies ahead of the clock,
  * which goes on at most 10 s a record, waits there. */
 static uint64_t clamp_time(const struct mirror *mirror, __int128 time_ns, uint64_t append_ns,
 			   bool *future)
@@ -298,8 +299,8 @@ static uint32_t narrow(uint32_t *to, const uint64_t *from, size_t count, uint32_
 		four first, second;
 		memcpy(&first, from + i, sizeof(first));
 		memcpy(&second, from + i + 2, sizeof(second));
-		high |= __builtin_shuffle(first, second, (four){1, 3, 5, 7});
-		four low = __builtin_shuffle(first, second, (four){0, 2, 4, 6}) - less;
+		high |= VECTOR_SHUFFLE(first, second, 1, 3, 5, 7);
+		four low = VECTOR_SHUFFLE(first, second, 0, 2, 4, 6) - less;
 		memcpy(to + i, &low, sizeof(low));
 	}
 	for (; i < count; i++) {
@@ -438,6 +439,99 @@ static struct retransmit_row *put_retransmits(const struct gather *gather,
 	return row;
 }
 
+/* ---- lookups, drops, listeners ---- */
+
+static enum lookup_result lookup_result(const Millrace__V1__Dns *dns, size_t i)
+{
+	static const uint8_t results[] = {LOOKUP_NOERROR,  LOOKUP_OTHER, LOOKUP_SERVFAIL,
+					  LOOKUP_NXDOMAIN, LOOKUP_OTHER, LOOKUP_REFUSED};
+	if (dns->flags[i] & MILLRACE__V1__DNS_FLAG__DNS_FLAG_TIMEOUT)
+		return LOOKUP_TIMEOUT;
+	return dns->rcode[i] < sizeof(results) ? results[dns->rcode[i]] : LOOKUP_OTHER;
+}
+
+/* Which slots the batch defines, for its lookups; or takes that back. */
+static void mark_defined(const struct gather *gather, bool defined)
+{
+	const Millrace__V1__Definitions *d = gather->batch->definitions;
+	for (size_t i = 0; gather->dns.count && d && i < d->n_slot; i++)
+		gather->mirror->scratch.defined[d->slot[i]] = defined ? (uint32_t)i + 1 : 0;
+}
+
+static struct lookup_row *put_lookups(const struct gather *gather, const struct window *window,
+				      struct run *run, struct lookup_row *row)
+{
+	const Millrace__V1__Dns *dns = gather->batch->dns;
+	size_t count;
+	const uint32_t *picks = pick(gather, &gather->dns, window, &count);
+	for (size_t j = 0; j < count; j++) {
+		size_t i = picked_at(picks, j);
+		*row = (struct lookup_row){.slot = dns->slot[i],
+					   .time_us = row_time(window, gather->dns.at[i]),
+					   .result = (uint16_t)lookup_result(dns, i),
+					   .latency_us = dns->latency_us[i]};
+		uint32_t definition = gather->mirror->scratch.defined[row->slot];
+		if (definition) {
+			row->defined = true;
+			row->generation = generation_folded(
+				gather->batch->definitions->generation[definition - 1]);
+		}
+		row++;
+	}
+	run->counts[RUN_LOOKUPS] = (uint32_t)count;
+	return row;
+}
+
+static struct drop_row *put_drops(const struct gather *gather, const struct window *window,
+				  struct run *run, struct drop_row *row)
+{
+	const Millrace__V1__Drops *drops = gather->batch->drops;
+	size_t count;
+	const uint32_t *picks = pick(gather, &gather->drops, window, &count);
+	for (size_t j = 0; j < count; j++) {
+		size_t i = picked_at(picks, j);
+		const char *reason = gather->batch->strings[drops->reason[i]];
+		*row++ = (struct drop_row){
+			.reason = names_put(gather->mirror->names, reason, strlen(reason),
+					    mirror_open_pane(gather->mirror)),
+			.packets = drops->packets[i],
+			.bytes = drops->bytes[i],
+			.socket = drops->socket[i],
+			.time_us = row_time(window, gather->drops.at[i]),
+			.icmp = drops->kind[i] == MILLRACE__V1__DROP_KIND__DROP_KIND_ICMP,
+		};
+	}
+	run->counts[RUN_DROPS] = (uint32_t)count;
+	return row;
+}
+
+static struct listener_row *put_listeners(const struct gather *gather, const struct window *window,
+					  struct run *run, struct listener_row *row)
+{
+	const Millrace__V1__Listeners *listeners = gather->batch->listeners;
+	size_t count;
+	const uint32_t *picks = pick(gather, &gather->listeners, window, &count);
+	for (size_t j = 0; j < count; j++) {
+		size_t i = picked_at(picks, j);
+		*row++ = (struct listener_row){
+			.cookie = listeners->cookie[i],
+			.cgroup = listeners->cgroup[i],
+			.drops = listeners->drops[i],
+			.address = batch_address(gather->batch, listeners->address[i]),
+			.netns = listeners->netns[i],
+			.pid = listeners->pid[i],
+			.backlog = listeners->backlog[i],
+			.backlog_max = listeners->backlog_max[i],
+			.time_us = row_time(window, gather->listeners.at[i]),
+			.port = (uint16_t)listeners->port[i],
+			.ended = listeners->flags[i] &
+				 MILLRACE__V1__LISTENER_FLAG__LISTENER_FLAG_ENDED,
+		};
+	}
+	run->counts[RUN_LISTENERS] = (uint32_t)count;
+	return row;
+}
+
 /* ---- closes ---- */
 
 static struct close_row *put_closes(const struct gather *gather, const struct window *window,
@@ -481,14 +575,6 @@ static struct exit_row *put_exits(const struct gather *gather, const struct wind
 
 /* ---- runs ---- */
 
-static uint64_t run_events(const struct run *run)
-{
-	uint64_t events = 0;
-	for (int group = 0; group < RUN_GROUPS; group++)
-		events += group == RUN_RETRANSMITS ? 0 : run->counts[group];
-	return events;
-}
-
 /* Writes the window's rows behind the header; returns the run's length. */
 static size_t put_groups(const struct gather *gather, const struct window *window, struct run *run)
 {
@@ -498,10 +584,13 @@ static size_t put_groups(const struct gather *gather, const struct window *windo
 	at = put_definitions(gather, window, run, at);
 	at = put_updates(gather, window, run, at);
 	at = put_retransmits(gather, window, run, at);
+	at = put_lookups(gather, window, run, at);
+	at = put_drops(gather, window, run, at);
 	at = put_closes(gather, window, run, at);
 	at = put_nats(gather, window, &run->counts[RUN_NAT_ENDS],
 		      MILLRACE__V1__NAT_OP__NAT_OP_DELETE, at);
 	at = put_exits(gather, window, run, at);
+	at = put_listeners(gather, window, run, at);
 	return (size_t)((uint8_t *)at - (uint8_t *)run);
 }
 
@@ -515,8 +604,9 @@ static bool put_run(struct gather *gather, const struct window *window, const st
 	if (!run) {
 		struct run *aside = memory_zeroed(1, gather->bytes_max);
 		put_groups(gather, window, aside);
-		mirror->stats.refused += run_events(aside);
-		free(aside);
+		count_events(&mirror->stats.refused, &gather->node->standing.ledger.refused,
+			     run_events(aside));
+		memory_free(aside);
 		return false;
 	}
 	*run = *header;
@@ -525,7 +615,8 @@ static bool put_run(struct gather *gather, const struct window *window, const st
 	size_t length = put_groups(gather, window, run);
 	uint64_t events = run_events(run);
 	if (panes->pending + events > panes->events_max) {
-		mirror->stats.refused += events;
+		count_events(&mirror->stats.refused, &gather->node->standing.ledger.refused,
+			     events);
 		memset(run->counts, 0, sizeof(run->counts));
 		length = sizeof(*run);
 		events = 0;
@@ -534,6 +625,7 @@ static bool put_run(struct gather *gather, const struct window *window, const st
 		return false;
 	panes_keep(panes, window->pane, length, events);
 	gather->node->pending++;
+	gather->node->standing.ledger.pending += events;
 	return true;
 }
 
@@ -544,8 +636,9 @@ static int64_t pane_start_us(const struct gather *gather, uint64_t pane)
 
 static void least_greatest(const struct gather *gather, int64_t *least, int64_t *greatest)
 {
-	const struct timed *groups[] = {&gather->processes, &gather->nat,    &gather->definitions,
-					&gather->updates,   &gather->closes, &gather->exits};
+	const struct timed *groups[] = {&gather->processes, &gather->nat,   &gather->definitions,
+					&gather->updates,   &gather->dns,   &gather->drops,
+					&gather->closes,    &gather->exits, &gather->listeners};
 	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
 		if (!groups[i]->count)
 			continue;
@@ -591,6 +684,9 @@ static size_t bytes_max(const Millrace__V1__Batch *batch)
 		batch->definitions ? batch->definitions->n_slot * sizeof(struct definition_row) : 0;
 	bytes += batch->closes ? batch->closes->n_slot * sizeof(struct close_row) : 0;
 	bytes += batch->exits ? batch->exits->n_pid * sizeof(struct exit_row) : 0;
+	bytes += batch->dns ? batch->dns->n_slot * sizeof(struct lookup_row) : 0;
+	bytes += batch->drops ? batch->drops->n_reason * sizeof(struct drop_row) : 0;
+	bytes += batch->listeners ? batch->listeners->n_cookie * sizeof(struct listener_row) : 0;
 	if (batch->updates)
 		bytes += (batch->updates->n_slot + 1) * 9 * sizeof(uint32_t) +
 			 batch->updates->n_retransmits * sizeof(struct retransmit_row);
@@ -629,6 +725,9 @@ void gather_batch(struct mirror *mirror, struct node *node, const Millrace__V1__
 	gather.updates = TIMED(&gather, updates, dt_us);
 	gather.closes = TIMED(&gather, closes, dt_us);
 	gather.exits = TIMED(&gather, exits, dt_us);
+	gather.dns = TIMED(&gather, dns, dt_us);
+	gather.drops = TIMED(&gather, drops, dt_us);
+	gather.listeners = TIMED(&gather, listeners, dt_us);
 	/* The batch itself, and its containers, are of its base time. */
 	bool future;
 	gather.base_at = clamp_us(&gather, 0, &future);
@@ -636,5 +735,7 @@ void gather_batch(struct mirror *mirror, struct node *node, const Millrace__V1__
 		mirror->stats.future += batch->containers->n_cgroup;
 	int64_t least = gather.base_at, greatest = gather.base_at;
 	least_greatest(&gather, &least, &greatest);
+	mark_defined(&gather, true);
 	put_runs(&gather, least, greatest, header);
+	mark_defined(&gather, false);
 }

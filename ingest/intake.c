@@ -26,7 +26,7 @@ static void put_silence(struct mirror *mirror, struct node *node)
 		.batch_ns = mirror->clock_ns,
 		.node = node->place,
 		.incarnation = node->incarnation,
-		.epoch = node->epochs,
+		.epoch = node->standing.epochs,
 		.flags = RUN_SILENT,
 	};
 	panes_keep(&mirror->panes, pane, sizeof(*run), 0);
@@ -53,6 +53,7 @@ static struct node *node_find(struct mirror *mirror, const char *name)
 	entry = table_put(&mirror->node_ids, &id);
 	entry->index = index;
 	mirror->nodes[index] = node_new(name, id, index);
+	departed_return(mirror, mirror->nodes[index]);
 	mirror->ranks_stale = true;
 	mirror->stats.nodes++;
 	return mirror->nodes[index];
@@ -66,12 +67,28 @@ static uint64_t put_text(struct mirror *mirror, const char *text)
 static void node_describe(struct mirror *mirror, struct node *node,
 			  const Millrace__V1__Batch *batch)
 {
-	node->zone = put_text(mirror, batch->zone);
-	node->region = put_text(mirror, batch->region);
-	node->role = put_text(mirror, batch->role);
-	node->agent_version = put_text(mirror, batch->agent_version);
+	uint64_t zone = put_text(mirror, batch->zone), region = put_text(mirror, batch->region);
+	uint64_t role = put_text(mirror, batch->role);
+	uint64_t agent_version = put_text(mirror, batch->agent_version);
+	node->news |= node->zone != zone || node->region != region || node->role != role ||
+		      node->agent_version != agent_version;
+	node->zone = zone;
+	node->region = region;
+	node->role = role;
+	node->agent_version = agent_version;
 	node->scan_period_ms = batch->scan_period_ms;
 	memcpy(node->role_text, batch->role, strlen(batch->role) + 1);
+}
+
+/* The log was read when the agent began: what is missing before its first batches never came. An
+ * agent that was there before the log was read has higher numbers, as it seals a batch each
+ * BATCH_GAP_S at least; so has one that comes back after its node was forgotten. */
+static bool began_here(const struct mirror *mirror, const Millrace__V1__Batch *batch)
+{
+	return batch->sequence < BEGINNING_BATCHES &&
+	       (mirror->whole ||
+		batch->sent_realtime_ns >
+			mirror->began_ns + (batch->sequence + 1) * BATCH_GAP_S * NS_PER_S);
 }
 
 /* A new start of the agent. What the former had ends with its boot, or waits to be told anew
@@ -80,24 +97,33 @@ static void node_epoch(struct intake *intake)
 {
 	struct node *node = intake->node;
 	const Millrace__V1__Batch *batch = intake->batch;
-	bool known = node->last_append_ns != 0;
-	bool same_boot = memcmp(node->boot_id, batch->boot_id.data, sizeof(node->boot_id)) == 0;
-	if (known && node->epoch == batch->epoch && same_boot)
+	bool known = node->standing.last_append_ns != 0;
+	bool same_boot = memcmp(node->standing.boot_id, batch->boot_id.data,
+				sizeof(node->standing.boot_id)) == 0;
+	if (known && node->standing.numbering.epoch == batch->epoch && same_boot)
 		return;
 	if (!same_boot)
 		node_clock_forget(node);
-	node_begin(node, batch->epoch, batch->sequence, batch->first_event, known);
-	memcpy(node->boot_id, batch->boot_id.data, sizeof(node->boot_id));
+	node_begin(node, batch->epoch, batch->sequence, batch->first_event,
+		   known || began_here(intake->mirror, batch));
+	if (!node->standing
+		     .whole) /* what it dropped before the log was read is not ours to count */
+		node->standing.dropped = (struct dropped){
+			.ring = batch->dropped_ring,
+			.netlink = batch->dropped_netlink,
+			.spool = batch->dropped_spool,
+		};
+	memcpy(node->standing.boot_id, batch->boot_id.data, sizeof(node->standing.boot_id));
+	about_forget(intake->mirror, node);
 	node->incarnation += known;
 	node->rebooted = known && !same_boot;
 }
 
-static void add_dropped(uint64_t told, uint64_t *before, uint64_t *sum)
+static uint64_t newly_dropped(uint64_t told, uint64_t *before)
 {
-	if (told <= *before)
-		return;
-	*sum += told - *before;
-	*before = told;
+	uint64_t more = told > *before ? told - *before : 0;
+	*before += more;
+	return more;
 }
 
 static void node_dropped(struct intake *intake)
@@ -105,22 +131,24 @@ static void node_dropped(struct intake *intake)
 	struct node *node = intake->node;
 	struct mirror_stats *stats = &intake->mirror->stats;
 	const Millrace__V1__Batch *batch = intake->batch;
-	add_dropped(batch->dropped_ring, &node->dropped_ring, &stats->dropped_ring);
-	add_dropped(batch->dropped_spool, &node->dropped_spool, &stats->dropped_spool);
-	add_dropped(batch->dropped_netlink, &node->dropped_netlink, &stats->dropped_netlink);
+	struct ledger *ledger = &node->standing.ledger;
+	count_events(&stats->dropped_ring, &ledger->dropped_ring,
+		     newly_dropped(batch->dropped_ring, &node->standing.dropped.ring));
+	count_events(&stats->dropped_netlink, &ledger->dropped_netlink,
+		     newly_dropped(batch->dropped_netlink, &node->standing.dropped.netlink));
+	count_events(&stats->dropped_spool, &ledger->dropped_spool,
+		     newly_dropped(batch->dropped_spool, &node->standing.dropped.spool));
 }
 
-static void node_came(struct intake *intake)
+static void number(struct intake *intake, struct numbered *numbered)
 {
-	struct node *node = intake->node;
+	struct ledger *ledger = &intake->node->standing.ledger;
 	struct mirror_stats *stats = &intake->mirror->stats;
 	const Millrace__V1__Batch *batch = intake->batch;
 	uint64_t issued;
-	int64_t lost = ledger_account(&node->ledger, batch->first_event, batch->events, &issued);
-	stats->issued += issued;
-	stats->lost += (uint64_t)lost;
-	node->events += batch->events;
-	node->lost += (uint64_t)lost;
+	int64_t lost = numbered_count(numbered, batch->first_event, batch->events, &issued);
+	count_events(&stats->issued, &ledger->issued, issued);
+	count_events(&stats->lost, &ledger->lost, (uint64_t)lost);
 }
 
 /* What all runs of the batch have in common. */
@@ -132,8 +160,9 @@ static struct run run_header(const struct intake *intake)
 		.sequence = batch->sequence,
 		.node = node->place,
 		.incarnation = node->incarnation,
-		.epoch = node->epochs,
-		.flags = node->rebooted ? RUN_REBOOTED : 0,
+		.epoch = node->standing.epochs,
+		.flags = (node->rebooted ? RUN_REBOOTED : 0) |
+			 (node->standing.whole ? RUN_WHOLE : 0),
 		.first_event = batch->first_event,
 		.dropped = batch->dropped_ring + batch->dropped_spool,
 		.zone = node->zone,
@@ -141,14 +170,31 @@ static struct run run_header(const struct intake *intake)
 	};
 }
 
-static void refuse_batch(struct mirror *mirror, const Millrace__V1__Batch *batch)
+/* There is no room for its node: nothing is known of its numbers. */
+static void refuse_stranger(struct mirror *mirror, const Millrace__V1__Batch *batch)
 {
-	mirror->stats.issued += batch->events;
-	mirror->stats.refused += batch->events;
+	struct ledger *others = &mirror->stats.others;
+	count_events(&mirror->stats.events, &others->received, batch->events);
+	count_events(&mirror->stats.issued, &others->issued, batch->events);
+	count_events(&mirror->stats.refused, &others->refused, batch->events);
+}
+
+/* A straggler of a former start: its slots are others' by now. */
+static void refuse_straggler(struct intake *intake, struct numbering *former)
+{
+	struct ledger *ledger = &intake->node->standing.ledger;
+	struct mirror_stats *stats = &intake->mirror->stats;
+	const Millrace__V1__Batch *batch = intake->batch;
+	if (!numbering_take(former, batch->sequence)) {
+		count_events(&stats->duplicate, &ledger->duplicate, batch->events);
+		return;
+	}
+	number(intake, &former->numbered);
+	count_events(&stats->refused, &ledger->refused, batch->events);
 }
 
 /* A node whose events lie ahead of the log, though its clock is corrected, tells of no time at all:
- * for a while it is not read (H-13). */
+ * for a while it is not read. */
 static void node_ahead(const struct mirror *mirror, struct node *node, uint64_t events)
 {
 	if (node->ahead_since_ns + AHEAD_S * NS_PER_S <= mirror->clock_ns) {
@@ -165,8 +211,8 @@ static void node_ahead(const struct mirror *mirror, struct node *node, uint64_t 
 static void quarantine(struct mirror *mirror, const struct mirror_record *record, struct node *node)
 {
 	const Millrace__V1__Batch *batch = mirror->decoded.batch;
-	node->last_append_ns = mirror->clock_ns;
-	mirror->stats.quarantined += batch->events;
+	node->standing.last_append_ns = mirror->clock_ns;
+	count_events(&mirror->stats.quarantined, &node->standing.ledger.quarantined, batch->events);
 	if (batch->events)
 		deadletter(mirror, record, MIRROR_QUARANTINED,
 			   "the node's events lie ahead of the log", node->name);
@@ -177,15 +223,17 @@ void intake_batch(struct mirror *mirror, const struct mirror_record *record)
 	const Millrace__V1__Batch *batch = mirror->decoded.batch;
 	struct intake intake = {mirror, node_find(mirror, batch->node), batch};
 	struct node *node = intake.node;
-	mirror->stats.events += batch->events;
 	mirror->stats.heartbeats += batch->events == 0;
 	if (!node) {
-		refuse_batch(mirror, batch);
+		refuse_stranger(mirror, batch);
 		return;
 	}
-	if (node->epoch != batch->epoch && node_had_epoch(node, batch->epoch)) {
-		/* A straggler of a former start: its slots are others' by now. */
-		refuse_batch(mirror, batch);
+	count_events(&mirror->stats.events, &node->standing.ledger.received, batch->events);
+	struct numbering *former = node->standing.numbering.epoch == batch->epoch
+					   ? NULL
+					   : node_former(node, batch->epoch);
+	if (former) {
+		refuse_straggler(&intake, former);
 		return;
 	}
 	if (mirror->clock_ns < node->quarantined_until_ns) {
@@ -194,16 +242,18 @@ void intake_batch(struct mirror *mirror, const struct mirror_record *record)
 	}
 	node_epoch(&intake);
 	node_clock(node, record->append_ns, batch->sent_boottime_ns, batch->sent_realtime_ns);
-	node->last_append_ns = mirror->clock_ns;
+	node->standing.last_append_ns = mirror->clock_ns;
 	node->silent = false;
 	mute_told(mirror, node, batch->sent_realtime_ns);
-	if (!node_sequence(node, batch->sequence)) {
-		mirror->stats.duplicate += batch->events;
+	if (!numbering_take(&node->standing.numbering, batch->sequence)) {
+		count_events(&mirror->stats.duplicate, &node->standing.ledger.duplicate,
+			     batch->events);
 		return;
 	}
 	node_describe(mirror, node, batch);
+	about_take(mirror, node, batch);
 	node_dropped(&intake);
-	node_came(&intake);
+	number(&intake, &node->standing.numbering.numbered);
 	struct run header = run_header(&intake);
 	uint64_t future = mirror->stats.future;
 	gather_batch(mirror, node, batch, record->append_ns, &header);
@@ -224,7 +274,7 @@ void intake_silence(struct mirror *mirror)
 		if (node)
 			mute_check(mirror, node);
 		if (!node || node->silent ||
-		    node->last_append_ns + NODE_SILENT_S * NS_PER_S > mirror->clock_ns)
+		    node->standing.last_append_ns + NODE_SILENT_S * NS_PER_S > mirror->clock_ns)
 			continue;
 		node->silent = true;
 		node->rebooted = false;

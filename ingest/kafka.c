@@ -13,6 +13,8 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "kafka/join.h"
+#include "kafka/security.h"
 
 /* A record batch that cannot be decompressed is fetched again for ever; after this many tries its
  * offset is passed over in growing steps. */
@@ -22,22 +24,39 @@ struct partition {
 	rd_kafka_queue_t *queue;
 	rd_kafka_message_t *lent;
 	int pipe[2];
-	int64_t next_offset; /* expected */
+	_Atomic int64_t next_offset; /* expected; -1: not known yet */
+	_Atomic bool astray;	     /* the log does not have it: consumer_watch sees to it */
+	_Atomic bool fresh;	     /* nothing was read yet of a log that took another's place */
 	int64_t bad_step;
 	int bad_tries;
 };
 
 struct consumer {
+	struct security_client access; /* first: the client's opaque */
 	struct consumer_options options;
 	rd_kafka_t *kafka;
 	rd_kafka_topic_partition_list_t *positions;
 	struct partition *partitions;
-	_Atomic uint64_t records, bytes, undecodable, wrong_time, lost_offsets, errors;
+	uint32_t first;	       /* of those that are owned */
+	bool *owned;	       /* by partition; none before it is connected */
+	const int64_t *begins; /* by partition; NULL: where the group left off */
+	int64_t begins_ms;     /* by then they were read */
+	uint64_t begins_ns;    /* or when; 0: neither */
+	/* The watch's, by partition. */
+	struct consumer_anchor *anchors;
+	int64_t *highs; /* the logs' ends at the last watch; -1: none was */
+	bool own_anchors;
+	_Atomic uint64_t records, bytes, undecodable, wrong_time, losses, lost_offsets, errors;
+	_Atomic bool stopped; /* by a loss */
+	_Atomic uint64_t retention_ns;
+	uint32_t watches; /* so far */
 	_Atomic bool connected;
 	_Atomic bool closing; /* nobody is told any more */
 };
 
-static const struct consumer_setting defaults[] = {
+static const struct {
+	const char *name, *value;
+} defaults[] = {
 	{"client.id", "millraced"},
 	{"enable.auto.commit", "false"},
 	{"enable.auto.offset.store", "false"},
@@ -45,9 +64,6 @@ static const struct consumer_setting defaults[] = {
 	{"partition.assignment.strategy", "range"},
 	{"session.timeout.ms", "10000"},
 	{"max.poll.interval.ms", "60000"},
-	/* Two seconds of the heaviest load, each partition: a full queue stops fetching for a
-	   second. */
-	{"queued.max.messages.kbytes", "32768"},
 	{"queued.min.messages", "100000"},
 	{"fetch.max.bytes", "4194304"},
 	{"receive.message.max.bytes", "16777216"},
@@ -60,6 +76,9 @@ static const struct consumer_setting defaults[] = {
 	{"fetch.error.backoff.ms", "100"},
 	{"socket.nagle.disable", "true"},
 	{"log.connection.close", "false"},
+	/* Errors come by on_error; of what is milder there is a line a partition and second while a
+	   coordinator is away. */
+	{"log_level", "3"},
 };
 
 static void trouble(struct consumer *consumer, const char *sentence)
@@ -69,6 +88,15 @@ static void trouble(struct consumer *consumer, const char *sentence)
 		consumer->options.trouble(consumer->options.context, sentence);
 }
 
+static void trouble_advised(struct consumer *consumer, const char *reason)
+{
+	const char *advice = security_advice(reason);
+	char sentence[512];
+
+	snprintf(sentence, sizeof(sentence), "%s%s%s", reason, advice[0] ? ": " : "", advice);
+	trouble(consumer, sentence);
+}
+
 static void on_error(rd_kafka_t *kafka, int code, const char *reason, void *context)
 {
 	struct consumer *consumer = context;
@@ -76,13 +104,23 @@ static void on_error(rd_kafka_t *kafka, int code, const char *reason, void *cont
 	(void)kafka;
 	if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
 		atomic_store(&consumer->connected, false);
-	trouble(consumer, reason);
+	trouble_advised(consumer, reason);
 }
 
 static bool set(rd_kafka_conf_t *conf, const char *name, const char *value, char *error,
 		size_t size)
 {
 	return rd_kafka_conf_set(conf, name, value, error, size) == RD_KAFKA_CONF_OK;
+}
+
+/* Each partition's queue. Two seconds of the heaviest load by default: a full one stops fetching
+ * for a second. */
+static bool set_queue(rd_kafka_conf_t *conf, uint32_t mib, char *error, size_t size)
+{
+	char kbytes[16];
+
+	snprintf(kbytes, sizeof(kbytes), "%u", (mib ? mib : 32) * 1024);
+	return set(conf, "queued.max.messages.kbytes", kbytes, error, size);
 }
 
 static rd_kafka_conf_t *make_conf(struct consumer *consumer, char *error, size_t size)
@@ -94,13 +132,11 @@ static rd_kafka_conf_t *make_conf(struct consumer *consumer, char *error, size_t
 
 	for (size_t i = 0; i < sizeof(defaults) / sizeof(defaults[0]) && ok; i++)
 		ok = set(conf, defaults[i].name, defaults[i].value, error, size);
-	for (size_t i = 0; i < options->settings_count && ok; i++)
-		ok = set(conf, options->settings[i].name, options->settings[i].value, error, size);
-	if (!ok) {
+	ok = ok && set_queue(conf, options->fetched_mib, error, size);
+	if (!ok || security_configure(&consumer->access, conf, error, size)) {
 		rd_kafka_conf_destroy(conf);
 		return NULL;
 	}
-	rd_kafka_conf_set_opaque(conf, consumer);
 	rd_kafka_conf_set_error_cb(conf, on_error);
 	return conf;
 }
@@ -111,6 +147,7 @@ struct consumer *consumer_new(const struct consumer_options *options, char *erro
 	rd_kafka_conf_t *conf;
 
 	consumer->options = *options;
+	consumer->access.security = options->security;
 	conf = make_conf(consumer, error, size);
 	if (!conf) {
 		free(consumer);
@@ -122,28 +159,50 @@ struct consumer *consumer_new(const struct consumer_options *options, char *erro
 		free(consumer);
 		return NULL;
 	}
+	security_begin(&consumer->access, consumer->kafka);
 	consumer->partitions = memory_zeroed(options->partitions, sizeof(*consumer->partitions));
+	consumer->owned = memory_zeroed(options->partitions, sizeof(*consumer->owned));
+	consumer->highs = memory_zeroed(options->partitions, sizeof(*consumer->highs));
+	consumer->own_anchors = !options->anchors;
+	consumer->anchors = options->anchors;
+	if (consumer->own_anchors)
+		consumer->anchors = memory_zeroed(options->partitions, sizeof(*consumer->anchors));
+	for (uint32_t i = 0; i < options->partitions; i++) {
+		consumer->highs[i] = -1;
+		if (consumer->own_anchors)
+			consumer->anchors[i] = CONSUMER_NO_ANCHOR;
+		consumer->partitions[i].pipe[0] = consumer->partitions[i].pipe[1] = -1;
+	}
 	return consumer;
 }
 
 /* --- where to begin --- */
 
-static int check_topic(struct consumer *consumer, int timeout_ms, char *error, size_t size)
+static rd_kafka_resp_err_t count_partitions(struct consumer *consumer, int timeout_ms,
+					    int *partitions)
 {
-	const struct consumer_options *options = &consumer->options;
-	rd_kafka_topic_t *handle = rd_kafka_topic_new(consumer->kafka, options->topic, NULL);
+	rd_kafka_topic_t *handle =
+		rd_kafka_topic_new(consumer->kafka, consumer->options.topic, NULL);
 	const struct rd_kafka_metadata *metadata;
 	rd_kafka_resp_err_t rc =
 		rd_kafka_metadata(consumer->kafka, 0, handle, &metadata, timeout_ms);
-	int partitions = 0;
 
 	rd_kafka_topic_destroy(handle);
-	if (rc == RD_KAFKA_RESP_ERR_NO_ERROR) {
-		rc = metadata->topic_cnt ? metadata->topics[0].err
-					 : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-		partitions = metadata->topic_cnt ? metadata->topics[0].partition_cnt : 0;
-		rd_kafka_metadata_destroy(metadata);
-	}
+	if (rc)
+		return rc;
+	rc = metadata->topic_cnt ? metadata->topics[0].err
+				 : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+	*partitions = metadata->topic_cnt ? metadata->topics[0].partition_cnt : 0;
+	rd_kafka_metadata_destroy(metadata);
+	return rc;
+}
+
+static int check_topic(struct consumer *consumer, int timeout_ms, char *error, size_t size)
+{
+	const struct consumer_options *options = &consumer->options;
+	int partitions = 0;
+	rd_kafka_resp_err_t rc = count_partitions(consumer, timeout_ms, &partitions);
+
 	if (rc) {
 		snprintf(error, size, "topic %s at %s: %s", options->topic, options->brokers,
 			 rd_kafka_err2str(rc));
@@ -172,13 +231,14 @@ static rd_kafka_resp_err_t rewind_missing(struct consumer *consumer, int timeout
 	rd_kafka_topic_partition_list_t *list = consumer->positions;
 	rd_kafka_topic_partition_list_t *times = rd_kafka_topic_partition_list_new(list->cnt);
 	rd_kafka_resp_err_t rc = RD_KAFKA_RESP_ERR_NO_ERROR;
-	int64_t from_ms = (int64_t)(now_ms() - consumer->options.rewind_ns / NS_PER_MS);
+	uint64_t from_ms = consumer->begins_ns ? consumer->begins_ns / NS_PER_MS
+					       : now_ms() - consumer->options.rewind_ns / NS_PER_MS;
 
 	for (int i = 0; i < list->cnt; i++) {
 		if (list->elems[i].offset < 0)
 			rd_kafka_topic_partition_list_add(times, list->elems[i].topic,
 							  list->elems[i].partition)
-				->offset = from_ms;
+				->offset = (int64_t)from_ms;
 	}
 	/* A broker of create time (the embedded one) cannot look times up: there the beginning is
 	 * near enough. */
@@ -199,53 +259,180 @@ static rd_kafka_resp_err_t rewind_missing(struct consumer *consumer, int timeout
 	return rc;
 }
 
-/* What was committed may have been deleted since: begin where the log begins, and say so. */
-static rd_kafka_resp_err_t check_ranges(struct consumer *consumer, int timeout_ms)
+/* Records that are gone, from `from` to before `to`; to is below from where the log ends before the
+ * position: it was cut, or is another. */
+static void tell_loss(struct consumer *consumer, int32_t partition, int64_t from, int64_t to,
+		      const char *why)
 {
-	for (int i = 0; i < consumer->positions->cnt; i++) {
-		rd_kafka_topic_partition_t *position = &consumer->positions->elems[i];
-		int64_t low, high;
-		rd_kafka_resp_err_t rc = rd_kafka_query_watermark_offsets(
-			consumer->kafka, position->topic, position->partition, &low, &high,
-			timeout_ms);
-		char sentence[256];
+	bool ends = consumer->options.stop_on_loss;
+	char sentence[320];
 
-		if (rc)
-			return rc;
-		if (position->offset == RD_KAFKA_OFFSET_END)
-			position->offset = high;
-		if (position->offset < 0 || (position->offset >= low && position->offset <= high))
-			continue;
-		snprintf(sentence, sizeof(sentence),
-			 "partition %d: the position %lld is outside of the log (%lld to %lld); "
-			 "reading goes on at %s",
-			 position->partition, (long long)position->offset, (long long)low,
-			 (long long)high, position->offset < low ? "its beginning" : "its end");
-		if (position->offset < low)
-			atomic_fetch_add(&consumer->lost_offsets,
-					 (uint64_t)(low - position->offset));
-		position->offset = position->offset < low ? low : high;
-		trouble(consumer, sentence);
+	atomic_fetch_add(&consumer->losses, 1);
+	if (to > from)
+		atomic_fetch_add(&consumer->lost_offsets, (uint64_t)(to - from));
+	snprintf(sentence, sizeof(sentence),
+		 "data loss in partition %d of %s: from %lld to %lld: %s; %s "
+		 "(pipeline.on_data_loss)",
+		 partition, consumer->options.topic, (long long)from, (long long)to, why,
+		 ends ? "reading ends" : "reading goes on");
+	if (ends)
+		atomic_store(&consumer->stopped, true);
+	if (!atomic_load(&consumer->closing))
+		consumer->options.loss(consumer->options.context, sentence);
+}
+
+/* By partition the offset of the first record at or after anchors' times; -1: none, or not asked.
+ */
+static rd_kafka_resp_err_t ask_times(struct consumer *consumer, int64_t *offsets, int timeout_ms)
+{
+	rd_kafka_topic_partition_list_t *list =
+		rd_kafka_topic_partition_list_new((int)consumer->options.partitions);
+	rd_kafka_resp_err_t rc = RD_KAFKA_RESP_ERR_NO_ERROR;
+
+	for (uint32_t i = 0; i < consumer->options.partitions; i++) {
+		offsets[i] = -1;
+		if (consumer->owned[i] && consumer->anchors[i].time_ms >= 0)
+			rd_kafka_topic_partition_list_add(list, consumer->options.topic, (int)i)
+				->offset = consumer->anchors[i].time_ms;
 	}
-	return RD_KAFKA_RESP_ERR_NO_ERROR;
+	if (list->cnt)
+		rc = rd_kafka_offsets_for_times(consumer->kafka, list, timeout_ms);
+	for (int i = 0; i < list->cnt && !rc; i++) {
+		if (list->elems[i].err)
+			rc = list->elems[i].err;
+		else
+			offsets[list->elems[i].partition] = list->elems[i].offset;
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+	return rc;
+}
+
+/* offset: the first at or after the anchor's time now. */
+static bool is_other(const struct consumer_anchor *anchor, int64_t high_before, int64_t offset,
+		     int64_t low, int64_t high)
+{
+	if (anchor->time_ms < 0 || anchor->offset < 0)
+		return low == 0 && high < high_before; /* all that is known is how long it was */
+	return offset < 0 ? high <= anchor->offset : offset < anchor->offset;
+}
+
+/* From now on until something is read of it no position is known to be of this log. */
+static void forget_log(struct consumer *consumer, uint32_t number)
+{
+	consumer->anchors[number].since_ms = INT64_MAX; /* first: a kill may come between */
+	consumer->anchors[number] = (struct consumer_anchor){-1, -1, INT64_MAX};
+}
+
+/* Where it is to begin was so in a log whose place this one took since. */
+static bool begins_elsewhere(const struct consumer *consumer, uint32_t number)
+{
+	return consumer->begins && consumer->begins[number] >= 0 &&
+	       consumer->anchors[number].since_ms > consumer->begins_ms;
+}
+
+/* What was committed may have been deleted since: begin where the log begins, and say so. */
+static void check_range(struct consumer *consumer, rd_kafka_topic_partition_t *position,
+			int64_t offset, int64_t low, int64_t high)
+{
+	uint32_t number = (uint32_t)position->partition;
+	bool other = is_other(&consumer->anchors[number], -1, offset, low, high), below;
+
+	if (position->offset == RD_KAFKA_OFFSET_END)
+		position->offset = high;
+	if (other || begins_elsewhere(consumer, number)) {
+		tell_loss(consumer, position->partition, position->offset, low,
+			  "it is another log: the topic was deleted and made anew");
+		position->offset = low;
+	}
+	if (other)
+		forget_log(consumer, number);
+	if (position->offset < 0 || (position->offset >= low && position->offset <= high))
+		return;
+	below = position->offset < low;
+	tell_loss(consumer, position->partition, position->offset, below ? low : high,
+		  below ? "the log begins after them"
+			: "the log ends before: it was cut, or is another");
+	position->offset = below ? low : high;
+}
+
+/* All answers first: what is half known is asked for again from the start. */
+static rd_kafka_resp_err_t check_ranges(struct consumer *consumer, const int64_t *offsets,
+					int timeout_ms)
+{
+	int count = consumer->positions->cnt;
+	int64_t(*ends)[2] = memory_zeroed((size_t)count, sizeof(*ends));
+	rd_kafka_resp_err_t rc = RD_KAFKA_RESP_ERR_NO_ERROR;
+
+	for (int i = 0; i < count && !rc; i++)
+		rc = rd_kafka_query_watermark_offsets(consumer->kafka,
+						      consumer->positions->elems[i].topic,
+						      consumer->positions->elems[i].partition,
+						      &ends[i][0], &ends[i][1], timeout_ms);
+	for (int i = 0; i < count && !rc; i++) {
+		rd_kafka_topic_partition_t *position = &consumer->positions->elems[i];
+
+		check_range(consumer, position, offsets[position->partition], ends[i][0],
+			    ends[i][1]);
+	}
+	free(ends);
+	return rc;
+}
+
+static void take_positions(struct consumer *consumer)
+{
+	const int64_t *positions = consumer->begins;
+
+	for (int i = 0; positions && i < consumer->positions->cnt; i++) {
+		rd_kafka_topic_partition_t *position = &consumer->positions->elems[i];
+
+		if (positions[position->partition] >= 0)
+			position->offset = positions[position->partition];
+	}
+}
+
+/* Then the group's coordinator need not be waited for, which may be away for longer than the log.
+ */
+static bool knows_all(const struct consumer *consumer)
+{
+	for (uint32_t i = 0; consumer->begins && i < consumer->options.partitions; i++) {
+		if (consumer->owned[i] && consumer->begins[i] < 0)
+			return false;
+	}
+	return consumer->begins || consumer->begins_ns;
 }
 
 static int find_positions(struct consumer *consumer, int timeout_ms, char *error, size_t size)
 {
 	rd_kafka_topic_partition_list_t *list =
 		rd_kafka_topic_partition_list_new((int)consumer->options.partitions);
+	int64_t *offsets = memory_zeroed(consumer->options.partitions, sizeof(*offsets));
 	rd_kafka_resp_err_t rc;
 
-	for (uint32_t i = 0; i < consumer->options.partitions; i++)
-		rd_kafka_topic_partition_list_add(list, consumer->options.topic, (int32_t)i);
+	for (uint32_t i = 0; i < consumer->options.partitions; i++) {
+		if (consumer->owned[i])
+			rd_kafka_topic_partition_list_add(list, consumer->options.topic,
+							  (int32_t)i);
+	}
 	if (consumer->positions)
 		rd_kafka_topic_partition_list_destroy(consumer->positions);
 	consumer->positions = list;
-	rc = rd_kafka_committed(consumer->kafka, list, timeout_ms);
+	rc = knows_all(consumer) ? RD_KAFKA_RESP_ERR_NO_ERROR
+				 : rd_kafka_committed(consumer->kafka, list, timeout_ms);
+	take_positions(consumer);
 	if (!rc)
 		rc = rewind_missing(consumer, timeout_ms);
 	if (!rc)
-		rc = check_ranges(consumer, timeout_ms);
+		rc = ask_times(consumer, offsets, timeout_ms);
+	if (!rc)
+		rc = check_ranges(consumer, offsets, timeout_ms);
+	free(offsets);
+	if (atomic_load(&consumer->stopped)) {
+		snprintf(error, size,
+			 "topic %s lost records before they were read, and on_data_loss is stop: "
+			 "the lines before say which",
+			 consumer->options.topic);
+		return -EINVAL;
+	}
 	if (!rc)
 		return 0;
 	snprintf(error, size, "positions of group %s in %s: %s", consumer->options.group,
@@ -265,18 +452,41 @@ static int open_partition(struct consumer *consumer, uint32_t number)
 		return -EAGAIN;
 	rd_kafka_queue_forward(partition->queue, NULL);
 	rd_kafka_queue_io_event_enable(partition->queue, partition->pipe[1], "1", 1);
-	partition->next_offset = -1;
+	atomic_store(&partition->next_offset, -1);
+	atomic_store(&partition->fresh, consumer->anchors[number].since_ms == INT64_MAX);
 	return 0;
+}
+
+void consumer_begin_at(struct consumer *consumer, const int64_t *positions, int64_t time_ms)
+{
+	consumer->begins = positions;
+	consumer->begins_ms = time_ms;
+}
+
+void consumer_begin_when(struct consumer *consumer, uint64_t time_ns)
+{
+	consumer->begins_ns = time_ns;
+}
+
+static void take_owned(struct consumer *consumer)
+{
+	consumer->first = consumer->options.partitions;
+	for (uint32_t i = consumer->options.partitions; i-- > 0;) {
+		consumer->owned[i] = !consumer->options.owned || consumer->options.owned[i];
+		if (consumer->owned[i])
+			consumer->first = i;
+	}
 }
 
 int consumer_connect(struct consumer *consumer, int timeout_ms, char *error, size_t size)
 {
 	int rc = check_topic(consumer, timeout_ms, error, size);
 
+	take_owned(consumer);
 	if (rc == 0)
 		rc = find_positions(consumer, timeout_ms, error, size);
 	for (uint32_t i = 0; rc == 0 && i < consumer->options.partitions; i++) {
-		rc = open_partition(consumer, i);
+		rc = consumer->owned[i] ? open_partition(consumer, i) : 0;
 		if (rc)
 			snprintf(error, size, "partition %u: %s", i, strerror(-rc));
 	}
@@ -322,15 +532,8 @@ static bool take_error(struct consumer *consumer, uint32_t number,
 	trouble(consumer, sentence);
 	if (message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET ||
 	    message->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE) {
-		/* Retention or truncation overtook us: what is left is read. */
-		int64_t low = 0, high = 0;
-
-		rd_kafka_get_watermark_offsets(consumer->kafka, consumer->options.topic,
-					       (int32_t)number, &low, &high);
-		if (partition->next_offset >= 0 && low > partition->next_offset)
-			atomic_fetch_add(&consumer->lost_offsets,
-					 (uint64_t)(low - partition->next_offset));
-		seek_to(consumer, number, RD_KAFKA_OFFSET_BEGINNING);
+		/* Retention overtook us, or the log was cut or made anew. */
+		atomic_store(&partition->astray, true);
 		return false;
 	}
 	if (message->err != RD_KAFKA_RESP_ERR__BAD_COMPRESSION &&
@@ -375,8 +578,10 @@ bool consumer_next(struct consumer *consumer, uint32_t number, struct mirror_rec
 	rd_kafka_message_t *message;
 
 	give_back(partition);
+	if (atomic_load_explicit(&consumer->stopped, memory_order_relaxed))
+		return false;
 	/* The main queue carries errors of the client; one partition serves it for all. */
-	if (number == 0)
+	if (number == consumer->first)
 		rd_kafka_poll(consumer->kafka, 0);
 	while ((message = rd_kafka_consume_queue(partition->queue, 0)) != NULL) {
 		if (message->err) {
@@ -393,6 +598,11 @@ bool consumer_next(struct consumer *consumer, uint32_t number, struct mirror_rec
 		partition->bad_tries = 0;
 		partition->bad_step = 0;
 		fill(consumer, message, record);
+		if (atomic_load_explicit(&partition->fresh, memory_order_acquire)) {
+			consumer->anchors[number].since_ms =
+				(int64_t)(record->append_ns / NS_PER_MS);
+			atomic_store(&partition->fresh, false);
+		}
 		atomic_store_explicit(&consumer->connected, true, memory_order_relaxed);
 		atomic_fetch_add_explicit(&consumer->records, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&consumer->bytes, message->len, memory_order_relaxed);
@@ -412,6 +622,199 @@ void consumer_commit(struct consumer *consumer, uint32_t partition, int64_t offs
 	rd_kafka_topic_partition_list_destroy(list);
 }
 
+/* --- the topic as time goes by --- */
+
+static bool any_astray(const struct consumer *consumer)
+{
+	for (uint32_t i = 0; i < consumer->options.partitions; i++) {
+		if (atomic_load_explicit(&consumer->partitions[i].astray, memory_order_relaxed))
+			return true;
+	}
+	return false;
+}
+
+/* A partition whose position the log does not have is not fetched any more, and a seek alone does
+ * not change that: it is given up and taken anew. What was fetched before of it is dropped. */
+static void fetch_from(struct consumer *consumer, uint32_t number, int64_t offset)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_error_t *error;
+
+	rd_kafka_topic_partition_list_add(list, consumer->options.topic, (int32_t)number)->offset =
+		offset;
+	error = rd_kafka_incremental_unassign(consumer->kafka, list);
+	if (!error)
+		error = rd_kafka_incremental_assign(consumer->kafka, list);
+	if (error) {
+		trouble(consumer, rd_kafka_error_string(error));
+		rd_kafka_error_destroy(error);
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+static void go_on_at(struct consumer *consumer, uint32_t number, int64_t offset)
+{
+	struct partition *partition = &consumer->partitions[number];
+
+	atomic_store(&partition->next_offset, offset);
+	atomic_store(&partition->astray, false);
+	if (!atomic_load(&consumer->stopped))
+		fetch_from(consumer, number, offset);
+}
+
+/* before: the next offset as it was before high was asked for, since reading goes on meanwhile. */
+static void check_partition(struct consumer *consumer, uint32_t number, int64_t offset,
+			    int64_t before, int64_t low, int64_t high)
+{
+	struct partition *partition = &consumer->partitions[number];
+	struct consumer_anchor *anchor = &consumer->anchors[number];
+	int64_t next = atomic_load(&partition->next_offset);
+
+	if (is_other(anchor, consumer->highs[number], offset, low, high)) {
+		tell_loss(consumer, (int32_t)number, next, low,
+			  "it is another log: the topic was deleted and made anew");
+		forget_log(consumer, number);
+		go_on_at(consumer, number, low);
+		atomic_store(&partition->fresh, true);
+	} else if (next >= 0 && next < low) {
+		tell_loss(consumer, (int32_t)number, next, low,
+			  "retention took them before they were read");
+		go_on_at(consumer, number, low);
+	} else if (before > high) {
+		tell_loss(consumer, (int32_t)number, next, high, "the log was cut");
+		go_on_at(consumer, number, high);
+	} else if (atomic_load(&partition->astray)) {
+		go_on_at(consumer, number, next >= 0 ? next : low);
+	}
+	consumer->highs[number] = high;
+}
+
+/* A time that the log has passed, and that is not so near to its end that another log could have
+ * the same answer. */
+enum { ANCHOR_BEFORE_MS = 1000 };
+
+static rd_kafka_resp_err_t cast_anchors(struct consumer *consumer, int64_t *offsets, int timeout_ms)
+{
+	int64_t time_ms = (int64_t)now_ms() - ANCHOR_BEFORE_MS;
+	rd_kafka_resp_err_t rc;
+
+	for (uint32_t i = 0; i < consumer->options.partitions; i++) {
+		if (consumer->owned[i])
+			consumer->anchors[i].time_ms = time_ms;
+	}
+	rc = ask_times(consumer, offsets, timeout_ms);
+	for (uint32_t i = 0; i < consumer->options.partitions; i++) {
+		if (!consumer->owned[i])
+			continue;
+		/* The first of all records says nothing: any log's answer may be 0. */
+		consumer->anchors[i].offset = rc || offsets[i] <= 0 ? -1 : offsets[i];
+	}
+	return rc;
+}
+
+static rd_kafka_resp_err_t check_partitions(struct consumer *consumer, int timeout_ms)
+{
+	int64_t *offsets = memory_zeroed(consumer->options.partitions, sizeof(*offsets));
+	rd_kafka_resp_err_t rc = RD_KAFKA_RESP_ERR_NO_ERROR;
+
+	/* Create times are not in order: they say nothing of the log. */
+	if (!consumer->options.accept_create_time)
+		rc = ask_times(consumer, offsets, timeout_ms);
+	for (uint32_t i = 0; i < consumer->options.partitions && !rc; i++) {
+		int64_t before = atomic_load(&consumer->partitions[i].next_offset), low, high;
+
+		if (!consumer->owned[i])
+			continue;
+		rc = rd_kafka_query_watermark_offsets(consumer->kafka, consumer->options.topic,
+						      (int32_t)i, &low, &high, timeout_ms);
+		if (!rc)
+			check_partition(consumer, i, offsets[i], before, low, high);
+	}
+	if (!rc && !consumer->options.accept_create_time)
+		rc = cast_anchors(consumer, offsets, timeout_ms);
+	free(offsets);
+	return rc;
+}
+
+static uint64_t retention_of(const rd_kafka_event_t *event)
+{
+	const rd_kafka_DescribeConfigs_result_t *result =
+		rd_kafka_event_DescribeConfigs_result((rd_kafka_event_t *)event);
+	const rd_kafka_ConfigResource_t **resources;
+	const rd_kafka_ConfigEntry_t **entries;
+	size_t count = 0;
+
+	resources = result ? rd_kafka_DescribeConfigs_result_resources(result, &count) : NULL;
+	if (count != 1)
+		return 0;
+	entries = rd_kafka_ConfigResource_configs(resources[0], &count);
+	for (size_t i = 0; i < count; i++) {
+		const char *value = rd_kafka_ConfigEntry_value(entries[i]);
+		long long ms = value ? strtoll(value, NULL, 10) : 0;
+
+		if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), "retention.ms") == 0)
+			return ms > 0 ? (uint64_t)ms * NS_PER_MS : 0;
+	}
+	return 0;
+}
+
+/* Who may not ask (an ACL), or asks a broker that does not know, does without. */
+static void ask_retention(struct consumer *consumer, int timeout_ms)
+{
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(consumer->kafka);
+	rd_kafka_ConfigResource_t *resource =
+		rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, consumer->options.topic);
+	rd_kafka_AdminOptions_t *options =
+		rd_kafka_AdminOptions_new(consumer->kafka, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+	rd_kafka_event_t *event;
+	char error[128];
+
+	rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, error, sizeof(error));
+	rd_kafka_DescribeConfigs(consumer->kafka, &resource, 1, options, queue);
+	event = rd_kafka_queue_poll(queue, timeout_ms);
+	if (event && !rd_kafka_event_error(event))
+		atomic_store(&consumer->retention_ns, retention_of(event));
+	if (event)
+		rd_kafka_event_destroy(event);
+	rd_kafka_AdminOptions_destroy(options);
+	rd_kafka_ConfigResource_destroy(resource);
+	rd_kafka_queue_destroy(queue);
+}
+
+/* Between two questions what the topic's retention is, in watches: it seldom changes. */
+enum { RETENTION_WATCHES = 6 };
+
+enum consumer_topic consumer_watch(struct consumer *consumer, int timeout_ms, char *what,
+				   size_t size)
+{
+	const char *topic = consumer->options.topic;
+	int partitions;
+	rd_kafka_resp_err_t rc = count_partitions(consumer, timeout_ms, &partitions);
+
+	if (rc == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+	    rc == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
+		snprintf(what, size, "topic %s was deleted; make it anew with %u partitions", topic,
+			 consumer->options.partitions);
+		return CONSUMER_TOPIC_GONE;
+	}
+	if (!rc && (uint32_t)partitions >= consumer->options.partitions)
+		rc = check_partitions(consumer, timeout_ms);
+	if (rc) {
+		snprintf(what, size, "topic %s: %s", topic, rd_kafka_err2str(rc));
+		return CONSUMER_TOPIC_UNKNOWN;
+	}
+	if (!consumer->options.accept_create_time && consumer->watches++ % RETENTION_WATCHES == 0)
+		ask_retention(consumer, timeout_ms);
+	if ((uint32_t)partitions == consumer->options.partitions)
+		return CONSUMER_TOPIC_WELL;
+	snprintf(
+		what, size,
+		"topic %s has %d partitions now and pipeline.tasks is %u: what is in the others is "
+		"not read",
+		topic, partitions, consumer->options.partitions);
+	return CONSUMER_TOPIC_GROWN;
+}
+
 struct consumer_stats consumer_stats(struct consumer *consumer)
 {
 	return (struct consumer_stats){
@@ -419,7 +822,11 @@ struct consumer_stats consumer_stats(struct consumer *consumer)
 		.bytes = atomic_load(&consumer->bytes),
 		.undecodable = atomic_load(&consumer->undecodable),
 		.wrong_time = atomic_load(&consumer->wrong_time),
+		.losses = atomic_load(&consumer->losses),
 		.lost_offsets = atomic_load(&consumer->lost_offsets),
+		.retention_ns = atomic_load(&consumer->retention_ns),
+		.stopped = atomic_load(&consumer->stopped),
+		.astray = any_astray(consumer),
 		.errors = atomic_load(&consumer->errors),
 		.connected = atomic_load(&consumer->connected),
 	};
@@ -438,27 +845,17 @@ static void *destroy(void *context)
 /* Whether it came to its end within timeout_ms; else it is left to go on by itself. */
 static bool destroy_within(struct consumer *consumer, int timeout_ms)
 {
-	struct timespec until;
 	pthread_t thread;
 
 	if (pthread_create(&thread, NULL, destroy, consumer))
 		return false;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += timeout_ms / 1000;
-	until.tv_nsec += timeout_ms % 1000 * (long)NS_PER_MS;
-	if (until.tv_nsec >= (long)NS_PER_S) {
-		until.tv_sec++;
-		until.tv_nsec -= (long)NS_PER_S;
-	}
-	if (pthread_timedjoin_np(thread, NULL, &until) == 0)
-		return true;
-	pthread_detach(thread);
-	return false;
+	return join_within(thread, timeout_ms);
 }
 
-void consumer_close(struct consumer *consumer, int timeout_ms)
+bool consumer_close(struct consumer *consumer, int timeout_ms)
 {
 	atomic_store(&consumer->closing, true);
+	security_end(&consumer->access);
 	for (uint32_t i = 0; i < consumer->options.partitions; i++) {
 		give_back(&consumer->partitions[i]);
 		if (consumer->partitions[i].queue)
@@ -466,15 +863,20 @@ void consumer_close(struct consumer *consumer, int timeout_ms)
 	}
 	rd_kafka_assign(consumer->kafka, NULL);
 	if (!destroy_within(consumer, timeout_ms))
-		return; /* the client's threads still use what is left */
+		return false; /* the client's threads still use what is left */
 	for (uint32_t i = 0; i < consumer->options.partitions; i++) {
-		if (consumer->partitions[i].queue) {
+		if (consumer->partitions[i].pipe[0] >= 0) {
 			close(consumer->partitions[i].pipe[0]);
 			close(consumer->partitions[i].pipe[1]);
 		}
 	}
 	if (consumer->positions)
 		rd_kafka_topic_partition_list_destroy(consumer->positions);
+	if (consumer->own_anchors)
+		free(consumer->anchors);
+	free(consumer->highs);
+	free(consumer->owned);
 	free(consumer->partitions);
 	free(consumer);
+	return true;
 }

@@ -7,8 +7,8 @@
 
 void lingers_done(struct lingers *lingers)
 {
-	free(lingers->items);
-	free(lingers->buckets);
+	memory_free(lingers->items);
+	memory_free(lingers->buckets);
 }
 
 static uint32_t *bucket_of(const struct lingers *lingers, uint32_t half, uint16_t generation)
@@ -27,7 +27,7 @@ static void bucket_add(struct lingers *lingers, uint32_t place)
 
 static void buckets_grow(struct lingers *lingers)
 {
-	free(lingers->buckets);
+	memory_free(lingers->buckets);
 	lingers->buckets_count = lingers->buckets_count ? 2 * lingers->buckets_count : 64;
 	lingers->buckets = memory_zeroed(lingers->buckets_count, sizeof(*lingers->buckets));
 	for (uint32_t i = 0; i < lingers->used; i++)

@@ -10,6 +10,7 @@
 
 enum {
 	EVENTS_MAX = 4194304,
+	LISTENERS_MAX = 65536,
 	NODES_MAX = 65536, /* a delta in the making has 16 bits for its node */
 	HALVES_A_PAGE_MIN =
 		32, /* on average, besides two pages a node: agents number slots densely */
@@ -27,8 +28,21 @@ const char *mirror_reason_name(enum mirror_reason reason)
 		[MIRROR_COLUMN_LENGTH] = "column_length",
 		[MIRROR_CODEC] = "codec",
 		[MIRROR_QUARANTINED] = "quarantined",
+		[MIRROR_CRASHED] = "crashed",
 	};
 	return (unsigned)reason < MIRROR_REASONS ? names[reason] : "unknown";
+}
+
+/* Not a part of the state: it holds keys, and nothing from record to record. */
+static struct decoder *new_decoder(const struct mirror *mirror, const struct keys *keys)
+{
+	struct heap *heap = memory_use(NULL);
+	struct decoder *decoder = decoder_new(&(struct decode_options){
+		.record_bytes_max = mirror->options.record_bytes_max,
+		.keys = keys,
+	});
+	memory_use(heap);
+	return decoder;
 }
 
 struct mirror *mirror_new(const struct mirror_options *options)
@@ -38,15 +52,14 @@ struct mirror *mirror_new(const struct mirror_options *options)
 	assert(options->halves_max > 0 && options->instances_max <= INSTANCES_MAX);
 	struct mirror *mirror = memory_zeroed(1, sizeof(*mirror));
 	mirror->options = *options;
-	mirror->decoder = decoder_new(&(struct decode_options){
-		.record_bytes_max = options->record_bytes_max,
-		.secret = options->secret,
-		.secret_length = options->secret_length,
-	});
+	if (!options->listeners_max)
+		mirror->options.listeners_max = LISTENERS_MAX;
+	mirror->decoder = new_decoder(mirror, options->keys);
 	mirror->names = names_new(options->names_max, options->destinations);
 	panes_init(&mirror->panes, options->events_max ? options->events_max : EVENTS_MAX);
 	mirror->nodes = memory_zeroed(options->nodes_max, sizeof(struct node *));
 	table_init(&mirror->node_ids, sizeof(uint64_t), 2 * sizeof(uint64_t));
+	departed_init(&mirror->departed);
 	table_init(&mirror->servers_told, sizeof(struct server_key), sizeof(struct told_server));
 	mirror->roster = roster_new(options->instances_max, options->destinations);
 	pages_init(&mirror->pages,
@@ -56,9 +69,23 @@ struct mirror *mirror_new(const struct mirror_options *options)
 	for (int kind = 0; kind < PART_KINDS; kind++)
 		mirror->scratch.parts[kind] = memory_zeroed(2 * DECODE_SLOTS_MAX, sizeof(uint32_t));
 	mirror->scratch.openings = memory_zeroed(2 * DECODE_SLOTS_MAX, sizeof(uint32_t));
+	mirror->scratch.lookups = memory_zeroed(2 * DECODE_SLOTS_MAX, sizeof(uint32_t));
+	mirror->scratch.defined = memory_zeroed(DECODE_SLOTS_MAX, sizeof(uint32_t));
 	mirror->contributions =
 		memory_zeroed(options->amendments_max, sizeof(*mirror->contributions));
 	return mirror;
+}
+
+void mirror_bind(struct mirror *mirror, const struct mirror_sinks *sinks, const struct keys *keys)
+{
+	mirror->options.sinks = *sinks;
+	mirror->options.keys = NULL;
+	mirror->decoder = new_decoder(mirror, keys);
+	mirror->decoded = (struct decoded){0};
+	for (uint32_t i = 0; i < mirror->nodes_count; i++) {
+		if (mirror->nodes[i])
+			mirror->nodes[i]->news = true; /* who is shown them now knows none */
+	}
 }
 
 void mirror_free(struct mirror *mirror)
@@ -74,10 +101,11 @@ void mirror_free(struct mirror *mirror)
 		&mirror->task_closes, &mirror->task_aliases, &mirror->task_instances,
 		&mirror->task_selves, &mirror->counts,	     &mirror->kept_deltas,
 		&mirror->kept_parts,  &mirror->waiting,	     &mirror->found,
-		&mirror->news,	      &mirror->hearings,
+		&mirror->news,	      &mirror->hearings,     &mirror->lookups,
+		&mirror->shown,
 	};
 	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
-		free(queues[i]->items);
+		memory_free(queues[i]->items);
 	for (uint32_t i = 0; i < mirror->nodes_count; i++)
 		if (mirror->nodes[i])
 			node_free(mirror->nodes[i]);
@@ -85,25 +113,34 @@ void mirror_free(struct mirror *mirror)
 	names_free(mirror->names);
 	panes_done(&mirror->panes);
 	table_done(&mirror->node_ids);
+	departed_done(&mirror->departed);
 	table_done(&mirror->servers_told);
-	free(mirror->nodes);
+	memory_free(mirror->nodes);
 	pages_done(&mirror->pages);
 	lingers_done(&mirror->lingers);
 	roster_free(mirror->roster);
 	for (int kind = 0; kind < PART_KINDS; kind++)
-		free(mirror->scratch.parts[kind]);
-	free(mirror->scratch.openings);
-	free(mirror->contributions);
-	free(mirror);
+		memory_free(mirror->scratch.parts[kind]);
+	memory_free(mirror->scratch.openings);
+	memory_free(mirror->scratch.lookups);
+	memory_free(mirror->scratch.defined);
+	memory_free(mirror->contributions);
+	memory_free(mirror);
+}
+
+void mirror_keys(struct mirror *mirror, const struct keys *keys)
+{
+	decoder_keys(mirror->decoder, keys);
 }
 
 /* ---- the clock ---- */
 
-static void clock_advance(struct mirror *mirror, uint64_t append_ns)
+static void clock_advance(struct mirror *mirror, uint64_t append_ns, int64_t offset)
 {
 	uint64_t step_ns = CLOCK_STEP_S * NS_PER_S;
 	if (mirror->clock_ns == 0) {
-		mirror->clock_ns = append_ns;
+		mirror->clock_ns = mirror->began_ns = append_ns;
+		mirror->whole = offset == 0;
 		mirror->first_pane = append_ns > mirror->options.lateness_ns
 					     ? pane_of(append_ns - mirror->options.lateness_ns)
 					     : 0;
@@ -144,7 +181,7 @@ uint64_t mirror_open_pane(const struct mirror *mirror)
 
 /* ---- records ---- */
 
-static struct letters *node_letters(struct mirror *mirror, const char *name)
+static struct node *node_named(const struct mirror *mirror, const char *name)
 {
 	const struct {
 		uint64_t id;
@@ -152,7 +189,7 @@ static struct letters *node_letters(struct mirror *mirror, const char *name)
 	} * entry;
 	uint64_t id = name_id(name, strlen(name));
 	entry = table_find(&mirror->node_ids, &id);
-	return entry ? &mirror->nodes[entry->index]->letters : &mirror->letters;
+	return entry ? mirror->nodes[entry->index] : NULL;
 }
 
 /* Whoever sends nothing but rubbish must not fill the topic (O-15); of a quarantined node one a
@@ -174,22 +211,46 @@ void deadletter(struct mirror *mirror, const struct mirror_record *record,
 {
 	const struct mirror_sinks *sinks = &mirror->options.sinks;
 	mirror->stats.deadletters[reason]++;
-	if (!letter_goes(node_letters(mirror, node), mirror->clock_ns, reason))
+	struct node *known = node_named(mirror, node);
+	struct letters *letters = known ? &known->letters : &mirror->letters;
+	if (!letter_goes(letters, mirror->clock_ns, reason))
 		mirror->stats.deadletters_suppressed++;
 	else if (sinks->deadletter)
 		sinks->deadletter(sinks->context, record, reason, detail, node);
 }
 
+/* Whoever wrote it: the node that it names, if there is one, shows it. */
+static void quarantine_unread(struct mirror *mirror, const char *name, uint64_t events)
+{
+	struct node *node = node_named(mirror, name);
+	struct ledger *ledger = node ? &node->standing.ledger : &mirror->stats.others;
+	count_events(&mirror->stats.events, &ledger->received, events);
+	count_events(&mirror->stats.quarantined, &ledger->quarantined, events);
+}
+
+/* What every record does, whatever it holds. */
+static void take_record(struct mirror *mirror, struct mirror_record *record)
+{
+	if (record->append_ns > INT64_MAX / 2)
+		record->append_ns =
+			mirror->clock_ns; /* no time of this world: it does not move ours */
+	mirror->stats.records++;
+	mirror->stats.bytes += record->length;
+	clock_advance(mirror, record->append_ns, record->offset);
+	intake_silence(mirror);
+}
+
+void mirror_pass_over(struct mirror *mirror, const struct mirror_record *passed)
+{
+	struct mirror_record record = *passed;
+	take_record(mirror, &record);
+	deadletter(mirror, &record, MIRROR_CRASHED, "reading it ended the process three times", "");
+}
+
 static void push_record(struct mirror *mirror, struct mirror_record record)
 {
 	struct decoded *decoded = &mirror->decoded;
-	if (record.append_ns > INT64_MAX / 2)
-		record.append_ns =
-			mirror->clock_ns; /* no time of this world: it does not move ours */
-	mirror->stats.records++;
-	mirror->stats.bytes += record.length;
-	clock_advance(mirror, record.append_ns);
-	intake_silence(mirror);
+	take_record(mirror, &record);
 	if (!record.value) {
 		deadletter(mirror, &record, MIRROR_CODEC, "the record batch cannot be decompressed",
 			   "");
@@ -200,12 +261,13 @@ static void push_record(struct mirror *mirror, struct mirror_record record)
 			   "");
 		return;
 	}
+	struct heap *heap = memory_use(NULL); /* the decoder's is not kept */
 	decoder_read(mirror->decoder, record.value, record.length, decoded);
+	memory_use(heap);
 	mirror->stats.unknown_fields += decoded->unknown_fields;
 	if (!decoded->batch) {
 		uint64_t events = decoded->events > DECODE_EVENTS_MAX ? 0 : decoded->events;
-		mirror->stats.events += events;
-		mirror->stats.quarantined += events;
+		quarantine_unread(mirror, decoded->node, events);
 		deadletter(mirror, &record, decoded->reason, decoded->detail, decoded->node);
 		return;
 	}
@@ -228,8 +290,11 @@ void node_leave(struct mirror *mirror, struct node *node)
 	mirror->stats.nats -= node->nats.count;
 	mirror->stats.processes -= node->processes.count;
 	mirror->stats.containers -= node->containers.count;
+	mirror->stats.listeners -= node->listeners.count;
+	about_forget(mirror, node);
 	mirror->stats.nodes--;
 	mute_gone(mirror, node);
+	departed_keep(mirror, node);
 	table_remove(&mirror->node_ids, table_find(&mirror->node_ids, &node->name_id));
 	mirror->nodes[node->place] = NULL;
 	mirror->ranks_stale = true;
@@ -248,38 +313,57 @@ static const char *name_text(const struct mirror *mirror, uint64_t id)
 	return name ? name->bytes : "";
 }
 
-void mirror_nodes(const struct mirror *mirror,
+static struct mirror_about node_about(struct mirror *mirror, const struct node *node)
+{
+	listeners_show(mirror, node);
+	return (struct mirror_about){
+		.facts = node->facts.bytes,
+		.state = node->state.bytes,
+		.facts_length = node->facts.length,
+		.state_length = node->state.length,
+		.listeners = mirror->shown.items,
+		.listeners_count = mirror->shown.count,
+		.listeners_all = node->listeners.count,
+	};
+}
+
+void mirror_nodes(struct mirror *mirror,
 		  void (*each)(void *context, const struct mirror_node *node), void *context)
 {
-	const struct node **sorted = memory_zeroed(mirror->nodes_count, sizeof(*sorted));
+	struct node **sorted = memory_zeroed(mirror->nodes_count, sizeof(*sorted));
 	size_t count = 0;
 	for (uint32_t i = 0; i < mirror->nodes_count; i++)
 		if (mirror->nodes[i])
 			sorted[count++] = mirror->nodes[i];
 	qsort(sorted, count, sizeof(*sorted), compare_nodes);
 	for (size_t i = 0; i < count; i++) {
-		const struct node *node = sorted[i];
+		struct node *node = sorted[i];
+		struct mirror_about about = {0};
+		if (node->news)
+			about = node_about(mirror, node);
 		struct mirror_node view = {
 			.node = node->name,
 			.zone = name_text(mirror, node->zone),
 			.region = name_text(mirror, node->region),
 			.role = name_text(mirror, node->role),
 			.agent_version = name_text(mirror, node->agent_version),
-			.epoch = node->epoch,
-			.last_append_ns = node->last_append_ns,
+			.epoch = node->standing.numbering.epoch,
+			.last_append_ns = node->standing.last_append_ns,
+			.told_ns = node->told_ns,
+			.self_test_failed_ns = node->self_test_failed_ns,
 			.clock_offset_ns = node->offset_ns,
-			.events = node->events,
-			.lost = node->lost,
-			.dropped_ring = node->dropped_ring,
-			.dropped_netlink = node->dropped_netlink,
-			.dropped_spool = node->dropped_spool,
+			.ledger = node->standing.ledger,
+			.minute = node_minute(node, mirror->pane),
+			.hour = node_hour(node, mirror->pane),
 			.sockets = node->sockets,
 			.scan_period_ms = node->scan_period_ms,
+			.about = node->news ? &about : NULL,
 		};
-		memcpy(view.boot_id, node->boot_id, sizeof(view.boot_id));
+		node->news = false;
+		memcpy(view.boot_id, node->standing.boot_id, sizeof(view.boot_id));
 		each(context, &view);
 	}
-	free(sorted);
+	memory_free(sorted);
 }
 
 struct names *mirror_names(struct mirror *mirror)
@@ -297,4 +381,22 @@ struct mirror_stats mirror_stats(const struct mirror *mirror)
 	struct mirror_stats stats = mirror->stats;
 	stats.pending = mirror->panes.pending;
 	return stats;
+}
+
+struct ledger mirror_ledger(const struct mirror_stats *stats)
+{
+	return (struct ledger){
+		.issued = stats->issued,
+		.received = stats->events,
+		.lost = stats->lost,
+		.duplicate = stats->duplicate,
+		.quarantined = stats->quarantined,
+		.refused = stats->refused,
+		.late = stats->late,
+		.pending = stats->pending,
+		.aggregated = stats->aggregated,
+		.dropped_ring = stats->dropped_ring,
+		.dropped_netlink = stats->dropped_netlink,
+		.dropped_spool = stats->dropped_spool,
+	};
 }

@@ -11,8 +11,10 @@
  * halves' deltas of the pane under their labels, then amendments; and halves that ended leave.
  * Panes are closed one by one, without gaps.
  *
- * Bounds: nodes_max, halves_max, nats_max, processes_max, containers_max a partition; at a bound
- * the newcomer is refused and counted (it comes again with the next key frame). amendments_max 10 s
+ * Bounds: nodes_max, halves_max, nats_max, processes_max, containers_max, listeners_max a
+ * partition; at a bound the newcomer is refused and counted (it comes again with the next key
+ * frame). What nodes tell of themselves takes 4 KiB a node of nodes_max, of which one may take 128;
+ * what finds no room is counted, and what was told before stays. amendments_max 10 s
  * contributions are kept. Records that cannot be read go to the deadletter sink and are counted;
  * nothing they hold is used. */
 #pragma once
@@ -21,12 +23,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/address.h"
 #include "base/delta.h"
 #include "base/label.h"
+#include "base/ledger.h"
 #include "base/name.h"
 #include "base/roster.h"
 #include "ingest/half.h"
 
+struct keys;
 struct mirror;
 
 /* Reasons for which a record goes to millrace.deadletter; mirror_reason_name() gives the word. */
@@ -40,6 +45,7 @@ enum mirror_reason {
 	MIRROR_COLUMN_LENGTH, /* columns of one group differ in length */
 	MIRROR_CODEC,	      /* Kafka record that could not be decompressed */
 	MIRROR_QUARANTINED,   /* its node's events lay too often ahead of the log */
+	MIRROR_CRASHED,	      /* reading it ended the process again and again */
 	MIRROR_REASONS,
 };
 
@@ -74,39 +80,52 @@ struct mirror_options {
 		names_max, instances_max;
 	uint32_t record_bytes_max; /* 1 MiB */
 	uint32_t events_max;	   /* stored in open panes; more are refused. 0: 4,194,304 */
+	uint32_t listeners_max;	   /* 0: 65,536 */
 	uint32_t destinations;	   /* readers of names and instances: join tasks first */
-	const uint8_t *secret;	   /* deployment key; NULL: HMACs are not checked */
-	size_t secret_length;
+	const struct keys *keys;   /* copied; NULL or none in it: HMACs are not checked */
 	struct mirror_sinks sinks;
 };
 
-/* The accounting identity holds: issued = events - duplicate - quarantined + lost (what an agent
- * dropped after numbering it is lost; dropped_* are told beside); events = aggregated + pending +
- * late + duplicate + quarantined + refused. */
 struct mirror_stats {
 	uint64_t records, bytes, heartbeats, ticks;
-	uint64_t issued;    /* events that agents numbered */
-	uint64_t events;    /* arrived */
-	uint64_t lost;	    /* gaps in the numbering */
-	uint64_t duplicate; /* events of batches seen before */
-	uint64_t late;	    /* events of closed panes */
-	uint64_t future;    /* clamped to the append time */
-	uint64_t backwards; /* absolute counters below what was counted: the difference is none */
-	uint64_t adopted;   /* halves that went on when their agent began anew */
-	uint64_t refused;   /* events that found their table full, or an unknown slot before its key
-			       frame */
-	uint64_t aggregated;  /* events that went out in deltas, definitions or metadata */
-	uint64_t pending;     /* stored in open panes now */
-	uint64_t quarantined; /* events of records that went to the deadletter, if they could be
-				 counted */
-	uint64_t dropped_ring, dropped_netlink, dropped_spool; /* told by agents */
+	/* The ledger of all records, events in place of received. */
+	uint64_t issued, events, lost, duplicate, late, refused, aggregated, pending, quarantined;
+	uint64_t dropped_ring, dropped_netlink, dropped_spool;
+	struct ledger others; /* of it: of no node that mirror_nodes() shows */
+	uint64_t future;      /* events clamped to the append time */
+	uint64_t backwards;   /* absolute counters below what was counted: the difference is none */
+	uint64_t adopted;     /* halves that went on when their agent began anew */
 	uint64_t deadletters[MIRROR_REASONS];
 	uint64_t deadletters_suppressed; /* of those: only counted, as their node had too many */
 	uint64_t clock_steps;
-	uint64_t nodes, halves, nats, processes, containers; /* live now */
+	uint64_t nodes, halves, nats, processes, containers, listeners; /* live now */
+	uint64_t about_refused; /* facts and states of nodes that found no room */
 	uint64_t amendments_dropped;
 	uint64_t deltas_dropped; /* of halves that never got a label */
 	uint64_t unknown_fields; /* of newer agents: skipped */
+};
+
+struct mirror_listener {
+	struct address address; /* all zeros: any */
+	uint16_t port;
+	uint32_t netns, pid;
+	const char *program, *workload; /* of its owner; "" if not known */
+	uint32_t backlog, backlog_max;
+	uint64_t drops;
+};
+
+/* The listeners of one node that are shown, those that dropped most before others. */
+enum { MIRROR_LISTENERS_SHOWN = 1024 };
+
+/* What a node is, does and listens at. */
+struct mirror_about {
+	/* The newest NodeFacts and AgentState (events.proto) of this start of its agent, packed;
+	 * of length 0 if they were not told. */
+	const uint8_t *facts, *state;
+	size_t facts_length, state_length;
+	const struct mirror_listener *listeners;
+	size_t listeners_count;
+	uint32_t listeners_all; /* with those that are not shown */
 };
 
 /* One node as the API's /agents shows it. */
@@ -114,16 +133,29 @@ struct mirror_node {
 	const char *node, *zone, *region, *role, *agent_version;
 	uint8_t boot_id[16];
 	uint64_t epoch;
-	uint64_t last_append_ns; /* log time of its last batch */
-	int64_t clock_offset_ns; /* added to its times */
-	uint64_t events, lost, dropped_ring, dropped_netlink, dropped_spool;
+	uint64_t last_append_ns;      /* log time of its last batch */
+	uint64_t told_ns;	      /* the newest time that it told of, in the log's terms */
+	uint64_t self_test_failed_ns; /* log time when a failure was last told; 0: none was */
+	int64_t clock_offset_ns;      /* added to its times */
+	struct ledger ledger;	      /* over all starts of its agent that are remembered */
+	struct arrival minute, hour;  /* the last, of panes that are closed */
 	uint32_t sockets, scan_period_ms;
+	const struct mirror_about *about; /* NULL: as in the last call */
 };
 
 struct mirror *mirror_new(const struct mirror_options *options);
 void mirror_free(struct mirror *mirror);
+/* The stage is as another process left it, at the same addresses (base/heap.h): what is of the
+ * process is set anew. Keys are never part of what is left. */
+void mirror_bind(struct mirror *mirror, const struct mirror_sinks *sinks, const struct keys *keys);
+
+/* Other keys and revoked nodes, from the next record on; some if there were some. */
+void mirror_keys(struct mirror *mirror, const struct keys *keys);
 
 void mirror_push(struct mirror *mirror, const struct mirror_record *records, size_t count);
+/* In its place for a record that must not be looked at: it moves the log's clock and goes to the
+ * dead letters. What its events were, their node's next batch tells as lost. */
+void mirror_pass_over(struct mirror *mirror, const struct mirror_record *record);
 
 /* The log clock: running maximum of append times, at most 10 s forward a record. 0 before the first
  * record. */
@@ -150,7 +182,10 @@ struct names *mirror_names(struct mirror *mirror);
 /* The instances that places number. */
 struct roster *mirror_roster(struct mirror *mirror);
 struct mirror_stats mirror_stats(const struct mirror *mirror);
-/* Calls each with every node, in the order of their names. */
-void mirror_nodes(const struct mirror *mirror,
+/* Of all records. */
+struct ledger mirror_ledger(const struct mirror_stats *stats);
+/* Calls each with every node, in the order of their names. For one reader: what a node is comes
+ * when something of it changed since the last call. */
+void mirror_nodes(struct mirror *mirror,
 		  void (*each)(void *context, const struct mirror_node *node), void *context);
 const char *mirror_reason_name(enum mirror_reason reason);

@@ -235,7 +235,8 @@ static bool place_open(struct mirror *mirror, const struct part *part, struct de
 	delta->place = half_place(half);
 	if (!place_turn(mirror, part, delta, &turns))
 		return true;
-	delta->flags |= half_touch(mirror, half, part->kind != PART_NORMAL);
+	if (!part->lookup)
+		delta->flags |= half_touch(mirror, half, part->kind != PART_NORMAL);
 	if (delta->flags & DELTA_FIRST_IN_60S && half->distant)
 		name_peer(mirror, half->peer);
 	if (!half->final)
@@ -253,7 +254,9 @@ static bool place_lingering(struct mirror *mirror, const struct part *part, stru
 		linger->parts--;
 		return true;
 	}
-	delta->flags |= touch_flags(&linger->touched, &mirror->marks, part->kind != PART_NORMAL);
+	if (!part->lookup)
+		delta->flags |=
+			touch_flags(&linger->touched, &mirror->marks, part->kind != PART_NORMAL);
 	if (!linger->final)
 		contribute(mirror, part->half, delta);
 	linger->parts--;

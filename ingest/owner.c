@@ -295,6 +295,19 @@ static struct instance owner_instance(struct node *node, const struct owner *own
 	return instance;
 }
 
+void owner_names(const struct node *node, uint32_t pid, uint64_t cgroup, uint64_t *program,
+		 uint64_t *workload)
+{
+	const uint64_t pid_key = pid;
+	const struct process_entry *process = pid ? table_find(&node->processes, &pid_key) : NULL;
+	uint64_t of = cgroup ? cgroup : process ? process->cgroup : 0;
+	const struct container_entry *container = of ? table_find(&node->containers, &of) : NULL;
+	struct instance instance = {.node = node->name_id};
+	instance_workload(&instance, container, process);
+	*program = process ? process->name : 0;
+	*workload = instance.resolution == RESOLUTION_NODE ? 0 : instance.workload;
+}
+
 static void owner_resolve(struct mirror *mirror, struct node *node, struct owner *owner)
 {
 	struct instance instance = owner_instance(node, owner);

@@ -13,11 +13,11 @@ void pages_init(struct pages *pages, uint32_t pages_max)
 void pages_done(struct pages *pages)
 {
 	for (uint32_t i = 0; i < pages->count; i++) {
-		free(pages->pages[i].halves);
-		free(pages->pages[i].contributions);
-		free(pages->pages[i].turns);
+		memory_free(pages->pages[i].halves);
+		memory_free(pages->pages[i].contributions);
+		memory_free(pages->pages[i].turns);
 	}
-	free(pages->pages);
+	memory_free(pages->pages);
 }
 
 void page_index_reach(struct page_index *index, uint32_t at)
@@ -83,8 +83,8 @@ void pages_give(struct pages *pages, struct page_index *index, uint32_t half)
 		return;
 	index->pages[page->number - index->first] = 0;
 	index->halves[page->number - index->first] = NULL;
-	free(page->contributions);
-	free(page->turns);
+	memory_free(page->contributions);
+	memory_free(page->turns);
 	page->contributions = NULL;
 	page->turns = NULL;
 	page->next_free = pages->free;

@@ -19,7 +19,7 @@ static void chunks_free(struct chunk *chunk)
 {
 	while (chunk) {
 		struct chunk *next = chunk->next;
-		free(chunk);
+		memory_free(chunk);
 		chunk = next;
 	}
 }
@@ -27,7 +27,7 @@ static void chunks_free(struct chunk *chunk)
 static void pane_done(struct pane *pane)
 {
 	chunks_free(pane->chunks);
-	free(pane->runs);
+	memory_free(pane->runs);
 }
 
 void panes_done(struct panes *panes)
@@ -65,12 +65,12 @@ static struct chunk *chunk_take(struct panes *panes, size_t size)
 static void chunk_give(struct panes *panes, struct chunk *chunk)
 {
 	if (chunk->capacity != CHUNK_BYTES - sizeof(*chunk)) {
-		free(chunk);
+		memory_free(chunk);
 		return;
 	}
 	panes->chunks_used--;
 	if (panes->chunks_spare >= panes->chunks_used + CHUNKS_SPARE) {
-		free(chunk);
+		memory_free(chunk);
 		return;
 	}
 	chunk->next = panes->chunks;
@@ -145,6 +145,6 @@ void panes_clear(struct panes *panes, struct pane *pane)
 		panes->spares[panes->spares_count++] =
 			(struct pane){.runs = pane->runs, .runs_capacity = pane->runs_capacity};
 	else
-		free(pane->runs);
+		memory_free(pane->runs);
 	*pane = (struct pane){0};
 }

@@ -1,7 +1,7 @@
-/* Deltas in the making. A half has at most one of each kind in a pane; which one is kept by slot
- * for the node that is being applied, not in the half. Of a half whose label is final the delta is
- * placed when it is made and goes out when its node is done, while it is in the cache; any other
- * has a part and waits for the pane's labels. Plain data. */
+/* Deltas in the making. A half has at most one of each kind in a pane, lookups aside; which one is
+ * kept by slot for the node that is being applied, not in the half. Of a half whose label is final
+ * the delta is placed when it is made and goes out when its node is done, while it is in the cache;
+ * any other has a part and waits for the pane's labels. Plain data. */
 #pragma once
 
 #include <stdbool.h>
@@ -31,6 +31,8 @@ struct part {
 	uint32_t next; /* of the node's that were held in the last pane; + 1 */
 	uint16_t node; /* place in mirror.nodes */
 	uint8_t kind;  /* enum part_kind */
+	bool lookup;
+	uint32_t before; /* a lookup's: of the same slot; + 1 */
 };
 
 /* A half's newest touch is a number that grows with the panes: 2 * pane + 1, in 24 bits (24 days

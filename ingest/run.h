@@ -2,8 +2,8 @@
  * by (node, incarnation, sequence) and applies them, so that what comes out does not depend on the
  * order in which batches came. No half is looked up before that.
  *
- *   struct run | containers | processes | NAT | definitions | updates | retransmits | closes |
- *   NAT ends | exits              each section on 8 bytes
+ *   struct run | containers | processes | NAT | definitions | updates | retransmits | lookups |
+ *   drops | closes | NAT ends | exits | listeners              each section on 8 bytes
  *
  * Updates, nearly all there is, stay columns: slot (difference, as on the wire), time, srtt,
  * segments both ways, bytes both ways. 28 bytes an update; bytes are 64-bit columns in a run that
@@ -25,6 +25,7 @@ enum run_flag {
 	RUN_WIDE = 16,
 	RUN_GAP = 32,	  /* something is missing before it: found when the pane closes */
 	RUN_ORPHANS = 64, /* no batch's: ends halves that no new agent told of, see adopt.c */
+	RUN_WHOLE = 128,  /* its epoch's numbers count from 0, whatever came first */
 };
 
 enum run_group {
@@ -34,9 +35,12 @@ enum run_group {
 	RUN_DEFINITIONS,
 	RUN_UPDATES,
 	RUN_RETRANSMITS, /* sparse part of the updates: no events of their own */
+	RUN_LOOKUPS,
+	RUN_DROPS,
 	RUN_CLOSES,
 	RUN_NAT_ENDS,
 	RUN_EXITS,
+	RUN_LISTENERS,
 	RUN_GROUPS,
 };
 
@@ -53,6 +57,14 @@ struct run {
 	uint32_t batch_events;
 	uint32_t counts[RUN_GROUPS];
 };
+
+static inline uint64_t run_events(const struct run *run)
+{
+	uint64_t events = 0;
+	for (int group = 0; group < RUN_GROUPS; group++)
+		events += group == RUN_RETRANSMITS ? 0 : run->counts[group];
+	return events;
+}
 
 struct container_row {
 	uint64_t cgroup;
@@ -81,6 +93,12 @@ struct definition_row {
 	struct traffic total;
 };
 
+/* An agent's generation of a slot, as a half keeps it. */
+static inline uint16_t generation_folded(uint32_t generation)
+{
+	return (uint16_t)(generation ^ generation >> 16);
+}
+
 struct retransmit_row {
 	uint32_t slot, retransmits;
 	uint32_t time_us, pad;
@@ -90,6 +108,34 @@ struct close_row {
 	uint32_t slot, time_us, reason, pid, min_rtt_us, pad;
 	uint64_t connect_us;
 	struct traffic total;
+};
+
+/* The generation is of the slot's definition in the batch, folded, if there is one: the definition
+ * may be of a later time than the lookup, and the slot still another socket's. */
+struct lookup_row {
+	uint32_t slot, time_us;
+	uint16_t result; /* enum lookup_result */
+	uint16_t generation;
+	bool defined;
+	uint8_t pad[3];
+	uint64_t latency_us;
+};
+
+struct drop_row {
+	uint64_t reason; /* name id */
+	uint64_t packets, bytes;
+	uint32_t socket, time_us; /* 1 + slot; 0: none known */
+	uint32_t icmp, pad;
+};
+
+struct listener_row {
+	uint64_t cookie, cgroup, drops;
+	struct address address;
+	uint32_t netns, pid, backlog, backlog_max;
+	uint32_t time_us;
+	uint16_t port;
+	bool ended;
+	uint8_t pad;
 };
 
 struct exit_row {

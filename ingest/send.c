@@ -6,15 +6,15 @@
 #include "base/clock.h"
 #include "ingest/state.h"
 
-/* ---- when a node is done ---- */
+/* ---- when a node, or its boot, is done ---- */
 
 /* The pane's mappings are all known, or about to be forgotten. */
-void send_keys(struct mirror *mirror, const struct node *node, size_t openings)
+static void send_keys(struct mirror *mirror, const struct node *node)
 {
 	struct opening *items = mirror->openings.items;
 	struct opening *clients[TABLE_GROUP];
 	size_t count = 0;
-	for (size_t i = openings; i < mirror->openings.count; i++) {
+	for (size_t i = mirror->openings_done; i < mirror->openings.count; i++) {
 		if (items[i].keyed)
 			continue;
 		items[i].open.key = items[i].open.seen;
@@ -26,7 +26,7 @@ void send_keys(struct mirror *mirror, const struct node *node, size_t openings)
 		}
 	}
 	nat_keys(node, clients, count);
-	for (size_t i = openings; i < mirror->openings.count; i++) {
+	for (size_t i = mirror->openings_done; i < mirror->openings.count; i++) {
 		if (items[i].keyed)
 			continue;
 		items[i].keyed = true;
@@ -53,18 +53,22 @@ static void send_opening(struct mirror *mirror, struct node *node, uint32_t plac
 	pages_at(&mirror->pages, open->ref.index)->opening = 0;
 }
 
-void send_node(struct mirror *mirror, struct node *node, size_t openings, size_t closings)
+void send_node(struct mirror *mirror, struct node *node)
 {
-	send_keys(mirror, node, openings);
-	for (size_t i = openings; i < mirror->openings.count; i++)
+	if (node->recheck)
+		owners_recheck(mirror, node);
+	send_keys(mirror, node);
+	for (size_t i = mirror->openings_done; i < mirror->openings.count; i++)
 		send_opening(mirror, node, (uint32_t)i + 1);
-	for (size_t i = closings; i < mirror->closings.count; i++) {
+	for (size_t i = mirror->closings_done; i < mirror->closings.count; i++) {
 		struct closing *closing = &((struct closing *)mirror->closings.items)[i];
 		if (closing->opening)
 			closing->task =
 				((struct opening *)mirror->openings.items)[closing->opening - 1]
 					.task;
 	}
+	mirror->openings_done = mirror->openings.count;
+	mirror->closings_done = mirror->closings.count;
 }
 
 /* Closes whose halves have got their labels by now. */

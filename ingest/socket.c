@@ -210,6 +210,11 @@ socket_find(const struct apply *apply, uint32_t slot, uint32_t *index)
 	return half->live && !socket_former(half, (uint32_t)apply->run->sequence) ? half : NULL;
 }
 
+struct half *socket_of(const struct apply *apply, uint32_t slot, uint32_t *index)
+{
+	return socket_find(apply, slot, index);
+}
+
 /* ---- openings ---- */
 
 /* All but what it was seen as; key, pid and self come when the node is done. */
@@ -267,11 +272,6 @@ void socket_again(struct mirror *mirror, struct node *node, uint32_t index, stru
 	opening->keyed = true;
 }
 
-static uint16_t folded(uint32_t generation)
-{
-	return (uint16_t)(generation ^ generation >> 16);
-}
-
 /* Who does not have it any more, or never heard of it, gets the whole. */
 void socket_moved(struct apply *apply, uint32_t index, struct half *half,
 		  const struct half_ref *former, const struct definition_row *row, uint64_t time_ns)
@@ -279,7 +279,7 @@ void socket_moved(struct apply *apply, uint32_t index, struct half *half,
 	struct mirror *mirror = apply->mirror;
 	struct node *node = apply->node;
 	uint64_t opened_ns = time_ns > row->age_ns ? time_ns - row->age_ns : 0;
-	half->slot_generation = folded(row->generation);
+	half->slot_generation = generation_folded(row->generation);
 	if (!half->opening && !half->labelled)
 		announce(apply, index, half, row, opened_ns)->flags |= HALF_AGAIN;
 	socket_again(mirror, node, index, half, time_ns);
@@ -412,7 +412,7 @@ static void half_begin(struct apply *apply, struct half *half, const struct defi
 		.side = row->side == SIDE_SERVER,
 		.guessed = !!(row->flags & HALF_ROLE_GUESSED),
 		.generation = half->generation,
-		.slot_generation = folded(row->generation),
+		.slot_generation = generation_folded(row->generation),
 		.owner = owner_take(mirror, node, row->pid, row->cgroup),
 		.print = seen_print(&row->seen),
 	};
@@ -489,7 +489,8 @@ void apply_definitions(struct apply *apply, const struct definition_row *rows, s
 			apply->refused++;
 			continue;
 		}
-		if (half && half->live && half->slot_generation == folded(row->generation)) {
+		if (half && half->live &&
+		    half->slot_generation == generation_folded(row->generation)) {
 			again(apply, index, half, row, time_ns);
 			continue;
 		}
@@ -714,6 +715,7 @@ static uint32_t linger(struct mirror *mirror, uint32_t slot, uint32_t index,
 		parts[(made & ~WAITING) - 1].half = LINGERING | place;
 		linger->parts++;
 	}
+	lookups_linger(mirror, slot, place);
 	return place;
 }
 
@@ -722,6 +724,7 @@ static void forget_slot(struct mirror *mirror, uint32_t slot)
 	for (int kind = 0; kind < PART_KINDS; kind++)
 		mirror->scratch.parts[kind][slot] = 0;
 	mirror->scratch.openings[slot] = 0;
+	mirror->scratch.lookups[slot] = 0;
 }
 
 static struct delta *end_delta(struct apply *apply, uint32_t slot, uint32_t index,

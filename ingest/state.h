@@ -2,12 +2,16 @@
  * Private to ingest/.
  *
  *   mirror_push    intake.c   the node: duplicates, clock, epoch, loss
+ *                  about.c    what it tells of itself
  *                  mute.c     who is not heard any more
  *                  gather.c   its batch, as one run a pane
+ *                  departed.c what was known of it when it was forgotten
  *   mirror_halves  apply.c    node by node: runs in the order of their sequence
  *                  socket.c   definitions, updates, closes: halves, deltas, openings, closings
+ *                  lookup.c   DNS lookups: deltas
  *                  owner.c    processes and containers: who owns a half
  *                  nat.c      NAT mappings, keys
+ *                  listener.c who listens
  *                  adopt.c    halves whose agent began anew
  *                  send.c     openings, closings and aliases to their join tasks
  *   mirror_labels, mirror_deltas
@@ -41,8 +45,10 @@
 
 enum {
 	NODE_SILENT_S = 120,
-	CLOCK_STEP_S = 10,  /* the clock's longest step, and how far ahead an event may lie */
-	ORPHAN_KEEP_S = 50, /* a key frame's period of 45 s, and slack */
+	BEGINNING_BATCHES = 64, /* as many as an agent has on their way */
+	BATCH_GAP_S = 6,	/* its longest interval between batches is 5 s */
+	CLOCK_STEP_S = 10,	/* the clock's longest step, and how far ahead an event may lie */
+	ORPHAN_KEEP_S = 50,	/* a key frame's period of 45 s, and slack */
 	OBJECT_KEEP_S =
 		120,	 /* a NAT entry, process or container not announced again is forgotten */
 	EXIT_KEEP_S = 5, /* a process that ended and owned nothing: its sockets may be told late */
@@ -91,13 +97,15 @@ struct contribution {
 	uint32_t next;		 /* of the half: the one before it, + 1; or the next free one */
 	uint32_t earlier, later; /* of all, by age */
 	uint32_t window;	 /* number of the 10 s */
-	uint32_t srtt_us, min_rtt_us;
+	uint32_t min_rtt_us;
+	uint32_t lookups;	/* place in mirror.lookups, + 1; 0: none */
 	uint16_t flags, reason; /* as struct delta's, of all */
 	uint64_t time_ns, connect_us;
 	struct traffic traffic;
+	uint32_t node_received, node_lost;
 };
 
-_Static_assert(sizeof(struct contribution) == 88, "there may be as many as halves");
+_Static_assert(sizeof(struct contribution) == 96, "there may be as many as halves");
 
 /* A label changed in this pane. */
 struct change {
@@ -117,6 +125,8 @@ struct told_server {
 struct scratch {
 	uint32_t *parts[PART_KINDS];
 	uint32_t *openings;
+	uint32_t *lookups; /* the newest part of one that waits; without WAITING */
+	uint32_t *defined; /* while a batch is gathered: its definition */
 };
 
 /* Where an update goes. */
@@ -143,6 +153,8 @@ struct mirror {
 	struct names *names;
 	struct roster *roster;
 	uint64_t clock_ns, first_pane, silence_checked_s;
+	uint64_t began_ns;	/* append time of the first record read */
+	bool whole;		/* that was the log's first */
 	struct letters letters; /* of records that tell no known node */
 	struct panes panes;
 	struct queue times, picks; /* of a batch, or a run: int64_t, uint32_t */
@@ -151,6 +163,7 @@ struct mirror {
 	struct node **nodes;   /* nodes_max places */
 	uint32_t nodes_count;  /* places ever used */
 	struct table node_ids; /* name id -> index */
+	struct table departed; /* struct departed; departed.c */
 	bool ranks_stale;
 	bool nodes_held;   /* some node has deltas without labels */
 	uint32_t orphaned; /* nodes that have orphans */
@@ -163,6 +176,8 @@ struct mirror {
 	struct touch_marks marks;	   /* of it */
 	uint16_t node;			   /* being applied */
 	uint32_t node_received, node_lost; /* of each of its deltas */
+	size_t openings_done;		   /* of the pane: of these all is known */
+	size_t closings_done;		   /* and of these */
 	struct half nobody;		   /* where there is no half */
 	struct queue found;		   /* struct found: of a run's updates */
 	struct queue deltas;		   /* struct delta: of the applied node, in the making */
@@ -181,9 +196,13 @@ struct mirror {
 	struct queue amendments;
 	struct queue news;     /* struct news: of panes that are open */
 	struct queue hearings; /* struct hearing: of the pane */
+	uint64_t about_bytes;  /* that nodes' facts and states take */
+	struct queue shown;    /* struct mirror_listener: of the node that is shown */
 	struct queue task_opens, task_closes, task_aliases, task_instances, task_selves, counts;
 	struct queue kept_deltas, kept_parts;
 
+	struct queue lookups;	 /* struct lookup_counts: of contributions */
+	uint32_t lookups_vacant; /* place + 1 */
 	struct contribution *contributions;
 	uint32_t contributions_used, contributions_free; /* places ever used; list */
 	uint32_t contribution_first, contribution_last;	 /* by age */
@@ -197,6 +216,13 @@ struct apply {
 	enum part_kind kind; /* of what is not recovered */
 	uint64_t refused;
 };
+
+/* A term of the ledger, in all and of one node. */
+static inline void count_events(uint64_t *all, uint64_t *own, uint64_t events)
+{
+	*all += events;
+	*own += events;
+}
 
 static inline uint64_t run_time(const struct run *run, uint32_t time_us)
 {
@@ -222,6 +248,16 @@ void deadletter(struct mirror *mirror, const struct mirror_record *record,
 /* intake.c */
 void intake_batch(struct mirror *mirror, const struct mirror_record *record);
 void intake_silence(struct mirror *mirror);
+
+/* about.c */
+void about_take(struct mirror *mirror, struct node *node, const Millrace__V1__Batch *batch);
+void about_forget(struct mirror *mirror, struct node *node);
+
+/* departed.c */
+void departed_init(struct table *departed);
+void departed_done(struct table *departed);
+void departed_keep(struct mirror *mirror, struct node *node);	/* takes its standing */
+void departed_return(struct mirror *mirror, struct node *node); /* a new node: gives it back */
 
 /* mute.c */
 void mute_check(struct mirror *mirror, struct node *node); /* once a second of log time */
@@ -253,7 +289,14 @@ void apply_processes(struct apply *apply, const struct process_row *rows, size_t
 uint16_t owner_take(struct mirror *mirror, struct node *node, uint32_t pid, uint64_t cgroup);
 void owner_drop(struct mirror *mirror, struct node *node, uint16_t owner);
 void owners_recheck(struct mirror *mirror, struct node *node);
+/* Name ids of who that is, as far as known; of the workload not the node's own. */
+void owner_names(const struct node *node, uint32_t pid, uint64_t cgroup, uint64_t *program,
+		 uint64_t *workload);
 void *table_admit(struct table *table, const void *key, uint64_t *live, uint32_t max);
+
+/* listener.c */
+void apply_listeners(struct apply *apply, const struct listener_row *rows, size_t count);
+void listeners_show(struct mirror *mirror, const struct node *node); /* in mirror->shown */
 
 /* server.c */
 void server_seen(struct mirror *mirror, struct node *node, uint16_t owner,
@@ -272,6 +315,8 @@ void apply_definitions(struct apply *apply, const struct definition_row *rows, s
 void *apply_updates(struct apply *apply, void *columns);
 void apply_retransmits(struct apply *apply, const struct retransmit_row *rows, size_t count);
 void apply_closes(struct apply *apply, const struct close_row *rows, size_t count);
+/* The open half that the run means by the slot, or NULL. */
+struct half *socket_of(const struct apply *apply, uint32_t slot, uint32_t *index);
 void socket_end(struct apply *apply, uint32_t index, uint32_t reason, uint64_t time_ns);
 /* The join hears that it was `former` until now. */
 void socket_moved(struct apply *apply, uint32_t index, struct half *half,
@@ -312,6 +357,14 @@ static inline uint16_t half_touch(const struct mirror *mirror, struct half *half
 	return flags;
 }
 
+/* lookup.c */
+void apply_lookups(struct apply *apply, const struct lookup_row *rows, size_t count);
+/* Those of the slot that wait for a label are of another slot, or of a half that lingers. */
+void lookups_move(struct mirror *mirror, uint32_t from, uint32_t to, uint32_t index);
+void lookups_linger(struct mirror *mirror, uint32_t slot, uint32_t linger);
+/* A part that was held from a pane before. */
+void lookup_resume(struct mirror *mirror, uint32_t part);
+
 /* adopt.c: orphans, by restarts of their agents. */
 void orphans_make(struct apply *apply);			    /* of all of the node's halves */
 void orphans_end(struct apply *apply, uint64_t until_pane); /* of restarts up to this pane */
@@ -333,8 +386,7 @@ static inline uint32_t seen_print(const struct tuple *seen)
 void page_end(struct apply *apply, const struct page_index *index, uint32_t at, uint64_t time_ns);
 
 /* send.c */
-void send_node(struct mirror *mirror, struct node *node, size_t openings, size_t closings);
-void send_keys(struct mirror *mirror, const struct node *node, size_t openings);
+void send_node(struct mirror *mirror, struct node *node); /* what it told since it was last sent */
 void send_held(struct mirror *mirror);
 void send_all(struct mirror *mirror);
 

@@ -15,8 +15,8 @@ void table_init(struct table *table, uint32_t key_size, uint32_t entry_size)
 
 void table_done(struct table *table)
 {
-	free(table->places);
-	free(table->entries);
+	memory_free(table->places);
+	memory_free(table->entries);
 }
 
 void table_clear(struct table *table)
@@ -95,7 +95,7 @@ static void places_grow(struct table *table)
 			at = (at + 1) & mask;
 		table->places[at] = places[i];
 	}
-	free(places);
+	memory_free(places);
 }
 
 /* By half: what is not used of it is memory, too. */

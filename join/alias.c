@@ -42,10 +42,16 @@ void aliases_init(struct join *join)
 	slots_init(&join->aliases_by_key[WAY_IN], hash_of_to, keys_fetch, join);
 }
 
+void aliases_bind(struct join *join)
+{
+	slots_bind(&join->aliases_by_key[WAY_OUT], hash_of_from, keys_fetch, join);
+	slots_bind(&join->aliases_by_key[WAY_IN], hash_of_to, keys_fetch, join);
+}
+
 void aliases_done(struct join *join)
 {
-	free(join->aliases.items);
-	free(join->alias_order.items);
+	memory_free(join->aliases.items);
+	memory_free(join->alias_order.items);
 	for (int way = 0; way < WAYS; way++)
 		slots_done(&join->aliases_by_key[way]);
 }

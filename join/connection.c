@@ -57,12 +57,18 @@ void connections_init(struct join *join)
 	hosts_init(join, 2 * SIDES * halves_max);
 }
 
+void connections_bind(struct join *join)
+{
+	slots_bind(&join->index, connection_hash_of, connection_fetch, join);
+	hosts_bind(join);
+}
+
 void connections_done(struct join *join)
 {
-	free(join->connections.items);
-	free(join->details.items);
-	free(join->closings.items);
-	free(join->views.items);
+	memory_free(join->connections.items);
+	memory_free(join->details.items);
+	memory_free(join->closings.items);
+	memory_free(join->views.items);
 	slots_done(&join->index);
 	hosts_done(join);
 }

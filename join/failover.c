@@ -40,9 +40,9 @@ struct outage {
 
 void failovers_done(struct join *join)
 {
-	free(join->hearings.items);
-	free(join->outages.items);
-	free(join->outages_merged.items);
+	memory_free(join->hearings.items);
+	memory_free(join->outages.items);
+	memory_free(join->outages_merged.items);
 }
 
 /* ---- what ingest heard ---- */

@@ -41,11 +41,16 @@ void hosts_init(struct join *join, uint32_t hosts_max)
 	slots_init(&join->hosts_index, host_hash_of, host_fetch, join);
 }
 
+void hosts_bind(struct join *join)
+{
+	slots_bind(&join->hosts_index, host_hash_of, host_fetch, join);
+}
+
 void hosts_done(struct join *join)
 {
 	slots_done(&join->hosts_index);
-	free(join->hosts.items);
-	free(join->ends_put);
+	memory_free(join->hosts.items);
+	memory_free(join->ends_put);
 }
 
 static bool host_matches(const void *context, uint32_t number, const void *wanted)

@@ -22,11 +22,17 @@ void intern_init(struct intern *intern, uint32_t record_size, uint32_t records_m
 	intern->users = memory_zeroed((size_t)records_max + 1, sizeof(*intern->users));
 }
 
+void intern_bind(struct intern *intern, uint64_t (*hash)(const void *record))
+{
+	intern->hash = hash;
+	slots_bind(&intern->table, intern_hash_of, NULL, intern);
+}
+
 void intern_done(struct intern *intern)
 {
 	slots_done(&intern->table);
-	free(intern->records);
-	free(intern->users);
+	memory_free(intern->records);
+	memory_free(intern->users);
 }
 
 static bool intern_matches(const void *context, uint32_t record, const void *wanted)

@@ -25,6 +25,8 @@ struct intern {
 /* Must not move afterwards: its index points back at it. */
 void intern_init(struct intern *intern, uint32_t record_size, uint32_t records_max,
 		 uint64_t (*hash)(const void *record));
+/* The table is as another process left it. */
+void intern_bind(struct intern *intern, uint64_t (*hash)(const void *record));
 void intern_done(struct intern *intern);
 
 /* The record's number, or 0 if nobody holds it. hash is that of the record. */

@@ -24,9 +24,17 @@ struct join *join_new(const struct join_options *options)
 
 static void bucket_done(struct hop_bucket *bucket)
 {
-	free(bucket->opens.items);
-	free(bucket->closes.items);
-	free(bucket->instances.items);
+	memory_free(bucket->opens.items);
+	memory_free(bucket->closes.items);
+	memory_free(bucket->instances.items);
+}
+
+void join_bind(struct join *join, const struct join_sinks *sinks)
+{
+	join->options.sinks = *sinks;
+	connections_bind(join);
+	aliases_bind(join);
+	servers_bind(join);
 }
 
 void join_free(struct join *join)
@@ -37,19 +45,19 @@ void join_free(struct join *join)
 				  &join->seekers, &join->touched,      &join->telling,
 				  &join->guessers};
 	for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++)
-		free(arrays[i]->items);
+		memory_free(arrays[i]->items);
 	for (uint32_t task = 0; task < join->options.tasks; task++)
 		bucket_done(&join->hops[task]);
 	bucket_done(&join->own_hops);
-	free(join->hops);
-	free(join->opened_places);
+	memory_free(join->hops);
+	memory_free(join->opened_places);
 	records_done(join);
 	failovers_done(join);
 	servers_done(join);
 	aliases_done(join);
 	connections_done(join);
 	roster_free(join->roster);
-	free(join);
+	memory_free(join);
 }
 
 void join_push(struct join *join, const struct half_bucket *bucket)

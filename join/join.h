@@ -89,6 +89,9 @@ struct join_stats {
 
 struct join *join_new(const struct join_options *options);
 void join_free(struct join *join);
+/* The stage is as another process left it, at the same addresses (base/heap.h): what is of the
+ * process is set anew. */
+void join_bind(struct join *join, const struct join_sinks *sinks);
 /* What the bucket lends must stay until join_advance returns. */
 void join_push(struct join *join, const struct half_bucket *bucket);
 void join_advance(struct join *join, uint64_t now_ns); /* now_ns: end of the pane */

@@ -357,12 +357,12 @@ void flows_send(struct join *join)
 void records_done(struct join *join)
 {
 	for (uint32_t source = 0; source < join->options.sources; source++) {
-		free(join->labels[source].labels.items);
-		free(join->labels[source].instances.items);
+		memory_free(join->labels[source].labels.items);
+		memory_free(join->labels[source].instances.items);
 	}
-	free(join->labels);
-	free(join->edges);
-	free(join->flows.items);
-	free(join->flow_order.items);
-	free(join->flows_sorted.items);
+	memory_free(join->labels);
+	memory_free(join->edges);
+	memory_free(join->flows.items);
+	memory_free(join->flow_order.items);
+	memory_free(join->flows_sorted.items);
 }

@@ -26,10 +26,15 @@ void servers_init(struct join *join)
 	join->servers = memory_zeroed((size_t)servers_max + 1, sizeof(*join->servers));
 }
 
+void servers_bind(struct join *join)
+{
+	intern_bind(&join->server_keys, server_hash);
+}
+
 void servers_done(struct join *join)
 {
 	intern_done(&join->server_keys);
-	free(join->servers);
+	memory_free(join->servers);
 }
 
 /* The newer telling wins; ties by id, so that the order of tasks does not matter. */

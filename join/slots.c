@@ -19,15 +19,21 @@ void slots_init(struct slots *slots, uint64_t (*hash_of)(const void *context, ui
 		.buckets = memory_zeroed(BUCKETS_MIN, sizeof(*slots->buckets)),
 		.buckets_count = BUCKETS_MIN,
 		.records_full = records_full(BUCKETS_MIN),
-		.hash_of = hash_of,
-		.fetch = fetch,
-		.context = context,
 	};
+	slots_bind(slots, hash_of, fetch, context);
+}
+
+void slots_bind(struct slots *slots, uint64_t (*hash_of)(const void *context, uint32_t record),
+		void (*fetch)(const void *context, uint32_t record), const void *context)
+{
+	slots->hash_of = hash_of;
+	slots->fetch = fetch;
+	slots->context = context;
 }
 
 void slots_done(struct slots *slots)
 {
-	free(slots->buckets);
+	memory_free(slots->buckets);
 	*slots = (struct slots){0};
 }
 
@@ -78,7 +84,7 @@ void slots_grow(struct slots *slots)
 			bucket_fetch(slots, &before[at + BUCKETS_AHEAD]);
 		bucket_move(slots, &before[at]);
 	}
-	free(before);
+	memory_free(before);
 }
 
 /* It is not in its home bucket. */

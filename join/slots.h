@@ -40,6 +40,9 @@ struct slots {
 /* fetch: prefetches what hash_of reads of a record, or NULL; asked well before it. */
 void slots_init(struct slots *slots, uint64_t (*hash_of)(const void *context, uint32_t record),
 		void (*fetch)(const void *context, uint32_t record), const void *context);
+/* Sets them anew: the table is as another process left it. */
+void slots_bind(struct slots *slots, uint64_t (*hash_of)(const void *context, uint32_t record),
+		void (*fetch)(const void *context, uint32_t record), const void *context);
 void slots_done(struct slots *slots);
 
 /* The low half of a hash chooses the bucket, the next byte is the tag. */

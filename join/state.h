@@ -402,6 +402,7 @@ static inline void half_change(struct join *join, uint32_t number)
 
 /* host.c */
 void hosts_init(struct join *join, uint32_t hosts_max);
+void hosts_bind(struct join *join);
 void hosts_done(struct join *join);
 void host_hashes(const struct tuple *tuple, uint64_t hashes[SIDES]);
 void hosts_hold(struct join *join, const struct tuple *tuple, const uint64_t hashes[SIDES],
@@ -428,6 +429,7 @@ static inline struct tuple tuple_of_hosts(const struct join *join, const uint32_
 
 /* connection.c: the pools, the chains and the lists. */
 void connections_init(struct join *join);
+void connections_bind(struct join *join);
 void connections_done(struct join *join);
 
 static inline struct tuple connection_key(const struct join *join,
@@ -457,6 +459,7 @@ void connection_give_up(struct join *join, uint32_t at);
 
 /* alias.c */
 void aliases_init(struct join *join);
+void aliases_bind(struct join *join);
 void aliases_done(struct join *join);
 void aliases_take(struct join *join); /* this pane's events, in an order of their own */
 void aliases_expire(struct join *join);
@@ -533,6 +536,7 @@ void flows_send(struct join *join);
 
 /* server.c */
 void servers_init(struct join *join);
+void servers_bind(struct join *join);
 void servers_done(struct join *join);
 void servers_take(struct join *join, const struct half_bucket *bucket);
 void servers_sweep(struct join *join); /* once a pane */
