@@ -252,6 +252,7 @@ struct encoded encode_delivery(struct encoder *encoder, const struct delivery *d
 	message.resolve_owed = delivery->resolve_owed;
 	message.severity = (Millrace__V1__Severity)delivery->severity;
 	message.attempts = delivery->attempts;
+	message.uncertain = delivery->uncertain;
 	message.failed = delivery->failed;
 	message.error = text(encoder, delivery->error);
 	return packed(encoder, &message.base);
@@ -278,7 +279,31 @@ struct encoded encode_deadletter(struct encoder *encoder, const char *topic, uin
 	return packed(encoder, &message.base);
 }
 
-struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const uint8_t *key)
+struct encoded encode_undelivered(struct encoder *encoder, const char *receiver,
+				  const struct alert *alert, const struct notify_place *place,
+				  const char *reason, const char *sentence)
+{
+	Millrace__V1__DeadLetter message = MILLRACE__V1__DEAD_LETTER__INIT;
+	struct encoded whole = encode_alert(encoder, &(struct output_number){0}, alert);
+	uint8_t head[HEAD_BYTES_MAX];
+	char detail[ALERT_TEXT_MAX];
+
+	snprintf(detail, sizeof(detail), "receiver %s: %s", receiver, sentence);
+	message.topic = text(encoder, "millrace.alerts");
+	message.partition = place->partition;
+	message.offset = place->offset;
+	message.reason = text(encoder, reason);
+	message.detail = text(encoder, detail);
+	message.size = whole.length;
+	message.head.len = whole.length < HEAD_BYTES_MAX ? whole.length : HEAD_BYTES_MAX;
+	memcpy(head, whole.bytes, message.head.len);
+	message.head.data = head;
+	message.time_ms = (int64_t)(alert->pane_end_ns / NS_PER_MS);
+	return packed(encoder, &message.base);
+}
+
+struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const char *key_id,
+			   const uint8_t *key)
 {
 	Millrace__V1__Batch message = MILLRACE__V1__BATCH__INIT;
 	struct encoded bytes;
@@ -287,6 +312,7 @@ struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const 
 	message.kind = MILLRACE__V1__BATCH_KIND__BATCH_KIND_TICK;
 	message.base_time_us = realtime_ns / NS_PER_US;
 	message.sent_realtime_ns = realtime_ns;
+	message.key_id = (char *)(uintptr_t)(key ? key_id : "");
 	bytes = packed(encoder, &message.base);
 	if (!key)
 		return bytes;
@@ -422,6 +448,7 @@ int decode_delivery(const uint8_t *bytes, size_t length, struct delivery *delive
 		.attempts = message->attempts,
 		.resolve_owed = message->resolve_owed,
 		.severity = message->severity,
+		.uncertain = message->uncertain,
 		.failed = message->failed,
 	};
 	cut(delivery->receiver, sizeof(delivery->receiver), message->receiver);

@@ -9,7 +9,7 @@
 #include "aggregate/rollup.h"
 #include "anomaly/alert.h"
 #include "anomaly/anomaly.h"
-#include "api/notify/delivery.h"
+#include "api/notify/notify.h"
 #include "ingest/mirror.h"
 #include "join/flow.h"
 
@@ -25,6 +25,9 @@ struct output_number {
 	uint64_t epoch;
 	uint32_t task;
 	uint64_t sequence;
+	/* Where it stands among what the task made of its kind in a pane: 0, 1, ... */
+	uint64_t pane;
+	uint32_t place;
 };
 
 struct encoder *encoder_new(void);
@@ -43,8 +46,13 @@ struct encoded encode_delivery(struct encoder *encoder, const struct delivery *d
 struct encoded encode_deadletter(struct encoder *encoder, const char *topic, uint32_t partition,
 				 const struct mirror_record *record, enum mirror_reason reason,
 				 const char *detail, const char *node);
+/* A notification that was given up, for the dead letters. */
+struct encoded encode_undelivered(struct encoder *encoder, const char *receiver,
+				  const struct alert *alert, const struct notify_place *place,
+				  const char *reason, const char *sentence);
 /* A tick for an idle partition; key (32 bytes) signs it, NULL: not signed. */
-struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const uint8_t *key);
+struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const char *key_id,
+			   const uint8_t *key);
 
 /* 0, or -EBADMSG: not such a record. */
 int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert);

@@ -20,17 +20,16 @@ enum { FLOWS_A_RECORD = 1000, ROLLUPS_A_RECORD = 250, RECORD_BYTES_MAX = 950000 
  * edges and the busiest instances hand over at once at the end of ten seconds. */
 enum { ROWS_WAITING_MAX = 500000 };
 
-/* Rows a parcel: the service stores them in some milliseconds, and its other work has its turn. */
-enum { ROWS_A_PARCEL = 2000 };
-
 struct exit {
 	struct encoder *encoder;
 	struct parcels *parcels;
 	struct rollup *chosen; /* scratch */
 	size_t chosen_max;
 	uint64_t pane; /* the newest that rows ended in: long windows began long ago */
-	uint64_t flows, rollups, alerts, deadletters; /* next sequence */
-	char key[12];				      /* task number as text */
+	struct exit_numbers numbers;
+	uint64_t now;				 /* the pane that outputs come from */
+	struct exit_place places[IMAGE_OUTPUTS]; /* of the newest output of each kind */
+	char key[12];				 /* task number as text */
 	size_t key_length;
 };
 
@@ -41,9 +40,39 @@ struct exits {
 	_Atomic uint64_t rows_waiting; /* handed to the service, not yet taken */
 };
 
-static struct output_number number(const struct exits *exits, uint32_t task, uint64_t *sequence)
+/* The next output's number; false: an earlier pipeline told it. */
+static bool number(struct exits *exits, uint32_t task, enum image_output output,
+		   struct output_number *number)
 {
-	return (struct output_number){exits->options.epoch, task, (*sequence)++};
+	struct exit *way = &exits->exits[task];
+	const struct exit_place *told = &way->numbers.told[output];
+	struct exit_place *place = &way->places[output];
+
+	if (place->pane != way->now)
+		*place = (struct exit_place){.pane = way->now};
+	*number = (struct output_number){.epoch = exits->options.epoch,
+					 .task = task,
+					 .sequence = way->numbers.next[output],
+					 .pane = place->pane,
+					 .place = place->count++};
+	if (place->pane < told->pane || (place->pane == told->pane && place->count <= told->count))
+		return false;
+	way->numbers.next[output]++;
+	return true;
+}
+
+/* What an earlier life of the pipeline wrote stands in the topic. */
+static bool is_written(const struct exits *exits, enum image_output output,
+		       const struct output_number *number)
+{
+	return number->sequence < exits->exits[number->task].numbers.written[output];
+}
+
+static void on_pane(void *context, uint32_t task, uint64_t pane)
+{
+	struct exits *exits = context;
+
+	exits->exits[task].now = pane;
 }
 
 static size_t fewer(size_t left, size_t most)
@@ -54,7 +83,7 @@ static size_t fewer(size_t left, size_t most)
 /* Rows of one kind that go out as records of many. */
 struct cargo {
 	const char *topic;
-	uint64_t *sequence;
+	enum image_output output;
 	size_t count, most; /* rows in all, in a record */
 	struct encoded (*encode)(struct exit *way, const struct output_number *number,
 				 const void *rows, size_t from, size_t count,
@@ -67,7 +96,8 @@ static void publish(struct exits *exits, uint32_t task, const struct cargo *carg
 	struct exit *way = &exits->exits[task];
 
 	for (size_t i = 0, some; i < cargo->count; i += some) {
-		struct output_number n = number(exits, task, cargo->sequence);
+		struct output_number n;
+		bool fresh = number(exits, task, cargo->output, &n);
 		struct encoded bytes;
 
 		some = fewer(cargo->count - i, cargo->most);
@@ -75,8 +105,9 @@ static void publish(struct exits *exits, uint32_t task, const struct cargo *carg
 			       RECORD_BYTES_MAX &&
 		       some > 1)
 			some /= 2;
-		outputs_write(exits->options.outputs, cargo->topic, (int32_t)task, way->key,
-			      way->key_length, bytes, &n);
+		if (fresh && !is_written(exits, cargo->output, &n))
+			outputs_write(exits->options.outputs, cargo->topic, (int32_t)task, way->key,
+				      way->key_length, bytes, &n);
 	}
 }
 
@@ -99,8 +130,7 @@ static void on_flows(void *context, uint32_t task, const struct flow *flows, siz
 		     const struct names *names)
 {
 	struct exits *exits = context;
-	struct cargo cargo = {TOPIC_FLOWS, &exits->exits[task].flows, count, FLOWS_A_RECORD,
-			      flows_record};
+	struct cargo cargo = {TOPIC_FLOWS, IMAGE_FLOWS, count, FLOWS_A_RECORD, flows_record};
 
 	publish(exits, task, &cargo, flows, names);
 }
@@ -117,7 +147,7 @@ static struct rollup *chosen_room(struct exit *way, size_t count)
 static void publish_rollups(struct exits *exits, uint32_t task, const struct rollup *rollups,
 			    size_t count, const struct names *names)
 {
-	struct cargo cargo = {TOPIC_ROLLUPS, &exits->exits[task].rollups, count, ROLLUPS_A_RECORD,
+	struct cargo cargo = {TOPIC_ROLLUPS, IMAGE_ROLLUPS, count, ROLLUPS_A_RECORD,
 			      rollups_record};
 
 	publish(exits, task, &cargo, rollups, names);
@@ -131,7 +161,7 @@ static void keep_rollups(struct exits *exits, uint32_t task, const struct rollup
 	for (size_t i = 0, some; i < count; i += some) {
 		uint64_t end_ns = rollups[i].window_start_ns + rollups[i].window_ms * NS_PER_MS;
 
-		some = fewer(count - i, ROWS_A_PARCEL);
+		some = parcels_fit(rollups + i, count - i);
 		if (pane_of(end_ns) > way->pane)
 			way->pane = pane_of(end_ns);
 
@@ -164,14 +194,19 @@ static void on_rollups(void *context, uint32_t task, const struct rollup *rollup
 	if (count == 0)
 		return;
 
-	struct rollup *chosen = chosen_room(&exits->exits[task], count);
+	struct exit *way = &exits->exits[task];
+	struct rollup *chosen = chosen_room(way, count);
+	/* The history adds amendments up, so they are for it once only. */
+	bool again = rollups[0].amendment &&
+		     way->numbers.next[IMAGE_ROLLUPS] < way->numbers.written[IMAGE_ROLLUPS];
 
 	if (rollups[0].amendment)
 		publish_rollups(exits, task, chosen, long_enough(exits, rollups, count, chosen),
 				names);
 	else if (rollups[0].window_ms * NS_PER_MS >= exits->options.finest_ns)
 		publish_rollups(exits, task, rollups, count, names);
-	if (rollups[0].window_ms >= 1000)
+	if (rollups[0].window_ms >= 1000 && !again &&
+	    way->now > way->numbers.told[IMAGE_ROLLUPS].pane)
 		keep_rollups(exits, task, chosen,
 			     sieve_choose(exits->sieve, task, rollups, count, chosen), names);
 }
@@ -182,9 +217,11 @@ static void on_alerts(void *context, uint32_t task, const struct alert *alerts, 
 	struct exit *way = &exits->exits[task];
 
 	for (size_t i = 0; i < count; i++) {
-		struct output_number n = number(exits, task, &way->alerts);
+		struct output_number n;
 
-		outputs_write(exits->options.outputs, TOPIC_ALERTS, -1, alerts[i].key,
+		if (!number(exits, task, IMAGE_ALERTS, &n) || is_written(exits, IMAGE_ALERTS, &n))
+			continue;
+		outputs_write(exits->options.outputs, TOPIC_ALERTS, (int32_t)task, alerts[i].key,
 			      strlen(alerts[i].key), encode_alert(way->encoder, &n, &alerts[i]),
 			      &n);
 	}
@@ -212,13 +249,21 @@ static void on_deadletter(void *context, uint32_t task, const struct mirror_reco
 {
 	struct exits *exits = context;
 	struct exit *way = &exits->exits[task];
-	struct output_number n = number(exits, task, &way->deadletters);
+	struct output_number n;
 	const char *key = node ? node : "";
 
+	way->now = pane_of(record->append_ns);
+	if (!number(exits, task, IMAGE_DEADLETTERS, &n))
+		return;
 	outputs_write(
 		exits->options.outputs, TOPIC_DEADLETTER, -1, key, strlen(key),
 		encode_deadletter(way->encoder, TOPIC_EVENTS, task, record, reason, detail, node),
 		&n);
+}
+
+void exits_numbers(const struct exits *exits, uint32_t task, uint64_t next[IMAGE_OUTPUTS])
+{
+	memcpy(next, exits->exits[task].numbers.next, sizeof(exits->exits[task].numbers.next));
 }
 
 void exits_stats(void *context, uint32_t task, const struct task_stats *stats,
@@ -250,6 +295,7 @@ struct exits *exits_new(const struct exits_options *options)
 	struct exits *exits = memory_zeroed(1, sizeof(*exits));
 
 	exits->options = *options;
+	exits->options.numbers = NULL;
 	exits->sieve = sieve_new(options->tasks, options->history_rows);
 	exits->exits = memory_zeroed(options->tasks, sizeof(*exits->exits));
 	for (uint32_t i = 0; i < options->tasks; i++) {
@@ -258,6 +304,8 @@ struct exits *exits_new(const struct exits_options *options)
 		way->encoder = encoder_new();
 		way->parcels = parcels_new(i, options->names_max);
 		way->key_length = (size_t)snprintf(way->key, sizeof(way->key), "%u", i);
+		if (options->numbers)
+			way->numbers = options->numbers[i];
 	}
 	return exits;
 }
@@ -276,6 +324,6 @@ void exits_free(struct exits *exits)
 
 struct task_sinks exits_sinks(struct exits *exits)
 {
-	return (struct task_sinks){exits,     on_flows,	    on_rollups,
-				   on_alerts, on_baselines, on_deadletter};
+	return (struct task_sinks){exits,	 on_flows,	on_rollups, on_alerts,
+				   on_baselines, on_deadletter, on_pane};
 }

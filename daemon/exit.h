@@ -6,18 +6,34 @@
 
 #include <stdbool.h>
 
+#include "daemon/image.h"
 #include "daemon/mailbox.h"
 #include "daemon/outputs.h"
 #include "daemon/task.h"
 
 struct exits;
 
+struct exit_place {
+	uint64_t pane;	/* 0: none */
+	uint32_t count; /* outputs of it */
+};
+
+struct exit_numbers {
+	uint64_t next[IMAGE_OUTPUTS], written[IMAGE_OUTPUTS];
+	/* What an earlier pipeline, whose numbers do not go on, has told last: all up to here is
+	 * made to know what there is, and neither numbered nor written. */
+	struct exit_place told[IMAGE_OUTPUTS];
+};
+
 struct exits_options {
 	struct outputs *outputs;
 	struct mailbox *service; /* takes parcels */
 	uint32_t tasks;
 	uint32_t names_max;
-	uint64_t epoch;	       /* of this life of the pipeline: outputs are numbered from 0 in it */
+	uint64_t epoch; /* of the pipeline: outputs are numbered from 0 in it */
+	/* By task, of a pipeline that goes on: the next numbers, and up to which Kafka has them:
+	 * those are made anew and not written. NULL: nothing is before it. Lent for the call. */
+	const struct exit_numbers *numbers;
 	uint64_t finest_ns;    /* the shortest windows that go to millrace.rollups */
 	uint64_t history_rows; /* for the history, a second: see daemon/sieve.h */
 };
@@ -32,6 +48,9 @@ void exits_taken(struct exits *exits, size_t rows);
 uint64_t exits_left_out(const struct exits *exits);
 /* Whether the service must catch up first. Any thread. */
 bool exits_full(const struct exits *exits);
+
+/* In a cut: the numbers that the task's next outputs get. */
+void exits_numbers(const struct exits *exits, uint32_t task, uint64_t next[IMAGE_OUTPUTS]);
 
 /* For pipeline_options.stats, with exits as context. */
 void exits_stats(void *exits, uint32_t task, const struct task_stats *stats, struct mirror *mirror);

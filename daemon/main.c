@@ -93,11 +93,10 @@ int main(int argc, char **argv)
 	int status;
 
 	read_flags(argc, argv, &command);
-	if (config_load(&settings_table,
-			&(struct config_sources){.path = command.config,
-						 .settings = command.settings,
-						 .settings_count = command.settings_count},
-			&settings, &error) < 0) {
+	struct config_sources sources = {.path = command.config,
+					 .settings = command.settings,
+					 .settings_count = command.settings_count};
+	if (config_load(&settings_table, &sources, &settings, &error) < 0) {
 		fprintf(stderr, "%s\n", error.text);
 		return 2;
 	}
@@ -112,8 +111,8 @@ int main(int argc, char **argv)
 		config_free(&settings_table, &settings);
 		return 0;
 	}
-	status = service_run(
-		&(struct service_options){.settings = &settings, .embedded = command.embedded});
+	status = service_run(&(struct service_options){
+		.settings = &settings, .sources = &sources, .embedded = command.embedded});
 	config_free(&settings_table, &settings);
 	return status;
 }

@@ -8,12 +8,13 @@
 enum { ALIGNMENT = 8, BUCKET_ARRAYS = 6 };
 
 static struct message *message_sized(enum message_kind kind, uint32_t source, uint32_t task,
-				     uint64_t pane, size_t extra)
+				     uint64_t pane, size_t extra, struct heap *heap)
 {
+	struct heap *used = memory_use(heap);
 	struct message *message = memory_resize(NULL, 1, sizeof(*message) + extra);
 
+	memory_use(used);
 	memset(message, 0, sizeof(*message));
-
 	message->kind = kind;
 	message->source = source;
 	message->task = task;
@@ -23,7 +24,7 @@ static struct message *message_sized(enum message_kind kind, uint32_t source, ui
 
 struct message *message_new(enum message_kind kind, uint32_t source, uint32_t task, uint64_t pane)
 {
-	return message_sized(kind, source, task, pane, 0);
+	return message_sized(kind, source, task, pane, 0, NULL);
 }
 
 /* Copies an array to the cursor, which stays aligned for the structs of a bucket. */
@@ -62,9 +63,9 @@ static void append_names(struct message *message, uint8_t *cursor, const struct 
 	message->names_count = count;
 }
 
-struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t task,
-			       uint64_t pane, const struct half_bucket *bucket,
-			       const struct name *const *names, size_t names_count)
+static struct message *halves_in(struct heap *heap, enum message_kind kind, uint32_t source,
+				 uint32_t task, uint64_t pane, const struct half_bucket *bucket,
+				 const struct name *const *names, size_t names_count)
 {
 	size_t opens = bucket->opens_count * sizeof(*bucket->opens);
 	size_t closes = bucket->closes_count * sizeof(*bucket->closes);
@@ -75,7 +76,8 @@ struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t
 	struct message *message =
 		message_sized(kind, source, task, pane,
 			      opens + closes + aliases + servers + instances + hearings +
-				      names_bytes(names, names_count) + BUCKET_ARRAYS * ALIGNMENT);
+				      names_bytes(names, names_count) + BUCKET_ARRAYS * ALIGNMENT,
+			      heap);
 	uint8_t *cursor = (uint8_t *)(message + 1);
 
 	message->bucket = *bucket;
@@ -89,6 +91,28 @@ struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t
 	return message;
 }
 
+struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t task,
+			       uint64_t pane, const struct half_bucket *bucket,
+			       const struct name *const *names, size_t names_count)
+{
+	return halves_in(NULL, kind, source, task, pane, bucket, names, names_count);
+}
+
+struct message *message_kept(const struct message *message, struct heap *heap)
+{
+	const struct name **names =
+		memory_resize(NULL, message->names_count, sizeof(struct name *));
+	struct message *kept;
+
+	for (size_t i = 0; i < message->names_count; i++)
+		names[i] = &message->names[i];
+	kept = halves_in(heap, message->kind, message->source, message->task, message->pane,
+			 &message->bucket, names, message->names_count);
+	kept->unfinished = message->unfinished;
+	memory_free(names);
+	return kept;
+}
+
 struct message *message_labels(uint32_t source, uint32_t task, uint64_t pane,
 			       const struct label_bucket *bucket, const struct name *const *names,
 			       size_t names_count)
@@ -97,7 +121,8 @@ struct message *message_labels(uint32_t source, uint32_t task, uint64_t pane,
 	size_t instances = bucket->instances_count * sizeof(*bucket->instances);
 	struct message *message = message_sized(
 		MESSAGE_LABELS, source, task, pane,
-		labels + instances + names_bytes(names, names_count) + BUCKET_ARRAYS * ALIGNMENT);
+		labels + instances + names_bytes(names, names_count) + BUCKET_ARRAYS * ALIGNMENT,
+		NULL);
 	uint8_t *cursor = (uint8_t *)(message + 1);
 
 	message->labelled = *bucket;
@@ -111,5 +136,5 @@ void message_free(struct message *message)
 {
 	if (message->kind == MESSAGE_ROWS && message->rows)
 		partial_bucket_free(message->rows);
-	free(message);
+	memory_free(message);
 }

@@ -18,6 +18,8 @@
 #include "daemon/mailbox.h"
 #include "ingest/half.h"
 
+struct heap;
+
 enum message_kind {
 	MESSAGE_START,
 	MESSAGE_HALVES,
@@ -65,6 +67,10 @@ struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t
 struct message *message_labels(uint32_t source, uint32_t task, uint64_t pane,
 			       const struct label_bucket *bucket, const struct name *const *names,
 			       size_t names_count);
+
+/* A copy of HALVES or HOPS in the heap: messages themselves are the C library's memory, as they are
+ * handed over. */
+struct message *message_kept(const struct message *message, struct heap *heap);
 
 /* Frees the rows too, unless they were taken (set to NULL). */
 void message_free(struct message *message);

@@ -61,11 +61,14 @@ static const struct total totals[] = {
 	{"millrace_heartbeats_total", "counter", "Batches without events.",
 	 TOTAL(mirror.heartbeats)},
 	{"millrace_ticks_total", "counter", "Ticks of idle partitions.", TOTAL(mirror.ticks)},
-	{"millrace_events_issued_total", "counter", "Events that agents numbered.",
+	{"millrace_events_issued_total", "counter",
+	 "Events that agents numbered: received - duplicate - quarantined + lost.",
 	 TOTAL(mirror.issued)},
-	{"millrace_events_received_total", "counter", "Events that arrived.", TOTAL(mirror.events)},
-	{"millrace_events_lost_total", "counter", "Events missing in agents' numbering.",
-	 TOTAL(mirror.lost)},
+	{"millrace_events_received_total", "counter",
+	 "Events that arrived: aggregated + pending + late + duplicate + quarantined + refused.",
+	 TOTAL(mirror.events)},
+	{"millrace_events_lost_total", "counter",
+	 "Events that agents numbered and that are in no batch that was read.", TOTAL(mirror.lost)},
 	{"millrace_events_duplicate_total", "counter", "Events of batches seen before.",
 	 TOTAL(mirror.duplicate)},
 	{"millrace_events_late_total", "counter", "Events of panes closed already.",
@@ -73,7 +76,8 @@ static const struct total totals[] = {
 	{"millrace_events_future_total", "counter", "Events ahead of the log, clamped.",
 	 TOTAL(mirror.future)},
 	{"millrace_events_refused_total", "counter",
-	 "Events that found a table full or no definition.", TOTAL(mirror.refused)},
+	 "Events that found a table full or no definition, or are of an agent's former start.",
+	 TOTAL(mirror.refused)},
 	{"millrace_events_aggregated_total", "counter", "Events that went into results.",
 	 TOTAL(mirror.aggregated)},
 	{"millrace_events_quarantined_total", "counter", "Events of records that were not read.",
@@ -91,6 +95,9 @@ static const struct total totals[] = {
 	{"millrace_nat_entries", "gauge", "NAT entries known.", TOTAL(mirror.nats)},
 	{"millrace_processes", "gauge", "Processes known.", TOTAL(mirror.processes)},
 	{"millrace_containers", "gauge", "Containers and units known.", TOTAL(mirror.containers)},
+	{"millrace_listeners", "gauge", "TCP listeners known.", TOTAL(mirror.listeners)},
+	{"millrace_agent_facts_refused_total", "counter",
+	 "Facts of nodes and states of agents that found no room.", TOTAL(mirror.about_refused)},
 	{"millrace_amendments_dropped_total", "counter", "Windows that can no longer be amended.",
 	 TOTAL(mirror.amendments_dropped)},
 	{"millrace_counters_backwards_total", "counter",
@@ -121,7 +128,12 @@ static const struct total totals[] = {
 	 TOTAL(join.flows_joined)},
 	{"millrace_deltas_total", "counter", "Changes of connection ends, one a pane.",
 	 TOTAL(partial.deltas)},
+	{"millrace_deltas_dropped_total", "counter",
+	 "Changes of connection ends of which nobody ever said whose they are.",
+	 TOTAL(mirror.deltas_dropped)},
 	{"millrace_partial_rows_total", "counter", "Partial rows.", TOTAL(partial.rows)},
+	{"millrace_partial_rows_merged_total", "counter", "Partial rows that reached their owners.",
+	 TOTAL(aggregate.merged)},
 	{"millrace_partial_folded_total", "counter", "Changes folded into _other.",
 	 TOTAL(partial.folded)},
 	{"millrace_rows", "gauge", "Rows aggregated.", TOTAL(aggregate.rows)},
@@ -152,6 +164,19 @@ static uint64_t sum(const struct metrics *metrics, size_t offset)
 	return value;
 }
 
+/* Task by task, so that no two hide each other. */
+static uint64_t unexplained(const struct metrics *metrics)
+{
+	uint64_t events = 0;
+
+	for (uint32_t i = 0; i < metrics->tasks_count; i++) {
+		const struct ledger ledger = mirror_ledger(&metrics->tasks[i].mirror);
+
+		events += ledger_unexplained(&ledger);
+	}
+	return events;
+}
+
 static void deadletters(FILE *out, const struct metrics *metrics)
 {
 	head(out, "millrace_deadletters_total", "counter",
@@ -168,7 +193,9 @@ static void deadletters(FILE *out, const struct metrics *metrics)
 static void drops(FILE *out, const struct metrics *metrics)
 {
 	head(out, "millrace_agent_dropped_total", "counter",
-	     "Events that agents say they lost, by place.");
+	     "Events that agents say they lost, by place: in the ring or a table of theirs and in "
+	     "netlink they were never numbered; those of the spool are of "
+	     "millrace_events_lost_total.");
 	fprintf(out, "millrace_agent_dropped_total{place=\"ring\"} %llu\n",
 		(unsigned long long)sum(metrics, TOTAL(mirror.dropped_ring)));
 	fprintf(out, "millrace_agent_dropped_total{place=\"netlink\"} %llu\n",
@@ -177,53 +204,133 @@ static void drops(FILE *out, const struct metrics *metrics)
 		(unsigned long long)sum(metrics, TOTAL(mirror.dropped_spool)));
 }
 
-static void receiver_gauge(FILE *out, const char *name,
-			   const struct notify_receiver_stats *receiver, uint64_t value)
+/* What each receiver has of something. */
+static void of_receivers(FILE *out, const char *name, const char *type, const char *help,
+			 const struct notifier_stats *notifier, size_t offset)
 {
-	fprintf(out, "%s{receiver=\"", name);
-	label(out, receiver->name);
-	fprintf(out, "\"} %llu\n", (unsigned long long)value);
+	head(out, name, type, help);
+	for (size_t i = 0; i < notifier->receivers_count; i++) {
+		const char *at = (const char *)&notifier->receivers[i] + offset;
+
+		fprintf(out, "%s{receiver=\"", name);
+		label(out, notifier->receivers[i].name);
+		fprintf(out, "\"} %llu\n", (unsigned long long)*(const uint64_t *)at);
+	}
 }
 
-static void receivers(FILE *out, const struct metrics *metrics)
+#define OF_RECEIVER(member) offsetof(struct notify_receiver_stats, member)
+
+static void failed_notifications(FILE *out, const struct notifier_stats *notifier)
 {
-	static const struct {
-		const char *name, *help;
-		size_t offset;
-	} counters[] = {
-		{"millrace_notifications_total", "Notifications delivered.",
-		 offsetof(struct notify_receiver_stats, sent)},
-		{"millrace_notifications_failed_total", "Notifications given up.",
-		 offsetof(struct notify_receiver_stats, failed)},
-		{"millrace_notifications_retried_total", "Attempts made again.",
-		 offsetof(struct notify_receiver_stats, retried)},
-		{"millrace_notifications_superseded_total",
-		 "Replaced by a newer transition before they went out.",
-		 offsetof(struct notify_receiver_stats, superseded)},
-		{"millrace_notifications_dropped_total",
-		 "Of those given up: the oldest when more waited than notify.pending.",
-		 offsetof(struct notify_receiver_stats, dropped)},
-	};
-
-	for (size_t i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
-		head(out, counters[i].name, "counter", counters[i].help);
-		for (size_t n = 0; n < metrics->receivers_count; n++) {
-			const char *at = (const char *)&metrics->receivers[n] + counters[i].offset;
-
-			fprintf(out, "%s{receiver=\"", counters[i].name);
-			label(out, metrics->receivers[n].name);
-			fprintf(out, "\"} %llu\n", (unsigned long long)*(const uint64_t *)at);
+	head(out, "millrace_notifications_failed_total", "counter",
+	     "Notifications given up, by reason: refused, gone, expired or crowded.");
+	for (size_t i = 0; i < notifier->receivers_count; i++) {
+		for (int reason = 0; reason < NOTIFY_FAILURES; reason++) {
+			fprintf(out, "millrace_notifications_failed_total{receiver=\"");
+			label(out, notifier->receivers[i].name);
+			fprintf(out, "\",reason=\"%s\"} %llu\n",
+				notify_failure_name((enum notify_failure)reason),
+				(unsigned long long)notifier->receivers[i].failed[reason]);
 		}
 	}
-	head(out, "millrace_notifications_pending", "gauge", "Notifications waiting.");
-	for (size_t n = 0; n < metrics->receivers_count; n++)
-		receiver_gauge(out, "millrace_notifications_pending", &metrics->receivers[n],
-			       metrics->receivers[n].pending);
+}
+
+static double age_s(uint64_t since_ns, uint64_t now_ns)
+{
+	return since_ns && now_ns > since_ns ? (double)(now_ns - since_ns) / 1e9 : 0;
+}
+
+static void receiver_states(FILE *out, const struct notifier_stats *notifier, uint64_t now_ns)
+{
 	head(out, "millrace_receiver_disabled", "gauge",
 	     "1 when the receiver refused for good and nothing more is sent to it.");
-	for (size_t n = 0; n < metrics->receivers_count; n++)
-		receiver_gauge(out, "millrace_receiver_disabled", &metrics->receivers[n],
-			       metrics->receivers[n].disabled);
+	for (size_t i = 0; i < notifier->receivers_count; i++) {
+		fprintf(out, "millrace_receiver_disabled{receiver=\"");
+		label(out, notifier->receivers[i].name);
+		fprintf(out, "\"} %d\n", notifier->receivers[i].disabled);
+	}
+	head(out, "millrace_receiver_breaker", "gauge",
+	     "Of the receiver's circuit breaker: 0 closed, 1 open, 2 half open.");
+	for (size_t i = 0; i < notifier->receivers_count; i++) {
+		fprintf(out, "millrace_receiver_breaker{receiver=\"");
+		label(out, notifier->receivers[i].name);
+		fprintf(out, "\"} %d\n", (int)notifier->receivers[i].breaker);
+	}
+	head(out, "millrace_receiver_failing_seconds", "gauge",
+	     "For how long all tries failed while notifications wait; 0: they do not.");
+	for (size_t i = 0; i < notifier->receivers_count; i++) {
+		fprintf(out, "millrace_receiver_failing_seconds{receiver=\"");
+		label(out, notifier->receivers[i].name);
+		fprintf(out, "\"} %.3f\n", age_s(notifier->receivers[i].failing_since_ns, now_ns));
+	}
+	head(out, "millrace_receiver_delivered_timestamp_seconds", "gauge",
+	     "When the receiver last took a notification; 0: not since the start.");
+	for (size_t i = 0; i < notifier->receivers_count; i++) {
+		fprintf(out, "millrace_receiver_delivered_timestamp_seconds{receiver=\"");
+		label(out, notifier->receivers[i].name);
+		fprintf(out, "\"} %.3f\n", (double)notifier->receivers[i].delivered_ns / 1e9);
+	}
+}
+
+static void receivers(FILE *out, const struct notifier_stats *notifier, uint64_t now_ns)
+{
+	of_receivers(out, "millrace_notifications_total", "counter", "Notifications delivered.",
+		     notifier, OF_RECEIVER(sent));
+	failed_notifications(out, notifier);
+	of_receivers(out, "millrace_notifications_retried_total", "counter",
+		     "Attempts that failed and are made again.", notifier, OF_RECEIVER(retried));
+	of_receivers(out, "millrace_notifications_superseded_total", "counter",
+		     "Replaced by a newer transition before they went out.", notifier,
+		     OF_RECEIVER(superseded));
+	of_receivers(out, "millrace_notifications_pending", "gauge", "Notifications waiting.",
+		     notifier, OF_RECEIVER(pending));
+	of_receivers(out, "millrace_notifications_unrecorded", "gauge",
+		     "Episodes whose delivery Kafka does not have yet.", notifier,
+		     OF_RECEIVER(unrecorded));
+	of_receivers(out, "millrace_notifications_open", "gauge",
+		     "Episodes of which the receiver holds a firing: their end is owed.", notifier,
+		     OF_RECEIVER(open));
+	of_receivers(out, "millrace_notifications_forgotten_total", "counter",
+		     "Episodes whose end will not be told as too many were open.", notifier,
+		     OF_RECEIVER(forgotten));
+	of_receivers(out, "millrace_receiver_breaker_opened_total", "counter",
+		     "Times that the receiver's circuit breaker opened.", notifier,
+		     OF_RECEIVER(breaker_opened));
+	receiver_states(out, notifier, now_ns);
+}
+
+static void notifier(FILE *out, const struct notifier_stats *stats, uint64_t now_ns)
+{
+	const struct journal_stats *journal = &stats->self.journal;
+
+	receivers(out, stats, now_ns);
+	one(out, "millrace_outbox_read_total", "counter", "Transitions read from millrace.alerts.",
+	    (double)stats->read);
+	one(out, "millrace_outbox_undecodable_total", "counter",
+	    "Records of millrace.alerts that are no transition: passed over.",
+	    (double)stats->undecodable);
+	one(out, "millrace_outbox_behind", "gauge",
+	    "Records of millrace.alerts that a restart would read again.", (double)stats->behind);
+	one(out, "millrace_deliveries_unheld_total", "counter",
+	    "Records of deliveries that Kafka refused for good: a restart may repeat these.",
+	    (double)stats->unheld);
+	one(out, "millrace_self_alerts_total", "counter",
+	    "Alerts about Millrace itself that fired.", (double)stats->self.fired);
+	one(out, "millrace_self_blind", "gauge",
+	    "1 while nothing is read from Kafka, beyond notify.blind_after.", stats->self.blind);
+	one(out, "millrace_self_journal_size_bytes", "gauge", "Size of notify.journal.",
+	    (double)journal->bytes);
+	one(out, "millrace_self_journal_failed_total", "counter",
+	    "Records that notify.journal could not take.", (double)journal->failed);
+	one(out, "millrace_self_journal_cut_bytes", "gauge",
+	    "Damaged bytes at the journal's end that the start dropped.", (double)journal->cut);
+	one(out, "millrace_heartbeats_total", "counter", "Heartbeats that were answered well.",
+	    (double)stats->heartbeat.sent);
+	one(out, "millrace_heartbeats_failed_total", "counter", "Heartbeats that were not.",
+	    (double)stats->heartbeat.failed);
+	one(out, "millrace_heartbeats_withheld_total", "counter",
+	    "Periods without a heartbeat as Millrace did not see.",
+	    (double)stats->heartbeat.withheld);
 }
 
 static void process(FILE *out, const struct metrics *metrics)
@@ -250,15 +357,9 @@ static void process(FILE *out, const struct metrics *metrics)
 /* How far the slowest task's log clock is behind real time; since the start while one has none. */
 static double lag(const struct metrics *metrics)
 {
-	uint64_t oldest = metrics->now_ns;
+	uint64_t clock_ns = metrics->clock_ns ? metrics->clock_ns : metrics->started_ns;
 
-	for (uint32_t i = 0; i < metrics->tasks_count; i++) {
-		if (metrics->tasks[i].clock_ns < oldest)
-			oldest = metrics->tasks[i].clock_ns;
-	}
-	if (!oldest)
-		oldest = metrics->started_ns;
-	return (double)(metrics->now_ns - oldest) / 1e9;
+	return clock_ns < metrics->now_ns ? (double)(metrics->now_ns - clock_ns) / 1e9 : 0;
 }
 
 static void server(FILE *out, const struct server_stats *stats)
@@ -280,6 +381,121 @@ static void server(FILE *out, const struct server_stats *stats)
 	    (double)stats->malformed);
 }
 
+static void instances(FILE *out, const struct metrics *metrics)
+{
+	const struct instances_stats *stats = &metrics->instances;
+	const struct exchange_stats *exchange = &stats->exchange;
+
+	one(out, "millrace_tasks_owned", "gauge", "Tasks of the pipeline that run in this process.",
+	    metrics->owned);
+	one(out, "millrace_instances", "gauge",
+	    "Processes that share the tasks now; 0: this one is alone, or they line up.",
+	    stats->instances);
+	one(out, "millrace_runs_total", "counter",
+	    "Times that the pipeline began here with others: each change of who owns what.",
+	    (double)stats->runs);
+	one(out, "millrace_rebalances_total", "counter",
+	    "Assignments of tasks that the consumer group made to this process.",
+	    (double)stats->members.rebalances);
+	one(out, "millrace_exchange_sent_total", "counter", "Messages to tasks of other processes.",
+	    (double)exchange->sent);
+	one(out, "millrace_exchange_sent_bytes_total", "counter", "Their bytes.",
+	    (double)exchange->sent_bytes);
+	one(out, "millrace_exchange_received_total", "counter",
+	    "Messages from tasks of other processes.", (double)exchange->received);
+	one(out, "millrace_exchange_received_bytes_total", "counter", "Their bytes.",
+	    (double)exchange->received_bytes);
+	one(out, "millrace_exchange_dropped_total", "counter",
+	    "Messages dropped: they had come before, or were of a run that is over.",
+	    (double)(exchange->repeated + exchange->stale));
+	one(out, "millrace_exchange_held", "gauge", "Messages of a run that has not begun here.",
+	    (double)exchange->held);
+	one(out, "millrace_exchange_refused_total", "counter",
+	    "Records of millrace.exchange that are no message of this build.",
+	    (double)exchange->refused);
+	one(out, "millrace_exchange_failed_total", "counter",
+	    "Records for millrace.exchange that Kafka refused.", (double)exchange->failed);
+	one(out, "millrace_runs_broken_total", "counter",
+	    "Runs that were begun again because messages were missing.", (double)exchange->broken);
+}
+
+static void snapshots(FILE *out, const struct snapshots_stats *stats)
+{
+	one(out, "millrace_snapshots_total", "counter",
+	    "Snapshots of the pipeline's state that count.", (double)stats->taken);
+	one(out, "millrace_snapshots_failed_total", "counter",
+	    "Snapshots that could not be written; the log says why.", (double)stats->failed);
+	one(out, "millrace_snapshot_bytes", "gauge", "Size of the newest; 0: none was taken.",
+	    (double)stats->bytes);
+	one(out, "millrace_snapshot_timestamp_seconds", "gauge",
+	    "Up to when the newest has all events, seconds since 1970; 0: none was taken.",
+	    (double)(stats->pane * PANE_NS) / 1e9);
+	one(out, "millrace_snapshot_stall_seconds", "gauge",
+	    "How long the tasks stood still for the newest.", stats->stood_s);
+	one(out, "millrace_snapshot_duration_seconds", "gauge",
+	    "From its beginning until it was written and all outputs before it were acknowledged.",
+	    stats->duration_s);
+}
+
+static void faults(FILE *out, const struct metrics *metrics)
+{
+	one(out, "millrace_data_losses_total", "counter",
+	    "Times that the log of events had lost records before they were read; the log says "
+	    "which.",
+	    (double)metrics->consumer.losses);
+	one(out, "millrace_data_lost_records_total", "counter",
+	    "Records so lost, as far as offsets tell: where retention took them.",
+	    (double)metrics->consumer.lost_offsets);
+	one(out, "millrace_retention_seconds", "gauge",
+	    "Retention of the log of events; 0: not known, or without end.",
+	    (double)metrics->consumer.retention_ns / 1e9);
+	one(out, "millrace_shed_level", "gauge",
+	    "1 while the lag was more than half of the retention, so that agents are to send less.",
+	    metrics->shed);
+	one(out, "millrace_descriptors_exhausted_total", "counter",
+	    "Seconds in which hardly any file descriptor was left, so that callers were turned "
+	    "away.",
+	    (double)metrics->descriptors_exhausted);
+	one(out, "millrace_records_passed_over", "gauge",
+	    "Records that are not read as they ended the process three times.",
+	    (double)metrics->passed_over);
+	one(out, "millrace_worker_stalls_total", "counter",
+	    "Turns of a worker's loop that took longer than 100 ms.",
+	    (double)metrics->watchdog.turns);
+	one(out, "millrace_worker_stall_longest_seconds", "gauge",
+	    "The longest turn of a worker's loop since the start.", metrics->watchdog.longest_s);
+}
+
+static void agents(FILE *out, const struct agents_stats *stats)
+{
+	uint64_t all = 0;
+
+	for (int state = 0; state < AGENT_STATES; state++)
+		all += stats->states[state];
+	one(out, "millrace_agents", "gauge",
+	    "Agents listed: those that report, and those that did within the last hour.",
+	    (double)all);
+	head(out, "millrace_agents_state", "gauge",
+	     "Agents, by state: live, degraded, behind or silent.");
+	for (int state = 0; state < AGENT_STATES; state++)
+		fprintf(out, "millrace_agents_state{state=\"%s\"} %llu\n",
+			agent_state_name((enum agent_state)state),
+			(unsigned long long)stats->states[state]);
+	one(out, "millrace_agents_self_test_failing", "gauge",
+	    "Agents of which a self-test failed in the last 60 s: they do not see what they "
+	    "should.",
+	    (double)stats->self_test_failing);
+	one(out, "millrace_agents_control_pending", "gauge",
+	    "Agents that have not yet said that they apply the control record that selects them, "
+	    "or that they apply none any more.",
+	    (double)stats->control_pending);
+	one(out, "millrace_agents_control_refused", "gauge",
+	    "Agents that say why they refused a control record.", (double)stats->control_refused);
+	one(out, "millrace_agents_evicted_total", "counter",
+	    "Silent agents that left the list before their hour, as too many were silent.",
+	    (double)stats->evicted);
+}
+
 char *metrics_text(const struct metrics *metrics, size_t *length)
 {
 	char *text = NULL;
@@ -295,12 +511,29 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 		histogram_add(&to_pane, &metrics->tasks[i].event_to_pane);
 	one(out, "millrace_lag_seconds", "gauge", "Real time less the slowest task's log clock.",
 	    lag(metrics));
-	one(out, "millrace_agents", "gauge", "Agents known.", (double)metrics->agents);
+	agents(out, &metrics->agents);
 	for (size_t i = 0; i < sizeof(totals) / sizeof(totals[0]); i++)
 		one(out, totals[i].name, totals[i].type, totals[i].help,
 		    (double)sum(metrics, totals[i].offset));
+	one(out, "millrace_events_unexplained", "gauge",
+	    "By how many events the loss ledger fails to balance: anything but 0 is a bug.",
+	    (double)unexplained(metrics));
 	deadletters(out, metrics);
 	drops(out, metrics);
+	one(out, "millrace_key_changes_total", "counter",
+	    "Times other keys or revoked nodes were taken.", (double)metrics->keyring.changes);
+	one(out, "millrace_key_reload_errors_total", "counter",
+	    "Configurations whose keys could not be used.", (double)metrics->keyring.failures);
+	one(out, "millrace_kafka_tokens_total", "counter", "OAUTHBEARER tokens had.",
+	    (double)metrics->security.tokens);
+	one(out, "millrace_kafka_token_errors_total", "counter", "Failed tries to get one.",
+	    (double)metrics->security.failures);
+	one(out, "millrace_kafka_token_expires_timestamp_seconds", "gauge",
+	    "When the newest token expires; 0: none was had.",
+	    (double)metrics->security.token_expires_ms / 1000);
+	one(out, "millrace_kafka_certificate_expires_timestamp_seconds", "gauge",
+	    "When kafka.tls_certificate expires; 0: none is given.",
+	    (double)metrics->security.certificate_expires_ms / 1000);
 	one(out, "millrace_outputs_total", "counter", "Records handed to Kafka's producer.",
 	    (double)metrics->outputs.written);
 	one(out, "millrace_outputs_delivered_total", "counter", "Records that Kafka has.",
@@ -309,6 +542,9 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	    (double)metrics->outputs.failed);
 	one(out, "millrace_outputs_waiting", "gauge", "Records waiting for Kafka.",
 	    (double)metrics->outputs.waiting);
+	instances(out, metrics);
+	snapshots(out, &metrics->snapshots);
+	faults(out, metrics);
 	one(out, "millrace_history_rows", "gauge", "Rows in the history.",
 	    (double)(metrics->history.rows_1s + metrics->history.rows_10s +
 		     metrics->history.rows_60s + metrics->history.rows_1h));
@@ -317,11 +553,11 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	one(out, "millrace_history_left_out_total", "counter",
 	    "Rows that the history was not handed: more than history.rows_a_second.",
 	    (double)metrics->history_left_out);
-	receivers(out, metrics);
+	notifier(out, metrics->notifier, metrics->now_ns);
 	histogram(out, "millrace_event_to_webhook_seconds",
 		  "From the newest deciding kernel event to the start of the request that a "
 		  "receiver took.",
-		  metrics->event_to_webhook);
+		  metrics->notifier->event_to_webhook);
 	histogram(out, "millrace_event_to_rollup_seconds",
 		  "From the newest kernel event in the rows of edges (1 s, else 10 s) to the "
 		  "service.",

@@ -8,22 +8,38 @@
 
 #include "api/history/history.h"
 #include "api/http/server.h"
-#include "api/notify/notify.h"
+#include "api/query/query.h"
 #include "daemon/histogram.h"
+#include "daemon/instances.h"
 #include "daemon/outputs.h"
+#include "daemon/keyring.h"
+#include "daemon/snapshot.h"
+#include "daemon/notifier.h"
 #include "daemon/task.h"
+#include "daemon/watchdog.h"
+#include "ingest/kafka.h"
+#include "kafka/security.h"
 
 struct metrics {
 	const struct task_stats *tasks;
-	uint32_t tasks_count;
+	uint32_t tasks_count, owned;
+	uint64_t clock_ns; /* of the slowest of those that are owned; 0: it has none */
+	struct instances_stats instances; /* all 0 of a process that is alone */
 	struct history_stats history;
 	uint64_t history_left_out;
 	struct server_stats server;
 	struct outputs_stats outputs;
-	const struct notify_receiver_stats *receivers;
-	size_t receivers_count;
-	const struct histogram *event_to_webhook, *event_to_rollup;
-	uint64_t agents;
+	struct security_stats security;
+	struct keyring_stats keyring;
+	struct snapshots_stats snapshots;
+	struct consumer_stats consumer;
+	struct watchdog_stats watchdog;
+	uint32_t shed;
+	uint64_t descriptors_exhausted; /* seconds */
+	size_t passed_over;		/* records that ended the process */
+	const struct notifier_stats *notifier;
+	const struct histogram *event_to_rollup;
+	struct agents_stats agents;
 	bool ready;
 	uint64_t now_ns;
 	uint64_t started_ns;

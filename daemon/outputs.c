@@ -1,5 +1,7 @@
 #include "daemon/outputs.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <librdkafka/rdkafka.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,19 +13,35 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "daemon/watchdog.h"
+#include "daemon/topics.h"
+#include "kafka/security.h"
 
 #define QUEUE_KBYTES "65536" /* half a minute of the heaviest rollups; tasks wait beyond it */
+
+enum { PURGE_TIMEOUT_MS = 500 };
 
 /* Between two looks at a full queue: short against a pane, long against the look. */
 #define FULL_WAIT_NS (5 * NS_PER_MS)
 
+static const char *const topics[] = {TOPIC_EVENTS,     TOPIC_FLOWS,    TOPIC_ROLLUPS,
+				     TOPIC_ALERTS,     TOPIC_DELIVERY, TOPIC_BASELINES,
+				     TOPIC_DEADLETTER, TOPIC_CONTROL};
+
+enum { TOPICS = sizeof(topics) / sizeof(topics[0]) };
+
 struct outputs {
+	struct security_client access; /* first: the client's opaque */
 	struct outputs_options options;
 	rd_kafka_t *kafka;
 	rd_kafka_queue_t *queue;
+	rd_kafka_topic_t *topics[TOPICS]; /* held, so that what is known of them stays */
 	int pipe[2]; /* librdkafka writes a byte when the queue stops being empty */
 	_Atomic uint64_t written, bytes, refused;
 	_Atomic bool released; /* nobody waits any more */
+	_Atomic bool ended;    /* a record was dropped since: what is numbered after it is, too */
+	_Atomic uint32_t marks;
+	_Atomic uint64_t unacknowledged[2]; /* of those before an odd mark, and an even one */
 	uint64_t delivered, failed;
 };
 
@@ -52,17 +70,15 @@ static bool set(rd_kafka_conf_t *conf, const char *name, const char *value, char
 	return rd_kafka_conf_set(conf, name, value, error, size) == RD_KAFKA_CONF_OK;
 }
 
-static rd_kafka_conf_t *make_conf(const struct outputs_options *options, char *error, size_t size)
+static rd_kafka_conf_t *make_conf(struct outputs *outputs, char *error, size_t size)
 {
+	const struct outputs_options *options = &outputs->options;
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	bool ok = set(conf, "bootstrap.servers", options->brokers, error, size);
 
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]) && ok; i++)
 		ok = set(conf, settings[i][0], settings[i][1], error, size);
-	for (size_t i = 0; options->kafka_options && i < options->kafka_options->count && ok; i++)
-		ok = set(conf, options->kafka_options->items[i].key,
-			 options->kafka_options->items[i].value, error, size);
-	if (ok) {
+	if (ok && !security_configure(&outputs->access, conf, error, size)) {
 		rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR |
 						       RD_KAFKA_EVENT_LOG);
 		return conf;
@@ -74,9 +90,11 @@ static rd_kafka_conf_t *make_conf(const struct outputs_options *options, char *e
 struct outputs *outputs_new(const struct outputs_options *options, char *error, size_t size)
 {
 	struct outputs *outputs = memory_zeroed(1, sizeof(*outputs));
-	rd_kafka_conf_t *conf = make_conf(options, error, size);
+	rd_kafka_conf_t *conf;
 
 	outputs->options = *options;
+	outputs->access.security = options->security;
+	conf = make_conf(outputs, error, size);
 	if (!conf) {
 		free(outputs);
 		return NULL;
@@ -87,8 +105,10 @@ struct outputs *outputs_new(const struct outputs_options *options, char *error, 
 		free(outputs);
 		return NULL;
 	}
+	security_begin(&outputs->access, outputs->kafka);
 	if (uv_pipe(outputs->pipe, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE)) {
 		snprintf(error, size, "no descriptors left for a pipe");
+		security_end(&outputs->access);
 		rd_kafka_destroy(outputs->kafka);
 		free(outputs);
 		return NULL;
@@ -101,24 +121,54 @@ struct outputs *outputs_new(const struct outputs_options *options, char *error, 
 	return outputs;
 }
 
+/* What comes back with a report: whom to tell, and in its lowest bit before which mark it was. */
+static void *ticket_of(struct output_report *report, uint32_t mark)
+{
+	assert((uintptr_t)report % 2 == 0);
+	return (void *)((uintptr_t)report | (mark & 1));
+}
+
+void outputs_warm(struct outputs *outputs, int timeout_ms)
+{
+	for (int i = 0; i < TOPICS; i++) {
+		const struct rd_kafka_metadata *metadata;
+
+		if (!outputs->topics[i])
+			outputs->topics[i] = rd_kafka_topic_new(outputs->kafka, topics[i], NULL);
+		/* One that is not there is told when something is written to it. */
+		if (outputs->topics[i] &&
+		    rd_kafka_metadata(outputs->kafka, 0, outputs->topics[i], &metadata,
+				      timeout_ms) == RD_KAFKA_RESP_ERR_NO_ERROR)
+			rd_kafka_metadata_destroy(metadata);
+	}
+}
+
 static rd_kafka_resp_err_t produce(struct outputs *outputs, const char *topic, int32_t partition,
 				   const char *key, size_t key_length, struct encoded value,
-				   const struct output_number *number, void *opaque)
+				   const struct output_number *number, struct output_report *report)
 {
-	char header[64];
-	int length = 0;
+	uint32_t mark = atomic_load(&outputs->marks);
+	void *opaque = ticket_of(report, mark);
+	char header[64], place[64];
+	int length = 0, place_length = 0;
 	rd_kafka_resp_err_t rc;
 
-	if (number)
+	atomic_fetch_add(&outputs->unacknowledged[mark & 1], 1);
+
+	if (number) {
 		length = snprintf(header, sizeof(header), "%llu.%u.%llu",
 				  (unsigned long long)number->epoch, number->task,
 				  (unsigned long long)number->sequence);
+		place_length = snprintf(place, sizeof(place), "%llu.%u",
+					(unsigned long long)number->pane, number->place);
+	}
 	if (number)
 		rc = rd_kafka_producev(
 			outputs->kafka, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
 			RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, key_length),
 			RD_KAFKA_V_VALUE((void *)(uintptr_t)value.bytes, value.length),
 			RD_KAFKA_V_HEADER("millrace-output", header, length),
+			RD_KAFKA_V_HEADER("millrace-pane", place, place_length),
 			RD_KAFKA_V_OPAQUE(opaque), RD_KAFKA_V_END);
 	else
 		rc = rd_kafka_producev(
@@ -129,6 +179,8 @@ static rd_kafka_resp_err_t produce(struct outputs *outputs, const char *topic, i
 	if (rc == RD_KAFKA_RESP_ERR_NO_ERROR) {
 		atomic_fetch_add_explicit(&outputs->written, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&outputs->bytes, value.length, memory_order_relaxed);
+	} else {
+		atomic_fetch_sub(&outputs->unacknowledged[mark & 1], 1);
 	}
 	return rc;
 }
@@ -152,12 +204,20 @@ void outputs_write(struct outputs *outputs, const char *topic, int32_t partition
 
 	/* librdkafka's own waiting (RD_KAFKA_MSG_F_BLOCK) could not be ended: room comes from
 	 * delivery reports, and who takes them may be waiting for this thread to stop. */
+	if (atomic_load_explicit(&outputs->ended, memory_order_relaxed))
+		return;
 	while ((rc = produce(outputs, topic, partition, key, key_length, value, number, NULL)) ==
 		       RD_KAFKA_RESP_ERR__QUEUE_FULL &&
-	       !atomic_load(&outputs->released))
+	       !atomic_load(&outputs->released)) {
+		watchdog_beat();
 		nanosleep(&pause, NULL);
-	/* After release, or a record that can never be taken (larger than message.max.bytes,
-	 * unknown partition). */
+	}
+	/* After release the log of outputs ends here: it must have no hole, so that the next life
+	 * goes on after its last record. */
+	if (rc == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+		atomic_store(&outputs->ended, true);
+	/* Else a record that can never be taken (larger than message.max.bytes, unknown partition).
+	 */
 	if (rc)
 		refuse(outputs, topic, value.length, rc);
 }
@@ -171,11 +231,34 @@ void outputs_offer(struct outputs *outputs, const char *topic, const char *key, 
 		refuse(outputs, topic, value.length, rc);
 }
 
-bool outputs_try(struct outputs *outputs, const char *topic, int32_t partition,
-		 struct encoded value, _Atomic bool *done)
+bool outputs_try(struct outputs *outputs, const char *topic, int32_t partition, const char *key,
+		 size_t key_length, struct encoded value, struct output_report *report)
 {
-	return produce(outputs, topic, partition, NULL, 0, value, NULL, done) ==
-	       RD_KAFKA_RESP_ERR_NO_ERROR;
+	rd_kafka_resp_err_t rc =
+		produce(outputs, topic, partition, key, key_length, value, NULL, report);
+
+	if (rc == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+		return false;
+	if (rc) {
+		refuse(outputs, topic, value.length, rc);
+		report->told(report, -EIO);
+	}
+	return true;
+}
+
+uint32_t outputs_mark(struct outputs *outputs)
+{
+	return atomic_fetch_add(&outputs->marks, 1);
+}
+
+bool outputs_acknowledged(const struct outputs *outputs, uint32_t mark)
+{
+	return atomic_load(&outputs->unacknowledged[mark & 1]) == 0;
+}
+
+bool outputs_settled(const struct outputs *outputs)
+{
+	return outputs_acknowledged(outputs, 0) && outputs_acknowledged(outputs, 1);
 }
 
 void outputs_release(struct outputs *outputs)
@@ -193,15 +276,26 @@ static void take_report(struct outputs *outputs, rd_kafka_event_t *event)
 	const rd_kafka_message_t *message;
 
 	while ((message = rd_kafka_event_message_next(event)) != NULL) {
-		_Atomic bool *done = message->_private;
+		uintptr_t ticket = (uintptr_t)message->_private;
+		struct output_report *report = (struct output_report *)(ticket & ~(uintptr_t)1);
 
+		atomic_fetch_sub(&outputs->unacknowledged[ticket & 1], 1);
 		if (message->err)
 			outputs->failed++;
 		else
 			outputs->delivered++;
-		if (done)
-			atomic_store(done, true);
+		if (report)
+			report->told(report, message->err ? -EIO : 0);
 	}
+}
+
+static void trouble(struct outputs *outputs, const char *reason)
+{
+	const char *advice = security_advice(reason);
+	char sentence[512];
+
+	snprintf(sentence, sizeof(sentence), "%s%s%s", reason, advice[0] ? ": " : "", advice);
+	outputs->options.trouble(outputs->options.context, sentence);
 }
 
 void outputs_poll(struct outputs *outputs)
@@ -215,20 +309,20 @@ void outputs_poll(struct outputs *outputs)
 		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
 			take_report(outputs, event);
 		else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
-			outputs->options.trouble(outputs->options.context,
-						 rd_kafka_event_error_string(event));
+			trouble(outputs, rd_kafka_event_error_string(event));
 		rd_kafka_event_destroy(event);
 	}
 }
 
 struct outputs_stats outputs_stats(struct outputs *outputs)
 {
+	uint64_t refused = atomic_load_explicit(&outputs->refused, memory_order_relaxed);
+
 	return (struct outputs_stats){
-		.written = atomic_load_explicit(&outputs->written, memory_order_relaxed),
+		.written = atomic_load_explicit(&outputs->written, memory_order_relaxed) + refused,
 		.bytes = atomic_load_explicit(&outputs->bytes, memory_order_relaxed),
 		.delivered = outputs->delivered,
-		.failed = outputs->failed +
-			  atomic_load_explicit(&outputs->refused, memory_order_relaxed),
+		.failed = outputs->failed + refused,
 		.waiting = (uint64_t)rd_kafka_outq_len(outputs->kafka),
 	};
 }
@@ -238,6 +332,7 @@ uint64_t outputs_close(struct outputs *outputs, int timeout_ms)
 	uint64_t deadline = uv_hrtime() + (uint64_t)timeout_ms * 1000000;
 	uint64_t left;
 
+	security_end(&outputs->access);
 	/* rd_kafka_flush would not serve delivery reports that come as events. */
 	while ((left = (uint64_t)rd_kafka_outq_len(outputs->kafka)) > 0 && uv_hrtime() < deadline) {
 		rd_kafka_event_t *event = rd_kafka_queue_poll(outputs->queue, 10);
@@ -248,6 +343,20 @@ uint64_t outputs_close(struct outputs *outputs, int timeout_ms)
 			rd_kafka_event_destroy(event);
 	}
 	rd_kafka_purge(outputs->kafka, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+	/* Who waits for a report is told, too. */
+	deadline = uv_hrtime() + (uint64_t)PURGE_TIMEOUT_MS * 1000000;
+	while (rd_kafka_outq_len(outputs->kafka) > 0 && uv_hrtime() < deadline) {
+		rd_kafka_event_t *event = rd_kafka_queue_poll(outputs->queue, 10);
+
+		if (event && rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
+			take_report(outputs, event);
+		if (event)
+			rd_kafka_event_destroy(event);
+	}
+	for (int i = 0; i < TOPICS; i++) {
+		if (outputs->topics[i])
+			rd_kafka_topic_destroy(outputs->topics[i]);
+	}
 	rd_kafka_queue_destroy(outputs->queue);
 	rd_kafka_destroy(outputs->kafka);
 	close(outputs->pipe[0]);

@@ -1,31 +1,33 @@
 /* The way out: a Kafka producer for all that millraced writes. Any thread may write; outputs_poll
  * and the counters of deliveries belong to the service loop, which watches outputs_descriptor.
  *
- * Flows, rollups and dead letters leave with a number (epoch, task, sequence, without gaps) in the
- * header `millrace-output`, so a repeat by a retry or a restart is known: therefore the producer
- * retries for ever with one request in flight and acks=all, and needs no idempotence, whose fatal
- * states would end a process for nothing. While the queue (QUEUE_KBYTES) is full a task's write
- * waits: the task stops reading, and nothing is dropped until outputs_release. The service loop
- * makes the room, so it must never wait for it: it offers. */
+ * Flows, rollups, alerts and dead letters leave with a number (epoch, task, sequence, without gaps)
+ * in the header `millrace-output`, and their place (pane, then 0, 1, ... in it) in `millrace-pane`,
+ * so a repeat by a retry or a restart is known: therefore the producer retries for ever with one
+ * request in flight and acks=all, and needs no idempotence, whose fatal states would end a process
+ * for nothing. While the queue (QUEUE_KBYTES) is full a task's write waits: the task stops reading,
+ * and nothing is dropped until outputs_release. The service loop makes the room, so it must never
+ * wait for it: it offers. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "config/config.h"
 #include "daemon/encode.h"
 
 struct outputs;
+struct security;
 
 struct outputs_options {
 	const char *brokers;
-	const struct config_map *kafka_options;
+	struct security *security; /* NULL: plain. Lent for the outputs' life. */
 	/* For the log: one sentence. Any thread. */
 	void (*trouble)(void *context, const char *sentence);
 	void *context;
 };
 
+/* written = delivered + failed + waiting, when nobody writes. */
 struct outputs_stats {
 	uint64_t written, delivered, bytes;
 	uint64_t failed;  /* refused by Kafka, or without room where nobody may wait */
@@ -34,6 +36,10 @@ struct outputs_stats {
 
 /* NULL with *error (static text, or librdkafka's) when the settings are refused. */
 struct outputs *outputs_new(const struct outputs_options *options, char *error, size_t size);
+
+/* Asks for the topics' partitions, so that the first record of each need not wait a second for
+ * them. Waits for the broker: not on the loop. */
+void outputs_warm(struct outputs *outputs, int timeout_ms);
 
 /* partition: -1 chooses by key. number: NULL for records that are not numbered. */
 void outputs_write(struct outputs *outputs, const char *topic, int32_t partition, const char *key,
@@ -44,10 +50,24 @@ void outputs_write(struct outputs *outputs, const char *topic, int32_t partition
 void outputs_offer(struct outputs *outputs, const char *topic, const char *key, size_t key_length,
 		   struct encoded value);
 
-/* Without waiting, for what is made anew: false when the queue is full. *done is set when Kafka has
- * it or it failed. */
-bool outputs_try(struct outputs *outputs, const char *topic, int32_t partition,
-		 struct encoded value, _Atomic bool *done);
+/* Part of what its owner keeps until it is told, on the service loop: rc is 0 when Kafka has the
+ * record, negative when it refused it for good, or when outputs_close could not wait for it. */
+struct output_report {
+	void (*told)(struct output_report *report, int rc);
+};
+
+/* Without waiting: false when the queue is full. partition: -1 chooses by key. */
+bool outputs_try(struct outputs *outputs, const char *topic, int32_t partition, const char *key,
+		 size_t key_length, struct encoded value, struct output_report *report);
+
+/* All that was handed over so far, while nobody hands over anything; the next one only after this
+ * was acknowledged. And whether Kafka has done so; what it refused for good is settled too. Any
+ * thread.
+ */
+uint32_t outputs_mark(struct outputs *outputs);
+bool outputs_acknowledged(const struct outputs *outputs, uint32_t mark);
+/* Whether it has all that was handed over. */
+bool outputs_settled(const struct outputs *outputs);
 
 /* Ends all waiting for good, before the tasks are stopped: a record without room is dropped then,
  * counted as failed. */

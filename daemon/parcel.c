@@ -1,9 +1,11 @@
 #include "daemon/parcel.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "millrace/v1/events.pb-c.h"
 
 struct parcels {
 	uint32_t task;
@@ -89,6 +91,21 @@ static struct sketch_cell *copy_cells(struct sketch_cell **cursor, const struct 
 	return copy;
 }
 
+_Static_assert(2 * SKETCH_INDEXES <= CELLS_A_PARCEL, "any row fits");
+
+size_t parcels_fit(const struct rollup *rollups, size_t count)
+{
+	uint64_t cells = 0;
+	size_t some = 0;
+
+	for (; some < count && some < ROWS_A_PARCEL; some++) {
+		cells += (uint64_t)rollups[some].connect_cells + rollups[some].srtt_cells;
+		if (cells > CELLS_A_PARCEL)
+			break;
+	}
+	return some;
+}
+
 struct parcel *parcels_rollups(struct parcels *parcels, const struct rollup *rollups, size_t count,
 			       const struct names *names, uint64_t pane)
 {
@@ -149,9 +166,131 @@ struct views {
 	size_t count, max;
 };
 
+/* A message of query.proto in the making, and what it points to. */
+struct about {
+	Millrace__V1__AgentResponse response;
+	Millrace__V1__Agent agent;
+	Millrace__V1__Ledger ledger; /* its losses alone */
+	Millrace__V1__NodeFacts *facts;
+	Millrace__V1__AgentState *state;
+	struct shown_listener {
+		Millrace__V1__Listener message;
+		char address[ADDRESS_TEXT_MAX];
+	} * listeners;
+	char boot_id[2 * 16 + 1];
+};
+
+static void fill_node(struct about *about, const struct mirror_node *node)
+{
+	Millrace__V1__Agent *agent = &about->agent;
+
+	agent->node = (char *)(uintptr_t)node->node;
+	agent->zone = (char *)(uintptr_t)node->zone;
+	agent->region = (char *)(uintptr_t)node->region;
+	agent->role = (char *)(uintptr_t)node->role;
+	agent->version = (char *)(uintptr_t)node->agent_version;
+	for (size_t i = 0; i < sizeof(node->boot_id); i++)
+		snprintf(about->boot_id + 2 * i, 3, "%02x", node->boot_id[i]);
+	agent->boot_id = about->boot_id;
+}
+
+static void fill_facts(Millrace__V1__Agent *agent, const Millrace__V1__NodeFacts *facts)
+{
+	agent->booted_s = (double)facts->booted_us / 1e6;
+	agent->kernel = facts->kernel;
+	agent->os = facts->os;
+	agent->architecture = facts->architecture;
+	agent->cpus = facts->cpus;
+	agent->memory_bytes = facts->memory_bytes;
+	agent->cloud = facts->cloud;
+	agent->instance_id = facts->instance_id;
+	agent->instance_type = facts->instance_type;
+	agent->n_labels = facts->n_labels;
+	agent->labels = facts->labels;
+}
+
+static void fill_state(Millrace__V1__Agent *agent, const Millrace__V1__AgentState *state)
+{
+	agent->level = state->level;
+	agent->degraded = state->degraded;
+	agent->cpu_share = state->cpu_share;
+	agent->cpu_budget = state->cpu_budget;
+	agent->n_features = state->n_features;
+	agent->features = state->features;
+	agent->n_missing = state->n_missing;
+	agent->missing = state->missing;
+	agent->programs = state->programs;
+	agent->programs_wanted = state->programs_wanted;
+	agent->self_tests = state->self_tests;
+	agent->self_tests_failed = state->self_tests_failed;
+	agent->control_id = state->control_id;
+	agent->control_error = state->control_error;
+	agent->ledger->n_losses = state->n_losses;
+	agent->ledger->losses = state->losses;
+}
+
+static void fill_listener(struct shown_listener *shown, const struct mirror_listener *listener)
+{
+	millrace__v1__listener__init(&shown->message);
+	address_format(&listener->address, shown->address);
+	shown->message.address = shown->address;
+	shown->message.port = listener->port;
+	shown->message.program = (char *)(uintptr_t)listener->program;
+	shown->message.pid = listener->pid;
+	shown->message.workload = (char *)(uintptr_t)listener->workload;
+	shown->message.backlog = listener->backlog;
+	shown->message.backlog_max = listener->backlog_max;
+	shown->message.drops = listener->drops;
+	shown->message.netns = listener->netns;
+}
+
+static void fill_listeners(struct about *about, const struct mirror_about *from)
+{
+	size_t count = from->listeners_count;
+
+	about->listeners = memory_zeroed(count, sizeof(*about->listeners));
+	about->response.listeners = memory_zeroed(count, sizeof(*about->response.listeners));
+	about->response.n_listeners = count;
+	for (size_t i = 0; i < count; i++) {
+		fill_listener(&about->listeners[i], &from->listeners[i]);
+		about->response.listeners[i] = &about->listeners[i].message;
+	}
+	about->agent.listeners = from->listeners_all;
+	about->response.listeners_left_out = from->listeners_all - (uint32_t)count;
+}
+
+static void pack_about(struct agent_view *view, const struct mirror_node *node)
+{
+	const struct mirror_about *from = node->about;
+	struct about about = {
+		.facts = millrace__v1__node_facts__unpack(NULL, from->facts_length, from->facts),
+		.state = millrace__v1__agent_state__unpack(NULL, from->state_length, from->state)};
+	uint8_t *bytes;
+
+	millrace__v1__agent_response__init(&about.response);
+	millrace__v1__agent__init(&about.agent);
+	millrace__v1__ledger__init(&about.ledger);
+	about.response.agent = &about.agent;
+	about.agent.ledger = &about.ledger;
+	fill_node(&about, node);
+	if (about.facts)
+		fill_facts(&about.agent, about.facts);
+	if (about.state)
+		fill_state(&about.agent, about.state);
+	fill_listeners(&about, from);
+	view->about_length = millrace__v1__agent_response__get_packed_size(&about.response);
+	bytes = memory_resize(NULL, view->about_length, 1);
+	millrace__v1__agent_response__pack(&about.response, bytes);
+	view->about = bytes;
+	free(about.listeners);
+	free(about.response.listeners);
+	millrace__v1__node_facts__free_unpacked(about.facts, NULL);
+	millrace__v1__agent_state__free_unpacked(about.state, NULL);
+}
+
 static const char *copied(const char *text)
 {
-	char *copy = strdup(text ? text : "");
+	char *copy = strdup(text);
 
 	if (!copy)
 		abort(); /* out of memory: the log holds what we had */
@@ -161,32 +300,32 @@ static const char *copied(const char *text)
 static void add_view(void *context, const struct mirror_node *node)
 {
 	struct views *views = context;
+	struct agent_view *view;
 
 	if (views->count == views->max) {
 		views->max = memory_grown(views->max, views->count + 1);
 		views->views = memory_resize(views->views, views->max, sizeof(*views->views));
 	}
-	views->views[views->count++] = (struct agent_view){
+	view = &views->views[views->count++];
+	*view = (struct agent_view){
 		.node = copied(node->node),
-		.zone = copied(node->zone),
-		.region = copied(node->region),
-		.role = copied(node->role),
-		.version = copied(node->agent_version),
 		.epoch = node->epoch,
 		.last_seen_ns = node->last_append_ns,
+		.told_ns = node->told_ns,
+		.self_test_failed_ns = node->self_test_failed_ns,
 		.clock_offset_ns = node->clock_offset_ns,
-		.events = node->events,
-		.lost = node->lost,
-		.dropped_ring = node->dropped_ring,
-		.dropped_netlink = node->dropped_netlink,
-		.dropped_spool = node->dropped_spool,
+		.ledger = node->ledger,
+		.minute = node->minute,
+		.hour = node->hour,
 		.sockets = node->sockets,
 		.scan_period_ms = node->scan_period_ms,
 	};
+	if (node->about)
+		pack_about(view, node);
 }
 
 struct parcel *parcels_stats(struct parcels *parcels, const struct task_stats *stats,
-			     const struct mirror *mirror)
+			     struct mirror *mirror)
 {
 	struct parcel *parcel = memory_zeroed(1, sizeof(*parcel));
 	struct views views = {0};
@@ -204,10 +343,7 @@ void parcel_free(struct parcel *parcel)
 {
 	for (size_t i = 0; i < parcel->agents_count; i++) {
 		free((char *)(uintptr_t)parcel->agents[i].node);
-		free((char *)(uintptr_t)parcel->agents[i].zone);
-		free((char *)(uintptr_t)parcel->agents[i].region);
-		free((char *)(uintptr_t)parcel->agents[i].role);
-		free((char *)(uintptr_t)parcel->agents[i].version);
+		free((uint8_t *)(uintptr_t)parcel->agents[i].about);
 	}
 	free(parcel->agents);
 	free(parcel);

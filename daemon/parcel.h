@@ -11,6 +11,10 @@
 #include "daemon/mailbox.h"
 #include "daemon/task.h"
 
+/* Rows a parcel: the service stores them in some milliseconds, and its other work has its turn.
+ * Sketches are seldom wide; were all of them, their cells would come to 120 MB. */
+enum { ROWS_A_PARCEL = 2000, CELLS_A_PARCEL = 2000000 };
+
 enum parcel_kind { PARCEL_ROLLUPS, PARCEL_STATS };
 
 struct parcel {
@@ -34,9 +38,12 @@ struct parcels;
 struct parcels *parcels_new(uint32_t task, uint32_t names_max);
 void parcels_free(struct parcels *parcels);
 
+/* How many of the first of these rows one parcel takes: one at least, if there are any. */
+size_t parcels_fit(const struct rollup *rollups, size_t count);
 /* Copies the rows and the names that the reader does not have. */
 struct parcel *parcels_rollups(struct parcels *parcels, const struct rollup *rollups, size_t count,
 			       const struct names *names, uint64_t pane);
+/* For one reader: what an agent is goes along when that changed. */
 struct parcel *parcels_stats(struct parcels *parcels, const struct task_stats *stats,
-			     const struct mirror *mirror);
+			     struct mirror *mirror);
 void parcel_free(struct parcel *parcel);

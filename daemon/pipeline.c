@@ -9,7 +9,9 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "daemon/culprit.h"
 #include "daemon/mailbox.h"
+#include "daemon/watchdog.h"
 
 /* Records a partition may give before the other partitions of its worker have their turn. */
 enum { RECORDS_A_TURN = 256 };
@@ -21,6 +23,7 @@ struct input {
 	int descriptor;
 	bool ready;    /* may have records */
 	uint64_t pane; /* that left the aggregate last; 0: none yet */
+	int64_t next;  /* offset of the record that is read next; -1: none was */
 	struct histogram event_to_pane;
 };
 
@@ -35,25 +38,33 @@ struct worker {
 	uint32_t inputs_count;
 	_Atomic bool stopping;
 	bool closed;
+	uint64_t stands; /* before this pane, with all of its tasks; 0: it does not */
 };
 
 struct pipeline {
 	struct pipeline_options options;
-	struct task **tasks;
+	struct task **tasks;	/* NULL: runs elsewhere */
+	struct worker **places; /* by task; likewise */
 	struct worker *workers;
 	bool started;
+	_Atomic uint32_t standing; /* workers */
+	_Atomic uint64_t let_into; /* the pane before which all stood last */
+	int64_t *next;		   /* by task, at a cut */
 };
 
-static struct worker *worker_of(struct pipeline *pipeline, uint32_t task)
+void pipeline_deliver(struct pipeline *pipeline, struct message *message)
 {
-	return &pipeline->workers[task % pipeline->options.workers];
+	mailbox_send(&pipeline->places[message->task]->mailbox, &message->letter);
 }
 
 static void on_send(void *context, struct message *message)
 {
 	struct pipeline *pipeline = context;
 
-	mailbox_send(&worker_of(pipeline, message->task)->mailbox, &message->letter);
+	if (pipeline->places[message->task])
+		pipeline_deliver(pipeline, message);
+	else
+		pipeline->options.elsewhere(pipeline->options.elsewhere_context, message);
 }
 
 /* --- a worker's turn --- */
@@ -71,6 +82,22 @@ static void take_mail(struct worker *worker)
 	}
 }
 
+static void read_record(struct worker *worker, struct input *input,
+			const struct mirror_record *record)
+{
+	struct culprits *culprits = worker->pipeline->options.culprits;
+	struct task *task = worker->pipeline->tasks[input->task];
+
+	if (culprits && culprits_enter(culprits, input->task, record))
+		task_pass_over(task, record);
+	else
+		task_records(task, record, 1);
+	if (culprits)
+		culprits_leave(culprits, input->task);
+	input->next = record->offset + 1;
+	watchdog_beat();
+}
+
 /* Returns whether the input may have more and its task wants it. */
 static bool read_input(struct worker *worker, struct input *input)
 {
@@ -81,10 +108,11 @@ static bool read_input(struct worker *worker, struct input *input)
 	for (int i = 0; i < RECORDS_A_TURN && input->ready; i++) {
 		if (!task_hungry(task))
 			return false;
-		if (!source->next(source->context, input->task, &record))
+		if (!source->next(source->context, input->task, &record)) {
 			input->ready = false;
-		else
-			task_records(task, &record, 1);
+			continue;
+		}
+		read_record(worker, input, &record);
 	}
 	return input->ready;
 }
@@ -97,6 +125,7 @@ static bool run_task(struct worker *worker, struct input *input)
 	uint64_t next = task_pane(task);
 	struct timespec now;
 
+	watchdog_beat();
 	if (next == 0 || (input->pane && input->pane + 1 == next))
 		return any;
 	clock_gettime(CLOCK_REALTIME, &now);
@@ -111,8 +140,67 @@ static bool run_task(struct worker *worker, struct input *input)
 static void worker_close(struct worker *worker);
 static void on_again(uv_idle_t *idle);
 
+/* --- standing still --- */
+
+static struct task *task_of(const struct worker *worker, uint32_t input)
+{
+	return worker->pipeline->tasks[worker->inputs[input].task];
+}
+
+static bool all_held(const struct worker *worker)
+{
+	for (uint32_t i = 0; i < worker->inputs_count; i++) {
+		if (!task_held(task_of(worker, i)))
+			return false;
+	}
+	return true;
+}
+
+/* All workers stand: the cut, then all are woken. */
+static void cut(struct pipeline *pipeline, uint64_t pane)
+{
+	for (uint32_t i = 0; i < pipeline->options.workers; i++) {
+		const struct worker *worker = &pipeline->workers[i];
+
+		for (uint32_t j = 0; j < worker->inputs_count; j++)
+			pipeline->next[worker->inputs[j].task] = worker->inputs[j].next;
+	}
+	if (pipeline->options.cut)
+		pipeline->options.cut(pipeline->options.cut_context, pane, pipeline->next);
+	atomic_store(&pipeline->standing, 0);
+	atomic_store(&pipeline->let_into, pane);
+	for (uint32_t i = 0; i < pipeline->options.workers; i++)
+		uv_async_send(&pipeline->workers[i].mailbox.wake);
+}
+
+/* From here on until it goes on the worker touches none of its tasks. */
+static void stand(struct worker *worker)
+{
+	struct pipeline *pipeline = worker->pipeline;
+
+	worker->stands = task_pane(task_of(worker, 0));
+	for (uint32_t i = 0; i < worker->inputs_count; i++)
+		task_settle(task_of(worker, i));
+	uv_idle_stop(&worker->again);
+	if (atomic_fetch_add(&pipeline->standing, 1) + 1 == pipeline->options.workers)
+		cut(pipeline, worker->stands);
+}
+
+/* Whether it may work again. */
+static bool go_on(struct worker *worker)
+{
+	if (!worker->stands)
+		return true;
+	if (atomic_load(&worker->pipeline->let_into) != worker->stands)
+		return false;
+	worker->stands = 0;
+	for (uint32_t i = 0; i < worker->inputs_count; i++)
+		task_release(task_of(worker, i));
+	return true;
+}
+
 /* Mail, records, stages, until nothing is left that can be done without waiting. */
-static void worker_work(struct worker *worker)
+static void work(struct worker *worker)
 {
 	bool more = false;
 
@@ -122,6 +210,8 @@ static void worker_work(struct worker *worker)
 		worker_close(worker);
 		return;
 	}
+	if (!go_on(worker))
+		return;
 	for (bool moved = true; moved;) {
 		moved = false;
 		take_mail(worker);
@@ -132,10 +222,21 @@ static void worker_work(struct worker *worker)
 		more |= read_input(worker, &worker->inputs[i]);
 	for (uint32_t i = 0; i < worker->inputs_count; i++)
 		more |= run_task(worker, &worker->inputs[i]);
+	if (all_held(worker)) {
+		stand(worker);
+		return;
+	}
 	if (more && !uv_is_active((uv_handle_t *)&worker->again))
 		uv_idle_start(&worker->again, on_again);
 	else if (!more)
 		uv_idle_stop(&worker->again);
+}
+
+static void worker_work(struct worker *worker)
+{
+	watchdog_begin();
+	work(worker);
+	watchdog_end();
 }
 
 static void on_again(uv_idle_t *idle)
@@ -184,6 +285,8 @@ static void on_stats(uv_timer_t *timer)
 	struct worker *worker = timer->loop->data;
 	const struct pipeline_options *options = &worker->pipeline->options;
 
+	if (worker->stands)
+		return;
 	for (uint32_t i = 0; i < worker->inputs_count; i++) {
 		struct task *task = worker->pipeline->tasks[worker->inputs[i].task];
 		struct task_stats stats = task_stats(task);
@@ -209,19 +312,14 @@ static void worker_close(struct worker *worker)
 	mailbox_close(&worker->mailbox);
 }
 
-static int worker_init(struct worker *worker, struct pipeline *pipeline, uint32_t number)
+static int worker_init(struct worker *worker, struct pipeline *pipeline)
 {
-	uint32_t tasks = pipeline->options.task.tasks, workers = pipeline->options.workers;
 	int rc = uv_loop_init(&worker->loop);
 
 	if (rc)
 		return rc;
 	worker->pipeline = pipeline;
 	worker->loop.data = worker;
-	worker->inputs = memory_zeroed(tasks / workers + 1, sizeof(*worker->inputs));
-	for (uint32_t task = number; task < tasks; task += workers)
-		worker->inputs[worker->inputs_count++] = (struct input){
-			.worker = worker, .task = task, .descriptor = -1, .ready = true};
 	uv_idle_init(&worker->loop, &worker->again);
 	uv_timer_init(&worker->loop, &worker->turn);
 	uv_timer_init(&worker->loop, &worker->stats);
@@ -256,26 +354,64 @@ static int worker_watch(struct worker *worker)
 static void worker_main(void *context)
 {
 	struct worker *worker = context;
+	struct pipeline *pipeline = worker->pipeline;
 
+	if (pipeline->options.watchdog)
+		watchdog_join(pipeline->options.watchdog, (uint32_t)(worker - pipeline->workers));
 	uv_run(&worker->loop, UV_RUN_DEFAULT);
+}
+
+static struct task *make_task(struct pipeline *pipeline, uint32_t number)
+{
+	const struct pipeline_options *options = &pipeline->options;
+	struct task_options task = options->task;
+
+	task.task = number;
+	task.send = on_send;
+	task.send_context = pipeline;
+	task.known_pane = options->known ? options->known[number] : 0;
+	task.heap = options->heaps ? options->heaps[number] : NULL;
+	return options->resume ? task_restore(&task) : task_new(&task);
+}
+
+/* In turn: each worker gets as many as any other, or one more. */
+static void place_task(struct pipeline *pipeline, uint32_t number, uint32_t nth)
+{
+	const struct pipeline_options *options = &pipeline->options;
+	struct worker *worker = &pipeline->workers[nth % options->workers];
+
+	if (!worker->inputs)
+		worker->inputs = memory_zeroed(options->task.tasks / options->workers + 1,
+					       sizeof(*worker->inputs));
+	pipeline->places[number] = worker;
+	worker->inputs[worker->inputs_count++] =
+		(struct input){.worker = worker,
+			       .task = number,
+			       .descriptor = -1,
+			       .ready = true,
+			       .next = options->resume ? options->resume[number] : -1};
 }
 
 struct pipeline *pipeline_new(const struct pipeline_options *options)
 {
 	struct pipeline *pipeline = memory_zeroed(1, sizeof(*pipeline));
-	uint32_t tasks = options->task.tasks;
+	uint32_t tasks = options->task.tasks, owned = 0;
 
-	assert(options->workers >= 1 && options->workers <= tasks);
+	assert(options->workers >= 1 && options->workers <= task_set_count(&options->owned));
 	pipeline->options = *options;
 	pipeline->tasks = memory_zeroed(tasks, sizeof(*pipeline->tasks));
+	pipeline->places = memory_zeroed(tasks, sizeof(struct worker *));
 	pipeline->workers = memory_zeroed(options->workers, sizeof(*pipeline->workers));
+	pipeline->next = memory_zeroed(tasks, sizeof(*pipeline->next));
+	for (uint32_t i = 0; i < options->workers; i++) {
+		if (worker_init(&pipeline->workers[i], pipeline))
+			abort(); /* a handful of descriptors at the start */
+	}
 	for (uint32_t i = 0; i < tasks; i++) {
-		struct task_options task = options->task;
-
-		task.task = i;
-		task.send = on_send;
-		task.send_context = pipeline;
-		pipeline->tasks[i] = task_new(&task);
+		if (!task_set_has(&options->owned, i))
+			continue;
+		place_task(pipeline, i, owned++);
+		pipeline->tasks[i] = make_task(pipeline, i);
 	}
 	return pipeline;
 }
@@ -289,8 +425,6 @@ int pipeline_start(struct pipeline *pipeline)
 {
 	int rc = 0;
 
-	for (uint32_t i = 0; i < pipeline->options.workers && rc == 0; i++)
-		rc = worker_init(&pipeline->workers[i], pipeline, i);
 	for (uint32_t i = 0; i < pipeline->options.workers && rc == 0; i++)
 		rc = worker_watch(&pipeline->workers[i]);
 	for (uint32_t i = 0; i < pipeline->options.workers && rc == 0; i++)
@@ -318,20 +452,28 @@ void pipeline_free(struct pipeline *pipeline)
 	assert(!pipeline->started);
 	for (uint32_t i = 0; i < pipeline->options.workers; i++) {
 		struct worker *worker = &pipeline->workers[i];
-		struct letter *letter = worker->pipeline ? mailbox_take(&worker->mailbox) : NULL;
+		struct letter *letter;
 
+		if (!worker->closed) { /* never started */
+			worker_close(worker);
+			uv_run(&worker->loop, UV_RUN_DEFAULT);
+		}
+		letter = mailbox_take(&worker->mailbox);
 		while (letter) {
 			struct letter *next = letter->next;
 
 			message_free((struct message *)letter);
 			letter = next;
 		}
-		if (worker->pipeline)
-			uv_loop_close(&worker->loop);
+		uv_loop_close(&worker->loop);
 		free(worker->inputs);
 	}
-	for (uint32_t i = 0; i < pipeline->options.task.tasks; i++)
-		task_free(pipeline->tasks[i]);
+	for (uint32_t i = 0; i < pipeline->options.task.tasks; i++) {
+		if (pipeline->tasks[i])
+			task_free(pipeline->tasks[i]);
+	}
+	free(pipeline->next);
+	free(pipeline->places);
 	free(pipeline->workers);
 	free(pipeline->tasks);
 	free(pipeline);

@@ -1,6 +1,7 @@
-/* The pipeline: tasks spread over worker threads, each a libuv loop that owns its tasks whole. The
- * thread of a task never changes; tasks speak through mailboxes only. What comes out does not
- * depend on the number of workers.
+/* The pipeline: the tasks that this instance owns, spread over worker threads, each a libuv loop
+ * that owns its tasks whole. The thread of a task never changes; tasks speak through mailboxes, and
+ * with those of other instances through whom `elsewhere` and pipeline_deliver() belong to. What
+ * comes out does not depend on the number of workers, nor on which tasks run here.
  *
  * Records come from a source per partition. pipeline_start() starts the threads; pipeline_stop()
  * stops reading, lets the loops end and joins the threads. Sinks are called on the task's worker
@@ -10,8 +11,11 @@
 #include <stdint.h>
 
 #include "daemon/task.h"
+#include "daemon/task_set.h"
 
+struct culprits;
 struct pipeline;
+struct watchdog;
 
 /* Where a partition's records come from. Called on the worker thread that owns the partition. */
 struct pipeline_source {
@@ -32,9 +36,26 @@ enum {
 };
 
 struct pipeline_options {
-	uint32_t workers;	  /* 1..tasks */
+	uint32_t workers;	  /* 1..owned tasks */
 	struct task_options task; /* template: task.tasks is the number of partitions */
+	struct task_set owned;	  /* the tasks that run here, at least one */
+	/* Takes a message to a task that does not run here, on the sender's thread. NULL: all run
+	 * here. */
+	void (*elsewhere)(void *context, struct message *message);
+	void *elsewhere_context;
 	struct pipeline_source source;
+	/* One a task, for their states; lent, NULL: none. resume: they hold states that stood, and
+	 * by task the offset of the next record, before which nothing may be given; else NULL. */
+	struct heap **heaps;
+	const int64_t *resume;
+	const uint64_t *known; /* by task: task.known_pane; lent for the call, NULL: none */
+	/* While all owned tasks stand before this pane (every task.hold_panes): on one worker's
+	 * thread, when no other touches a task. next: by task the offset of the record that it
+	 * reads next, -1 before its first. NULL: never. */
+	void (*cut)(void *context, uint64_t pane, const int64_t *next);
+	void *cut_context;
+	struct culprits *culprits; /* records that are not read; lent, NULL: none is kept */
+	struct watchdog *watchdog; /* one place a worker; lent, NULL: none watches */
 	/* Each second and task, on its thread, with the nodes of its partition. NULL: none. */
 	void (*stats)(void *context, uint32_t task, const struct task_stats *stats,
 		      struct mirror *mirror);
@@ -42,8 +63,11 @@ struct pipeline_options {
 };
 
 struct pipeline *pipeline_new(const struct pipeline_options *options);
-/* Before pipeline_start: for loading baselines. */
+/* An owned one; before pipeline_start, in a cut, or after pipeline_stop. */
 struct task *pipeline_task(struct pipeline *pipeline, uint32_t task);
 int pipeline_start(struct pipeline *pipeline);
+/* From a task that runs elsewhere to one that runs here; takes the message. Any thread, between
+ * pipeline_new and pipeline_stop. */
+void pipeline_deliver(struct pipeline *pipeline, struct message *message);
 void pipeline_stop(struct pipeline *pipeline);
 void pipeline_free(struct pipeline *pipeline);

@@ -16,53 +16,53 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "daemon/control_api.h"
+#include "agent/batch/control.h"
+#include "agent/batch/keys.h"
 #include "daemon/embedded.h"
-#include "daemon/exit.h"
+#include "daemon/instances.h"
+#include "daemon/keyring.h"
 #include "daemon/log.h"
 #include "daemon/metrics.h"
+#include "daemon/notifier.h"
 #include "daemon/parcel.h"
-#include "daemon/pipeline.h"
-#include "daemon/source.h"
-#include "daemon/tail.h"
+#include "daemon/run.h"
+#include "daemon/shed.h"
 #include "daemon/topics.h"
+#include "daemon/watchdog.h"
+#include "kafka/security.h"
 
 enum {
-	CONNECT_TIMEOUT_MS = 2000,
-	BACKOFF_MIN_MS = 100,
-	BACKOFF_MAX_MS = 2000,
 	TURN_MS = 1000,
-	CLOSE_TIMEOUT_MS = 1500, /* for the outputs, then for the consumer: a stop takes under 5 s
-				    also when Kafka is away */
-	STOP_SECONDS = 15,	 /* after which the process ends whatever is under way */
-	SILENT_MS = 3000,	 /* no tick comes back from Kafka for this long: not ready */
-	RECENT_ALERTS =
-		1024, /* firing alerts whose delivery is awaited, for the latency histogram */
+	CLOSE_TIMEOUT_MS =
+		1500, /* for the outputs: a stop takes under 5 s also when Kafka is away */
+	SETTLE_TIMEOUT_MS = 1000, /* for them, before others are let have the tasks */
+	STOP_SECONDS = 15,	  /* after which the process ends whatever is under way */
+	SILENT_MS = 3000,	  /* no tick comes back from Kafka for this long: not ready */
 	EPISODES_MAX = 10000,
-	ROWS_A_TURN = 4000, /* of the history: 11 ms */
+	DESCRIPTORS_SPARE = 4, /* a snapshot takes three, a caller one */
+	ROWS_A_TURN = 4000,    /* of the history: 11 ms */
+	RETIRED_MAX = 8,       /* notifiers */
+	KEPT_SHARED = 4,       /* snapshots: instances write at different paces */
 };
 
-enum state { STATE_READING, STATE_CONNECTING, STATE_RUNNING, STATE_STOPPING };
-
-static const char *const state_names[] = {"reading state", "connecting", "running", "stopping"};
-
-struct recent {
-	char key[ALERT_KEY_TEXT];
-	uint64_t last_event_ns;
+static const char *const state_names[] = {
+	[RUN_RESUMING] = "looking for a snapshot",
+	[RUN_READING] = "reading state",
+	[RUN_CONNECTING] = "connecting",
+	[RUN_RUNNING] = "running",
+	[RUN_STOPPING] = "stopping",
 };
 
 struct service {
 	const struct settings *settings;
 	uv_loop_t loop;
 	uv_signal_t terminate, interrupt;
-	uv_timer_t turn, retry;
+	uv_timer_t turn;
 	uv_poll_t outputs_readable;
-	uv_work_t connect;
 	struct mailbox mailbox;
 	struct letter *mail; /* taken out of it, not read yet */
-	enum state state;
-	char waits_for[256];	 /* the last reason why it is not ready */
-	char connect_error[256]; /* written by the connecting thread until it is done */
-	bool connecting;
+	bool stopping;
 
 	char *brokers;
 	uint32_t tasks;
@@ -71,28 +71,34 @@ struct service {
 	struct server *server;
 	struct history *history;
 	struct query *query;
-	struct notify *notify;
+	struct notifier *notifier;
 	struct outputs *outputs;
 	struct encoder *encoder;
-	struct tail *state_tail, *alert_tail;
-	struct consumer *consumer;
-	struct consumer_setting *consumer_settings;
-	struct source *source;
-	struct exits *exits;
-	struct pipeline *pipeline;
+	struct control_api *control_api;
+	struct security *security;
+	struct keyring *keyring;
+	uv_timer_t keys_timer;
+	uv_signal_t hangup;
+	char keys_told[CONFIG_ERROR_BYTES]; /* the last failure */
+	struct run *run;
+	struct task_set owned;		       /* of the run */
+	struct instances *instances;	       /* NULL: this process is alone */
+	struct notifier *retired[RETIRED_MAX]; /* closed, and not yet to be freed */
+	size_t retired_count;
+	bool notifying; /* the notifier was begun */
+	bool lingers;	/* a thread of some run's client */
+	struct snapshots *snapshots;
+	struct culprits *culprits;
+	struct shed shed;
+	uint64_t descriptors_exhausted; /* seconds */
+	struct watchdog *watchdog;
+	uint64_t shape;
 	struct names *names;
 
-	struct alert *firing; /* of an earlier life, read back before the pipeline starts */
-	size_t firing_count, firing_max;
 	struct task_stats *stats;
-	uint64_t *agents; /* by task */
-	uint64_t backoff_ms;
-	int connect_result;
 
-	struct recent recent[RECENT_ALERTS];
-	size_t recent_next;
-	struct histogram event_to_webhook, event_to_rollup;
-	struct log_limit kafka_log, receiver_log, history_log;
+	struct histogram event_to_rollup;
+	struct log_limit kafka_log, receiver_log, history_log, snapshot_log, descriptor_log;
 	int status;
 };
 
@@ -147,26 +153,42 @@ static void take_rollups(struct service *service, const struct parcel *parcel)
 		histogram_observe(&service->event_to_rollup, (double)(now_ns() - newest) / 1e9);
 }
 
-static void take_stats(struct service *service, const struct parcel *parcel)
+static void take_stats(struct service *service, const struct parcel *parcel, bool is_ours)
 {
-	service->stats[parcel->task] = parcel->stats;
-	service->agents[parcel->task] = parcel->agents_count;
-	query_agents(service->query, parcel->task, parcel->agents, parcel->agents_count);
+	if (is_ours)
+		service->stats[parcel->task] = parcel->stats;
+	const struct ledger ledger = mirror_ledger(&parcel->stats.mirror);
+
+	query_ledger(service->query, parcel->task, &ledger);
+	query_agents(service->query, parcel->task, parcel->stats.clock_ns, parcel->agents,
+		     parcel->agents_count);
+}
+
+static void show_parcel(struct service *service, struct parcel *parcel, bool is_ours)
+{
+	if (parcel->kind == PARCEL_ROLLUPS)
+		take_rollups(service, parcel);
+	else
+		take_stats(service, parcel, is_ours);
+	parcel_free(parcel);
 }
 
 static size_t take_parcel(struct service *service, struct parcel *parcel)
 {
-	size_t rows = 0;
+	size_t rows = parcel->kind == PARCEL_ROLLUPS ? parcel->rollups_count : 0;
 
-	if (parcel->kind == PARCEL_ROLLUPS) {
-		rows = parcel->rollups_count;
-		take_rollups(service, parcel);
-		exits_taken(service->exits, rows);
-	} else {
-		take_stats(service, parcel);
-	}
-	parcel_free(parcel);
+	if (service->instances)
+		instances_tell(service->instances, parcel);
+	show_parcel(service, parcel, true);
+	if (service->run)
+		run_taken(service->run, rows);
 	return rows;
+}
+
+/* Of a task of another instance. */
+static void on_parcel(void *context, struct parcel *parcel)
+{
+	show_parcel(context, parcel, false);
 }
 
 /* Some of what came; the rest keeps its place. */
@@ -197,310 +219,298 @@ static void on_mail(void *context)
 		uv_async_send(&service->mailbox.wake);
 }
 
-/* --- alerts: the outbox --- */
+/* --- snapshots --- */
 
-static void remember_firing(struct service *service, const struct alert *alert)
-{
-	struct recent *recent = &service->recent[service->recent_next++ % RECENT_ALERTS];
-
-	memcpy(recent->key, alert->key, sizeof(recent->key));
-	recent->last_event_ns = alert->last_event_ns;
-}
-
-static void on_alert_record(void *context, const struct tail_record *record)
-{
-	struct service *service = context;
-	struct alert alert;
-
-	if (!record->value || decode_alert(record->value, record->length, &alert) < 0) {
-		log_limited(&service->kafka_log, LOG_LEVEL_WARNING,
-			    "a record of %s is no alert; passed over", record->topic);
-		return;
-	}
-	query_alert(service->query, &alert);
-	if (alert.sequence == 1)
-		remember_firing(service, &alert);
-	if (alert.pane_end_ns + service->settings->notify_life_ns > now_ns())
-		notify_push(service->notify, &alert);
-}
-
-/* The first delivery of an episode's first transition is what the two-second promise is about. */
-static void observe_delivery(struct service *service, const struct delivery *delivery)
-{
-	if (delivery->failed || delivery->sequence != 1)
-		return;
-	for (size_t i = 0; i < RECENT_ALERTS; i++) {
-		struct recent *recent = &service->recent[i];
-
-		if (strcmp(recent->key, delivery->key) != 0)
-			continue;
-		if (delivery->sent_ns > recent->last_event_ns)
-			histogram_observe(&service->event_to_webhook,
-					  (double)(delivery->sent_ns - recent->last_event_ns) /
-						  1e9);
-		return;
-	}
-}
-
-static void on_settled(void *context, const struct delivery *delivery)
-{
-	struct service *service = context;
-	char key[ALERT_MONITOR_MAX + ALERT_KEY_TEXT + 2];
-	int length = snprintf(key, sizeof(key), "%s|%s", delivery->receiver, delivery->key);
-
-	outputs_offer(service->outputs, TOPIC_DELIVERY, key, (size_t)length,
-		      encode_delivery(service->encoder, delivery));
-	query_delivery(service->query, delivery);
-	observe_delivery(service, delivery);
-}
-
-/* --- start: state, consumer, pipeline --- */
-
-static void load_baseline(struct service *service, const struct baseline_record *record)
-{
-	uint32_t owner = hash_owner(record->edge.server, service->tasks);
-
-	anomaly_load(task_anomaly(pipeline_task(service->pipeline, owner)), record, 1);
-}
-
-/* Episodes that still fire go on under their keys in this life, so that each gets its resolve. */
-static void keep_firing(struct service *service, const struct alert *alert)
-{
-	size_t at = 0;
-
-	while (at < service->firing_count && strcmp(service->firing[at].key, alert->key) != 0)
-		at++;
-	if (alert->state != ALERT_FIRING) {
-		if (at < service->firing_count)
-			service->firing[at] = service->firing[--service->firing_count];
-		return;
-	}
-	if (at == service->firing_count) {
-		if (service->firing_count == service->firing_max) {
-			service->firing_max =
-				memory_grown(service->firing_max, service->firing_count + 1);
-			service->firing = memory_resize(service->firing, service->firing_max,
-							sizeof(*service->firing));
-		}
-		service->firing_count++;
-	}
-	service->firing[at] = *alert;
-}
-
-static void resume_firing(struct service *service)
-{
-	for (size_t i = 0; i < service->firing_count; i++) {
-		const struct alert *alert = &service->firing[i];
-		uint64_t server = name_id(alert->subject.server, strlen(alert->subject.server));
-		uint32_t owner = hash_owner(server, service->tasks);
-
-		if (!anomaly_resume(task_anomaly(pipeline_task(service->pipeline, owner)), alert,
-				    1))
-			log_line(LOG_LEVEL_WARNING,
-				 "alert %s of monitor %s fired in an earlier life and cannot go "
-				 "on: its monitor or its "
-				 "workload's name is gone; resolve it at its receivers",
-				 alert->key, alert->monitor);
-	}
-	free(service->firing);
-	service->firing = NULL;
-	service->firing_count = service->firing_max = 0;
-}
-
-static void on_state_record(void *context, const struct tail_record *record)
-{
-	struct service *service = context;
-	struct baseline_record baseline;
-	struct delivery delivery;
-	struct alert alert;
-
-	if (!record->value)
-		return;
-	if (strcmp(record->topic, TOPIC_ALERTS) == 0) {
-		if (decode_alert(record->value, record->length, &alert) == 0)
-			keep_firing(service, &alert);
-	} else if (strcmp(record->topic, TOPIC_BASELINES) == 0) {
-		if (decode_baseline(record->value, record->length, &baseline) == 0)
-			load_baseline(service, &baseline);
-	} else if (decode_delivery(record->value, record->length, &delivery) == 0) {
-		notify_settled(service->notify, &delivery);
-		query_delivery(service->query, &delivery);
-	}
-}
-
-static void start_connecting(struct service *service);
-
-static void on_retry(uv_timer_t *timer)
-{
-	start_connecting(timer->data);
-}
-
-static void on_state_read(void *context)
+static uint32_t on_mark(void *context)
 {
 	struct service *service = context;
 
-	service->state = STATE_CONNECTING;
-	tail_close(service->state_tail);
-	service->state_tail = NULL;
-	service->backoff_ms = BACKOFF_MIN_MS;
-	start_connecting(service);
+	return outputs_mark(service->outputs);
 }
 
-static struct task_options task_template(const struct service *service,
-					 const struct monitor *monitors, size_t count)
+static bool is_acknowledged(void *context, uint32_t mark)
 {
-	const struct settings *settings = service->settings;
+	const struct service *service = context;
 
-	return (struct task_options){
-		.tasks = service->tasks,
-		.mirror = {.lateness_ns = settings->lateness_ns,
-			   .keep_ns = settings->keep_ns,
-			   .nodes_max = (uint32_t)settings->nodes_max,
-			   .halves_max = (uint32_t)settings->halves_max,
-			   .nats_max = (uint32_t)settings->nats_max,
-			   .processes_max = (uint32_t)settings->processes_max,
-			   .containers_max = (uint32_t)settings->containers_max,
-			   .amendments_max = (uint32_t)settings->amendments_max,
-			   .names_max = (uint32_t)settings->names_max,
-			   .instances_max = (uint32_t)settings->instances_max,
-			   .events_max = (uint32_t)settings->events_max,
-			   .record_bytes_max = 1 << 20,
-			   .secret = (const uint8_t *)settings->auth_secret,
-			   .secret_length =
-				   settings->auth_secret ? strlen(settings->auth_secret) : 0},
-		.join = {.halves_max = (uint32_t)settings->halves_max,
-			 .aliases_max = (uint32_t)settings->nats_max,
-			 .instances_max = (uint32_t)settings->instances_max,
-			 .one_sided_ns = settings->one_sided_ns,
-			 .keep_ns = settings->keep_ns},
-		.lanes_max = (uint32_t)settings->lanes_max,
-		.aggregate = {.rows_max = (uint32_t)settings->rows_max,
-			      .names_max = (uint32_t)settings->names_max},
-		.anomaly = {.monitors = monitors,
-			    .monitors_count = count,
-			    .baselines = settings->baselines,
-			    .sensitivity = settings->baselines_sensitivity,
-			    .warmup_samples = (uint32_t)settings->baselines_warmup,
-			    .update_ns = 10 * NS_PER_S,
-			    .baseline_save_ns = 60 * NS_PER_S,
-			    .edges_max = (uint32_t)settings->edges_max,
-			    .episodes_max = (uint32_t)settings->episodes_max},
-		.sinks = exits_sinks(service->exits),
+	return outputs_acknowledged(service->outputs, mark);
+}
+
+static void on_snapshot_trouble(void *context, const char *sentence)
+{
+	struct service *service = context;
+
+	log_limited(&service->snapshot_log, LOG_LEVEL_ERROR, "%s", sentence);
+}
+
+/* Of what decides what the tasks' state looks like, and means. */
+static uint64_t shape_of(const struct settings *settings)
+{
+	const uint64_t numbers[] = {
+		settings->tasks,
+		settings->lateness_ns,
+		settings->keep_ns,
+		settings->one_sided_ns,
+		settings->nodes_max,
+		settings->halves_max,
+		settings->nats_max,
+		settings->processes_max,
+		settings->containers_max,
+		settings->listeners_max,
+		settings->amendments_max,
+		settings->names_max,
+		settings->instances_max,
+		settings->events_max,
+		settings->lanes_max,
+		settings->rows_max,
+		settings->edges_max,
+		settings->episodes_max,
+		settings->baselines,
+		settings->baselines_warmup,
+		settings->rollups_finest_ns,
+		(uint64_t)(settings->baselines_sensitivity * 1e6),
 	};
-}
-
-static uint32_t worker_count(const struct service *service)
-{
-	uint64_t workers = service->settings->workers ? service->settings->workers
-						      : uv_available_parallelism();
-
-	return (uint32_t)(workers < service->tasks ? workers : service->tasks);
-}
-
-/* The pipeline stands before its state is read, so that what is read goes where it belongs at once:
- * a topic not yet compacted holds a baseline many times. */
-static void make_pipeline(struct service *service)
-{
 	size_t count;
-	struct monitor *monitors = settings_monitors(service->settings, &count);
-	struct pipeline_options options;
+	struct monitor *monitors = settings_monitors(settings, &count);
+	uint64_t shape = hash_bytes(numbers, sizeof(numbers));
 
-	/* Until snapshots carry numbers over a restart, each start is an epoch of its own. */
-	service->exits = exits_new(
-		&(struct exits_options){.outputs = service->outputs,
-					.service = &service->mailbox,
-					.tasks = service->tasks,
-					.names_max = (uint32_t)service->settings->names_max,
-					.epoch = service->started_ns / NS_PER_MS,
-					.finest_ns = service->settings->rollups_finest_ns,
-					.history_rows = service->settings->history_rate});
-	service->source = source_new(service->consumer, service->outputs, service->exits,
-				     service->tasks, service->settings->auth_secret);
-	options = (struct pipeline_options){.workers = worker_count(service),
-					    .task = task_template(service, monitors, count),
-					    .source = source_callbacks(service->source),
-					    .stats = exits_stats,
-					    .stats_context = service->exits};
-	service->pipeline = pipeline_new(&options);
+	for (size_t i = 0; i < count; i++)
+		shape = hash_mix(shape ^ hash_bytes(&monitors[i], sizeof(monitors[i])));
 	free(monitors);
+	return shape;
 }
 
-static void start_pipeline(struct service *service)
-{
-	int rc;
+static int start_notifier(struct service *service);
 
-	resume_firing(service);
-	rc = pipeline_start(service->pipeline);
-	if (rc) {
-		log_line(LOG_LEVEL_ERROR, "the worker threads could not be started: %s",
-			 uv_strerror(rc));
-		exit(1);
+/* --- who notifies --- */
+
+/* One instance reads the outbox and notifies: the one that owns task 0. */
+static bool leads(const struct service *service)
+{
+	return !service->instances || instances_leads(service->instances);
+}
+
+/* Another instance has it now, which reads back what this one has done. */
+static void retire_notifier(void *context)
+{
+	struct service *service = context;
+
+	if (!service->notifying || service->retired_count == RETIRED_MAX)
+		return;
+	notifier_close(service->notifier);
+	service->retired[service->retired_count++] = service->notifier;
+	service->notifying = false;
+	if (start_notifier(service) < 0) /* the settings were good before */
+		abort();
+}
+
+/* All that was written is settled, so nobody holds a report of theirs. */
+static void free_retired(struct service *service)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < service->retired_count; i++) {
+		if (notifier_closed(service->retired[i]))
+			notifier_free(service->retired[i]);
+		else
+			service->retired[left++] = service->retired[i];
 	}
+	service->retired_count = left;
 }
 
-static void start_alerts(struct service *service)
+static void on_alert(void *context, const struct alert *alert, const struct notify_place *place)
 {
-	static const char *const topics[] = {TOPIC_ALERTS, NULL};
-	struct tail_options options = {.loop = &service->loop,
-				       .brokers = service->brokers,
-				       .kafka_options = &service->settings->kafka_options,
-				       .topics = topics,
-				       .context = service,
-				       .record = on_alert_record,
-				       .trouble = on_kafka_trouble};
-	char error[256];
+	struct service *service = context;
 
-	service->alert_tail = tail_new(&options, error, sizeof(error));
-	if (!service->alert_tail)
-		log_line(LOG_LEVEL_ERROR, "alerts cannot be read back: %s", error);
+	if (leads(service) && !service->notifying)
+		notifier_alert(service->notifier, alert, place);
+	else
+		query_alert(service->query, alert);
 }
+
+static void on_delivery(void *context, const uint8_t *value, size_t length)
+{
+	struct service *service = context;
+	struct delivery delivery;
+
+	if (leads(service) && !service->notifying)
+		notifier_delivery(service->notifier, value, length);
+	else if (decode_delivery(value, length, &delivery) == 0 && delivery_settles(&delivery))
+		query_delivery(service->query, &delivery);
+}
+
+/* Who does not notify reads on, for the API. */
+static bool on_state_read(void *context)
+{
+	struct service *service = context;
+
+	if (leads(service) && !service->notifying)
+		notifier_begin(service->notifier);
+	return !leads(service);
+}
+
+/* --- the run --- */
 
 static void stop(struct service *service, int status);
+static void close_rest(struct service *service);
 
-static void connect_work(uv_work_t *work)
+static void on_starting(void *context)
 {
-	struct service *service = work->data;
+	const struct service *service = context;
 
-	service->connect_result =
-		consumer_connect(service->consumer, CONNECT_TIMEOUT_MS, service->connect_error,
-				 sizeof(service->connect_error));
+	if (service->instances)
+		instances_running(service->instances);
 }
 
-static void connected(uv_work_t *work, int status)
+static void on_running(void *context)
 {
-	struct service *service = work->data;
+	struct service *service = context;
+	uint32_t owned = task_set_count(&service->owned);
 
-	(void)status;
-	service->connecting = false;
-	if (service->state == STATE_STOPPING)
-		return;
-	if (service->connect_result == 0) {
-		service->waits_for[0] = '\0';
-		start_pipeline(service);
-		start_alerts(service);
-		service->state = STATE_RUNNING;
-		log_line(LOG_LEVEL_INFO, "running: %u tasks on %u threads read %s at %s",
-			 service->tasks, worker_count(service), TOPIC_EVENTS, service->brokers);
-		return;
+	if (leads(service) && !service->notifying) {
+		notifier_start(service->notifier);
+		service->notifying = true;
 	}
-	memcpy(service->waits_for, service->connect_error, sizeof(service->waits_for));
-	if (service->connect_result == -EINVAL) {
-		log_line(LOG_LEVEL_ERROR, "%s", service->waits_for);
+	control_api_start(service->control_api);
+	log_line(LOG_LEVEL_INFO, "running: %u tasks on %u threads read %s at %s", owned,
+		 run_workers(service->settings, owned), TOPIC_EVENTS, service->brokers);
+}
+
+static void on_failed(void *context, bool again, uint64_t epoch_min)
+{
+	struct service *service = context;
+
+	if (again && service->instances)
+		instances_failed(service->instances, epoch_min, epoch_min == 0);
+	else
 		stop(service, 1);
-		return;
-	}
-	log_limited(&service->kafka_log, LOG_LEVEL_WARNING, "waiting for Kafka: %s",
-		    service->waits_for);
-	uv_timer_start(&service->retry, on_retry, service->backoff_ms, 0);
-	service->backoff_ms =
-		service->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : service->backoff_ms * 2;
 }
 
-static void start_connecting(struct service *service)
+static void on_ended(void *context)
 {
-	service->connecting = true;
-	service->connect.data = service;
-	uv_queue_work(&service->loop, &service->connect, connect_work, connected);
+	struct service *service = context;
+
+	if (service->stopping) {
+		close_rest(service);
+		return;
+	}
+	take_mail(service, SIZE_MAX);
+	service->lingers |= !run_free(service->run);
+	service->run = NULL;
+	free_retired(service);
+	instances_stopped(service->instances);
+}
+
+static void on_elsewhere(void *context, struct message *message)
+{
+	const struct service *service = context;
+
+	instances_send(service->instances, message);
+}
+
+/* from: NULL when this process is alone. */
+static int start_run(struct service *service, const struct task_set *owned,
+		     const struct lineup_pane *from)
+{
+	struct run_options options = {.loop = &service->loop,
+				      .settings = service->settings,
+				      .brokers = service->brokers,
+				      .security = service->security,
+				      .outputs = service->outputs,
+				      .keyring = service->keyring,
+				      .snapshots = service->snapshots,
+				      .culprits = service->culprits,
+				      .watchdog = service->watchdog,
+				      .service = &service->mailbox,
+				      .accept_create_time = service->settings->kafka_create_time ||
+							    service->embedded,
+				      .tasks = service->tasks,
+				      .shape = service->shape,
+				      .started_ns = service->started_ns,
+				      .owned = *owned,
+				      .from = from,
+				      .context = service,
+				      .elsewhere = from ? on_elsewhere : NULL,
+				      .alert = on_alert,
+				      .delivery = on_delivery,
+				      .state_read = on_state_read,
+				      .starting = on_starting,
+				      .running = on_running,
+				      .failed = on_failed,
+				      .ended = on_ended,
+				      .kafka_trouble = on_kafka_trouble};
+
+	service->owned = *owned;
+	memset(service->stats, 0, service->tasks * sizeof(*service->stats));
+	service->run = run_new(&options);
+	return service->run ? 0 : -EINVAL;
+}
+
+static bool is_running(const struct service *service)
+{
+	return service->run && run_state(service->run) == RUN_RUNNING;
+}
+
+/* --- among instances --- */
+
+static void on_stop_run(void *context)
+{
+	struct service *service = context;
+
+	run_stop(service->run, true);
+}
+
+static void on_begin_run(void *context, const struct task_set *owned,
+			 const struct lineup_pane *from)
+{
+	struct service *service = context;
+
+	if (start_run(service, owned, from) < 0)
+		stop(service, 1);
+}
+
+static void on_message(void *context, struct message *message)
+{
+	const struct service *service = context;
+
+	run_deliver(service->run, message);
+}
+
+static void on_fatal(void *context, const char *why)
+{
+	log_line(LOG_LEVEL_ERROR, "%s", why);
+	stop(context, 1);
+}
+
+static int start_instances(struct service *service)
+{
+	service->instances = instances_new(&(struct instances_options){
+		.loop = &service->loop,
+		.settings = service->settings,
+		.brokers = service->brokers,
+		.security = service->security,
+		.tasks = service->tasks,
+		.shape = service->shape,
+		.snapshots = service->snapshots ? service->settings->snapshots_folder : NULL,
+		.context = service,
+		.stop = on_stop_run,
+		.begin = on_begin_run,
+		.yielded = retire_notifier,
+		.message = on_message,
+		.parcel = on_parcel,
+		.fatal = on_fatal,
+		.trouble = on_kafka_trouble});
+	return service->instances ? 0 : -EINVAL;
+}
+
+/* This instance's own, where a folder is shared. */
+static uint64_t instance_number(const struct service *service)
+{
+	char name[LINEUP_NAME_BYTES];
+
+	if (service->settings->carrier != CARRIER_KAFKA)
+		return 0;
+	instances_name(service->settings, name);
+	return hash_bytes(name, strlen(name));
 }
 
 /* --- routes of the service itself --- */
@@ -511,10 +521,14 @@ static bool is_ready(const struct service *service, const char **reason)
 {
 	uint64_t now = now_ns();
 
-	*reason = service->waits_for[0] ? service->waits_for : "starting";
-	if (service->state != STATE_RUNNING)
+	*reason = service->run	       ? run_trouble(service->run)
+		  : service->instances ? instances_trouble(service->instances)
+				       : "starting";
+	if (**reason)
 		return false;
 	for (uint32_t i = 0; i < service->tasks; i++) {
+		if (!task_set_has(&service->owned, i))
+			continue;
 		if (service->stats[i].clock_ns + SILENT_MS * NS_PER_MS >= now)
 			continue;
 		*reason = service->stats[i].clock_ns ? "a partition's log is behind: Kafka is slow "
@@ -556,7 +570,7 @@ static void serve_ready(struct request *request, struct response *response, void
 	json_key(&json, "ready");
 	json_bool(&json, ready);
 	json_key(&json, "state");
-	json_string(&json, state_names[service->state]);
+	json_string(&json, service->run ? state_names[run_state(service->run)] : "starting");
 	json_key(&json, "reasons");
 	json_array_begin(&json);
 	if (!ready)
@@ -568,18 +582,30 @@ static void serve_ready(struct request *request, struct response *response, void
 	json_done(&json);
 }
 
+static uint64_t slowest_clock_ns(const struct service *service)
+{
+	uint64_t slowest = UINT64_MAX;
+
+	for (uint32_t i = 0; i < service->tasks; i++) {
+		if (task_set_has(&service->owned, i) && service->stats[i].clock_ns < slowest)
+			slowest = service->stats[i].clock_ns;
+	}
+	return slowest;
+}
+
 static void serve_metrics(struct request *request, struct response *response, void *context)
 {
 	struct service *service = context;
-	struct notify_receiver_stats receivers[64];
+	struct notifier_stats notifier = notifier_stats(service->notifier);
 	struct metrics metrics = {.tasks = service->stats,
 				  .tasks_count = service->tasks,
 				  .history = history_stats(service->history),
-				  .history_left_out = exits_left_out(service->exits),
 				  .server = server_stats(service->server),
 				  .outputs = outputs_stats(service->outputs),
-				  .receivers = receivers,
-				  .event_to_webhook = &service->event_to_webhook,
+				  .security = security_stats(service->security),
+				  .keyring = keyring_stats(service->keyring),
+				  .notifier = &notifier,
+				  .agents = query_agents_stats(service->query),
 				  .event_to_rollup = &service->event_to_rollup,
 				  .now_ns = now_ns(),
 				  .started_ns = service->started_ns};
@@ -588,10 +614,23 @@ static void serve_metrics(struct request *request, struct response *response, vo
 	char *text;
 
 	(void)request;
-	metrics.receivers_count = notify_stats(service->notify, receivers, 64);
+	metrics.owned = is_running(service) ? task_set_count(&service->owned) : 0;
+	metrics.clock_ns = slowest_clock_ns(service);
+	if (service->instances)
+		metrics.instances = instances_stats(service->instances);
+	if (service->snapshots)
+		metrics.snapshots = snapshots_stats(service->snapshots);
+	if (service->run) {
+		metrics.consumer = run_consumer_stats(service->run);
+		metrics.history_left_out = run_left_out(service->run);
+	}
+	metrics.shed = service->shed.level;
+	metrics.descriptors_exhausted = service->descriptors_exhausted;
+	if (service->watchdog)
+		metrics.watchdog = watchdog_stats(service->watchdog);
+	if (service->culprits)
+		metrics.passed_over = culprits_count(service->culprits);
 	metrics.ready = is_ready(service, &reason);
-	for (uint32_t i = 0; i < service->tasks; i++)
-		metrics.agents += service->agents[i];
 	text = metrics_text(&metrics, &length);
 	response_send(response, 200, "text/plain; version=0.0.4; charset=utf-8", text, length);
 	free(text);
@@ -599,13 +638,76 @@ static void serve_metrics(struct request *request, struct response *response, vo
 
 /* --- life --- */
 
+/* libuv turns callers away when no descriptor is left (it keeps one for that), and tells nobody. */
+static void look_at_descriptors(struct service *service)
+{
+	int spare[DESCRIPTORS_SPARE], count = 0;
+
+	while (count < DESCRIPTORS_SPARE && (spare[count] = dup(STDERR_FILENO)) >= 0)
+		count++;
+	for (int i = 0; i < count; i++)
+		close(spare[i]);
+	if (count == DESCRIPTORS_SPARE)
+		return;
+	service->descriptors_exhausted++;
+	log_limited(&service->descriptor_log, LOG_LEVEL_ERROR,
+		    "hardly any file descriptor is left: callers are turned away; raise "
+		    "LimitNOFILE");
+}
+
+/* How far the slowest task is behind; 0 while one has not begun. */
+static uint64_t lag_ns(const struct service *service)
+{
+	uint64_t now = now_ns(), slowest = slowest_clock_ns(service);
+
+	return slowest && slowest < now ? now - slowest : 0;
+}
+
+/* What helps least with finding out who talks to whom; openings, ends and absolute counters are
+ * told as ever. */
+static const struct control_settings shed_settings = {
+	.scan_period_ms = 4000,
+	.features_count = 3,
+	.features = {{.name = "drops"}, {.name = "dns"}, {.name = "cmdlines"}},
+};
+
+static void look_at_lag(struct service *service)
+{
+	uint64_t retention_ns = service->run ? run_consumer_stats(service->run).retention_ns : 0;
+	uint64_t lag = is_running(service) ? lag_ns(service) : 0;
+	enum shed_step step = shed_look(&service->shed, lag, retention_ns, uv_hrtime());
+	bool keyed = keys_count(keyring_keys(service->keyring));
+
+	if (step == SHED_NOTHING || !is_running(service))
+		return;
+	if (step == SHED_BEGIN)
+		log_line(LOG_LEVEL_ERROR,
+			 "the log is read %.0f s behind, more than half of its retention of %.0f "
+			 "s: %s",
+			 (double)lag / NS_PER_S, (double)retention_ns / NS_PER_S,
+			 keyed ? "agents are told to send less (control record shed)"
+			       : "agents cannot be told to send less, as no key is configured");
+	else if (step == SHED_END)
+		log_line(LOG_LEVEL_INFO, "the log is read %.0f s behind: all is sent again",
+			 (double)lag / NS_PER_S);
+	if (keyed)
+		control_api_tell(service->control_api, "shed", &shed_settings, SHED_LIFE_NS,
+				 step == SHED_END);
+}
+
 static void on_turn(uv_timer_t *timer)
 {
 	struct service *service = timer->data;
 	const char *reason;
 
+	if (service->run)
+		run_turn(service->run);
+	look_at_lag(service);
+	look_at_descriptors(service);
 	history_advance(service->history, now_ns());
 	names_advance(service->names, pane_of(now_ns()));
+	if (leads(service))
+		notifier_turn(service->notifier, is_running(service), slowest_clock_ns(service));
 	server_health(service->server, "", is_ready(service, &reason));
 }
 
@@ -616,6 +718,7 @@ static void on_outputs_readable(uv_poll_t *poll, int status, int events)
 	(void)status;
 	(void)events;
 	outputs_poll(service->outputs);
+	notifier_room(service->notifier);
 }
 
 static void on_closed(void *context)
@@ -623,46 +726,71 @@ static void on_closed(void *context)
 	(void)context;
 }
 
-/* Everything that holds the loop is closed; uv_run returns when the last of it is gone. */
-static void stop(struct service *service, int status)
-{
-	if (service->state == STATE_STOPPING)
-		return;
-	service->state = STATE_STOPPING;
-	service->status = status;
-	alarm(STOP_SECONDS);
-	log_line(LOG_LEVEL_INFO, "stopping");
-	outputs_release(service->outputs);
-	pipeline_stop(service->pipeline);
-	take_mail(service, SIZE_MAX);
-	if (service->state_tail)
-		tail_close(service->state_tail);
-	if (service->alert_tail)
-		tail_close(service->alert_tail);
-	server_close(service->server, on_closed, NULL);
-	notify_close(service->notify, on_closed, NULL);
-	uv_close((uv_handle_t *)&service->terminate, NULL);
-	uv_close((uv_handle_t *)&service->interrupt, NULL);
-	uv_close((uv_handle_t *)&service->turn, NULL);
-	uv_close((uv_handle_t *)&service->retry, NULL);
-	uv_close((uv_handle_t *)&service->outputs_readable, NULL);
-	mailbox_close(&service->mailbox);
-}
-
-static void on_signal(uv_signal_t *signal, int number)
-{
-	struct service *service = signal->data;
-
-	(void)number;
-	if (service->state == STATE_STOPPING)
-		_exit(1);
-	stop(service, 0);
-}
-
 static void on_alarm(int number)
 {
 	(void)number;
 	_exit(1);
+}
+
+/* Another instance looks for what this one wrote as soon as this one has left the group. */
+static void leave_instances(struct service *service)
+{
+	const struct timespec pause = {.tv_nsec = (long)(5 * NS_PER_MS)};
+	uint64_t deadline_ns = uv_hrtime() + SETTLE_TIMEOUT_MS * NS_PER_MS;
+
+	while (!outputs_settled(service->outputs) && uv_hrtime() < deadline_ns) {
+		outputs_poll(service->outputs);
+		nanosleep(&pause, NULL);
+	}
+	instances_close(service->instances);
+}
+
+/* What remains when the run has ended; uv_run returns when the last of it is gone. */
+static void close_rest(struct service *service)
+{
+	take_mail(service, SIZE_MAX);
+	notifier_close(service->notifier);
+	if (service->instances)
+		leave_instances(service);
+	if (service->snapshots)
+		snapshots_close(service->snapshots);
+	server_close(service->server, on_closed, NULL);
+	control_api_close(service->control_api);
+	uv_close((uv_handle_t *)&service->terminate, NULL);
+	uv_close((uv_handle_t *)&service->interrupt, NULL);
+	uv_close((uv_handle_t *)&service->turn, NULL);
+	uv_close((uv_handle_t *)&service->keys_timer, NULL);
+	uv_close((uv_handle_t *)&service->hangup, NULL);
+	uv_close((uv_handle_t *)&service->outputs_readable, NULL);
+	mailbox_close(&service->mailbox);
+}
+
+static void stop(struct service *service, int status)
+{
+	if (service->stopping)
+		return;
+	service->stopping = true;
+	service->status = status;
+	alarm(STOP_SECONDS);
+	/* From here on a signal ends the process, whatever waits. */
+	uv_signal_stop(&service->terminate);
+	uv_signal_stop(&service->interrupt);
+	signal(SIGTERM, on_alarm);
+	signal(SIGINT, on_alarm);
+	log_line(LOG_LEVEL_INFO, "stopping");
+	outputs_release(service->outputs);
+	if (service->instances)
+		instances_leave(service->instances);
+	if (service->run)
+		run_stop(service->run, false);
+	else
+		close_rest(service);
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+	(void)number;
+	stop(signal->data, 0);
 }
 
 static char *join_brokers(const struct config_strings *brokers)
@@ -708,6 +836,13 @@ static int start_embedded(struct service *service)
 	struct embedded_options options = {.partitions = service->tasks};
 	char *address = strdup(service->settings->embedded_listen);
 	int rc = address ? split_address(address, &options.host, &options.port) : -ENOMEM;
+
+	if (service->settings->kafka.tls || service->settings->kafka.mechanism) {
+		log_line(LOG_LEVEL_ERROR, "the embedded broker speaks neither TLS nor SASL: take "
+					  "kafka.tls and kafka.sasl.* away");
+		free(address);
+		return -EINVAL;
+	}
 
 	if (rc == 0)
 		service->embedded = embedded_start(&options, &rc);
@@ -755,77 +890,103 @@ static int start_server(struct service *service)
 	return rc;
 }
 
-static int start_notify(struct service *service)
+static int start_notifier(struct service *service)
+{
+	service->notifier =
+		notifier_new(&(struct notifier_options){.loop = &service->loop,
+							.settings = service->settings,
+							.brokers = service->brokers,
+							.security = service->security,
+							.outputs = service->outputs,
+							.query = service->query,
+							.context = service,
+							.kafka_trouble = on_kafka_trouble,
+							.receiver_trouble = on_receiver_trouble});
+	return service->notifier ? 0 : -EINVAL;
+}
+
+static void on_passed_over(void *context, const char *sentence)
+{
+	(void)context;
+	log_line(LOG_LEVEL_WARNING, "%s", sentence);
+}
+
+static int start_snapshots(struct service *service)
 {
 	const struct settings *settings = service->settings;
-	size_t count;
-	struct receiver *receivers = settings_receivers(settings, &count);
-	struct notify_options options = {.receivers = receivers,
-					 .receivers_count = count,
-					 .external_url = settings->external_url,
-					 .allow_http = settings->allow_http,
-					 .allow_private = settings->allow_private,
-					 .timeout_ns = settings->notify_timeout_ns,
-					 .life_ns = settings->notify_life_ns,
-					 .pending_max = (uint32_t)settings->notify_pending_max,
-					 .context = service,
-					 .settled = on_settled,
-					 .trouble = on_receiver_trouble};
-	const char *error;
+	struct snapshots_options options = {.loop = &service->loop,
+					    .folder = settings->snapshots_folder,
+					    .period_ns = settings->snapshots_period_ns,
+					    .every_cut = settings->carrier == CARRIER_KAFKA,
+					    .instance = instance_number(service),
+					    .kept = settings->carrier == CARRIER_KAFKA ? KEPT_SHARED
+										       : 0,
+					    .context = service,
+					    .mark = on_mark,
+					    .acknowledged = is_acknowledged,
+					    .trouble = on_snapshot_trouble};
+	char why[256];
 
-	service->notify = notify_new(&service->loop, &options, &error);
-	free(receivers);
-	if (service->notify)
+	struct culprits_options culprits = {.folder = settings->snapshots_folder,
+					    .instance = instance_number(service),
+					    .tasks = service->tasks,
+					    .context = service,
+					    .told = on_passed_over};
+
+	service->snapshots = snapshots_new(&options, why, sizeof(why));
+	if (service->snapshots)
+		service->culprits = culprits_open(&culprits, why, sizeof(why));
+	if (service->culprits)
 		return 0;
-	log_line(LOG_LEVEL_ERROR, "%s", error);
+	log_line(LOG_LEVEL_ERROR, "snapshots.folder %s %s", settings->snapshots_folder, why);
 	return -EINVAL;
 }
 
 static int start_kafka(struct service *service)
 {
-	static const char *const topics[] = {TOPIC_DELIVERY, TOPIC_BASELINES, TOPIC_ALERTS, NULL};
-	const struct settings *settings = service->settings;
-	const struct config_map *map = &settings->kafka_options;
-	struct consumer_options consumer = {.brokers = service->brokers,
-					    .topic = TOPIC_EVENTS,
-					    .group = settings->kafka_group,
-					    .settings_count = map->count,
-					    .partitions = service->tasks,
-					    .accept_create_time = settings->kafka_create_time ||
-								  service->embedded,
-					    .rewind_ns = settings->keep_ns,
-					    .context = service,
-					    .trouble = on_kafka_trouble};
 	struct outputs_options outputs = {.brokers = service->brokers,
-					  .kafka_options = map,
+					  .security = service->security,
 					  .trouble = on_kafka_trouble,
 					  .context = service};
-	struct tail_options tail = {.loop = &service->loop,
-				    .brokers = service->brokers,
-				    .kafka_options = map,
-				    .topics = topics,
-				    .context = service,
-				    .record = on_state_record,
-				    .caught_up = on_state_read,
-				    .trouble = on_kafka_trouble};
 	char error[512];
 
-	service->consumer_settings = memory_zeroed(map->count, sizeof(*service->consumer_settings));
-	for (size_t i = 0; i < map->count; i++)
-		service->consumer_settings[i] =
-			(struct consumer_setting){map->items[i].key, map->items[i].value};
-	consumer.settings = service->consumer_settings;
 	service->outputs = outputs_new(&outputs, error, sizeof(error));
+	if (service->outputs && start_notifier(service) < 0)
+		return -EINVAL;
 	if (service->outputs)
-		service->consumer = consumer_new(&consumer, error, sizeof(error));
-	if (service->consumer) {
-		make_pipeline(service);
-		service->state_tail = tail_new(&tail, error, sizeof(error));
-	}
-	if (service->state_tail)
 		return 0;
-	log_line(LOG_LEVEL_ERROR, "kafka.properties: %s", error);
+	log_line(LOG_LEVEL_ERROR, "kafka: %s", error);
 	return -EINVAL;
+}
+
+static void start_control(struct service *service)
+{
+	const struct settings *settings = service->settings;
+
+	service->control_api =
+		control_api_new(&(struct control_api_options){.loop = &service->loop,
+							      .brokers = service->brokers,
+							      .security = service->security,
+							      .outputs = service->outputs,
+							      .keyring = service->keyring,
+							      .token = settings->control_token,
+							      .trouble = on_kafka_trouble,
+							      .context = service});
+	control_api_routes(service->control_api, service->server);
+}
+
+static const char *control_of(void *context, const Millrace__V1__Agent *agent)
+{
+	struct service *service = context;
+
+	return service->control_api ? control_api_wanted(service->control_api, agent) : NULL;
+}
+
+static size_t receivers_of(void *context, struct receiver_view *views, size_t max)
+{
+	const struct service *service = context;
+
+	return notifier_views(service->notifier, views, max);
 }
 
 static int start_history(struct service *service)
@@ -849,7 +1010,10 @@ static int start_history(struct service *service)
 	service->query = query_new(&(struct query_options){.history = service->history,
 							   .tasks = service->tasks,
 							   .episodes_max = EPISODES_MAX,
-							   .now_ns = now_ns});
+							   .now_ns = now_ns,
+							   .control = control_of,
+							   .receivers = receivers_of,
+							   .context = service});
 	return 0;
 }
 
@@ -864,13 +1028,51 @@ static void start_signals(struct service *service)
 	uv_signal_start(&service->interrupt, on_signal, SIGINT);
 }
 
+static void reload_keys(struct service *service)
+{
+	char why[CONFIG_ERROR_BYTES];
+	int rc = keyring_reload(service->keyring, why);
+
+	if (rc >= 0)
+		service->keys_told[0] = '\0';
+	if (rc > 0)
+		log_line(LOG_LEVEL_INFO, "the keys or the revoked nodes have changed: %llu keys",
+			 (unsigned long long)keyring_stats(service->keyring).keys);
+	if (rc >= 0 || strcmp(service->keys_told, why) == 0)
+		return;
+	snprintf(service->keys_told, sizeof(service->keys_told), "%s", why);
+	log_line(LOG_LEVEL_ERROR, "the keys stay as they were: %s", why);
+}
+
+static void on_keys_timer(uv_timer_t *timer)
+{
+	reload_keys(timer->data);
+}
+
+static void on_hangup(uv_signal_t *hangup, int number)
+{
+	(void)number;
+	reload_keys(hangup->data);
+}
+
+/* They keep no loop alive. */
+static void start_reloads(struct service *service)
+{
+	uv_timer_init(&service->loop, &service->keys_timer);
+	uv_signal_init(&service->loop, &service->hangup);
+	service->keys_timer.data = service->hangup.data = service;
+	uv_timer_start(&service->keys_timer, on_keys_timer, SIGNING_RELOAD_MS, SIGNING_RELOAD_MS);
+	uv_signal_start(&service->hangup, on_hangup, SIGHUP);
+	uv_unref((uv_handle_t *)&service->keys_timer);
+	uv_unref((uv_handle_t *)&service->hangup);
+}
+
 static void start_handles(struct service *service)
 {
 	uv_timer_init(&service->loop, &service->turn);
-	uv_timer_init(&service->loop, &service->retry);
 	uv_poll_init(&service->loop, &service->outputs_readable,
 		     outputs_descriptor(service->outputs));
-	service->turn.data = service->retry.data = service->outputs_readable.data = service;
+	service->turn.data = service->outputs_readable.data = service;
 	uv_timer_start(&service->turn, on_turn, TURN_MS, TURN_MS);
 	uv_poll_start(&service->outputs_readable, UV_READABLE, on_outputs_readable);
 	mailbox_init(&service->mailbox, &service->loop, on_mail, service);
@@ -883,21 +1085,28 @@ static void done(struct service *service)
 	if (left)
 		log_line(LOG_LEVEL_WARNING, "%llu records could not be handed to Kafka in time",
 			 (unsigned long long)left);
-	pipeline_free(service->pipeline);
-	source_free(service->source);
-	consumer_close(service->consumer, CLOSE_TIMEOUT_MS);
-	exits_free(service->exits);
-	notify_free(service->notify);
+	bool ended = (!service->run || run_free(service->run)) && !service->lingers;
+
+	if (service->instances)
+		ended &= instances_free(service->instances);
+	for (size_t i = 0; i < service->retired_count; i++)
+		notifier_free(service->retired[i]);
+
+	snapshots_free(service->snapshots);
+	culprits_close(service->culprits);
+	watchdog_free(service->watchdog);
+	notifier_free(service->notifier);
+	control_api_free(service->control_api);
 	query_free(service->query);
 	history_free(service->history);
 	if (service->embedded)
 		embedded_stop(service->embedded);
+	keyring_free(service->keyring);
 	encoder_free(service->encoder);
 	names_free(service->names);
-	free(service->firing);
-	free(service->consumer_settings);
+	if (ended) /* else the client's threads may still use it */
+		security_free(service->security);
 	free(service->stats);
-	free(service->agents);
 	free(service->brokers);
 	uv_loop_close(&service->loop);
 }
@@ -905,31 +1114,65 @@ static void done(struct service *service)
 int service_run(const struct service_options *options)
 {
 	struct service *service = memory_zeroed(1, sizeof(*service));
+	char why[CONFIG_ERROR_BYTES];
 	int status;
 
 	service->settings = options->settings;
 	service->tasks = (uint32_t)options->settings->tasks;
 	service->started_ns = now_ns();
+	service->shape = shape_of(options->settings);
 	service->stats = memory_zeroed(service->tasks, sizeof(*service->stats));
-	service->agents = memory_zeroed(service->tasks, sizeof(*service->agents));
 	service->encoder = encoder_new();
 	service->names = names_new((uint32_t)options->settings->names_max, 0);
 	uv_loop_init(&service->loop);
 	start_signals(service);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a write that fails */
 	signal(SIGALRM, on_alarm);
 	/* What is refused here ends the process before anything runs; the system takes back what
 	 * was opened. */
+	if (options->embedded && options->settings->carrier == CARRIER_KAFKA) {
+		log_line(LOG_LEVEL_ERROR, "the embedded broker is for one process alone: with "
+					  "--embedded exchange.carrier must be memory");
+		return 1;
+	}
 	if (options->embedded && start_embedded(service) < 0)
 		return 1;
 	if (!service->brokers)
 		service->brokers = join_brokers(&options->settings->kafka_brokers);
-	snprintf(service->waits_for, sizeof(service->waits_for),
-		 "Kafka at %s has not given back the kept state yet", service->brokers);
-	if (start_history(service) < 0 || start_server(service) < 0 || start_notify(service) < 0 ||
-	    start_kafka(service) < 0)
+	service->keyring = keyring_new(options->settings, options->sources, service->tasks, why);
+	if (!service->keyring) {
+		log_line(LOG_LEVEL_ERROR, "%s", why);
 		return 1;
+	}
+	service->security = security_new(&options->settings->kafka, on_kafka_trouble, service);
+	if (start_history(service) < 0 || start_server(service) < 0)
+		return 1;
+	if (options->settings->snapshots_folder[0] && options->embedded)
+		log_line(LOG_LEVEL_WARNING, "snapshots.folder is of no use with --embedded, whose "
+					    "broker forgets");
+	else if (options->settings->snapshots_folder[0] && start_snapshots(service) < 0)
+		return 1;
+	if (start_kafka(service) < 0)
+		return 1;
+	service->watchdog = watchdog_new(run_workers(options->settings, service->tasks),
+					 options->settings->hang_ns);
+	if (!service->watchdog) {
+		log_line(LOG_LEVEL_ERROR, "the watchdog's thread could not be started");
+		return 1;
+	}
+	start_control(service);
 	start_handles(service);
+	if (options->settings->carrier == CARRIER_KAFKA) {
+		if (start_instances(service) < 0)
+			return 1;
+	} else {
+		const struct task_set all = task_set_all(service->tasks);
+
+		if (start_run(service, &all, NULL) < 0)
+			return 1;
+	}
+	start_reloads(service);
 	uv_run(&service->loop, UV_RUN_DEFAULT);
 	status = service->status;
 	done(service);

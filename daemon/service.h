@@ -16,7 +16,8 @@
 
 struct service_options {
 	const struct settings *settings;
-	bool embedded; /* start the embedded broker and use it */
+	const struct config_sources *sources; /* of the keys, which are read again */
+	bool embedded;			      /* start the embedded broker and use it */
 };
 
 /* Runs until SIGTERM or SIGINT. Returns the process's exit status. */

@@ -2,7 +2,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,8 @@
 static const char *const comparisons[] = {"above", "below", NULL}; /* enum comparison */
 static const char *const severities[] = {"info", "warning", "error", "critical", NULL};
 static const char *const receiver_types[] = {"slack", "pagerduty", NULL}; /* enum receiver_kind */
+static const char *const data_loss_choices[] = {"continue", "stop", NULL};
+static const char *const carriers[] = {"memory", "kafka", NULL};
 static const char *const per_choices[] = {"edge", "server", NULL};
 
 #define MONITOR(member) CONFIG_FIELD(struct settings_monitor, member)
@@ -140,6 +141,25 @@ static const struct config_entry receiver_entries[] = {
 	 .choices = severities,
 	 .fallback = "info",
 	 .help = "Alerts of lesser severity are not sent."},
+	{.name = "self_alerts",
+	 .type = CONFIG_BOOL,
+	 RECEIVER(self_alerts),
+	 .fallback = "false",
+	 .help = "Also send alerts about Millrace itself: blind, behind, a receiver that fails."},
+	{.name = "per_minute",
+	 .type = CONFIG_UINT,
+	 RECEIVER(per_minute),
+	 .fallback = "0",
+	 .max = "60000",
+	 .unit = "messages a minute",
+	 .help = "The pace; 0: what the service allows: 60 for slack, 100 for pagerduty."},
+	{.name = "burst",
+	 .type = CONFIG_UINT,
+	 RECEIVER(burst),
+	 .fallback = "0",
+	 .max = "1000",
+	 .unit = "messages",
+	 .help = "So many at once after a rest; 0: 3 for slack, 10 for pagerduty."},
 };
 
 static const struct config_table receiver_table = {
@@ -182,13 +202,7 @@ static const struct config_entry entries[] = {
 	 .min = "1",
 	 .max = "200",
 	 .help = "Consumer group under which positions are kept."},
-	{.name = "kafka.properties",
-	 .type = CONFIG_MAP,
-	 SETTING(kafka_options),
-	 .secret = true,
-	 .max = "64",
-	 .help = "More settings of librdkafka, such as security.protocol, for all clients of the "
-		 "process."},
+	KAFKA_OPTIONS_ENTRIES(struct settings, kafka),
 	{.name = "kafka.accept_create_time",
 	 .type = CONFIG_BOOL,
 	 SETTING(kafka_create_time),
@@ -221,6 +235,24 @@ static const struct config_entry entries[] = {
 	 .min = "0",
 	 .max = "10s",
 	 .help = "How long a pane waits for late events after its end."},
+	{.name = "pipeline.on_data_loss",
+	 .type = CONFIG_ENUM,
+	 SETTING(on_data_loss),
+	 .choices = data_loss_choices,
+	 .fallback = "continue",
+	 .help = "When the log of events lost records before they were read (retention, a cut log, "
+		 "a "
+		 "topic made anew): go on with what there is, or end with an error. Either way it "
+		 "is "
+		 "told and counted."},
+	{.name = "pipeline.hang_after",
+	 .type = CONFIG_DURATION,
+	 SETTING(hang_ns),
+	 .fallback = "5s",
+	 .min = "0",
+	 .max = "10m",
+	 .help = "A worker that does not get on for this long ends the process, so that it is "
+		 "started anew; 0: never."},
 	{.name = "pipeline.keep",
 	 .type = CONFIG_DURATION,
 	 SETTING(keep_ns),
@@ -235,6 +267,15 @@ static const struct config_entry entries[] = {
 	 .min = "250ms",
 	 .max = "60s",
 	 .help = "An ended connection seen from one end only is told after this."},
+	{.name = "limits.fetched",
+	 .type = CONFIG_UINT,
+	 SETTING(fetched_mib),
+	 .fallback = "32",
+	 .min = "1",
+	 .max = "1024",
+	 .unit = "MiB a task",
+	 .help = "Records fetched and not yet read: two seconds of the heaviest load, as fetching "
+		 "pauses for a second when it is full."},
 	{.name = "limits.nodes",
 	 .type = CONFIG_UINT,
 	 SETTING(nodes_max),
@@ -275,6 +316,14 @@ static const struct config_entry entries[] = {
 	 .max = "33554432",
 	 .unit = "containers a task",
 	 .help = "Containers and units known at once."},
+	{.name = "limits.listeners",
+	 .type = CONFIG_UINT,
+	 SETTING(listeners_max),
+	 .fallback = "65536",
+	 .min = "16",
+	 .max = "33554432",
+	 .unit = "listeners a task",
+	 .help = "TCP listeners of nodes known at once."},
 	{.name = "limits.amendments",
 	 .type = CONFIG_UINT,
 	 SETTING(amendments_max),
@@ -341,14 +390,53 @@ static const struct config_entry entries[] = {
 	 .max = "1000000",
 	 .unit = "alerts a task",
 	 .help = "Alerts firing at once."},
-	{.name = "key",
+	SIGNING_KEY_ENTRIES(struct settings, signing),
+	SIGNING_REVOKED_ENTRIES(struct settings, signing),
+	{.name = "control.token",
 	 .type = CONFIG_STRING,
-	 SETTING(auth_secret),
+	 SETTING(control_token),
 	 .secret = true,
 	 .min = "16",
-	 .help = "The deployment's key: agents sign with keys derived from it, unsigned batches "
-		 "are refused. Without it "
-		 "nothing is checked."},
+	 .max = "1024",
+	 .help = "Who shows it (Authorization: Bearer) may change what agents do. Without it only "
+		 "who asks from this machine may."},
+	{.name = "exchange.carrier",
+	 .type = CONFIG_ENUM,
+	 SETTING(carrier),
+	 .choices = carriers,
+	 .fallback = "memory",
+	 .help = "How tasks reach each other. memory: this process runs them all. kafka: several "
+		 "processes share them, with the same settings and kafka.group."},
+	{.name = "exchange.instance",
+	 .type = CONFIG_STRING,
+	 SETTING(instance),
+	 .fallback = "",
+	 .max = "63",
+	 .help = "What this process is called among those that share the tasks; each its own, and "
+		 "the same after a restart. Empty: the host's name."},
+	{.name = "exchange.session_timeout",
+	 .type = CONFIG_DURATION,
+	 SETTING(session_ns),
+	 .fallback = "10s",
+	 .min = "6s",
+	 .max = "5m",
+	 .help = "Without a sign of life for so long its tasks go to others. The brokers must "
+		 "allow "
+		 "it (group.min.session.timeout.ms, group.max.session.timeout.ms)."},
+	{.name = "snapshots.folder",
+	 .type = CONFIG_STRING,
+	 SETTING(snapshots_folder),
+	 .fallback = "",
+	 .help = "Folder for the pipeline's state, so that a restart goes on where it was, with "
+		 "the "
+		 "same output to the byte; for this process alone. Empty: each start begins anew."},
+	{.name = "snapshots.period",
+	 .type = CONFIG_DURATION,
+	 SETTING(snapshots_period_ns),
+	 .fallback = "10s",
+	 .min = "1s",
+	 .max = "1h",
+	 .help = "How often its state is written there."},
 	{.name = "history.path",
 	 .type = CONFIG_STRING,
 	 SETTING(history_path),
@@ -459,7 +547,77 @@ static const struct config_entry entries[] = {
 	 .min = "1",
 	 .max = "1000000",
 	 .unit = "notifications a receiver",
-	 .help = "Notifications that may wait."},
+	 .help = "Notifications that may wait; past it the oldest is given up."},
+	{.name = "notify.retry_min",
+	 .type = CONFIG_DURATION,
+	 SETTING(notify_retry_min_ns),
+	 .fallback = "1s",
+	 .min = "10ms",
+	 .max = "1m",
+	 .help = "The first wait before a notification is sent again, at most; each failure "
+		 "doubles it. With full jitter, so a tenth of it at least."},
+	{.name = "notify.retry_max",
+	 .type = CONFIG_DURATION,
+	 SETTING(notify_retry_max_ns),
+	 .fallback = "5m",
+	 .min = "10ms",
+	 .max = "1h",
+	 .help = "The longest such wait. A receiver's own Retry-After is obeyed up to an hour."},
+	{.name = "notify.breaker_failures",
+	 .type = CONFIG_UINT,
+	 SETTING(notify_breaker_failures),
+	 .fallback = "5",
+	 .min = "1",
+	 .max = "1000",
+	 .unit = "failures in a row",
+	 .help = "After so many nothing is sent to a receiver but one probe at a time."},
+	{.name = "notify.journal",
+	 .type = CONFIG_STRING,
+	 SETTING(notify_journal),
+	 .fallback = "",
+	 .help = "File in which alerts about Millrace itself are kept over a restart; empty: they "
+		 "are not. They are sent also while Kafka is away."},
+	{.name = "notify.journal_size",
+	 .type = CONFIG_SIZE,
+	 SETTING(notify_journal_bytes),
+	 .fallback = "1MiB",
+	 .min = "64KiB",
+	 .max = "64MiB",
+	 .help = "Largest size of that file; when it is full it is written anew with what counts."},
+	{.name = "notify.blind_after",
+	 .type = CONFIG_DURATION,
+	 SETTING(notify_blind_after_ns),
+	 .fallback = "30s",
+	 .min = "1s",
+	 .max = "1h",
+	 .help = "Nothing was read from Kafka for this long: the alert millrace/blind."},
+	{.name = "notify.lag_max",
+	 .type = CONFIG_DURATION,
+	 SETTING(notify_lag_max_ns),
+	 .fallback = "60s",
+	 .min = "1s",
+	 .max = "1d",
+	 .help = "Further behind than this: the alert millrace/lag."},
+	{.name = "notify.failing_after",
+	 .type = CONFIG_DURATION,
+	 SETTING(notify_failing_after_ns),
+	 .fallback = "15m",
+	 .min = "1s",
+	 .max = "1d",
+	 .help = "A receiver that takes nothing for this long: the alert millrace/receiver."},
+	{.name = "notify.heartbeat_url",
+	 .type = CONFIG_STRING,
+	 SETTING(notify_heartbeat_url),
+	 .secret = true,
+	 .help = "Called while Millrace sees; a service that expects the calls tells people when "
+		 "they stop (a dead man's switch)."},
+	{.name = "notify.heartbeat_period",
+	 .type = CONFIG_DURATION,
+	 SETTING(notify_heartbeat_period_ns),
+	 .fallback = "60s",
+	 .min = "1s",
+	 .max = "1h",
+	 .help = "How often."},
 	{.name = "monitors",
 	 .type = CONFIG_LIST,
 	 SETTING(monitors),
@@ -505,22 +663,17 @@ static int check_address(const char *name, const char *text, char *error, size_t
 	return -EINVAL;
 }
 
-static int check_kafka(const struct config_map *properties, char *error, size_t size)
+static int check_kafka(const struct settings *settings, char *error, size_t size)
 {
-	rd_kafka_conf_t *conf = rd_kafka_conf_new();
-	char reason[256];
-	int rc = 0;
+	char why[CONFIG_ERROR_BYTES];
+	struct keys *keys = NULL;
+	int rc = kafka_options_check(&settings->kafka, why);
 
-	for (size_t i = 0; i < properties->count && rc == 0; i++) {
-		if (rd_kafka_conf_set(conf, properties->items[i].key, properties->items[i].value,
-				      reason, sizeof(reason)) == RD_KAFKA_CONF_OK)
-			continue;
-		/* Its sentence may repeat the value, which may be a password. */
-		snprintf(error, size, "kafka.properties: librdkafka does not take %s as given",
-			 properties->items[i].key);
-		rc = -EINVAL;
-	}
-	rd_kafka_conf_destroy(conf);
+	if (rc == 0)
+		rc = signing_keys(&settings->signing, &keys, why);
+	keys_free(keys);
+	if (rc)
+		snprintf(error, size, "%s", why);
 	return rc;
 }
 
@@ -556,11 +709,40 @@ static int check_receiver(const struct settings_receiver *receiver, bool allow_h
 	return check_url(receiver, allow_http, error, size);
 }
 
+/* One URL that stands alone. */
+static int check_heartbeat(const struct settings *settings, char *error, size_t size)
+{
+	const char *url = settings->notify_heartbeat_url;
+	bool http = url && strncmp(url, "http://", 7) == 0;
+
+	if (!url || !url[0] || strncmp(url, "https://", 8) == 0 || (http && settings->allow_http))
+		return 0;
+	snprintf(error, size, "notify.heartbeat_url must begin with https:%s",
+		 http ? "; set notify.allow_http to use http:" : "");
+	return -EINVAL;
+}
+
+static int check_notify(const struct settings *settings, char *error, size_t size)
+{
+	if (settings->notify_retry_max_ns < settings->notify_retry_min_ns) {
+		snprintf(error, size, "notify.retry_max is less than notify.retry_min");
+		return -EINVAL;
+	}
+	return check_heartbeat(settings, error, size);
+}
+
 static int check_monitor(const struct settings_monitor *monitor, char *error, size_t size)
 {
 	if (metric_by_name(monitor->metric) == METRICS) {
 		snprintf(error, size, "monitors: %s: there is no metric %s; see millraced --help",
 			 monitor->name, monitor->metric);
+		return -EINVAL;
+	}
+	if (strncmp(monitor->name, "millrace/", 9) == 0) {
+		snprintf(error, size,
+			 "monitors: %s: names that begin with millrace/ are those of alerts about "
+			 "Millrace itself",
+			 monitor->name);
 		return -EINVAL;
 	}
 	if (monitor->window_ns % PANE_NS) {
@@ -598,7 +780,9 @@ int settings_check(const struct settings *settings, char *error, size_t size)
 	if (rc == 0)
 		rc = check_address("embedded.listen", settings->embedded_listen, error, size);
 	if (rc == 0)
-		rc = check_kafka(&settings->kafka_options, error, size);
+		rc = check_kafka(settings, error, size);
+	if (rc == 0)
+		rc = check_notify(settings, error, size);
 	for (size_t i = 0; i < settings->monitors.count && rc == 0; i++)
 		rc = check_monitor(&monitors[i], error, size);
 	for (size_t i = 0; i < settings->receivers.count && rc == 0; i++)
@@ -654,6 +838,9 @@ struct receiver *settings_receivers(const struct settings *settings, size_t *cou
 			.url = from->url ? from->url : "https://events.pagerduty.com/v2/enqueue",
 			.routing_key = from->routing_key,
 			.severity_min = from->severity,
+			.self_alerts = from->self_alerts,
+			.per_minute = (uint32_t)from->per_minute,
+			.burst = (uint32_t)from->burst,
 		};
 	}
 	return receivers;

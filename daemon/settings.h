@@ -6,6 +6,8 @@
 #include "anomaly/monitor.h"
 #include "api/notify/notify.h"
 #include "config/config.h"
+#include "kafka/options.h"
+#include "kafka/signing.h"
 
 struct settings_monitor {
 	char *name, *metric, *client, *server;
@@ -17,23 +19,38 @@ struct settings_monitor {
 struct settings_receiver {
 	char *name, *url, *routing_key;
 	uint32_t type, severity;
+	bool self_alerts;
+	uint64_t per_minute, burst;
 };
+
+enum settings_carrier { CARRIER_MEMORY, CARRIER_KAFKA };
+
+enum settings_data_loss { DATA_LOSS_CONTINUE, DATA_LOSS_STOP };
 
 struct settings {
 	char *listen;
 	char *tls_certificate, *tls_key;
 	char *external_url;
 	struct config_strings kafka_brokers;
-	struct config_map kafka_options;
+	struct kafka_options kafka;
 	char *kafka_group;
 	bool kafka_create_time;
 	char *embedded_listen;
 	uint64_t workers, tasks, lateness_ns, keep_ns, one_sided_ns;
-	uint64_t nodes_max, halves_max, nats_max, processes_max, containers_max, amendments_max,
-		names_max, events_max;
+	uint64_t nodes_max, halves_max, nats_max, processes_max, containers_max, listeners_max,
+		amendments_max, names_max, events_max;
 	uint64_t instances_max, lanes_max;
+	uint64_t fetched_mib;
 	uint64_t rows_max, edges_max, episodes_max;
-	char *auth_secret;
+	struct signing_options signing;
+	char *control_token; /* NULL: only loopback may change agents */
+	uint32_t carrier;    /* enum settings_carrier */
+	char *instance;	     /* empty: the host's name */
+	uint64_t session_ns;
+	char *snapshots_folder;
+	uint32_t on_data_loss; /* enum settings_data_loss */
+	uint64_t hang_ns;
+	uint64_t snapshots_period_ns;
 	char *history_path;
 	uint64_t history_1s_ns, history_10s_ns, history_60s_ns, history_1h_ns;
 	uint64_t history_rate, history_rows_max;
@@ -43,6 +60,12 @@ struct settings {
 	uint64_t baselines_warmup;
 	bool allow_http, allow_private;
 	uint64_t notify_timeout_ns, notify_life_ns, notify_pending_max;
+	uint64_t notify_retry_min_ns, notify_retry_max_ns, notify_breaker_failures;
+	char *notify_journal; /* empty: none */
+	uint64_t notify_journal_bytes;
+	uint64_t notify_blind_after_ns, notify_lag_max_ns, notify_failing_after_ns;
+	char *notify_heartbeat_url; /* empty: none */
+	uint64_t notify_heartbeat_period_ns;
 	struct config_list monitors;  /* of struct settings_monitor */
 	struct config_list receivers; /* of struct settings_receiver */
 };

@@ -5,7 +5,7 @@
 #include <time.h>
 #include <uv.h>
 
-#include "agent/batch/seal.h"
+#include "agent/batch/keys.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "daemon/topics.h"
@@ -20,6 +20,7 @@ struct mark {
 };
 
 struct input {
+	struct output_report tick_report; /* first: it is how the tick is told of */
 	struct encoder *encoder;
 	uint64_t last_record_ns; /* uv_hrtime */
 	_Atomic bool tick_done;
@@ -35,8 +36,7 @@ struct source {
 	const struct exits *exits;
 	struct input *inputs;
 	uint32_t partitions;
-	bool sealed;
-	uint8_t key[SEAL_KEY_BYTES];
+	const struct keyring *keyring;
 };
 
 static void remember(struct input *input, const struct mirror_record *record)
@@ -79,21 +79,33 @@ static int descriptor(void *context, uint32_t partition)
 	return consumer_descriptor(source->consumer, partition);
 }
 
+/* On the service loop. A tick that failed is made anew. */
+static void tick_told(struct output_report *report, int rc)
+{
+	(void)rc;
+	atomic_store(&((struct input *)report)->tick_done, true);
+}
+
 static void tick(struct source *source, uint32_t partition, uint64_t now)
 {
 	struct input *input = &source->inputs[partition];
 	struct timespec real;
 	struct encoded bytes;
+	const struct keys *keys = keyring_of(source->keyring, partition);
+	uint8_t key[SEAL_KEY_BYTES];
+	bool sealed;
 
 	if (now - input->last_record_ns < TICK_NS || !atomic_load(&input->tick_done))
 		return;
 	clock_gettime(CLOCK_REALTIME, &real);
+	sealed = keys_count(keys) && keys_pipeline_key(keys, 0, key) == 0;
 	bytes = encode_tick(input->encoder,
 			    (uint64_t)real.tv_sec * NS_PER_S + (uint64_t)real.tv_nsec,
-			    source->sealed ? source->key : NULL);
+			    sealed ? keys_id(keys, 0) : NULL, sealed ? key : NULL);
+	explicit_bzero(key, sizeof(key));
 	atomic_store(&input->tick_done, false);
-	if (!outputs_try(source->outputs, TOPIC_EVENTS, (int32_t)partition, bytes,
-			 &input->tick_done))
+	if (!outputs_try(source->outputs, TOPIC_EVENTS, (int32_t)partition, NULL, 0, bytes,
+			 &input->tick_report))
 		atomic_store(&input->tick_done, true);
 }
 
@@ -124,7 +136,8 @@ static void turn(void *context, uint32_t partition, uint64_t pane)
 }
 
 struct source *source_new(struct consumer *consumer, struct outputs *outputs,
-			  const struct exits *exits, uint32_t partitions, const char *secret)
+			  const struct exits *exits, uint32_t partitions,
+			  const struct keyring *keyring)
 {
 	struct source *source = memory_zeroed(1, sizeof(*source));
 
@@ -133,11 +146,11 @@ struct source *source_new(struct consumer *consumer, struct outputs *outputs,
 	source->exits = exits;
 	source->partitions = partitions;
 	source->inputs = memory_zeroed(partitions, sizeof(*source->inputs));
-	source->sealed = secret && seal_pipeline_key((const uint8_t *)secret, strlen(secret),
-						     source->key) == 0;
+	source->keyring = keyring;
 	for (uint32_t i = 0; i < partitions; i++) {
 		source->inputs[i].encoder = encoder_new();
 		source->inputs[i].position = source->inputs[i].committed = -1;
+		source->inputs[i].tick_report.told = tick_told;
 		atomic_init(&source->inputs[i].tick_done, true);
 	}
 	return source;

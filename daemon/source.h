@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "daemon/exit.h"
+#include "daemon/keyring.h"
 #include "daemon/outputs.h"
 #include "daemon/pipeline.h"
 #include "ingest/kafka.h"
@@ -16,9 +17,10 @@
 
 struct source;
 
-/* secret: the deployment's key, or NULL: ticks are not signed. consumer, outputs and exits are
- * lent; while exits are full no record is given. */
+/* Ticks are signed with the keyring's first key. consumer, outputs, exits and keyring are lent;
+ * while exits are full no record is given. */
 struct source *source_new(struct consumer *consumer, struct outputs *outputs,
-			  const struct exits *exits, uint32_t partitions, const char *secret);
+			  const struct exits *exits, uint32_t partitions,
+			  const struct keyring *keyring);
 void source_free(struct source *source);
 struct pipeline_source source_callbacks(struct source *source);

@@ -1,6 +1,8 @@
 #include "daemon/tail.h"
 
+#include <assert.h>
 #include <librdkafka/rdkafka.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,9 +10,11 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "kafka/security.h"
 
 enum {
 	METADATA_TIMEOUT_MS = 1000,
+	COMMITTED_TIMEOUT_MS = 5000, /* the first one waits until the group has its coordinator */
 	BACKOFF_MIN_MS = 100,
 	BACKOFF_MAX_MS = 2000,
 	RECORDS_A_TURN = 512, /* before other work on the loop has its turn */
@@ -19,6 +23,7 @@ enum {
 };
 
 struct tail {
+	struct security_client access; /* first: the client's opaque */
 	struct tail_options options;
 	rd_kafka_t *kafka;
 	rd_kafka_queue_t *queue;
@@ -28,6 +33,7 @@ struct tail {
 	uv_work_t work;
 	rd_kafka_topic_partition_list_t
 		*found; /* by the work, NULL: not found; opaque is set at its end */
+	bool *fresh;	/* by partition of the one topic: no position was committed */
 	char problem[256];
 	uint64_t backoff_ms;
 	int ends_missing; /* partitions not yet read to their end */
@@ -41,11 +47,10 @@ static bool set(rd_kafka_conf_t *conf, const char *name, const char *value, char
 	return rd_kafka_conf_set(conf, name, value, error, size) == RD_KAFKA_CONF_OK;
 }
 
-static rd_kafka_conf_t *make_conf(const struct tail_options *options, char *error, size_t size)
+static rd_kafka_conf_t *make_conf(struct tail *tail, char *error, size_t size)
 {
 	static const char *const settings[][2] = {
 		{"client.id", "millraced"},
-		{"group.id", "millrace-state"}, /* librdkafka wants one; nothing is committed */
 		{"enable.auto.commit", "false"},
 		{"enable.auto.offset.store", "false"},
 		{"enable.partition.eof", "true"},
@@ -58,16 +63,18 @@ static rd_kafka_conf_t *make_conf(const struct tail_options *options, char *erro
 		{"reconnect.backoff.ms", "50"},
 		{"reconnect.backoff.max.ms", "1000"},
 		{"socket.nagle.disable", "true"},
+		{"log_level", "3"},
 	};
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
-	bool ok = set(conf, "bootstrap.servers", options->brokers, error, size);
+	bool ok = set(conf, "bootstrap.servers", tail->options.brokers, error, size);
 
+	/* librdkafka wants one also where nothing is committed. */
+	if (ok)
+		ok = set(conf, "group.id",
+			 tail->options.group ? tail->options.group : "millrace-state", error, size);
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]) && ok; i++)
 		ok = set(conf, settings[i][0], settings[i][1], error, size);
-	for (size_t i = 0; options->kafka_options && i < options->kafka_options->count && ok; i++)
-		ok = set(conf, options->kafka_options->items[i].key,
-			 options->kafka_options->items[i].value, error, size);
-	if (ok)
+	if (ok && !security_configure(&tail->access, conf, error, size))
 		return conf;
 	rd_kafka_conf_destroy(conf);
 	return NULL;
@@ -104,6 +111,28 @@ static bool find_topic(struct tail *tail, const char *topic, rd_kafka_topic_part
 	return ok;
 }
 
+/* Where the group left off; what was committed may be gone since, then the log's beginning. */
+static bool find_positions(struct tail *tail, rd_kafka_topic_partition_list_t *list)
+{
+	rd_kafka_resp_err_t rc = rd_kafka_committed(tail->kafka, list, COMMITTED_TIMEOUT_MS);
+
+	for (int i = 0; i < list->cnt && !rc; i++)
+		rc = list->elems[i].err;
+	if (rc) {
+		snprintf(tail->problem, sizeof(tail->problem), "positions of group %s: %s",
+			 tail->options.group, rd_kafka_err2str(rc));
+		return false;
+	}
+	free(tail->fresh);
+	tail->fresh = memory_zeroed((size_t)list->cnt, sizeof(*tail->fresh));
+	for (int i = 0; i < list->cnt; i++) {
+		tail->fresh[i] = list->elems[i].offset < 0;
+		if (tail->fresh[i])
+			list->elems[i].offset = RD_KAFKA_OFFSET_BEGINNING;
+	}
+	return true;
+}
+
 static void find(uv_work_t *work)
 {
 	struct tail *tail = work->data;
@@ -112,6 +141,8 @@ static void find(uv_work_t *work)
 
 	for (const char *const *topic = tail->options.topics; *topic && ok; topic++)
 		ok = find_topic(tail, *topic, list);
+	if (ok && tail->options.group)
+		ok = find_positions(tail, list);
 	if (ok) {
 		tail->found = list;
 		return;
@@ -121,18 +152,34 @@ static void find(uv_work_t *work)
 
 /* --- on the loop --- */
 
-static void finish(struct tail *tail)
+static void *destroy(void *context)
 {
-	if (!tail->closing || tail->working || tail->handles)
-		return;
+	struct tail *tail = context;
+
 	if (tail->found)
 		rd_kafka_topic_partition_list_destroy(tail->found);
 	rd_kafka_queue_destroy(tail->queue);
-	/* In no group, so there is nothing to leave, and no broker to wait for. */
+	/* A member of no group, so there is nothing to leave. */
 	rd_kafka_destroy_flags(tail->kafka, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 	close(tail->pipe[0]);
 	close(tail->pipe[1]);
+	free(tail->fresh);
 	free(tail);
+	return NULL;
+}
+
+/* Destroying waits for a commit under way, and so for a broker that may never answer: a tail that
+ * commits is left to a thread, which the process does not wait for. */
+static void finish(struct tail *tail)
+{
+	pthread_t thread;
+
+	if (!tail->closing || tail->working || tail->handles)
+		return;
+	if (tail->options.group && pthread_create(&thread, NULL, destroy, tail) == 0)
+		pthread_detach(thread);
+	else
+		destroy(tail);
 }
 
 static void on_timer(uv_timer_t *timer);
@@ -190,6 +237,9 @@ static void take(struct tail *tail, const rd_kafka_message_t *message)
 		.value = message->payload,
 		.length = message->len,
 		.append_ns = (uint64_t)rd_kafka_message_timestamp(message, NULL) * NS_PER_MS,
+		.partition = message->partition,
+		.offset = message->offset,
+		.fresh = tail->fresh && tail->fresh[message->partition],
 	};
 	tail->options.record(tail->options.context, &record);
 }
@@ -235,25 +285,28 @@ static void on_timer(uv_timer_t *timer)
 
 struct tail *tail_new(const struct tail_options *options, char *error, size_t size)
 {
-	rd_kafka_conf_t *conf = make_conf(options, error, size);
-	struct tail *tail;
+	struct tail *tail = memory_zeroed(1, sizeof(*tail));
+	rd_kafka_conf_t *conf;
 	rd_kafka_t *kafka;
 
-	if (!conf)
-		return NULL;
-	kafka = rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, size);
+	tail->options = *options;
+	tail->access.security = options->security;
+	conf = make_conf(tail, error, size);
+	kafka = conf ? rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, size) : NULL;
 	if (!kafka) {
-		rd_kafka_conf_destroy(conf);
+		if (conf)
+			rd_kafka_conf_destroy(conf);
+		free(tail);
 		return NULL;
 	}
+	security_begin(&tail->access, kafka);
 	rd_kafka_poll_set_consumer(kafka);
-	tail = memory_zeroed(1, sizeof(*tail));
-	tail->options = *options;
 	tail->kafka = kafka;
 	tail->backoff_ms = BACKOFF_MIN_MS;
 	tail->queue = rd_kafka_queue_get_consumer(kafka);
 	if (uv_pipe(tail->pipe, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE)) {
 		snprintf(error, size, "no descriptors left for a pipe");
+		security_end(&tail->access);
 		rd_kafka_queue_destroy(tail->queue);
 		rd_kafka_destroy(kafka);
 		free(tail);
@@ -272,6 +325,17 @@ struct tail *tail_new(const struct tail_options *options, char *error, size_t si
 	return tail;
 }
 
+void tail_commit(struct tail *tail, int32_t partition, int64_t offset)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+
+	assert(tail->options.group);
+	rd_kafka_topic_partition_list_add(list, tail->options.topics[0], partition)->offset =
+		offset;
+	rd_kafka_commit(tail->kafka, list, 1);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
 static void on_closed(uv_handle_t *handle)
 {
 	struct tail *tail = handle->data;
@@ -283,6 +347,7 @@ static void on_closed(uv_handle_t *handle)
 void tail_close(struct tail *tail)
 {
 	tail->closing = true;
+	security_end(&tail->access);
 	uv_close((uv_handle_t *)&tail->readable, on_closed);
 	uv_close((uv_handle_t *)&tail->timer, on_closed);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/heap.h"
 #include "base/memory.h"
 
 /* jemalloc's own variable, here for all programs that run tasks. Freed pages are kept for a while
@@ -51,6 +52,7 @@ struct task {
 	uint64_t first_pane;
 	bool waits_for_labels;
 	uint32_t join_round; /* of the pane at hand: 0 before its first */
+	uint64_t released;   /* the pane that it was let into last */
 	uint64_t mirror_pane, join_pane, aggregate_pane; /* next to run */
 	struct letter *lent;				 /* to the join's round at hand */
 
@@ -100,6 +102,17 @@ static bool inbox_full(const struct task *task, enum message_kind kind)
 static void hand_over(struct task *task, struct message *message)
 {
 	task->options.send(task->options.send_context, message);
+}
+
+/* What the sinks are given next is of this pane; they work with memory of their own. */
+static struct heap *leave(const struct task *task, uint64_t pane)
+{
+	const struct task_sinks *sinks = &task->options.sinks;
+	struct heap *heap = memory_use(NULL);
+
+	if (sinks->pane)
+		sinks->pane(sinks->context, task->options.task, pane);
+	return heap;
 }
 
 /* --- ingest --- */
@@ -193,9 +206,11 @@ static void on_deadletter(void *context, const struct mirror_record *record,
 			  enum mirror_reason reason, const char *detail, const char *node)
 {
 	struct task *task = context;
+	struct heap *heap = memory_use(NULL);
 
 	task->options.sinks.deadletter(task->options.sinks.context, task->options.task, record,
 				       reason, detail, node);
+	memory_use(heap);
 }
 
 /* Sends every task its message of the pane; those that the stage had nothing for get an empty one.
@@ -211,9 +226,17 @@ static void send_outgoing(struct task *task, struct message **outgoing, enum mes
 	}
 }
 
+/* Whether the next pane is one to stand before. */
+static bool holds(const struct task *task)
+{
+	uint32_t every = task->options.hold_panes;
+
+	return every && task->mirror_pane % every == 0 && task->released != task->mirror_pane;
+}
+
 static bool run_halves(struct task *task)
 {
-	if (!task->started || task->waits_for_labels ||
+	if (!task->started || task->waits_for_labels || holds(task) ||
 	    !mirror_ready(task->mirror, task->mirror_pane))
 		return false;
 	mirror_halves(task->mirror, task->mirror_pane);
@@ -317,9 +340,11 @@ static void on_hops(void *context, uint32_t join_task, const struct half_bucket 
 static void on_flows(void *context, const struct flow *flows, size_t count)
 {
 	struct task *task = context;
+	struct heap *heap = leave(task, task->join_pane);
 
 	task->options.sinks.flows(task->options.sinks.context, task->options.task, flows, count,
 				  task->join_names);
+	memory_use(heap);
 }
 
 static void push_halves(struct task *task, enum message_kind kind, uint64_t pane)
@@ -450,26 +475,34 @@ static void on_rollups(void *context, const struct rollup *rollups, size_t count
 		       const struct names *names)
 {
 	struct task *task = context;
+	struct heap *heap;
 
-	anomaly_push(task->anomaly, rollups, count, names);
+	if (task->aggregate_pane > task->options.known_pane)
+		anomaly_push(task->anomaly, rollups, count, names);
+	heap = leave(task, task->aggregate_pane);
 	task->options.sinks.rollups(task->options.sinks.context, task->options.task, rollups, count,
 				    names);
+	memory_use(heap);
 }
 
 static void on_alerts(void *context, const struct alert *alerts, size_t count)
 {
 	struct task *task = context;
+	struct heap *heap = leave(task, task->aggregate_pane);
 
 	task->options.sinks.alerts(task->options.sinks.context, task->options.task, alerts, count);
+	memory_use(heap);
 }
 
 static void on_baselines(void *context, const struct baseline_record *records, size_t count,
 			 const struct names *names)
 {
 	struct task *task = context;
+	struct heap *heap = memory_use(NULL);
 
 	task->options.sinks.baselines(task->options.sinks.context, task->options.task, records,
 				      count, names);
+	memory_use(heap);
 }
 
 static bool run_aggregate(struct task *task)
@@ -486,7 +519,8 @@ static bool run_aggregate(struct task *task)
 		message_free(message);
 	}
 	aggregate_advance(task->aggregate, pane_end(task->aggregate_pane));
-	anomaly_advance(task->anomaly, pane_end(task->aggregate_pane));
+	if (task->aggregate_pane > task->options.known_pane)
+		anomaly_advance(task->anomaly, pane_end(task->aggregate_pane));
 	task->aggregate_pane++;
 	return true;
 }
@@ -516,10 +550,13 @@ static void receive_start(struct task *task, struct message *message)
 
 void task_receive(struct task *task, struct message *message)
 {
+	struct heap *heap = memory_use(task->options.heap);
+
 	if (message->kind == MESSAGE_START)
 		receive_start(task, message);
 	else
 		inbox_put(&task->inboxes[message->kind], message);
+	memory_use(heap);
 }
 
 bool task_hungry(const struct task *task)
@@ -535,47 +572,108 @@ bool task_hungry(const struct task *task)
 
 void task_records(struct task *task, const struct mirror_record *records, size_t count)
 {
+	struct heap *heap = memory_use(task->options.heap);
+
 	mirror_push(task->mirror, records, count);
 	announce_start(task);
+	memory_use(heap);
+}
+
+void task_pass_over(struct task *task, const struct mirror_record *record)
+{
+	struct heap *heap = memory_use(task->options.heap);
+
+	mirror_pass_over(task->mirror, record);
+	announce_start(task);
+	memory_use(heap);
 }
 
 bool task_run(struct task *task)
 {
+	struct heap *heap = memory_use(task->options.heap);
 	bool any = false;
 
 	/* Downstream first: what is nearest to leaving is done before more comes in. */
 	while (run_aggregate(task) || run_labels(task) || run_rounds(task) || run_join(task) ||
 	       run_halves(task))
 		any = true;
+	memory_use(heap);
 	return any;
 }
 
-struct task *task_new(const struct task_options *options)
+/* --- standing still --- */
+
+bool task_held(const struct task *task)
 {
-	struct task *task = memory_zeroed(1, sizeof(*task));
+	return task->started && !task->waits_for_labels && holds(task) && task->join_round == 0 &&
+	       task->join_pane == task->mirror_pane && task->aggregate_pane == task->mirror_pane;
+}
+
+/* What is under way while all stand: the last round's hops, which the next pane reads. */
+void task_settle(struct task *task)
+{
+	struct inbox *hops = &task->inboxes[MESSAGE_HOPS];
+
+	assert(task_held(task));
+	partial_settle(task->partial);
+	if (!task->options.heap || !inbox_full(task, MESSAGE_HOPS))
+		return;
+	for (uint32_t i = 0; i < task->options.tasks; i++) {
+		struct message *message = inbox_take(hops, i, task->join_pane - 1);
+
+		inbox_put(hops, message_kept(message, task->options.heap));
+		message_free(message);
+	}
+}
+
+void task_release(struct task *task)
+{
+	task->released = task->mirror_pane;
+}
+
+/* --- life --- */
+
+/* What a stage calls: of the process, so set anew when a task is restored. */
+static struct mirror_sinks mirror_sinks_of(struct task *task)
+{
+	return (struct mirror_sinks){task,	   on_halves,	 on_deltas,    on_amendments,
+				     on_lane_hold, on_lane_drop, on_deadletter};
+}
+
+static struct join_sinks join_sinks_of(struct task *task)
+{
+	return (struct join_sinks){task, on_labels, on_hops, on_flows};
+}
+
+static struct aggregate_sinks aggregate_sinks_of(struct task *task)
+{
+	return (struct aggregate_sinks){task, on_rollups};
+}
+
+static struct anomaly_sinks anomaly_sinks_of(struct task *task)
+{
+	return (struct anomaly_sinks){task, on_alerts, on_baselines};
+}
+
+static void make_stages(struct task *task)
+{
+	const struct task_options *options = &task->options;
 	uint32_t tasks = options->tasks;
-
-	task->options = *options;
-	task->outgoing = memory_zeroed(tasks, sizeof(struct message *));
-	task->outgoing_hops = memory_zeroed(tasks, sizeof(struct message *));
-	task->labels = memory_zeroed(tasks, sizeof(*task->labels));
-	for (int kind = 0; kind < MESSAGE_KINDS; kind++)
-		task->inboxes[kind].queues = memory_zeroed(tasks, sizeof(struct queue));
-
 	struct mirror_options mirror = options->mirror;
+	struct join_options join = options->join;
+	struct aggregate_options aggregate = options->aggregate;
+	struct anomaly_options anomaly = options->anomaly;
+
 	mirror.source = options->task;
 	mirror.join_tasks = tasks;
 	mirror.destinations = 2 * tasks; /* join tasks, then aggregate tasks */
-	mirror.sinks =
-		(struct mirror_sinks){task,	    on_halves,	  on_deltas,	on_amendments,
-				      on_lane_hold, on_lane_drop, on_deadletter};
+	mirror.sinks = mirror_sinks_of(task);
 	task->mirror = mirror_new(&mirror);
 
-	struct join_options join = options->join;
 	join.task = options->task;
 	join.tasks = tasks;
 	join.sources = tasks;
-	join.sinks = (struct join_sinks){task, on_labels, on_hops, on_flows};
+	join.sinks = join_sinks_of(task);
 	task->join = join_new(&join);
 	task->join_names = names_new(mirror.names_max, 2 * tasks);
 
@@ -585,14 +683,64 @@ struct task *task_new(const struct task_options *options)
 							      .roster = mirror_roster(task->mirror),
 							      .names_offset = tasks});
 
-	struct aggregate_options aggregate = options->aggregate;
 	aggregate.sources = tasks;
-	aggregate.sinks = (struct aggregate_sinks){task, on_rollups};
+	aggregate.sinks = aggregate_sinks_of(task);
 	task->aggregate = aggregate_new(&aggregate);
 
-	struct anomaly_options anomaly = options->anomaly;
-	anomaly.sinks = (struct anomaly_sinks){task, on_alerts, on_baselines};
+	anomaly.sinks = anomaly_sinks_of(task);
 	task->anomaly = anomaly_new(&anomaly);
+}
+
+struct task *task_new(const struct task_options *options)
+{
+	struct heap *heap = memory_use(options->heap);
+	struct task *task = memory_zeroed(1, sizeof(*task));
+	uint32_t tasks = options->tasks;
+
+	task->options = *options;
+	task->outgoing = memory_zeroed(tasks, sizeof(struct message *));
+	task->outgoing_hops = memory_zeroed(tasks, sizeof(struct message *));
+	task->labels = memory_zeroed(tasks, sizeof(*task->labels));
+	for (int kind = 0; kind < MESSAGE_KINDS; kind++)
+		task->inboxes[kind].queues = memory_zeroed(tasks, sizeof(struct queue));
+	make_stages(task);
+	if (options->heap)
+		heap_set_root(options->heap, task);
+	memory_use(heap);
+	return task;
+}
+
+/* What another instance, that stood no more, had sent of the pane at hand: it sends it again, and
+ * the memory was the process's. */
+static void forget_ahead(struct task *task)
+{
+	for (int kind = 0; kind < MESSAGE_KINDS; kind++) {
+		struct inbox *inbox = &task->inboxes[kind];
+
+		if (kind == MESSAGE_HOPS)
+			continue;
+		memset(inbox->queues, 0, task->options.tasks * sizeof(*inbox->queues));
+		inbox->filled = 0;
+	}
+}
+
+struct task *task_restore(const struct task_options *options)
+{
+	struct heap *heap = memory_use(options->heap);
+	struct task *task = heap_root(options->heap);
+	struct mirror_sinks mirror = mirror_sinks_of(task);
+	struct join_sinks join = join_sinks_of(task);
+	struct aggregate_sinks aggregate = aggregate_sinks_of(task);
+	struct anomaly_sinks anomaly = anomaly_sinks_of(task);
+
+	assert(task->options.tasks == options->tasks && task->options.task == options->task);
+	task->options = *options;
+	forget_ahead(task);
+	mirror_bind(task->mirror, &mirror, options->mirror.keys);
+	join_bind(task->join, &join);
+	aggregate_bind(task->aggregate, &aggregate);
+	anomaly_bind(task->anomaly, &anomaly);
+	memory_use(heap);
 	return task;
 }
 
@@ -608,17 +756,19 @@ static void inbox_done(struct inbox *inbox, uint32_t tasks)
 			message = next;
 		}
 	}
-	free(inbox->queues);
+	memory_free(inbox->queues);
 }
 
 static void free_labels(struct labels *labels)
 {
-	free(labels->items);
-	free(labels->instances);
+	memory_free(labels->items);
+	memory_free(labels->instances);
 }
 
 void task_free(struct task *task)
 {
+	struct heap *heap = memory_use(task->options.heap);
+
 	for (int kind = 0; kind < MESSAGE_KINDS; kind++)
 		inbox_done(&task->inboxes[kind], task->options.tasks);
 	anomaly_free(task->anomaly);
@@ -627,18 +777,31 @@ void task_free(struct task *task)
 	join_free(task->join);
 	names_free(task->join_names);
 	mirror_free(task->mirror);
-	free(task->outgoing);
-	free(task->outgoing_hops);
+	memory_free(task->outgoing);
+	memory_free(task->outgoing_hops);
 	for (uint32_t i = 0; i < task->options.tasks; i++)
 		free_labels(&task->labels[i]);
-	free(task->labels);
-	free(task->due);
-	free(task);
+	memory_free(task->labels);
+	memory_free(task->due);
+	memory_free(task);
+	memory_use(heap);
 }
 
-struct anomaly *task_anomaly(struct task *task)
+void task_load(struct task *task, const struct baseline_record *records, size_t count)
 {
-	return task->anomaly;
+	struct heap *heap = memory_use(task->options.heap);
+
+	anomaly_load(task->anomaly, records, count);
+	memory_use(heap);
+}
+
+size_t task_resume(struct task *task, const struct alert *alerts, size_t count)
+{
+	struct heap *heap = memory_use(task->options.heap);
+	size_t resumed = anomaly_resume(task->anomaly, alerts, count);
+
+	memory_use(heap);
+	return resumed;
 }
 
 struct mirror *task_mirror(struct task *task)

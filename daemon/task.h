@@ -42,6 +42,8 @@ struct task_sinks {
 			  size_t count, const struct names *names);
 	void (*deadletter)(void *context, uint32_t task, const struct mirror_record *record,
 			   enum mirror_reason reason, const char *detail, const char *node);
+	/* Before flows, rollups and alerts: the pane that they come from. May be NULL. */
+	void (*pane)(void *context, uint32_t task, uint64_t pane);
 };
 
 struct task_options {
@@ -56,6 +58,13 @@ struct task_options {
 	/* Hands a message to the task that it names. */
 	void (*send)(void *context, struct message *message);
 	void *send_context;
+	struct heap *heap; /* where the task's state is, all of it; NULL: the C library's */
+	/* Up to this pane the task only finds out what there is: an earlier pipeline has told of
+	 * it, and watched it. The anomaly stage sees nothing of it. */
+	uint64_t known_pane;
+	/* Before each pane that is divisible by it the task stands until it is released; 0: never.
+	 * When all tasks stand nothing is under way between them. */
+	uint32_t hold_panes;
 };
 
 struct task_stats {
@@ -70,6 +79,9 @@ struct task_stats {
 };
 
 struct task *task_new(const struct task_options *options);
+/* The task that another process left in options->heap when it stood; options as its were, but for
+ * what is of the process. */
+struct task *task_restore(const struct task_options *options);
 void task_free(struct task *task);
 
 /* Takes the message. */
@@ -79,12 +91,23 @@ void task_receive(struct task *task, struct message *message);
  * close. */
 bool task_hungry(const struct task *task);
 void task_records(struct task *task, const struct mirror_record *records, size_t count);
+/* In its place for a record that must not be read. */
+void task_pass_over(struct task *task, const struct mirror_record *record);
 
 /* Does what can be done now. Returns whether anything was. */
 bool task_run(struct task *task);
 
-struct anomaly *task_anomaly(struct task *task); /* to load baselines before the first record */
-struct mirror *task_mirror(struct task *task);	 /* to list nodes */
+/* Whether it stands: all of the panes before are done, here. Tasks of other instances may have gone
+ * on, and have sent of the next pane. Then task_settle makes its heap whole (no
+ * address of anything else is needed any more), and task_release lets it go on. */
+bool task_held(const struct task *task);
+void task_settle(struct task *task);
+void task_release(struct task *task);
+
+/* Before the first record, as anomaly_load and anomaly_resume. */
+void task_load(struct task *task, const struct baseline_record *records, size_t count);
+size_t task_resume(struct task *task, const struct alert *alerts, size_t count);
+struct mirror *task_mirror(struct task *task); /* to list nodes */
 /* The pane that leaves the aggregate next; 0 before the first. */
 uint64_t task_pane(const struct task *task);
 struct task_stats task_stats(const struct task *task);

@@ -51,10 +51,30 @@ static int unreachable(const struct cli *cli, const char *why)
 			cli->server, why);
 }
 
-int ask(const struct cli *cli, const char *path, struct reply *reply)
+/* What a change adds to a GET. */
+struct change {
+	const char *method, *body;
+};
+
+static struct curl_slist *change_headers(const struct change *change)
+{
+	const char *token = getenv("MILLRACE_TOKEN");
+	struct curl_slist *headers = curl_slist_append(
+		NULL, change->body ? "Content-Type: application/json" : "Expect:");
+	char line[2048];
+
+	if (!token || !*token)
+		return headers;
+	snprintf(line, sizeof(line), "Authorization: Bearer %s", token);
+	return curl_slist_append(headers, line);
+}
+
+static int perform(const struct cli *cli, const char *path, const struct change *change,
+		   struct reply *reply)
 {
 	char url[ASK_PATH_MAX + 512], why[CURL_ERROR_SIZE] = "";
 	CURL *curl = curl_easy_init();
+	struct curl_slist *headers = change ? change_headers(change) : NULL;
 	size_t length = strlen(cli->server);
 
 	*reply = (struct reply){0};
@@ -73,10 +93,18 @@ int ask(const struct cli *cli, const char *path, struct reply *reply)
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(curl, CURLOPT_USERAGENT, "millrace/" MILLRACE_VERSION);
 
+	if (change) {
+		curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, change->method);
+		curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+	}
+	if (change && change->body)
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, change->body);
+
 	CURLcode rc = curl_easy_perform(curl);
 
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &reply->code);
 	curl_easy_cleanup(curl);
+	curl_slist_free_all(headers);
 	if (rc == CURLE_OK) {
 		if (!reply->body)
 			reply->body = memory_zeroed(1, 1);
@@ -89,6 +117,11 @@ int ask(const struct cli *cli, const char *path, struct reply *reply)
 				"--server %s is no address; write it as http://127.0.0.1:7470",
 				cli->server);
 	return unreachable(cli, why[0] ? why : curl_easy_strerror(rc));
+}
+
+int ask(const struct cli *cli, const char *path, struct reply *reply)
+{
+	return perform(cli, path, NULL, reply);
 }
 
 /* What the server says of it, or its number alone. */
@@ -128,6 +161,31 @@ int ask_json(const struct cli *cli, const char *path, struct cJSON **document, c
 				  cli->server);
 	if (status == STATUS_DONE && body)
 		*body = reply.body;
+	else
+		free(reply.body);
+	return status;
+}
+
+int ask_change(const struct cli *cli, const char *method, const char *path, const char *body,
+	       struct cJSON **document, char **answer)
+{
+	const struct change change = {method, body};
+	struct reply reply;
+	int status = perform(cli, path, &change, &reply);
+
+	*document = NULL;
+	if (status != STATUS_DONE)
+		return status;
+	if (reply.code == 200 || reply.code == 201)
+		*document = cJSON_Parse(reply.body);
+	if (reply.code != 200 && reply.code != 201)
+		status = refused(cli, &reply);
+	else if (!*document)
+		status = complain(STATUS_FAILED,
+				  "%s does not answer in JSON; is it millraced? Check --server",
+				  cli->server);
+	if (status == STATUS_DONE && answer)
+		*answer = reply.body;
 	else
 		free(reply.body);
 	return status;

@@ -1,4 +1,4 @@
-/* One GET of the API. Bounded: ASK_BYTES_MAX of answer, ASK_TIMEOUT_S. Main thread only. */
+/* One request of the API. Bounded: ASK_BYTES_MAX of answer, ASK_TIMEOUT_S. Main thread only. */
 #pragma once
 
 #include <stddef.h>
@@ -19,6 +19,11 @@ struct reply {
 
 /* STATUS_DONE for any answer; else the trouble has been told. */
 int ask(const struct cli *cli, const char *path, struct reply *reply);
+
+/* Another method, with a JSON body or NULL, showing MILLRACE_TOKEN's value if there is one. Parses:
+ * *document is the caller's. An answer that is no 200 or 201 is told. */
+int ask_change(const struct cli *cli, const char *method, const char *path, const char *body,
+	       struct cJSON **document, char **answer);
 
 /* Asks and parses: *document is the caller's, to cJSON_Delete; *body as it came, to free (may be
  * NULL when not wanted). An answer that is no 200 is told. */

@@ -3,20 +3,30 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct cJSON;
 
 enum status { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_UNREACHABLE = 3 };
+
+enum { CLI_WORDS_MAX = 16 };
 
 enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_JSONL };
 
 struct cli {
 	const char *server; /* http://127.0.0.1:7470 */
 	enum format format;
+	bool wide; /* a table with all columns */
 	bool colour;
 	/* Of single commands; NULL: not given. */
 	const char *hops, *window, *limit, *state, *by, *watch, *zone;
-	bool once;
+	bool once, loss;
+	/* millrace agents set: what may be given several times, and the rest. */
+	struct words {
+		const char *items[CLI_WORDS_MAX];
+		size_t count;
+	} nodes, labels, features, scope;
+	const char *region, *role, *scan_period, *batch_interval, *budget, *life, *id;
 	char **operands;
 	int operands_count;
 };
@@ -27,5 +37,8 @@ int complain(enum status status, const char *format, ...) __attribute__((format(
 int command_map(const struct cli *cli);
 int command_top(const struct cli *cli);
 int command_alerts(const struct cli *cli);
-int command_agents(const struct cli *cli);
+int command_agents(const struct cli *cli); /* and show, set, unset, control */
+int list_agents(const struct cli *cli);
+int show_agent(const struct cli *cli, const char *node);
+int show_losses(const struct cli *cli, const char *node); /* NULL: of all that are chosen */
 int command_status(const struct cli *cli);

@@ -16,15 +16,32 @@
 static const struct option_entry flags[] = {
 	{"server", 's', "URL",
 	 "Address of millraced; " DEFAULT_SERVER ", or MILLRACE_SERVER's value."},
-	{"output", 'o', "FORMAT", "table, json or jsonl (an item a line)."},
+	{"output", 'o', "FORMAT",
+	 "table, wide (with all columns), json or jsonl (an item a line)."},
 	{"hops", 0, "N", "map: how far round the workload, 1 to 8."},
 	{"window", 'w', "DURATION", "map, top: the trailing window, such as 60s or 5m."},
-	{"zone", 0, "ZONE", "map, top: only edges that touch it."},
-	{"limit", 'n', "N", "map, top, alerts: rows at most."},
+	{"zone", 0, "ZONE", "map, top: only edges that touch it; agents: only its nodes."},
+	{"limit", 'n', "N", "map, top, alerts, agents: rows at most."},
 	{"by", 0, "WHAT", "top: bytes, connections, failures or latency."},
 	{"watch", 0, "DURATION", "top: time between two tables; 2s."},
 	{"once", '1', NULL, "top: one table; so too when stdout is no terminal."},
-	{"state", 0, "STATE", "alerts: firing or resolved."},
+	{"state", 0, "STATE",
+	 "alerts: firing or resolved; agents: live, degraded, behind or silent."},
+	{"node", 0, "GLOB",
+	 "agents: nodes whose id matches (*, ?); for set it may be given again."},
+	{"loss", 0, NULL, "agents: what became of their events, of all or of one NODE."},
+	{"label", 0, "KEY=VALUE", "agents set: only nodes with this label; may be given again."},
+	{"region", 0, "REGION", "agents: only its nodes; so --zone and --role."},
+	{"role", 0, "ROLE", "agents: only nodes with this role."},
+	{"scan-period", 0, "DURATION", "agents set: how often counters of open sockets are read."},
+	{"batch-interval", 0, "DURATION", "agents set: how long events are gathered."},
+	{"feature", 0, "NAME=on|off",
+	 "agents set: udp, dns, drops, nat, processes, cmdlines or owners."},
+	{"scope", 0, "PREFIX",
+	 "agents set: only cgroups whose path begins with it; may be given again."},
+	{"budget", 0, "PERCENT", "agents set: of the node's CPUs, for the agent and its programs."},
+	{"for", 0, "DURATION", "agents set: how long it holds; 1h."},
+	{"id", 0, "ID", "agents set: takes the place of the record with this id."},
 };
 
 struct command {
@@ -40,7 +57,12 @@ static const struct command commands[] = {
 	 command_top},
 	{"alerts", "[WORKLOAD]", "What departs from normal, newest first.", "state limit",
 	 command_alerts},
-	{"agents", "", "The agents that report.", "", command_agents},
+	{"agents", "[VERB]",
+	 "The agents that report; show NODE: one; control, set, unset ID: what they are told.",
+	 "loss state limit node label zone region role scan-period batch-interval feature scope "
+	 "budget "
+	 "for id",
+	 command_agents},
 	{"status", "", "Whether millraced is ready, and its main figures.", "", command_status},
 	{"version", "", "This program's version.", "", NULL},
 	{"help", "", "This text.", "", NULL},
@@ -80,15 +102,27 @@ int complain(enum status status, const char *format, ...)
 	return status;
 }
 
-static enum format format_of(const char *name)
+static void read_format(struct cli *cli, const char *name)
 {
-	static const char *const names[] = {"table", "json", "jsonl"};
+	static const struct {
+		const char *name;
+		enum format format;
+		bool wide;
+	} formats[] = {
+		{"table", FORMAT_TABLE, false},
+		{"wide", FORMAT_TABLE, true},
+		{"json", FORMAT_JSON, false},
+		{"jsonl", FORMAT_JSONL, false},
+	};
 
-	for (int i = 0; i < 3; i++) {
-		if (strcmp(names[i], name) == 0)
-			return (enum format)i;
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		if (strcmp(formats[i].name, name) != 0)
+			continue;
+		cli->format = formats[i].format;
+		cli->wide = formats[i].wide;
+		return;
 	}
-	options_refuse(&options, "--output %s; accepted: table, json, jsonl", name);
+	options_refuse(&options, "--output %s; accepted: table, wide, json, jsonl", name);
 }
 
 /* Where a flag's argument goes. */
@@ -98,9 +132,21 @@ static const char **place_of(struct cli *cli, const char *flag)
 		const char *name;
 		const char **place;
 	} places[] = {
-		{"server", &cli->server}, {"hops", &cli->hops},	  {"window", &cli->window},
-		{"zone", &cli->zone},	  {"limit", &cli->limit}, {"by", &cli->by},
-		{"watch", &cli->watch},	  {"state", &cli->state},
+		{"server", &cli->server},
+		{"hops", &cli->hops},
+		{"window", &cli->window},
+		{"zone", &cli->zone},
+		{"limit", &cli->limit},
+		{"by", &cli->by},
+		{"watch", &cli->watch},
+		{"state", &cli->state},
+		{"region", &cli->region},
+		{"role", &cli->role},
+		{"budget", &cli->budget},
+		{"for", &cli->life},
+		{"id", &cli->id},
+		{"scan-period", &cli->scan_period},
+		{"batch-interval", &cli->batch_interval},
 	};
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
@@ -108,6 +154,22 @@ static const char **place_of(struct cli *cli, const char *flag)
 			return places[i].place;
 	}
 	return NULL;
+}
+
+static struct words *words_of(struct cli *cli, const char *flag)
+{
+	return strcmp(flag, "node") == 0      ? &cli->nodes
+	       : strcmp(flag, "label") == 0   ? &cli->labels
+	       : strcmp(flag, "feature") == 0 ? &cli->features
+	       : strcmp(flag, "scope") == 0   ? &cli->scope
+					      : NULL;
+}
+
+static void add_word(struct words *words, const char *flag, const char *word)
+{
+	if (words->count == CLI_WORDS_MAX)
+		options_refuse(&options, "--%s may be given %d times", flag, CLI_WORDS_MAX);
+	words->items[words->count++] = word;
 }
 
 /* Flags given, to be checked against the command's own when it is known. */
@@ -123,9 +185,13 @@ static void read_flags(struct cli *cli, struct given *given, int argc, char **ar
 
 	while ((entry = options_next(&options, argc, argv, &argument))) {
 		if (strcmp(entry->name, "output") == 0)
-			cli->format = format_of(argument);
+			read_format(cli, argument);
 		else if (strcmp(entry->name, "once") == 0)
 			cli->once = true;
+		else if (strcmp(entry->name, "loss") == 0)
+			cli->loss = true;
+		else if (words_of(cli, entry->name))
+			add_word(words_of(cli, entry->name), entry->name, argument);
 		else
 			*place_of(cli, entry->name) = argument;
 		if (strcmp(entry->name, "output") != 0 && strcmp(entry->name, "server") != 0 &&
@@ -166,9 +232,10 @@ static void check(const struct command *command, const struct cli *cli, const st
 		if (!takes(command, given->names[i]))
 			options_refuse(&options, "%s has no --%s", command->name, given->names[i]);
 	}
-	if (cli->operands_count > (*command->operand ? 1 : 0))
-		options_refuse(&options, "%s takes no \"%s\"", command->name,
-			       cli->operands[*command->operand ? 1 : 0]);
+	int most = command->run == command_agents ? 2 : *command->operand ? 1 : 0;
+
+	if (cli->operands_count > most)
+		options_refuse(&options, "%s takes no \"%s\"", command->name, cli->operands[most]);
 }
 
 int main(int argc, char **argv)

@@ -14,7 +14,7 @@
 static const struct table_column columns[] = {
 	{"EDGE", false},  {"SENT", true},    {"RECEIVED", true},    {"CONN/S", true},
 	{"FAILED", true}, {"RESET/S", true}, {"CONNECT P50", true}, {"P99", true},
-	{"RTT", true},	  {"JOINED", true},  {"ALERT", false},
+	{"RTT", true},	  {"JOINED", true},  {"COMPLETE", true},    {"ALERT", false},
 };
 
 enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };
@@ -36,6 +36,7 @@ static void add_edge(struct table *table, const cJSON *row)
 	table_add(table, figure_seconds(figure, number_of(row, "connect_p99_s")));
 	table_add(table, figure_seconds(figure, number_of(row, "srtt_avg_s")));
 	table_add(table, opened ? figure_share(figure, number_of(row, "joined_ratio")) : "-");
+	table_add(table, figure_complete(figure, number_of(row, "completeness")));
 	table_add(table, flag_of(row, "alerting") ? "firing" : "");
 }
 

@@ -45,9 +45,13 @@ static void read_metrics(const char *text, struct figure found[FIGURES])
 	}
 }
 
-static void print_json(const cJSON *ready, const struct figure found[FIGURES])
+static void print_json(const cJSON *ready, const cJSON *receivers,
+		       const struct figure found[FIGURES])
 {
 	cJSON *document = cJSON_Duplicate(ready, true);
+
+	cJSON_AddItemToObject(document, "receivers",
+			      cJSON_Duplicate(list_of(receivers, "receivers"), true));
 	cJSON *metrics = cJSON_AddObjectToObject(document, "metrics");
 
 	for (int i = 0; i < FIGURES; i++) {
@@ -62,11 +66,25 @@ static void print_json(const cJSON *ready, const struct figure found[FIGURES])
 	cJSON_Delete(document);
 }
 
-static void print_table(const struct cli *cli, const cJSON *ready,
+/* "ok", or what is wrong; and what waits, and the last error. */
+static void add_receiver(struct table *table, const cJSON *receiver)
+{
+	const char *error = text_of(receiver, "last_error");
+	double waiting = number_of(receiver, "waiting");
+
+	table_addf(table, "receiver %s", text_of(receiver, "name"));
+	if (waiting > 0)
+		table_addf(table, "%s, %.0f waiting%s%s", text_of(receiver, "state"), waiting,
+			   *error ? ": " : "", error);
+	else
+		table_addf(table, "%s%s%s", text_of(receiver, "state"), *error ? ": " : "", error);
+}
+
+static void print_table(const struct cli *cli, const cJSON *ready, const cJSON *receivers,
 			const struct figure found[FIGURES])
 {
 	static const struct table_column columns[] = {{"WHAT", false}, {"VALUE", true}};
-	const cJSON *reason;
+	const cJSON *reason, *receiver;
 	struct table table;
 
 	table_init(&table, columns, 2);
@@ -81,6 +99,8 @@ static void print_table(const struct cli *cli, const cJSON *ready,
 		table_addf(&table, "%.12g%s%s", found[i].value, *found[i].unit ? " " : "",
 			   found[i].unit);
 	}
+	cJSON_ArrayForEach(receiver, list_of(receivers, "receivers"))
+		add_receiver(&table, receiver);
 	table_print(&table, stdout, cli->colour);
 	table_done(&table);
 	cJSON_ArrayForEach(reason, list_of(ready, "reasons")) fprintf(
@@ -106,24 +126,30 @@ static int read_ready(const struct cli *cli, cJSON **ready)
 int command_status(const struct cli *cli)
 {
 	struct figure found[FIGURES];
-	struct reply metrics;
-	cJSON *ready = NULL;
+	struct reply metrics, told;
+	cJSON *ready = NULL, *receivers = NULL;
 	int status = read_ready(cli, &ready);
 
 	memcpy(found, figures, sizeof(found));
 	if (status == STATUS_DONE)
+		status = ask(cli, "/api/v1/receivers", &told);
+	if (status == STATUS_DONE) {
+		receivers = told.code == 200 ? cJSON_Parse(told.body) : NULL;
+		free(told.body);
 		status = ask(cli, "/metrics", &metrics);
+	}
 	if (status == STATUS_DONE) {
 		if (metrics.code == 200)
 			read_metrics(metrics.body, found);
 		free(metrics.body);
 		if (cli->format == FORMAT_TABLE)
-			print_table(cli, ready, found);
+			print_table(cli, ready, receivers, found);
 		else
-			print_json(ready, found);
+			print_json(ready, receivers, found);
 		if (!flag_of(ready, "ready"))
 			status = STATUS_FAILED;
 	}
+	cJSON_Delete(receivers);
 	cJSON_Delete(ready);
 	return status;
 }

@@ -79,9 +79,8 @@ static void print_cell(FILE *file, const char *text, size_t width, bool right, b
 		last ? "\n" : "  ");
 }
 
-void table_print(const struct table *table, FILE *file, bool bold)
+static void find_widths(const struct table *table, size_t widths[TABLE_COLUMNS_MAX])
 {
-	size_t widths[TABLE_COLUMNS_MAX] = {0};
 	size_t columns = table->columns_count;
 
 	for (size_t i = 0; i < columns; i++)
@@ -92,14 +91,36 @@ void table_print(const struct table *table, FILE *file, bool bold)
 		if (width > widths[i % columns])
 			widths[i % columns] = width;
 	}
-	fputs(bold ? "\033[1m" : "", file);
-	for (size_t i = 0; i < columns; i++)
-		print_cell(file, table->columns[i].title, widths[i], table->columns[i].right,
-			   i + 1 == columns);
-	fputs(bold ? "\033[0m" : "", file);
+}
+
+static void print_rows(const struct table *table, FILE *file, const size_t *widths)
+{
+	size_t columns = table->columns_count;
+
 	for (size_t i = 0; i < table->count; i++)
 		print_cell(file, table->cells[i], widths[i % columns],
 			   table->columns[i % columns].right, (i + 1) % columns == 0);
+}
+
+void table_print(const struct table *table, FILE *file, bool bold)
+{
+	size_t widths[TABLE_COLUMNS_MAX];
+
+	find_widths(table, widths);
+	fputs(bold ? "\033[1m" : "", file);
+	for (size_t i = 0; i < table->columns_count; i++)
+		print_cell(file, table->columns[i].title, widths[i], table->columns[i].right,
+			   i + 1 == table->columns_count);
+	fputs(bold ? "\033[0m" : "", file);
+	print_rows(table, file, widths);
+}
+
+void table_print_rows(const struct table *table, FILE *file)
+{
+	size_t widths[TABLE_COLUMNS_MAX];
+
+	find_widths(table, widths);
+	print_rows(table, file, widths);
 }
 
 const char *figure_bytes(char text[FIGURE_MAX], double bytes, const char *per)
@@ -132,6 +153,15 @@ const char *figure_seconds(char text[FIGURE_MAX], double seconds)
 const char *figure_share(char text[FIGURE_MAX], double share)
 {
 	snprintf(text, FIGURE_MAX, "%.1f %%", share * 100);
+	return text;
+}
+
+const char *figure_complete(char text[FIGURE_MAX], double share)
+{
+	if (share < 1 && share > 0.9999)
+		snprintf(text, FIGURE_MAX, ">99.99 %%");
+	else
+		snprintf(text, FIGURE_MAX, share < 1 ? "%.2f %%" : "%.0f %%", share * 100);
 	return text;
 }
 

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum { TABLE_COLUMNS_MAX = 16 };
+enum { TABLE_COLUMNS_MAX = 24 };
 
 struct table_column {
 	const char *title;
@@ -28,11 +28,14 @@ void table_add(struct table *table, const char *text);
 void table_addf(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* bold: a heading for a terminal. */
 void table_print(const struct table *table, FILE *file, bool bold);
+void table_print_rows(const struct table *table, FILE *file); /* without heading */
 
 /* Figures for people. */
 enum { FIGURE_MAX = 32 };
 const char *figure_bytes(char text[FIGURE_MAX], double bytes, const char *per); /* "1.5 KiB" per */
 const char *figure_seconds(char text[FIGURE_MAX], double seconds);		/* "1.2 ms" */
 const char *figure_share(char text[FIGURE_MAX], double share);			/* "12.5 %" */
-const char *figure_rate(char text[FIGURE_MAX], double rate);			/* "12.5" */
-size_t text_width(const char *text); /* in terminal columns */
+/* "99.95 %"; what is not whole is never "100 %". */
+const char *figure_complete(char text[FIGURE_MAX], double share);
+const char *figure_rate(char text[FIGURE_MAX], double rate); /* "12.5" */
+size_t text_width(const char *text);			     /* in terminal columns */

@@ -3,7 +3,7 @@
  *
  *   HEAD --whole head--> LENGTH or CHUNKED --body--> WAIT --response fetched--> HEAD
  *
- * Strict where leniency lets a proxy and us disagree on where a request ends (S-11): a bare CR or
+ * Strict where leniency lets a proxy and us disagree on where a request ends: a bare CR or
  * LF, NUL, folded field, space before a colon, doubled or combined framing, or a malformed chunk
  * gets a 400 and the connection's end. Lines are held to 8 KiB, heads to header_bytes_max. One
  * thread.

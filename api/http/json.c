@@ -169,6 +169,18 @@ void json_key(struct json *json, const char *key)
 	json->keyed = true;
 }
 
+void json_member(struct json *json, const char *key, const char *text)
+{
+	json_key(json, key);
+	json_string(json, text);
+}
+
+void json_member_object(struct json *json, const char *key)
+{
+	json_key(json, key);
+	json_object_begin(json);
+}
+
 void json_string_n(struct json *json, const void *bytes, size_t size)
 {
 	value_begin(json);

@@ -36,6 +36,9 @@ void json_array_end(struct json *json);
 
 void json_key(struct json *json, const char *key);
 void json_string(struct json *json, const char *text); /* NULL writes null */
+/* A member that is a text, and one whose object begins. */
+void json_member(struct json *json, const char *key, const char *text);
+void json_member_object(struct json *json, const char *key);
 void json_string_n(struct json *json, const void *bytes, size_t size);
 void json_int(struct json *json, int64_t value);
 void json_uint(struct json *json, uint64_t value);

@@ -12,9 +12,7 @@
 #include "api/http/site.h"
 #include "base/memory.h"
 
-enum {
-	BODY_BYTES_PER_S = 1024
-}; /* a body slower than this, after the grace, is an attack (S-10) */
+enum { BODY_BYTES_PER_S = 1024 }; /* a body slower than this, after the grace, is an attack */
 
 struct stream *stream_of(struct response *response)
 {

@@ -153,7 +153,8 @@ static void slack_suspects(struct json *json, const struct alert *alert)
 	slack_section(json, text);
 }
 
-static void slack_context(struct json *json, const struct alert *alert, const char *external_url)
+static void slack_context(struct json *json, const struct alert *alert, const char *external_url,
+			  bool repeat)
 {
 	char text[2048], started[40], url[1200];
 	int length;
@@ -170,11 +171,13 @@ static void slack_context(struct json *json, const struct alert *alert, const ch
 	json_key(json, "elements");
 	json_array_begin(json);
 	slack_text(json, "mrkdwn", text);
+	if (repeat)
+		slack_text(json, "plain_text", BODY_REPEAT);
 	json_array_end(json);
 	json_object_end(json);
 }
 
-void body_slack(struct json *json, const struct alert *alert, const char *external_url)
+void body_slack(struct json *json, const struct alert *alert, const char *external_url, bool repeat)
 {
 	char title[3 * ALERT_NAME_MAX], header[TEXT_BYTES / 4], summary[TEXT_BYTES],
 		fallback[TEXT_BYTES];
@@ -202,7 +205,7 @@ void body_slack(struct json *json, const struct alert *alert, const char *extern
 		slack_section(json, summary);
 	slack_fields(json, alert);
 	slack_suspects(json, alert);
-	slack_context(json, alert, external_url);
+	slack_context(json, alert, external_url, repeat);
 	json_array_end(json);
 	json_object_end(json);
 }

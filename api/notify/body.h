@@ -5,7 +5,12 @@
 #include "anomaly/alert.h"
 #include "api/http/json.h"
 
-/* external_url: of this Millrace, for links; NULL: none. */
-void body_slack(struct json *json, const struct alert *alert, const char *external_url);
+/* What such a message says. */
+#define BODY_REPEAT "May repeat an earlier message: whether that one arrived is not known."
+
+/* external_url: of this Millrace, for links; NULL: none. repeat: the receiver may have had this
+ * message before; it is said in it. */
+void body_slack(struct json *json, const struct alert *alert, const char *external_url,
+		bool repeat);
 void body_pagerduty(struct json *json, const struct alert *alert, const char *routing_key,
 		    const char *external_url);

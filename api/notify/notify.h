@@ -1,15 +1,16 @@
 /* The notifier: alert transitions in, webhook requests out. Each receiver has its own queue, pace,
- * retries and circuit breaker, so that one that is away disturbs no other. What was settled
- * (delivered, or given up) comes back through a sink and is kept by the caller in
- * millrace.alerts.delivery; given to notify_settled() at the start it keeps a restart from sending
- * anything twice.
+ * retries and circuit breaker, so that one that is away disturbs no other. What became of each
+ * transition goes out as a record, which the caller keeps (millrace.alerts.delivery); given to
+ * notify_settled() at the next start, the records keep it from sending anything twice.
  *
- * Rules: the first attempt is made at once; retries wait 1 s to 5 min with full jitter, or what
+ * Rules: the first attempt is made at once; a retry waits 1 s to 5 min with full jitter, or what
  * Retry-After says; of one episode only the newest transition waits, and a resolve goes out only
- * after its firing was delivered. A firing that got no answer may have arrived: it is sent again
- * until it is answered, and then its resolve. Given up after life_ns, or at once when the receiver
- * says that it will never take it. Bounded: pending_max transitions a receiver; past it the oldest
- * is given up and counted.
+ * after its firing was delivered, and then always. Before the first firing of an episode is sent
+ * there is a record that it may be, so that after a crash in between nobody believes that it was
+ * not: a firing that got no answer, or whose answer died with the process, is sent again until it
+ * is answered, and then its resolve. Given up after life_ns, or at once when the receiver says that
+ * it will never take it; an end that is owed has no such limit. Bounded: pending_max transitions a
+ * receiver; past it the oldest is given up and counted.
  *
  * One libuv loop, on its thread. */
 #pragma once
@@ -20,9 +21,22 @@
 #include <uv.h>
 
 #include "anomaly/alert.h"
+#include "api/notify/breaker.h"
 #include "api/notify/delivery.h"
+#include "api/notify/retry.h"
 
 enum receiver_kind { RECEIVER_SLACK, RECEIVER_PAGERDUTY };
+
+/* Why a transition was given up. */
+enum notify_failure {
+	NOTIFY_REFUSED, /* the receiver will not take this one */
+	NOTIFY_GONE,	/* it takes nothing any more: 403, 404, 410 */
+	NOTIFY_EXPIRED, /* not delivered within life_ns */
+	NOTIFY_CROWDED, /* more than pending_max wait */
+	NOTIFY_FAILURES,
+};
+
+const char *notify_failure_name(enum notify_failure failure); /* refused, gone, ... */
 
 struct receiver {
 	const char *name;
@@ -30,7 +44,19 @@ struct receiver {
 	const char *url;	 /* Slack: the incoming webhook; PagerDuty: the events endpoint */
 	const char *routing_key; /* PagerDuty: 32 characters */
 	uint32_t severity_min;	 /* enum alert_severity: lesser alerts are not sent */
+	bool self_alerts; /* alerts about Millrace itself are sent, whatever their severity */
+	uint32_t per_minute, burst; /* messages; 0: as its kind allows */
 };
+
+/* Where in the outbox a transition stands. */
+struct notify_place {
+	int32_t partition;
+	int64_t offset;
+};
+
+enum { NOTIFY_LOCAL = -1 }; /* the partition of alerts about Millrace itself: of no outbox */
+
+struct notify_receipt;
 
 struct notify_options {
 	const struct receiver *receivers; /* copied */
@@ -41,17 +67,42 @@ struct notify_options {
 	uint64_t timeout_ns;	  /* of one request: 10 s */
 	uint64_t life_ns;	  /* 24 h */
 	uint32_t pending_max;	  /* 10,000 */
+	/* An alert waits no longer for the record before it. Where records are not kept in that
+	 * time it does not wait at all, and a crash then may leave an incident that nobody ends. */
+	uint32_t announce_wait_ms;
+	uint32_t breaker_failures; /* in a row, that open a receiver's breaker: 5 */
+	struct retry_limits retry;
+	uint64_t (*now_ns)(void); /* real time */
 	void *context;
-	void (*settled)(void *context, const struct delivery *delivery);
+	/* Keep it, and call notify_recorded when it is durable: at once or later, exactly once. */
+	void (*record)(void *context, const struct delivery *delivery,
+		       struct notify_receipt *receipt);
+	/* A transition that the receiver will not hear of. The sentence may hold foreign words,
+	 * made safe. */
+	void (*given_up)(void *context, const char *receiver, const struct alert *alert,
+			 const struct notify_place *place, enum notify_failure failure,
+			 const char *sentence);
 	/* For the log: one sentence about a receiver; secrets are not in it. */
 	void (*trouble)(void *context, const char *receiver, const char *sentence);
 };
 
 struct notify_receiver_stats {
 	const char *name;
-	uint64_t sent, failed, retried, superseded, dropped, pending;
-	bool disabled;		/* it refused for good: 403, 404, 410 */
-	const char *last_error; /* empty if none */
+	uint32_t kind;
+	uint64_t sent, retried, superseded;
+	uint64_t failed[NOTIFY_FAILURES];
+	uint64_t pending, in_flight;
+	uint64_t unrecorded; /* settled, the record of it is not kept yet */
+	uint64_t open;	     /* episodes whose end is owed */
+	uint64_t forgotten;  /* of them, as there were too many */
+	enum breaker_state breaker;
+	uint64_t breaker_opened;   /* times */
+	uint64_t resumes_in_ms;	   /* 0: nothing is held back by the breaker or by Retry-After */
+	bool disabled;		   /* it refused for good: 403, 404, 410 */
+	uint64_t delivered_ns;	   /* real time of the last delivery; 0: none in this life */
+	uint64_t failing_since_ns; /* real time since when all tries fail; 0: none did, or nothing
+				      waits */
+	const char *last_error;	   /* empty if none since the last delivery */
 };
 
 struct notify;
@@ -59,10 +110,19 @@ struct notify;
 /* NULL with *error set to a sentence when a receiver cannot be used as configured. */
 struct notify *notify_new(uv_loop_t *loop, const struct notify_options *options,
 			  const char **error);
-/* A delivery of an earlier life. Before the first notify_push. */
+/* A record of an earlier life; all of them, then notify_begin, before the first notify_push of the
+ * outbox. Those of alerts about Millrace itself come from elsewhere: before their own. */
 void notify_settled(struct notify *notify, const struct delivery *delivery);
-void notify_push(struct notify *notify, const struct alert *alert);
+void notify_begin(struct notify *notify);
+/* place: NULL for an alert about Millrace itself, which only receivers of such get. */
+void notify_push(struct notify *notify, const struct alert *alert,
+		 const struct notify_place *place);
+/* The record that came with the receipt is durable, or will never be. */
+void notify_recorded(struct notify_receipt *receipt);
+/* Lowers each partition's position to the lowest offset that may still be needed after a crash. */
+void notify_hold(const struct notify *notify, int64_t *positions, size_t partitions);
 size_t notify_stats(const struct notify *notify, struct notify_receiver_stats *stats, size_t max);
 /* Stops requests under way and calls closed when all handles are gone; then notify_free. */
 void notify_close(struct notify *notify, void (*closed)(void *context), void *context);
+/* Receipts that are still out are gone with it. */
 void notify_free(struct notify *notify);

@@ -5,9 +5,6 @@
 #include <curl/curl.h>
 
 enum {
-	BACKOFF_MIN_MS = 1000,
-	BACKOFF_MAX_MS = 300000,
-	DOUBLINGS_MAX = 9, /* 1 s doubled 9 times is past the maximum */
 	RETRY_AFTER_MAX_S = 3600,
 };
 
@@ -34,12 +31,13 @@ uint64_t retry_after_ms(const char *text, uint64_t now_s)
 	return date > 0 && (uint64_t)date > now_s ? bounded_ms((uint64_t)date - now_s) : 0;
 }
 
-uint64_t retry_backoff_ms(uint32_t failures, uint64_t dice)
+uint64_t retry_backoff_ms(const struct retry_limits *limits, uint32_t failures, uint64_t dice)
 {
-	uint64_t most = (uint64_t)BACKOFF_MIN_MS
-			<< (failures < DOUBLINGS_MAX ? failures : DOUBLINGS_MAX);
+	uint64_t most = limits->min_ms;
 
-	if (most > BACKOFF_MAX_MS)
-		most = BACKOFF_MAX_MS;
+	while (failures-- && most < limits->max_ms)
+		most *= 2;
+	if (most > limits->max_ms)
+		most = limits->max_ms;
 	return most / 10 + dice % (most - most / 10 + 1);
 }

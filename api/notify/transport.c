@@ -14,7 +14,9 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
-enum { CONNECTIONS_A_HOST = 4 };
+/* Of all receivers: many may be at one host, and one that hangs must not hold the others' back.
+ * Each has four requests under way at most, and there are 64 receivers. */
+enum { CONNECTIONS_A_HOST = 4 * 64 };
 
 struct post {
 	struct post *next, **previous; /* those under way */
@@ -27,6 +29,7 @@ struct post {
 	char error[CURL_ERROR_SIZE];
 	char retry_after[64];
 	size_t request_length, length; /* of the request's body, of the answer's */
+	uint32_t sends;		       /* times that it was, or was to be, sent */
 	bool refused_address;
 	bool headed; /* the answer's headers came whole */
 	bool full;   /* and more of its body than is read */
@@ -137,6 +140,19 @@ static curl_socket_t on_open(void *context, curlsocktype purpose, struct curl_so
 	return socket(to->family, to->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, to->protocol);
 }
 
+/* Before each time that the request is sent. When a kept connection ends without a word curl would
+ * send it again on another; but the peer may have acted, and whoever posts decides and says so. */
+static int on_send(void *context, char *to, char *from, int to_port, int from_port)
+{
+	struct post *post = context;
+
+	(void)to;
+	(void)from;
+	(void)to_port;
+	(void)from_port;
+	return post->sends++ ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
 static void finish(struct post *post, CURLcode code)
 {
 	struct answer answer = {
@@ -147,7 +163,7 @@ static void finish(struct post *post, CURLcode code)
 
 	curl_easy_getinfo(post->easy, CURLINFO_RESPONSE_CODE, &answer.status);
 	curl_easy_getinfo(post->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
-	answer.may_have_arrived = (size_t)uploaded >= post->request_length;
+	answer.may_have_arrived = (size_t)uploaded >= post->request_length || post->sends > 1;
 	/* What the peer cut short may be anything; what we cut short is an answer. */
 	if (!post->headed || (code != CURLE_OK && !post->full))
 		answer.status = 0;
@@ -155,6 +171,7 @@ static void finish(struct post *post, CURLcode code)
 		snprintf(answer.error, sizeof(answer.error), "%s",
 			 post->refused_address
 				 ? "its address is private; set notify.allow_private to use it"
+			 : post->sends > 1  ? "the connection ended without an answer"
 			 : post->error[0]   ? post->error
 			 : code != CURLE_OK ? curl_easy_strerror(code)
 					    : "the answer was cut in its headers");
@@ -205,6 +222,8 @@ void transport_post(struct transport *transport, const char *url, const char *bo
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, post);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, post);
+	curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
+	curl_easy_setopt(easy, CURLOPT_PREREQDATA, post);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, post);
 	curl_multi_add_handle(transport->multi, easy);

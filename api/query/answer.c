@@ -129,6 +129,7 @@ static Millrace__V1__Delivery *delivery_message(struct arena *arena,
 	message->failed = delivery->failed;
 	message->error = arena_text(arena, delivery->error);
 	message->resolve_owed = delivery->resolve_owed;
+	message->uncertain = delivery->uncertain;
 	message->severity = (Millrace__V1__Severity)delivery->severity;
 	return message;
 }
@@ -199,59 +200,5 @@ const ProtobufCMessage *answer_alerts(struct query *query, const ProtobufCMessag
 	message->alerts = arena_take(arena, message->n_alerts, sizeof(*message->alerts));
 	for (size_t i = 0; i < message->n_alerts; i++)
 		message->alerts[i] = episode_message(arena, found[i]);
-	return &message->base;
-}
-
-/* --- agents --- */
-
-static Millrace__V1__Agent *agent_message(struct arena *arena, const struct agent_view *agent)
-{
-	Millrace__V1__Agent *message = arena_take(arena, 1, sizeof(*message));
-
-	millrace__v1__agent__init(message);
-	message->node = arena_text(arena, agent->node);
-	message->zone = arena_text(arena, agent->zone);
-	message->region = arena_text(arena, agent->region);
-	message->role = arena_text(arena, agent->role);
-	message->version = arena_text(arena, agent->version);
-	message->epoch = agent->epoch;
-	message->last_seen_s = (double)agent->last_seen_ns / 1e9;
-	message->clock_offset_s = (double)agent->clock_offset_ns / 1e9;
-	message->events = agent->events;
-	message->lost = agent->lost;
-	message->dropped_ring = agent->dropped_ring;
-	message->dropped_netlink = agent->dropped_netlink;
-	message->dropped_spool = agent->dropped_spool;
-	message->sockets = agent->sockets;
-	message->scan_period_s = agent->scan_period_ms / 1e3;
-	return message;
-}
-
-static int by_node(const void *one, const void *other)
-{
-	const Millrace__V1__Agent *const *a = one, *const *b = other;
-
-	return strcmp((*a)->node, (*b)->node);
-}
-
-const ProtobufCMessage *answer_agents(struct query *query, const ProtobufCMessage *request,
-				      struct refusal *refusal)
-{
-	struct arena *arena = &query->arena;
-	Millrace__V1__AgentsResponse *message = arena_take(arena, 1, sizeof(*message));
-	size_t count = 0;
-
-	(void)request;
-	(void)refusal;
-	millrace__v1__agents_response__init(message);
-	for (uint32_t task = 0; task < query->options.tasks; task++)
-		count += query->agents[task].count;
-	message->agents = arena_take(arena, count, sizeof(*message->agents));
-	for (uint32_t task = 0; task < query->options.tasks; task++) {
-		for (size_t i = 0; i < query->agents[task].count; i++)
-			message->agents[message->n_agents++] =
-				agent_message(arena, &query->agents[task].items[i]);
-	}
-	qsort(message->agents, message->n_agents, sizeof(*message->agents), by_node);
 	return &message->base;
 }

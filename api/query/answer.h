@@ -1,4 +1,4 @@
-/* The five answers. Each fills its response of query.proto, in the arena, from a checked request;
+/* The seven answers. Each fills its response of query.proto, in the arena, from a checked request;
  * NULL with *refusal set when it cannot. REST and gRPC both come here, so they say the same.
  * Bounds: limits in each request, and READ_ROWS_MAX rows of the history an answer, since the loop
  * that answers also delivers alerts. One thread. */
@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "api/query/agents.h"
 #include "api/query/arena.h"
 #include "api/query/book.h"
 #include "api/query/groups.h"
@@ -20,11 +21,6 @@ enum {
 	SERIES_POINTS_MAX = 11000, /* a series: 3 h of 1 s, 30 h of 10 s */
 };
 
-struct agents {
-	struct agent_view *items; /* strings are theirs */
-	size_t count;
-};
-
 struct method;
 
 /* The context of a route. */
@@ -33,13 +29,13 @@ struct method_route {
 	const struct method *method;
 };
 
-enum { QUERY_ROUTES = 5 };
+enum { QUERY_ROUTES = 7 };
 
 struct query {
 	struct query_options options;
 	struct method_route routes[QUERY_ROUTES];
 	struct book *book;
-	struct agents *agents; /* one a task */
+	struct agents *agents;
 	struct arena arena;
 };
 
@@ -56,6 +52,11 @@ const ProtobufCMessage *answer_search(struct query *query, const ProtobufCMessag
 				      struct refusal *refusal);
 const ProtobufCMessage *answer_agents(struct query *query, const ProtobufCMessage *request,
 				      struct refusal *refusal);
+const ProtobufCMessage *answer_agent(struct query *query, const ProtobufCMessage *request,
+				     struct refusal *refusal);
+
+const ProtobufCMessage *answer_receivers(struct query *query, const ProtobufCMessage *request,
+					 struct refusal *refusal);
 
 /* What series can be asked for. */
 struct measure {

@@ -138,23 +138,17 @@ void message_json(struct json *json, const ProtobufCMessage *message)
 
 /* --- schema --- */
 
-static void member(struct json *json, const char *key, const char *value)
-{
-	json_key(json, key);
-	json_string(json, value);
-}
-
 static void reference(struct json *json, const ProtobufCMessageDescriptor *descriptor)
 {
 	char path[128] = "#/components/schemas/";
 
 	strncat(path, descriptor->short_name, sizeof(path) - strlen(path) - 1);
-	member(json, "$ref", path);
+	json_member(json, "$ref", path);
 }
 
 static void enum_schema(struct json *json, const ProtobufCEnumDescriptor *descriptor)
 {
-	member(json, "type", "string");
+	json_member(json, "type", "string");
 	json_key(json, "enum");
 	json_array_begin(json);
 	for (unsigned i = 0; i < descriptor->n_values; i++) {
@@ -171,20 +165,20 @@ static void value_schema(struct json *json, const ProtobufCFieldDescriptor *fiel
 {
 	switch (field->type) {
 	case PROTOBUF_C_TYPE_STRING:
-		member(json, "type", "string");
+		json_member(json, "type", "string");
 		break;
 	case PROTOBUF_C_TYPE_BOOL:
-		member(json, "type", "boolean");
+		json_member(json, "type", "boolean");
 		break;
 	case PROTOBUF_C_TYPE_FLOAT:
 	case PROTOBUF_C_TYPE_DOUBLE:
-		member(json, "type", "number");
+		json_member(json, "type", "number");
 		break;
 	case PROTOBUF_C_TYPE_ENUM:
 		enum_schema(json, field->descriptor);
 		break;
 	case PROTOBUF_C_TYPE_BYTES:
-		member(json, "type", "null");
+		json_member(json, "type", "null");
 		break;
 	case PROTOBUF_C_TYPE_MESSAGE:
 		if (!nullable) {
@@ -197,12 +191,12 @@ static void value_schema(struct json *json, const ProtobufCFieldDescriptor *fiel
 		reference(json, field->descriptor);
 		json_object_end(json);
 		json_object_begin(json);
-		member(json, "type", "null");
+		json_member(json, "type", "null");
 		json_object_end(json);
 		json_array_end(json);
 		break;
 	default:
-		member(json, "type", "integer");
+		json_member(json, "type", "integer");
 		break;
 	}
 }
@@ -210,7 +204,7 @@ static void value_schema(struct json *json, const ProtobufCFieldDescriptor *fiel
 void message_schema(struct json *json, const ProtobufCMessageDescriptor *descriptor)
 {
 	json_object_begin(json);
-	member(json, "type", "object");
+	json_member(json, "type", "object");
 	json_key(json, "additionalProperties");
 	json_bool(json, false);
 	json_key(json, "required");
@@ -226,7 +220,7 @@ void message_schema(struct json *json, const ProtobufCMessageDescriptor *descrip
 		json_key(json, field->name);
 		json_object_begin(json);
 		if (field->label == PROTOBUF_C_LABEL_REPEATED) {
-			member(json, "type", "array");
+			json_member(json, "type", "array");
 			json_key(json, "items");
 			json_object_begin(json);
 			value_schema(json, field, false);

@@ -4,9 +4,12 @@
 #include <string.h>
 
 #include "api/http/json.h"
+#include "api/query/control_schema.h"
 #include "api/query/message_json.h"
 
 static const char *const states[] = {"firing", "resolved", NULL};
+static const char *const agent_states[] = {"live", "degraded", "behind", "silent", NULL};
+static const char *const agent_views[] = {"loss", NULL};
 static const char *const groupings[] = {
 	"edge", "client", "server", "lane", "client_instance", "server_instance", NULL,
 };
@@ -54,6 +57,24 @@ static const struct parameter search_parameters[] = {
 	{"limit", "limit", PARAMETER_COUNT, 1, 1000, 20, .help = "Hits at most."},
 };
 
+static const struct parameter agents_parameters[] = {
+	{"node", "node", PARAMETER_TEXT,
+	 .help = "Only nodes whose id matches: * is any text, ? any one character."},
+	{"zone", "zone", PARAMETER_TEXT, .help = "Only nodes of this zone."},
+	{"region", "region", PARAMETER_TEXT, .help = "Only nodes of this region."},
+	{"role", "role", PARAMETER_TEXT, .help = "Only nodes of this role."},
+	{"state", "state", PARAMETER_CHOICE, .choices = agent_states, .help = "Empty: all."},
+	{"limit", "limit", PARAMETER_COUNT, 1, 10000, 1000, .help = "Agents at most."},
+	{"after", "after", PARAMETER_TEXT,
+	 .help = "Only nodes whose id comes after this one: the last of the page before."},
+	{"view", "view", PARAMETER_CHOICE, .choices = agent_views,
+	 .help = "loss: with the ledger of each agent, of all and of what no agent stands for."},
+};
+
+static const struct parameter agent_parameters[] = {
+	{"node", "node", PARAMETER_TEXT, .help = "The node's id.", .in_path = true},
+};
+
 #define TABLE(entries)                                        \
 	{                                                     \
 		entries, sizeof(entries) / sizeof(entries[0]) \
@@ -62,56 +83,53 @@ static const struct parameter search_parameters[] = {
 const struct method methods[METHODS] = {
 	{"/api/v1/map", "/millrace.v1.Query/Map",
 	 "The service map: edges round a selection, with their health over a trailing window.",
-	 &millrace__v1__map_request__descriptor, &millrace__v1__map_response__descriptor,
+	 NULL, &millrace__v1__map_request__descriptor, &millrace__v1__map_response__descriptor,
 	 TABLE(map_parameters), answer_map},
-	{"/api/v1/series", "/millrace.v1.Query/Series", "Time series of one metric.",
+	{"/api/v1/series", "/millrace.v1.Query/Series", "Time series of one metric.", NULL,
 	 &millrace__v1__series_request__descriptor, &millrace__v1__series_response__descriptor,
 	 TABLE(series_parameters), answer_series},
-	{"/api/v1/alerts", "/millrace.v1.Query/Alerts", "Alert episodes, newest first.",
+	{"/api/v1/alerts", "/millrace.v1.Query/Alerts", "Alert episodes, newest first.", NULL,
 	 &millrace__v1__alerts_request__descriptor, &millrace__v1__alerts_response__descriptor,
 	 TABLE(alerts_parameters), answer_alerts},
 	{"/api/v1/search", "/millrace.v1.Query/Search",
-	 "Workloads, nodes, zones, versions, instances and edges by a part of their name.",
+	 "Workloads, nodes, zones, versions, instances and edges by a part of their name.", NULL,
 	 &millrace__v1__search_request__descriptor, &millrace__v1__search_response__descriptor,
 	 TABLE(search_parameters), answer_search},
-	{"/api/v1/agents",
-	 "/millrace.v1.Query/Agents",
-	 "The agents that report.",
-	 &millrace__v1__agents_request__descriptor,
-	 &millrace__v1__agents_response__descriptor,
+	{"/api/v1/agents", "/millrace.v1.Query/Agents",
+	 "The agents that report: what their nodes are, how they do, what each lost.", NULL,
+	 &millrace__v1__agents_request__descriptor, &millrace__v1__agents_response__descriptor,
+	 TABLE(agents_parameters), answer_agents},
+	{"/api/v1/agents/{node}", "/millrace.v1.Query/Agent",
+	 "One of them, and who listens on its node.", "/api/v1/agents/*",
+	 &millrace__v1__agent_request__descriptor, &millrace__v1__agent_response__descriptor,
+	 TABLE(agent_parameters), answer_agent},
+	{"/api/v1/receivers",
+	 "/millrace.v1.Query/Receivers",
+	 "The receivers of alerts: what waits for each, and how it does.",
+	 NULL,
+	 &millrace__v1__receivers_request__descriptor,
+	 &millrace__v1__receivers_response__descriptor,
 	 {NULL, 0},
-	 answer_agents},
+	 answer_receivers},
 };
 
 /* --- /openapi.json --- */
-
-static void member(struct json *json, const char *key, const char *value)
-{
-	json_key(json, key);
-	json_string(json, value);
-}
-
-static void begin(struct json *json, const char *key)
-{
-	json_key(json, key);
-	json_object_begin(json);
-}
 
 static void reply(struct json *json, const char *status, const char *description, const char *type,
 		  const char *schema)
 {
 	char path[128];
 
-	begin(json, status);
-	member(json, "description", description);
-	begin(json, "content");
-	begin(json, type);
-	begin(json, "schema");
+	json_member_object(json, status);
+	json_member(json, "description", description);
+	json_member_object(json, "content");
+	json_member_object(json, type);
+	json_member_object(json, "schema");
 	if (schema) {
 		snprintf(path, sizeof(path), "#/components/schemas/%s", schema);
-		member(json, "$ref", path);
+		json_member(json, "$ref", path);
 	} else {
-		member(json, "type", strcmp(type, "application/json") ? "string" : "object");
+		json_member(json, "type", strcmp(type, "application/json") ? "string" : "object");
 	}
 	json_object_end(json);
 	json_object_end(json);
@@ -121,18 +139,21 @@ static void reply(struct json *json, const char *status, const char *description
 
 static void method_path(struct json *json, const struct method *method)
 {
-	begin(json, method->path);
-	begin(json, "get");
-	member(json, "operationId", strrchr(method->rpc, '/') + 1);
-	member(json, "summary", method->summary);
+	json_member_object(json, method->path);
+	json_member_object(json, "get");
+	json_member(json, "operationId", strrchr(method->rpc, '/') + 1);
+	json_member(json, "summary", method->summary);
 	json_key(json, "parameters");
 	parameters_schema(json, &method->parameters);
-	begin(json, "responses");
+	json_member_object(json, "responses");
 	reply(json, "200", "The answer.", "application/json", method->response->short_name);
 	reply(json, "400",
 	      "A parameter is wrong: detail says which, what was given and what is "
 	      "accepted.",
 	      "application/problem+json", "Problem");
+	if (method->route)
+		reply(json, "404", "There is no such thing.", "application/problem+json",
+		      "Problem");
 	reply(json, "503", "The history cannot be read.", "application/problem+json", "Problem");
 	json_object_end(json);
 	json_object_end(json);
@@ -157,11 +178,11 @@ static void verbose_parameter(struct json *json)
 	json_key(json, "parameters");
 	json_array_begin(json);
 	json_object_begin(json);
-	member(json, "name", "verbose");
-	member(json, "in", "query");
-	member(json, "description", "Answer as JSON: ready, state and reasons.");
-	begin(json, "schema");
-	member(json, "type", "string");
+	json_member(json, "name", "verbose");
+	json_member(json, "in", "query");
+	json_member(json, "description", "Answer as JSON: ready, state and reasons.");
+	json_member_object(json, "schema");
+	json_member(json, "type", "string");
 	json_object_end(json);
 	json_object_end(json);
 	json_array_end(json);
@@ -169,13 +190,13 @@ static void verbose_parameter(struct json *json)
 
 static void plain_path(struct json *json, const struct plain *plain)
 {
-	begin(json, plain->path);
-	begin(json, "get");
-	member(json, "operationId", plain->path + 1);
-	member(json, "summary", plain->summary);
+	json_member_object(json, plain->path);
+	json_member_object(json, "get");
+	json_member(json, "operationId", plain->path + 1);
+	json_member(json, "summary", plain->summary);
 	if (plain->verbose)
 		verbose_parameter(json);
-	begin(json, "responses");
+	json_member_object(json, "responses");
 	reply(json, "200", "The answer.", plain->type, NULL);
 	if (plain->may_be_503)
 		reply(json, "503", "Not ready.", plain->type, NULL);
@@ -211,17 +232,17 @@ static void problem_schema(struct json *json)
 {
 	static const char *const texts[] = {"type", "title", "detail", "instance"};
 
-	begin(json, "Problem");
-	member(json, "type", "object");
-	member(json, "description", "RFC 9457.");
-	begin(json, "properties");
+	json_member_object(json, "Problem");
+	json_member(json, "type", "object");
+	json_member(json, "description", "RFC 9457.");
+	json_member_object(json, "properties");
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		begin(json, texts[i]);
-		member(json, "type", "string");
+		json_member_object(json, texts[i]);
+		json_member(json, "type", "string");
 		json_object_end(json);
 	}
-	begin(json, "status");
-	member(json, "type", "integer");
+	json_member_object(json, "status");
+	json_member(json, "type", "integer");
 	json_object_end(json);
 	json_object_end(json);
 	json_object_end(json);
@@ -233,12 +254,13 @@ static void components(struct json *json)
 
 	for (size_t i = 0; i < METHODS; i++)
 		collect(&schemas, methods[i].response);
-	begin(json, "components");
-	begin(json, "schemas");
+	json_member_object(json, "components");
+	json_member_object(json, "schemas");
 	for (size_t i = 0; i < schemas.count; i++) {
 		json_key(json, schemas.items[i]->short_name);
 		message_schema(json, schemas.items[i]);
 	}
+	control_schemas(json);
 	problem_schema(json);
 	json_object_end(json);
 	json_object_end(json);
@@ -247,17 +269,19 @@ static void components(struct json *json)
 void methods_openapi(struct json *json)
 {
 	json_object_begin(json);
-	member(json, "openapi", "3.1.0");
-	begin(json, "info");
-	member(json, "title", "Millrace");
-	member(json, "version", MILLRACE_VERSION);
-	member(json, "description",
-	       "Durations are seconds, sizes bytes, times seconds since 1970 unless a name says "
-	       "otherwise. gRPC service millrace.v1.Query gives the same answers.");
+	json_member(json, "openapi", "3.1.0");
+	json_member_object(json, "info");
+	json_member(json, "title", "Millrace");
+	json_member(json, "version", MILLRACE_VERSION);
+	json_member(
+		json, "description",
+		"Durations are seconds, sizes bytes, times seconds since 1970 unless a name says "
+		"otherwise. gRPC service millrace.v1.Query gives the same answers.");
 	json_object_end(json);
-	begin(json, "paths");
+	json_member_object(json, "paths");
 	for (size_t i = 0; i < METHODS; i++)
 		method_path(json, &methods[i]);
+	control_paths(json);
 	for (size_t i = 0; i < sizeof(plains) / sizeof(plains[0]); i++)
 		plain_path(json, &plains[i]);
 	json_object_end(json);

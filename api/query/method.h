@@ -18,6 +18,7 @@ enum {
 struct method {
 	const char *path, *rpc;
 	const char *summary;
+	const char *route; /* NULL: the path; else one that ends in "*", for a parameter in it */
 	const ProtobufCMessageDescriptor *request, *response;
 	struct parameters_table parameters;
 	answer answer;
@@ -25,5 +26,6 @@ struct method {
 
 extern const struct method methods[METHODS];
 
-/* The OpenAPI 3.1 document of these and of /healthz, /readyz, /metrics and itself. */
+/* The OpenAPI 3.1 document of these, of control records and of /healthz, /readyz, /metrics and
+ * itself. */
 void methods_openapi(struct json *json);

@@ -231,7 +231,7 @@ static bool parse_value(const struct parameter *parameter, const char *value, st
 static const struct parameter *find(const struct parameters_table *table, const char *name)
 {
 	for (size_t i = 0; i < table->count; i++) {
-		if (strcmp(table->entries[i].name, name) == 0)
+		if (!table->entries[i].in_path && strcmp(table->entries[i].name, name) == 0)
 			return &table->entries[i];
 	}
 	return NULL;
@@ -243,12 +243,26 @@ static bool refuse_unknown(const struct parameters_table *table, const char *key
 	char names[256] = "none";
 	size_t length = 0;
 
-	for (size_t i = 0; i < table->count && length < sizeof(names); i++)
-		length += (size_t)snprintf(names + length, sizeof(names) - length, "%s%s",
-					   i ? ", " : "", table->entries[i].name);
+	for (size_t i = 0; i < table->count && length < sizeof(names); i++) {
+		if (!table->entries[i].in_path)
+			length += (size_t)snprintf(names + length, sizeof(names) - length, "%s%s",
+						   length ? ", " : "", table->entries[i].name);
+	}
 	refuse(refusal, REFUSED_BAD, "there is no parameter \"%.64s\" here; accepted: %s", key,
 	       names);
 	return false;
+}
+
+static bool parse_path(const struct parameters_table *table, const struct request *request,
+		       struct arena *arena, ProtobufCMessage *message, struct refusal *refusal)
+{
+	for (size_t i = 0; i < table->count; i++) {
+		const struct parameter *parameter = &table->entries[i];
+
+		if (parameter->in_path && !parse_value(parameter, request->rest, arena, message))
+			return refuse_value(parameter, request->rest, refusal);
+	}
+	return true;
 }
 
 bool parameters_parse(const struct parameters_table *table, const struct request *request,
@@ -269,7 +283,7 @@ bool parameters_parse(const struct parameters_table *table, const struct request
 		if (!parse_value(parameter, value, arena, message))
 			return refuse_value(parameter, value, refusal);
 	}
-	return true;
+	return parse_path(table, request, arena, message, refusal);
 }
 
 static bool check_number(const struct parameter *parameter, double *number, struct refusal *refusal)
@@ -333,12 +347,6 @@ bool parameters_check(const struct parameters_table *table, ProtobufCMessage *me
 
 /* --- /openapi.json --- */
 
-static void member(struct json *json, const char *key, const char *value)
-{
-	json_key(json, key);
-	json_string(json, value);
-}
-
 static void number_member(struct json *json, const char *key, double value)
 {
 	json_key(json, key);
@@ -348,7 +356,7 @@ static void number_member(struct json *json, const char *key, double value)
 static void value_schema(struct json *json, const struct parameter *parameter)
 {
 	json_object_begin(json);
-	member(json, "type", parameter->type == PARAMETER_COUNT ? "integer" : "string");
+	json_member(json, "type", parameter->type == PARAMETER_COUNT ? "integer" : "string");
 	if (parameter->type == PARAMETER_COUNT) {
 		number_member(json, "minimum", parameter->min);
 		number_member(json, "maximum", parameter->max);
@@ -368,12 +376,12 @@ static void value_schema(struct json *json, const struct parameter *parameter)
 		json_array_end(json);
 	}
 	if (parameter->type == PARAMETER_DURATION) {
-		member(json, "pattern", "^[0-9]+(\\.[0-9]*)?(ms|s|m|h|d)?$");
+		json_member(json, "pattern", "^[0-9]+(\\.[0-9]*)?(ms|s|m|h|d)?$");
 		if (parameter->fallback != 0) {
 			char words[32];
 
 			in_words(parameter->fallback, words);
-			member(json, "default", words);
+			json_member(json, "default", words);
 		}
 	}
 	json_object_end(json);
@@ -389,9 +397,13 @@ void parameters_schema(struct json *json, const struct parameters_table *table)
 		accepted(parameter, words, sizeof(words));
 		snprintf(text, sizeof(text), "%s Accepted: %s.", parameter->help, words);
 		json_object_begin(json);
-		member(json, "name", parameter->name);
-		member(json, "in", "query");
-		member(json, "description", text);
+		json_member(json, "name", parameter->name);
+		json_member(json, "in", parameter->in_path ? "path" : "query");
+		if (parameter->in_path) {
+			json_key(json, "required");
+			json_bool(json, true);
+		}
+		json_member(json, "description", text);
 		json_key(json, "schema");
 		value_schema(json, parameter);
 		json_object_end(json);

@@ -28,6 +28,7 @@ struct parameter {
 	double fallback;	    /* COUNT and DURATION: for 0; 0 leaves it to the method */
 	const char *const *choices; /* CHOICE: NULL at the end; an empty text is always accepted */
 	const char *help;
+	bool in_path; /* it is what the route's "*" matched */
 };
 
 struct parameters_table {
@@ -39,7 +40,8 @@ enum refusal_kind {
 	REFUSED_NOT, /* no refusal */
 	REFUSED_BAD, /* the request is wrong */
 	REFUSED_TOO_MUCH,
-	REFUSED_BROKEN, /* ours: the history cannot be read */
+	REFUSED_UNKNOWN, /* there is no such thing */
+	REFUSED_BROKEN,	 /* ours: the history cannot be read */
 };
 
 /* Why there is no answer. */

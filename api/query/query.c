@@ -18,67 +18,30 @@ struct query *query_new(const struct query_options *options)
 	if (!query->options.read_rows_max)
 		query->options.read_rows_max = READ_ROWS_MAX;
 	query->book = book_new(options->episodes_max);
-	query->agents = memory_zeroed(options->tasks, sizeof(*query->agents));
+	query->agents = agents_new(options->tasks);
 	return query;
-}
-
-static void agents_clear(struct agents *agents)
-{
-	for (size_t i = 0; i < agents->count; i++) {
-		struct agent_view *agent = &agents->items[i];
-
-		free((char *)agent->node);
-		free((char *)agent->zone);
-		free((char *)agent->region);
-		free((char *)agent->role);
-		free((char *)agent->version);
-	}
-	free(agents->items);
-	*agents = (struct agents){0};
 }
 
 void query_free(struct query *query)
 {
 	if (!query)
 		return;
-	for (uint32_t task = 0; task < query->options.tasks; task++)
-		agents_clear(&query->agents[task]);
-	free(query->agents);
+	agents_free(query->agents);
 	book_free(query->book);
 	arena_done(&query->arena);
 	free(query);
 }
 
-static char *text_copy(const char *text)
+void query_ledger(struct query *query, uint32_t task, const struct ledger *ledger)
 {
-	size_t length = text ? strlen(text) : 0;
-	char *copy = memory_zeroed(length + 1, 1);
-
-	if (length)
-		memcpy(copy, text, length);
-	return copy;
+	agents_ledger(query->agents, task, ledger);
 }
 
-void query_agents(struct query *query, uint32_t task, const struct agent_view *agents, size_t count)
+void query_agents(struct query *query, uint32_t task, uint64_t clock_ns,
+		  const struct agent_view *agents, size_t count)
 {
-	struct agents *kept;
-
-	if (task >= query->options.tasks)
-		return;
-	kept = &query->agents[task];
-	agents_clear(kept);
-	kept->items = memory_zeroed(count, sizeof(*kept->items));
-	kept->count = count;
-	for (size_t i = 0; i < count; i++) {
-		struct agent_view *agent = &kept->items[i];
-
-		*agent = agents[i];
-		agent->node = text_copy(agents[i].node);
-		agent->zone = text_copy(agents[i].zone);
-		agent->region = text_copy(agents[i].region);
-		agent->role = text_copy(agents[i].role);
-		agent->version = text_copy(agents[i].version);
-	}
+	if (task < query->options.tasks)
+		agents_take(query->agents, task, clock_ns, agents, count);
 }
 
 void query_alert(struct query *query, const struct alert *alert)
@@ -92,6 +55,18 @@ void query_delivery(struct query *query, const struct delivery *delivery)
 }
 
 /* --- one request, by either way --- */
+
+static unsigned status_of(const struct refusal *refusal)
+{
+	switch (refusal->kind) {
+	case REFUSED_UNKNOWN:
+		return 404;
+	case REFUSED_BROKEN:
+		return 503;
+	default:
+		return 400;
+	}
+}
 
 static void serve_rest(struct query *query, const struct method *method, struct request *request,
 		       struct response *response)
@@ -107,8 +82,7 @@ static void serve_rest(struct query *query, const struct method *method, struct 
 	    parameters_check(&method->parameters, message, &refusal))
 		answered = method->answer(query, message, &refusal);
 	if (!answered) {
-		response_problem(response, refusal.kind == REFUSED_BROKEN ? 503 : 400,
-				 refusal.detail);
+		response_problem(response, status_of(&refusal), refusal.detail);
 		return;
 	}
 	json_init(&json);
@@ -126,6 +100,8 @@ static enum grpc_status grpc_status_of(const struct refusal *refusal)
 	switch (refusal->kind) {
 	case REFUSED_TOO_MUCH:
 		return GRPC_OUT_OF_RANGE;
+	case REFUSED_UNKNOWN:
+		return GRPC_NOT_FOUND;
 	case REFUSED_BROKEN:
 		return GRPC_UNAVAILABLE;
 	default:
@@ -203,7 +179,8 @@ void query_routes(struct query *query, struct server *server)
 		struct method_route *route = &query->routes[i];
 
 		*route = (struct method_route){query, &methods[i]};
-		server_route(server, "GET", methods[i].path, on_request, route);
+		server_route(server, "GET", methods[i].route ? methods[i].route : methods[i].path,
+			     on_request, route);
 		server_grpc(server, methods[i].rpc, on_request, route);
 	}
 	server_route(server, "GET", "/openapi.json", on_openapi, NULL);

@@ -1,0 +1,776 @@
+#include "api/notify/channel.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "api/notify/text.h"
+#include "base/clock.h"
+#include "base/memory.h"
+
+enum {
+	CLOSED_MAX = 65536,    /* finished episodes remembered: more than an outbox of a week holds
+				  twice */
+	OPEN_MAX = 262144,     /* episodes that fire remembered: four times what 16 tasks have at
+				  once; those of monitors that are gone stay */
+	IN_FLIGHT_MAX = 4,     /* requests under way or answered and not recorded: what a crash may
+				  repeat */
+	ERROR_CHARACTERS = 60, /* of an answer's body in an error: a word or two */
+};
+
+/* A record under way. */
+struct notify_receipt {
+	struct notify_receipt *next, **previous;
+	struct channel *channel;
+	struct ticket *ticket;
+	bool announces;
+	uint64_t made_ms;
+};
+
+struct request {
+	struct channel *channel;
+	struct ticket *ticket;
+	struct alert alert; /* as sent */
+	uint32_t attempts;  /* this one included */
+};
+
+static void channel_run(struct channel *channel);
+
+static uint64_t now_of(const struct channel *channel)
+{
+	return uv_now(channel->loop);
+}
+
+static void place(struct channel *channel, struct ticket *ticket)
+{
+	ticket_place(&channel->tickets, ticket, channel->dialect->ends_first, now_of(channel));
+}
+
+/* --- records --- */
+
+static void receipt_free(struct notify_receipt *receipt)
+{
+	*receipt->previous = receipt->next;
+	if (receipt->next)
+		receipt->next->previous = receipt->previous;
+	free(receipt);
+}
+
+static void record(struct channel *channel, struct ticket *ticket, struct delivery *delivery,
+		   bool announces)
+{
+	struct notify_receipt *receipt = memory_zeroed(1, sizeof(*receipt));
+
+	receipt->channel = channel;
+	receipt->ticket = ticket;
+	receipt->announces = announces;
+	receipt->made_ms = now_of(channel);
+	receipt->next = channel->receipts;
+	receipt->previous = &channel->receipts;
+	if (receipt->next)
+		receipt->next->previous = &receipt->next;
+	channel->receipts = receipt;
+	ticket->unrecorded++;
+	ticket->announced = delivery->uncertain;
+	delivery->local = ticket->partition == NOTIFY_LOCAL;
+	snprintf(delivery->receiver, sizeof(delivery->receiver), "%s", channel->receiver.name);
+	snprintf(delivery->key, sizeof(delivery->key), "%s", ticket->key);
+	/* It may be told at once, in the midst of whoever settles: that one goes on by itself. */
+	channel->recording = true;
+	channel->options->record(channel->options->context, delivery, receipt);
+	channel->recording = false;
+}
+
+/* Writes down what became of a transition. */
+static void settle(struct channel *channel, struct ticket *ticket, const struct alert *alert,
+		   const struct answer *answer, uint32_t attempts, const char *error)
+{
+	struct delivery delivery = {.sequence = alert->sequence,
+				    .state = alert->state,
+				    .delivered_ns = answer ? answer->answered_ns
+							   : channel->options->now_ns(),
+				    .sent_ns = answer ? answer->sent_ns : 0,
+				    .attempts = attempts,
+				    .resolve_owed = ticket->delivered,
+				    .uncertain = ticket->uncertain,
+				    .severity = ticket->severity,
+				    .failed = error != NULL};
+
+	ticket->settled = alert->sequence;
+	ticket->settled_ns = delivery.delivered_ns;
+	snprintf(delivery.error, sizeof(delivery.error), "%s", error ? error : "");
+	record(channel, ticket, &delivery, false);
+}
+
+/* Writes down whether a firing may have been sent that is not settled. */
+static void announce(struct channel *channel, struct ticket *ticket, bool may_be_sent)
+{
+	struct delivery delivery = {.sequence = ticket->settled,
+				    .delivered_ns = channel->options->now_ns(),
+				    .resolve_owed = ticket->delivered,
+				    .uncertain = may_be_sent,
+				    .severity = ticket->severity};
+
+	record(channel, ticket, &delivery, may_be_sent);
+}
+
+/* --- what is pending --- */
+
+static void make_pending(struct channel *channel, struct ticket *ticket, const struct alert *alert)
+{
+	if (!ticket->pending)
+		ticket->pending = memory_zeroed(1, sizeof(*ticket->pending));
+	*ticket->pending = *alert;
+	ticket->attempts = 0;
+	place(channel, ticket);
+}
+
+/* The pending transition is settled: what waited behind it is pending now, or nothing is. */
+static void pending_done(struct channel *channel, struct ticket *ticket)
+{
+	struct alert *next = ticket->next;
+
+	ticket->due_ms = 0;
+	ticket->failures = 0;
+	free(ticket->pending);
+	ticket->pending = next;
+	ticket->next = NULL;
+	ticket->attempts = 0;
+	place(channel, ticket);
+}
+
+/* An end that the receiver will not hear of is owed no more. */
+static void forget_end(struct ticket *ticket, const struct alert *alert)
+{
+	if (alert->state == ALERT_RESOLVED)
+		ticket->delivered = ticket->uncertain = false;
+}
+
+/* The pending transition will not be sent. */
+static void give_up(struct channel *channel, struct ticket *ticket, enum notify_failure failure,
+		    const char *error)
+{
+	const struct notify_place at = {ticket->partition, ticket->held_from};
+
+	channel->stats.failed[failure]++;
+	channel->options->given_up(channel->options->context, channel->receiver.name,
+				   ticket->pending, &at, failure, error);
+	forget_end(ticket, ticket->pending);
+	settle(channel, ticket, ticket->pending, NULL, ticket->attempts, error);
+	pending_done(channel, ticket);
+}
+
+/* Whether the receiver holds, or may hold, a firing that is to be ended. */
+static bool end_owed(const struct ticket *ticket)
+{
+	return ticket->delivered || ticket->uncertain;
+}
+
+/* Whether the receiver needs to hear of it: a first firing, a rise of severity, where the change is
+ * once that is known, the end of what it heard of. What updates in place may be told every change.
+ */
+static bool worth_sending(const struct channel *channel, const struct ticket *ticket,
+			  const struct alert *alert)
+{
+	if (alert->state == ALERT_RESOLVED)
+		return end_owed(ticket);
+	return !ticket->delivered || alert->severity > ticket->severity ||
+	       channel->dialect->in_place || (alert->suspects_count && !ticket->located);
+}
+
+static bool expired(const struct channel *channel, const struct ticket *ticket)
+{
+	const struct alert *alert = ticket->pending;
+
+	if (alert->state == ALERT_RESOLVED && end_owed(ticket))
+		return false;
+	return alert->pane_end_ns + channel->options->life_ns < channel->options->now_ns();
+}
+
+/* Settles what a ticket need not or cannot send. True when it did. */
+static bool settle_without_sending(struct channel *channel, struct ticket *ticket)
+{
+	if (!worth_sending(channel, ticket, ticket->pending)) {
+		channel->stats.superseded++;
+		settle(channel, ticket, ticket->pending, NULL, 0, "nothing new for the receiver");
+		pending_done(channel, ticket);
+	} else if (channel->disabled) {
+		give_up(channel, ticket, NOTIFY_GONE,
+			"the receiver refused for good; correct its configuration and restart");
+	} else if (expired(channel, ticket)) {
+		give_up(channel, ticket, NOTIFY_EXPIRED, "not delivered within notify.life");
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* --- answers --- */
+
+static uint64_t dice(void)
+{
+	uint64_t random;
+
+	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
+		random = uv_hrtime();
+	return random;
+}
+
+static void report(struct channel *channel, const char *error)
+{
+	snprintf(channel->last_error, sizeof(channel->last_error), "%s", error);
+	channel->options->trouble(channel->options->context, channel->receiver.name, error);
+}
+
+static void delivered(struct request *request, const struct answer *answer)
+{
+	struct channel *channel = request->channel;
+	struct ticket *ticket = request->ticket;
+	const struct alert *alert = &request->alert;
+
+	breaker_success(&channel->breaker);
+	channel->failing_since_ns = 0;
+	channel->delivered_ns = answer->answered_ns;
+	channel->last_error[0] = '\0';
+	channel->stats.sent++;
+	ticket->delivered = alert->state == ALERT_FIRING;
+	ticket->uncertain = false;
+	ticket->severity = alert->severity;
+	ticket->located |= alert->suspects_count > 0;
+	ticket->failures = 0;
+	ticket->due_ms = 0;
+	settle(channel, ticket, alert, answer, request->attempts, NULL);
+	if (ticket->pending->sequence <= alert->sequence)
+		pending_done(channel, ticket);
+}
+
+static bool is_permanent(long status)
+{
+	return status >= 300 && status < 500 && status != 408 && status != 429;
+}
+
+static void refused(struct request *request, const struct answer *answer)
+{
+	struct channel *channel = request->channel;
+	struct ticket *ticket = request->ticket;
+	const struct notify_place at = {ticket->partition, ticket->held_from};
+	/* The hook is gone or forbidden: nothing will ever be taken there. */
+	bool gone = answer->status == 403 || answer->status == 404 || answer->status == 410;
+	enum notify_failure failure = gone ? NOTIFY_GONE : NOTIFY_REFUSED;
+	char word[ANSWER_ERROR_MAX - 64], error[ANSWER_ERROR_MAX];
+
+	/* What it says is foreign text, and the error goes to logs and records. */
+	text_safe(word, sizeof(word), answer->body, ERROR_CHARACTERS);
+	snprintf(error, sizeof(error), "the receiver answered %ld: %s", answer->status, word);
+	report(channel, error);
+	breaker_success(&channel->breaker); /* it is there, only not willing */
+	channel->stats.failed[failure]++;
+	channel->options->given_up(channel->options->context, channel->receiver.name,
+				   &request->alert, &at, failure, error);
+	if (request->alert.state == ALERT_FIRING)
+		ticket->uncertain = false;
+	forget_end(ticket, &request->alert);
+	channel->disabled |= gone;
+	settle(channel, ticket, &request->alert, answer, request->attempts, error);
+	if (ticket->pending->sequence <= request->alert.sequence)
+		pending_done(channel, ticket);
+}
+
+static void hold_back(struct channel *channel, struct ticket *ticket, const struct answer *answer)
+{
+	const struct notify_options *options = channel->options;
+	uint64_t now = now_of(channel);
+	uint64_t wished = retry_after_ms(answer->retry_after, options->now_ns() / NS_PER_S);
+	enum breaker_state before = breaker_state(&channel->breaker, now);
+
+	if (now + wished > channel->paused_until_ms)
+		channel->paused_until_ms = now + wished;
+	breaker_failure(&channel->breaker, now, &options->retry, dice());
+	if (before != BREAKER_OPEN && breaker_state(&channel->breaker, now) == BREAKER_OPEN)
+		channel->stats.breaker_opened++;
+	if (!channel->failing_since_ns)
+		channel->failing_since_ns = options->now_ns();
+	/* What the receiver asked for is waited for by the channel. */
+	ticket->due_ms =
+		wished ? now : now + retry_backoff_ms(&options->retry, ticket->failures, dice());
+	ticket->failures++;
+}
+
+/* A firing without an answer may have arrived, so what it says must be ended by a resolve, and a
+ * resolve must not come first: the firing is sent until it is answered, and the resolve then. */
+static void keep_uncertain(struct ticket *ticket, const struct alert *firing)
+{
+	if (ticket->delivered || firing->state != ALERT_FIRING)
+		return;
+	ticket->uncertain = true;
+	if (ticket->pending->state != ALERT_RESOLVED)
+		return;
+	ticket->next = ticket->pending;
+	ticket->pending = memory_zeroed(1, sizeof(*ticket->pending));
+	*ticket->pending = *firing;
+}
+
+/* In how many milliseconds something may be sent; 0: now. */
+static uint64_t held_back_ms(const struct channel *channel)
+{
+	uint64_t now = now_of(channel), until = channel->paused_until_ms;
+
+	if (breaker_state(&channel->breaker, now) == BREAKER_OPEN &&
+	    channel->breaker.until_ms > until)
+		until = channel->breaker.until_ms;
+	return until > now ? until - now : 0;
+}
+
+static uint64_t next_try_ms(const struct channel *channel, const struct ticket *ticket)
+{
+	uint64_t now = now_of(channel), channels = held_back_ms(channel);
+	uint64_t its_own = ticket->due_ms > now ? ticket->due_ms - now : 0;
+
+	return channels > its_own ? channels : its_own;
+}
+
+static void try_again(struct request *request, const struct answer *answer)
+{
+	struct channel *channel = request->channel;
+	struct ticket *ticket = request->ticket;
+	char error[ANSWER_ERROR_MAX], seconds[32];
+
+	hold_back(channel, ticket, answer);
+	channel->stats.retried++;
+	/* Bad gateway, gateway timeout: a proxy that had no answer either. */
+	if (answer->status ? answer->status == 502 || answer->status == 504
+			   : answer->may_have_arrived)
+		keep_uncertain(ticket, &request->alert);
+	else if (ticket->announced && !ticket->uncertain)
+		announce(channel, ticket, false);
+	snprintf(seconds, sizeof(seconds), "%.1f", (double)next_try_ms(channel, ticket) / 1000);
+	if (answer->status)
+		snprintf(error, sizeof(error), "the receiver answered %ld; trying again in %s s",
+			 answer->status, seconds);
+	else
+		snprintf(error, sizeof(error), "%.180s; trying again in %s s", answer->error,
+			 seconds);
+	report(channel, error);
+}
+
+static void on_answer(void *context, const struct answer *answer)
+{
+	struct request *request = context;
+	struct channel *channel = request->channel;
+	struct ticket *ticket = request->ticket;
+
+	if (!answer) {
+		free(request);
+		return;
+	}
+	channel->in_flight--;
+	ticket->in_flight = false;
+	if (channel->dialect->accepted(answer))
+		delivered(request, answer);
+	else if (is_permanent(answer->status))
+		refused(request, answer);
+	else
+		try_again(request, answer);
+	free(request);
+	place(channel, ticket);
+	channel_run(channel);
+}
+
+/* --- sending --- */
+
+/* Whether the receiver may have had this message: its answer was lost, or it was in the outbox when
+ * this process began. */
+static bool may_repeat(const struct channel *channel, const struct ticket *ticket)
+{
+	return ticket->uncertain || ticket->pending->pane_end_ns < channel->began_ns;
+}
+
+static void send_pending(struct channel *channel, struct ticket *ticket)
+{
+	struct request *request = memory_zeroed(1, sizeof(*request));
+	struct json json;
+	const char *body;
+	size_t length;
+
+	request->channel = channel;
+	request->ticket = ticket;
+	request->alert = *ticket->pending;
+	request->attempts = ++ticket->attempts;
+	ticket->in_flight = true;
+	ticket->sending = ticket->pending->sequence;
+	place(channel, ticket);
+	json_init(&json);
+	channel->dialect->body(&json, &request->alert, &channel->receiver, channel->external_url,
+			       may_repeat(channel, ticket));
+	body = json_text(&json, &length);
+	transport_post(channel->transport, channel->receiver.url, body, length, on_answer, request);
+	json_done(&json);
+}
+
+static void wake_in(struct channel *channel, uint64_t delay_ms);
+
+/* How many of the IN_FLIGHT_MAX places are taken, and when the oldest record was made that takes
+ * one. Where records are not kept in time they take none. */
+static uint32_t places_taken(const struct channel *channel, uint64_t *oldest_ms)
+{
+	uint32_t taken = channel->in_flight;
+
+	*oldest_ms = UINT64_MAX;
+	for (const struct notify_receipt *receipt = channel->receipts; receipt && !channel->unheard;
+	     receipt = receipt->next) {
+		if (receipt->announces)
+			continue; /* its ticket has a place */
+		taken++;
+		if (receipt->made_ms < *oldest_ms)
+			*oldest_ms = receipt->made_ms;
+	}
+	return taken;
+}
+
+/* Whether one more may be sent. If not, an answer or a record that comes goes on, or the timer,
+ * when records stay away. */
+static bool has_place(struct channel *channel)
+{
+	uint64_t now = now_of(channel), oldest, wait = channel->options->announce_wait_ms;
+	bool probing = breaker_state(&channel->breaker, now) != BREAKER_CLOSED;
+	uint32_t most = probing ? 1 : IN_FLIGHT_MAX;
+
+	if (channel->in_flight >= most)
+		return false;
+	if (places_taken(channel, &oldest) < most)
+		return true;
+	if (now >= oldest + wait) {
+		channel->unheard = true;
+		return true;
+	}
+	wake_in(channel, oldest + wait - now);
+	return false;
+}
+
+/* Whoever was chosen holds a place among those under way. */
+static void begin_sending(struct channel *channel, struct ticket *ticket)
+{
+	channel->in_flight++;
+	if (ticket->pending->state != ALERT_FIRING || ticket->delivered || ticket->announced) {
+		send_pending(channel, ticket);
+		return;
+	}
+	ticket->announcing = true;
+	ticket->due_ms =
+		now_of(channel) + (channel->unheard ? 0 : channel->options->announce_wait_ms);
+	place(channel, ticket);
+	wake_in(channel, ticket->due_ms - now_of(channel));
+	announce(channel, ticket, true);
+}
+
+/* The firing is announced, or has waited long enough. A newer transition may have taken its place:
+ * an end of what was never sent. */
+static void announced(struct channel *channel, struct ticket *ticket)
+{
+	ticket->announcing = false;
+	ticket->due_ms = 0;
+	channel->in_flight--;
+	if (settle_without_sending(channel, ticket))
+		return;
+	channel->in_flight++;
+	send_pending(channel, ticket);
+}
+
+void notify_recorded(struct notify_receipt *receipt)
+{
+	struct channel *channel = receipt->channel;
+	struct ticket *ticket = receipt->ticket;
+	bool announces = receipt->announces;
+
+	receipt_free(receipt);
+	if (channel->closing)
+		return;
+	assert(ticket->unrecorded);
+	ticket->unrecorded--;
+	channel->unheard = false;
+	if (ticket->waits && !ticket->unrecorded) {
+		ticket->waits = false;
+		ticket->due_ms = 0;
+	}
+	if (announces && ticket->announcing)
+		announced(channel, ticket);
+	else
+		place(channel, ticket);
+	if (!channel->recording)
+		channel_run(channel);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	channel_run(timer->data);
+}
+
+static void wake_in(struct channel *channel, uint64_t delay_ms)
+{
+	uint64_t due = uv_timer_get_due_in(&channel->timer);
+
+	if (!channel->closing && (!uv_is_active((uv_handle_t *)&channel->timer) || due > delay_ms))
+		uv_timer_start(&channel->timer, on_timer, delay_ms ? delay_ms : 1, 0);
+}
+
+/* Those whose time has come go on; the timer is set for the next. */
+static void wake_due(struct channel *channel)
+{
+	uint64_t now = now_of(channel);
+	struct ticket *next;
+
+	for (struct ticket *ticket = channel->tickets.queues[HOME_FLYING].oldest; ticket;
+	     ticket = next) {
+		next = ticket->newer;
+		if (ticket->announcing && ticket->due_ms <= now) {
+			channel->unheard = true;
+			announced(channel, ticket);
+		} else if (ticket->announcing)
+			wake_in(channel, ticket->due_ms - now);
+	}
+	for (struct ticket *ticket = channel->tickets.queues[HOME_RESTING].oldest; ticket;
+	     ticket = next) {
+		next = ticket->newer;
+		if (ticket->due_ms > now)
+			wake_in(channel, ticket->due_ms - now);
+		else
+			place(channel, ticket);
+	}
+}
+
+/* When the newest record of the ticket that is under way was made. */
+static uint64_t recorded_ms(const struct channel *channel, const struct ticket *ticket)
+{
+	const struct notify_receipt *receipt = channel->receipts; /* newest first */
+
+	while (receipt->ticket != ticket)
+		receipt = receipt->next;
+	return receipt->made_ms;
+}
+
+/* An end that is sent while nothing tells yet that its firing was delivered: killed then, the next
+ * life would send the firing again, which opens what is closed. So it waits for the record, but
+ * where records are not kept in time not for long. */
+static bool must_wait(struct channel *channel, struct ticket *ticket)
+{
+	uint64_t now = now_of(channel), until;
+
+	if (!ticket->unrecorded || channel->unheard || ticket->pending->state != ALERT_RESOLVED)
+		return false;
+	until = recorded_ms(channel, ticket) + channel->options->announce_wait_ms;
+	if (now >= until) {
+		channel->unheard = true;
+		return false;
+	}
+	ticket->waits = true;
+	ticket->due_ms = until;
+	place(channel, ticket);
+	wake_in(channel, until - now);
+	return true;
+}
+
+static void channel_run(struct channel *channel)
+{
+	const struct queue *queues = channel->tickets.queues;
+	struct ticket *ticket;
+
+	if (channel->closing)
+		return;
+	wake_due(channel);
+	while ((ticket = queues[HOME_FIRST].oldest ? queues[HOME_FIRST].oldest
+						   : queues[HOME_READY].oldest) != NULL) {
+		uint64_t wait;
+
+		if (settle_without_sending(channel, ticket) || must_wait(channel, ticket))
+			continue;
+		if (!has_place(channel))
+			return;
+		wait = held_back_ms(channel);
+		if (!wait)
+			wait = pace_take(&channel->pace, now_of(channel));
+		if (wait) {
+			wake_in(channel, wait);
+			return;
+		}
+		begin_sending(channel, ticket);
+	}
+}
+
+/* --- in --- */
+
+static bool is_news(const struct ticket *ticket, const struct alert *alert)
+{
+	return alert->sequence > ticket->settled &&
+	       (!ticket->pending || alert->sequence > ticket->pending->sequence) &&
+	       (!ticket->next || alert->sequence > ticket->next->sequence);
+}
+
+/* The position is held from the first transition after which the ticket was idle. */
+static void hold_from(struct ticket *ticket, const struct notify_place *at)
+{
+	if (ticket->pending || ticket->unrecorded)
+		return;
+	ticket->partition = at ? at->partition : NOTIFY_LOCAL;
+	ticket->held_from = at ? at->offset : 0;
+}
+
+static void ticket_take(struct channel *channel, struct ticket *ticket, const struct alert *alert)
+{
+	free(ticket->next);
+	ticket->next = NULL;
+	if (ticket->pending && ticket->uncertain && alert->state == ALERT_RESOLVED) {
+		ticket->next = memory_zeroed(1, sizeof(*ticket->next));
+		*ticket->next = *alert;
+		return;
+	}
+	if (ticket->pending && !(ticket->in_flight && ticket->pending->sequence == ticket->sending))
+		channel->stats.superseded++;
+	make_pending(channel, ticket, alert);
+}
+
+/* The oldest that is not under way; one whose end is owed only if there is no other. */
+static struct ticket *least_wanted(const struct channel *channel)
+{
+	static const enum ticket_home homes[] = {HOME_READY, HOME_RESTING, HOME_FIRST};
+
+	for (size_t i = 0; i < sizeof(homes) / sizeof(homes[0]); i++) {
+		struct ticket *ticket = channel->tickets.queues[homes[i]].oldest;
+
+		while (ticket && end_owed(ticket))
+			ticket = ticket->newer;
+		if (ticket)
+			return ticket;
+	}
+	for (size_t i = 0; i < sizeof(homes) / sizeof(homes[0]); i++) {
+		if (channel->tickets.queues[homes[i]].oldest)
+			return channel->tickets.queues[homes[i]].oldest;
+	}
+	return NULL;
+}
+
+static void hold_bound(struct channel *channel)
+{
+	struct ticket *ticket;
+
+	if (tickets_pending(&channel->tickets) <= channel->options->pending_max)
+		return;
+	ticket = least_wanted(channel);
+	if (ticket)
+		give_up(channel, ticket, NOTIFY_CROWDED,
+			"more notifications wait than notify.pending");
+}
+
+/* The end of what it heard of is told whatever its severity is by now. */
+static bool wants(const struct channel *channel, const struct ticket *ticket,
+		  const struct alert *alert, bool local)
+{
+	if (local)
+		return channel->receiver.self_alerts;
+	return alert->severity >= channel->receiver.severity_min ||
+	       (ticket && alert->state == ALERT_RESOLVED);
+}
+
+void channel_push(struct channel *channel, const struct alert *alert, const struct notify_place *at)
+{
+	struct ticket *ticket = tickets_find(&channel->tickets, alert->key);
+
+	if (!wants(channel, ticket, alert, !at))
+		return;
+	ticket = tickets_get(&channel->tickets, alert->key);
+	if (!is_news(ticket, alert))
+		return;
+	hold_from(ticket, at);
+	ticket_take(channel, ticket, alert);
+	hold_bound(channel);
+	channel_run(channel);
+}
+
+void channel_settled(struct channel *channel, const struct delivery *delivery)
+{
+	struct ticket *ticket = tickets_get(&channel->tickets, delivery->key);
+
+	if (delivery->sequence < ticket->settled)
+		return;
+	ticket->settled = delivery->sequence;
+	ticket->settled_ns = delivery->delivered_ns;
+	ticket->delivered = delivery->resolve_owed;
+	ticket->uncertain = ticket->announced = delivery->uncertain;
+	ticket->severity = delivery->severity;
+	ticket->located = delivery->sequence > 1;
+	place(channel, ticket);
+}
+
+/* --- life --- */
+
+static char *copied(const char *text)
+{
+	char *copy = text ? strdup(text) : NULL;
+
+	if (text && !copy)
+		abort(); /* out of memory */
+	return copy;
+}
+
+void channel_init(struct channel *channel, const struct receiver *from, uv_loop_t *loop,
+		  struct transport *transport, const struct notify_options *options,
+		  const char *external_url)
+{
+	const struct dialect *dialect = dialect_of(from->kind);
+
+	channel->options = options;
+	channel->loop = loop;
+	channel->transport = transport;
+	channel->external_url = external_url;
+	channel->receiver = *from;
+	channel->receiver.name = channel->name = copied(from->name);
+	channel->receiver.url = channel->url = copied(from->url);
+	channel->receiver.routing_key = channel->routing_key = copied(from->routing_key);
+	channel->dialect = dialect;
+	channel->began_ns = options->now_ns();
+	channel->tickets.closed_max = CLOSED_MAX;
+	channel->tickets.open_max = OPEN_MAX;
+	channel->breaker.failures_max = options->breaker_failures;
+	pace_init(&channel->pace, (from->per_minute ? from->per_minute : dialect->per_minute) / 60,
+		  from->burst ? from->burst : dialect->burst, now_of(channel));
+	uv_timer_init(loop, &channel->timer);
+	channel->timer.data = channel;
+}
+
+struct notify_receiver_stats channel_stats(const struct channel *channel)
+{
+	const struct queue *queues = channel->tickets.queues;
+	struct notify_receiver_stats stats = channel->stats;
+
+	stats.breaker = breaker_state(&channel->breaker, now_of(channel));
+	stats.name = channel->receiver.name;
+	stats.kind = channel->receiver.kind;
+	stats.pending = tickets_pending(&channel->tickets);
+	stats.in_flight = channel->in_flight;
+	stats.unrecorded = queues[HOME_UNRECORDED].count;
+	stats.open = queues[HOME_OPEN].count;
+	stats.forgotten = channel->tickets.forgotten;
+	stats.resumes_in_ms = held_back_ms(channel);
+	stats.disabled = channel->disabled;
+	stats.delivered_ns = channel->delivered_ns;
+	stats.failing_since_ns = stats.pending ? channel->failing_since_ns : 0;
+	stats.last_error = channel->last_error;
+	return stats;
+}
+
+void channel_close(struct channel *channel, uv_close_cb closed)
+{
+	channel->closing = true;
+	uv_close((uv_handle_t *)&channel->timer, closed);
+}
+
+void channel_done(struct channel *channel)
+{
+	while (channel->receipts)
+		receipt_free(channel->receipts);
+	tickets_done(&channel->tickets);
+	free(channel->name);
+	free(channel->url);
+	free(channel->routing_key);
+}

@@ -1,0 +1,41 @@
+/* One receiver: its tickets, its pace, its breaker, and the rules of what is sent when. Belongs to
+ * the notifier (notify.h), whose loop and transport it uses. */
+#pragma once
+
+#include "api/notify/dialect.h"
+#include "api/notify/notify.h"
+#include "api/notify/pace.h"
+#include "api/notify/ticket.h"
+
+struct channel {
+	const struct notify_options *options;
+	uv_loop_t *loop;
+	struct transport *transport;
+	const char *external_url;
+	struct receiver receiver;
+	char *name, *url, *routing_key;
+	const struct dialect *dialect;
+	struct tickets tickets;
+	struct pace pace;
+	struct breaker breaker;
+	uint64_t paused_until_ms; /* the receiver asked for it */
+	uint32_t in_flight;
+	bool recording;
+	bool unheard; /* a record was not kept in time, and none was since */
+	bool disabled, closing;
+	uint64_t began_ns, failing_since_ns, delivered_ns; /* real time */
+	char last_error[ANSWER_ERROR_MAX];
+	struct notify_receipt *receipts; /* records under way */
+	struct notify_receiver_stats stats;
+	uv_timer_t timer; /* the earliest moment at which it can go on */
+};
+
+void channel_init(struct channel *channel, const struct receiver *receiver, uv_loop_t *loop,
+		  struct transport *transport, const struct notify_options *options,
+		  const char *external_url);
+void channel_settled(struct channel *channel, const struct delivery *delivery);
+void channel_push(struct channel *channel, const struct alert *alert,
+		  const struct notify_place *place);
+struct notify_receiver_stats channel_stats(const struct channel *channel);
+void channel_close(struct channel *channel, uv_close_cb closed);
+void channel_done(struct channel *channel);

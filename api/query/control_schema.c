@@ -1,0 +1,262 @@
+#include "api/query/control_schema.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "api/http/json.h"
+
+enum kind { TEXT, TEXTS, NUMBER, TEXT_MAP, FLAG_MAP, SCHEMA, SCHEMAS };
+
+struct property {
+	const char *name;
+	enum kind kind;
+	const char *help;
+	const char *schema; /* SCHEMA and SCHEMAS: which */
+	bool required;
+};
+
+struct object {
+	const char *name;
+	const struct property *properties;
+	size_t count;
+};
+
+static const struct property selector[] = {
+	{"node", TEXTS, .help = "Globs, at most 16: the node's id matches one."},
+	{"zone", TEXT, .help = "Equal to the node's; so with the next two."},
+	{"region", TEXT, .help = "Equal to the node's."},
+	{"role", TEXT, .help = "Equal to the node's."},
+	{"labels", TEXT_MAP, .help = "At most 8: the node has them all."},
+};
+
+static const struct property settings[] = {
+	{"scan_period_s", NUMBER,
+	 .help = "How often counters of open sockets are read, 0.1 to 15."},
+	{"batch_interval_s", NUMBER, .help = "How long events are gathered, 0.01 to 5."},
+	{"cpu_budget", NUMBER, .help = "Of the node's CPUs together, more than 0 to 1."},
+	{"features", FLAG_MAP,
+	 .help = "udp, dns, drops, nat, processes, cmdlines, owners: on or off."},
+	{"scope_cgroups", TEXTS,
+	 .help = "At most 16: of new connections, only those whose cgroup's path begins with one."},
+};
+
+static const struct property wish[] = {
+	{"id", TEXT,
+	 .help = "1 to 64 of a-z, 0-9 and -; a record of that id is replaced. Not given: one is "
+		 "made."},
+	{"for_s", NUMBER, .help = "How long it holds, 1 to 2592000; not given: 3600."},
+	{"selector", SCHEMA, .help = "Which agents; not given: all.", .schema = "ControlSelector"},
+	{"settings", SCHEMA, .help = "What they do differently; at least one setting.",
+	 .schema = "ControlSettings", .required = true},
+};
+
+static const struct property record[] = {
+	{"id", TEXT, .help = "Names it.", .required = true},
+	{"issued_s", NUMBER, .help = "Seconds since 1970.", .required = true},
+	{"expires_s", NUMBER, .help = "Seconds since 1970.", .required = true},
+	{"author", TEXT, .help = "Address of who asked for it."},
+	{"selector", SCHEMA, .help = "Which agents.", .schema = "ControlSelector",
+	 .required = true},
+	{"settings", SCHEMA, .help = "What they do differently.", .schema = "ControlSettings",
+	 .required = true},
+};
+
+static const struct property list[] = {
+	{"controls", SCHEMAS, .help = "Those that stand, the one issued last first.",
+	 .schema = "Control", .required = true},
+};
+
+#define OBJECT(name, properties)                                               \
+	{                                                                      \
+		name, properties, sizeof(properties) / sizeof((properties)[0]) \
+	}
+
+static const struct object objects[] = {
+	OBJECT("ControlSelector", selector),
+	OBJECT("ControlSettings", settings),
+	OBJECT("ControlWish", wish),
+	OBJECT("Control", record),
+	OBJECT("Controls", list),
+};
+
+static void reference(struct json *json, const char *schema)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "#/components/schemas/%s", schema);
+	json_member(json, "$ref", path);
+}
+
+/* --- schemas --- */
+
+static void of_each(struct json *json, const char *key, const char *type)
+{
+	json_member_object(json, key);
+	json_member(json, "type", type);
+	json_object_end(json);
+}
+
+static void property_schema(struct json *json, const struct property *property)
+{
+	json_member_object(json, property->name);
+	switch (property->kind) {
+	case TEXT:
+		json_member(json, "type", "string");
+		break;
+	case TEXTS:
+		json_member(json, "type", "array");
+		of_each(json, "items", "string");
+		break;
+	case NUMBER:
+		json_member(json, "type", "number");
+		break;
+	case TEXT_MAP:
+		json_member(json, "type", "object");
+		of_each(json, "additionalProperties", "string");
+		break;
+	case FLAG_MAP:
+		json_member(json, "type", "object");
+		of_each(json, "additionalProperties", "boolean");
+		break;
+	case SCHEMA:
+		reference(json, property->schema);
+		break;
+	case SCHEMAS:
+		json_member(json, "type", "array");
+		json_member_object(json, "items");
+		reference(json, property->schema);
+		json_object_end(json);
+		break;
+	}
+	json_member(json, "description", property->help);
+	json_object_end(json);
+}
+
+static void object_schema(struct json *json, const struct object *object)
+{
+	json_member_object(json, object->name);
+	json_member(json, "type", "object");
+	json_key(json, "additionalProperties");
+	json_bool(json, false);
+	json_key(json, "required");
+	json_array_begin(json);
+	for (size_t i = 0; i < object->count; i++) {
+		if (object->properties[i].required)
+			json_string(json, object->properties[i].name);
+	}
+	json_array_end(json);
+	json_member_object(json, "properties");
+	for (size_t i = 0; i < object->count; i++)
+		property_schema(json, &object->properties[i]);
+	json_object_end(json);
+	json_object_end(json);
+}
+
+void control_schemas(struct json *json)
+{
+	for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]); i++)
+		object_schema(json, &objects[i]);
+}
+
+/* --- paths --- */
+
+static void content(struct json *json, const char *type, const char *schema)
+{
+	json_member_object(json, "content");
+	json_member_object(json, type);
+	json_member_object(json, "schema");
+	reference(json, schema);
+	json_object_end(json);
+	json_object_end(json);
+	json_object_end(json);
+}
+
+static void reply(struct json *json, const char *status, const char *description,
+		  const char *schema)
+{
+	json_member_object(json, status);
+	json_member(json, "description", description);
+	content(json, strcmp(schema, "Problem") ? "application/json" : "application/problem+json",
+		schema);
+	json_object_end(json);
+}
+
+static void operation(struct json *json, const char *verb, const char *id, const char *summary)
+{
+	json_member_object(json, verb);
+	json_member(json, "operationId", id);
+	json_member(json, "summary", summary);
+}
+
+static void refusals_of_writers(struct json *json)
+{
+	reply(json, "401", "control.token is configured and was not shown.", "Problem");
+	reply(json, "403", "Without control.token only who asks from the same machine may.",
+	      "Problem");
+	reply(json, "503", "Too many records wait for Kafka.", "Problem");
+	reply(json, "504", "Kafka did not take the record within 10 s; it may come yet.",
+	      "Problem");
+}
+
+static void list_operation(struct json *json)
+{
+	operation(json, "get", "Controls", "What agents are told to do differently.");
+	json_key(json, "parameters");
+	json_array_begin(json);
+	json_array_end(json);
+	json_member_object(json, "responses");
+	reply(json, "200", "The answer.", "Controls");
+	json_object_end(json);
+	json_object_end(json);
+}
+
+static void set_operation(struct json *json)
+{
+	operation(json, "post", "SetControl", "Tells some agents to do differently for a while.");
+	json_member_object(json, "requestBody");
+	json_key(json, "required");
+	json_bool(json, true);
+	content(json, "application/json", "ControlWish");
+	json_object_end(json);
+	json_member_object(json, "responses");
+	reply(json, "201", "The record as the log has it.", "Control");
+	reply(json, "400", "detail says what is wrong.", "Problem");
+	reply(json, "409", "256 records stand already.", "Problem");
+	reply(json, "415", "application/json is wanted.", "Problem");
+	refusals_of_writers(json);
+	json_object_end(json);
+	json_object_end(json);
+}
+
+static void unset_operation(struct json *json)
+{
+	operation(json, "delete", "UnsetControl", "Withdraws a record.");
+	json_key(json, "parameters");
+	json_array_begin(json);
+	json_object_begin(json);
+	json_member(json, "name", "id");
+	json_member(json, "in", "path");
+	json_member(json, "description", "Of the record.");
+	json_key(json, "required");
+	json_bool(json, true);
+	of_each(json, "schema", "string");
+	json_object_end(json);
+	json_array_end(json);
+	json_member_object(json, "responses");
+	reply(json, "200", "The record that was withdrawn.", "Control");
+	reply(json, "404", "No such record stands.", "Problem");
+	refusals_of_writers(json);
+	json_object_end(json);
+	json_object_end(json);
+}
+
+void control_paths(struct json *json)
+{
+	json_member_object(json, "/api/v1/agents/control");
+	list_operation(json);
+	set_operation(json);
+	json_object_end(json);
+	json_member_object(json, "/api/v1/agents/control/{id}");
+	unset_operation(json);
+	json_object_end(json);
+}

@@ -1,0 +1,551 @@
+#include "daemon/notifier.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "api/query/query.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "daemon/encode.h"
+#include "daemon/firing.h"
+#include "daemon/log.h"
+#include "daemon/topics.h"
+
+enum {
+	RECENT_ALERTS =
+		1024, /* firing alerts whose delivery is awaited, for the latency histogram */
+	KEY_BYTES = ALERT_MONITOR_MAX + ALERT_KEY_TEXT + 2,
+	GROUP_BYTES = 256,
+	/* A record takes Kafka some 10 ms. Longer than this it is away, not slow. */
+	ANNOUNCE_WAIT_MS = 5000,
+};
+
+#define COMMIT_NS NS_PER_S
+
+struct recent {
+	char key[ALERT_KEY_TEXT];
+	uint64_t last_event_ns;
+};
+
+/* A record for millrace.alerts.delivery on its way. */
+struct kept {
+	struct output_report report; /* first: it is how it is told of */
+	struct kept *next;
+	struct notifier *notifier;
+	struct notify_receipt *receipt;
+	char key[KEY_BYTES];
+	size_t key_length, length;
+	uint8_t value[];
+};
+
+/* How far a partition of the outbox was read. */
+struct reach {
+	int64_t next;	   /* offset after the newest read; -1: none was */
+	int64_t committed; /* -1: not by this process */
+};
+
+struct notifier {
+	struct notifier_options options;
+	struct notify *notify;
+	struct encoder *encoder;
+	struct selfwatch *watch;
+	struct heartbeat *heartbeat;
+	struct tail *outbox;
+	char group[GROUP_BYTES];
+	struct reach *reaches; /* by partition */
+	size_t partitions;
+	struct kept *waiting, **waiting_end; /* for room in the producer's queue */
+	struct firing *firing;		     /* until the outbox is read */
+	struct recent recent[RECENT_ALERTS];
+	size_t recent_next;
+	struct histogram event_to_webhook;
+	uint64_t read, undecodable, unheld;
+	bool closing, closed;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static void on_kafka_trouble(void *context, const char *sentence)
+{
+	const struct notifier *notifier = context;
+
+	notifier->options.kafka_trouble(notifier->options.context, sentence);
+}
+
+static void on_receiver_trouble(void *context, const char *receiver, const char *sentence)
+{
+	const struct notifier *notifier = context;
+
+	notifier->options.receiver_trouble(notifier->options.context, receiver, sentence);
+}
+
+/* --- what became of transitions --- */
+
+/* The first delivery of an episode's first transition is what the two-second promise is about. */
+static void observe_delivery(struct notifier *notifier, const struct delivery *delivery)
+{
+	if (delivery->failed || delivery->sequence != 1)
+		return;
+	for (size_t i = 0; i < RECENT_ALERTS; i++) {
+		const struct recent *recent = &notifier->recent[i];
+
+		if (strcmp(recent->key, delivery->key) != 0)
+			continue;
+		if (delivery->sent_ns > recent->last_event_ns)
+			histogram_observe(&notifier->event_to_webhook,
+					  (double)(delivery->sent_ns - recent->last_event_ns) /
+						  1e9);
+		return;
+	}
+}
+
+static void on_told(struct output_report *report, int rc)
+{
+	struct kept *kept = (struct kept *)report;
+	struct notifier *notifier = kept->notifier;
+
+	/* What Kafka refuses for good it will refuse again: it is counted, and told by the outputs.
+	 */
+	if (rc)
+		notifier->unheld++;
+	notify_recorded(kept->receipt);
+	free(kept);
+}
+
+/* False when there is no room. */
+static bool hand_over(struct notifier *notifier, struct kept *kept)
+{
+	return outputs_try(notifier->options.outputs, TOPIC_DELIVERY, -1, kept->key,
+			   kept->key_length, (struct encoded){kept->value, kept->length},
+			   &kept->report);
+}
+
+static void wait_for_room(struct notifier *notifier, struct kept *kept)
+{
+	*notifier->waiting_end = kept;
+	notifier->waiting_end = &kept->next;
+}
+
+/* In their order: the last record of a key is the one that counts. */
+void notifier_room(struct notifier *notifier)
+{
+	while (notifier->waiting) {
+		struct kept *kept = notifier->waiting, *next = kept->next;
+
+		kept->next = NULL;
+		if (!hand_over(notifier, kept)) {
+			kept->next = next;
+			return;
+		}
+		notifier->waiting = next;
+		if (!next)
+			notifier->waiting_end = &notifier->waiting;
+	}
+}
+
+static void on_record(void *context, const struct delivery *delivery,
+		      struct notify_receipt *receipt)
+{
+	struct notifier *notifier = context;
+	struct encoded value;
+	struct kept *kept;
+
+	if (delivery->local) {
+		selfwatch_keep(notifier->watch, delivery);
+		notify_recorded(receipt);
+		return;
+	}
+	value = encode_delivery(notifier->encoder, delivery);
+	kept = memory_zeroed(1, sizeof(*kept) + value.length);
+	kept->report.told = on_told;
+	kept->notifier = notifier;
+	kept->receipt = receipt;
+	kept->key_length = (size_t)snprintf(kept->key, sizeof(kept->key), "%s|%s",
+					    delivery->receiver, delivery->key);
+	kept->length = value.length;
+	memcpy(kept->value, value.bytes, value.length);
+	if (delivery_settles(delivery)) {
+		query_delivery(notifier->options.query, delivery);
+		observe_delivery(notifier, delivery);
+	}
+	if (notifier->waiting || !hand_over(notifier, kept))
+		wait_for_room(notifier, kept);
+}
+
+static void on_given_up(void *context, const char *receiver, const struct alert *alert,
+			const struct notify_place *place, enum notify_failure failure,
+			const char *sentence)
+{
+	struct notifier *notifier = context;
+	struct encoded value = encode_undelivered(notifier->encoder, receiver, alert, place,
+						  notify_failure_name(failure), sentence);
+
+	outputs_offer(notifier->options.outputs, TOPIC_DEADLETTER, NULL, 0, value);
+}
+
+/* --- the outbox --- */
+
+static void remember_firing(struct notifier *notifier, const struct alert *alert)
+{
+	struct recent *recent = &notifier->recent[notifier->recent_next++ % RECENT_ALERTS];
+
+	memcpy(recent->key, alert->key, sizeof(recent->key));
+	recent->last_event_ns = alert->last_event_ns;
+}
+
+static struct reach *reach_of(struct notifier *notifier, int32_t partition)
+{
+	size_t needed = (size_t)partition + 1;
+
+	if (needed > notifier->partitions) {
+		notifier->reaches =
+			memory_resize(notifier->reaches, needed, sizeof(*notifier->reaches));
+		for (size_t i = notifier->partitions; i < needed; i++)
+			notifier->reaches[i] = (struct reach){-1, -1};
+		notifier->partitions = needed;
+	}
+	return &notifier->reaches[partition];
+}
+
+static bool within_life(const struct notifier *notifier, const struct alert *alert)
+{
+	return alert->pane_end_ns + notifier->options.settings->notify_life_ns > now_ns();
+}
+
+static void on_outbox(void *context, const struct tail_record *record)
+{
+	struct notifier *notifier = context;
+	struct notify_place place = {record->partition, record->offset};
+	struct alert alert;
+
+	reach_of(notifier, record->partition)->next = record->offset + 1;
+	if (!record->value || decode_alert(record->value, record->length, &alert) < 0) {
+		notifier->undecodable++;
+		on_kafka_trouble(notifier, "a record of " TOPIC_ALERTS " is no alert; passed over");
+		return;
+	}
+	notifier->read++;
+	query_alert(notifier->options.query, &alert);
+	if (alert.sequence == 1)
+		remember_firing(notifier, &alert);
+	/* Who never read the outbox has not promised anything of what is older than its promise. */
+	if (!record->fresh || within_life(notifier, &alert))
+		notify_push(notifier->notify, &alert, &place);
+}
+
+static void commit(struct notifier *notifier)
+{
+	int64_t *positions = memory_zeroed(notifier->partitions, sizeof(*positions));
+
+	for (size_t i = 0; i < notifier->partitions; i++)
+		positions[i] = notifier->reaches[i].next;
+	notify_hold(notifier->notify, positions, notifier->partitions);
+	for (size_t i = 0; i < notifier->partitions; i++) {
+		struct reach *reach = &notifier->reaches[i];
+
+		if (reach->next < 0 || positions[i] == reach->committed)
+			continue;
+		tail_commit(notifier->outbox, (int32_t)i, positions[i]);
+		reach->committed = positions[i];
+	}
+	free(positions);
+}
+
+void notifier_start(struct notifier *notifier)
+{
+	static const char *const topics[] = {TOPIC_ALERTS, NULL};
+	const struct notifier_options *options = &notifier->options;
+	struct tail_options tail = {.loop = options->loop,
+				    .brokers = options->brokers,
+				    .security = options->security,
+				    .topics = topics,
+				    .group = notifier->group,
+				    .context = notifier,
+				    .record = on_outbox,
+				    .trouble = on_kafka_trouble};
+	const struct firing_alert *fires;
+	char error[256];
+
+	/* What still fires is offered to each receiver again: one that was added since the outbox
+	 * was read hears of it, too. */
+	for (size_t at = 0; (fires = firing_next(notifier->firing, &at));) {
+		if (within_life(notifier, &fires->alert))
+			notify_push(notifier->notify, &fires->alert, &fires->place);
+	}
+	firing_free(notifier->firing);
+	notifier->firing = NULL;
+	notifier->outbox = tail_new(&tail, error, sizeof(error));
+	if (!notifier->outbox)
+		log_line(LOG_LEVEL_ERROR, "alerts cannot be read back: %s", error);
+}
+
+/* --- the state of earlier lives --- */
+
+void notifier_delivery(struct notifier *notifier, const uint8_t *value, size_t length)
+{
+	struct delivery delivery;
+
+	if (decode_delivery(value, length, &delivery) < 0)
+		return;
+	notify_settled(notifier->notify, &delivery);
+	if (delivery_settles(&delivery))
+		query_delivery(notifier->options.query, &delivery);
+}
+
+void notifier_alert(struct notifier *notifier, const struct alert *alert,
+		    const struct notify_place *place)
+{
+	query_alert(notifier->options.query, alert);
+	if (notifier->firing)
+		firing_take(notifier->firing, alert, place);
+}
+
+void notifier_begin(struct notifier *notifier)
+{
+	notify_begin(notifier->notify);
+}
+
+/* --- life --- */
+
+static void on_self_settled(void *context, const struct delivery *delivery)
+{
+	struct notifier *notifier = context;
+
+	notify_settled(notifier->notify, delivery);
+}
+
+static void on_self_alert(void *context, const struct alert *alert)
+{
+	struct notifier *notifier = context;
+
+	log_line(alert->state == ALERT_FIRING ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "%s",
+		 alert->summary);
+	query_alert(notifier->options.query, alert);
+	notify_push(notifier->notify, alert, NULL);
+}
+
+static void on_self_trouble(void *context, const char *sentence)
+{
+	(void)context;
+	log_line(LOG_LEVEL_ERROR, "%s", sentence);
+}
+
+static bool sees(void *context)
+{
+	const struct notifier *notifier = context;
+
+	return selfwatch_sees(notifier->watch);
+}
+
+void notifier_turn(struct notifier *notifier, bool running, uint64_t clock_ns)
+{
+	struct notify_receiver_stats receivers[NOTIFIER_RECEIVERS_MAX];
+	struct selfwatch_view view = {.now_ns = now_ns(),
+				      .running = running,
+				      .clock_ns = clock_ns,
+				      .receivers = receivers};
+
+	if (notifier->closing)
+		return;
+	view.receivers_count = notify_stats(notifier->notify, receivers, NOTIFIER_RECEIVERS_MAX);
+	selfwatch_look(notifier->watch, &view);
+	notifier_room(notifier);
+	if (notifier->outbox)
+		commit(notifier);
+}
+
+struct notifier_stats notifier_stats(const struct notifier *notifier)
+{
+	struct notifier_stats stats = {.heartbeat = heartbeat_stats(notifier->heartbeat),
+				       .self = selfwatch_stats(notifier->watch),
+				       .event_to_webhook = &notifier->event_to_webhook,
+				       .read = notifier->read,
+				       .undecodable = notifier->undecodable,
+				       .unheld = notifier->unheld};
+
+	stats.receivers_count =
+		notify_stats(notifier->notify, stats.receivers, NOTIFIER_RECEIVERS_MAX);
+	for (size_t i = 0; i < notifier->partitions; i++) {
+		const struct reach *reach = &notifier->reaches[i];
+
+		if (reach->committed >= 0 && reach->next > reach->committed)
+			stats.behind += (uint64_t)(reach->next - reach->committed);
+	}
+	return stats;
+}
+
+static const char *state_of(const struct notify_receiver_stats *stats)
+{
+	if (stats->disabled)
+		return "disabled";
+	if (stats->breaker != BREAKER_CLOSED)
+		return breaker_state_name(stats->breaker);
+	return stats->failing_since_ns ? "failing" : "ok";
+}
+
+size_t notifier_views(const struct notifier *notifier, struct receiver_view *views, size_t max)
+{
+	struct notify_receiver_stats stats[NOTIFIER_RECEIVERS_MAX];
+	size_t count = notify_stats(notifier->notify, stats, NOTIFIER_RECEIVERS_MAX);
+
+	count = count < max ? count : max;
+	for (size_t i = 0; i < count; i++) {
+		views[i] = (struct receiver_view){
+			.name = stats[i].name,
+			.type = stats[i].kind == RECEIVER_SLACK ? "slack" : "pagerduty",
+			.state = state_of(&stats[i]),
+			.waiting = stats[i].pending,
+			.delivered = stats[i].sent,
+			.retried = stats[i].retried,
+			.open = stats[i].open,
+			.delivered_ns = stats[i].delivered_ns,
+			.failing_since_ns = stats[i].failing_since_ns,
+			.resumes_in_ms = stats[i].resumes_in_ms,
+			.last_error = stats[i].last_error};
+		for (int reason = 0; reason < NOTIFY_FAILURES; reason++)
+			views[i].failed += stats[i].failed[reason];
+	}
+	return count;
+}
+
+static struct notify *make_notify(struct notifier *notifier, const struct receiver *receivers,
+				  size_t count, const char **error)
+{
+	const struct settings *settings = notifier->options.settings;
+	struct notify_options options = {.receivers = receivers,
+					 .receivers_count = count,
+					 .external_url = settings->external_url,
+					 .allow_http = settings->allow_http,
+					 .allow_private = settings->allow_private,
+					 .timeout_ns = settings->notify_timeout_ns,
+					 .life_ns = settings->notify_life_ns,
+					 .pending_max = (uint32_t)settings->notify_pending_max,
+					 .announce_wait_ms = ANNOUNCE_WAIT_MS,
+					 .breaker_failures =
+						 (uint32_t)settings->notify_breaker_failures,
+					 .retry = {settings->notify_retry_min_ns / NS_PER_MS,
+						   settings->notify_retry_max_ns / NS_PER_MS},
+					 .now_ns = now_ns,
+					 .context = notifier,
+					 .record = on_record,
+					 .given_up = on_given_up,
+					 .trouble = on_receiver_trouble};
+
+	return notify_new(notifier->options.loop, &options, error);
+}
+
+static struct selfwatch *make_watch(struct notifier *notifier, const struct receiver *receivers,
+				    size_t count)
+{
+	const struct settings *settings = notifier->options.settings;
+
+	return selfwatch_new(
+		&(struct selfwatch_options){.journal = settings->notify_journal,
+					    .journal_bytes = settings->notify_journal_bytes,
+					    .blind_after_ns = settings->notify_blind_after_ns,
+					    .lag_max_ns = settings->notify_lag_max_ns,
+					    .failing_after_ns = settings->notify_failing_after_ns,
+					    .receivers = receivers,
+					    .receivers_count = count,
+					    .encoder = notifier->encoder,
+					    .context = notifier,
+					    .settled = on_self_settled,
+					    .push = on_self_alert,
+					    .trouble = on_self_trouble});
+}
+
+static struct heartbeat *make_heartbeat(struct notifier *notifier)
+{
+	const struct settings *settings = notifier->options.settings;
+
+	if (!settings->notify_heartbeat_url || !settings->notify_heartbeat_url[0])
+		return NULL;
+	return heartbeat_new(
+		notifier->options.loop,
+		&(struct heartbeat_options){.url = settings->notify_heartbeat_url,
+					    .period_ns = settings->notify_heartbeat_period_ns,
+					    .timeout_ns = settings->notify_timeout_ns,
+					    .allow_http = settings->allow_http,
+					    .allow_private = settings->allow_private,
+					    .context = notifier,
+					    .sees = sees,
+					    .trouble = on_receiver_trouble});
+}
+
+struct notifier *notifier_new(const struct notifier_options *options)
+{
+	struct notifier *notifier = memory_zeroed(1, sizeof(*notifier));
+	size_t count;
+	struct receiver *receivers = settings_receivers(options->settings, &count);
+	const char *error = NULL;
+
+	notifier->options = *options;
+	notifier->waiting_end = &notifier->waiting;
+	notifier->encoder = encoder_new();
+	notifier->firing = firing_new();
+	snprintf(notifier->group, sizeof(notifier->group), "%s-notifier",
+		 options->settings->kafka_group);
+	notifier->notify = make_notify(notifier, receivers, count, &error);
+	if (notifier->notify)
+		notifier->watch = make_watch(notifier, receivers, count);
+	free(receivers);
+	if (error)
+		log_line(LOG_LEVEL_ERROR, "%s", error);
+	/* What was opened the system takes back: a configuration that is refused ends the process.
+	 */
+	if (!notifier->watch)
+		return NULL;
+	notifier->heartbeat = make_heartbeat(notifier);
+	/* These wait for no Kafka. */
+	selfwatch_begin(notifier->watch);
+	return notifier;
+}
+
+static void on_closed(void *context)
+{
+	struct notifier *notifier = context;
+
+	notifier->closed = true;
+}
+
+bool notifier_closed(const struct notifier *notifier)
+{
+	return notifier->closed;
+}
+
+void notifier_close(struct notifier *notifier)
+{
+	notifier->closing = true;
+	if (notifier->outbox) {
+		commit(notifier);
+		tail_close(notifier->outbox);
+		notifier->outbox = NULL;
+	}
+	heartbeat_close(notifier->heartbeat);
+	notifier->heartbeat = NULL;
+	notify_close(notifier->notify, on_closed, notifier);
+}
+
+void notifier_free(struct notifier *notifier)
+{
+	while (notifier->waiting) {
+		struct kept *next = notifier->waiting->next;
+
+		free(notifier->waiting);
+		notifier->waiting = next;
+	}
+	notify_free(notifier->notify);
+	selfwatch_free(notifier->watch);
+	encoder_free(notifier->encoder);
+	firing_free(notifier->firing);
+	free(notifier->reaches);
+	free(notifier);
+}
