@@ -35,15 +35,19 @@ def measure(arguments, folder):
     if arguments.rate:
         shape["rate"] = arguments.rate
     feed = fleet.Feed(folder, **shape)
-    with kafka.Kafka() as broker, millraced.Millraced(broker.address, CONFIG) as daemon:
-        daemon.wait_ready()
-        sender = feed.start(broker.address)
-        time.sleep(arguments.warm)
-        before, cpu, began = daemon.metrics(), fleet.cpu_seconds(daemon.child.pid), time.monotonic()
-        line = sender.stdout.readline()
-        after, took = daemon.metrics(), time.monotonic() - began
-        cpu = fleet.cpu_seconds(daemon.child.pid) - cpu
-        sent = json.loads(line) if line else {}
+    with kafka.Kafka() as broker:
+        daemon = millraced.Millraced(broker.address, CONFIG)
+        try:
+            daemon.wait_ready()
+            sender = feed.start(broker.address)
+            time.sleep(arguments.warm)
+            before, cpu, began = daemon.metrics(), fleet.cpu_seconds(daemon.child.pid), time.monotonic()
+            line = sender.stdout.readline()
+            after, took = daemon.metrics(), time.monotonic() - began
+            cpu = fleet.cpu_seconds(daemon.child.pid) - cpu
+            sent = json.loads(line) if line else {}
+        finally:
+            daemon.stop(check=False)  # it is in the middle of its work
     waited = since(fleet.buckets_of(before, HISTOGRAM), fleet.buckets_of(after, HISTOGRAM))
 
     def gone(name):

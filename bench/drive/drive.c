@@ -141,8 +141,12 @@ struct drive *drive_new(const struct drive_options *options)
 	anomaly_meter(options->anomaly);
 	task.send = on_send;
 	task.send_context = drive;
-	task.sinks = (struct task_sinks){drive,	    on_flows,	  on_rollups,
-					 on_alerts, on_baselines, on_deadletter};
+	task.sinks = (struct task_sinks){.context = drive,
+					 .flows = on_flows,
+					 .rollups = on_rollups,
+					 .alerts = on_alerts,
+					 .baselines = on_baselines,
+					 .deadletter = on_deadletter};
 	for (uint32_t i = 0; i < options->tasks; i++) {
 		task.task = i;
 		drive->tasks[i] = task_new(&task);

@@ -153,6 +153,16 @@ static const uint8_t new_dnat[] = {
 
 enum { STATUS_AT = sizeof(new_dnat) - 4 };
 
+/* The message with attributes more, behind CTA_STATUS. */
+static size_t with_more(uint8_t *bytes, const uint8_t *more, size_t length)
+{
+	memcpy(bytes, new_dnat, sizeof(new_dnat));
+	memcpy(bytes + sizeof(new_dnat), more, length);
+	uint32_t whole = (uint32_t)(sizeof(new_dnat) + length);
+	memcpy(bytes, &whole, sizeof(whole));
+	return whole;
+}
+
 static enum conntrack_result read_one(const uint8_t *bytes, size_t length,
 				      struct conntrack_entry *entry)
 {
@@ -176,6 +186,44 @@ static void a_new_entry_with_nat_comes_out(void **state)
 	assert_int_equal(entry.reply.source_port, 8080);
 	assert_int_equal(entry.protocol, 6);
 	assert_false(entry.ended);
+}
+
+static void a_zone_and_a_mark_are_read(void **state)
+{
+	(void)state;
+	/* CTA_MARK 0x2a, CTA_ZONE 11 */
+	static const uint8_t more[] = {8, 0, 8, 0, 0, 0, 0, 0x2a, 6, 0, 18, 0, 0, 11, 0, 0};
+	uint8_t bytes[sizeof(new_dnat) + sizeof(more)];
+	struct conntrack_entry entry;
+	size_t length = with_more(bytes, more, sizeof(more));
+	assert_int_equal(read_one(bytes, length, &entry), CONNTRACK_ENTRY);
+	assert_int_equal(entry.zone, 11);
+	assert_int_equal(entry.mark, 0x2a);
+	assert_int_equal(read_one(new_dnat, sizeof(new_dnat), &entry), CONNTRACK_ENTRY);
+	assert_int_equal(entry.zone, 0);
+	assert_int_equal(entry.mark, 0);
+}
+
+/* `CT --zone-orig 11` puts it into the original tuple, `--zone-reply` into the other. */
+static void a_zone_of_one_direction_counts_if_it_is_the_original(void **state)
+{
+	(void)state;
+	enum { ORIGINAL_AT = 20, REPLY_AT = 72, TUPLE_BYTES = 0x34, ZONE_BYTES = 8 };
+	static const uint8_t zone[ZONE_BYTES] = {6, 0, 3, 0, 0, 11, 0, 0};
+	for (int reply = 0; reply < 2; reply++) {
+		uint8_t bytes[sizeof(new_dnat) + ZONE_BYTES];
+		size_t at = reply ? REPLY_AT : ORIGINAL_AT, behind = at + TUPLE_BYTES;
+		memcpy(bytes, new_dnat, behind);
+		memcpy(bytes + behind, zone, ZONE_BYTES);
+		memcpy(bytes + behind + ZONE_BYTES, new_dnat + behind, sizeof(new_dnat) - behind);
+		bytes[0] = sizeof(bytes);
+		bytes[at] = TUPLE_BYTES + ZONE_BYTES;
+		struct conntrack_entry entry;
+		assert_int_equal(read_one(bytes, sizeof(bytes), &entry), CONNTRACK_ENTRY);
+		assert_int_equal(entry.zone, reply ? 0 : 11);
+		assert_int_equal(entry.original.source_port, 43444);
+		assert_int_equal(entry.reply.source_port, 8080);
+	}
 }
 
 static void a_destroy_ends(void **state)
@@ -293,7 +341,8 @@ static void an_entry_is_told_once_and_swept_when_no_dump_has_it(void **state)
 	nat_put(nat, &elsewhere, 10);
 	assert_int_equal(told.begun, 3);
 	nat_put(nat, &a, 21); /* a dump that began at 20 has only a */
-	nat_sweep(nat, 20, everywhere, NULL);
+	assert_false(nat_sweep(nat, UINT32_MAX, 20, everywhere, NULL));
+	assert_true(nat_dump_ends(nat));
 	assert_int_equal(told.ended, 1);
 	assert_int_equal(nat_stats(nat).live, 2);
 	a.ended = true;
@@ -342,6 +391,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_new_entry_with_nat_comes_out),
+		cmocka_unit_test(a_zone_and_a_mark_are_read),
+		cmocka_unit_test(a_zone_of_one_direction_counts_if_it_is_the_original),
 		cmocka_unit_test(a_destroy_ends),
 		cmocka_unit_test(without_nat_or_with_another_protocol_nothing_comes_out),
 		cmocka_unit_test(a_dump_ends_and_an_error_is_told),

@@ -96,9 +96,58 @@ static void the_service_inside_a_user_slice_is_the_innermost(void **state)
 	expect("/user.slice/user-0.slice/session-3.scope", "", "", "session-3.scope");
 }
 
+static void expect_runtime(const char *path, const char *runtime)
+{
+	struct container_path found;
+	assert_true(container_parse(path, &found));
+	assert_string_equal(found.id, ID);
+	assert_string_equal(found.runtime, runtime);
+}
+
+static void the_runtime_is_known_where_the_path_names_it(void **state)
+{
+	(void)state;
+	expect_runtime("/docker/" ID, "docker");
+	expect_runtime("/system.slice/docker-" ID ".scope", "docker");
+	expect_runtime("/k8s.io/" ID, "containerd");
+	expect_runtime("kubepods-pod" UID_ ".slice:cri-containerd:" ID, "containerd");
+	expect_runtime("/kubepods/besteffort/pod" UID "/crio-" ID, "cri-o");
+	expect_runtime("/libpod_parent/libpod-" ID, "podman");
+	expect_runtime("/ecs/0123456789abcdef0123456789abcdef/" ID, "ecs");
+	expect_runtime("/kubepods/burstable/pod" UID "/" ID, "");
+}
+
+static void of_nested_containers_the_innermost_counts_with_its_own_runtime(void **state)
+{
+	(void)state;
+	expect_runtime("/docker/9f4e5d6c7b8a99887766554433221100ffeeddccbbaa99887766554433221100/"
+		       "kubelet/kubepods/pod" UID "/cri-containerd-" ID ".scope",
+		       "containerd");
+	expect_runtime(
+		"/docker/9f4e5d6c7b8a99887766554433221100ffeeddccbbaa99887766554433221100/" ID, "");
+}
+
+static void a_rootless_container_has_its_user(void **state)
+{
+	struct container_path found;
+	(void)state;
+	assert_true(container_parse("/user.slice/user-1000.slice/user@1000.service/user.slice/"
+				    "libpod-" ID ".scope/container",
+				    &found));
+	assert_string_equal(found.id, ID);
+	assert_string_equal(found.runtime, "podman");
+	assert_string_equal(found.unit, "");
+	assert_int_equal(found.user, 1000);
+	assert_true(container_parse("/user.slice/user-1x.slice/a.service", &found));
+	assert_int_equal(found.user, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_runtime_is_known_where_the_path_names_it),
+		cmocka_unit_test(of_nested_containers_the_innermost_counts_with_its_own_runtime),
+		cmocka_unit_test(a_rootless_container_has_its_user),
 		cmocka_unit_test(a_kubepods_slice_gives_its_uid_with_dashes_and_the_id_behind_it),
 		cmocka_unit_test(scopes_bare_ids_pods_and_services_are_known),
 		cmocka_unit_test(other_runtimes_are_containers_and_their_monitors_are_not),

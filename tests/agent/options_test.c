@@ -1,4 +1,5 @@
 #include <setjmp.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -8,12 +9,30 @@
 #include <cmocka.h>
 
 #include "agent/options.h"
+#include "agent/syscalls.h"
 
 static int load(struct agent_options *options, struct config_error *error, const char *setting)
 {
 	struct config_setting settings[] = {{.value = setting, .origin = "--set"}};
 	struct config_sources sources = {.settings = settings, .settings_count = setting ? 1 : 0};
 	return config_load(&agent_options_table, &sources, options, error);
+}
+
+static void labels_have_a_bound(void **state)
+{
+	(void)state;
+	char key[] = "rack", empty[] = "", value[257], why[CONFIG_ERROR_BYTES];
+	memset(value, 'x', sizeof(value) - 1);
+	value[256] = 0;
+	struct config_pair label = {.key = key, .value = value + 1};
+	char node[] = "n";
+	struct agent_options options = {.node = node, .labels = {.items = &label, .count = 1}};
+	assert_int_equal(agent_options_finish(&options, why), 0);
+	label.value = value;
+	assert_int_equal(agent_options_finish(&options, why), -EINVAL);
+	assert_non_null(strstr(why, "labels: rack"));
+	label = (struct config_pair){.key = empty, .value = key};
+	assert_int_equal(agent_options_finish(&options, why), -EINVAL);
 }
 
 static void an_absent_file_gives_the_documented_defaults(void **state)
@@ -33,8 +52,13 @@ static void an_absent_file_gives_the_documented_defaults(void **state)
 	assert_int_equal(options.scan_period_ns, 1000000000);
 	assert_int_equal(options.key_frame_ns, 45000000000);
 	assert_int_equal(options.spool_bytes, 64 << 20);
+	assert_true(options.budget_cpu_percent == 0.5);
+	assert_int_equal(options.cloud, AGENT_CLOUD_AUTO);
+	assert_string_equal(options.control_topic, "millrace.control");
+	assert_int_equal(options.labels.count, 0);
 	assert_true(options.processes && options.conntrack && options.self_probe &&
-		    options.run_stats);
+		    options.run_stats && options.drop_capabilities);
+	assert_int_equal(options.seccomp, SYSCALLS_KILL);
 	config_free(&agent_options_table, &options);
 }
 
@@ -42,8 +66,13 @@ static void a_wrong_setting_is_refused(void **state)
 {
 	(void)state;
 	static const char *const wrong[] = {
-		"key_frame.period=60s", "batch.interval=0",	      "kafka.broker=a:1",
-		"limits.sockets=1",	"features.conntrack=perhaps", "key=short",
+		"key_frame.period=60s",
+		"batch.interval=0",
+		"batch.interval=3s",
+		"kafka.broker=a:1",
+		"limits.sockets=1",
+		"features.conntrack=perhaps",
+		"key=short",
 		"scan.cpu=0",
 	};
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -70,6 +99,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_absent_file_gives_the_documented_defaults),
+		cmocka_unit_test(labels_have_a_bound),
 		cmocka_unit_test(a_wrong_setting_is_refused),
 		cmocka_unit_test(a_list_is_taken_with_commas),
 	};

@@ -1,5 +1,6 @@
 #include "aggregate/aggregate.h"
 
+#include "aggregate/other.h"
 #include "tests/aggregate/world.h"
 
 static struct delta bytes_delta(uint64_t tx_bytes, uint32_t flags)
@@ -604,6 +605,58 @@ static void completeness_is_received_over_issued(void **state)
 	world_done(&world);
 }
 
+static double edge_completeness(const struct world *world, uint32_t window_ms, uint64_t edge,
+				uint64_t start_pane)
+{
+	for (size_t i = 0; i < world->collection.count; i++) {
+		const struct rollup *row = &world->collection.rollups[i];
+		if (row->scope == SCOPE_EDGE && row->window_ms == window_ms &&
+		    row->edge.id == edge && row->window_start_ns == pane_start(start_pane))
+			return rollup_completeness(row);
+	}
+	fail_msg("no row of %u ms", window_ms);
+	return 0;
+}
+
+/* Both ends' agents tell of an edge, and of one a half is missing in one pane. What found no lane
+ * says it in `_other`. */
+static void each_window_is_as_complete_as_what_its_agents_told(void **state)
+{
+	(void)state;
+	struct world world;
+	world_init(&world, 1, 1, 1000);
+	uint64_t hour = (PANE_0 + 14399) / 14400 * 14400;
+	aggregate_advance(world.aggregate, pane_start(hour));
+	world.pane = hour;
+	struct link client = world_link(world.names[0], 1, 1, 2, 2, hour), server = client;
+	struct link folded = world_link(world.names[0], 3, 1, 4, 2, hour);
+	server.side = SIDE_SERVER;
+	for (int pane = 0; pane < 44; pane++) {
+		struct delta delta = bytes_delta(1, FIRSTS);
+		delta.node_received = 100;
+		world_push(&world, &client, delta);
+		delta.node_received = pane == 1 ? 50 : 100;
+		delta.node_lost = pane == 1 ? 50 : 0;
+		world_push(&world, &server, delta);
+		world_push(&world, &folded, delta);
+		world_close(&world);
+	}
+	world_close_until(&world, hour + 14400);
+	const uint64_t edge = client.edge.id, other = other_edge().id;
+	assert_true(edge_completeness(&world, 250, edge, hour) == 1);
+	assert_true(edge_completeness(&world, 250, edge, hour + 1) == 150.0 / 200);
+	assert_true(edge_completeness(&world, 250, edge, hour + 2) == 1);
+	assert_true(edge_completeness(&world, 1000, edge, hour) == 750.0 / 800);
+	assert_true(edge_completeness(&world, 1000, edge, hour + 4) == 1);
+	assert_true(edge_completeness(&world, 10000, edge, hour) == 7950.0 / 8000);
+	assert_true(edge_completeness(&world, 10000, edge, hour + 40) == 1);
+	assert_true(edge_completeness(&world, 60000, edge, hour) == 8750.0 / 8800);
+	assert_true(edge_completeness(&world, 3600000, edge, hour) == 8750.0 / 8800);
+	assert_true(edge_completeness(&world, 1000, other, hour) == 350.0 / 400);
+	assert_true(edge_completeness(&world, 3600000, other, hour) == 4350.0 / 4400);
+	world_done(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -626,6 +679,7 @@ int main(void)
 		cmocka_unit_test(rows_come_out_in_the_order_of_their_keys),
 		cmocka_unit_test(panes_passed_over_close_one_by_one_and_a_drain_ends_the_window),
 		cmocka_unit_test(completeness_is_received_over_issued),
+		cmocka_unit_test(each_window_is_as_complete_as_what_its_agents_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

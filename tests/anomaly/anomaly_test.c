@@ -164,6 +164,22 @@ static void idle(struct stand *stand, uint32_t panes)
 
 /* --- threshold monitors --- */
 
+static void an_alert_says_how_complete_its_window_is(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(&failures, 1);
+	struct rollup *row = add_counts(stand, "frontend", "cart", 0, 4);
+	row->counters[COUNTER_AGENT_RECEIVED] = row->counters[COUNTER_AGENT_ISSUED] = 300;
+	close_pane(stand);
+	row = add_counts(stand, "frontend", "cart", 0, 8);
+	row->counters[COUNTER_AGENT_RECEIVED] = 60;
+	row->counters[COUNTER_AGENT_ISSUED] = 100;
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 1);
+	assert_true(stand->alerts[0].completeness == 360.0 / 400);
+	stand_free(stand);
+}
+
 static void it_fires_in_the_pane_that_meets_the_condition(void **state)
 {
 	(void)state;
@@ -936,6 +952,7 @@ static void the_split_of_pushes_changes_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_alert_says_how_complete_its_window_is),
 		cmocka_unit_test(it_fires_in_the_pane_that_meets_the_condition),
 		cmocka_unit_test(keys_can_be_computed_by_others),
 		cmocka_unit_test(it_resolves_after_clear_ns_of_quiet_and_silence_is_quiet),

@@ -112,6 +112,25 @@ static void retransmits_are_those_of_both_ends_or_what_one_counted(void **state)
 	series_done(&series);
 }
 
+/* 50,000 connections of a node that tells of each of them in each pane. */
+static void a_busy_minute_is_as_complete_as_a_quiet_one(void **state)
+{
+	(void)state;
+	const int64_t received = 50000LL * 50000;
+	struct series series;
+	struct rollup rollup = {0};
+	series_init(&series, SERIES_PANES_MAX, false, false, 0);
+	for (uint32_t pane = 1; pane <= 2 * SERIES_PANES_MAX; pane++) {
+		rollup.counters[COUNTER_AGENT_RECEIVED] = received;
+		rollup.counters[COUNTER_AGENT_ISSUED] = received + (pane % 4 ? 0 : received);
+		series_add(&series, pane, pane * PANE_NS, &rollup);
+	}
+	struct window_sums sums = series_sums(&series, 2 * SERIES_PANES_MAX, SERIES_PANES_MAX);
+	assert_int_equal(sums.received, SERIES_PANES_MAX * (uint64_t)received);
+	assert_int_equal(sums.issued, SERIES_PANES_MAX * (uint64_t)received * 5 / 4);
+	series_done(&series);
+}
+
 static void ratios_of_nothing_are_unknown_and_counts_are_zero(void **state)
 {
 	(void)state;
@@ -148,6 +167,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(windows_are_the_sums_of_their_panes),
 		cmocka_unit_test(retransmits_are_those_of_both_ends_or_what_one_counted),
+		cmocka_unit_test(a_busy_minute_is_as_complete_as_a_quiet_one),
 		cmocka_unit_test(ratios_of_nothing_are_unknown_and_counts_are_zero),
 		cmocka_unit_test(a_latency_limit_is_the_last_bucket_that_keeps_it),
 	};

@@ -14,7 +14,7 @@ import docs
 import source
 
 CONFIG = {"deploy/config/millraced.yaml": "millraced", "deploy/config/agent.yaml": "millrace-agent"}
-UNITS = {"deploy/systemd/millraced.service": 15, "deploy/systemd/millrace-agent.service": 30}  # exposure in tenths
+UNITS = {"deploy/systemd/millraced.service": 15, "deploy/systemd/millrace-agent.service": 25}  # exposure in tenths
 SETTING = re.compile(r"^( *)# ?( *(?:- )?[a-z_.]+:(?: .*)?)$", re.M)
 
 

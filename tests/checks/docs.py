@@ -23,7 +23,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import source
 
 BUILD = pathlib.Path(os.environ.get("MILLRACE_BUILD", source.ROOT / "build" / "release"))
-PROGRAMS = {"millraced": ["daemon/settings.c", "config/print.c"], "millrace-agent": ["agent/options.c", "config/print.c"]}
+SHARED = ["config/print.c", "kafka/options.h", "kafka/signing.h", "kafka/signing.c"]
+PROGRAMS = {"millraced": ["daemon/settings.c", *SHARED], "millrace-agent": ["agent/options.c", *SHARED]}
 BLOCK = re.compile(r"(<!-- from (.+?) -->\n)(.*?)(<!-- end -->\n)", re.S)
 LINK = re.compile(r"\[[^]\[]+\]\(([^)#: ]+)(?:#[^)]*)?\)")
 FENCED = re.compile(r"^ *```yaml\n(.*?)^ *```$", re.S | re.M)
@@ -52,7 +53,7 @@ def metrics(text, prefix):
         if call == "fprintf" or not joined(meaning)[:1].isupper() and not joined(meaning)[:1].isdigit():
             continue  # no HELP text: another kind of string
         kind = kind or {"gauge": "gauge", "histogram": "histogram"}.get(call, "counter")
-        name = name if name.startswith(("millrace_", "process_")) else prefix + name
+        name = name if not prefix and name.startswith(("millrace_", "process_")) else prefix + name
         rows.append(f"| `{name}` | {kind} | {unit(name)} | {joined(meaning)} |")
     return "\n".join(rows) + "\n"
 
@@ -82,10 +83,10 @@ def counters(text):
 
 def methods(text):
     """The query API's paths with what a request may say."""
-    given = {name: re.findall(r'^\s*\{"(\w+)", "\w+", PARAMETER_', body, re.M)
+    given = {name: re.findall(r'^\s*\{"(\w+)",\s*"\w+",\s*PARAMETER_', body, re.M)
              for name, body in re.findall(r"struct parameter (\w+)\[\] = \{(.*?)\n\};", text, re.S)}
     rows = ["| Path | gRPC, service `millrace.v1.Query` | Parameters |", "|---|---|---|"]
-    for path, rpc, rest in re.findall(r'"(/api/v1/\w+)",\s*"/millrace\.v1\.Query/(\w+)",(.*?answer_\w+)', text, re.S):
+    for path, rpc, rest in re.findall(r'"(/api/v1/[\w/{}]+)",\s*"/millrace\.v1\.Query/(\w+)",(.*?answer_\w+)', text, re.S):
         table = re.search(r"TABLE\((\w+)\)", rest)
         names = ", ".join(f"`{name}`" for name in given[table[1]]) if table else "–"
         rows.append(f"| `{path}` | `{rpc}` | {names} |")
@@ -143,7 +144,7 @@ def refusal(path, text):
     with tempfile.TemporaryDirectory() as folder:
         for secret in re.findall(r"_file: (\S+)", text):
             name = pathlib.Path(secret).name
-            value = "https://hooks.slack.com/services/T/B/X" if "slack" in name else "0123456789abcdef0123456789abcdef"
+            value = "https://hooks.slack.com/services/T/B/X" if "url" in name else "0123456789abcdef0123456789abcdef"
             pathlib.Path(folder, name).write_text(value + "\n")
         config = pathlib.Path(folder, "config.yaml")
         config.write_text(re.sub(r"(_file: )\S*/(\S+)", r"\1\2", text))
@@ -198,6 +199,8 @@ GOOD = {"daemon/metrics.c": SOURCE, "docs/metrics.md": page(HEAD + ROWS)}
 FAULTS = [({"docs/metrics.md": page(HEAD)}, "docs/metrics.md:3: is not what daemon/metrics.c says"),
           ({"daemon/metrics.c": SOURCE + 'one(out, "millrace_c", "gauge", "More.", 1);'}, "is not what daemon/metrics.c"),
           ({"docs/metrics.md": page(HEAD, "daemon/metric.c")}, "there is no source daemon/metric.c"),
+          ({"agent/metrics.c": 'gauge(file, "process_text_bytes", "Kept.", 1);', "docs/metrics.md": page(
+              HEAD + "| `process_text_bytes` | gauge | bytes | Kept. |\n", "agent/metrics.c")}, "not what agent/metrics.c"),
           ({"README.md": "[more](docs/metric.md)\n"}, "README.md:1: docs/metric.md is not there")]
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ import source
 FEEDS = {
     "base": [],
     "config": ["base"],
+    "kafka": ["base", "config", "agent/batch"],  # how a client gets in: the same for both programs
     "agent/bpf": [],
     "agent/batch": ["base", "proto"],
-    "agent": ["base", "config", "agent/batch", "agent/bpf"],
-    "ingest": ["base", "agent/batch", "proto"],
+    "agent": ["base", "config", "kafka", "agent/batch", "agent/bpf"],
+    "ingest": ["base", "kafka", "agent/batch", "proto"],
     "join": ["base", "ingest"],
     "aggregate": ["base", "join"],
     "anomaly": ["base", "aggregate"],
@@ -23,8 +24,8 @@ FEEDS = {
     "api/notify": ["base", "anomaly", "aggregate", "join", "api", "proto"],
     "api/query": ["base", "anomaly", "aggregate", "join", "api", "proto"],
     "api/cli": ["base", "config", "anomaly", "aggregate", "join", "api", "proto"],
-    "daemon": ["base", "config", "agent/batch", "ingest", "join", "aggregate", "anomaly", "api", "proto"],
-    "bench": ["base", "config", "agent", "ingest", "join", "aggregate", "anomaly", "api", "daemon", "proto"],
+    "daemon": ["base", "config", "kafka", "agent/batch", "ingest", "join", "aggregate", "anomaly", "api", "proto"],
+    "bench": ["base", "config", "kafka", "agent", "ingest", "join", "aggregate", "anomaly", "api", "daemon", "proto"],
 }
 ANYTHING = "tests"  # tests may include whatever they test
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')

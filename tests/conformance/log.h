@@ -49,6 +49,9 @@ enum log_kind {
 	LOG_UPDATE,
 	LOG_CLOSE,
 	LOG_EXIT,
+	LOG_LOOKUP,
+	LOG_DROP,
+	LOG_LISTENER,
 	LOG_RESTART, /* the agent begins anew; open = it says so before it forgets the batch */
 	LOG_REBOOT,
 	LOG_STEP, /* the wall clock jumps by skew_ns */
@@ -68,6 +71,9 @@ struct log_event {
 		struct batch_update update;
 		struct batch_close close;
 		struct batch_exit exit;
+		struct batch_dns lookup;
+		struct batch_drop drop;
+		struct batch_listener listener;
 		int64_t skew_ns;
 	};
 };
@@ -516,6 +522,15 @@ static inline bool agent_put(struct log_agent *agent, const struct log_event *to
 	case LOG_EXIT:
 		event.exit.time_ns = time_ns;
 		return batch_exit(agent->batch, &event.exit);
+	case LOG_LOOKUP:
+		event.lookup.time_ns = time_ns;
+		return batch_dns(agent->batch, &event.lookup);
+	case LOG_DROP:
+		event.drop.time_ns = time_ns;
+		return batch_drop(agent->batch, &event.drop);
+	case LOG_LISTENER:
+		event.listener.time_ns = time_ns;
+		return batch_listener(agent->batch, &event.listener);
 	default:
 		return true;
 	}

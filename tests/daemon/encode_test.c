@@ -11,10 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/batch/keys.h"
 #include "agent/batch/seal.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "daemon/encode.h"
+#include "millrace/v1/events.pb-c.h"
 #include "millrace/v1/flows.pb-c.h"
 #include "millrace/v1/rollups.pb-c.h"
 
@@ -93,6 +95,7 @@ static void a_delivery_is_read_back_as_it_was(void **state)
 				    .sent_ns = 3,
 				    .attempts = 6,
 				    .resolve_owed = true,
+				    .uncertain = true,
 				    .severity = ALERT_ERROR,
 				    .failed = true,
 				    .error = "the receiver answered 500"};
@@ -108,9 +111,35 @@ static void a_delivery_is_read_back_as_it_was(void **state)
 	assert_int_equal(5, back.delivered_ns);
 	assert_int_equal(3, back.sent_ns);
 	assert_int_equal(6, back.attempts);
-	assert_true(back.resolve_owed && back.failed);
+	assert_true(back.resolve_owed && back.uncertain && back.failed);
 	assert_int_equal(ALERT_ERROR, back.severity);
 	assert_string_equal(delivery.error, back.error);
+	encoder_free(encoder);
+}
+
+static void what_was_given_up_is_in_its_dead_letter(void **state)
+{
+	struct encoder *encoder = encoder_new();
+	struct alert alert = {.key = "ABC", .sequence = 2, .pane_end_ns = 7 * NS_PER_MS}, back;
+	struct encoded bytes =
+		encode_undelivered(encoder, "pager", &alert, &(struct notify_place){3, 42},
+				   "expired", "not delivered within notify.life");
+	Millrace__V1__DeadLetter *letter =
+		millrace__v1__dead_letter__unpack(NULL, bytes.length, bytes.bytes);
+
+	(void)state;
+	assert_non_null(letter);
+	assert_string_equal("millrace.alerts", letter->topic);
+	assert_int_equal(3, letter->partition);
+	assert_int_equal(42, letter->offset);
+	assert_string_equal("expired", letter->reason);
+	assert_string_equal("receiver pager: not delivered within notify.life", letter->detail);
+	assert_int_equal(7, letter->time_ms);
+	assert_int_equal(letter->size, letter->head.len);
+	assert_int_equal(0, decode_alert(letter->head.data, letter->head.len, &back));
+	assert_string_equal("ABC", back.key);
+	assert_int_equal(2, back.sequence);
+	millrace__v1__dead_letter__free_unpacked(letter, NULL);
 	encoder_free(encoder);
 }
 
@@ -183,6 +212,11 @@ static void on_deadletter(void *context, const struct mirror_record *record,
 
 static void check_tick(const char *secret)
 {
+	struct keys *keys = keys_new();
+
+	if (secret)
+		assert_int_equal(0, keys_add(keys, "", secret, strlen(secret)));
+
 	struct mirror *mirror = mirror_new(
 		&(struct mirror_options){.join_tasks = 1,
 					 .lateness_ns = 500 * NS_PER_MS,
@@ -197,8 +231,7 @@ static void check_tick(const char *secret)
 					 .instances_max = 64,
 					 .record_bytes_max = 1 << 20,
 					 .destinations = 2,
-					 .secret = (const uint8_t *)secret,
-					 .secret_length = secret ? strlen(secret) : 0,
+					 .keys = keys,
 					 .sinks = {NULL, on_halves, on_deltas, on_amendments,
 						   on_lane_hold, on_lane_drop, on_deadletter}});
 	struct encoder *encoder = encoder_new();
@@ -209,13 +242,14 @@ static void check_tick(const char *secret)
 		assert_int_equal(0,
 				 seal_pipeline_key((const uint8_t *)secret, strlen(secret), key));
 
-	struct encoded bytes = encode_tick(encoder, now, secret ? key : NULL);
+	struct encoded bytes = encode_tick(encoder, now, "", secret ? key : NULL);
 
 	mirror_push(mirror, &(struct mirror_record){bytes.bytes, bytes.length, now, 0}, 1);
 	assert_int_equal(1, mirror_stats(mirror).ticks);
 	assert_int_equal(now, mirror_clock(mirror));
 	encoder_free(encoder);
 	mirror_free(mirror);
+	keys_free(keys);
 }
 
 static void a_tick_moves_the_mirrors_clock_signed_or_not(void **state)
@@ -658,6 +692,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_alert_is_read_back_as_it_was),
 		cmocka_unit_test(a_delivery_is_read_back_as_it_was),
+		cmocka_unit_test(what_was_given_up_is_in_its_dead_letter),
 		cmocka_unit_test(a_baseline_is_read_back_as_it_was),
 		cmocka_unit_test(a_tick_moves_the_mirrors_clock_signed_or_not),
 		cmocka_unit_test(a_name_that_has_not_come_is_shown_by_its_id),

@@ -64,11 +64,59 @@ static void problems_name_their_entry(void **state)
 	}
 }
 
+static const char bounded[][2][2][64] = {
+	/* the least and the most that are taken, and what is just beyond */
+	{{"notify.retry_min=10ms", "notify.retry_min=9ms"},
+	 {"notify.retry_min=1m", "notify.retry_min=61s"}},
+	{{"notify.retry_max=1s", "notify.retry_max=999ms"}, /* not below retry_min */
+	 {"notify.retry_max=1h", "notify.retry_max=61m"}},
+	{{"notify.breaker_failures=1", "notify.breaker_failures=0"},
+	 {"notify.breaker_failures=1000", "notify.breaker_failures=1001"}},
+	{{"notify.timeout=100ms", "notify.timeout=99ms"},
+	 {"notify.timeout=30s", "notify.timeout=31s"}},
+	{{"notify.life=1m", "notify.life=59s"}, {"notify.life=7d", "notify.life=8d"}},
+	{{"notify.pending=1", "notify.pending=0"},
+	 {"notify.pending=1000000", "notify.pending=1000001"}},
+	{{"notify.journal_size=64KiB", "notify.journal_size=63KiB"},
+	 {"notify.journal_size=64MiB", "notify.journal_size=65MiB"}},
+	{{"notify.blind_after=1s", "notify.blind_after=999ms"},
+	 {"notify.blind_after=1h", "notify.blind_after=61m"}},
+	{{"notify.lag_max=1s", "notify.lag_max=999ms"},
+	 {"notify.lag_max=1d", "notify.lag_max=25h"}},
+	{{"notify.failing_after=1s", "notify.failing_after=999ms"},
+	 {"notify.failing_after=1d", "notify.failing_after=25h"}},
+	{{"notify.heartbeat_period=1s", "notify.heartbeat_period=999ms"},
+	 {"notify.heartbeat_period=1h", "notify.heartbeat_period=61m"}},
+	{{"notify.heartbeat_url=https://x.example/", "notify.heartbeat_url=http://x.example/"},
+	 {"notify.heartbeat_url=https://x.example/?a=b", "notify.heartbeat_url=x.example"}},
+};
+
+static void bounds_hold_at_their_edges(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(bounded) / sizeof(bounded[0]); i++) {
+		for (int side = 0; side < 2; side++) {
+			for (int beyond = 0; beyond < 2; beyond++) {
+				struct settings settings;
+				char error[512] = "";
+				int rc = load(bounded[i][side][beyond], &settings, error,
+					      sizeof(error));
+
+				if (!rc != !beyond)
+					fail_msg("%s: %s%s", bounded[i][side][beyond], error,
+						 problem.text);
+				config_free(&settings_table, &settings);
+			}
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_defaults_are_sound),
 		cmocka_unit_test(problems_name_their_entry),
+		cmocka_unit_test(bounds_hold_at_their_edges),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,11 @@
 /* Any bytes as records of one partition: decoded, and pushed through a small mirror whose panes are
  * closed. The first byte of each record's header moves the log's time. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "ingest/mirror.h"
+#include "millrace/v1/events.pb-c.h"
 
 static void take_halves(void *context, uint32_t task, const struct half_bucket *bucket)
 {
@@ -26,12 +28,44 @@ static void take_amendments(void *context, const struct amendment *amendments, s
 	(void)count;
 }
 
+/* There is never room: nothing is labelled here. */
+static uint32_t hold_lane(void *context, uint32_t client, uint32_t server, uint16_t port,
+			  uint8_t protocol)
+{
+	(void)context, (void)client, (void)server, (void)port, (void)protocol;
+	return 0;
+}
+
+static void drop_lane(void *context, uint32_t lane)
+{
+	(void)context, (void)lane;
+}
+
 static void close_ready(struct mirror *mirror, uint64_t *pane)
 {
 	for (; mirror_ready(mirror, *pane); ++*pane) {
 		mirror_halves(mirror, *pane);
 		mirror_deltas(mirror, *pane);
 	}
+}
+
+/* What is shown of a node is read as the service reads it. */
+static void take_node(void *context, const struct mirror_node *node)
+{
+	(void)context;
+	if (!node->about)
+		return;
+	millrace__v1__node_facts__free_unpacked(
+		millrace__v1__node_facts__unpack(NULL, node->about->facts_length,
+						 node->about->facts),
+		NULL);
+	millrace__v1__agent_state__free_unpacked(
+		millrace__v1__agent_state__unpack(NULL, node->about->state_length,
+						  node->about->state),
+		NULL);
+	for (size_t i = 0; i < node->about->listeners_count; i++)
+		if (strlen(node->about->listeners[i].program) > NAME_MAX_BYTES)
+			abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
@@ -47,11 +81,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 		.containers_max = 4,
 		.amendments_max = 4,
 		.names_max = 64,
+		.instances_max = 16,
+		.destinations = 2,
 		.record_bytes_max = 4096,
 		.events_max = 64,
 		.sinks = {.halves = take_halves,
 			  .deltas = take_deltas,
-			  .amendments = take_amendments},
+			  .amendments = take_amendments,
+			  .lane_hold = hold_lane,
+			  .lane_drop = drop_lane},
 	});
 	uint64_t append_ns = 1700000000 * NS_PER_S;
 	uint64_t pane = pane_of(append_ns - 500 * NS_PER_MS);
@@ -67,6 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 				    .value = bytes, .length = size, .append_ns = append_ns},
 			    1);
 		close_ready(mirror, &pane);
+		mirror_nodes(mirror, take_node, NULL);
 		bytes += size;
 		length -= size;
 	}

@@ -40,9 +40,12 @@ static int stop(void **state)
 
 static void use_secret(void)
 {
+	struct keys *keys = keys_new();
 	decoder_free(decoder);
-	decoder = decoder_new(&(struct decode_options){
-		.record_bytes_max = RECORD_MAX, .secret = secret, .secret_length = sizeof(secret)});
+	assert_int_equal(keys_add(keys, "", secret, sizeof(secret)), 0);
+	decoder =
+		decoder_new(&(struct decode_options){.record_bytes_max = RECORD_MAX, .keys = keys});
+	keys_free(keys);
 }
 
 static void refused(enum mirror_reason reason)
@@ -70,7 +73,7 @@ static void the_stored_batch_is_read(void **state)
 	decoder_read(decoder, record, record_length, &decoded);
 	assert_non_null(decoded.batch);
 	assert_string_equal(decoded.node, "node-a");
-	assert_int_equal(decoded.events, 12);
+	assert_int_equal(decoded.events, 17);
 	assert_int_equal(decoded.unknown_fields, 0);
 	assert_int_equal(decoded.batch->definitions->slot[1], 900);
 	assert_false(decoded.tick);
@@ -146,7 +149,7 @@ static void a_future_version_is_told(void **state)
 	refused(MIRROR_VERSION);
 	assert_string_equal(decoded.detail, "version is 2, at most 1");
 	assert_string_equal(decoded.node, "node-a");
-	assert_int_equal(decoded.events, 12);
+	assert_int_equal(decoded.events, 17);
 }
 
 static void unknown_fields_are_counted_and_skipped(void **state)
@@ -268,6 +271,73 @@ static void bad_node(Millrace__V1__Batch *batch)
 	batch->node[0] = ' ';
 }
 
+static void bad_lookup_slot(Millrace__V1__Batch *batch)
+{
+	batch->dns->slot[1] = DECODE_SLOTS_MAX;
+}
+
+static void bad_lookup_name(Millrace__V1__Batch *batch)
+{
+	batch->dns->name[0] = (uint32_t)batch->n_strings;
+}
+
+static void bad_rcode(Millrace__V1__Batch *batch)
+{
+	batch->dns->rcode[1] = DECODE_RCODE_MAX + 1;
+}
+
+static void bad_answers(Millrace__V1__Batch *batch)
+{
+	batch->dns->answers[0] = DECODE_ANSWERS_MAX + 1;
+}
+
+static void bad_answer(Millrace__V1__Batch *batch)
+{
+	batch->dns->answers_address[1] = 4;
+}
+
+static void bad_label(Millrace__V1__Batch *batch)
+{
+	batch->containers->labels_key[0] = (uint32_t)batch->n_strings;
+}
+
+static void bad_drop_reason(Millrace__V1__Batch *batch)
+{
+	batch->drops->reason[0] = (uint32_t)batch->n_strings;
+}
+
+static void bad_drop_socket(Millrace__V1__Batch *batch)
+{
+	batch->drops->socket[0] = DECODE_SLOTS_MAX + 1;
+}
+
+static void bad_listener_port(Millrace__V1__Batch *batch)
+{
+	batch->listeners->port[0] = 65536;
+}
+
+static void bad_zero_window(Millrace__V1__Batch *batch)
+{
+	static uint32_t indexes[] = {0, 4};
+	batch->updates->zero_window_index = indexes;
+	batch->updates->n_zero_window_index = 2;
+}
+
+static void bad_share(Millrace__V1__Batch *batch)
+{
+	batch->agent_state->cpu_share = __builtin_nan("");
+}
+
+static void bad_boot_time(Millrace__V1__Batch *batch)
+{
+	batch->node_facts->booted_us = UINT64_MAX;
+}
+
+static void bad_fact(Millrace__V1__Batch *batch)
+{
+	batch->node_facts->labels[0]->value[0] = (char)0xff;
+}
+
 static void bad_events(Millrace__V1__Batch *batch)
 {
 	batch->events++;
@@ -276,9 +346,13 @@ static void bad_events(Millrace__V1__Batch *batch)
 static void values_out_of_range_are_told(void **state)
 {
 	static void (*const changes[])(Millrace__V1__Batch *) = {
-		bad_index, bad_string,	   bad_port, bad_role,	   bad_reason,
-		bad_slot,  bad_slot_order, bad_time, bad_time_sum, bad_retransmit,
-		bad_boot,  bad_addresses,  bad_utf8, bad_node,	   bad_events,
+		bad_index,	 bad_string,	  bad_port,	   bad_role,
+		bad_reason,	 bad_slot,	  bad_slot_order,  bad_time,
+		bad_time_sum,	 bad_retransmit,  bad_boot,	   bad_addresses,
+		bad_utf8,	 bad_node,	  bad_events,	   bad_lookup_slot,
+		bad_lookup_name, bad_rcode,	  bad_answers,	   bad_answer,
+		bad_label,	 bad_drop_reason, bad_drop_socket, bad_listener_port,
+		bad_share,	 bad_boot_time,	  bad_fact,
 	};
 	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
 		stop(state);
@@ -291,6 +365,16 @@ static void values_out_of_range_are_told(void **state)
 static void short_column(Millrace__V1__Batch *batch)
 {
 	batch->definitions->n_rx_bytes--;
+}
+
+static void short_answers(Millrace__V1__Batch *batch)
+{
+	batch->dns->n_answers_ttl_s--;
+}
+
+static void uncounted_labels(Millrace__V1__Batch *batch)
+{
+	batch->containers->labels[2] = 0;
 }
 
 static void short_sparse(Millrace__V1__Batch *batch)
@@ -307,6 +391,165 @@ static void columns_of_unequal_length_are_told(void **state)
 	start(state);
 	repack(short_sparse);
 	refused(MIRROR_COLUMN_LENGTH);
+	stop(state);
+	start(state);
+	repack(short_answers);
+	refused(MIRROR_COLUMN_LENGTH);
+	assert_string_equal(decoded.detail, "dns.answers_ttl_s has 1 elements, answers counts 2");
+	stop(state);
+	start(state);
+	repack(uncounted_labels);
+	refused(MIRROR_COLUMN_LENGTH);
+	assert_string_equal(decoded.detail,
+			    "containers.labels_key has 1 elements, labels counts 0");
+}
+
+static void elements_belong_to_their_events(void **state)
+{
+	(void)state;
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_non_null(decoded.batch);
+	const Millrace__V1__Dns *dns = decoded.batch->dns;
+	assert_int_equal(dns->n_slot, 2);
+	assert_int_equal(dns->answers[0], 2);
+	assert_int_equal(dns->answers[1], 0);
+	assert_int_equal(dns->n_answers_address, 2);
+	assert_int_equal(dns->answers_ttl_s[1], 60);
+	const Millrace__V1__Containers *containers = decoded.batch->containers;
+	assert_int_equal(containers->n_labels, 3);
+	assert_int_equal(containers->n_labels_key, 1);
+	assert_string_equal(decoded.batch->strings[containers->labels_key[0]], "tier");
+}
+
+static void drop_answers(Millrace__V1__Batch *batch)
+{
+	batch->dns->n_answers_address = batch->dns->n_answers_ttl_s = 0;
+}
+
+static void absent_elements_are_zeros_too(void **state)
+{
+	(void)state;
+	repack(drop_answers);
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_non_null(decoded.batch);
+	assert_int_equal(decoded.batch->dns->n_answers_ttl_s, 2);
+	assert_int_equal(decoded.batch->dns->answers_ttl_s[1], 0);
+}
+
+static void more_elements_than_any_batch_has_are_oversized(void **state)
+{
+	enum { EVENTS = DECODE_ELEMENTS_MAX / DECODE_ANSWERS_MAX };
+	static uint8_t answers[2 * EVENTS], group[2 * EVENTS + 16];
+	for (uint32_t more = 0; more <= 1; more++) {
+		uint32_t events = EVENTS + more;
+		stop(state);
+		start(state);
+		memset(answers, DECODE_ANSWERS_MAX, EVENTS);
+		answers[EVENTS] = 1;
+		uint8_t *at = wire_bytes(group, 7, answers, events);
+		static uint8_t slots[EVENTS + 1];
+		uint8_t *end = wire_bytes(at, 1, slots, events);
+		record_length = 0;
+		static const uint8_t boot[16];
+		uint8_t *to = wire_bytes(record, 1, "n", 1);
+		to = wire_uint(to, 2, 1);
+		to = wire_bytes(to, 4, boot, sizeof(boot));
+		to = wire_uint(to, 8, events);
+		to = wire_bytes(to, 20, boot, sizeof(boot)); /* one address */
+		static uint8_t large[1 << 18];
+		size_t head = (size_t)(to - record);
+		memcpy(large, record, head);
+		to = wire_bytes(large + head, 30, group, (size_t)(end - group));
+		decoder_free(decoder);
+		decoder = decoder_new(&(struct decode_options){.record_bytes_max = 1 << 20});
+		decoder_read(decoder, large, (size_t)(to - large), &decoded);
+		if (!more && !decoded.batch)
+			fail_msg("%s", decoded.detail);
+		assert_true(!more == !!decoded.batch);
+		if (more)
+			assert_int_equal(decoded.reason, MIRROR_OVERSIZED);
+	}
+}
+
+static void many_missing(Millrace__V1__Batch *batch)
+{
+	static char *texts[DECODE_MISSING_MAX + 1], no[] = "no";
+	for (size_t i = 0; i <= DECODE_MISSING_MAX; i++)
+		texts[i] = no;
+	batch->agent_state->missing = texts;
+	batch->agent_state->n_missing = DECODE_MISSING_MAX + 1;
+}
+
+static void what_a_node_says_of_itself_is_bounded(void **state)
+{
+	(void)state;
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_non_null(decoded.batch);
+	assert_string_equal(decoded.batch->node_facts->labels[0]->value, "web");
+	assert_string_equal(decoded.batch->agent_state->missing[0], "no conntrack here");
+	Millrace__V1__Batch *batch = millrace__v1__batch__unpack(NULL, record_length, record);
+	char **texts = batch->agent_state->missing;
+	size_t count = batch->agent_state->n_missing;
+	many_missing(batch);
+	record_length = millrace__v1__batch__pack(batch, record);
+	batch->agent_state->missing = texts;
+	batch->agent_state->n_missing = count;
+	millrace__v1__batch__free_unpacked(batch, NULL);
+	refused(MIRROR_OVERSIZED);
+	assert_string_equal(decoded.detail, "33 agent_state.missing, at most 32");
+}
+
+static void more_losses_than_there_are_places_are_oversized(void **state)
+{
+	(void)state;
+	Millrace__V1__Batch *batch = millrace__v1__batch__unpack(NULL, record_length, record);
+	Millrace__V1__Loss loss = MILLRACE__V1__LOSS__INIT, *losses[DECODE_LOSSES_MAX + 1];
+	loss.place = (char *)"ring";
+	loss.kind = (char *)"open";
+	loss.events = 3;
+	for (size_t i = 0; i < DECODE_LOSSES_MAX + 1; i++)
+		losses[i] = &loss;
+	batch->agent_state->losses = losses;
+	batch->agent_state->n_losses = DECODE_LOSSES_MAX;
+	record_length = millrace__v1__batch__pack(batch, record);
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_non_null(decoded.batch);
+	assert_string_equal(decoded.batch->agent_state->losses[63]->kind, "open");
+	batch->agent_state->n_losses++;
+	record_length = millrace__v1__batch__pack(batch, record);
+	batch->agent_state->losses = NULL;
+	batch->agent_state->n_losses = 0;
+	millrace__v1__batch__free_unpacked(batch, NULL);
+	refused(MIRROR_OVERSIZED);
+	assert_string_equal(decoded.detail, "65 agent_state.losses, at most 64");
+}
+
+static void a_dictionary_of_the_empty_string_need_not_be_told(void **state)
+{
+	(void)state;
+	static const uint8_t boot[16], containers[] = {0x0a, 1, 7};
+	uint8_t *at = wire_bytes(record, 1, "n", 1);
+	at = wire_uint(at, 2, 1);
+	at = wire_bytes(at, 4, boot, sizeof(boot));
+	at = wire_uint(at, 8, 1);
+	at = wire_bytes(at, 22, containers, sizeof(containers));
+	record_length = (size_t)(at - record);
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_non_null(decoded.batch);
+	assert_string_equal(decoded.batch->strings[decoded.batch->containers->name[0]], "");
+}
+
+static void a_sparse_index_stays_within_the_updates(void **state)
+{
+	(void)state;
+	Millrace__V1__Batch *batch = millrace__v1__batch__unpack(NULL, record_length, record);
+	bad_zero_window(batch);
+	record_length = millrace__v1__batch__pack(batch, record);
+	batch->updates->zero_window_index = NULL;
+	batch->updates->n_zero_window_index = 0;
+	millrace__v1__batch__free_unpacked(batch, NULL);
+	refused(MIRROR_FIELD);
+	assert_string_equal(decoded.detail, "updates.zero_window_index[1] is 4, at most 3");
 }
 
 static void drop_columns(Millrace__V1__Batch *batch)
@@ -482,6 +725,17 @@ int main(void)
 		cmocka_unit_test_setup_teardown(values_out_of_range_are_told, start, stop),
 		cmocka_unit_test_setup_teardown(columns_of_unequal_length_are_told, start, stop),
 		cmocka_unit_test_setup_teardown(an_absent_column_is_read_as_zeros, start, stop),
+		cmocka_unit_test_setup_teardown(elements_belong_to_their_events, start, stop),
+		cmocka_unit_test_setup_teardown(absent_elements_are_zeros_too, start, stop),
+		cmocka_unit_test_setup_teardown(more_elements_than_any_batch_has_are_oversized,
+						start, stop),
+		cmocka_unit_test_setup_teardown(what_a_node_says_of_itself_is_bounded, start, stop),
+		cmocka_unit_test_setup_teardown(more_losses_than_there_are_places_are_oversized,
+						start, stop),
+		cmocka_unit_test_setup_teardown(a_dictionary_of_the_empty_string_need_not_be_told,
+						start, stop),
+		cmocka_unit_test_setup_teardown(a_sparse_index_stays_within_the_updates, start,
+						stop),
 		cmocka_unit_test_setup_teardown(zeros_are_held_to_the_bounds_too, start, stop),
 		cmocka_unit_test_setup_teardown(ipv4_stands_before_ipv6_in_one_dictionary, start,
 						stop),

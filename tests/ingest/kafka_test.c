@@ -17,12 +17,15 @@
 #include <librdkafka/rdkafka_mock.h>
 
 #include "base/clock.h"
+#include "kafka/security.h"
 
 enum { PARTITIONS = 3, WAIT_MS = 20000, BROKER = 1 };
 
 static rd_kafka_t *producer;
 static rd_kafka_mock_cluster_t *cluster;
 static _Atomic uint64_t troubles;
+static const bool *owned; /* what the next consumer is given */
+static struct consumer_anchor *anchors;
 
 static void on_trouble(void *context, const char *sentence)
 {
@@ -52,6 +55,8 @@ static int start(void **state)
 	rd_kafka_brokers_add(producer, rd_kafka_mock_cluster_bootstraps(cluster));
 	rd_kafka_mock_topic_create(cluster, "events", PARTITIONS, 1);
 	atomic_store(&troubles, 0);
+	owned = NULL;
+	anchors = NULL;
 	return 0;
 }
 
@@ -84,9 +89,12 @@ static struct consumer *consumer_of(const char *brokers, const char *topic, uint
 			.topic = topic,
 			.group = "millraced",
 			.partitions = partitions,
+			.owned = owned,
+			.anchors = anchors,
 			.accept_create_time = true,
 			.rewind_ns = 120 * NS_PER_S,
 			.trouble = on_trouble,
+			.loss = on_trouble,
 		},
 		error, sizeof(error));
 	if (!consumer)
@@ -94,16 +102,23 @@ static struct consumer *consumer_of(const char *brokers, const char *topic, uint
 	return consumer;
 }
 
-static struct consumer *connected(void)
+static struct consumer *connected_at(const int64_t *positions, int64_t time_ms)
 {
 	char error[256] = "";
 	struct consumer *consumer =
 		consumer_of(rd_kafka_mock_cluster_bootstraps(cluster), "events", PARTITIONS);
+	if (positions)
+		consumer_begin_at(consumer, positions, time_ms);
 	uint64_t until_ms = monotonic_ms() + WAIT_MS;
 	while (consumer_connect(consumer, 1000, error, sizeof(error)) != 0)
 		if (monotonic_ms() > until_ms)
 			fail_msg("%s", error);
 	return consumer;
+}
+
+static struct consumer *connected(void)
+{
+	return connected_at(NULL, 0);
 }
 
 /* Waits as a loop would: until the descriptor is readable, then for records until there are none.
@@ -240,6 +255,79 @@ static void another_number_of_partitions_is_a_mistake(void **state)
 	consumer_close(consumer, 5000);
 }
 
+static void partitions_of_others_are_left_alone(void **state)
+{
+	(void)state;
+	static const bool some[PARTITIONS] = {false, true, true};
+	struct consumer_anchor kept[PARTITIONS] = {
+		{1, 2, 3}, CONSUMER_NO_ANCHOR, CONSUMER_NO_ANCHOR};
+	char what[256];
+	owned = some;
+	anchors = kept;
+	for (int i = 0; i < 30; i++)
+		produce(i % PARTITIONS, i);
+	struct consumer *consumer = connected();
+	for (uint32_t partition = 1; partition < PARTITIONS; partition++)
+		for (int i = 0; i < 10; i++)
+			expect_record(consumer, partition, (int)partition + i * PARTITIONS);
+	assert_int_equal(consumer_watch(consumer, WAIT_MS, what, sizeof(what)),
+			 CONSUMER_TOPIC_WELL);
+	assert_int_equal(kept[0].time_ms, 1);
+	assert_int_equal(kept[0].since_ms, 3);
+	assert_int_equal(consumer_stats(consumer).records, 20);
+	assert_int_equal(consumer_stats(consumer).losses, 0);
+	rd_kafka_mock_broker_set_down(cluster, BROKER); /* told by the first that is owned */
+	uint64_t until_ms = monotonic_ms() + WAIT_MS;
+	struct mirror_record none;
+	while (atomic_load(&troubles) == 0) {
+		consumer_next(consumer, 1, &none);
+		assert_true(monotonic_ms() < until_ms);
+	}
+	consumer_close(consumer, 5000);
+}
+
+static void each_begins_at_its_own_position(void **state)
+{
+	(void)state;
+	static const bool some[PARTITIONS] = {false, true, false};
+	static const int64_t positions[PARTITIONS] = {1, 3, -1};
+	owned = some;
+	for (int i = 0; i < 5; i++)
+		produce(1, i);
+	struct consumer *consumer = connected_at(positions, 0);
+	expect_record(consumer, 1, 3);
+	expect_record(consumer, 1, 4);
+	consumer_close(consumer, 5000);
+}
+
+/* A process that is killed when it has just begun to read another log begins from a snapshot of the
+ * one before. */
+static void a_position_of_a_log_that_another_took_the_place_of_is_not_applied(void **state)
+{
+	(void)state;
+	static const int64_t positions[PARTITIONS] = {2, 2, 2};
+	struct consumer_anchor kept[PARTITIONS] = {
+		{-1, -1, 5000}, {-1, -1, INT64_MAX}, CONSUMER_NO_ANCHOR};
+	anchors = kept;
+	for (int i = 0; i < 4 * PARTITIONS; i++)
+		produce(i % PARTITIONS, i);
+	struct consumer *consumer = connected_at(positions, 4999);
+	expect_record(consumer, 0, 0);
+	expect_record(consumer, 1, 1);
+	expect_record(consumer, 2, 2 + 2 * PARTITIONS);
+	assert_int_equal(consumer_stats(consumer).losses, 2);
+	assert_int_equal(kept[0].since_ms, 5000);
+	assert_in_range(kept[1].since_ms, 1600000000000, INT64_MAX - 1);
+	assert_int_equal(kept[2].since_ms, -1);
+	consumer_close(consumer, 5000);
+	/* One that was taken after that is of it. */
+	consumer = connected_at(positions, kept[1].since_ms);
+	for (uint32_t partition = 0; partition < PARTITIONS; partition++)
+		expect_record(consumer, partition, (int)partition + 2 * PARTITIONS);
+	assert_int_equal(consumer_stats(consumer).losses, 0);
+	consumer_close(consumer, 5000);
+}
+
 static void closing_does_not_wait_for_a_broker(void **state)
 {
 	(void)state;
@@ -257,16 +345,18 @@ static void a_bad_setting_is_told(void **state)
 {
 	(void)state;
 	char error[256] = "";
-	const struct consumer_setting bad = {"no.such.setting", "1"};
+	struct config_pair bad = {(char *)"no.such.setting", (char *)"1"};
+	struct kafka_options kafka = {.properties = {&bad, 1}};
+	struct security *security = security_new(&kafka, on_trouble, NULL);
 	assert_null(consumer_new(&(struct consumer_options){.brokers = "127.0.0.1:1",
 							    .topic = "events",
 							    .group = "millraced",
-							    .settings = &bad,
-							    .settings_count = 1,
+							    .security = security,
 							    .partitions = 1,
 							    .trouble = on_trouble},
 				 error, sizeof(error)));
 	assert_non_null(strstr(error, "no.such.setting"));
+	security_free(security);
 }
 
 int main(void)
@@ -279,6 +369,9 @@ int main(void)
 		TEST(a_broker_that_is_away_is_waited_for),
 		TEST(a_broker_that_leaves_and_returns_is_read_on),
 		TEST(another_number_of_partitions_is_a_mistake),
+		TEST(partitions_of_others_are_left_alone),
+		TEST(each_begins_at_its_own_position),
+		TEST(a_position_of_a_log_that_another_took_the_place_of_is_not_applied),
 		TEST(closing_does_not_wait_for_a_broker),
 		TEST(a_bad_setting_is_told),
 	};

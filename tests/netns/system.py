@@ -13,6 +13,7 @@ import urllib.request
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
 import kafka as kafka_fixture
+import ledger
 import processes
 import receiver as receiver_fixture
 from lab import Lab
@@ -61,10 +62,12 @@ class System:
         self.lab = Lab()
         self.kafka = kafka_fixture.Kafka()
         self.api = f"127.0.0.1:{processes.free_port()}"
+        self.started = False
         try:
             self._start_millraced(baselines)
             self.agents = {node: self._start_agent(node, scope) for node, scope in agents(self.lab).items()}
             self._wait_ready()
+            self.started = True
         except BaseException:
             self.stop()
             raise
@@ -106,6 +109,7 @@ receivers:
 node: {node}
 zone: zone-{node[-1]}
 listen: ""
+budget: {{cpu: 0}}  # figures of all that it can do
 kafka:
   brokers: ["{self.kafka.address}"]
 scope:
@@ -159,7 +163,21 @@ scope:
         assert out.returncode == 0, f"peer {words} failed"
         return [json.loads(line) for line in text.splitlines()]
 
+    def check_ledger(self):
+        def get(path):
+            with urllib.request.urlopen(f"http://{self.api}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        if self.millraced.poll() is None:
+            ledger.check(get)
+
     def stop(self):
+        try:
+            if self.started:
+                self.check_ledger()
+        finally:
+            self._stop()
+
+    def _stop(self):
         for child in reversed(self.children):
             processes.end(child)
         self.children = []

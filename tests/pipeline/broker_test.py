@@ -63,15 +63,21 @@ class Broker(unittest.TestCase):
             self.kafka.produce("millrace.event", b"lost")
 
     def test_what_was_acknowledged_survives_sigkill_at_the_same_address(self):
-        self.kafka.produce("millrace.control", b"kept")
+        self.kafka.produce("millrace.deadletter", b"kept")
         address = self.kafka.address
         self.kafka.kill()
         self.kafka.restart()
         self.assertEqual(address, self.kafka.address)
-        self.assertIn("kept", [record["payload"] for record in self.kafka.consume("millrace.control")])
+        self.assertIn("kept", [record["payload"] for record in self.kafka.consume("millrace.deadletter")])
 
     def test_a_broker_and_its_folder_go_with_a_test_that_is_killed(self):
-        body = ("import sys; sys.path.insert(0, sys.argv[1]); import kafka, time; k = kafka.Kafka();"
+        self.check_that_it_goes("")
+
+    def test_so_does_a_frozen_one(self):
+        self.check_that_it_goes("k.freeze();")
+
+    def check_that_it_goes(self, before):
+        body = (f"import sys; sys.path.insert(0, sys.argv[1]); import kafka, time; k = kafka.Kafka();{before}"
                 "print(k.pid, k.folder, flush=True); time.sleep(600)")
         test = subprocess.Popen(["/usr/bin/python3", "-c", body, str(kafka.ROOT / "tests" / "support")],
                                 stdout=subprocess.PIPE, text=True)

@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "daemon/encode.h"
 #include "daemon/pipeline.h"
+#include "tests/support/ledger.h"
 
 enum {
 	PARTITIONS = 8,
@@ -255,7 +256,7 @@ static void make_logs(struct partition_log *logs)
 		uint64_t end = START_NS + (SECONDS + FLUSH_SECONDS) * NS_PER_S;
 
 		for (uint64_t at = START_NS + SECONDS * NS_PER_S; at < end; at += 125 * NS_PER_MS) {
-			struct encoded tick = encode_tick(encoder, at, NULL);
+			struct encoded tick = encode_tick(encoder, at, NULL, NULL);
 
 			log_append(&logs[i], tick.bytes, tick.length, at + 50 * NS_PER_MS);
 		}
@@ -307,8 +308,9 @@ static void on_flows(void *context, uint32_t task, const struct flow *flows, siz
 		run->joined[task] += flows[i].joined;
 	}
 	output_append(&run->outputs[task],
-		      encode_flows(run->encoders[task], &(struct output_number){1, task, 0}, flows,
-				   count, names));
+		      encode_flows(run->encoders[task],
+				   &(struct output_number){.epoch = 1, .task = task}, flows, count,
+				   names));
 }
 
 static void on_rollups(void *context, uint32_t task, const struct rollup *rollups, size_t count,
@@ -327,8 +329,9 @@ static void on_rollups(void *context, uint32_t task, const struct rollup *rollup
 		run->opened[task] += (uint64_t)rollups[i].counters[COUNTER_OPENED];
 	}
 	output_append(&run->outputs[task],
-		      encode_rollups(run->encoders[task], &(struct output_number){1, task, 0},
-				     rollups, count, names));
+		      encode_rollups(run->encoders[task],
+				     &(struct output_number){.epoch = 1, .task = task}, rollups,
+				     count, names));
 }
 
 static void on_alerts(void *context, uint32_t task, const struct alert *alerts, size_t count)
@@ -337,7 +340,8 @@ static void on_alerts(void *context, uint32_t task, const struct alert *alerts, 
 
 	for (size_t i = 0; i < count; i++)
 		output_append(&run->outputs[task],
-			      encode_alert(run->encoders[task], &(struct output_number){1, task, 0},
+			      encode_alert(run->encoders[task],
+					   &(struct output_number){.epoch = 1, .task = task},
 					   &alerts[i]));
 }
 
@@ -366,6 +370,7 @@ static struct run *run_with(const struct partition_log *logs, uint32_t workers)
 	uint64_t last_pane = pane_of(START_NS + (SECONDS + FLUSH_SECONDS - 2) * NS_PER_S);
 	struct pipeline_options options = {
 		.workers = workers,
+		.owned = task_set_all(PARTITIONS),
 		.task = {.tasks = PARTITIONS,
 			 .mirror = {.lateness_ns = 500 * NS_PER_MS,
 				    .keep_ns = 120 * NS_PER_S,
@@ -410,6 +415,8 @@ static struct run *run_with(const struct partition_log *logs, uint32_t workers)
 		}
 	}
 	pipeline_stop(pipeline);
+	for (uint32_t i = 0; i < PARTITIONS; i++)
+		assert_ledger(task_mirror(pipeline_task(pipeline, i)));
 	pipeline_free(pipeline);
 	return run;
 }

@@ -1,6 +1,7 @@
 """The agents of a simulated world: what happens on a node becomes batches, with the mishaps that world.py names."""
 
 import heapq
+import random
 
 from wire import MS, S, TCP, AGAIN, EXISTED
 
@@ -15,6 +16,7 @@ class Agent:
         self.free, self.slots, self.generations = [], 0, {}
         self.boot = bytes([1 + rng.randrange(255)] * 16)
         self.hazards = world.hazards
+        self.lookup_rng = random.Random(f"lookups {world.seed} {node.name}")
         self.start_epoch(node.agent_start)
         self.live = []
         self.waiting = self.sockets[:]
@@ -171,6 +173,8 @@ class Agent:
             else:
                 getattr(self, kind)(socket, time)
         self.tell_updates(updates)
+        if "lookups" in self.hazards:
+            self.tell_lookups(events, at, end)
         self.free += self.freed
 
     def socket_events(self, socket, at, end):
@@ -258,6 +262,58 @@ class Agent:
                 u.retransmits.append(retransmits)
                 sparse = index
             self.count += 1
+
+    def tell_lookups(self, events, at, end):
+        """Over sockets that the batch tells of, and some others. A socket has its slot from its definition on until its
+        close."""
+        rng = self.lookup_rng
+        spans = {id(socket): [socket, at, end] for socket in self.live if rng.random() < 0.03}
+        for *_, socket in events:
+            if id(socket) not in spans and rng.random() < 0.3:
+                spans[id(socket)] = [socket, at, end]
+        for time, _, _, kind, socket in events:
+            if id(socket) in spans and kind in ("define", "existed"):
+                spans[id(socket)][1] = time
+            if id(socket) in spans and kind == "close":
+                spans[id(socket)][2] = time
+        for socket, begin, until in spans.values():
+            for _ in range(rng.randint(1, 3)):
+                self.lookup(socket, rng.randint(begin // 1000, until // 1000) * 1000, rng)
+        if rng.random() < 0.1:
+            self.drop_and_listener(end, rng)
+
+    def lookup(self, socket, time, rng):
+        d = self.batch.dns
+        timeout = rng.random() < 0.1
+        d.slot.append(socket.slot)
+        d.name.append(self.string(rng.choice(("shop.test", "gone.test"))))
+        d.type.append(rng.choice((1, 28)))
+        d.rcode.append(0 if timeout else rng.choice((0, 0, 0, 1, 2, 3, 3, 5, 16, 4095)))
+        d.flags.append(1 if timeout else rng.choice((0, 0, 2)))
+        d.latency_us.append(5_000_000 if timeout else rng.choice((0, 1, 700, 90_000)))
+        answers = rng.choice((0, 0, 1, 2))
+        d.answers.append(answers)
+        for _ in range(answers):
+            d.answers_address.append(self.address(socket.remote[0]))
+            d.answers_ttl_s.append(rng.randint(0, 300))
+        d.dt_us.append(self.dt("dns", time))
+        self.count += 1
+
+    def drop_and_listener(self, time, rng):
+        drops, listeners = self.batch.drops, self.batch.listeners
+        drops.reason.append(self.string(rng.choice(("NO_SOCKET", "NETFILTER_DROP"))))
+        drops.kind.append(rng.randint(0, 1))
+        drops.protocol.append(TCP)
+        drops.packets.append(rng.randint(1, 9))
+        for column in (drops.source, drops.destination, listeners.address):
+            column.append(self.address(self.node.address))
+        drops.dt_us.append(self.dt("drops", time))
+        listeners.cookie.append(rng.randint(1, 5))
+        listeners.flags.append(rng.choice((0, 1, 1, 2)))
+        listeners.port.append(80)
+        listeners.drops.append(rng.randint(0, 9))
+        listeners.dt_us.append(self.dt("listeners", time))
+        self.count += 2
 
     def close(self, socket, time):
         c, closes = socket.connection, self.batch.closes

@@ -156,9 +156,21 @@ def compare(expected, text, gaps=GAPS):
     for name in ("issued", "events", "lost", "duplicate"):
         if output.stats.get(name) != expected.counts[name]:
             problems.append(f"{name}: {output.stats.get(name)}, expected {expected.counts[name]}")
+    problems += unbalanced(output.stats)
     problems += compare_flows(expected, output, gaps)
     problems += compare_rows(expected, output, gaps)
     return problems
+
+
+def unbalanced(stats):
+    """Of the loss ledger: of each node, of others and of all; and of the rows between two stages."""
+    for name, what in (("unexplained", "events are unexplained in the ledgers"), ("unmerged", "partial rows did not come")):
+        if stats[name]:
+            yield f"{stats[name]} {what}"
+    if stats["issued"] != stats["events"] - stats["duplicate"] - stats["quarantined"] + stats["lost"]:
+        yield "issued is not received - duplicate - quarantined + lost"
+    if stats["events"] != sum(stats[name] for name in ("aggregated", "pending", "late", "duplicate", "quarantined", "refused")):
+        yield "received is not aggregated + pending + late + duplicate + quarantined + refused"
 
 
 def without_resolution(flow):

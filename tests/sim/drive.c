@@ -436,10 +436,36 @@ static void put_unnamed(const struct drive *drive)
 	}
 }
 
+struct balance {
+	struct ledger sum;
+	uint64_t unexplained;
+};
+
+static void add_node(void *context, const struct mirror_node *node)
+{
+	struct balance *balance = context;
+
+	balance->unexplained += ledger_unexplained(&node->ledger);
+	ledger_add(&balance->sum, &node->ledger);
+}
+
+/* By how many events the ledgers of a task's nodes, of its others and of all fail, or how far these
+ * are from adding up. */
+static uint64_t unexplained(struct mirror *mirror)
+{
+	const struct mirror_stats stats = mirror_stats(mirror);
+	const struct ledger all = mirror_ledger(&stats);
+	struct balance balance = {.sum = stats.others};
+
+	mirror_nodes(mirror, add_node, &balance);
+	return balance.unexplained + ledger_unexplained(&stats.others) + ledger_unexplained(&all) +
+	       (memcmp(&balance.sum, &all, sizeof(all)) != 0);
+}
+
 static void put_stats(const struct drive *drive)
 {
 	struct mirror_stats sum = {0};
-	uint64_t folded = 0, last_pane = UINT64_MAX;
+	uint64_t folded = 0, last_pane = UINT64_MAX, off = 0, sent = 0, merged = 0;
 
 	for (uint32_t i = 0; i < drive->partitions; i++) {
 		struct task_stats stats = task_stats(drive->tasks[i]);
@@ -454,14 +480,18 @@ static void put_stats(const struct drive *drive)
 		sum.refused += stats.mirror.refused;
 		sum.quarantined += stats.mirror.quarantined;
 		folded += stats.partial.folded + stats.aggregate.folded;
+		off += unexplained(task_mirror(drive->tasks[i]));
+		sent += stats.partial.rows;
+		merged += stats.aggregate.merged;
 		if (stats.pane < last_pane)
 			last_pane = stats.pane;
 	}
 	printf("S\tissued:%" PRIu64 "\tevents:%" PRIu64 "\tlost:%" PRIu64 "\tduplicate:%" PRIu64
 	       "\tlate:%" PRIu64 "\taggregated:%" PRIu64 "\tpending:%" PRIu64 "\trefused:%" PRIu64
-	       "\tquarantined:%" PRIu64 "\tfolded:%" PRIu64 "\tlast_pane:%" PRIu64 "\nE\n",
+	       "\tquarantined:%" PRIu64 "\tfolded:%" PRIu64 "\tlast_pane:%" PRIu64
+	       "\tunexplained:%" PRIu64 "\tunmerged:%" PRIu64 "\nE\n",
 	       sum.issued, sum.events, sum.lost, sum.duplicate, sum.late, sum.aggregated,
-	       sum.pending, sum.refused, sum.quarantined, folded, last_pane);
+	       sum.pending, sum.refused, sum.quarantined, folded, last_pane, off, sent - merged);
 }
 
 static void run_log(struct drive *drive, const struct log_head *head)

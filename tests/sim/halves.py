@@ -33,12 +33,14 @@ class Half:
                  "applied", "owners", "min_rtt", "connect", "lost_at", "lost", "total", "pids", "key", "hops", "peer",
                  "settled", "told", "gone", "paired_pane", "placed", "label_pane", "home", "away_until", "leaves",
                  "vague", "label", "final_peer", "epoch", "existed", "number", "turned", "waits", "onward", "history",
-                 "lone", "repeated", "same", "gap", "alone")
+                 "lone", "repeated", "same", "gap", "alone", "lookups", "defined")
 
     def __init__(self, number, node, slot, generation, epoch):
         self.number, self.node, self.slot, self.generation, self.epoch = number, node, slot, generation, epoch
         self.applied = self.failed = self.settled = self.told = self.gone = self.vague = self.existed = False
         self.parts, self.owners, self.pids, self.history = {}, [], [], []
+        self.lookups = {}  # by place, as parts: [(code or None for a timeout, latency in us)]
+        self.defined = None  # by which batch, and where that is applied
         self.accounted = [0] * 5
         self.min_rtt = self.pid = self.cgroup = self.hops = self.connect = self.gaps = self.lost = self.lost_at = 0
         self.closed_pane = self.closed = INFINITE
@@ -121,7 +123,7 @@ class Node:
     def __init__(self, oracle, name):
         self.oracle, self.name = oracle, name
         self.epoch = self.boot = None
-        self.former, self.seen = set(), set()
+        self.former, self.seen = {}, set()
         self.samples, self.sent, self.floor = [], None, 0
         self.end_event = self.gaps = 0
         self.slots, self.halves = {}, []
@@ -140,11 +142,14 @@ class Node:
     def corrected(self, us, offset):
         return max(us * 1000 + offset, self.floor)
 
+    def place(self, time):
+        """The pane in which it is applied, and whether it is in time for that: what a batch says late comes first."""
+        pane, open_pane = time // PANE, self.oracle.open_pane
+        return max(pane, open_pane), pane >= open_pane
+
     def put(self, time, kind, *rest):
-        open_pane = self.oracle.open_pane
-        pane = time // PANE
-        late = pane < open_pane
-        self.events.append((max(pane, open_pane), len(self.events), late, time, kind, rest))
+        pane, in_time = self.place(time)
+        self.events.append((pane, len(self.events), not in_time, time, kind, rest))
 
     def listen(self, clock):
         """Once a second of its log: a node is mute that told of nothing of the last three."""
@@ -162,11 +167,12 @@ class Node:
     def batch(self, b, append, clock):
         o = self.oracle.counts
         if b.epoch in self.former and b.epoch != self.epoch:
-            o["issued"] += b.events
-            o["refused"] += b.events
+            self.straggler(b, *self.former[b.epoch])
             return
         if b.boot_id != self.boot:
-            self.samples, self.sent, self.floor = [], None, 0  # another boot, another clock
+            if self.sent:  # another boot, another clock, but nothing is earlier than what the one before told
+                self.floor = max(self.floor, sum(self.sent))
+            self.samples, self.sent = [], None
         self.samples = [s for s in self.samples if s[0] > append - 60 * S]
         self.samples.append((append, append - b.sent_realtime_ns))
         offset = min(s[1] for s in self.samples)
@@ -192,16 +198,29 @@ class Node:
         self.describe = (b.zone, b.role)
         self.groups(b, base, offset)
 
+    def straggler(self, b, seen, end):
+        """Of an agent that was replaced; its batches still come in their order, but for repeats."""
+        o = self.oracle.counts
+        if b.sequence in seen:
+            o["duplicate"] += b.events
+            return
+        seen.add(b.sequence)
+        lost = b.first_event - end[0]
+        end[0] += lost + b.events
+        o["issued"] += b.events + lost
+        o["lost"] += lost
+        o["refused"] += b.events
+
     def begin(self, b, base):
         if self.epoch is None:
             self.first = base
-            self.end_event = b.first_event
+            self.end_event = 0 if b.sequence < 64 else b.first_event  # the log is read from its first record
         else:
             self.put(base, "reset", b.boot_id != self.boot, list(self.halves))
             pane = self.events[-1][0]
             self.events.append((pane + ORPHAN_PANES, len(self.events), False, base, "expiry", ()))
+            self.former[self.epoch] = self.seen, [self.end_event]
             self.end_event = 0
-            self.former.add(self.epoch)
         self.epoch, self.boot = b.epoch, b.boot_id
         self.seen, self.slots = set(), {}
 
@@ -222,6 +241,7 @@ class Node:
         self.nat(b, addresses, offset, 0)
         self.definitions(b, addresses, offset)
         self.updates(b, offset)
+        self.lookups(b, offset)
         self.closes(b, offset)
         self.nat(b, addresses, offset, 1)
 
@@ -254,6 +274,7 @@ class Node:
                 if half is not None:
                     self.put(time, "close", half, VANISHED, 0, None, 0, 0)
                 half = self.slots[slot] = Half(len(self.oracle.halves), self, slot, generation, self.epoch)
+                half.defined = b.sequence, self.place(time)
                 self.oracle.halves.append(half)
                 self.halves.append(half)
             if role == 0:
@@ -284,6 +305,16 @@ class Node:
             self.put(self.corrected(us, offset), "update", half, [u.tx_bytes[i], u.rx_bytes[i], u.tx_segments[i],
                                                           u.rx_segments[i], sparse.get(i, 0)], u.srtt_us[i])
 
+    def lookups(self, b, offset):
+        us, d = b.base_time_us, b.dns
+        for i, slot in enumerate(d.slot):
+            us += d.dt_us[i]
+            half, time = self.slots.get(slot), self.corrected(us, offset)
+            if half is None or (b.sequence == half.defined[0] and self.place(time) < half.defined[1]):
+                self.oracle.counts["refused"] += 1  # nobody knows the socket yet
+                continue
+            self.put(time, "lookup", half, None if d.flags[i] & 1 else d.rcode[i], d.latency_us[i])
+
     def closes(self, b, offset):
         us, c = b.base_time_us, b.closes
         for i, slot in enumerate(c.slot):
@@ -311,7 +342,7 @@ class Node:
                 getattr(self, "apply_" + kind)(pane, late, time, *rest)
                 at += 1
             self.name_owners(pane)
-        numbered = ("container", "process", "nat", "definition", "update", "close")
+        numbered = ("container", "process", "nat", "definition", "update", "lookup", "close")
         self.oracle.counts["pending"] += sum(event[4] in numbered for event in events[at:])
 
     def account(self, pane, events, at):
@@ -350,7 +381,9 @@ class Node:
         if rebooted:
             for half in list(self.orphans):
                 self.end_orphan(half, pane, late)
+            self.name_owners(pane)
             self.processes, self.containers = {}, {}
+            self.told, self.renamed, self.fresh = {}, False, []
 
     def apply_expiry(self, pane, late, time):
         for half, (orphaned, _) in list(self.orphans.items()):
@@ -458,6 +491,14 @@ class Node:
             part.srtt, part.srtt_event = srtt, self.event
         part.time = time
 
+    def apply_lookup(self, pane, late, time, half, code, latency):
+        half = half.same
+        if not half.applied or half.closed_pane != INFINITE:
+            self.oracle.counts["refused"] += 1
+            return
+        place = (pane, LATE if late else NORMAL, time // TEN if late else None, None)
+        half.lookups.setdefault(place, []).append((code, latency))
+
     def apply_close(self, pane, late, time, half, reason, pid, total, min_rtt, connect):
         half = half.same
         if not half.applied or half.closed_pane != INFINITE:
@@ -490,7 +531,8 @@ class Node:
         self.live.pop(half.number, None)
 
     def name_owners(self, pane):
-        """At the end of a pane: sockets told in it, and living ones of which something was learnt."""
+        """At the end of a pane, or of a boot: sockets told in it, and living ones of which something was learnt. A pid
+        or cgroup of another boot is another process or container, and serves where it says so itself."""
         told = dict(self.told)
         if self.renamed:
             told.update(self.live)

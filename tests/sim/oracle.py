@@ -45,6 +45,9 @@ Each socket keeps the owner that was known when it ended; what is told of a livi
 before. A client's half that existed before its agent has no past of its own: what the server's half told before it
 came stays counted.
 
+A slot is one socket's within a batch. A lookup over a slot that its batch defines anew, in a later pane, or late where
+the definition is in time, is nobody's: the socket is not known yet, and the slot's former one it is not.
+
 GAPS are the known differences of the pipeline at hand, each with a name; take a name away when it is mended. The
 constants below say which rows are made."""
 
@@ -52,8 +55,8 @@ import collections
 
 from counters import (
     ACTIVE, AGENT_ISSUED, AGENT_RECEIVED, CLIENT_RETRANSMITS, CLIENT_ROW, CLIENT_RX, CLIENT_TX, CLOSED,
-    CONNECTION_EVENTS, CONNECT_COUNT, CONNECT_US, EDGE, EVENT_COLUMNS, FAILED, FAILURE_COUNTERS, JOINED, LANE, LATE_BYTES,
-    LATE_CONNECTIONS, OPENED, RECOVERED_BYTES, RESETS, RETRANSMITS, RX, RX_SEGMENTS, SERVER_RETRANSMITS, SERVER_ROW,
+    CONNECTION_EVENTS, CONNECT_COUNT, CONNECT_US, DNS_COUNT, DNS_OTHER, DNS_QUERIES, DNS_TIMEOUTS, DNS_US, EDGE, EVENT_COLUMNS, FAILED, FAILURE_COUNTERS, JOINED, LANE, LATE_BYTES,
+    LATE_CONNECTIONS, OPENED, RCODE_COUNTERS, RECOVERED_BYTES, RESETS, RETRANSMITS, RX, RX_SEGMENTS, SERVER_RETRANSMITS, SERVER_ROW,
     SERVER_RX, SERVER_TX, SRTT_COUNT, SRTT_US, TIMEOUTS, TX, TX_SEGMENTS)
 from halves import (
     CLIENT, GUESSED, INFINITE, LATE, MS, NORMAL, Node, PANE, PROBE, RECOVERED, RESET, S, SERVER, TEN_PANES, TIMEOUT,
@@ -72,7 +75,7 @@ SRTT_OF_BOTH = True
 FAILED_IS_ACTIVE = False
 
 GAPS = frozenset((
-    "amended_samples",  # amendments leave round-trip times, sketches, completeness, late and recovered where they were;
+    "amended_samples",  # amendments leave round-trip times, sketches, late and recovered where they were;
                         # of windows with amendments only their sums over all edges are compared
     "told_resolution",  # who owns a socket is not told again when only the way of its name changes
     "last_place",  # who serves at several places is renamed at once at the last told one only
@@ -214,6 +217,8 @@ class Rows:
         panes = collections.defaultdict(list)
         for place in half.parts:
             panes[place[0]].append(place)
+        for place in half.lookups:
+            panes[place[0]]  # is there
         for pane in sorted(panes):
             if pane < half.label_pane:
                 self.expected.amended.add(pane * PANE // (10 * S))
@@ -233,6 +238,14 @@ class Rows:
                 if joined and half is server and client.existed and pane < client.first_pane and not counts:
                     counts = "existed_uncounts" not in self.oracle.gaps
                 self.delta(half, merged(parts), pane, kind, counts, joined, *names[owners], seen_windows)
+            for place, lookups in half.lookups.items():
+                if place[0] != pane:
+                    continue
+                kind, counts = self.counted(sides, half, place)
+                if joined and half is server and client.existed and pane < client.first_pane and not counts:
+                    counts = "existed_uncounts" not in self.oracle.gaps
+                for code, latency in lookups:
+                    self.lookup(half, code, latency, pane, kind, counts, *names[owners])
 
     def sides(self, half, client, server):
         if client and server:
@@ -300,6 +313,30 @@ class Rows:
                 active = self.touch(seen_windows, ("part", window), self.start, counts)
             for scope, sub in subs:
                 self.put(window, scope, edge + sub, pairs, active)
+
+    def lookup(self, half, code, latency, pane, kind, counts, edge, subs):
+        """A delta of its own, by which nothing is active."""
+        arrived = half.node.received[pane]
+        own = [(AGENT_RECEIVED, arrived), (AGENT_ISSUED, arrived + half.node.lost[pane])]
+        counted = [(DNS_QUERIES, 1)]
+        if code is None:
+            counted.append((DNS_TIMEOUTS, 1))
+        else:
+            counted += [(DNS_COUNT, 1), (DNS_US, latency)]
+        if code:
+            counted.append((RCODE_COUNTERS.get(code, DNS_OTHER), 1))
+        certain = pane >= half.label_pane and not half.vague
+        self.expected.certain += certain
+        self.expected.provisional += not certain
+        self.expected.vague += half.vague
+        pairs = [pair for pair in (own + counted if counts else own) if pair[1]]
+        self.samples, self.doubt = (0, 0), (own, counted, half.turned)
+        self.start, self.certain, self.amended = pane * PANE, certain, not half.vague
+        for window in EDGE_WINDOWS:
+            if window >= 10_000 or kind == NORMAL:
+                self.put(window, EDGE, edge, pairs, False)
+        for scope, sub in subs:
+            self.put(10_000, scope, edge + sub, pairs, False)
 
     def own_pairs(self, half, part, pane, connect):
         """What its end tells of itself, whoever counts."""

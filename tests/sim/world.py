@@ -15,6 +15,7 @@ partition, each with its own delay, clock error and mishaps:
     reboots     the node does, and its sockets are gone
     outages     nothing is heard of a node for long: its agent dies, and another begins at last; or it is cut off, and
                 its spool delivers later what it had room for, or never
+    lookups     DNS lookups pass over sockets, some as the only sign of life; drops and listeners are told
 
 A node's own batches keep their order: agents write with idempotence, and a key names a partition.
 Key frames come every few seconds instead of every 45, so that a short world has them.
@@ -103,6 +104,8 @@ class World:
         outages = random.Random(f"outages {seed}")  # apart, as it came later: other worlds stay as they were
         if outages.random() < 0.3:
             self.hazards.add("outages")
+        if random.Random(f"lookups {seed}").random() < 0.4:
+            self.hazards.add("lookups")
         if hazards is not None:
             self.hazards = set(hazards)
         self.period = rng.choice((100, 200, 250, 300)) * MS

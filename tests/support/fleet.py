@@ -28,9 +28,10 @@ class Feed:
     def events(self):
         return self.made["events"]
 
-    def start(self, brokers):
-        """The sender, a child process that prints one line of JSON when all is sent."""
-        return processes.start([PROGRAM, "--replay", self.log, "--brokers", brokers], stdout=subprocess.PIPE, text=True)
+    def start(self, brokers, **options):
+        """The sender, a child process that prints one line of JSON when all is sent, or when it is told to end."""
+        return processes.start([PROGRAM, "--replay", self.log, "--brokers", brokers], stdout=subprocess.PIPE, text=True,
+                               **options)
 
     def send(self, brokers):
         child = self.start(brokers)

@@ -16,9 +16,12 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
+
+import processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "deploy" / "kafka" / "kafka.sh"
@@ -27,6 +30,7 @@ SCRIPT = ROOT / "deploy" / "kafka" / "kafka.sh"
 READY_WITHIN_S = 300
 ASK_EVERY_S = 0.05
 KCAT_WITHIN_S = 60
+TOOL_WITHIN_S = 120
 
 
 def missing():
@@ -35,18 +39,23 @@ def missing():
 
 
 class Kafka:
-    def __init__(self, properties=None, format_arguments=(), jvm_options=()):
-        """properties: lines added to server.properties ({} or {"name": "value"}); a name given replaces the line.
-        format_arguments: for StorageTool format, e.g. --add-scram. jvm_options: e.g. -D..."""
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="millrace-kafka-"))
+    def __init__(self, properties=None, format_arguments=(), jvm_options=(), folder=None):
+        """properties: lines added to server.properties ({} or {"name": "value"}); a name given replaces the line, or
+        extends it when its value begins with "+".
+        format_arguments: for StorageTool format, e.g. --add-scram. jvm_options: e.g. -D...
+        folder: one set up before, which is somebody else's to delete."""
+        self.lent = folder is not None
+        self.folder = folder or pathlib.Path(tempfile.mkdtemp(prefix="millrace-kafka-"))
         self.format_arguments = list(format_arguments)
         self.jvm_options = list(jvm_options)
         self.process = None
         self.address = None
         atexit.register(self.stop)
+        if self.lent:
+            return
         subprocess.run([SCRIPT, "setup", self.folder, "0"], check=True)
         if properties:
-            self._change(properties)
+            self.change(properties)
         self.restart()
 
     def __enter__(self):
@@ -55,29 +64,43 @@ class Kafka:
     def __exit__(self, *_):
         self.stop()
 
-    def _change(self, properties):
+    def change(self, properties):
         path = self.folder / "server.properties"
-        kept = [line for line in path.read_text().splitlines() if line.split("=")[0] not in properties]
-        added = [f"{name}={value}" for name, value in properties.items()]
+        lines = path.read_text().splitlines()
+        present = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+        kept = [line for line in lines if line.split("=")[0] not in properties]
+        added = [f"{name}={present[name] + value[1:] if str(value)[0] == '+' else value}"
+                 for name, value in properties.items()]
         path.write_text("\n".join(kept + added) + "\n")
 
     def restart(self):
         """Start on the data that is there; returns when the broker answers and all topics exist."""
+        self.launch()
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not self.ready():
+            if not self.alive() or time.monotonic() > deadline:
+                raise RuntimeError(f"the broker did not start:\n{self.log()[-4000:]}")
+            time.sleep(ASK_EVERY_S)
+
+    def launch(self):
+        """The first half of restart(); ready() tells when the other is done."""
         assert not self.alive(), "it runs: kill() it first"
-        options = ["-Dmillrace.lifeline=true", f"-Dmillrace.scratch={self.folder}", *self.jvm_options]
-        ready = self.folder / "ready"
-        ready.unlink(missing_ok=True)
+        options = ["-Dmillrace.lifeline=true", *self.jvm_options]
+        if not self.lent:
+            options.append(f"-Dmillrace.scratch={self.folder}")
+        (self.folder / "ready").unlink(missing_ok=True)
         with open(self.folder / "broker.log", "ab") as log:
             self.process = subprocess.Popen(
                 [SCRIPT, "run", self.folder, *self.format_arguments],
                 stdin=subprocess.PIPE, stdout=log, stderr=log,
-                env={**os.environ, "KAFKA_OPTS": " ".join(options)})
-        deadline = time.monotonic() + READY_WITHIN_S
-        while not (ready.exists() and ready.read_text().endswith("\n")):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the broker did not start:\n{self.log()[-4000:]}")
-            time.sleep(ASK_EVERY_S)
+                preexec_fn=processes.wake_with_parent, env={**os.environ, "KAFKA_OPTS": " ".join(options)})
+
+    def ready(self):
+        ready = self.folder / "ready"
+        if not (self.alive() and ready.exists() and ready.read_text().endswith("\n")):
+            return False
         self.address = ready.read_text().strip()
+        return True
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
@@ -95,10 +118,18 @@ class Kafka:
         self.process.wait()
         self.process.stdin.close()
 
+    def freeze(self):
+        """It stands, and its connections stay open."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self):
-        if self.alive():
+        if self.process and not self.process.stdin.closed:
             self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.lent:
+            shutil.rmtree(self.folder, ignore_errors=True)
         atexit.unregister(self.stop)
 
     def produce(self, topic, value, key=None, partition=None, codec="none"):
@@ -113,6 +144,14 @@ class Kafka:
             words += ["-K", "\t"]
             line = key + b"\t" + value
         subprocess.run(words, input=line, check=True, timeout=KCAT_WITHIN_S)
+
+    def tool(self, name, *words):
+        """One of Kafka's own tools, org.apache.kafka.tools.<name> or a class by its whole name, to its end."""
+        if "." not in name:
+            name = f"org.apache.kafka.tools.{name}"
+        class_path = subprocess.run([SCRIPT, "jars"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        subprocess.run(["java", "-XX:TieredStopAtLevel=1", "-cp", class_path, name, "--bootstrap-server", self.address,
+                        *map(str, words)], check=True, timeout=TOOL_WITHIN_S, stdout=subprocess.DEVNULL)
 
     def consume(self, topic, partition=None, offset="beginning"):
         """All records up to the end: [{partition, offset, tstype, ts, key, payload}, ...], bytes as text."""

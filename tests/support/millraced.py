@@ -5,7 +5,6 @@
 """
 
 import pathlib
-import re
 import shutil
 import signal
 import tempfile
@@ -13,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 
+import ledger
 import processes
 
 PROGRAM = processes.BUILD / "bin" / "millraced"
@@ -31,19 +31,38 @@ def until(condition, within_s):
 
 
 class Millraced:
-    def __init__(self, brokers, more=""):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="millrace-daemon-"))
+    def __init__(self, brokers, more="", environment=None, under=None):
+        """more: lines of its configuration behind the address of the brokers. under: the folder that its own is made in."""
+        self.environment = environment
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="millrace-daemon-", dir=under))
         self.api = f"127.0.0.1:{processes.free_port()}"
         self.config = self.folder / "millraced.yaml"
         self.config.write_text(f'listen: {self.api}\nkafka:\n  brokers: ["{brokers}"]\n{more}')
+        self.start()
+
+    def start(self):
+        """Again, with the same configuration, after it has ended."""
         with open(self.folder / "log", "ab") as log:
-            self.child = processes.start([PROGRAM, "--config", self.config], stdout=log, stderr=log)
+            self.child = processes.start([PROGRAM, "--config", self.config], stdout=log, stderr=log,
+                                         env=self.environment)
+
+    def kill(self):
+        """SIGKILL: it has no moment to put anything in order."""
+        self.child.kill()
+        self.child.wait()
+
+    def stand(self):
+        """As a machine without time for it; go_on() ends that."""
+        self.child.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.child.send_signal(signal.SIGCONT)
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.stop()
+    def __exit__(self, kind, *_):
+        self.stop(check=kind is None)
 
     def log(self):
         return (self.folder / "log").read_text(errors="replace")
@@ -70,8 +89,7 @@ class Millraced:
 
     def metrics(self):
         """{"name{labels}": value}."""
-        lines = re.findall(r"^([a-z_0-9]+(?:\{[^}]*\})?) (\S+)$", self.get("/metrics")[1], re.M)
-        return {name: float(value) for name, value in lines}
+        return ledger.numbers(self.get("/metrics")[1])
 
     def metric(self, name):
         return self.metrics().get(name, 0)
@@ -80,8 +98,11 @@ class Millraced:
         """Its value once it is at least that much, or after the time."""
         return until(lambda: (value := self.metric(name)) >= least and value, within_s) or self.metric(name)
 
-    def terminate(self, within_s):
-        """SIGTERM; (exit status, seconds that it took); status None when it did not end in time."""
+    def terminate(self, within_s, check=True):
+        """SIGTERM, and before it (check) every event must be accounted for; (exit status, seconds that it took); status
+        None when it did not end in time."""
+        if check:
+            ledger.check(self.get)
         began = time.monotonic()
         self.child.send_signal(signal.SIGTERM)
         try:
@@ -90,6 +111,11 @@ class Millraced:
             status = None
         return status, time.monotonic() - began
 
-    def stop(self):
-        processes.end(self.child)
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def stop(self, check=True):
+        """check: and every event must be accounted for, if it still runs."""
+        try:
+            if check and self.alive():
+                ledger.check(self.get)
+        finally:
+            processes.end(self.child)
+            shutil.rmtree(self.folder, ignore_errors=True)

@@ -18,6 +18,11 @@ def _die_with_parent():
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def wake_with_parent():
+    """For a child that ends by itself when its parent is gone: it must not be stopped then."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
 def start(words, netns=None, **options):
     """A child process, in a network namespace if one is named."""
     if netns:

@@ -3,15 +3,20 @@
 import functools
 import hashlib
 import importlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 import processes
 
 PROTO = processes.ROOT / "proto"
+WITHIN_S = 120
 
 MESSAGES = {
     "millrace.events": ("events", "Batch"),
@@ -50,19 +55,51 @@ def module(noun):
     return importlib.import_module(f"millrace.v1.{noun}_pb2")
 
 
+def ends(address, topic):
+    """{partition: the offset after its last record}."""
+    words = ["kcat", "-q", "-L", "-J", "-b", address, "-t", topic]
+    topics = json.loads(subprocess.run(words, check=True, timeout=WITHIN_S, stdout=subprocess.PIPE).stdout)["topics"]
+    partitions = [part["partition"] for found in topics for part in found["partitions"]]
+    words = ["kcat", "-q", "-Q", "-b", address]
+    for partition in partitions:
+        words += ["-t", f"{topic}:{partition}:-1"]
+    for _ in range(WITHIN_S):  # a broker that has just come back leads no partition yet
+        out = subprocess.run(words, timeout=WITHIN_S, capture_output=True, text=True)
+        found = {int(part): int(offset) for part, offset in re.findall(r"\[(\d+)\] offset (-?\d+)", out.stdout)}
+        if sorted(found) == sorted(partitions):
+            return found
+        time.sleep(1)
+    raise RuntimeError(f"the ends of {topic} are not known: {out}")
+
+
 def raw(address, topic, partition=None):
-    """The values of all records of a topic up to its end, as bytes."""
-    words = ["kcat", "-q", "-C", "-e", "-b", address, "-t", topic, "-o", "beginning", "-f", "%S\n%s\n"]
+    """The values of all records that a topic has now, as bytes. It may go on to grow meanwhile, so its end is that of now."""
+    wanted = {part: end for part, end in ends(address, topic).items() if end > 0 and partition in (None, part)}
+    words = ["kcat", "-q", "-u", "-C", "-e", "-b", address, "-t", topic, "-o", "beginning", "-f", "%p %o %S\n%s"]
     if partition is not None:
         words += ["-p", str(partition)]
-    out = subprocess.run(words, check=True, timeout=120, stdout=subprocess.PIPE).stdout
-    at = 0
-    while at < len(out):
-        end = out.index(b"\n", at)
-        length = int(out[at:end])
-        if length >= 0:
-            yield out[end + 1:end + 1 + length]
-        at = end + 1 + max(length, 0) + 1
+    child = processes.start(words, stdout=subprocess.PIPE)
+    watchdog = threading.Timer(WITHIN_S, child.kill)
+    watchdog.start()
+    try:
+        while wanted and (line := child.stdout.readline()):
+            part, offset, length = map(int, line.split())
+            value = child.stdout.read(length) if length > 0 else b""
+            if length >= 0 and offset < wanted.get(part, 0):
+                yield value
+            if offset + 1 >= wanted.get(part, 0):
+                wanted.pop(part, None)
+        assert not wanted or watchdog.is_alive(), f"not read within {WITHIN_S} s: {wanted}"
+    finally:
+        watchdog.cancel()
+        child.kill()
+        processes.end(child)
+
+
+def batches(address, node):
+    """All of a node that Kafka has now, by their numbers: of one epoch, or of several mixed."""
+    told = (batch for batch in map(module("events").Batch.FromString, raw(address, "millrace.events")) if batch.node == node)
+    return sorted(told, key=lambda batch: batch.sequence)
 
 
 def read(address, topic):

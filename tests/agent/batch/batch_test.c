@@ -63,6 +63,80 @@ static bool put_update(struct batch *batch, uint32_t slot, uint64_t tx_bytes, ui
 							  .time_ns = start_ns + slot * NS_PER_MS});
 }
 
+/* What an agent tells since it sees lookups and drops. */
+static void fill_more(struct batch *batch)
+{
+	const struct batch_answer answers[] = {{address_v4(0x0a600001), 30},
+					       {{{0x20, 0x01, 0x0d, 0xb8, [15] = 1}}, 60}};
+	const struct batch_label label = {"tier", "web"};
+	const char *const features[] = {"tcp", "dns"}, *const missing[] = {"no conntrack here"};
+	assert_true(batch_container(batch, &(struct batch_container){.cgroup = 8,
+								     .name = "db",
+								     .path = "/docker/db",
+								     .runtime = "docker",
+								     .pod_uid = "0-1",
+								     .labels = &label,
+								     .labels_count = 1}));
+	assert_true(batch_dns(batch, &(struct batch_dns){.slot = 900,
+							 .name = "cart.shop",
+							 .type = 1,
+							 .latency_ns = 1500 * NS_PER_US,
+							 .answers = answers,
+							 .answers_count = 2,
+							 .time_ns = start_ns + 9000}));
+	assert_true(batch_dns(batch, &(struct batch_dns){.slot = 900,
+							 .name = "gone.shop",
+							 .type = 28,
+							 .rcode = 3,
+							 .latency_ns = 700 * NS_PER_US,
+							 .time_ns = start_ns + 9000}));
+	assert_true(batch_drop(batch, &(struct batch_drop){.reason = "NETFILTER_DROP",
+							   .location = "nf_hook_slow",
+							   .protocol = 6,
+							   .source = address_v4(0x0a000001),
+							   .destination = address_v4(0x0a600001),
+							   .source_port = 40000,
+							   .destination_port = 80,
+							   .packets = 3,
+							   .bytes = 180,
+							   .netns = 4026531840,
+							   .socket = 4,
+							   .time_ns = start_ns + 9000}));
+	assert_true(
+		batch_listener(batch, &(struct batch_listener){.cookie = 99,
+							       .address = address_v4(0x0a000002),
+							       .port = 443,
+							       .pid = 10,
+							       .cgroup = 4242,
+							       .backlog = 2,
+							       .backlog_max = 128,
+							       .drops = 7,
+							       .time_ns = start_ns + 9000}));
+	assert_true(batch_facts(batch, &(struct batch_facts){.kernel = "6.1.0",
+							     .os = "Debian 12",
+							     .architecture = "x86_64",
+							     .cpus = 4,
+							     .memory_bytes = 1ULL << 33,
+							     .booted_ns = start_ns - 77 * NS_PER_S,
+							     .cloud = "aws",
+							     .instance_id = "i-1",
+							     .instance_type = "m5.large",
+							     .labels = &label,
+							     .labels_count = 1}));
+	assert_true(batch_state(batch, &(struct batch_state){.level = 1,
+							     .degraded = "updates every second",
+							     .cpu_share = 0.25,
+							     .cpu_budget = 0.5,
+							     .features = features,
+							     .features_count = 2,
+							     .missing = missing,
+							     .missing_count = 1,
+							     .programs = 10,
+							     .programs_wanted = 11,
+							     .self_tests = 5,
+							     .self_tests_failed = 1}));
+}
+
 /* One event of each kind and more: what tests/data/batch.pb holds. */
 static void fill(struct batch *batch)
 {
@@ -149,6 +223,7 @@ static void fill(struct batch *batch)
 							   .status = 1,
 							   .signal = 9,
 							   .time_ns = start_ns + 7000}));
+	fill_more(batch);
 }
 
 static size_t read_whole(FILE *file, char *text, size_t size)
@@ -370,7 +445,7 @@ static void strings_are_utf8_and_bounded(void **state)
 {
 	(void)state;
 	struct batch *batch = batch_small(NULL);
-	char endless[600];
+	char endless[5000];
 	memset(endless, 'x', sizeof(endless) - 1);
 	endless[sizeof(endless) - 1] = 0;
 	assert_true(
@@ -384,7 +459,8 @@ static void strings_are_utf8_and_bounded(void **state)
 							     .time_ns = start_ns}));
 	Millrace__V1__Batch *message = sealed(batch);
 	assert_string_equal(message->strings[message->processes->comm[0]], "a?\xc3\xa9???z");
-	assert_int_equal(strlen(message->strings[message->processes->cmdline[0]]), 256);
+	assert_int_equal(strlen(message->strings[message->processes->cmdline[0]]),
+			 BATCH_CMDLINE_MAX);
 	assert_string_equal(message->strings[message->processes->comm[1]], "12345678901234");
 	free_message(message);
 	batch_free(batch);
@@ -496,6 +572,154 @@ static void random_definitions_come_back_as_put(void **state)
 	}
 }
 
+static void elements_follow_their_events_in_order(void **state)
+{
+	(void)state;
+	struct batch *batch = batch_small(NULL);
+	struct batch_label labels[40];
+	for (uint32_t i = 0; i < 40; i++)
+		labels[i] = (struct batch_label){"k", i % 2 ? "odd" : "even"};
+	for (uint32_t count = 0; count <= 40; count += 20)
+		assert_true(
+			batch_container(batch, &(struct batch_container){.cgroup = count,
+									 .runtime = "docker",
+									 .labels = labels,
+									 .labels_count = count}));
+	struct batch_answer answers[] = {{address_v4(0x0a000001), 30},
+					 {{{0x20, 0x01, [15] = 7}}, 60},
+					 {address_v4(0x0a000003), 0}};
+	for (uint32_t count = 0; count <= 3; count++)
+		assert_true(batch_dns(batch, &(struct batch_dns){.slot = 5 + count,
+								 .name = "shop.test",
+								 .type = 28,
+								 .rcode = 3,
+								 .flags = BATCH_DNS_TRUNCATED,
+								 .latency_ns = 1234 * NS_PER_US,
+								 .answers = answers,
+								 .answers_count = count,
+								 .time_ns = start_ns}));
+	Millrace__V1__Batch *message = sealed(batch);
+	const Millrace__V1__Containers *c = message->containers;
+	assert_int_equal(message->events, 7);
+	assert_int_equal(c->n_labels_key, 20 + BATCH_LABELS_MAX);
+	assert_int_equal(c->n_labels_value, 20 + BATCH_LABELS_MAX);
+	assert_int_equal(c->labels[0], 0);
+	assert_int_equal(c->labels[2], BATCH_LABELS_MAX);
+	assert_string_equal(message->strings[c->labels_value[21]], "odd");
+	assert_string_equal(message->strings[c->runtime[1]], "docker");
+	const Millrace__V1__Dns *d = message->dns;
+	assert_int_equal(d->n_answers, 4);
+	assert_int_equal(d->n_answers_address, 6);
+	assert_int_equal(d->slot[3], 8);
+	assert_int_equal(d->latency_us[3], 1234);
+	assert_int_equal(d->answers_ttl_s[4], 60);
+	/* behind the dictionary of IPv4, of which there are two */
+	assert_int_equal(d->answers_address[4], 2);
+	assert_string_equal(message->strings[d->name[0]], "shop.test");
+	free_message(message);
+	batch_free(batch);
+}
+
+static void drops_and_listeners_come_back_as_put(void **state)
+{
+	(void)state;
+	struct batch *batch = batch_small(NULL);
+	assert_true(batch_drop(batch, &(struct batch_drop){.reason = "NETFILTER_DROP",
+							   .location = "nf_hook_slow",
+							   .protocol = 6,
+							   .source = address_v4(1),
+							   .destination = address_v4(2),
+							   .source_port = 1000,
+							   .destination_port = 80,
+							   .packets = 3,
+							   .bytes = 180,
+							   .netns = 4026531840,
+							   .socket = 8,
+							   .time_ns = start_ns}));
+	assert_true(batch_listener(batch, &(struct batch_listener){.cookie = 99,
+								   .flags = BATCH_LISTENER_AGAIN,
+								   .address = address_v4(0),
+								   .port = 443,
+								   .pid = 12,
+								   .backlog = 2,
+								   .backlog_max = 128,
+								   .drops = 7,
+								   .time_ns = start_ns}));
+	Millrace__V1__Batch *message = sealed(batch);
+	const Millrace__V1__Drops *d = message->drops;
+	assert_int_equal(d->packets[0], 3);
+	assert_int_equal(d->socket[0], 8);
+	assert_int_equal(d->destination_port[0], 80);
+	assert_string_equal(message->strings[d->location[0]], "nf_hook_slow");
+	assert_null(d->kind);
+	assert_int_equal(message->listeners->backlog_max[0], 128);
+	assert_int_equal(message->listeners->drops[0], 7);
+	free_message(message);
+	batch_free(batch);
+}
+
+static void facts_and_state_are_no_events_and_the_later_put_counts(void **state)
+{
+	(void)state;
+	struct batch *batch = batch_small(NULL);
+	const struct batch_label label = {"rack", "r1"};
+	const char *const missing[] = {"this kernel has no X", ""};
+	const struct batch_loss losses[] = {{"ring", "close", 3}, {"spool", "any", 1ULL << 40}};
+	assert_true(batch_facts(batch, &(struct batch_facts){.kernel = "first"}));
+	assert_true(batch_facts(batch, &(struct batch_facts){.kernel = "6.1",
+							     .cpus = 8,
+							     .memory_bytes = 1ULL << 34,
+							     .labels = &label,
+							     .labels_count = 1}));
+	assert_true(batch_state(batch, &(struct batch_state){.level = 2,
+							     .cpu_share = 0.25,
+							     .missing = missing,
+							     .missing_count = 2,
+							     .programs = 11,
+							     .losses = losses,
+							     .losses_count = 2}));
+	assert_int_equal(batch_events(batch), 0);
+	Millrace__V1__Batch *message = sealed(batch);
+	assert_string_equal(message->node_facts->kernel, "6.1");
+	assert_int_equal(message->node_facts->n_labels, 1);
+	assert_string_equal(message->node_facts->labels[0]->value, "r1");
+	assert_true(message->agent_state->cpu_share == 0.25);
+	assert_int_equal(message->agent_state->n_missing, 2);
+	assert_int_equal(message->agent_state->programs, 11);
+	assert_int_equal(message->agent_state->n_losses, 2);
+	assert_string_equal(message->agent_state->losses[0]->place, "ring");
+	assert_string_equal(message->agent_state->losses[0]->kind, "close");
+	assert_int_equal(message->agent_state->losses[0]->events, 3);
+	assert_int_equal(message->agent_state->losses[1]->events, 1ULL << 40);
+	free_message(message);
+	message = sealed(batch);
+	assert_null(message->node_facts);
+	assert_null(message->agent_state);
+	free_message(message);
+	batch_free(batch);
+}
+
+static void flags_of_updates_and_closes_are_told(void **state)
+{
+	(void)state;
+	struct batch *batch = batch_small(NULL);
+	for (uint32_t slot = 0; slot < 6; slot++)
+		assert_true(batch_update(batch, &(struct batch_update){.slot = slot,
+								       .moved.tx_bytes = 1,
+								       .zero_window = slot > 3,
+								       .time_ns = start_ns}));
+	assert_true(batch_close(
+		batch,
+		&(struct batch_close){.slot = 9, .flags = BATCH_RESET_SENT, .time_ns = start_ns}));
+	Millrace__V1__Batch *message = sealed(batch);
+	assert_int_equal(message->updates->n_zero_window_index, 2);
+	assert_int_equal(message->updates->zero_window_index[0], 4);
+	assert_int_equal(message->updates->zero_window_index[1], 1);
+	assert_int_equal(message->closes->flags[0], BATCH_RESET_SENT);
+	free_message(message);
+	batch_free(batch);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -512,6 +736,10 @@ int main(void)
 		cmocka_unit_test(a_put_past_the_count_is_refused),
 		cmocka_unit_test(a_put_past_the_bytes_is_refused_and_changes_nothing),
 		cmocka_unit_test(random_definitions_come_back_as_put),
+		cmocka_unit_test(elements_follow_their_events_in_order),
+		cmocka_unit_test(drops_and_listeners_come_back_as_put),
+		cmocka_unit_test(facts_and_state_are_no_events_and_the_later_put_counts),
+		cmocka_unit_test(flags_of_updates_and_closes_are_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <time.h>
 #include <cJSON.h>
 
 #include "api/notify/notify.h"
@@ -25,18 +26,54 @@ struct fixture {
 	struct rig rig;
 	struct notify *notify;
 	struct delivery settled[SETTLED_KEPT];
-	size_t settled_count, wanted, troubles;
+	struct delivery latest; /* the last record, whatever it says */
+	size_t settled_count, announcements, wanted, troubles;
+	size_t given_up[NOTIFY_FAILURES];
+	struct notify_receipt *receipts[64];
+	size_t receipts_count;
+	bool keeps_receipts;
 	char trouble[512];
 	char url[64];
 	bool closed;
 };
 
-static void on_settled(void *context, const struct delivery *delivery)
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static void on_record(void *context, const struct delivery *delivery,
+		      struct notify_receipt *receipt)
 {
 	struct fixture *fixture = context;
 
-	assert_true(fixture->settled_count < SETTLED_KEPT);
-	fixture->settled[fixture->settled_count++] = *delivery;
+	fixture->latest = *delivery;
+	if (delivery_settles(delivery)) {
+		assert_true(fixture->settled_count < SETTLED_KEPT);
+		fixture->settled[fixture->settled_count++] = *delivery;
+	} else {
+		fixture->announcements++;
+	}
+	if (!fixture->keeps_receipts)
+		notify_recorded(receipt);
+	else
+		fixture->receipts[fixture->receipts_count++] = receipt;
+}
+
+static void on_given_up(void *context, const char *receiver, const struct alert *alert,
+			const struct notify_place *place, enum notify_failure failure,
+			const char *sentence)
+{
+	struct fixture *fixture = context;
+
+	(void)alert;
+	(void)place;
+	assert_string_equal(receiver, "team");
+	assert_true(sentence[0]);
+	fixture->given_up[failure]++;
 }
 
 static void on_trouble(void *context, const char *receiver, const char *sentence)
@@ -88,8 +125,13 @@ static void start(struct fixture *fixture, uint32_t kind, const struct notify_op
 					 .timeout_ns = TIMEOUT_MS * NS_PER_MS,
 					 .life_ns = 3600 * NS_PER_S,
 					 .pending_max = 1000,
+					 .breaker_failures = 5,
+					 .announce_wait_ms = 250,
+					 .retry = {1000, 300000},
+					 .now_ns = now_ns,
 					 .context = fixture,
-					 .settled = on_settled,
+					 .record = on_record,
+					 .given_up = on_given_up,
 					 .trouble = on_trouble};
 	const char *error = NULL;
 
@@ -97,8 +139,14 @@ static void start(struct fixture *fixture, uint32_t kind, const struct notify_op
 		options.life_ns = changes->life_ns;
 	if (changes && changes->pending_max)
 		options.pending_max = changes->pending_max;
+	if (changes && changes->retry.max_ms)
+		options.retry = changes->retry;
+	if (changes && changes->breaker_failures)
+		options.breaker_failures = changes->breaker_failures;
 	if (changes && changes->receivers)
 		receiver.severity_min = changes->receivers->severity_min;
+	if (changes && changes->receivers)
+		receiver.self_alerts = changes->receivers->self_alerts;
 	fixture->notify = notify_new(&fixture->rig.loop, &options, &error);
 	assert_null(error);
 	assert_non_null(fixture->notify);
@@ -149,6 +197,7 @@ static struct alert episode(unsigned number)
 			      .threshold = 0.05,
 			      .completeness = 1,
 			      .started_ns = 1767323045678000000,
+			      .pane_end_ns = now_ns(),
 			      .summary = "shop to cart: 25 % fail"};
 
 	snprintf(alert.key, sizeof(alert.key), "KEY%049u", number);
@@ -163,7 +212,7 @@ static void push(struct fixture *fixture, unsigned number, uint64_t sequence, ui
 	alert.sequence = sequence;
 	alert.state = state;
 	alert.severity = severity;
-	notify_push(fixture->notify, &alert);
+	notify_push(fixture->notify, &alert, &(struct notify_place){0, (int64_t)number});
 }
 
 static void fire(struct fixture *fixture, unsigned number)
@@ -280,7 +329,8 @@ static void a_bad_request_is_given_up_and_the_receiver_goes_on(void **state)
 	until_settled(fixture, 3);
 	assert_int_equal(fixture->rig.count, 2);
 	assert_false(stats(fixture).disabled);
-	assert_int_equal(stats(fixture).failed, 1);
+	assert_int_equal(stats(fixture).failed[NOTIFY_REFUSED], 1);
+	assert_int_equal(fixture->given_up[NOTIFY_REFUSED], 1);
 }
 
 static void a_refusal_for_good_disables_the_receiver(void **state)
@@ -336,6 +386,7 @@ static void whoever_asks_for_years_is_not_asked_at_once(void **state)
 	assert_int_equal(fixture->rig.count, 1);
 	assert_int_equal(stats(fixture).pending, 2);
 	assert_non_null(strstr(fixture->trouble, "3600.0 s"));
+	assert_in_range(stats(fixture).resumes_in_ms, 3590000, 3600000);
 }
 
 /* The first wait is 0.1 to 1 s. */
@@ -357,7 +408,7 @@ static void tried_again(struct fixture *fixture, uint32_t kind, struct line firs
 	assert_true(fixture->rig.received[before + 1].at_ms - fixture->rig.received[before].at_ms >=
 		    95);
 	assert_int_equal(stats(fixture).retried, 1);
-	assert_int_equal(stats(fixture).failed, 0);
+	assert_int_equal(fixture->given_up[NOTIFY_REFUSED], 0);
 	stop(fixture);
 	free(played);
 }
@@ -440,6 +491,24 @@ static void a_firing_without_an_answer_is_sent_again_and_then_ended(void **state
 	assert_int_equal(fixture->settled[1].state, ALERT_RESOLVED);
 }
 
+static void a_firing_that_a_kept_connection_swallowed_is_ended_too(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = TAKEN}, {.hang_up = true}, {.answer = ANSWER("500 Off", NOTHING)},
+	       {.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	fire(fixture, 2);
+	until_received(fixture, 2);
+	resolve(fixture, 2);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 5);
+	assert_false(ends(fixture, 3));
+	assert_true(ends(fixture, 4));
+}
+
 static void a_resolve_that_comes_between_the_tries_waits_too(void **state)
 {
 	struct fixture *fixture = *state;
@@ -513,7 +582,7 @@ static void push_located(struct fixture *fixture, uint64_t sequence)
 	alert.sequence = sequence;
 	alert.suspects_count = 1;
 	snprintf(alert.suspects[0].name, sizeof(alert.suspects[0].name), "v2");
-	notify_push(fixture->notify, &alert);
+	notify_push(fixture->notify, &alert, &(struct notify_place){0, 1});
 }
 
 static void slack_is_told_once_where_the_change_is(void **state)
@@ -632,7 +701,7 @@ static void slack_gets_a_burst_of_three_and_then_one_a_second(void **state)
 	const struct received *received = fixture->rig.received;
 	assert_true(received[2].at_ms - received[0].at_ms < 500);
 	assert_true(received[3].at_ms - received[0].at_ms >= 980);
-	assert_true(received[4].at_ms - received[3].at_ms >= 980);
+	assert_true(received[4].at_ms - received[0].at_ms >= 1960);
 }
 
 static void past_its_bound_the_oldest_is_given_up(void **state)
@@ -651,7 +720,7 @@ static void past_its_bound_the_oldest_is_given_up(void **state)
 	assert_string_equal(fixture->settled[5].key, episode(5).key);
 	assert_true(fixture->settled[5].failed);
 	assert_int_equal(stats(fixture).pending, 10);
-	assert_int_equal(stats(fixture).dropped, 6);
+	assert_int_equal(stats(fixture).failed[NOTIFY_CROWDED], 6);
 }
 
 static void what_is_not_delivered_within_its_life_is_given_up(void **state)
@@ -664,7 +733,7 @@ static void what_is_not_delivered_within_its_life_is_given_up(void **state)
 	until_settled(fixture, 1);
 	assert_true(fixture->settled[0].failed);
 	assert_int_equal(fixture->rig.count, 1);
-	assert_int_equal(stats(fixture).failed, 1);
+	assert_int_equal(stats(fixture).failed[NOTIFY_EXPIRED], 1);
 }
 
 static void lesser_alerts_are_not_sent_but_ends_are(void **state)
@@ -731,6 +800,278 @@ static void a_receiver_that_is_no_https_is_refused(void **state)
 	}
 }
 
+/* --- what a crash leaves --- */
+
+static void forget_process(struct fixture *fixture)
+{
+	stop(fixture);
+	fixture->receipts_count = 0;
+}
+
+static void before_its_first_message_it_is_written_that_there_may_be_one(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	fixture->keeps_receipts = true;
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	assert_int_equal(fixture->receipts_count, 1);
+	assert_true(fixture->latest.uncertain);
+	assert_false(delivery_settles(&fixture->latest));
+	rig_run_for(&fixture->rig, 100);
+	assert_int_equal(fixture->rig.count, 0); /* not before it is kept */
+	notify_recorded(fixture->receipts[0]);
+	until_settled(fixture, 1);
+	assert_false(fixture->latest.uncertain);
+	assert_int_equal(fixture->announcements, 1);
+}
+
+static void an_alert_does_not_wait_long_for_its_bookkeeping(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	fixture->keeps_receipts = true;
+	start(fixture, RECEIVER_SLACK, NULL);
+	uint64_t began = uv_now(&fixture->rig.loop);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	assert_in_range(fixture->rig.received[0].at_ms - began, 240, 1000);
+	/* Nobody keeps records: the next does not wait. */
+	began = uv_now(&fixture->rig.loop);
+	fire(fixture, 2);
+	until_settled(fixture, 2);
+	assert_true(fixture->rig.received[1].at_ms - began < 200);
+	notify_recorded(fixture->receipts[0]);
+	fire(fixture, 3);
+	rig_run_for(&fixture->rig, 100);
+	assert_int_equal(fixture->rig.count, 2);
+}
+
+static void a_firing_of_which_a_crash_hides_the_answer_is_sent_again_and_then_ended(void **state)
+{
+	struct fixture *fixture = *state;
+	struct delivery kept;
+	SCRIPT({.answer = NULL}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_received(fixture, 1);
+	kept = fixture->latest;
+	assert_true(kept.uncertain);
+	forget_process(fixture);
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	notify_settled(fixture->notify, &kept);
+	notify_begin(fixture->notify);
+	fire(fixture, 1);
+	resolve(fixture, 1); /* both at once, from the outbox */
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 3);
+	assert_false(ends(fixture, 1));
+	assert_true(ends(fixture, 2));
+	assert_non_null(strstr(fixture->rig.received[1].body, "May repeat an earlier message"));
+	assert_null(strstr(fixture->rig.received[0].body, "May repeat an earlier message"));
+}
+
+/* Else a life that ends between the two would open again what is closed. */
+static void an_end_waits_until_it_is_written_down_that_its_firing_was_delivered(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = TAKEN}, {.answer = TAKEN}, {.answer = TAKEN}, {.answer = TAKEN});
+
+	fixture->keeps_receipts = true;
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	fire(fixture, 1);
+	notify_recorded(fixture->receipts[0]); /* that it may be sent */
+	until_settled(fixture, 1);
+	resolve(fixture, 1);
+	rig_run_for(&fixture->rig, 100);
+	assert_int_equal(fixture->rig.count, 1);
+	notify_recorded(fixture->receipts[1]);
+	until_received(fixture, 2);
+	until_settled(fixture, 2);
+	fire(fixture, 2); /* of which nobody keeps a record in time */
+	notify_recorded(fixture->receipts[3]);
+	until_settled(fixture, 3);
+	uint64_t began = uv_now(&fixture->rig.loop);
+	resolve(fixture, 2);
+	until_settled(fixture, 4);
+	assert_in_range(fixture->rig.received[3].at_ms - began, 200, 1000);
+}
+
+static void what_fired_and_ended_unsent_before_a_crash_is_not_told_after_it(void **state)
+{
+	struct fixture *fixture = *state;
+	struct delivery kept;
+	SCRIPT({.answer = ANSWER("503 Off", "Retry-After: 100\r\n" NOTHING)}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1); /* refused for now, so it did not arrive, and that is written down */
+	until_received(fixture, 1);
+	rig_run_for(&fixture->rig, 20);
+	assert_int_equal(fixture->announcements, 2);
+	kept = fixture->latest;
+	assert_false(kept.uncertain);
+	fire(fixture, 2); /* waits */
+	forget_process(fixture);
+
+	fixture->keeps_receipts = true; /* so that the ends come before the firings are sent */
+	start(fixture, RECEIVER_SLACK, NULL);
+	notify_settled(fixture->notify, &kept);
+	notify_begin(fixture->notify);
+	for (unsigned i = 1; i <= 2; i++) {
+		fire(fixture, i);
+		resolve(fixture, i);
+	}
+	while (fixture->receipts_count)
+		notify_recorded(fixture->receipts[--fixture->receipts_count]);
+	rig_run_for(&fixture->rig, 300);
+	assert_int_equal(fixture->rig.count, 1);
+	assert_int_equal(stats(fixture).pending, 0);
+}
+
+static int64_t held(const struct fixture *fixture, int32_t partition)
+{
+	int64_t positions[] = {1000, 1000};
+
+	notify_hold(fixture->notify, positions, 2);
+	return positions[partition];
+}
+
+static void the_position_is_held_until_the_record_is_kept(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = ANSWER("503 Off", "Retry-After: 1\r\n" NOTHING)}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	assert_int_equal(held(fixture, 0), 1000);
+	fire(fixture, 7);
+	assert_int_equal(held(fixture, 0), 7);
+	assert_int_equal(held(fixture, 1), 1000);
+	until_received(fixture, 1);
+	fire(fixture, 5);
+	assert_int_equal(held(fixture, 0), 5);
+	fixture->keeps_receipts = true;
+	fixture->receipts_count = 0;
+	until_settled(fixture, 2);
+	assert_int_equal(held(fixture, 0), 5); /* settled, but nobody would know */
+	assert_int_equal(stats(fixture).pending, 0);
+	while (fixture->receipts_count)
+		notify_recorded(fixture->receipts[--fixture->receipts_count]);
+	assert_int_equal(held(fixture, 0), 1000);
+	assert_int_equal(stats(fixture).open, 2);
+}
+
+/* --- one receiver, many alerts --- */
+
+static void one_alert_that_always_fails_does_not_hold_up_the_others(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = ANSWER("500 Off", NOTHING)}, {.answer = TAKEN}, {.answer = TAKEN},
+	       {.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	fire(fixture, 1);
+	until_received(fixture, 1);
+	rig_run_for(&fixture->rig, 20);
+	fire(fixture, 2);
+	fire(fixture, 3);
+	until_settled(fixture, 3);
+	assert_string_equal(fixture->settled[2].key, episode(1).key);
+	assert_int_equal(stats(fixture).breaker, BREAKER_CLOSED);
+	assert_true(fixture->rig.received[2].at_ms - fixture->rig.received[0].at_ms < 95);
+}
+
+static void failures_in_a_row_open_the_breaker_and_one_probe_closes_it(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = ANSWER("500 Off", NOTHING)}, {.answer = ANSWER("500 Off", NOTHING)},
+	       {.answer = ANSWER("500 Off", NOTHING), .delay_ms = 50},
+	       {.answer = TAKEN, .delay_ms = 100}, {.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY,
+	      &(struct notify_options){.breaker_failures = 2, .retry = {200, 400}});
+	for (unsigned i = 0; i < 2; i++)
+		fire(fixture, i);
+	until_received(fixture, 2);
+	rig_run_for(&fixture->rig, 10);
+	assert_int_equal(stats(fixture).breaker, BREAKER_OPEN);
+	assert_in_range(stats(fixture).resumes_in_ms, 1, 200);
+	assert_true(stats(fixture).failing_since_ns > 0);
+	for (unsigned i = 2; i < 6; i++)
+		fire(fixture, i);
+	assert_int_equal(fixture->rig.count, 2);
+	until_received(fixture, 3); /* a probe, alone, that fails */
+	rig_run_for(&fixture->rig, 30);
+	assert_int_equal(fixture->rig.count, 3);
+	until_received(fixture, 4); /* a second, alone, that does not */
+	rig_run_for(&fixture->rig, 60);
+	assert_int_equal(fixture->rig.count, 4);
+	until_settled(fixture, 6);
+	assert_int_equal(stats(fixture).breaker, BREAKER_CLOSED);
+	assert_int_equal(stats(fixture).breaker_opened, 2);
+	assert_int_equal(stats(fixture).failing_since_ns, 0);
+	assert_true(stats(fixture).delivered_ns > 0);
+}
+
+static void pagerduty_hears_of_ends_first(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = TAKEN}, {.answer = ANSWER("429 Slow", "Retry-After: 1\r\n" NOTHING)},
+	       {.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	fire(fixture, 2);
+	until_received(fixture, 2);
+	rig_run_for(&fixture->rig, 20);
+	for (unsigned i = 3; i < 9; i++)
+		fire(fixture, i);
+	resolve(fixture, 1);
+	until_settled(fixture, 2);
+	assert_true(ends(fixture, 2));
+}
+
+static void an_end_that_is_owed_outlives_the_life_of_a_firing(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK}, {.answer = ANSWER("503 Off", "Retry-After: 1\r\n" NOTHING)},
+	       {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, &(struct notify_options){.life_ns = 500 * NS_PER_MS});
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	resolve(fixture, 1);
+	until_received(fixture, 2);
+	rig_run_for(&fixture->rig, 20);
+	fire(fixture, 2);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->given_up[NOTIFY_EXPIRED], 1); /* of the other */
+	assert_true(ends(fixture, fixture->rig.count - 1));
+	assert_int_equal(stats(fixture).open, 0);
+}
+
+static void alerts_about_itself_go_to_those_who_want_them(void **state)
+{
+	struct fixture *fixture = *state;
+	struct receiver wants = {.severity_min = ALERT_CRITICAL, .self_alerts = true};
+	struct alert alert = episode(1);
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	notify_push(fixture->notify, &alert, NULL);
+	assert_int_equal(stats(fixture).pending, 0);
+	stop(fixture);
+	start(fixture, RECEIVER_SLACK, &(struct notify_options){.receivers = &wants});
+	notify_push(fixture->notify, &alert, NULL);
+	until_settled(fixture, 1);
+	assert_true(fixture->settled[0].local);
+	assert_int_equal(held(fixture, 0), 1000);
+}
+
 static void many_episodes_each_end_right_whatever_the_receiver_does(void **state)
 {
 	struct fixture *fixture = *state;
@@ -794,6 +1135,7 @@ int main(void)
 		TEST(a_redirect_is_a_refusal),
 		TEST(a_resolve_of_what_was_certainly_not_taken_is_never_sent),
 		TEST(a_firing_without_an_answer_is_sent_again_and_then_ended),
+		TEST(a_firing_that_a_kept_connection_swallowed_is_ended_too),
 		TEST(a_resolve_that_comes_between_the_tries_waits_too),
 		TEST(an_unanswered_firing_that_is_refused_then_needs_no_end),
 		TEST(of_an_episode_only_the_newest_waits),
@@ -810,6 +1152,17 @@ int main(void)
 		TEST(requests_that_fail_together_are_one_failure),
 		TEST(closing_with_requests_under_way_leaves_nothing),
 		TEST(a_receiver_that_is_no_https_is_refused),
+		TEST(before_its_first_message_it_is_written_that_there_may_be_one),
+		TEST(an_alert_does_not_wait_long_for_its_bookkeeping),
+		TEST(a_firing_of_which_a_crash_hides_the_answer_is_sent_again_and_then_ended),
+		TEST(an_end_waits_until_it_is_written_down_that_its_firing_was_delivered),
+		TEST(what_fired_and_ended_unsent_before_a_crash_is_not_told_after_it),
+		TEST(the_position_is_held_until_the_record_is_kept),
+		TEST(one_alert_that_always_fails_does_not_hold_up_the_others),
+		TEST(failures_in_a_row_open_the_breaker_and_one_probe_closes_it),
+		TEST(pagerduty_hears_of_ends_first),
+		TEST(an_end_that_is_owed_outlives_the_life_of_a_firing),
+		TEST(alerts_about_itself_go_to_those_who_want_them),
 		TEST(many_episodes_each_end_right_whatever_the_receiver_does),
 	};
 

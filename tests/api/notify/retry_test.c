@@ -46,17 +46,19 @@ static void what_cannot_be_read_asks_for_nothing(void **state)
 
 static void the_wait_doubles_up_to_five_minutes_and_is_never_none(void **state)
 {
+	static const struct retry_limits limits = {1000, 300000};
+
 	(void)state;
 	for (uint32_t failures = 0; failures < 100; failures++) {
 		uint64_t most = failures < 9 ? 1000ull << failures : 300000;
 
 		if (most > 300000)
 			most = 300000;
-		assert_int_equal(retry_backoff_ms(failures, 0), most / 10);
-		assert_int_equal(retry_backoff_ms(failures, most - most / 10), most);
-		assert_in_range(retry_backoff_ms(failures, UINT64_MAX), most / 10, most);
+		assert_int_equal(retry_backoff_ms(&limits, failures, 0), most / 10);
+		assert_int_equal(retry_backoff_ms(&limits, failures, most - most / 10), most);
+		assert_in_range(retry_backoff_ms(&limits, failures, UINT64_MAX), most / 10, most);
 	}
-	assert_in_range(retry_backoff_ms(UINT32_MAX, 12345), 30000, 300000);
+	assert_in_range(retry_backoff_ms(&limits, UINT32_MAX, 12345), 30000, 300000);
 }
 
 int main(void)

@@ -232,6 +232,28 @@ static void a_kept_connection_that_closed_in_between_costs_no_request(void **sta
 	assert_int_equal(fixture->rig.count, 2);
 }
 
+static void what_a_kept_connection_swallowed_may_have_arrived_and_is_not_sent_again(void **state)
+{
+	struct fixture *fixture = *state;
+	static const struct line script[] = {
+		{.answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"},
+		{.hang_up = true}, /* it may have acted */
+		{.answer = "HTTP/1.1 500 Off\r\nContent-Length: 0\r\n\r\n"},
+	};
+	char url[64];
+
+	snprintf(url, sizeof(url), "http://127.0.0.1:%d/hook", fixture->rig.port);
+	rig_script(&fixture->rig, script, 3);
+	for (fixture->wanted = 1; fixture->wanted <= 2; fixture->wanted++) {
+		post_to(fixture, url);
+		assert_true(rig_until(&fixture->rig, all_answered, fixture));
+	}
+	assert_int_equal(fixture->answer.status, 0);
+	assert_string_equal(fixture->answer.error, "the connection ended without an answer");
+	assert_true(fixture->answer.may_have_arrived);
+	assert_int_equal(fixture->rig.count, 2);
+}
+
 static void connections_are_kept(void **state)
 {
 	struct fixture *fixture = *state;
@@ -314,6 +336,7 @@ int main(void)
 		TEST(endless_headers_end_by_a_bound),
 		TEST(bytes_that_are_no_http_are_no_answer),
 		TEST(a_kept_connection_that_closed_in_between_costs_no_request),
+		TEST(what_a_kept_connection_swallowed_may_have_arrived_and_is_not_sent_again),
 		TEST(connections_are_kept),
 		TEST(a_private_address_is_not_connected_to_unless_allowed),
 		TEST(plain_http_is_not_spoken_unless_allowed),

@@ -217,7 +217,7 @@ class Empty(World):
         self.assertEqual(self.get("/api/v1/series", metric="opened")["series"], [])
         self.assertEqual(self.get("/api/v1/alerts"), {"alerts": []})
         self.assertEqual(self.get("/api/v1/search")["hits"], [])
-        self.assertEqual(self.get("/api/v1/agents"), {"agents": []})
+        self.assertEqual(self.get("/api/v1/agents"), {"agents": [], "agents_left_out": 0, "total": None, "others": None})
 
 
 class Others(World):
@@ -289,10 +289,69 @@ class Others(World):
         everything = self.get("/api/v1/search", limit=3)
         self.assertEqual((len(everything["hits"]), everything["hits_left_out"]), (3, 4 + 3 + 2 + 3 + 4 + 3 - 3))
 
+    def test_receivers_say_how_they_do(self):
+        team, on_call = self.get("/api/v1/receivers")["receivers"]
+        self.assertEqual((team["name"], team["state"], team["delivered"], team["open"], team["last_error"]),
+                         ("team", "ok", 12, 1, ""))
+        self.assertEqual((on_call["type"], on_call["state"], on_call["waiting"], on_call["failed"], on_call["resumes_in_s"]),
+                         ("pagerduty", "open", 7, 2, 12.5))
+        self.assertEqual(on_call["failing_since_s"], team["last_delivery_s"] - 60)
+
     def test_agents_replace_what_their_task_had(self):
         agents = self.get("/api/v1/agents")["agents"]
         self.assertEqual([one["node"] for one in agents], ["node-1", "node-2", "node-3"])
         self.assertEqual((agents[0]["lost"], agents[0]["clock_offset_s"]), (5, -0.002))
+        self.assertEqual(agents[1]["kernel"], "6.1.0-37-amd64")  # told once
+
+    def test_an_agent_says_how_it_does_and_why(self):
+        silent, live, degraded = self.get("/api/v1/agents")["agents"]
+        self.assertEqual((silent["state"], silent["reason"], silent["lag_s"]), ("silent", "nothing came for 60 s", 60))
+        self.assertEqual((live["state"], live["reason"], live["lag_s"]), ("live", "", 0.25))
+        self.assertEqual((degraded["state"], degraded["reason"]), ("degraded", degraded["degraded"]))
+        self.assertEqual([(one["control_id"], one["control_wanted"], one["control_pending"]) for one in (live, degraded)],
+                         [("c-8a751d3fde94", "c-8a751d3fde94", False), ("", "c-8a751d3fde94", True)])
+
+    def test_ledgers_come_when_they_are_asked_for(self):
+        self.assertEqual([None] * 3, [one["ledger"] for one in self.get("/api/v1/agents")["agents"]])
+        answer = self.get("/api/v1/agents", view="loss", limit=1)
+        ledger = answer["agents"][0]["ledger"]
+        self.assertEqual((905, 903, 5, 2, 3, 880, 0), tuple(ledger[name] for name in (
+            "issued", "received", "lost", "lost_spool", "duplicate", "aggregated", "unexplained")))
+        self.assertEqual((0.95, 0.99999), (ledger["completeness_1m"], ledger["completeness_1h"]))
+        self.assertEqual((2905, 2913, 3), tuple(answer["total"][name] for name in ("issued", "received", "unexplained")))
+        # whatever is left out of the list, others are of no agent at all
+        self.assertEqual((0, 10, 10, 0), tuple(answer["others"][name] for name in ("issued", "received", "quarantined", "unexplained")))
+        self.assertEqual([("ring", "close", 12), ("netlink", "nat", 3)], [
+            (one["place"], one["kind"], one["events"]) for one in self.get("/api/v1/agents/node-2")["agent"]["ledger"]["losses"]])
+        self.assertEqual(3, self.get("/api/v1/agents/node-3")["agent"]["ledger"]["unexplained"])
+
+    def test_agents_filter_and_page(self):
+        def nodes(**parameters):
+            answer = self.get("/api/v1/agents", **parameters)
+            return [one["node"] for one in answer["agents"]], answer["agents_left_out"]
+        self.assertEqual(nodes(node="*-[13]"), ([], 0))
+        self.assertEqual(nodes(node="*-?", zone="zone-a"), (["node-1", "node-2"], 0))
+        self.assertEqual(nodes(region="eu-1", role="worker"), (["node-2"], 0))
+        self.assertEqual(nodes(state="silent"), (["node-1"], 0))
+        self.assertEqual(nodes(limit=2), (["node-1", "node-2"], 1))
+        self.assertEqual(nodes(limit=2, after="node-2"), (["node-3"], 0))
+
+    def test_one_agent_comes_with_its_listeners(self):
+        answer = self.get("/api/v1/agents/node-2")
+        self.assertEqual(answer["agent"], self.get("/api/v1/agents", node="node-2", view="loss")["agents"][0])
+        self.assertEqual([(one["address"], one["port"], one["program"], one["drops"]) for one in answer["listeners"]],
+                         [("0.0.0.0", 8080, "server", 17), ("::", 22, "sshd", 0)])
+        self.assertEqual(self.get("/api/v1/agents/node-3")["listeners"], [])
+
+    def test_an_agent_that_is_not_known_is_not_found(self):
+        for path in ("/api/v1/agents/node-9", "/api/v1/agents/"):
+            with self.assertRaises(urllib.error.HTTPError) as raised:
+                self.get(path)
+            with raised.exception as error:
+                self.assertEqual((error.code, error.headers["content-type"]), (404, "application/problem+json"))
+                self.assertIn("no agent of a node", json.load(error)["detail"])
+        self.assertIn("accepted: none", self.refused("/api/v1/agents/node-1", node="node-2"))
+        self.assertIn("up to 255 bytes", self.refused("/api/v1/agents/" + 256 * "x"))
 
     def test_wrong_parameters_are_refused_with_what_is_accepted(self):
         for path, parameters, wanted in (
@@ -311,7 +370,9 @@ class Others(World):
                 ("series", {"metric": "opened", "start": 1, "end": self.NOW, "step": 1}, "at most 11000 steps"),
                 ("series", {"metric": "opened", "port": 65536}, "from 0 to 65535"),
                 ("alerts", {"state": "open"}, "accepted: firing, resolved"),
-                ("search", {"limit": 0}, "from 1 to"), ("agents", {"x": 1}, "accepted: none")):
+                ("search", {"limit": 0}, "from 1 to"), ("agents", {"x": 1}, "accepted: node, zone, region, role, state, limit, after, view"),
+                ("agents", {"state": "ready"}, "accepted: live, degraded, behind, silent"),
+                ("agents", {"limit": 10001}, "from 1 to 10000")):
             self.assertIn(wanted, self.refused("/api/v1/" + path, **parameters))
         with self.assertRaises(urllib.error.HTTPError) as raised:
             urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/map?hops=1&hops=2")
@@ -363,6 +424,9 @@ class Grpc(World):
         self.same("Alerts", "/api/v1/alerts", {"state": "firing"}, state="firing")
         self.same("Search", "/api/v1/search", {"q": "a"}, q="a")
         self.same("Agents", "/api/v1/agents", {})
+        self.same("Agents", "/api/v1/agents", {"zone": "zone-a", "limit": 1}, zone="zone-a", limit=1)
+        self.same("Agents", "/api/v1/agents", {"view": "loss"}, view="loss")
+        self.same("Agent", "/api/v1/agents/node-2", {"node": "node-2"})
 
     def test_a_wrong_request_is_an_invalid_argument(self):
         for method, fields in (("Map", {"hops": 9}), ("Map", {"window_s": -1}), ("Map", {"window_s": float("nan")}),
@@ -373,8 +437,21 @@ class Grpc(World):
                 self.call(method, **fields)
             self.assertEqual(raised.exception.code(), grpc.StatusCode.INVALID_ARGUMENT, (method, fields))
 
+    def test_an_agent_that_is_not_known_is_not_found(self):
+        for node in ("node-9", ""):
+            with self.assertRaises(grpc.RpcError) as raised:
+                self.call("Agent", node=node)
+            self.assertEqual(raised.exception.code(), grpc.StatusCode.NOT_FOUND)
+
 
 class OpenApi(World):
+    OTHERS = ("/api/v1/agents/control", "/api/v1/agents/control/{id}")  # the daemon's: see tests/pipeline/control_test.py
+
+    @classmethod
+    def served(cls, document):
+        return {path: item for path, item in document["paths"].items()
+                if path.startswith("/api/") and path not in cls.OTHERS}
+
     def document(self):
         return self.get("/openapi.json")
 
@@ -403,30 +480,30 @@ class OpenApi(World):
     def test_answers_fit_the_document(self):
         self.document_ = self.document()
         asked = {"/api/v1/series": {"metric": "opened", "group_by": "client_instance"}, "/api/v1/search": {"q": ""}}
-        for path, item in self.document_["paths"].items():
-            if not path.startswith("/api/"):
-                continue
+        for path, item in self.served(self.document_).items():
             schema = item["get"]["responses"]["200"]["content"]["application/json"]["schema"]
-            answer = self.get(path, **asked.get(path, {}))
+            answer = self.get(path.replace("{node}", "node-2"), **asked.get(path, {}))
             self.assertTrue(any(answer.values()), path)  # not fitting for being empty
             self.fits(answer, schema, path)
 
     def test_the_document_names_exactly_what_is_served(self):
         document = self.document()
-        self.assertEqual(set(document["paths"]), {"/api/v1/" + name for name in ("search", "map", "series", "alerts", "agents")}
-                         | {"/openapi.json", "/healthz", "/readyz", "/metrics"})
-        for path in document["paths"]:
+        self.assertEqual(set(document["paths"]), {"/api/v1/" + name for name in ("search", "map", "series", "alerts", "agents",
+                                                                                 "agents/{node}", "receivers")}
+                         | {*self.OTHERS, "/openapi.json", "/healthz", "/readyz", "/metrics"})
+        for path in set(document["paths"]) - set(self.OTHERS):
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}").close()
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path.replace('{node}', 'node-1')}").close()
             except urllib.error.HTTPError as error:
                 with error:
                     self.assertNotIn(error.code, (404, 405), path)
 
     def test_documented_parameters_are_those_that_are_accepted(self):
-        for path, item in self.document()["paths"].items():
-            if path.startswith("/api/"):
-                names = [one["name"] for one in item["get"]["parameters"]]
-                self.assertEqual(", ".join(names) or "none", self.refused(path, nobody=1).split("accepted: ")[1])
+        for path, item in self.served(self.document()).items():
+            names = [one["name"] for one in item["get"]["parameters"] if one["in"] == "query"]
+            self.assertEqual(", ".join(names) or "none", self.refused(path, nobody=1).split("accepted: ")[1])
+            inside = [one["name"] for one in item["get"]["parameters"] if one["in"] == "path" and one["required"]]
+            self.assertEqual(re.findall(r"{(\w+)}", path), inside)
 
     def test_every_reference_leads_somewhere(self):
         text = json.dumps(self.document())

@@ -231,30 +231,201 @@ static void fill_alerts(struct query *query)
 	query_alert(query, &second);
 }
 
+/* Messages are written by nobody here. */
+static char *text(const char *words)
+{
+	return (char *)(uintptr_t)words;
+}
+
+/* Packs what is told of a node into its view; one at a time. */
+static void tell(struct agent_view *view, Millrace__V1__AgentResponse *about,
+		 Millrace__V1__Agent *agent)
+{
+	static uint8_t bytes[3][4096];
+	static size_t next;
+	uint8_t *to = bytes[next++ % 3];
+
+	agent->node = text(view->node);
+	agent->version = text("0.1.0");
+	agent->boot_id = text("00112233445566778899aabbccddeeff");
+	about->agent = agent;
+	view->about_length = millrace__v1__agent_response__pack(about, to);
+	view->about = to;
+}
+
+/* A node that is well, with all that there is to be told. */
+static void tell_well(struct agent_view *view)
+{
+	Millrace__V1__Loss losses[2], *told_losses[2];
+	Millrace__V1__Ledger ledger;
+	static Millrace__V1__Label labels[2];
+	static Millrace__V1__Listener listeners[2];
+	Millrace__V1__Label *told_labels[] = {&labels[0], &labels[1]};
+	Millrace__V1__Listener *told_listeners[] = {&listeners[0], &listeners[1]};
+	char *features[] = {text("tcp"), text("udp"),	    text("dns"),       text("drops"),
+			    text("nat"), text("processes"), text("containers")};
+	Millrace__V1__AgentResponse about = MILLRACE__V1__AGENT_RESPONSE__INIT;
+	Millrace__V1__Agent agent = MILLRACE__V1__AGENT__INIT;
+
+	for (int i = 0; i < 2; i++) {
+		millrace__v1__label__init(&labels[i]);
+		millrace__v1__listener__init(&listeners[i]);
+	}
+	labels[0].key = text("rack");
+	labels[0].value = text("r7");
+	labels[1].key = text("team");
+	labels[1].value = text("shop");
+	listeners[0].address = text("0.0.0.0");
+	listeners[0].port = 8080;
+	listeners[0].program = text("server");
+	listeners[0].pid = 4242;
+	listeners[0].workload = text("shop/api");
+	listeners[0].backlog = 3;
+	listeners[0].backlog_max = 128;
+	listeners[0].drops = 17;
+	listeners[0].netns = listeners[1].netns = 4026531840U;
+	listeners[1].address = text("::");
+	listeners[1].port = 22;
+	listeners[1].program = text("sshd");
+	listeners[1].pid = 801;
+	listeners[1].workload = text("ssh.service");
+	listeners[1].backlog_max = 128;
+	about.n_listeners = 2;
+	about.listeners = told_listeners;
+	agent.listeners = 2;
+	agent.zone = text("zone-a");
+	agent.region = text("eu-1");
+	agent.role = text("worker");
+	agent.booted_s = (double)now_s - 86400 * 12;
+	agent.kernel = text("6.1.0-37-amd64");
+	agent.os = text("Debian GNU/Linux 12 (bookworm)");
+	agent.architecture = text("x86_64");
+	agent.cpus = 8;
+	agent.memory_bytes = 16ULL << 30;
+	agent.cloud = text("aws");
+	agent.instance_id = text("i-0123456789abcdef0");
+	agent.instance_type = text("m5.2xlarge");
+	agent.n_labels = 2;
+	agent.labels = told_labels;
+	agent.cpu_share = 0.00042;
+	agent.cpu_budget = 0.005;
+	agent.n_features = sizeof(features) / sizeof(features[0]);
+	agent.features = features;
+	agent.programs = agent.programs_wanted = 14;
+	agent.self_tests = 340;
+	agent.control_id = text("c-8a751d3fde94");
+	millrace__v1__ledger__init(&ledger);
+	for (size_t i = 0; i < 2; i++) {
+		millrace__v1__loss__init(&losses[i]);
+		told_losses[i] = &losses[i];
+	}
+	losses[0].place = text("ring");
+	losses[0].kind = text("close");
+	losses[0].events = 12;
+	losses[1].place = text("netlink");
+	losses[1].kind = text("nat");
+	losses[1].events = 3;
+	ledger.n_losses = 2;
+	ledger.losses = told_losses;
+	agent.ledger = &ledger;
+	tell(view, &about, &agent);
+}
+
 static void fill_agents(struct query *query)
 {
+	char *features[] = {text("tcp"), text("nat")};
+	char *missing[] = {
+		text("BPF run times are not measured (features.run_stats, CAP_SYS_ADMIN)")};
+	Millrace__V1__AgentResponse about = MILLRACE__V1__AGENT_RESPONSE__INIT;
+	Millrace__V1__Agent silent = MILLRACE__V1__AGENT__INIT,
+			    degraded = MILLRACE__V1__AGENT__INIT;
 	struct agent_view agents[] = {
+		{.node = "node-1",
+		 .ledger = {.issued = 905,
+			    .received = 903,
+			    .lost = 5,
+			    .duplicate = 3,
+			    .late = 20,
+			    .aggregated = 880,
+			    .dropped_ring = 7,
+			    .dropped_spool = 2},
+		 .minute = {.received = 95, .issued = 100},
+		 .hour = {.received = 99999, .issued = 100000},
+		 .last_seen_ns = (now_s - 60) * NS_PER_S,
+		 .told_ns = (now_s - 60) * NS_PER_S,
+		 .clock_offset_ns = -2000000,
+		 .scan_period_ms = 1000},
 		{.node = "node-2",
-		 .zone = "zone-a",
-		 .version = "0.1.0",
-		 .events = 1000,
-		 .last_seen_ns = now_s * NS_PER_S,
+		 .ledger = {.issued = 1000, .received = 1000, .aggregated = 1000},
+		 .last_seen_ns = now_s * NS_PER_S - 200 * NS_PER_MS,
+		 .told_ns = now_s * NS_PER_S - 250 * NS_PER_MS,
 		 .sockets = 12,
 		 .scan_period_ms = 1000},
-		{.node = "node-1",
-		 .zone = "zone-a",
-		 .version = "0.1.0",
-		 .events = 900,
-		 .lost = 5,
-		 .last_seen_ns = (now_s - 60) * NS_PER_S,
-		 .clock_offset_ns = -2000000},
 	};
+	struct agent_view other = agents[1];
+	struct ledger all = {0};
 
-	query_agents(query, 0, agents, 2);
-	query_agents(query, 0, agents, 2);
-	agents[0].node = "node-3";
-	agents[0].zone = "zone-b";
-	query_agents(query, 1, agents, 1);
+	silent.zone = text("zone-a");
+	tell(&agents[0], &about, &silent);
+	tell_well(&agents[1]);
+	query_agents(query, 0, now_s * NS_PER_S, agents, 2);
+	all.quarantined = all.received = 10; /* of nobody known */
+	ledger_add(&all, &agents[0].ledger);
+	ledger_add(&all, &agents[1].ledger);
+	query_ledger(query, 0, &all);
+	agents[0].about = agents[1].about = NULL; /* as it was told */
+	query_agents(query, 0, now_s * NS_PER_S, agents, 2);
+
+	other.node = "node-3";
+	degraded.zone = text("zone-b");
+	degraded.kernel = text("5.10.0-30-arm64");
+	degraded.level = 2;
+	degraded.degraded = text("to keep the CPU budget counters of open sockets are read four "
+				 "times as rarely; dropped packets are not told");
+	degraded.cpu_share = 0.0048;
+	degraded.cpu_budget = 0.005;
+	degraded.n_features = 2;
+	degraded.features = features;
+	degraded.n_missing = 1;
+	degraded.missing = missing;
+	degraded.programs = degraded.programs_wanted = 9;
+	tell(&other, &about, &degraded);
+	other.ledger.aggregated -= 3; /* a fault, to be told */
+	query_ledger(query, 1, &other.ledger);
+	query_agents(query, 1, now_s * NS_PER_S, &other, 1);
+}
+
+/* All should apply one record. */
+static const char *on_control_asked(void *context, const Millrace__V1__Agent *agent)
+{
+	(void)context;
+	(void)agent;
+	return "c-8a751d3fde94";
+}
+
+static size_t on_receivers_asked(void *context, struct receiver_view *views, size_t max)
+{
+	(void)context;
+	if (max < 2)
+		return 0;
+	views[0] = (struct receiver_view){.name = "team",
+					  .type = "slack",
+					  .state = "ok",
+					  .delivered = 12,
+					  .open = 1,
+					  .delivered_ns = (now_s - 30) * NS_PER_S,
+					  .last_error = ""};
+	views[1] = (struct receiver_view){.name = "on-call",
+					  .type = "pagerduty",
+					  .state = "open",
+					  .waiting = 7,
+					  .retried = 9,
+					  .failed = 2,
+					  .failing_since_ns = (now_s - 90) * NS_PER_S,
+					  .resumes_in_ms = 12500,
+					  .last_error = "the receiver answered 503; trying again "
+							"in 12.5 s"};
+	return 2;
 }
 
 /* What the daemon serves beside the API. */
@@ -340,6 +511,8 @@ int main(int count, char **arguments)
 		.tasks = 2,
 		.episodes_max = 100,
 		.now_ns = now_ns,
+		.control = on_control_asked,
+		.receivers = on_receivers_asked,
 		.read_rows_max = count > 2 ? (uint32_t)strtoul(arguments[2], NULL, 10) : 0});
 
 	if (count <= 2 || strcmp(arguments[2], "empty") != 0) {

@@ -1,0 +1,229 @@
+/* Where tasks begin, given snapshots in a folder and what librdkafka's mock cluster holds. */
+#include "daemon/resume.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+
+#include "daemon/topics.h"
+
+enum { TASKS = 4, EPOCH = 7, NEXT = 5, WAIT_MS = 20000, SHAPE = 3 };
+
+struct rig {
+	char folder[64];
+	rd_kafka_t *producer;
+	rd_kafka_mock_cluster_t *cluster;
+	char told[2048];
+	int times;
+};
+
+static void produce(struct rig *rig, const char *topic, uint32_t task, unsigned epoch,
+		    unsigned sequence)
+{
+	char number[64];
+
+	snprintf(number, sizeof(number), "%u.%u.%u", epoch, task, sequence);
+	assert_int_equal(
+		rd_kafka_producev(
+			rig->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION((int32_t)task),
+			RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_VALUE((void *)"x", 1),
+			RD_KAFKA_V_HEADER("millrace-output", number, strlen(number)),
+			RD_KAFKA_V_END),
+		RD_KAFKA_RESP_ERR_NO_ERROR);
+	assert_int_equal(rd_kafka_flush(rig->producer, WAIT_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+/* Each task's log of events has NEXT records, and its rollups two. */
+static void rig_init(struct rig *rig)
+{
+	static const char *const topics[] = {TOPIC_EVENTS, TOPIC_FLOWS, TOPIC_ROLLUPS,
+					     TOPIC_ALERTS};
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	char error[256];
+
+	*rig = (struct rig){.folder = "/tmp/millrace-resume-XXXXXX"};
+	assert_non_null(mkdtemp(rig->folder));
+	rd_kafka_conf_set(conf, "linger.ms", "0", error, sizeof(error));
+	rig->producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof(error));
+	assert_non_null(rig->producer);
+	rig->cluster = rd_kafka_mock_cluster_new(rig->producer, 1);
+	assert_non_null(rig->cluster);
+	rd_kafka_brokers_add(rig->producer, rd_kafka_mock_cluster_bootstraps(rig->cluster));
+	for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++)
+		rd_kafka_mock_topic_create(rig->cluster, topics[i], TASKS, 1);
+	for (uint32_t task = 0; task < TASKS; task++) {
+		for (unsigned i = 0; i < NEXT; i++)
+			produce(rig, TOPIC_EVENTS, task, 0, i);
+		for (unsigned i = 0; i < 2; i++)
+			produce(rig, TOPIC_ROLLUPS, task, EPOCH, i);
+	}
+}
+
+static void rig_done(struct rig *rig)
+{
+	char command[128];
+
+	rd_kafka_mock_cluster_destroy(rig->cluster);
+	rd_kafka_destroy(rig->producer);
+	snprintf(command, sizeof(command), "rm -rf %s", rig->folder);
+	assert_int_equal(system(command), 0);
+}
+
+static void on_told(void *context, const char *sentence)
+{
+	struct rig *rig = context;
+
+	snprintf(rig->told, sizeof(rig->told), "%s", sentence);
+	rig->times++;
+}
+
+/* As an instance would have left it: of its tasks, with one rollup written. */
+static void snapshot(const struct rig *rig, unsigned instance, uint64_t pane, struct task_set owned,
+		     int64_t next)
+{
+	static struct image image;
+	struct heap *heaps[TASKS] = {NULL};
+	char path[128];
+	int file;
+
+	image = (struct image){.header = {.tasks = TASKS,
+					  .shape = SHAPE,
+					  .epoch = EPOCH,
+					  .pane = pane,
+					  .owned = owned}};
+	image_build(image.header.build);
+	for (uint32_t task = 0; task < TASKS; task++) {
+		image.tasks[task].next = task_set_has(&owned, task) ? next : 1000;
+		image.tasks[task].sequences[IMAGE_ROLLUPS] = 1;
+		assert_non_null(heaps[task] = heap_new(task));
+	}
+	snprintf(path, sizeof(path), "%s/%020llu.%016x.snapshot", rig->folder,
+		 (unsigned long long)pane, instance);
+	file = open(path, O_WRONLY | O_CREAT, 0600);
+	assert_int_equal(image_write(file, &image, heaps), 0);
+	close(file);
+	for (uint32_t task = 0; task < TASKS; task++)
+		heap_free(heaps[task]);
+}
+
+static int find(struct rig *rig, struct task_set owned, const struct lineup_pane *from,
+		struct resume *resume)
+{
+	char why[256] = "";
+	struct resume_options options = {
+		.folder = rig->folder,
+		.shape = SHAPE,
+		.tasks = TASKS,
+		.owned = owned,
+		.from = from,
+		.brokers = rd_kafka_mock_cluster_bootstraps(rig->cluster),
+		.group = "millraced",
+		.timeout_ms = WAIT_MS,
+		.context = rig,
+		.told = on_told,
+	};
+	int rc;
+
+	rig->times = 0;
+	rc = resume_find(&options, resume, why, sizeof(why));
+	if (rc && rc != -ENOENT)
+		fail_msg("%d: %s", rc, why);
+	for (uint32_t task = 0; task < TASKS; task++)
+		assert_int_equal(resume->heaps[task] != NULL,
+				 rc == 0 && task_set_has(&owned, task));
+	return rc;
+}
+
+static const struct task_set all = {{0xf}}, some = {{0x6}}, others = {{0x9}};
+
+static void the_owned_tasks_go_on_from_what_two_instances_left(void **state)
+{
+	static struct resume resume;
+	struct rig rig;
+
+	(void)state;
+	rig_init(&rig);
+	snapshot(&rig, 1, 40, some, NEXT);
+	snapshot(&rig, 2, 40, others, NEXT - 1);
+	snapshot(&rig, 1, 44, some, NEXT);
+	assert_int_equal(find(&rig, some, NULL, &resume), 0);
+	assert_true(resume.goes_on);
+	assert_int_equal(resume.pane, 44);
+	assert_int_equal(resume.next[1], NEXT);
+	assert_int_equal(resume.next[0], -1);
+	assert_int_equal(resume.numbers[1].next[IMAGE_ROLLUPS], 1);
+	assert_int_equal(resume.numbers[1].written[IMAGE_ROLLUPS], 2);
+	resume_done(&resume, TASKS);
+	assert_int_equal(find(&rig, all, NULL, &resume), 0);
+	assert_int_equal(resume.pane, 40);
+	assert_int_equal(resume.next[0], NEXT - 1);
+	assert_int_equal(resume.next[1], NEXT);
+	resume_done(&resume, TASKS);
+	rig_done(&rig);
+}
+
+static void the_pane_that_is_asked_for_is_the_one_or_none(void **state)
+{
+	static struct resume resume;
+	struct rig rig;
+
+	(void)state;
+	rig_init(&rig);
+	for (uint64_t pane = 40; pane <= 48; pane += 4)
+		snapshot(&rig, 1, pane, all, pane == 44 ? NEXT + 1 : NEXT);
+	assert_int_equal(find(&rig, some, &(struct lineup_pane){EPOCH, 40}, &resume), 0);
+	assert_true(resume.goes_on);
+	assert_int_equal(resume.pane, 40);
+	assert_int_equal(resume.epoch, EPOCH);
+	resume_done(&resume, TASKS);
+	assert_int_equal(find(&rig, some, &(struct lineup_pane){EPOCH, 41}, &resume), -ENOENT);
+	assert_non_null(strstr(rig.told, "cannot begin from pane 41 of epoch 7"));
+	assert_int_equal(find(&rig, some, &(struct lineup_pane){EPOCH + 1, 40}, &resume), -ENOENT);
+	/* The log of events ends before it. */
+	assert_int_equal(find(&rig, some, &(struct lineup_pane){EPOCH, 44}, &resume), -ENOENT);
+	assert_true(rig.times > 1);
+	/* Another's tasks do not matter; ours do. */
+	produce(&rig, TOPIC_FLOWS, 0, EPOCH + 1, 0);
+	assert_int_equal(find(&rig, some, &(struct lineup_pane){EPOCH, 48}, &resume), 0);
+	resume_done(&resume, TASKS);
+	assert_int_equal(find(&rig, all, &(struct lineup_pane){EPOCH, 48}, &resume), -ENOENT);
+	rig_done(&rig);
+}
+
+static void who_must_begin_anew_does_with_a_newer_epoch_alone(void **state)
+{
+	static struct resume resume;
+	struct rig rig;
+
+	(void)state;
+	rig_init(&rig);
+	snapshot(&rig, 1, 40, all, NEXT);
+	assert_int_equal(find(&rig, some, &(struct lineup_pane){EPOCH + 1, 0}, &resume), 0);
+	assert_false(resume.goes_on);
+	assert_int_equal(resume.epoch, EPOCH + 1);
+	assert_int_equal(resume.newest_epoch, EPOCH);
+	assert_true(resume.has_heaps);
+	resume_done(&resume, TASKS);
+	assert_int_equal(find(&rig, some, &(struct lineup_pane){EPOCH, 0}, &resume), -ENOENT);
+	assert_non_null(strstr(rig.told, "another pipeline has written"));
+	rig_done(&rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_owned_tasks_go_on_from_what_two_instances_left),
+		cmocka_unit_test(the_pane_that_is_asked_for_is_the_one_or_none),
+		cmocka_unit_test(who_must_begin_anew_does_with_a_newer_epoch_alone),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
