@@ -7,6 +7,7 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Properties;
 import java.util.Set;
 import org.apache.kafka.clients.admin.Admin;
@@ -21,6 +22,7 @@ import org.apache.kafka.common.Uuid;
  *
  * <p>-Dmillrace.lifeline=true: the broker lives as long as its standard input stays open, so it ends with the process
  * that holds the other end, however that one dies. -Dmillrace.scratch=DIR: that end also deletes DIR.
+ * -Dmillrace.cluster=ID: of all brokers that are to be one cluster; topics have default.replication.factor copies.
  */
 public final class Broker {
 	private static final long READY_WITHIN_MS = 120_000; /* a loaded 2-core machine needs 5 to 30 s */
@@ -72,7 +74,7 @@ public final class Broker {
 
 	private static void format(Path properties, String[] extra) {
 		List<String> words = new ArrayList<>(List.of("format", "--ignore-formatted", "-t",
-				Uuid.randomUuid().toString(), "-c", properties.toString()));
+				System.getProperty("millrace.cluster", Uuid.randomUuid().toString()), "-c", properties.toString()));
 		Path formatted = Path.of(load(properties).getProperty("log.dirs"), "meta.properties");
 		if (Files.exists(formatted))
 			return;
@@ -116,7 +118,7 @@ public final class Broker {
 				settings.put(pair[0], pair[1]);
 			}
 			if (!present.contains(words[0]))
-				missing.add(new NewTopic(words[0], Integer.parseInt(words[1]), (short) 1).configs(settings));
+				missing.add(new NewTopic(words[0], Optional.of(Integer.parseInt(words[1])), Optional.empty()).configs(settings));
 		}
 		admin.createTopics(missing).all().get();
 	}

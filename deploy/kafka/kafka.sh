@@ -93,13 +93,14 @@ setup() {
 }
 
 run() {
-	local dir=$1 class_path options
+	local dir=$1 class_path options topics=$here/topics
 	shift
 	class_path=$(jars)
 	rm -f "$dir/ready"
+	[ ! -e "$dir/topics" ] || topics=$dir/topics
 	read -r -a options <<<"${KAFKA_OPTS:-}"
 	exec java -Xms128m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "${options[@]}" \
-		-cp "$class_path" Broker "$dir/server.properties" "$here/topics" "$dir/ready" "$@"
+		-cp "$class_path" Broker "$dir/server.properties" "$topics" "$dir/ready" "$@"
 }
 
 # A pid alone may have been reused: it must be a JVM that runs our properties file.
