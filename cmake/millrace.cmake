@@ -193,6 +193,20 @@ function(millrace_benches)
   endforeach()
 endfunction()
 
+# Tests of the folders that start brokers, namespaces or the whole pipeline: labelled slow. Those that measure time or
+# use the whole machine run alone; those without a bound of time, or that mostly wait, run two at once.
+function(millrace_slow name)
+  if(name MATCHES "^(pipeline|netns|conformance|sim)/")
+    set_tests_properties(${name} PROPERTIES LABELS slow TIMEOUT 900)
+    set(waiting agents badinput broker config control kafka_security keys late_request ledger limits loss poison selfalert
+        shed topics)
+    list(JOIN waiting "|" waiting)
+    if(NOT name MATCHES "^((sim|conformance)/.*|pipeline/(${waiting}))$")
+      set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)
+    endif()
+  endif()
+endfunction()
+
 # tests/<folder>/<noun>_test.c -> test "<folder>/<noun>", linked with the folder's library
 function(millrace_tests)
   file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*_test.c)
@@ -219,13 +233,7 @@ function(millrace_tests)
     add_test(NAME ${name} COMMAND test-${target} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     set_tests_properties(${name} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77
                          ENVIRONMENT MILLRACE_BUILD=${CMAKE_BINARY_DIR})
-    if(name MATCHES "^(pipeline|netns|conformance|sim)/")
-      set_tests_properties(${name} PROPERTIES LABELS slow TIMEOUT 900 RUN_SERIAL ON)
-    endif()
-    # Without bounds of time, or waiting most of it: two of these at once.
-    if(name MATCHES "^(sim/.*|pipeline/kafka_security)$")
-      set_tests_properties(${name} PROPERTIES RUN_SERIAL OFF)
-    endif()
+    millrace_slow(${name})
   endforeach()
 
   # The server that Debian's own gRPC client and curl are set upon.
@@ -273,8 +281,7 @@ function(millrace_tests)
 endfunction()
 
 # tests/checks/<noun>.py -> test "checks/<noun>"; tests/<folder>/<noun>_test.{py,sh} -> test "<folder>/<noun>" with
-# MILLRACE_BUILD in its environment. Exit code 77 means skipped. Folders that start brokers, namespaces or the whole
-# pipeline are labelled slow and run one at a time: they measure time and use the whole machine.
+# MILLRACE_BUILD in its environment. Exit code 77 means skipped.
 # Python is Debian's, to which its grpc and protobuf packages belong, not whichever comes first in PATH.
 function(millrace_scripts)
   file(GLOB checks CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/checks/*.py)
@@ -292,13 +299,7 @@ function(millrace_scripts)
     endif()
     set_tests_properties(${name} PROPERTIES
       ENVIRONMENT "MILLRACE_BUILD=${CMAKE_BINARY_DIR};PYTHONDONTWRITEBYTECODE=1" SKIP_RETURN_CODE 77)
-    if(name MATCHES "^(pipeline|netns|conformance|sim)/")
-      set_tests_properties(${name} PROPERTIES LABELS slow TIMEOUT 900 RUN_SERIAL ON)
-    endif()
-    # Without bounds of time, or waiting most of it: two of these at once.
-    if(name MATCHES "^(sim/.*|pipeline/kafka_security)$")
-      set_tests_properties(${name} PROPERTIES RUN_SERIAL OFF)
-    endif()
+    millrace_slow(${name})
   endforeach()
 endfunction()
 
