@@ -1,5 +1,6 @@
 """summary.py STATUS JUNIT...: add up what ctest recorded, name the failures, close with one line of counts.
 
+A test that stands in a later file too was tried again, and the later word counts; what passed only then is named.
 The exit code is 0 only if STATUS is 0, nothing failed and something ran: a run without tests is no success.
 """
 
@@ -17,14 +18,20 @@ def outcome(case):
 
 
 def main(status, paths):
-    names = {"passed": [], "failed": [], "skipped": []}
+    outcomes, unsteady = {}, []
     for path in paths:
         if pathlib.Path(path).exists():
             for case in xml.parse(path).getroot().iter("testcase"):
-                names[outcome(case)].append(case.get("name"))
+                name = case.get("name")
+                if outcomes.get(name) == "failed" and outcome(case) == "passed":
+                    unsteady.append(name)
+                outcomes[name] = outcome(case)
+    names = {kind: [name for name in outcomes if outcomes[name] == kind] for kind in ("passed", "failed", "skipped")}
     if status != 0 and not names["failed"]:
         names["failed"].append("the build")  # it broke before any test could say so
     print()
+    for name in unsteady:
+        print(f"passed only when tried again: {name}")
     for kind in ("skipped", "failed"):
         for name in names[kind]:
             print(f"{kind}: {name}")
