@@ -28,6 +28,9 @@ struct output_number {
 	/* Where it stands among what the task made of its kind in a pane: 0, 1, ... */
 	uint64_t pane;
 	uint32_t place;
+	/* CRC-32C of the values of all that the task told of its kind in this epoch, up to and with
+	 * this one. Of a record's number, not of what is encoded. */
+	uint32_t digest;
 };
 
 struct encoder *encoder_new(void);

@@ -1,11 +1,13 @@
 #include "daemon/exit.h"
 
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/crc32c.h"
 #include "base/memory.h"
 #include "daemon/parcel.h"
 #include "daemon/sieve.h"
@@ -38,7 +40,13 @@ struct exits {
 	struct exit *exits;
 	struct sieve *sieve;
 	_Atomic uint64_t rows_waiting; /* handed to the service, not yet taken */
+	_Atomic uint64_t differing;
 };
+
+static const char *const topics[IMAGE_OUTPUTS] = {[IMAGE_FLOWS] = TOPIC_FLOWS,
+						  [IMAGE_ROLLUPS] = TOPIC_ROLLUPS,
+						  [IMAGE_ALERTS] = TOPIC_ALERTS,
+						  [IMAGE_DEADLETTERS] = TOPIC_DEADLETTER};
 
 /* The next output's number; false: an earlier pipeline told it. */
 static bool number(struct exits *exits, uint32_t task, enum image_output output,
@@ -68,6 +76,41 @@ static bool is_written(const struct exits *exits, enum image_output output,
 	return number->sequence < exits->exits[number->task].numbers.written[output];
 }
 
+/* Kafka holds the digest of all up to the last record that an earlier life wrote. */
+static void compare(struct exits *exits, enum image_output output,
+		    const struct output_number *number)
+{
+	const struct exit_numbers *numbers = &exits->exits[number->task].numbers;
+	char sentence[256];
+
+	if (number->sequence + 1 != numbers->written[output] ||
+	    numbers->written_digest[output] < 0 ||
+	    numbers->written_digest[output] == (int64_t)number->digest)
+		return;
+	atomic_fetch_add(&exits->differing, 1);
+	snprintf(sentence, sizeof(sentence),
+		 "partition %" PRIu32 " of topic %s holds something else than what the same log "
+		 "gives now: up to record %" PRIu64 ".%" PRIu32 ".%" PRIu64
+		 " its digest is %08x, and %08x now",
+		 number->task, topics[output], number->epoch, number->task, number->sequence,
+		 (unsigned)numbers->written_digest[output], number->digest);
+	exits->options.differs(sentence);
+}
+
+/* An output of the task in its final form: to Kafka, if it is not there. */
+static void put(struct exits *exits, enum image_output output, int32_t partition, const char *key,
+		size_t key_length, struct encoded value, struct output_number *number)
+{
+	uint32_t *digest = &exits->exits[number->task].numbers.digests[output];
+
+	*digest = number->digest = crc32c(*digest, value.bytes, value.length);
+	if (is_written(exits, output, number))
+		compare(exits, output, number);
+	else
+		outputs_write(exits->options.outputs, topics[output], partition, key, key_length,
+			      value, number);
+}
+
 static void on_pane(void *context, uint32_t task, uint64_t pane)
 {
 	struct exits *exits = context;
@@ -82,7 +125,6 @@ static size_t fewer(size_t left, size_t most)
 
 /* Rows of one kind that go out as records of many. */
 struct cargo {
-	const char *topic;
 	enum image_output output;
 	size_t count, most; /* rows in all, in a record */
 	struct encoded (*encode)(struct exit *way, const struct output_number *number,
@@ -105,9 +147,9 @@ static void publish(struct exits *exits, uint32_t task, const struct cargo *carg
 			       RECORD_BYTES_MAX &&
 		       some > 1)
 			some /= 2;
-		if (fresh && !is_written(exits, cargo->output, &n))
-			outputs_write(exits->options.outputs, cargo->topic, (int32_t)task, way->key,
-				      way->key_length, bytes, &n);
+		if (fresh)
+			put(exits, cargo->output, (int32_t)task, way->key, way->key_length, bytes,
+			    &n);
 	}
 }
 
@@ -130,7 +172,7 @@ static void on_flows(void *context, uint32_t task, const struct flow *flows, siz
 		     const struct names *names)
 {
 	struct exits *exits = context;
-	struct cargo cargo = {TOPIC_FLOWS, IMAGE_FLOWS, count, FLOWS_A_RECORD, flows_record};
+	struct cargo cargo = {IMAGE_FLOWS, count, FLOWS_A_RECORD, flows_record};
 
 	publish(exits, task, &cargo, flows, names);
 }
@@ -147,8 +189,7 @@ static struct rollup *chosen_room(struct exit *way, size_t count)
 static void publish_rollups(struct exits *exits, uint32_t task, const struct rollup *rollups,
 			    size_t count, const struct names *names)
 {
-	struct cargo cargo = {TOPIC_ROLLUPS, IMAGE_ROLLUPS, count, ROLLUPS_A_RECORD,
-			      rollups_record};
+	struct cargo cargo = {IMAGE_ROLLUPS, count, ROLLUPS_A_RECORD, rollups_record};
 
 	publish(exits, task, &cargo, rollups, names);
 }
@@ -219,11 +260,9 @@ static void on_alerts(void *context, uint32_t task, const struct alert *alerts, 
 	for (size_t i = 0; i < count; i++) {
 		struct output_number n;
 
-		if (!number(exits, task, IMAGE_ALERTS, &n) || is_written(exits, IMAGE_ALERTS, &n))
-			continue;
-		outputs_write(exits->options.outputs, TOPIC_ALERTS, (int32_t)task, alerts[i].key,
-			      strlen(alerts[i].key), encode_alert(way->encoder, &n, &alerts[i]),
-			      &n);
+		if (number(exits, task, IMAGE_ALERTS, &n))
+			put(exits, IMAGE_ALERTS, (int32_t)task, alerts[i].key,
+			    strlen(alerts[i].key), encode_alert(way->encoder, &n, &alerts[i]), &n);
 	}
 }
 
@@ -253,17 +292,19 @@ static void on_deadletter(void *context, uint32_t task, const struct mirror_reco
 	const char *key = node ? node : "";
 
 	way->now = pane_of(record->append_ns);
-	if (!number(exits, task, IMAGE_DEADLETTERS, &n))
-		return;
-	outputs_write(
-		exits->options.outputs, TOPIC_DEADLETTER, -1, key, strlen(key),
-		encode_deadletter(way->encoder, TOPIC_EVENTS, task, record, reason, detail, node),
-		&n);
+	if (number(exits, task, IMAGE_DEADLETTERS, &n))
+		put(exits, IMAGE_DEADLETTERS, -1, key, strlen(key),
+		    encode_deadletter(way->encoder, TOPIC_EVENTS, task, record, reason, detail,
+				      node),
+		    &n);
 }
 
-void exits_numbers(const struct exits *exits, uint32_t task, uint64_t next[IMAGE_OUTPUTS])
+void exits_numbers(const struct exits *exits, uint32_t task, struct image_task *image)
 {
-	memcpy(next, exits->exits[task].numbers.next, sizeof(exits->exits[task].numbers.next));
+	const struct exit_numbers *numbers = &exits->exits[task].numbers;
+
+	memcpy(image->sequences, numbers->next, sizeof(image->sequences));
+	memcpy(image->digests, numbers->digests, sizeof(image->digests));
 }
 
 void exits_stats(void *context, uint32_t task, const struct task_stats *stats,
@@ -283,6 +324,11 @@ void exits_taken(struct exits *exits, size_t rows)
 uint64_t exits_left_out(const struct exits *exits)
 {
 	return sieve_left_out(exits->sieve);
+}
+
+uint64_t exits_differing(const struct exits *exits)
+{
+	return atomic_load_explicit(&exits->differing, memory_order_relaxed);
 }
 
 bool exits_full(const struct exits *exits)

@@ -20,12 +20,17 @@ struct exit_place {
 
 struct exit_numbers {
 	uint64_t next[IMAGE_OUTPUTS], written[IMAGE_OUTPUTS];
+	uint32_t digests[IMAGE_OUTPUTS];       /* of all before next */
+	int64_t written_digest[IMAGE_OUTPUTS]; /* of all that is written; negative: not known */
 	/* What an earlier pipeline, whose numbers do not go on, has told last: all up to here is
 	 * made to know what there is, and neither numbered nor written. */
 	struct exit_place told[IMAGE_OUTPUTS];
 };
 
 struct exits_options {
+	/* What an earlier life told is not what is computed now: once a task and kind. Any thread.
+	 */
+	void (*differs)(const char *sentence);
 	struct outputs *outputs;
 	struct mailbox *service; /* takes parcels */
 	uint32_t tasks;
@@ -46,11 +51,13 @@ struct task_sinks exits_sinks(struct exits *exits);
 void exits_taken(struct exits *exits, size_t rows);
 /* Rows that the history was not handed. Any thread. */
 uint64_t exits_left_out(const struct exits *exits);
+/* Tasks and kinds whose earlier lives told something else. Any thread. */
+uint64_t exits_differing(const struct exits *exits);
 /* Whether the service must catch up first. Any thread. */
 bool exits_full(const struct exits *exits);
 
-/* In a cut: the numbers that the task's next outputs get. */
-void exits_numbers(const struct exits *exits, uint32_t task, uint64_t next[IMAGE_OUTPUTS]);
+/* In a cut: the numbers that the task's next outputs get, and the digests of those before. */
+void exits_numbers(const struct exits *exits, uint32_t task, struct image_task *image);
 
 /* For pipeline_options.stats, with exits as context. */
 void exits_stats(void *exits, uint32_t task, const struct task_stats *stats, struct mirror *mirror);

@@ -23,6 +23,7 @@ enum image_output { IMAGE_FLOWS, IMAGE_ROLLUPS, IMAGE_ALERTS, IMAGE_DEADLETTERS,
 struct image_task {
 	int64_t next; /* offset of the record that is read next; -1: none was */
 	uint64_t sequences[IMAGE_OUTPUTS]; /* the next output's numbers */
+	uint32_t digests[IMAGE_OUTPUTS];   /* of all before it */
 };
 
 struct image_header {

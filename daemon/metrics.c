@@ -540,6 +540,10 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	    (double)metrics->outputs.delivered);
 	one(out, "millrace_outputs_failed_total", "counter", "Records that Kafka refused for good.",
 	    (double)metrics->outputs.failed);
+	one(out, "millrace_outputs_differing", "gauge",
+	    "Tasks and kinds of output of which an earlier life told something else than what the "
+	    "same log gives now.",
+	    (double)metrics->differing);
 	one(out, "millrace_outputs_waiting", "gauge", "Records waiting for Kafka.",
 	    (double)metrics->outputs.waiting);
 	instances(out, metrics);

@@ -27,6 +27,7 @@ struct metrics {
 	struct instances_stats instances; /* all 0 of a process that is alone */
 	struct history_stats history;
 	uint64_t history_left_out;
+	uint64_t differing;
 	struct server_stats server;
 	struct outputs_stats outputs;
 	struct security_stats security;

@@ -149,8 +149,8 @@ static rd_kafka_resp_err_t produce(struct outputs *outputs, const char *topic, i
 {
 	uint32_t mark = atomic_load(&outputs->marks);
 	void *opaque = ticket_of(report, mark);
-	char header[64], place[64];
-	int length = 0, place_length = 0;
+	char header[64], place[64], digest[16];
+	int length = 0, place_length = 0, digest_length = 0;
 	rd_kafka_resp_err_t rc;
 
 	atomic_fetch_add(&outputs->unacknowledged[mark & 1], 1);
@@ -161,6 +161,7 @@ static rd_kafka_resp_err_t produce(struct outputs *outputs, const char *topic, i
 				  (unsigned long long)number->sequence);
 		place_length = snprintf(place, sizeof(place), "%llu.%u",
 					(unsigned long long)number->pane, number->place);
+		digest_length = snprintf(digest, sizeof(digest), "%08x", number->digest);
 	}
 	if (number)
 		rc = rd_kafka_producev(
@@ -169,6 +170,7 @@ static rd_kafka_resp_err_t produce(struct outputs *outputs, const char *topic, i
 			RD_KAFKA_V_VALUE((void *)(uintptr_t)value.bytes, value.length),
 			RD_KAFKA_V_HEADER("millrace-output", header, length),
 			RD_KAFKA_V_HEADER("millrace-pane", place, place_length),
+			RD_KAFKA_V_HEADER("millrace-digest", digest, digest_length),
 			RD_KAFKA_V_OPAQUE(opaque), RD_KAFKA_V_END);
 	else
 		rc = rd_kafka_producev(

@@ -2,12 +2,12 @@
  * and the counters of deliveries belong to the service loop, which watches outputs_descriptor.
  *
  * Flows, rollups, alerts and dead letters leave with a number (epoch, task, sequence, without gaps)
- * in the header `millrace-output`, and their place (pane, then 0, 1, ... in it) in `millrace-pane`,
- * so a repeat by a retry or a restart is known: therefore the producer retries for ever with one
- * request in flight and acks=all, and needs no idempotence, whose fatal states would end a process
- * for nothing. While the queue (QUEUE_KBYTES) is full a task's write waits: the task stops reading,
- * and nothing is dropped until outputs_release. The service loop makes the room, so it must never
- * wait for it: it offers. */
+ * in the header `millrace-output`, their place (pane, then 0, 1, ... in it) in `millrace-pane`, and
+ * the digest of all up to them in `millrace-digest`, so a repeat by a retry or a restart is known:
+ * therefore the producer retries for ever with one request in flight and acks=all, and needs no
+ * idempotence, whose fatal states would end a process for nothing. While the queue (QUEUE_KBYTES)
+ * is full a task's write waits: the task stops reading, and nothing is dropped until
+ * outputs_release. The service loop makes the room, so it must never wait for it: it offers. */
 #pragma once
 
 #include <stdbool.h>

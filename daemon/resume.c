@@ -46,6 +46,12 @@ static bool task_fits(const struct image *image, const struct survey_task *found
 			*why = "the outputs lack records that were written before it";
 			return false;
 		}
+		if (last->epoch == image->header.epoch && last->digest >= 0 &&
+		    last->sequence + 1 == task->sequences[output] &&
+		    last->digest != (int64_t)task->digests[output]) {
+			*why = "the outputs hold something else than was written before it";
+			return false;
+		}
 	}
 	return true;
 }
@@ -75,9 +81,13 @@ static void go_on(struct resume *resume, const struct image *image, const struct
 			continue;
 		resume->next[i] = image->tasks[i].next;
 		memcpy(numbers->next, image->tasks[i].sequences, sizeof(numbers->next));
-		for (int output = 0; output < SURVEY_OUTPUTS; output++)
-			numbers->written[output] =
-				written_of(&found[i].last[output], image->header.epoch);
+		memcpy(numbers->digests, image->tasks[i].digests, sizeof(numbers->digests));
+		for (int output = 0; output < SURVEY_OUTPUTS; output++) {
+			const struct survey_last *last = &found[i].last[output];
+
+			numbers->written[output] = written_of(last, image->header.epoch);
+			numbers->written_digest[output] = last->digest;
+		}
 	}
 }
 

@@ -169,7 +169,7 @@ static void on_cut(void *context, uint64_t pane, const int64_t *next)
 	image_build(image.header.build);
 	for (uint32_t i = 0; i < run->options.tasks; i++) {
 		image.tasks[i].next = next[i];
-		exits_numbers(run->exits, i, image.tasks[i].sequences);
+		exits_numbers(run->exits, i, &image.tasks[i]);
 	}
 	snapshots_cut(run->options.snapshots, &image, run->resume.heaps);
 }
@@ -239,6 +239,11 @@ static uint32_t hold_panes(const struct run *run)
 	return 1 + (uint32_t)(run->has_from ? panes - 1 : panes / CUTS_A_PERIOD);
 }
 
+static void on_difference(const char *sentence)
+{
+	log_line(LOG_LEVEL_ERROR, "%s", sentence);
+}
+
 /* The pipeline stands before its state is read, so that what is read goes where it belongs at once:
  * a topic not yet compacted holds a baseline many times. */
 static void make_pipeline(struct run *run)
@@ -255,7 +260,8 @@ static void make_pipeline(struct run *run)
 				  (int64_t)(resume->pane * PANE_NS / NS_PER_MS));
 	else if (resume->follows)
 		consumer_begin_when(run->consumer, resume->begin_ns);
-	run->exits = exits_new(&(struct exits_options){.outputs = options->outputs,
+	run->exits = exits_new(&(struct exits_options){.differs = on_difference,
+						       .outputs = options->outputs,
 						       .service = options->service,
 						       .tasks = options->tasks,
 						       .names_max = (uint32_t)settings->names_max,
@@ -750,6 +756,11 @@ struct consumer_stats run_consumer_stats(const struct run *run)
 	/* Of a run that stops it is closed on another thread. */
 	return run->state == RUN_STOPPING ? (struct consumer_stats){0}
 					  : consumer_stats(run->consumer);
+}
+
+uint64_t run_differing(const struct run *run)
+{
+	return run->exits ? exits_differing(run->exits) : 0;
 }
 
 uint64_t run_left_out(const struct run *run)

@@ -93,5 +93,6 @@ enum run_state run_state(const struct run *run);
 /* Why it does not read: "" when nothing is known against it. */
 const char *run_trouble(const struct run *run);
 struct consumer_stats run_consumer_stats(const struct run *run);
-uint64_t run_left_out(const struct run *run); /* rows that the history was not handed */
+uint64_t run_differing(const struct run *run); /* see exits_differing */
+uint64_t run_left_out(const struct run *run);  /* rows that the history was not handed */
 uint32_t run_workers(const struct settings *settings, uint32_t tasks);

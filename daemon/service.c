@@ -623,6 +623,7 @@ static void serve_metrics(struct request *request, struct response *response, vo
 	if (service->run) {
 		metrics.consumer = run_consumer_stats(service->run);
 		metrics.history_left_out = run_left_out(service->run);
+		metrics.differing = run_differing(service->run);
 	}
 	metrics.shed = service->shed.level;
 	metrics.descriptors_exhausted = service->descriptors_exhausted;

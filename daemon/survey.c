@@ -218,9 +218,9 @@ static int topic_of(const rd_kafka_message_t *message)
 static int take_number(struct look *look, const rd_kafka_message_t *message, int output)
 {
 	struct survey_last *last = &look->tasks[message->partition].last[output];
-	struct survey_last here = {0};
+	struct survey_last here = {.digest = -1};
 	char text[HEADER_MAX];
-	unsigned number;
+	unsigned number, digest;
 
 	if (sscanf(header_of(message, "millrace-output", text), "%" SCNu64 ".%u.%" SCNu64,
 		   &here.epoch, &number, &here.sequence) != 3 ||
@@ -234,6 +234,8 @@ static int take_number(struct look *look, const rd_kafka_message_t *message, int
 	if (sscanf(header_of(message, "millrace-pane", text), "%" SCNu64 ".%" SCNu32, &here.pane,
 		   &here.place) != 2)
 		here.pane = 0;
+	if (sscanf(header_of(message, "millrace-digest", text), "%8x", &digest) == 1)
+		here.digest = digest;
 	if (here.epoch > last->epoch ||
 	    (here.epoch == last->epoch && here.sequence >= last->sequence))
 		*last = here;

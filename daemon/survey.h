@@ -24,6 +24,7 @@ struct survey_last {
 	uint64_t sequence;
 	uint64_t pane; /* 0: it does not say */
 	uint32_t place;
+	int64_t digest; /* negative: it does not say */
 };
 
 struct survey_task {

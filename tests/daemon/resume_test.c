@@ -16,12 +16,14 @@
 
 #include "daemon/topics.h"
 
-enum { TASKS = 4, EPOCH = 7, NEXT = 5, WAIT_MS = 20000, SHAPE = 3 };
+enum { TASKS = 4, EPOCH = 7, NEXT = 5, WAIT_MS = 20000, SHAPE = 3, DIGEST = 0x100 };
 
 struct rig {
 	char folder[64];
 	rd_kafka_t *producer;
 	rd_kafka_mock_cluster_t *cluster;
+	uint64_t written; /* rollups of each task before the next snapshot */
+	uint32_t digest;  /* of those */
 	char told[2048];
 	int times;
 };
@@ -29,14 +31,16 @@ struct rig {
 static void produce(struct rig *rig, const char *topic, uint32_t task, unsigned epoch,
 		    unsigned sequence)
 {
-	char number[64];
+	char number[64], digest[16];
 
 	snprintf(number, sizeof(number), "%u.%u.%u", epoch, task, sequence);
+	snprintf(digest, sizeof(digest), "%08x", DIGEST + sequence);
 	assert_int_equal(
 		rd_kafka_producev(
 			rig->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION((int32_t)task),
 			RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_VALUE((void *)"x", 1),
 			RD_KAFKA_V_HEADER("millrace-output", number, strlen(number)),
+			RD_KAFKA_V_HEADER("millrace-digest", digest, strlen(digest)),
 			RD_KAFKA_V_END),
 		RD_KAFKA_RESP_ERR_NO_ERROR);
 	assert_int_equal(rd_kafka_flush(rig->producer, WAIT_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
@@ -50,7 +54,8 @@ static void rig_init(struct rig *rig)
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	char error[256];
 
-	*rig = (struct rig){.folder = "/tmp/millrace-resume-XXXXXX"};
+	*rig = (struct rig){
+		.folder = "/tmp/millrace-resume-XXXXXX", .written = 1, .digest = DIGEST};
 	assert_non_null(mkdtemp(rig->folder));
 	rd_kafka_conf_set(conf, "linger.ms", "0", error, sizeof(error));
 	rig->producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof(error));
@@ -86,7 +91,7 @@ static void on_told(void *context, const char *sentence)
 	rig->times++;
 }
 
-/* As an instance would have left it: of its tasks, with one rollup written. */
+/* As an instance would have left it: of its tasks. */
 static void snapshot(const struct rig *rig, unsigned instance, uint64_t pane, struct task_set owned,
 		     int64_t next)
 {
@@ -103,7 +108,8 @@ static void snapshot(const struct rig *rig, unsigned instance, uint64_t pane, st
 	image_build(image.header.build);
 	for (uint32_t task = 0; task < TASKS; task++) {
 		image.tasks[task].next = task_set_has(&owned, task) ? next : 1000;
-		image.tasks[task].sequences[IMAGE_ROLLUPS] = 1;
+		image.tasks[task].sequences[IMAGE_ROLLUPS] = rig->written;
+		image.tasks[task].digests[IMAGE_ROLLUPS] = rig->digest;
 		assert_non_null(heaps[task] = heap_new(task));
 	}
 	snprintf(path, sizeof(path), "%s/%020llu.%016x.snapshot", rig->folder,
@@ -162,11 +168,33 @@ static void the_owned_tasks_go_on_from_what_two_instances_left(void **state)
 	assert_int_equal(resume.next[0], -1);
 	assert_int_equal(resume.numbers[1].next[IMAGE_ROLLUPS], 1);
 	assert_int_equal(resume.numbers[1].written[IMAGE_ROLLUPS], 2);
+	assert_int_equal(resume.numbers[1].digests[IMAGE_ROLLUPS], DIGEST);
+	assert_int_equal(resume.numbers[1].written_digest[IMAGE_ROLLUPS], DIGEST + 1);
 	resume_done(&resume, TASKS);
 	assert_int_equal(find(&rig, all, NULL, &resume), 0);
 	assert_int_equal(resume.pane, 40);
 	assert_int_equal(resume.next[0], NEXT - 1);
 	assert_int_equal(resume.next[1], NEXT);
+	resume_done(&resume, TASKS);
+	rig_done(&rig);
+}
+
+static void a_snapshot_of_a_life_that_told_something_else_does_not_fit(void **state)
+{
+	static struct resume resume;
+	struct rig rig;
+
+	(void)state;
+	rig_init(&rig);
+	rig.written = 2;
+	rig.digest = DIGEST + 1;
+	snapshot(&rig, 1, 40, all, NEXT);
+	rig.digest++;
+	snapshot(&rig, 1, 44, all, NEXT);
+	assert_int_equal(find(&rig, all, NULL, &resume), 0);
+	assert_true(resume.goes_on);
+	assert_int_equal(resume.pane, 40);
+	assert_non_null(strstr(rig.told, "the outputs hold something else"));
 	resume_done(&resume, TASKS);
 	rig_done(&rig);
 }
@@ -222,6 +250,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_owned_tasks_go_on_from_what_two_instances_left),
+		cmocka_unit_test(a_snapshot_of_a_life_that_told_something_else_does_not_fit),
 		cmocka_unit_test(the_pane_that_is_asked_for_is_the_one_or_none),
 		cmocka_unit_test(who_must_begin_anew_does_with_a_newer_epoch_alone),
 	};

@@ -52,7 +52,7 @@ def numbered(address, topic):
     with subprocess.Popen(words, stdout=subprocess.PIPE) as child:
         found = {}
         while line := child.stdout.readline():
-            found_in = re.fullmatch(rb"millrace-output=(\d+)\.(\d+)\.(\d+),millrace-pane=\d+\.\d+ (\d+)\n", line)
+            found_in = re.fullmatch(rf"{records.NUMBER} (\d+)\n".encode(), line)
             epoch, task, number, size = map(int, found_in.groups())
             record = kind.FromString(child.stdout.read(size))
             record.ClearField("epoch")

@@ -120,8 +120,7 @@ class Topics(unittest.TestCase):
                 sequences = {}
                 for line in out.splitlines():
                     partition, header = line.split(" ", 1)
-                    epoch, task, sequence = re.fullmatch(
-                        r"millrace-output=(\d+)\.(\d+)\.(\d+),millrace-pane=\d+\.\d+", header).groups()
+                    epoch, task, sequence = re.fullmatch(records.NUMBER, header).groups()
                     sequences.setdefault((epoch, task), []).append(int(sequence))
                     if topic in ("millrace.flows", "millrace.rollups"):
                         self.assertEqual(task, partition)

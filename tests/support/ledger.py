@@ -68,6 +68,8 @@ def faults(answer, metrics):
             yield f"{term}: {answer['total'][term]} in the API, {metrics[name]:.0f} in {name}"
     if metrics["millrace_events_unexplained"]:
         yield f"millrace_events_unexplained is {metrics['millrace_events_unexplained']:.0f}"
+    if metrics["millrace_outputs_differing"]:
+        yield f"{metrics['millrace_outputs_differing']:.0f} tasks told something else in an earlier life"
     sent, merged = metrics["millrace_partial_rows_total"], metrics["millrace_partial_rows_merged_total"]
     if sent != merged:
         yield f"{sent:.0f} partial rows were sent to their owners, {merged:.0f} came"

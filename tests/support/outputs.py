@@ -20,7 +20,7 @@ import records
 TOPICS = ("millrace.flows", "millrace.rollups", "millrace.alerts")
 NUMBERS = {"millrace.flows": "sequence", "millrace.rollups": "sequence", "millrace.alerts": "output"}
 TRIES = 20
-HEAD = re.compile(rb"(\d+) (\d+) millrace-output=(\d+)\.(\d+)\.(\d+),millrace-pane=\d+\.\d+ (\d+)\n")
+HEAD = re.compile(rf"(\d+) (\d+) {records.NUMBER} (\d+)\n".encode())
 
 Output = collections.namedtuple("Output", "number content end_ns")
 

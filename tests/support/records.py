@@ -18,6 +18,9 @@ import processes
 PROTO = processes.ROOT / "proto"
 WITHIN_S = 120
 
+# The headers of an output as kcat's %h prints them: epoch, task, number.
+NUMBER = r"millrace-output=(\d+)\.(\d+)\.(\d+),millrace-pane=\d+\.\d+,millrace-digest=[0-9a-f]{8}"
+
 MESSAGES = {
     "millrace.events": ("events", "Batch"),
     "millrace.deadletter": ("events", "DeadLetter"),
