@@ -6,16 +6,11 @@
 
 #include "base/crc32c.h"
 #include "base/memory.h"
+#include "daemon/wire_name.h"
 
 #define WIRE_MAGIC 0x4d58524dU /* "MRXM" */
 
 enum { WIRE_ARRAYS = 6, WIRE_VERSION = 1 };
-
-struct wire_name {
-	uint64_t id;
-	uint32_t length; /* its text is one longer: a NUL */
-	uint32_t pad;
-};
 
 struct wire_header {
 	uint32_t magic, layout;
@@ -99,8 +94,7 @@ static struct wire_header header_of(const struct message *message, const void *a
 	};
 
 	memset(arrays, 0, WIRE_ARRAYS * sizeof(*arrays));
-	for (size_t i = 0; i < message->names_count; i++)
-		header.texts_bytes += message->names[i].length + 1;
+	header.texts_bytes = wire_names_texts(message->names, message->names_count);
 	if (message->kind == MESSAGE_HALVES || message->kind == MESSAGE_HOPS) {
 		fill_halves(&message->bucket, header.counts, arrays);
 	} else if (message->kind == MESSAGE_LABELS) {
@@ -134,41 +128,21 @@ size_t wire_message_size(const struct message *message)
 	return size_of(&header);
 }
 
-static uint8_t *put(uint8_t *at, const void *bytes, size_t length)
-{
-	if (length)
-		memcpy(at, bytes, length);
-	return at + length;
-}
-
-static uint8_t *put_names(uint8_t *at, const struct message *message)
-{
-	for (size_t i = 0; i < message->names_count; i++) {
-		struct wire_name name = {.id = message->names[i].id,
-					 .length = message->names[i].length};
-
-		at = put(at, &name, sizeof(name));
-	}
-	for (size_t i = 0; i < message->names_count; i++)
-		at = put(at, message->names[i].bytes, message->names[i].length + 1);
-	return at;
-}
-
 void wire_message_write(const struct message *message, uint8_t *bytes)
 {
 	const void *arrays[WIRE_ARRAYS];
 	struct wire_header header = header_of(message, arrays);
 	const size_t *sizes = sizes_of(header.kind);
-	uint8_t *at = put(bytes, &header, sizeof(header));
+	uint8_t *at = wire_append(bytes, &header, sizeof(header));
 	size_t length;
 
 	for (int i = 0; i < WIRE_ARRAYS; i++)
-		at = put(at, arrays[i], header.counts[i] * sizes[i]);
-	at = put_names(at, message);
+		at = wire_append(at, arrays[i], header.counts[i] * sizes[i]);
+	at = wire_names_append(at, message->names, message->names_count);
 	if (message->kind == MESSAGE_ROWS) {
 		const void *rows = partial_bucket_bytes(message->rows, &length);
 
-		at = put(at, rows, length);
+		at = wire_append(at, rows, length);
 	}
 	assert(at == bytes + size_of(&header));
 }
@@ -227,21 +201,10 @@ static bool sizes_fit(const struct wire_header *header, size_t length)
  * not as long as its name says. */
 static struct name *read_names(const struct wire_header *header, const uint8_t *bytes)
 {
-	const char *text = (const char *)bytes + header->names * sizeof(struct wire_name);
-	size_t left = header->texts_bytes;
+	const char *texts = (const char *)bytes + header->names * sizeof(struct wire_name);
 	struct name *names = memory_resize(NULL, header->names, sizeof(*names));
-	bool right = true;
 
-	for (size_t i = 0; i < header->names && right; i++) {
-		struct wire_name name;
-
-		memcpy(&name, bytes + i * sizeof(name), sizeof(name));
-		right = name.length <= NAME_MAX_BYTES && name.length < left && !text[name.length];
-		names[i] = (struct name){.id = name.id, .bytes = text, .length = name.length};
-		text += right ? name.length + 1 : 0;
-		left -= right ? name.length + 1 : 0;
-	}
-	if (right && left == 0)
+	if (wire_names_read(names, header->names, bytes, texts, header->texts_bytes))
 		return names;
 	memory_free(names);
 	return NULL;

@@ -7,16 +7,11 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "daemon/wire_name.h"
 
 #define PARCEL_MAGIC 0x5058524dU /* "MRXP" */
 
 enum { PARCEL_LAYOUT = 1, SIZES = 6 };
-
-struct wire_name {
-	uint64_t id;
-	uint32_t length; /* its text is one longer: a NUL */
-	uint32_t pad;
-};
 
 struct wire_agent {
 	struct agent_view view; /* about_length 0: nothing was told of what it is */
@@ -65,8 +60,7 @@ static struct head head_of(const struct parcel *parcel)
 	for (size_t i = 0; i < parcel->rollups_count; i++)
 		head.cells +=
 			(uint64_t)parcel->rollups[i].connect_cells + parcel->rollups[i].srtt_cells;
-	for (size_t i = 0; i < parcel->names_count; i++)
-		head.text_bytes += (uint64_t)parcel->names[i].length + 1;
+	head.text_bytes = wire_names_texts(parcel->names, parcel->names_count);
 	for (size_t i = 0; i < parcel->agents_count; i++)
 		head.text_bytes +=
 			strlen(parcel->agents[i].node) + 1 + parcel->agents[i].about_length;
@@ -81,39 +75,20 @@ static size_t size_of(const struct head *head)
 	       head->agents * sizeof(struct wire_agent) + head->text_bytes;
 }
 
-static uint8_t *put(uint8_t *at, const void *bytes, size_t length)
-{
-	if (length)
-		memcpy(at, bytes, length);
-	return at + length;
-}
-
 static uint8_t *put_rows(uint8_t *at, const struct rollup *rollups, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct rollup row = rollups[i];
 
 		row.connect = row.srtt = NULL;
-		at = put(at, &row, sizeof(row));
+		at = wire_append(at, &row, sizeof(row));
 	}
 	for (size_t i = 0; i < count; i++) {
 		const struct rollup *row = &rollups[i];
 
-		at = put(at, row->connect, row->connect_cells * sizeof(*row->connect));
-		at = put(at, row->srtt, row->srtt_cells * sizeof(*row->srtt));
+		at = wire_append(at, row->connect, row->connect_cells * sizeof(*row->connect));
+		at = wire_append(at, row->srtt, row->srtt_cells * sizeof(*row->srtt));
 	}
-	return at;
-}
-
-static uint8_t *put_names(uint8_t *at, const struct name *names, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		struct wire_name name = {.id = names[i].id, .length = names[i].length};
-
-		at = put(at, &name, sizeof(name));
-	}
-	for (size_t i = 0; i < count; i++)
-		at = put(at, names[i].bytes, (size_t)names[i].length + 1);
 	return at;
 }
 
@@ -124,11 +99,11 @@ static uint8_t *put_agents(uint8_t *at, const struct agent_view *views, size_t c
 
 		agent.view.node = NULL;
 		agent.view.about = NULL;
-		at = put(at, &agent, sizeof(agent));
+		at = wire_append(at, &agent, sizeof(agent));
 	}
 	for (size_t i = 0; i < count; i++) {
-		at = put(at, views[i].node, strlen(views[i].node) + 1);
-		at = put(at, views[i].about, views[i].about_length);
+		at = wire_append(at, views[i].node, strlen(views[i].node) + 1);
+		at = wire_append(at, views[i].about, views[i].about_length);
 	}
 	return at;
 }
@@ -140,11 +115,11 @@ uint8_t *parcel_encode(const struct parcel *parcel, size_t *length)
 
 	*length = size_of(&head);
 	bytes = memory_resize(NULL, *length, 1);
-	at = put(bytes, &head, sizeof(head));
+	at = wire_append(bytes, &head, sizeof(head));
 	at = put_rows(at, parcel->rollups, parcel->rollups_count);
-	at = put_names(at, parcel->names, parcel->names_count);
+	at = wire_names_append(at, parcel->names, parcel->names_count);
 	if (parcel->kind == PARCEL_STATS)
-		at = put(at, &parcel->stats, sizeof(parcel->stats));
+		at = wire_append(at, &parcel->stats, sizeof(parcel->stats));
 	at = put_agents(at, parcel->agents, parcel->agents_count);
 	assert(at == bytes + *length);
 	return bytes;
@@ -253,22 +228,6 @@ static bool read_rows(struct parcel *parcel, const uint8_t *bytes, struct sketch
 	return cells_left == 0;
 }
 
-static bool read_names(struct parcel *parcel, const uint8_t *bytes, struct cursor texts)
-{
-	for (size_t i = 0; i < parcel->names_count; i++) {
-		struct wire_name name;
-		const char *text;
-
-		memcpy(&name, bytes + i * sizeof(name), sizeof(name));
-		text = take_text(&texts, name.length);
-		if (!text || name.length > NAME_MAX_BYTES)
-			return false;
-		parcel->names[i] =
-			(struct name){.id = name.id, .bytes = text, .length = name.length};
-	}
-	return texts.left == 0;
-}
-
 static struct parcel *read_rollups(const struct head *head, struct cursor *cursor)
 {
 	const uint8_t *rows = take(cursor, head->rows, sizeof(struct rollup));
@@ -282,10 +241,11 @@ static struct parcel *read_rollups(const struct head *head, struct cursor *curso
 	struct sketch_cell *cells = (struct sketch_cell *)(parcel->names + head->names);
 	uint8_t *texts = (uint8_t *)(cells + head->cells);
 
-	put((uint8_t *)cells, from, head->cells * sizeof(*cells));
-	put(texts, cursor->at, head->text_bytes);
+	wire_append((uint8_t *)cells, from, head->cells * sizeof(*cells));
+	wire_append(texts, cursor->at, head->text_bytes);
 	if (read_rows(parcel, rows, cells, head->cells) &&
-	    read_names(parcel, names, (struct cursor){texts, head->text_bytes}))
+	    wire_names_read(parcel->names, head->names, names, (const char *)texts,
+			    head->text_bytes))
 		return parcel;
 	parcel_free(parcel);
 	return NULL;
