@@ -17,32 +17,47 @@ int mailbox_init(struct mailbox *mailbox, uv_loop_t *loop, void (*on_mail)(void 
 	return uv_async_init(loop, &mailbox->wake, woken);
 }
 
-void mailbox_send(struct mailbox *mailbox, struct letter *letter)
+/* Turns a list round. */
+static struct letter *turned(struct letter *first)
 {
-	struct letter *newest = atomic_load_explicit(&mailbox->newest, memory_order_relaxed);
+	struct letter *last = NULL;
+
+	while (first) {
+		struct letter *next = first->next;
+
+		first->next = last;
+		last = first;
+		first = next;
+	}
+	return last;
+}
+
+/* From newest to oldest. */
+static void push(struct mailbox *mailbox, struct letter *newest, struct letter *oldest)
+{
+	struct letter *before = atomic_load_explicit(&mailbox->newest, memory_order_relaxed);
 
 	do {
-		letter->next = newest;
+		oldest->next = before;
 	} while (!atomic_compare_exchange_weak_explicit(
-		&mailbox->newest, &newest, letter, memory_order_release, memory_order_relaxed));
-	if (!newest)
+		&mailbox->newest, &before, newest, memory_order_release, memory_order_relaxed));
+	if (!before)
 		uv_async_send(&mailbox->wake);
+}
+
+void mailbox_send(struct mailbox *mailbox, struct letter *letter)
+{
+	push(mailbox, letter, letter);
+}
+
+void mailbox_send_all(struct mailbox *mailbox, struct letter *oldest)
+{
+	push(mailbox, turned(oldest), oldest);
 }
 
 struct letter *mailbox_take(struct mailbox *mailbox)
 {
-	struct letter *letter =
-		atomic_exchange_explicit(&mailbox->newest, NULL, memory_order_acquire);
-	struct letter *oldest = NULL;
-
-	while (letter) {
-		struct letter *next = letter->next;
-
-		letter->next = oldest;
-		oldest = letter;
-		letter = next;
-	}
-	return oldest;
+	return turned(atomic_exchange_explicit(&mailbox->newest, NULL, memory_order_acquire));
 }
 
 void mailbox_close(struct mailbox *mailbox)

@@ -92,10 +92,42 @@ static void letters_left_at_the_close_stay_to_be_taken(void **state)
 	assert_int_equal(0, uv_loop_close(&loop));
 }
 
+static void count_wakes(void *context)
+{
+	++*(uint32_t *)context;
+}
+
+static void a_list_wakes_its_receiver_once_and_keeps_its_order(void **state)
+{
+	struct letter letters[5] = {{0}}, *letter;
+	uint32_t wakes = 0;
+	struct mailbox mailbox;
+	uv_loop_t loop;
+
+	(void)state;
+	uv_loop_init(&loop);
+	mailbox_init(&mailbox, &loop, count_wakes, &wakes);
+	mailbox_send(&mailbox, &letters[0]);
+	for (int i = 1; i < 4; i++)
+		letters[i].next = i < 3 ? &letters[i + 1] : NULL;
+	mailbox_send_all(&mailbox, &letters[1]);
+	mailbox_send_all(&mailbox, &letters[4]);
+	uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(1, wakes);
+	letter = mailbox_take(&mailbox);
+	for (int i = 0; i < 5; i++, letter = letter->next)
+		assert_ptr_equal(&letters[i], letter);
+	assert_null(letter);
+	mailbox_close(&mailbox);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_int_equal(0, uv_loop_close(&loop));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_letter_comes_once_and_in_its_senders_order),
+		cmocka_unit_test(a_list_wakes_its_receiver_once_and_keeps_its_order),
 		cmocka_unit_test(letters_left_at_the_close_stay_to_be_taken),
 	};
 
