@@ -17,7 +17,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "daemon/inflow.h"
-#include "daemon/wire_message.h"
+#include "daemon/outflow.h"
 #include "kafka/security.h"
 
 enum {
@@ -46,12 +46,6 @@ struct producer {
 	rd_kafka_topic_t *topic; /* held, so that what is known of it stays */
 };
 
-/* Of one source task; its worker's. */
-struct sender {
-	int64_t run; /* that the numbers are of */
-	uint64_t numbers[];
-};
-
 enum reading { READING_ON, READING_LOST, READING_STUCK };
 
 struct partition {
@@ -70,8 +64,8 @@ struct exchange {
 	rd_kafka_queue_t *queue;	/* what it has read, of all partitions */
 	pthread_rwlock_t producer_lock; /* written to when the producer is made again */
 	struct producer *producer;
-	struct sender **senders; /* by source */
-	int wake;		 /* eventfd */
+	struct outflow *outflow;
+	int wake; /* eventfd */
 	pthread_t thread;
 	_Atomic bool closing;
 	bool open;
@@ -89,8 +83,7 @@ struct exchange {
 	struct inflow *inflow;
 	char lost[WHY_BYTES]; /* of the common partition, and nobody was told; "": nothing */
 
-	_Atomic int64_t run; /* the inflow's, for senders */
-	_Atomic uint64_t sent, sent_bytes, unsent, refused, failed, errors;
+	_Atomic uint64_t sent, sent_records, sent_bytes, refused, failed, errors;
 };
 
 static void count(_Atomic uint64_t *counter, uint64_t more)
@@ -115,11 +108,11 @@ static void trouble(struct exchange *exchange, const char *reason)
 
 /* --- what is told --- */
 
-/* If it is still at hand. */
+/* If it is still at hand; any that is: -1. */
 static void break_run(struct exchange *exchange, int64_t run, const char *why)
 {
 	pthread_mutex_lock(&exchange->lock);
-	if (inflow_run(exchange->inflow) == run)
+	if (run < 0 || inflow_run(exchange->inflow) == run)
 		inflow_break(exchange->inflow, why);
 	pthread_mutex_unlock(&exchange->lock);
 	wake(exchange);
@@ -181,15 +174,18 @@ static rd_kafka_conf_t *make_conf(const struct exchange_options *options,
 }
 
 /* Repeats cost a run nothing and holes cost it all, so it retries for ever; what is under way is
- * bounded by the tasks, which are at most two panes ahead of one another. */
+ * bounded by the tasks, which are at most two panes ahead of one another. All replicas acknowledge:
+ * nobody reads a record before they have it, so less would be no faster, and what a leader alone
+ * had would be missed by nobody if all tasks wait for it. No record lingers for others: a bundle
+ * is a worker's turn already. lz4, as most of a bundle is zeros, which any compression finds, and
+ * who waits for it waits for its compression, too. */
 static const char *const producer_settings[][2] = {
 	{"client.id", "millraced"},
 	{"acks", "all"},
 	{"enable.idempotence", "true"},
 	{"message.timeout.ms", "0"},
-	{"linger.ms", "1"},
-	{"compression.type", "zstd"},
-	{"compression.level", "1"},
+	{"linger.ms", "0"},
+	{"compression.type", "lz4"},
 	{"message.max.bytes", "33554432"},
 	{"queue.buffering.max.kbytes", "262144"},
 	{"queue.buffering.max.messages", "1000000"},
@@ -414,20 +410,11 @@ static void producer_renew(struct exchange *exchange)
 		 exchange->options.topic, error);
 	producer_destroy(exchange, old);
 	exchange->fatal = false; /* that one's */
-	break_run(exchange, atomic_load(&exchange->run), why);
+	break_run(exchange, -1, why);
 	lose(exchange, why);
 }
 
 /* --- messages --- */
-
-static void *bytes_new(size_t length)
-{
-	struct heap *heap = memory_use(NULL);
-	void *bytes = memory_resize(NULL, length, 1);
-
-	memory_use(heap);
-	return bytes;
-}
 
 /* Takes the bytes. */
 static rd_kafka_resp_err_t produce(struct exchange *exchange, uint32_t partition, uint8_t *bytes,
@@ -445,57 +432,41 @@ static rd_kafka_resp_err_t produce(struct exchange *exchange, uint32_t partition
 		count(&exchange->failed, 1);
 		return rc;
 	}
-	count(&exchange->sent, 1);
+	count(&exchange->sent_records, 1);
 	count(&exchange->sent_bytes, length);
 	return rc;
 }
 
-static uint64_t next_number(struct exchange *exchange, int64_t run, const struct message *message)
+static void on_record(void *context, const struct outflow_record *record)
 {
-	struct sender *sender = exchange->senders[message->source];
-
-	if (sender->run != run)
-		memset(sender->numbers, 0, exchange->options.tasks * sizeof(uint64_t));
-	sender->run = run;
-	return sender->numbers[message->task]++;
-}
-
-void exchange_send(struct exchange *exchange, struct message *message)
-{
-	int64_t run = atomic_load(&exchange->run);
-	struct envelope envelope = {.magic = ENVELOPE_MAGIC,
-				    .source = message->source,
-				    .task = message->task,
-				    .run = run};
-	size_t length = sizeof(envelope) + wire_message_size(message);
-	rd_kafka_resp_err_t rc;
-	uint8_t *bytes;
+	struct exchange *exchange = context;
+	rd_kafka_resp_err_t rc = produce(exchange, record->home, record->bytes, record->length,
+					 ticket_of(record->run));
 	char why[WHY_BYTES];
 
-	assert(message->source < exchange->options.tasks &&
-	       message->task < exchange->options.tasks);
-	if (run < 0) {
-		count(&exchange->unsent, 1);
-		message_free(message);
+	if (!rc) {
+		count(&exchange->sent, record->messages);
 		return;
 	}
-	bytes = bytes_new(length);
-	envelope.number = next_number(exchange, run, message);
-	memcpy(bytes, &envelope, sizeof(envelope));
-	wire_message_write(message, bytes + sizeof(envelope));
-	message_free(message);
-	rc = produce(exchange, envelope.task, bytes, length, ticket_of(run));
-	if (!rc)
-		return;
-	snprintf(why, sizeof(why), "a message of %zu bytes from task %u to task %u: %s", length,
-		 envelope.source, envelope.task, rd_kafka_err2str(rc));
-	break_run(exchange, run, why);
+	snprintf(why, sizeof(why), "%u messages of %zu bytes for the instance of task %u: %s",
+		 record->messages, record->length, record->home, rd_kafka_err2str(rc));
+	break_run(exchange, record->run, why);
+}
+
+void exchange_send(struct exchange *exchange, uint32_t worker, struct message *message)
+{
+	outflow_send(exchange->outflow, worker, message);
+}
+
+void exchange_flush(struct exchange *exchange, uint32_t worker)
+{
+	outflow_flush(exchange->outflow, worker);
 }
 
 void exchange_say(struct exchange *exchange, uint32_t kind, const uint8_t *told, size_t length)
 {
 	struct common_head head = {.magic = COMMON_MAGIC, .kind = kind};
-	uint8_t *bytes = bytes_new(sizeof(head) + length);
+	uint8_t *bytes = memory_resize(NULL, sizeof(head) + length, 1);
 	rd_kafka_resp_err_t rc;
 	char why[WHY_BYTES];
 
@@ -641,7 +612,7 @@ static rd_kafka_resp_err_t find_place(struct exchange *exchange, uint32_t number
 	snprintf(why, sizeof(why),
 		 "partition %u of %s lost its place: from %lld it is read on at %lld", number,
 		 exchange->options.topic, (long long)next, (long long)partition->next);
-	break_run(exchange, atomic_load(&exchange->run), why);
+	break_run(exchange, -1, why);
 	if (common)
 		lose(exchange, why);
 	return rc;
@@ -693,9 +664,7 @@ static void exchange_free(struct exchange *exchange)
 		producer_destroy(exchange, exchange->producer);
 	consumer_destroy(exchange);
 	inflow_free(exchange->inflow);
-	for (uint32_t i = 0; i < exchange->options.tasks; i++)
-		memory_free(exchange->senders[i]);
-	memory_free(exchange->senders);
+	outflow_free(exchange->outflow);
 	memory_free(exchange->partitions);
 	pthread_rwlock_destroy(&exchange->producer_lock);
 	pthread_mutex_destroy(&exchange->lock);
@@ -711,17 +680,11 @@ static struct exchange *exchange_make(const struct exchange_options *options)
 	size_t tasks = options->tasks;
 
 	exchange->options = *options;
-	exchange->senders = memory_zeroed(tasks, sizeof(*exchange->senders));
-	for (size_t i = 0; i < tasks; i++) {
-		exchange->senders[i] =
-			memory_zeroed(1, sizeof(struct sender) + tasks * sizeof(uint64_t));
-		exchange->senders[i]->run = -1;
-	}
-	exchange->inflow = inflow_new(options->tasks, options->on_message, options->context);
+	exchange->outflow = outflow_new(options->tasks, on_record, exchange);
+	exchange->inflow = inflow_new(options->tasks, options->on_messages, options->context);
 	exchange->partitions = memory_zeroed(tasks + 1, sizeof(*exchange->partitions));
 	for (size_t i = 0; i <= tasks; i++)
 		exchange->partitions[i].next = -1;
-	exchange->run = -1;
 	pthread_rwlock_init(&exchange->producer_lock, NULL);
 	pthread_mutex_init(&exchange->lock, NULL);
 	pthread_cond_init(&exchange->moved, NULL);
@@ -865,10 +828,10 @@ int exchange_own(struct exchange *exchange, const struct task_set *tasks, int ti
 	int rc;
 
 	assert(exchange->open);
-	for (uint32_t i = 0; i < common; i++) {
+	for (uint32_t i = 0; i < common; i++)
 		positions[i] = POSITION_NONE;
-		ends[i] = task_set_has(tasks, i);
-	}
+	if (task_set_count(tasks))
+		ends[task_set_first(tasks)] = true;
 	positions[common] = POSITION_KEPT;
 	rc = move_to_ends(exchange, positions, ends, deadline_ns, why, size);
 	memory_free(positions);
@@ -876,12 +839,12 @@ int exchange_own(struct exchange *exchange, const struct task_set *tasks, int ti
 	return rc;
 }
 
-void exchange_begin(struct exchange *exchange, int64_t run)
+void exchange_begin(struct exchange *exchange, int64_t run, const uint32_t *homes)
 {
 	pthread_mutex_lock(&exchange->lock);
-	inflow_begin(exchange->inflow, run);
-	atomic_store(&exchange->run, run);
+	inflow_begin(exchange->inflow, run, homes);
 	pthread_mutex_unlock(&exchange->lock);
+	outflow_begin(exchange->outflow, run, homes);
 	wake(exchange);
 }
 
@@ -889,8 +852,8 @@ void exchange_end(struct exchange *exchange)
 {
 	pthread_mutex_lock(&exchange->lock);
 	inflow_end(exchange->inflow);
-	atomic_store(&exchange->run, -1);
 	pthread_mutex_unlock(&exchange->lock);
+	outflow_end(exchange->outflow);
 }
 
 struct exchange_stats exchange_stats(struct exchange *exchange)
@@ -902,11 +865,12 @@ struct exchange_stats exchange_stats(struct exchange *exchange)
 	pthread_mutex_unlock(&exchange->lock);
 	return (struct exchange_stats){
 		.sent = atomic_load(&exchange->sent),
+		.sent_records = atomic_load(&exchange->sent_records),
 		.sent_bytes = atomic_load(&exchange->sent_bytes),
 		.received = in.received,
 		.received_bytes = in.received_bytes,
 		.repeated = in.repeated,
-		.stale = in.stale + atomic_load(&exchange->unsent),
+		.stale = in.stale + outflow_stale(exchange->outflow),
 		.held = in.held,
 		.unheld = in.unheld,
 		.refused = in.refused + atomic_load(&exchange->refused),

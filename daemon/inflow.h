@@ -1,8 +1,8 @@
-/* What comes for an instance's tasks from those of other instances, by run (daemon/lineup.h): in
- * its order and once, or the run is broken. Messages of an earlier run are dropped, those of a
- * later one held until it begins, INFLOW_HELD_MAX bytes of them; a run that had more is broken when
- * it begins. From each task to each task they are numbered: a repeat is dropped, a gap breaks the
- * run. Pure; one thread at a time. */
+/* What comes for an instance's tasks from those of other instances, by run (daemon/lineup.h), as
+ * outflow.h sends it: in its order and once, or the run is broken. Messages of an earlier run are
+ * dropped, those of a later one held until it begins, INFLOW_HELD_MAX bytes of them; a run that had
+ * more is broken when it begins. From each task to each task they are numbered: a repeat is
+ * dropped, a gap breaks the run. Pure; one thread at a time. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,38 +13,31 @@
 
 enum { INFLOW_HELD_MAX = 64 << 20, INFLOW_WHY_BYTES = 320 };
 
-/* Before each message as bytes (daemon/wire_message.h). */
-struct envelope {
-	uint32_t magic, source, task, pad;
-	int64_t run;
-	uint64_t number; /* of this source for this task, in the run: 0, 1, 2 .. */
-};
-#define ENVELOPE_MAGIC 0x454d524dU /* "MRME" */
-
 struct inflow_stats {
 	uint64_t received, received_bytes;
 	uint64_t repeated, stale; /* dropped: had before; of an earlier run, or a broken one */
 	uint64_t held;		  /* now */
 	uint64_t unheld;	  /* dropped: no room */
-	uint64_t refused;	  /* no message of this build */
-	uint64_t broken;	  /* runs */
+	uint64_t refused; /* records that are no bundle, messages that are none of this build */
+	uint64_t broken;  /* runs */
 };
 
 struct inflow;
 
-/* on_message takes the message. */
+/* on_messages takes the messages of a bundle, a list by their letters, oldest first. */
 struct inflow *inflow_new(uint32_t tasks,
-			  void (*on_message)(void *context, struct message *message),
+			  void (*on_messages)(void *context, struct message *messages),
 			  void *context);
 void inflow_free(struct inflow *inflow);
 
-void inflow_begin(struct inflow *inflow, int64_t run);
+/* homes: by task, the partition that its messages come by. */
+void inflow_begin(struct inflow *inflow, int64_t run, const uint32_t *homes);
 void inflow_end(struct inflow *inflow);
 /* The run at hand; -1: none. */
 int64_t inflow_run(const struct inflow *inflow);
 
-/* A record's bytes, envelope and all, of the partition of that task. */
-void inflow_take(struct inflow *inflow, uint32_t task, const uint8_t *bytes, size_t length);
+/* A record's bytes, of the partition of that task. */
+void inflow_take(struct inflow *inflow, uint32_t home, const uint8_t *bytes, size_t length);
 /* Hands over what was held for the run at hand. To be called after inflow_begin, whenever that
  * suits who is told; inflow_take does, too. */
 void inflow_take_held(struct inflow *inflow);

@@ -138,11 +138,11 @@ static void on_broken(void *context, const char *why)
 	post_text(context, NOTE_BROKEN, why);
 }
 
-static void on_message(void *context, struct message *message)
+static void on_messages(void *context, struct message *messages)
 {
 	const struct instances *instances = context;
 
-	instances->options.message(instances->options.context, message);
+	instances->options.messages(instances->options.context, messages);
 }
 
 static void on_trouble(void *context, const char *sentence)
@@ -402,8 +402,17 @@ static void take_run(struct instances *instances)
 
 void instances_running(struct instances *instances)
 {
+	const struct lineup_run *run = &instances->run;
+	uint32_t homes[IMAGE_TASKS_MAX] = {0}; /* by task: the lowest of its instance */
+
 	instances->bad_count = 0;
-	exchange_begin(instances->exchange, instances->run.number);
+	for (uint32_t i = 0; i < instances->options.tasks; i++) {
+		for (size_t j = 0; j < run->members_count; j++) {
+			if (task_set_has(&run->members[j].tasks, i))
+				homes[i] = task_set_first(&run->members[j].tasks);
+		}
+	}
+	exchange_begin(instances->exchange, run->number, homes);
 }
 
 /* A run began from what this process had said before it called: it is over already. */
@@ -502,9 +511,23 @@ static void on_mail(void *context)
 
 /* --- what is told --- */
 
-void instances_send(struct instances *instances, struct message *message)
+static void on_send(void *context, uint32_t worker, struct message *message)
 {
-	exchange_send(instances->exchange, message);
+	const struct instances *instances = context;
+
+	exchange_send(instances->exchange, worker, message);
+}
+
+static void on_flush(void *context, uint32_t worker)
+{
+	const struct instances *instances = context;
+
+	exchange_flush(instances->exchange, worker);
+}
+
+struct pipeline_elsewhere instances_elsewhere(struct instances *instances)
+{
+	return (struct pipeline_elsewhere){instances, on_send, on_flush};
 }
 
 /* Whether others listen. */
@@ -660,7 +683,7 @@ struct instances *instances_new(const struct instances_options *options)
 					    .topic = TOPIC_EXCHANGE,
 					    .tasks = options->tasks,
 					    .context = instances,
-					    .on_message = on_message,
+					    .on_messages = on_messages,
 					    .on_common = on_common,
 					    .on_broken = on_broken,
 					    .trouble = on_trouble};

@@ -15,6 +15,7 @@
 #include "daemon/lineup.h"
 #include "daemon/members.h"
 #include "daemon/parcel.h"
+#include "daemon/pipeline.h"
 #include "daemon/settings.h"
 
 struct instances;
@@ -37,8 +38,8 @@ struct instances_options {
 	void (*begin)(void *context, const struct task_set *owned, const struct lineup_pane *from);
 	/* A run has begun in which another process has task 0. */
 	void (*yielded)(void *context);
-	/* A message for a task of the run, on another thread; taken. */
-	void (*message)(void *context, struct message *message);
+	/* Messages for tasks of the run, a list by their letters, on another thread; taken. */
+	void (*messages)(void *context, struct message *messages);
 	/* What another instance's tasks tell people; taken. */
 	void (*parcel)(void *context, struct parcel *parcel);
 	/* The process must end. why: a sentence. */
@@ -63,8 +64,8 @@ void instances_stopped(struct instances *instances);
 /* The run at hand cannot begin or go on: call again. epoch_min: 0: none; bad: not from where it was
  * to begin. */
 void instances_failed(struct instances *instances, uint64_t epoch_min, bool bad);
-/* To a task of another instance; taken. Any thread, within a run. */
-void instances_send(struct instances *instances, struct message *message);
+/* How a run's tasks speak with those of other instances. */
+struct pipeline_elsewhere instances_elsewhere(struct instances *instances);
 /* For the others' people, if others listen; stays the caller's. */
 void instances_tell(struct instances *instances, const struct parcel *parcel);
 /* Whether task 0 is owned: who does what is to be done but once. */

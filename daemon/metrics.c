@@ -399,7 +399,10 @@ static void instances(FILE *out, const struct metrics *metrics)
 	    (double)stats->members.rebalances);
 	one(out, "millrace_exchange_sent_total", "counter", "Messages to tasks of other processes.",
 	    (double)exchange->sent);
-	one(out, "millrace_exchange_sent_bytes_total", "counter", "Their bytes.",
+	one(out, "millrace_exchange_sent_records_total", "counter",
+	    "Records that they went in, and those for all processes.",
+	    (double)exchange->sent_records);
+	one(out, "millrace_exchange_sent_bytes_total", "counter", "Bytes of these records.",
 	    (double)exchange->sent_bytes);
 	one(out, "millrace_exchange_received_total", "counter",
 	    "Messages from tasks of other processes.", (double)exchange->received);
@@ -411,7 +414,7 @@ static void instances(FILE *out, const struct metrics *metrics)
 	one(out, "millrace_exchange_held", "gauge", "Messages of a run that has not begun here.",
 	    (double)exchange->held);
 	one(out, "millrace_exchange_refused_total", "counter",
-	    "Records of millrace.exchange that are no message of this build.",
+	    "Records of millrace.exchange, or messages in them, that are none of this build.",
 	    (double)exchange->refused);
 	one(out, "millrace_exchange_failed_total", "counter",
 	    "Records for millrace.exchange that Kafka refused.", (double)exchange->failed);

@@ -52,19 +52,50 @@ struct pipeline {
 	int64_t *next;		   /* by task, at a cut */
 };
 
-void pipeline_deliver(struct pipeline *pipeline, struct message *message)
+static struct worker *place_of(const struct pipeline *pipeline, const struct letter *letter)
 {
-	mailbox_send(&pipeline->places[message->task]->mailbox, &message->letter);
+	return pipeline->places[((const struct message *)letter)->task];
+}
+
+/* A worker is woken once for all that is its. */
+void pipeline_deliver(struct pipeline *pipeline, struct message *messages)
+{
+	struct letter *left = &messages->letter;
+
+	while (left) {
+		struct worker *worker = place_of(pipeline, left);
+		struct letter *its, **its_end = &its, **end = &left;
+
+		for (struct letter *letter = left; letter; letter = letter->next) {
+			if (place_of(pipeline, letter) == worker) {
+				*its_end = letter;
+				its_end = &letter->next;
+			} else {
+				*end = letter;
+				end = &letter->next;
+			}
+		}
+		*its_end = *end = NULL;
+		mailbox_send_all(&worker->mailbox, its);
+	}
+}
+
+static uint32_t number_of(const struct worker *worker)
+{
+	return (uint32_t)(worker - worker->pipeline->workers);
 }
 
 static void on_send(void *context, struct message *message)
 {
-	struct pipeline *pipeline = context;
+	const struct pipeline *pipeline = context;
+	const struct pipeline_elsewhere *elsewhere = &pipeline->options.elsewhere;
+	struct worker *worker = pipeline->places[message->task];
 
-	if (pipeline->places[message->task])
-		pipeline_deliver(pipeline, message);
+	if (worker)
+		mailbox_send(&worker->mailbox, &message->letter);
 	else
-		pipeline->options.elsewhere(pipeline->options.elsewhere_context, message);
+		elsewhere->send(elsewhere->context, number_of(pipeline->places[message->source]),
+				message);
 }
 
 /* --- a worker's turn --- */
@@ -199,6 +230,15 @@ static bool go_on(struct worker *worker)
 	return true;
 }
 
+/* Before records are read, which takes its time, and before the worker waits. */
+static void flush(const struct worker *worker)
+{
+	const struct pipeline_elsewhere *elsewhere = &worker->pipeline->options.elsewhere;
+
+	if (elsewhere->flush)
+		elsewhere->flush(elsewhere->context, number_of(worker));
+}
+
 /* Mail, records, stages, until nothing is left that can be done without waiting. */
 static void work(struct worker *worker)
 {
@@ -218,10 +258,12 @@ static void work(struct worker *worker)
 		for (uint32_t i = 0; i < worker->inputs_count; i++)
 			moved |= run_task(worker, &worker->inputs[i]);
 	}
+	flush(worker);
 	for (uint32_t i = 0; i < worker->inputs_count; i++)
 		more |= read_input(worker, &worker->inputs[i]);
 	for (uint32_t i = 0; i < worker->inputs_count; i++)
 		more |= run_task(worker, &worker->inputs[i]);
+	flush(worker);
 	if (all_held(worker)) {
 		stand(worker);
 		return;
@@ -357,7 +399,7 @@ static void worker_main(void *context)
 	struct pipeline *pipeline = worker->pipeline;
 
 	if (pipeline->options.watchdog)
-		watchdog_join(pipeline->options.watchdog, (uint32_t)(worker - pipeline->workers));
+		watchdog_join(pipeline->options.watchdog, number_of(worker));
 	uv_run(&worker->loop, UV_RUN_DEFAULT);
 }
 

@@ -1,6 +1,6 @@
 /* The pipeline: the tasks that this instance owns, spread over worker threads, each a libuv loop
  * that owns its tasks whole. The thread of a task never changes; tasks speak through mailboxes, and
- * with those of other instances through whom `elsewhere` and pipeline_deliver() belong to. What
+ * with those of other instances through `elsewhere` and pipeline_deliver(). What
  * comes out does not depend on the number of workers, nor on which tasks run here.
  *
  * Records come from a source per partition. pipeline_start() starts the threads; pipeline_stop()
@@ -30,6 +30,15 @@ struct pipeline_source {
 	void (*turn)(void *context, uint32_t partition, uint64_t pane);
 };
 
+/* How tasks speak with those that do not run here. Called on the workers' threads. */
+struct pipeline_elsewhere {
+	void *context;
+	/* Takes a message. All of one source come by one worker. NULL: all tasks run here. */
+	void (*send)(void *context, uint32_t worker, struct message *message);
+	/* The worker's tasks can do no more for now, so what it sent is to go. */
+	void (*flush)(void *context, uint32_t worker);
+};
+
 enum {
 	PIPELINE_TURN_MS = 25, /* a fifth of the tick's period */
 	PIPELINE_STATS_MS = 1000,
@@ -39,10 +48,7 @@ struct pipeline_options {
 	uint32_t workers;	  /* 1..owned tasks */
 	struct task_options task; /* template: task.tasks is the number of partitions */
 	struct task_set owned;	  /* the tasks that run here, at least one */
-	/* Takes a message to a task that does not run here, on the sender's thread. NULL: all run
-	 * here. */
-	void (*elsewhere)(void *context, struct message *message);
-	void *elsewhere_context;
+	struct pipeline_elsewhere elsewhere;
 	struct pipeline_source source;
 	/* One a task, for their states; lent, NULL: none. resume: they hold states that stood, and
 	 * by task the offset of the next record, before which nothing may be given; else NULL. */
@@ -66,8 +72,8 @@ struct pipeline *pipeline_new(const struct pipeline_options *options);
 /* An owned one; before pipeline_start, in a cut, or after pipeline_stop. */
 struct task *pipeline_task(struct pipeline *pipeline, uint32_t task);
 int pipeline_start(struct pipeline *pipeline);
-/* From a task that runs elsewhere to one that runs here; takes the message. Any thread, between
- * pipeline_new and pipeline_stop. */
-void pipeline_deliver(struct pipeline *pipeline, struct message *message);
+/* From tasks that run elsewhere to some that run here; takes the messages, a list by their letters,
+ * oldest first. Any thread, between pipeline_new and pipeline_stop. */
+void pipeline_deliver(struct pipeline *pipeline, struct message *messages);
 void pipeline_stop(struct pipeline *pipeline);
 void pipeline_free(struct pipeline *pipeline);

@@ -12,7 +12,6 @@
 #include "daemon/encode.h"
 #include "daemon/firing.h"
 #include "daemon/log.h"
-#include "daemon/pipeline.h"
 #include "daemon/resume.h"
 #include "daemon/source.h"
 #include "daemon/tail.h"
@@ -196,13 +195,6 @@ static bool choose_epoch(struct run *run)
 	return true;
 }
 
-static void on_elsewhere(void *context, struct message *message)
-{
-	const struct run *run = context;
-
-	run->options.elsewhere(run->options.context, message);
-}
-
 static struct pipeline_options pipeline_template(struct run *run)
 {
 	const struct run_options *options = &run->options;
@@ -210,6 +202,7 @@ static struct pipeline_options pipeline_template(struct run *run)
 	struct pipeline_options pipeline = {
 		.workers = run_workers(options->settings, task_set_count(&options->owned)),
 		.owned = options->owned,
+		.elsewhere = options->elsewhere,
 		.source = source_callbacks(run->source),
 		.heaps = resume->has_heaps ? resume->heaps : NULL,
 		.resume = resume->goes_on ? resume->next : NULL,
@@ -219,10 +212,6 @@ static struct pipeline_options pipeline_template(struct run *run)
 		.stats = on_task_stats,
 		.stats_context = run};
 
-	if (options->elsewhere) {
-		pipeline.elsewhere = on_elsewhere;
-		pipeline.elsewhere_context = run;
-	}
 	if (resume->has_heaps && options->snapshots) {
 		pipeline.cut = on_cut;
 		pipeline.cut_context = run;
@@ -279,9 +268,9 @@ static void make_pipeline(struct run *run)
 	free(monitors);
 }
 
-void run_deliver(struct run *run, struct message *message)
+void run_deliver(struct run *run, struct message *messages)
 {
-	pipeline_deliver(run->pipeline, message);
+	pipeline_deliver(run->pipeline, messages);
 }
 
 /* --- state that outlives processes --- */

@@ -20,6 +20,7 @@
 #include "daemon/lineup.h"
 #include "daemon/message.h"
 #include "daemon/outputs.h"
+#include "daemon/pipeline.h"
 #include "daemon/settings.h"
 #include "daemon/snapshot.h"
 #include "daemon/task_set.h"
@@ -53,9 +54,8 @@ struct run_options {
 	/* What all instances begin from; lent for the call. NULL: this one is alone, and finds it
 	 * out for itself. */
 	const struct lineup_pane *from;
+	struct pipeline_elsewhere elsewhere; /* zeroed: alone */
 	void *context;
-	/* Takes messages to tasks of other instances, on workers' threads; NULL: alone. */
-	void (*elsewhere)(void *context, struct message *message);
 	/* What the outbox and the record of deliveries hold, oldest first; then that this was all,
 	 * and whether to go on as more comes. */
 	void (*alert)(void *context, const struct alert *alert, const struct notify_place *place);
@@ -84,8 +84,8 @@ bool run_free(struct run *run);
 
 /* Once a second. */
 void run_turn(struct run *run);
-/* From a task of another instance. Any thread, from `starting` on and before run_stop. */
-void run_deliver(struct run *run, struct message *message);
+/* As pipeline_deliver. Any thread, from `starting` on and before run_stop. */
+void run_deliver(struct run *run, struct message *messages);
 /* So many rows of the run's parcels have been taken. */
 void run_taken(struct run *run, size_t rows);
 

@@ -400,13 +400,6 @@ static void on_ended(void *context)
 	instances_stopped(service->instances);
 }
 
-static void on_elsewhere(void *context, struct message *message)
-{
-	const struct service *service = context;
-
-	instances_send(service->instances, message);
-}
-
 /* from: NULL when this process is alone. */
 static int start_run(struct service *service, const struct task_set *owned,
 		     const struct lineup_pane *from)
@@ -429,7 +422,6 @@ static int start_run(struct service *service, const struct task_set *owned,
 				      .owned = *owned,
 				      .from = from,
 				      .context = service,
-				      .elsewhere = from ? on_elsewhere : NULL,
 				      .alert = on_alert,
 				      .delivery = on_delivery,
 				      .state_read = on_state_read,
@@ -439,6 +431,8 @@ static int start_run(struct service *service, const struct task_set *owned,
 				      .ended = on_ended,
 				      .kafka_trouble = on_kafka_trouble};
 
+	if (from)
+		options.elsewhere = instances_elsewhere(service->instances);
 	service->owned = *owned;
 	memset(service->stats, 0, service->tasks * sizeof(*service->stats));
 	service->run = run_new(&options);
@@ -468,11 +462,11 @@ static void on_begin_run(void *context, const struct task_set *owned,
 		stop(service, 1);
 }
 
-static void on_message(void *context, struct message *message)
+static void on_messages(void *context, struct message *messages)
 {
 	const struct service *service = context;
 
-	run_deliver(service->run, message);
+	run_deliver(service->run, messages);
 }
 
 static void on_fatal(void *context, const char *why)
@@ -495,7 +489,7 @@ static int start_instances(struct service *service)
 		.stop = on_stop_run,
 		.begin = on_begin_run,
 		.yielded = retire_notifier,
-		.message = on_message,
+		.messages = on_messages,
 		.parcel = on_parcel,
 		.fatal = on_fatal,
 		.trouble = on_kafka_trouble});

@@ -6,8 +6,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#include "daemon/inflow.h"
-#include "daemon/wire_message.h"
+#include "daemon/bundle.h"
 #include "tests/daemon/messages.h"
 
 #include <librdkafka/rdkafka.h>
@@ -44,17 +43,22 @@ struct instance_under_test {
 	_Atomic bool ended; /* no message may come */
 };
 
+/* Two instances have two tasks each. */
+static const uint32_t homes[TASKS] = {0, 0, 2, 2};
+
 static rd_kafka_t *host, *producer;
 static rd_kafka_mock_cluster_t *cluster;
 static struct instance_under_test one, two;
 
-static void on_message(void *context, struct message *message)
+static void on_messages(void *context, struct message *messages)
 {
 	struct instance_under_test *instance = context;
 	assert_false(atomic_load(&instance->ended));
 	pthread_mutex_lock(&instance->lock);
-	assert_true(instance->messages_count < TAKEN_MAX);
-	instance->messages[instance->messages_count++] = message;
+	for (struct letter *letter = &messages->letter; letter; letter = letter->next) {
+		assert_true(instance->messages_count < TAKEN_MAX);
+		instance->messages[instance->messages_count++] = (struct message *)letter;
+	}
 	pthread_mutex_unlock(&instance->lock);
 }
 
@@ -147,7 +151,7 @@ static void make(struct instance_under_test *instance, const char *topic)
 			.topic = topic,
 			.tasks = TASKS,
 			.context = instance,
-			.on_message = on_message,
+			.on_messages = on_messages,
 			.on_common = on_common,
 			.on_broken = on_broken,
 			.trouble = on_trouble,
@@ -235,29 +239,28 @@ static void produce(int32_t partition, const void *bytes, size_t length)
 	assert_int_equal(rd_kafka_flush(producer, WAIT_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
 }
 
-/* A message by hand, with the header of one that was sent: START has no more. */
+/* A bundle of one message, by hand. */
 static void produce_start(int64_t run, uint64_t number, uint32_t source, uint32_t task,
 			  uint64_t pane)
 {
-	struct message *message = message_new(MESSAGE_START, source, task, pane);
-	size_t length = wire_message_size(message);
-	uint8_t *bytes = malloc(sizeof(struct envelope) + length);
-	struct envelope envelope = {.magic = ENVELOPE_MAGIC,
-				    .source = source,
-				    .task = task,
-				    .run = run,
-				    .number = number};
-	memcpy(bytes, &envelope, sizeof(envelope));
-	wire_message_write(message, bytes + sizeof(envelope));
-	produce((int32_t)task, bytes, sizeof(envelope) + length);
-	message_free(message);
+	size_t length;
+	uint8_t *bytes =
+		made_bundle(run, number, message_new(MESSAGE_START, source, task, pane), &length);
+	produce((int32_t)homes[task], bytes, length);
 	free(bytes);
+}
+
+/* In a turn of its own. */
+static void send_start(uint32_t source, uint32_t task, uint64_t pane)
+{
+	exchange_send(one.exchange, source, message_new(MESSAGE_START, source, task, pane));
+	exchange_flush(one.exchange, source);
 }
 
 static void begin(int64_t run)
 {
-	exchange_begin(one.exchange, run);
-	exchange_begin(two.exchange, run);
+	exchange_begin(one.exchange, run, homes);
+	exchange_begin(two.exchange, run, homes);
 }
 
 static void all_kinds_arrive_bit_for_bit_and_in_order(void **state)
@@ -267,10 +270,13 @@ static void all_kinds_arrive_bit_for_bit_and_in_order(void **state)
 	open_instance(&one, 0, 2);
 	open_instance(&two, 2, 4);
 	begin(10);
-	for (uint64_t pane = 0; pane < PANES; pane++)
+	for (uint64_t pane = 0; pane < PANES; pane++) {
 		for (int kind = 0; kind < MESSAGE_KINDS; kind++)
 			for (uint32_t task = 2; task < 4; task++)
-				exchange_send(one.exchange, made_message(kind, 1, task, 40 + pane));
+				exchange_send(one.exchange, 0,
+					      made_message(kind, 1, task, 40 + pane));
+		exchange_flush(one.exchange, 0);
+	}
 	UNTIL(messages_of(&two) == PANES * MESSAGE_KINDS * 2);
 	uint64_t next[TASKS] = {0};
 	for (size_t i = 0; i < two.messages_count; i++) {
@@ -284,6 +290,7 @@ static void all_kinds_arrive_bit_for_bit_and_in_order(void **state)
 	assert_int_equal(next[2], PANES * MESSAGE_KINDS);
 	struct exchange_stats sent = stats_of(&one), received = stats_of(&two);
 	assert_int_equal(sent.sent, PANES * MESSAGE_KINDS * 2);
+	assert_int_equal(sent.sent_records, PANES);
 	assert_int_equal(received.received, PANES * MESSAGE_KINDS * 2);
 	assert_true(received.received_bytes > 0);
 	assert_int_equal(messages_of(&one), 0);
@@ -302,8 +309,7 @@ static void *send_all(void *context)
 	const struct source *source = context;
 	for (uint32_t i = 0; i < source->count; i++)
 		for (uint32_t task = 2; task < 4; task++)
-			exchange_send(one.exchange,
-				      message_new(MESSAGE_START, source->number, task, i));
+			send_start(source->number, task, i);
 	return NULL;
 }
 
@@ -333,7 +339,7 @@ static void messages_of_an_older_run_are_dropped(void **state)
 {
 	(void)state;
 	open_instance(&two, 2, 4);
-	exchange_begin(two.exchange, 11);
+	exchange_begin(two.exchange, 11, homes);
 	produce_start(10, 0, 0, 2, 1);
 	produce_start(11, 0, 0, 2, 2);
 	produce_start(10, 1, 0, 2, 3);
@@ -356,7 +362,7 @@ static void messages_of_a_newer_run_are_held_until_it_begins(void **state)
 	}
 	UNTIL(stats_of(&two).held == 15);
 	assert_int_equal(messages_of(&two), 0);
-	exchange_begin(two.exchange, 11);
+	exchange_begin(two.exchange, 11, homes);
 	produce_start(11, 5, 0, 2, 5);
 	UNTIL(messages_of(&two) == 6);
 	for (uint64_t i = 0; i < 6; i++)
@@ -364,7 +370,7 @@ static void messages_of_a_newer_run_are_held_until_it_begins(void **state)
 	assert_int_equal(stats_of(&two).held, 5);
 	assert_int_equal(stats_of(&two).stale, 5);
 	exchange_end(two.exchange);
-	exchange_begin(two.exchange, 12);
+	exchange_begin(two.exchange, 12, homes);
 	UNTIL(messages_of(&two) == 11);
 	for (uint64_t i = 0; i < 5; i++)
 		assert_int_equal(two.messages[6 + i]->pane, 100 + i);
@@ -377,22 +383,23 @@ static void a_run_for_which_too_much_came_early_is_broken_when_it_begins(void **
 	(void)state;
 	enum { BYTES = 8 << 20 };
 	uint8_t *bytes = calloc(1, BYTES);
-	struct envelope envelope = {.magic = ENVELOPE_MAGIC, .task = 2, .run = 11};
+	const struct bundle_head head = {.magic = BUNDLE_MAGIC, .messages = 1, .run = 11};
+	struct bundle_place place = {.task = 2, .length = BYTES - sizeof(head) - sizeof(place)};
 	open_instance(&two, 2, 4);
-	for (uint64_t number = 0; number < 9; number++) {
-		envelope.number = number;
-		memcpy(bytes, &envelope, sizeof(envelope));
+	for (; place.number < 9; place.number++) {
+		memcpy(bytes, &head, sizeof(head));
+		memcpy(bytes + sizeof(head), &place, sizeof(place));
 		produce(2, bytes, BYTES);
 	}
 	free(bytes);
 	UNTIL(stats_of(&two).held + stats_of(&two).unheld == 9);
 	assert_int_equal(stats_of(&two).held, 8);
-	exchange_begin(two.exchange, 11);
+	exchange_begin(two.exchange, 11, homes);
 	UNTIL(breaks_of(&two) == 1);
 	assert_non_null(strstr(two.why, "held"));
 	UNTIL(stats_of(&two).held == 0);
 	exchange_end(two.exchange);
-	exchange_begin(two.exchange, 12);
+	exchange_begin(two.exchange, 12, homes);
 	produce_start(12, 0, 0, 2, 7);
 	UNTIL(messages_of(&two) == 1);
 	assert_int_equal(breaks_of(&two), 1);
@@ -402,7 +409,7 @@ static void repeats_are_dropped(void **state)
 {
 	(void)state;
 	open_instance(&two, 2, 4);
-	exchange_begin(two.exchange, 10);
+	exchange_begin(two.exchange, 10, homes);
 	produce_start(10, 0, 0, 2, 0);
 	produce_start(10, 0, 0, 2, 50);
 	produce_start(10, 1, 0, 2, 1);
@@ -420,7 +427,7 @@ static void a_gap_breaks_the_run_once(void **state)
 {
 	(void)state;
 	open_instance(&two, 2, 4);
-	exchange_begin(two.exchange, 10);
+	exchange_begin(two.exchange, 10, homes);
 	produce_start(10, 0, 0, 2, 0);
 	produce_start(10, 2, 0, 2, 2);
 	produce_start(10, 3, 0, 2, 3);
@@ -431,7 +438,7 @@ static void a_gap_breaks_the_run_once(void **state)
 	assert_string_equal(two.why, "messages 1 to 1 from task 0 to task 2 are missing");
 	assert_int_equal(messages_of(&two), 1);
 	exchange_end(two.exchange);
-	exchange_begin(two.exchange, 11);
+	exchange_begin(two.exchange, 11, homes);
 	produce_start(11, 0, 0, 2, 0);
 	UNTIL(messages_of(&two) == 2);
 	assert_int_equal(breaks_of(&two), 1);
@@ -447,7 +454,7 @@ static void what_comes_after_the_end_is_not_told(void **state)
 	open_instance(&two, 2, 4);
 	begin(10);
 	for (uint64_t i = 0; i < 400; i++)
-		exchange_send(one.exchange, message_new(MESSAGE_START, 0, 2, i));
+		send_start(0, 2, i);
 	UNTIL(messages_of(&two) > 0);
 	exchange_end(two.exchange);
 	atomic_store(&two.ended, true);
@@ -455,7 +462,7 @@ static void what_comes_after_the_end_is_not_told(void **state)
 	UNTIL(before + stats_of(&two).stale == 400);
 	assert_int_equal(messages_of(&two), before);
 	exchange_end(one.exchange);
-	exchange_send(one.exchange, message_new(MESSAGE_START, 0, 2, 0));
+	send_start(0, 2, 0);
 	assert_int_equal(stats_of(&one).stale, 1);
 	assert_int_equal(stats_of(&one).sent, 400);
 }
@@ -503,11 +510,11 @@ static void messages_are_read_from_where_their_task_was_taken(void **state)
 	(void)state;
 	produce_start(10, 0, 0, 2, 0); /* before anybody owns it */
 	open_instance(&two, 3, 4);
-	exchange_begin(two.exchange, 10);
 	produce_start(10, 0, 0, 2, 1);
-	own(&two, 2, 3);
+	own(&two, 2, 4);
+	exchange_begin(two.exchange, 10, homes);
 	produce_start(10, 0, 0, 2, 2);
-	produce_start(10, 0, 0, 3, 3); /* not ours any more */
+	produce_start(10, 0, 0, 1, 3); /* not ours */
 	produce_start(10, 1, 0, 2, 4);
 	UNTIL(messages_of(&two) == 2);
 	nap(100);
@@ -519,26 +526,20 @@ static void messages_are_read_from_where_their_task_was_taken(void **state)
 static void hostile_bytes_are_refused_and_counted(void **state)
 {
 	(void)state;
-	struct message *message = made_message(MESSAGE_LABELS, 0, 2, 40);
-	size_t length = sizeof(struct envelope) + wire_message_size(message);
-	uint8_t *bytes = malloc(length);
-	struct envelope envelope = {.magic = ENVELOPE_MAGIC, .task = 2, .run = 10};
-	memcpy(bytes, &envelope, sizeof(envelope));
-	wire_message_write(message, bytes + sizeof(envelope));
-	message_free(message);
+	size_t length;
+	uint8_t *bytes = made_bundle(10, 0, made_message(MESSAGE_LABELS, 0, 2, 40), &length);
 	open_instance(&two, 2, 4);
-	for (size_t cut = 1; cut < sizeof(envelope); cut++)
+	for (size_t cut = 1; cut < sizeof(struct bundle_head); cut++)
 		produce(2, bytes, cut);
-	produce(3, bytes, length);     /* for another task */
 	produce(TASKS, bytes, length); /* not for all */
 	produce(TASKS, "short", 5);
-	size_t refused = sizeof(envelope) - 1 + 3;
+	size_t refused = sizeof(struct bundle_head) - 1 + 2;
 	UNTIL(stats_of(&two).refused == refused);
 	/* What has a right beginning belongs to a run, and is missed there. */
 	int64_t run = 10;
-	for (size_t cut = sizeof(envelope); cut < length; cut += 37, run++) {
-		exchange_begin(two.exchange, run);
-		memcpy(bytes + offsetof(struct envelope, run), &run, sizeof(run));
+	for (size_t cut = sizeof(struct bundle_head); cut < length; cut += 37, run++) {
+		exchange_begin(two.exchange, run, homes);
+		memcpy(bytes + offsetof(struct bundle_head, run), &run, sizeof(run));
 		produce(2, bytes, cut);
 		refused++;
 		UNTIL(stats_of(&two).refused == refused);
@@ -546,8 +547,8 @@ static void hostile_bytes_are_refused_and_counted(void **state)
 		assert_non_null(strstr(two.why, "cannot be read"));
 		exchange_end(two.exchange);
 	}
-	exchange_begin(two.exchange, run);
-	memcpy(bytes + offsetof(struct envelope, run), &run, sizeof(run));
+	exchange_begin(two.exchange, run, homes);
+	memcpy(bytes + offsetof(struct bundle_head, run), &run, sizeof(run));
 	produce(2, bytes, length);
 	UNTIL(messages_of(&two) == 1);
 	assert_int_equal(stats_of(&two).refused, refused);
@@ -595,11 +596,11 @@ static void nothing_is_missed_while_the_broker_leaves_and_returns(void **state)
 	open_instance(&one, 0, 2);
 	open_instance(&two, 2, 4);
 	begin(10);
-	exchange_send(one.exchange, message_new(MESSAGE_START, 0, 2, 0));
+	send_start(0, 2, 0);
 	UNTIL(messages_of(&two) == 1);
 	rd_kafka_mock_broker_set_down(cluster, BROKER);
 	for (uint64_t i = 1; i < 50; i++)
-		exchange_send(one.exchange, message_new(MESSAGE_START, 0, 2, i));
+		send_start(0, 2, i);
 	say(&one, 1);
 	nap(300);
 	rd_kafka_mock_broker_set_up(cluster, BROKER);
@@ -616,11 +617,11 @@ static void a_producer_that_ends_is_made_again_and_the_run_is_broken(void **stat
 	open_instance(&one, 0, 2);
 	open_instance(&two, 2, 4);
 	begin(10);
-	exchange_send(one.exchange, message_new(MESSAGE_START, 0, 2, 0));
+	send_start(0, 2, 0);
 	UNTIL(messages_of(&two) == 1);
 	rd_kafka_mock_push_request_errors(cluster, PRODUCE, 1,
 					  RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
-	exchange_send(one.exchange, message_new(MESSAGE_START, 0, 2, 1));
+	send_start(0, 2, 1);
 	UNTIL(breaks_of(&one) >= 1);
 	assert_int_equal(stats_of(&one).broken, 1);
 	exchange_end(one.exchange);
@@ -628,7 +629,7 @@ static void a_producer_that_ends_is_made_again_and_the_run_is_broken(void **stat
 	say(&one, 5);
 	UNTIL(said_to(&one) == 1 && said_to(&two) == 1);
 	begin(11);
-	exchange_send(one.exchange, message_new(MESSAGE_START, 0, 2, 8));
+	send_start(0, 2, 8);
 	UNTIL(messages_of(&two) == 2);
 	assert_int_equal(two.messages[1]->pane, 8);
 }
@@ -637,10 +638,10 @@ static void a_message_that_kafka_refuses_breaks_the_run(void **state)
 {
 	(void)state;
 	open_instance(&one, 0, 2);
-	exchange_begin(one.exchange, 10);
+	exchange_begin(one.exchange, 10, homes);
 	rd_kafka_mock_push_request_errors(cluster, PRODUCE, 1,
 					  RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
-	exchange_send(one.exchange, message_new(MESSAGE_START, 0, 2, 1));
+	send_start(0, 2, 1);
 	UNTIL(breaks_of(&one) == 1);
 	assert_non_null(strstr(one.why, "refused"));
 	assert_int_equal(stats_of(&one).failed, 1);
@@ -650,7 +651,7 @@ static void a_place_that_the_log_does_not_have_breaks_the_run_and_is_found_again
 {
 	(void)state;
 	open_instance(&two, 2, 4);
-	exchange_begin(two.exchange, 10);
+	exchange_begin(two.exchange, 10, homes);
 	say(&two, 1);
 	UNTIL(said_to(&two) == 1);
 	rd_kafka_mock_push_request_errors(cluster, FETCH, 1, RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE);
@@ -659,7 +660,7 @@ static void a_place_that_the_log_does_not_have_breaks_the_run_and_is_found_again
 	say(&two, 2);
 	UNTIL(said_to(&two) == 2);
 	exchange_end(two.exchange);
-	exchange_begin(two.exchange, 11);
+	exchange_begin(two.exchange, 11, homes);
 	produce_start(11, 0, 0, 2, 0);
 	produce_start(11, 0, 0, 3, 1);
 	UNTIL(messages_of(&two) == 2);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "aggregate/bucket.h"
+#include "daemon/bundle.h"
 #include "daemon/message.h"
 #include "tests/aggregate/world.h"
 
@@ -111,6 +112,16 @@ static inline struct message *made_message(enum message_kind kind, uint32_t sour
 	if (kind == MESSAGE_ROWS)
 		message->rows = made_rows(pane);
 	return message;
+}
+
+/* The bytes of a bundle with one message, which is taken; the caller frees them. */
+static inline uint8_t *made_bundle(int64_t run, uint64_t number, struct message *message,
+				   size_t *length)
+{
+	struct bundle bundle = {0};
+	assert_true(bundle_put(&bundle, run, number, message));
+	message_free(message);
+	return bundle_take(&bundle, length);
 }
 
 static inline void expect_array(const void *a, size_t a_count, const void *b, size_t b_count,

@@ -1,5 +1,7 @@
 /* The whole pipeline over a log in memory: what comes out is the same to the byte with 1, 2 and 4
- * workers, and each connection is in it once, joined. */
+ * workers, and with 1, 2 and 3 instances that share its tasks; and each connection is in it once,
+ * joined. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +17,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "daemon/encode.h"
+#include "daemon/inflow.h"
+#include "daemon/outflow.h"
 #include "daemon/pipeline.h"
 #include "tests/support/ledger.h"
 
@@ -24,6 +28,7 @@ enum {
 	SECONDS = 14,
 	CONNECTIONS = 3000,
 	FLUSH_SECONDS = 30, /* of ticks behind the last event: closes all windows and waits */
+	INSTANCES_MAX = 3,
 };
 
 #define START_NS (1700000000ULL * NS_PER_S)
@@ -44,7 +49,19 @@ struct output {
 	size_t length, max;
 };
 
+/* One instance's part of a run. What it sends is with the others at once. */
+struct instance_under_test {
+	struct run *run;
+	struct pipeline *pipeline;
+	struct outflow *outflow;
+	struct inflow *inflow;
+	pthread_mutex_t lock; /* for the inflow */
+};
+
 struct run {
+	struct instance_under_test instances[INSTANCES_MAX];
+	uint32_t instances_count;
+	_Atomic uint64_t messages, records; /* between instances */
 	const struct partition_log *logs;
 	size_t next[PARTITIONS];
 	_Atomic uint64_t pane[PARTITIONS];
@@ -364,13 +381,51 @@ static void on_deadletter(void *context, uint32_t task, const struct mirror_reco
 	fail_msg("task %u: %s: %s", task, mirror_reason_name(reason), detail);
 }
 
-static struct run *run_with(const struct partition_log *logs, uint32_t workers)
+/* Tasks go round the instances, so an instance's number is the lowest of its tasks. */
+static uint32_t home_of(const struct run *run, uint32_t task)
 {
-	struct run *run = memory_zeroed(1, sizeof(*run));
-	uint64_t last_pane = pane_of(START_NS + (SECONDS + FLUSH_SECONDS - 2) * NS_PER_S);
-	struct pipeline_options options = {
+	return task % run->instances_count;
+}
+
+static void on_record(void *context, const struct outflow_record *record)
+{
+	const struct instance_under_test *from = context;
+	struct instance_under_test *to = &from->run->instances[record->home];
+
+	assert_ptr_not_equal(from, to);
+	atomic_fetch_add(&from->run->records, 1);
+	atomic_fetch_add(&from->run->messages, record->messages);
+	pthread_mutex_lock(&to->lock);
+	inflow_take(to->inflow, record->home, record->bytes, record->length);
+	pthread_mutex_unlock(&to->lock);
+	free(record->bytes);
+}
+
+static void on_messages(void *context, struct message *messages)
+{
+	const struct instance_under_test *instance = context;
+
+	pipeline_deliver(instance->pipeline, messages);
+}
+
+static void on_send(void *context, uint32_t worker, struct message *message)
+{
+	const struct instance_under_test *instance = context;
+
+	outflow_send(instance->outflow, worker, message);
+}
+
+static void on_flush(void *context, uint32_t worker)
+{
+	const struct instance_under_test *instance = context;
+
+	outflow_flush(instance->outflow, worker);
+}
+
+static struct pipeline_options options_of(struct run *run, uint32_t workers)
+{
+	return (struct pipeline_options){
 		.workers = workers,
-		.owned = task_set_all(PARTITIONS),
 		.task = {.tasks = PARTITIONS,
 			 .mirror = {.lateness_ns = 500 * NS_PER_MS,
 				    .keep_ns = 120 * NS_PER_S,
@@ -401,23 +456,77 @@ static struct run *run_with(const struct partition_log *logs, uint32_t workers)
 				   on_deadletter}},
 		.source = {run, next, NULL, turn},
 	};
-	struct pipeline *pipeline;
+}
+
+static void make_instance(struct run *run, uint32_t number, uint32_t workers)
+{
+	struct instance_under_test *instance = &run->instances[number];
+	struct pipeline_options options = options_of(run, workers);
+	uint32_t homes[PARTITIONS];
+
+	for (uint32_t i = 0; i < PARTITIONS; i++) {
+		homes[i] = home_of(run, i);
+		if (homes[i] == number)
+			task_set_add(&options.owned, i);
+	}
+	options.elsewhere = (struct pipeline_elsewhere){instance, on_send, on_flush};
+	instance->run = run;
+	pthread_mutex_init(&instance->lock, NULL);
+	instance->outflow = outflow_new(PARTITIONS, on_record, instance);
+	instance->inflow = inflow_new(PARTITIONS, on_messages, instance);
+	outflow_begin(instance->outflow, 1, homes);
+	inflow_begin(instance->inflow, 1, homes);
+	instance->pipeline = pipeline_new(&options);
+}
+
+/* Nothing comes any more: the others still run. */
+static void end_inflow(struct instance_under_test *instance)
+{
+	struct inflow_stats stats;
+
+	pthread_mutex_lock(&instance->lock);
+	stats = inflow_stats(instance->inflow);
+	assert_int_equal(stats.broken + stats.refused + stats.repeated + stats.stale, 0);
+	inflow_end(instance->inflow);
+	pthread_mutex_unlock(&instance->lock);
+}
+
+static void free_instance(struct instance_under_test *instance)
+{
+	pipeline_free(instance->pipeline);
+	inflow_free(instance->inflow);
+	outflow_free(instance->outflow);
+	pthread_mutex_destroy(&instance->lock);
+}
+
+static struct run *run_with(const struct partition_log *logs, uint32_t instances, uint32_t workers)
+{
+	struct run *run = memory_zeroed(1, sizeof(*run));
+	uint64_t last_pane = pane_of(START_NS + (SECONDS + FLUSH_SECONDS - 2) * NS_PER_S);
 
 	run->logs = logs;
+	run->instances_count = instances;
 	for (int i = 0; i < PARTITIONS; i++)
 		run->encoders[i] = encoder_new();
-	pipeline = pipeline_new(&options);
-	assert_int_equal(pipeline_start(pipeline), 0);
+	for (uint32_t i = 0; i < instances; i++)
+		make_instance(run, i, workers);
+	for (uint32_t i = 0; i < instances; i++)
+		assert_int_equal(pipeline_start(run->instances[i].pipeline), 0);
 	for (int i = 0; i < PARTITIONS; i++) {
 		for (int waited = 0; atomic_load(&run->pane[i]) < last_pane; waited++) {
 			assert_true(waited < 6000);
 			usleep(10000);
 		}
 	}
-	pipeline_stop(pipeline);
+	for (uint32_t i = 0; i < instances; i++)
+		end_inflow(&run->instances[i]);
+	for (uint32_t i = 0; i < instances; i++)
+		pipeline_stop(run->instances[i].pipeline);
 	for (uint32_t i = 0; i < PARTITIONS; i++)
-		assert_ledger(task_mirror(pipeline_task(pipeline, i)));
-	pipeline_free(pipeline);
+		assert_ledger(
+			task_mirror(pipeline_task(run->instances[home_of(run, i)].pipeline, i)));
+	for (uint32_t i = 0; i < instances; i++)
+		free_instance(&run->instances[i]);
 	return run;
 }
 
@@ -430,7 +539,20 @@ static void run_free(struct run *run)
 	free(run);
 }
 
-static void outputs_are_the_same_with_1_2_and_4_workers(void **state)
+static void expect_same(const struct run *one, const struct run *other)
+{
+	for (int i = 0; i < PARTITIONS; i++) {
+		size_t common = one->outputs[i].length < other->outputs[i].length
+					? one->outputs[i].length
+					: other->outputs[i].length;
+
+		/* The runs end some panes apart, so one output may be longer at its end. */
+		assert_true(common > 1000);
+		assert_memory_equal(one->outputs[i].bytes, other->outputs[i].bytes, common);
+	}
+}
+
+static void outputs_are_the_same_with_1_2_and_4_workers_and_1_2_and_3_instances(void **state)
 {
 	struct partition_log logs[PARTITIONS] = {0};
 	struct run *one, *other;
@@ -438,7 +560,7 @@ static void outputs_are_the_same_with_1_2_and_4_workers(void **state)
 
 	(void)state;
 	make_logs(logs);
-	one = run_with(logs, 1);
+	one = run_with(logs, 1, 1);
 	for (int i = 0; i < PARTITIONS; i++) {
 		flows += one->flows[i];
 		joined += one->joined[i];
@@ -454,16 +576,15 @@ static void outputs_are_the_same_with_1_2_and_4_workers(void **state)
 	 * node's NAT. */
 	assert_int_equal(unnamed, 0);
 	for (uint32_t workers = 2; workers <= 4; workers *= 2) {
-		other = run_with(logs, workers);
-		for (int i = 0; i < PARTITIONS; i++) {
-			size_t common = one->outputs[i].length < other->outputs[i].length
-						? one->outputs[i].length
-						: other->outputs[i].length;
-
-			/* The runs end some panes apart, so one output may be longer at its end. */
-			assert_true(common > 1000);
-			assert_memory_equal(one->outputs[i].bytes, other->outputs[i].bytes, common);
-		}
+		other = run_with(logs, 1, workers);
+		expect_same(one, other);
+		assert_int_equal(other->records, 0);
+		run_free(other);
+	}
+	for (uint32_t instances = 2; instances <= INSTANCES_MAX; instances++) {
+		other = run_with(logs, instances, 4 - instances);
+		expect_same(one, other);
+		assert_true(other->records > 0 && other->messages > 2 * other->records);
 		run_free(other);
 	}
 	run_free(one);
@@ -477,7 +598,9 @@ static void outputs_are_the_same_with_1_2_and_4_workers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(outputs_are_the_same_with_1_2_and_4_workers)};
+		cmocka_unit_test(
+			outputs_are_the_same_with_1_2_and_4_workers_and_1_2_and_3_instances),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
