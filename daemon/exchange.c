@@ -18,14 +18,13 @@
 #include "base/memory.h"
 #include "daemon/inflow.h"
 #include "daemon/outflow.h"
+#include "daemon/writer.h"
 #include "kafka/security.h"
 
 enum {
 	RECORDS_A_TURN = 256, /* before reports have their turn */
 	POLL_MS = 100,	      /* should a wake-up be missed */
 	QUERY_MS = 1000,
-	WARM_MS = 1000,
-	PURGE_MS = 500,
 	WHY_BYTES = INFLOW_WHY_BYTES,
 };
 
@@ -37,13 +36,6 @@ enum {
 /* Before each record for all. */
 struct common_head {
 	uint32_t magic, kind;
-};
-
-struct producer {
-	struct security_client access; /* first: the client's opaque */
-	rd_kafka_t *kafka;
-	rd_kafka_queue_t *queue;
-	rd_kafka_topic_t *topic; /* held, so that what is known of it stays */
 };
 
 enum reading { READING_ON, READING_LOST, READING_STUCK };
@@ -60,10 +52,9 @@ struct exchange {
 	struct security_client access; /* first: the consumer's opaque */
 	struct exchange_options options;
 	rd_kafka_t *consumer;
-	rd_kafka_topic_t *topic;	/* the consumer's */
-	rd_kafka_queue_t *queue;	/* what it has read, of all partitions */
-	pthread_rwlock_t producer_lock; /* written to when the producer is made again */
-	struct producer *producer;
+	rd_kafka_topic_t *topic; /* the consumer's */
+	rd_kafka_queue_t *queue; /* what it has read, of all partitions */
+	struct writer *writer;
 	struct outflow *outflow;
 	int wake; /* eventfd */
 	pthread_t thread;
@@ -74,7 +65,6 @@ struct exchange {
 	struct partition *partitions; /* of the tasks, then the common one */
 	uint64_t retry_ns;	      /* not before then: looking for places again */
 	uint64_t told_ns;	      /* when a loss was told last */
-	bool fatal;		      /* the producer is of no more use */
 
 	/* Under the lock. Who waits for `moved` is one. */
 	pthread_mutex_t lock;
@@ -83,7 +73,7 @@ struct exchange {
 	struct inflow *inflow;
 	char lost[WHY_BYTES]; /* of the common partition, and nobody was told; "": nothing */
 
-	_Atomic uint64_t sent, sent_records, sent_bytes, refused, failed, errors;
+	_Atomic uint64_t sent, refused, errors;
 };
 
 static void count(_Atomic uint64_t *counter, uint64_t more)
@@ -96,8 +86,9 @@ static void wake(struct exchange *exchange)
 	eventfd_write(exchange->wake, 1);
 }
 
-static void trouble(struct exchange *exchange, const char *reason)
+static void on_trouble(void *context, const char *reason)
 {
+	struct exchange *exchange = context;
 	const char *advice = security_advice(reason);
 	char sentence[512];
 
@@ -149,56 +140,21 @@ static void tell(struct exchange *exchange)
 		exchange->options.on_broken(exchange->options.context, why);
 }
 
-/* --- clients --- */
-
-static bool set(rd_kafka_conf_t *conf, const char *name, const char *value, char *error,
-		size_t size)
+static void on_lost(void *context, int64_t run, const char *why)
 {
-	return rd_kafka_conf_set(conf, name, value, error, size) == RD_KAFKA_CONF_OK;
+	if (run == WRITER_FOR_ALL)
+		lose(context, why);
+	else
+		break_run(context, run, why);
 }
 
-static rd_kafka_conf_t *make_conf(const struct exchange_options *options,
-				  struct security_client *access, const char *const (*settings)[2],
-				  char *error, size_t size)
+static void on_renewed(void *context, const char *why)
 {
-	rd_kafka_conf_t *conf = rd_kafka_conf_new();
-	bool ok = set(conf, "bootstrap.servers", options->brokers, error, size);
-
-	for (; (*settings)[0] && ok; settings++)
-		ok = set(conf, (*settings)[0], (*settings)[1], error, size);
-	access->security = options->security;
-	if (ok && !security_configure(access, conf, error, size))
-		return conf;
-	rd_kafka_conf_destroy(conf);
-	return NULL;
+	break_run(context, -1, why);
+	lose(context, why);
 }
 
-/* Repeats cost a run nothing and holes cost it all, so it retries for ever; what is under way is
- * bounded by the tasks, which are at most two panes ahead of one another. All replicas acknowledge:
- * nobody reads a record before they have it, so less would be no faster, and what a leader alone
- * had would be missed by nobody if all tasks wait for it. No record lingers for others: a bundle
- * is a worker's turn already. lz4, as most of a bundle is zeros, which any compression finds, and
- * who waits for it waits for its compression, too. */
-static const char *const producer_settings[][2] = {
-	{"client.id", "millraced"},
-	{"acks", "all"},
-	{"enable.idempotence", "true"},
-	{"message.timeout.ms", "0"},
-	{"linger.ms", "0"},
-	{"compression.type", "lz4"},
-	{"message.max.bytes", "33554432"},
-	{"queue.buffering.max.kbytes", "262144"},
-	{"queue.buffering.max.messages", "1000000"},
-	{"delivery.report.only.error", "true"},
-	{"retry.backoff.ms", "50"},
-	{"reconnect.backoff.ms", "50"},
-	{"reconnect.backoff.max.ms", "1000"},
-	{"socket.nagle.disable", "true"},
-	{"topic.metadata.refresh.interval.ms", "30000"},
-	{"log.connection.close", "false"},
-	{"log_level", "3"},
-	{NULL, NULL},
-};
+/* --- the client that reads --- */
 
 /* The queue holds two seconds of the heaviest load: a full one stops fetching for a second. */
 static const char *const consumer_settings[][2] = {
@@ -223,48 +179,18 @@ static const char *const consumer_settings[][2] = {
 	{NULL, NULL},
 };
 
-static void wake_by(struct exchange *exchange, rd_kafka_queue_t *queue)
-{
-	static const uint64_t one = 1;
-
-	rd_kafka_queue_io_event_enable(queue, exchange->wake, &one, sizeof(one));
-	wake(exchange); /* what came before that told nobody */
-}
-
-static struct producer *producer_new(struct exchange *exchange, char *error, size_t size)
-{
-	struct producer *producer = memory_zeroed(1, sizeof(*producer));
-	rd_kafka_conf_t *conf =
-		make_conf(&exchange->options, &producer->access, producer_settings, error, size);
-
-	if (conf) {
-		rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
-		producer->kafka = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, size);
-		if (!producer->kafka)
-			rd_kafka_conf_destroy(conf);
-	}
-	if (!producer->kafka) {
-		memory_free(producer);
-		return NULL;
-	}
-	security_begin(&producer->access, producer->kafka);
-	producer->topic = rd_kafka_topic_new(producer->kafka, exchange->options.topic, NULL);
-	producer->queue = rd_kafka_queue_get_main(producer->kafka);
-	wake_by(exchange, producer->queue);
-	return producer;
-}
-
 static void on_error(rd_kafka_t *kafka, int code, const char *reason, void *opaque)
 {
 	(void)kafka;
 	(void)code;
-	trouble(opaque, reason);
+	on_trouble(opaque, reason);
 }
 
 static int consumer_make(struct exchange *exchange, char *error, size_t size)
 {
-	rd_kafka_conf_t *conf =
-		make_conf(&exchange->options, &exchange->access, consumer_settings, error, size);
+	const struct exchange_options *options = &exchange->options;
+	rd_kafka_conf_t *conf = security_conf(&exchange->access, options->security,
+					      options->brokers, consumer_settings, error, size);
 
 	if (!conf)
 		return -EINVAL;
@@ -277,7 +203,8 @@ static int consumer_make(struct exchange *exchange, char *error, size_t size)
 	security_begin(&exchange->access, exchange->consumer);
 	exchange->topic = rd_kafka_topic_new(exchange->consumer, exchange->options.topic, NULL);
 	exchange->queue = rd_kafka_queue_new(exchange->consumer);
-	wake_by(exchange, exchange->queue);
+	rd_kafka_queue_io_event_enable(exchange->queue, exchange->wake, &(uint64_t){1},
+				       sizeof(uint64_t));
 	return 0;
 }
 
@@ -294,7 +221,7 @@ static void read_from(struct exchange *exchange, uint32_t number, int64_t offset
 		return;
 	if (rd_kafka_consume_start_queue(exchange->topic, (int32_t)number, offset,
 					 exchange->queue)) {
-		trouble(exchange, rd_kafka_err2str(rd_kafka_last_error()));
+		on_trouble(exchange, rd_kafka_err2str(rd_kafka_last_error()));
 		partition->reading = READING_LOST;
 	}
 }
@@ -311,137 +238,13 @@ static void consumer_destroy(struct exchange *exchange)
 	rd_kafka_destroy_flags(exchange->consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 }
 
-/* --- the producer's reports --- */
-
-/* What comes back with a report: the run that the message is of; NULL: it was for all. */
-static void *ticket_of(int64_t run)
-{
-	return (void *)(uintptr_t)(run + 1);
-}
-
-static void take_failure(struct exchange *exchange, const rd_kafka_message_t *message)
-{
-	int64_t run = (int64_t)(uintptr_t)message->_private - 1;
-	char why[WHY_BYTES];
-
-	count(&exchange->failed, 1);
-	snprintf(why, sizeof(why), "a record of %zu bytes for partition %d of %s was refused: %s",
-		 message->len, message->partition, exchange->options.topic,
-		 rd_kafka_err2str(message->err));
-	if (run < 0)
-		lose(exchange, why);
-	else
-		break_run(exchange, run, why);
-}
-
-static void take_event(struct exchange *exchange, rd_kafka_event_t *event)
-{
-	const rd_kafka_message_t *message;
-
-	if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR) {
-		while ((message = rd_kafka_event_message_next(event)) != NULL) {
-			if (message->err)
-				take_failure(exchange, message);
-		}
-	} else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR) {
-		exchange->fatal = exchange->fatal || rd_kafka_event_error_is_fatal(event);
-		trouble(exchange, rd_kafka_event_error_string(event));
-	}
-}
-
-static void take_events(struct exchange *exchange, struct producer *producer, int timeout_ms)
-{
-	rd_kafka_event_t *event;
-
-	while ((event = rd_kafka_queue_poll(producer->queue, timeout_ms)) != NULL) {
-		take_event(exchange, event);
-		rd_kafka_event_destroy(event);
-	}
-}
-
-/* What it could not deliver is counted, as far as it says so in time. */
-static void producer_destroy(struct exchange *exchange, struct producer *producer)
-{
-	uint64_t deadline_ns = uv_hrtime() + PURGE_MS * NS_PER_MS;
-
-	security_end(&producer->access);
-	rd_kafka_purge(producer->kafka, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-	do
-		take_events(exchange, producer, 10);
-	while (rd_kafka_outq_len(producer->kafka) > 0 && uv_hrtime() < deadline_ns);
-	rd_kafka_queue_destroy(producer->queue);
-	rd_kafka_topic_destroy(producer->topic);
-	rd_kafka_destroy(producer->kafka);
-	memory_free(producer);
-}
-
-/* So that the first record need not wait a second for the topic's partitions. One that is not there
- * is told when something is written to it. */
-static void producer_warm(struct producer *producer, int timeout_ms)
-{
-	const struct rd_kafka_metadata *metadata;
-
-	if (rd_kafka_metadata(producer->kafka, 0, producer->topic, &metadata, timeout_ms) ==
-	    RD_KAFKA_RESP_ERR_NO_ERROR)
-		rd_kafka_metadata_destroy(metadata);
-}
-
-/* What was on its way may be lost: of the run, and of what was said. */
-static void producer_renew(struct exchange *exchange)
-{
-	struct producer *old = exchange->producer, *fresh;
-	char error[256] = "", why[WHY_BYTES];
-
-	if (uv_hrtime() < exchange->retry_ns)
-		return;
-	fresh = producer_new(exchange, error, sizeof(error));
-	if (!fresh) {
-		trouble(exchange, error);
-		exchange->retry_ns = uv_hrtime() + RETRY_NS;
-		return;
-	}
-	producer_warm(fresh, WARM_MS);
-	pthread_rwlock_wrlock(&exchange->producer_lock);
-	exchange->producer = fresh;
-	pthread_rwlock_unlock(&exchange->producer_lock);
-	exchange->fatal = false;
-	rd_kafka_fatal_error(old->kafka, error, sizeof(error));
-	snprintf(why, sizeof(why), "the producer for %s was made again: %s",
-		 exchange->options.topic, error);
-	producer_destroy(exchange, old);
-	exchange->fatal = false; /* that one's */
-	break_run(exchange, -1, why);
-	lose(exchange, why);
-}
-
 /* --- messages --- */
-
-/* Takes the bytes. */
-static rd_kafka_resp_err_t produce(struct exchange *exchange, uint32_t partition, uint8_t *bytes,
-				   size_t length, void *ticket)
-{
-	rd_kafka_resp_err_t rc = RD_KAFKA_RESP_ERR_NO_ERROR;
-
-	pthread_rwlock_rdlock(&exchange->producer_lock);
-	if (rd_kafka_produce(exchange->producer->topic, (int32_t)partition, RD_KAFKA_MSG_F_FREE,
-			     bytes, length, NULL, 0, ticket))
-		rc = rd_kafka_last_error();
-	pthread_rwlock_unlock(&exchange->producer_lock);
-	if (rc) {
-		memory_free(bytes);
-		count(&exchange->failed, 1);
-		return rc;
-	}
-	count(&exchange->sent_records, 1);
-	count(&exchange->sent_bytes, length);
-	return rc;
-}
 
 static void on_record(void *context, const struct outflow_record *record)
 {
 	struct exchange *exchange = context;
-	rd_kafka_resp_err_t rc = produce(exchange, record->home, record->bytes, record->length,
-					 ticket_of(record->run));
+	rd_kafka_resp_err_t rc = writer_put(exchange->writer, record->home, record->bytes,
+					    record->length, record->run);
 	char why[WHY_BYTES];
 
 	if (!rc) {
@@ -473,7 +276,8 @@ void exchange_say(struct exchange *exchange, uint32_t kind, const uint8_t *told,
 	memcpy(bytes, &head, sizeof(head));
 	if (length)
 		memcpy(bytes + sizeof(head), told, length);
-	rc = produce(exchange, exchange->options.tasks, bytes, sizeof(head) + length, NULL);
+	rc = writer_put(exchange->writer, exchange->options.tasks, bytes, sizeof(head) + length,
+			WRITER_FOR_ALL);
 	if (!rc)
 		return;
 	snprintf(why, sizeof(why), "a record for all: %s", rd_kafka_err2str(rc));
@@ -517,7 +321,7 @@ static void take_error(struct exchange *exchange, const rd_kafka_message_t *mess
 	snprintf(sentence, sizeof(sentence), "partition %d of %s at offset %lld: %s",
 		 message->partition, exchange->options.topic, (long long)message->offset,
 		 rd_kafka_message_errstr(message));
-	trouble(exchange, sentence);
+	on_trouble(exchange, sentence);
 	if (!named)
 		return;
 	/* Retention overtook us, or the log was cut or made anew. */
@@ -580,19 +384,6 @@ static void take_positions(struct exchange *exchange)
 	pthread_mutex_unlock(&exchange->lock);
 }
 
-/* By the producer, as a question by the consumer's connection would wait behind a fetch. */
-static rd_kafka_resp_err_t ends_of(struct exchange *exchange, uint32_t partition, int64_t *low,
-				   int64_t *high, int timeout_ms)
-{
-	rd_kafka_resp_err_t rc;
-
-	pthread_rwlock_rdlock(&exchange->producer_lock);
-	rc = rd_kafka_query_watermark_offsets(exchange->producer->kafka, exchange->options.topic,
-					      (int32_t)partition, low, high, timeout_ms);
-	pthread_rwlock_unlock(&exchange->producer_lock);
-	return rc;
-}
-
 /* Where a partition goes on whose place the log does not have, or whose next record cannot be read.
  */
 static rd_kafka_resp_err_t find_place(struct exchange *exchange, uint32_t number)
@@ -600,7 +391,7 @@ static rd_kafka_resp_err_t find_place(struct exchange *exchange, uint32_t number
 	struct partition *partition = &exchange->partitions[number];
 	bool common = number == exchange->options.tasks;
 	int64_t low, high, next = partition->next;
-	rd_kafka_resp_err_t rc = ends_of(exchange, number, &low, &high, QUERY_MS);
+	rd_kafka_resp_err_t rc = writer_ends(exchange->writer, number, &low, &high, QUERY_MS);
 	char why[WHY_BYTES];
 
 	if (rc)
@@ -645,9 +436,7 @@ static void *read_all(void *context)
 
 		if (poll(&wakes, 1, more ? 0 : POLL_MS) > 0)
 			eventfd_read(exchange->wake, &times);
-		take_events(exchange, exchange->producer, 0);
-		if (exchange->fatal)
-			producer_renew(exchange);
+		writer_turn(exchange->writer);
 		take_positions(exchange);
 		more = take_records(exchange);
 		find_places(exchange);
@@ -660,13 +449,12 @@ static void *read_all(void *context)
 
 static void exchange_free(struct exchange *exchange)
 {
-	if (exchange->producer)
-		producer_destroy(exchange, exchange->producer);
+	if (exchange->writer)
+		writer_free(exchange->writer);
 	consumer_destroy(exchange);
 	inflow_free(exchange->inflow);
 	outflow_free(exchange->outflow);
 	memory_free(exchange->partitions);
-	pthread_rwlock_destroy(&exchange->producer_lock);
 	pthread_mutex_destroy(&exchange->lock);
 	pthread_cond_destroy(&exchange->moved);
 	if (exchange->wake >= 0)
@@ -685,7 +473,6 @@ static struct exchange *exchange_make(const struct exchange_options *options)
 	exchange->partitions = memory_zeroed(tasks + 1, sizeof(*exchange->partitions));
 	for (size_t i = 0; i <= tasks; i++)
 		exchange->partitions[i].next = -1;
-	pthread_rwlock_init(&exchange->producer_lock, NULL);
 	pthread_mutex_init(&exchange->lock, NULL);
 	pthread_cond_init(&exchange->moved, NULL);
 	exchange->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -695,13 +482,21 @@ static struct exchange *exchange_make(const struct exchange_options *options)
 struct exchange *exchange_new(const struct exchange_options *options, char *error, size_t size)
 {
 	struct exchange *exchange = exchange_make(options);
+	struct writer_options writer = {.brokers = options->brokers,
+					.security = options->security,
+					.topic = options->topic,
+					.wake = exchange->wake,
+					.context = exchange,
+					.lost = on_lost,
+					.renewed = on_renewed,
+					.trouble = on_trouble};
 	int rc = exchange->wake < 0 ? -errno : 0;
 
 	if (rc) {
 		snprintf(error, size, "eventfd: %s", strerror(-rc));
 	} else {
-		exchange->producer = producer_new(exchange, error, size);
-		rc = exchange->producer ? consumer_make(exchange, error, size) : -EINVAL;
+		exchange->writer = writer_new(&writer, error, size);
+		rc = exchange->writer ? consumer_make(exchange, error, size) : -EINVAL;
 	}
 	if (!rc) {
 		rc = pthread_create(&exchange->thread, NULL, read_all, exchange);
@@ -779,7 +574,8 @@ static int move_to_ends(struct exchange *exchange, int64_t *positions, const boo
 		int64_t low;
 
 		if (ends[i])
-			rc = ends_of(exchange, i, &low, &positions[i], left_ms(deadline_ns));
+			rc = writer_ends(exchange->writer, i, &low, &positions[i],
+					 left_ms(deadline_ns));
 	}
 	if (rc) {
 		snprintf(why, size, "ends of %s: %s", exchange->options.topic,
@@ -803,9 +599,7 @@ int exchange_open(struct exchange *exchange, int timeout_ms, char *why, size_t s
 	rc = check_topic(exchange, timeout_ms, why, size);
 	if (rc)
 		return rc;
-	pthread_rwlock_rdlock(&exchange->producer_lock);
-	producer_warm(exchange->producer, left_ms(deadline_ns));
-	pthread_rwlock_unlock(&exchange->producer_lock);
+	writer_warm(exchange->writer, left_ms(deadline_ns));
 	positions = memory_zeroed(tasks + 1, sizeof(*positions));
 	ends = memory_zeroed(tasks + 1, sizeof(*ends));
 	for (uint32_t i = 0; i < tasks; i++)
@@ -858,6 +652,7 @@ void exchange_end(struct exchange *exchange)
 
 struct exchange_stats exchange_stats(struct exchange *exchange)
 {
+	struct writer_stats out = writer_stats(exchange->writer);
 	struct inflow_stats in;
 
 	pthread_mutex_lock(&exchange->lock);
@@ -865,8 +660,8 @@ struct exchange_stats exchange_stats(struct exchange *exchange)
 	pthread_mutex_unlock(&exchange->lock);
 	return (struct exchange_stats){
 		.sent = atomic_load(&exchange->sent),
-		.sent_records = atomic_load(&exchange->sent_records),
-		.sent_bytes = atomic_load(&exchange->sent_bytes),
+		.sent_records = out.records,
+		.sent_bytes = out.bytes,
 		.received = in.received,
 		.received_bytes = in.received_bytes,
 		.repeated = in.repeated,
@@ -874,20 +669,10 @@ struct exchange_stats exchange_stats(struct exchange *exchange)
 		.held = in.held,
 		.unheld = in.unheld,
 		.refused = in.refused + atomic_load(&exchange->refused),
-		.failed = atomic_load(&exchange->failed),
+		.failed = out.failed,
 		.broken = in.broken,
 		.errors = atomic_load(&exchange->errors),
 	};
-}
-
-static int queued(struct exchange *exchange)
-{
-	int length;
-
-	pthread_rwlock_rdlock(&exchange->producer_lock);
-	length = rd_kafka_outq_len(exchange->producer->kafka);
-	pthread_rwlock_unlock(&exchange->producer_lock);
-	return length;
 }
 
 void exchange_close(struct exchange *exchange, int timeout_ms)
@@ -896,7 +681,7 @@ void exchange_close(struct exchange *exchange, int timeout_ms)
 	uint64_t deadline_ns = uv_hrtime() + (uint64_t)timeout_ms * NS_PER_MS;
 
 	exchange_end(exchange);
-	while (queued(exchange) > 0 && uv_hrtime() < deadline_ns)
+	while (writer_queued(exchange->writer) > 0 && uv_hrtime() < deadline_ns)
 		nanosleep(&pause, NULL);
 	atomic_store(&exchange->closing, true);
 	wake(exchange);

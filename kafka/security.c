@@ -378,6 +378,22 @@ int security_configure(struct security_client *client, rd_kafka_conf_t *conf, ch
 	return result;
 }
 
+rd_kafka_conf_t *security_conf(struct security_client *client, struct security *security,
+			       const char *brokers, const char *const (*defaults)[2], char *error,
+			       size_t size)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	int result = set(conf, "bootstrap.servers", brokers, error, size);
+
+	for (; (*defaults)[0] && !result; defaults++)
+		result = set(conf, (*defaults)[0], (*defaults)[1], error, size);
+	client->security = security;
+	if (!result && !security_configure(client, conf, error, size))
+		return conf;
+	rd_kafka_conf_destroy(conf);
+	return NULL;
+}
+
 void security_begin(struct security_client *client, rd_kafka_t *kafka)
 {
 	if (!client->security)

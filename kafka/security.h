@@ -47,6 +47,11 @@ void security_free(struct security *security);
 /* Sets the client's opaque, too. 0; or -EINVAL with librdkafka's sentence, without a value. */
 int security_configure(struct security_client *client, rd_kafka_conf_t *conf, char *error,
 		       size_t size);
+/* A whole configuration: brokers and the client's own defaults, a list up to {NULL, NULL}, then
+ * security, which is lent, by security_configure. NULL with a sentence, without a value. */
+rd_kafka_conf_t *security_conf(struct security_client *client, struct security *security,
+			       const char *brokers, const char *const (*defaults)[2], char *error,
+			       size_t size);
 /* After rd_kafka_new. Tells when this program's certificate has expired or soon will. */
 void security_begin(struct security_client *client, rd_kafka_t *kafka);
 /* Fetches stop; then the client may be destroyed. */
