@@ -50,7 +50,7 @@ enum {
 /* Run times of BPF programs are measured so long, so often: not in step with what happens once a
  * second. */
 #define SAMPLE_NS	(300 * NS_PER_MS)
-#define SAMPLE_EVERY_NS (6100 * NS_PER_MS)
+#define SAMPLE_EVERY_NS (6100 * NS_PER_MS) /* the budget counts on less than a window (10 s) */
 /* Then the loop has a turn, before it goes on reading the ring: scrapes, timers, conntrack. */
 #define DRAIN_SLICE_NS (10 * NS_PER_MS)
 

@@ -26,7 +26,7 @@ void budget_set(struct budget *budget, double share, uint32_t steps)
 
 static void step_down(struct budget *budget)
 {
-	budget->room = 0;
+	budget->row = 0;
 	if (budget->level == budget->steps)
 		return;
 	if (budget->since_up < BUDGET_RETRY_WINDOWS)
@@ -62,8 +62,13 @@ bool budget_advance(struct budget *budget, uint64_t now_ns, uint64_t cpu_ns)
 		return true;
 	if (budget->used > budget->share) {
 		budget->over++;
-		step_down(budget);
-	} else if (budget->used > budget->share / 2) {
+		budget->room = 0;
+		if (++budget->row >= BUDGET_OVER_WINDOWS)
+			step_down(budget);
+		return true;
+	}
+	budget->row = 0;
+	if (budget->used > budget->share / 2) {
 		budget->room = 0;
 	} else if (budget->level && ++budget->room >= budget->wait) {
 		step_up(budget);

@@ -1,9 +1,10 @@
 /* The agent keeps its own cost within a share of the node: after each window it looks at the CPU
- * time that it and its BPF programs took, and goes one step down when that is more than the budget.
- * It goes a step up again after ROOM windows in a row below half of the budget. A step up that
- * turns out to cost too much (a step down within RETRY windows) doubles the wait for the next, up
- * to WAIT_MAX windows, so that a load at the edge does not swing. Steps are numbers: what each
- * leaves out is agent/features.h's.
+ * time that it and its BPF programs took, and goes one step down when that was more than the budget
+ * for OVER windows in a row: run times are measured in samples, and what one of them says counts
+ * until the next, in two windows at most. It goes a step up again after ROOM windows in a row below
+ * half of the budget. A step up that turns out to cost too much (a step down within RETRY windows)
+ * doubles the wait for the next, up to WAIT_MAX windows, so that a load at the edge does not swing.
+ * Steps are numbers: what each leaves out is agent/features.h's.
  *
  * Pure: time and CPU time are arguments. One thread. */
 #pragma once
@@ -13,8 +14,9 @@
 
 #define BUDGET_WINDOW_NS (10 * (uint64_t)1000000000)
 enum {
+	BUDGET_OVER_WINDOWS = 3,
 	BUDGET_ROOM_WINDOWS = 3,
-	BUDGET_RETRY_WINDOWS = 3,
+	BUDGET_RETRY_WINDOWS = 5,     /* more than a step down takes */
 	BUDGET_WAIT_WINDOWS_MAX = 60, /* ten minutes */
 };
 
@@ -25,6 +27,7 @@ struct budget {
 	uint32_t level; /* steps taken down */
 	double used;	/* share of the last whole window */
 	uint64_t began_ns, cpu_ns;
+	uint32_t row;	   /* windows in a row above the budget */
 	uint32_t room;	   /* windows in a row with room */
 	uint32_t wait;	   /* windows with room that a step up wants */
 	uint32_t since_up; /* windows since the last step up */

@@ -323,7 +323,7 @@ class SelfTest(unittest.TestCase):
             try:
                 for process in load:
                     process.stdout.readline()
-                state = agent.state(lambda s: s.level >= 2, "two steps down", 90)
+                state = agent.state(lambda s: s.level >= 2, "two steps down", 150)
                 self.assertGreater(state.cpu_share, state.cpu_budget)
                 self.assertIn("to keep the CPU budget counters of open sockets are read four times as rarely",
                               state.degraded)
