@@ -102,16 +102,32 @@ static void print_places(const struct cli *cli, const cJSON *losses)
 	table_done(&table);
 }
 
-/* Of each ledger that fails, and of all: no table should hide a bug of ours. */
-static void warn(const cJSON *document)
+/* How many events each of the two sums (base/ledger.h) has too few of, or with a minus too many. */
+static void warn_of(const char *node, const cJSON *ledger)
 {
-	double unexplained = number_of(ledger_of(document, "total"), "unexplained");
+	double unexplained = number_of(ledger, "unexplained");
+	double taken = number_of(ledger, "duplicate") + number_of(ledger, "quarantined");
+	double received = number_of(ledger, "received");
+	double issued = received + number_of(ledger, "lost") - taken - number_of(ledger, "issued");
+	double ended = received - taken - number_of(ledger, "refused") - number_of(ledger, "late") -
+		       number_of(ledger, "pending") - number_of(ledger, "aggregated");
 
 	if (unexplained > 0)
 		fprintf(stderr,
-			"%.0f events are unexplained: the ledger does not balance, which is a bug "
-			"of millraced.\n",
-			unexplained);
+			"%s: %.0f events are unexplained (not issued %.0f, received and gone "
+			"%.0f): the ledger does not balance, which is a bug of millraced.\n",
+			node, unexplained, issued, ended);
+}
+
+/* Of each ledger that fails, and of all, in which two of them may hide each other. */
+static void warn(const cJSON *document)
+{
+	const cJSON *agent;
+
+	cJSON_ArrayForEach(agent, list_of(document, "agents"))
+		warn_of(text_of(agent, "node"), ledger_of(agent, "ledger"));
+	warn_of("(others)", ledger_of(document, "others"));
+	warn_of("(all)", ledger_of(document, "total"));
 	if (number_of(document, "agents_left_out") > 0)
 		fprintf(stderr, "%.0f more agents; --limit shows them.\n",
 			number_of(document, "agents_left_out"));

@@ -313,11 +313,25 @@ static Millrace__V1__Ledger *agent_ledger(struct arena *arena, const struct agen
 	return message;
 }
 
+/* What no agent that is kept stands for. Who went may have been looked at last while events of his
+ * were pending: they are not any more. */
+static struct ledger others_of(const struct ledger *all, const struct ledger *listed)
+{
+	struct ledger others = *all;
+
+	ledger_subtract(&others, listed);
+	if (listed->pending > all->pending) {
+		others.aggregated += others.pending; /* less, as it is below 0 */
+		others.pending = 0;
+	}
+	return others;
+}
+
 /* Of all tasks, and what of it no agent that is kept stands for. */
 static void add_totals(struct query *query, Millrace__V1__AgentsResponse *message)
 {
 	const struct agents *agents = query->agents;
-	struct ledger all = {0}, listed = {0};
+	struct ledger all = {0}, listed = {0}, others;
 	struct arrival minute = {0}, hour = {0};
 
 	for (uint32_t task = 0; task < agents->tasks; task++) {
@@ -333,9 +347,9 @@ static void add_totals(struct query *query, Millrace__V1__AgentsResponse *messag
 		}
 	}
 	message->total = ledger_message(&query->arena, &all, &minute, &hour);
-	ledger_subtract(&all, &listed);
+	others = others_of(&all, &listed);
 	message->others =
-		ledger_message(&query->arena, &all, &(struct arrival){0}, &(struct arrival){0});
+		ledger_message(&query->arena, &others, &(struct arrival){0}, &(struct arrival){0});
 }
 
 /* --- answers --- */

@@ -87,7 +87,8 @@ class Answers(Cli):
             "node-3 degraded 0 0 1000 0 0 1000 0 0 0 0 0 997 100 % 100 % 3".split(),
             "(others) - 0 0 0 0 0 10 0 10 0 0 0 0 - - 0".split(),
             "(all) all 7 0 2905 2 3 2913 3 10 0 20 0 2877 95.00 % >99.99 % 3".split()])
-        self.assertIn("3 events are unexplained", result.stderr)
+        self.assertEqual([line.split(":")[0] for line in result.stderr.splitlines()], ["node-3", "(all)"])
+        self.assertIn("node-3: 3 events are unexplained (not issued 0, received and gone 3)", result.stderr)
         one = self.run_cli("agents", "--loss", "node-2").stdout
         self.assertRegex(one, r"^NODE.*\nnode-2 .*\n\nPLACE +KIND +EVENTS\nring +close +12\nnetlink +nat +3\n$")
         self.assertEqual(json.loads(self.run_cli("agents", "--loss", "-o", "json").stdout)["total"]["unexplained"], 3)

@@ -357,6 +357,23 @@ static void one_agent_is_the_one_that_was_heard_last(void **state)
 	assert_non_null(strstr(refusal.detail, "\"b\""));
 }
 
+static void what_was_pending_of_who_went_is_not_less_than_nothing_of_the_others(void **state)
+{
+	(void)state;
+	Millrace__V1__AgentsRequest request = MILLRACE__V1__AGENTS_REQUEST__INIT;
+	request.view = text("loss");
+	struct agent_view view = view_of(agent_of("a"), start_ns);
+	view.ledger = (struct ledger){.issued = 9, .received = 9, .pending = 4, .aggregated = 5};
+	tell(0, start_ns, &view, 1);
+	tell(0, start_ns, NULL, 0);
+	query_ledger(query, 0, &(struct ledger){.issued = 12, .received = 12, .aggregated = 12});
+	const Millrace__V1__Ledger *others = ask(request)->others;
+	assert_int_equal(others->pending, 0);
+	assert_int_equal(others->aggregated, 3);
+	assert_int_equal(others->received, 3);
+	assert_int_equal(others->unexplained, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
@@ -372,6 +389,7 @@ int main(void)
 		TEST(agents_are_counted_by_state),
 		TEST(a_list_is_filtered_and_paged),
 		TEST(one_agent_is_the_one_that_was_heard_last),
+		TEST(what_was_pending_of_who_went_is_not_less_than_nothing_of_the_others),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
