@@ -305,8 +305,11 @@ static void tell_close(struct recorder *recorder, struct slot *slot, uint32_t re
 	recorder->stats.closed++;
 }
 
+/* A socket that was disconnected has no counters any more: what is known of it stays. */
 static void take_counters(struct slot *slot, const struct mr_counters *counters)
 {
+	if (!counters->tx_segments && !counters->rx_segments)
+		return;
 	slot->total = (struct traffic){
 		.tx_bytes = counters->tx_bytes,
 		.rx_bytes = counters->rx_bytes,

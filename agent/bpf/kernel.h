@@ -61,10 +61,7 @@ enum {
 	EHOSTDOWN = 112
 };
 
-enum {		      /* bits of skc_flags (enum sock_flags) */
-       SOCK_DEAD = 0, /* no process has it open any more */
-       SOCK_DONE = 1, /* the peer's FIN was taken */
-};
+enum { SOCK_DONE = 1 }; /* bit of skc_flags (enum sock_flags): the peer's FIN was taken */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -105,6 +102,7 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 
+struct socket;
 struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
@@ -113,6 +111,7 @@ struct sock {
 	atomic_t sk_drops;
 	__u32 sk_ack_backlog;
 	__u32 sk_max_ack_backlog;
+	struct socket *sk_socket;
 };
 
 struct inet_sock {

@@ -115,6 +115,14 @@ static __always_inline void map_v4(__u8 *address, __be32 v4)
 	__builtin_memcpy(address + 12, &v4, 4);
 }
 
+/* Kernel threads own nothing: NULL. One of them closes, say, what an io_uring leaves behind, long
+ * after its process; io_uring's workers are threads of their process. */
+static __always_inline struct task_struct *current_process(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	return task->flags & PF_KTHREAD ? 0 : task;
+}
+
 /* The cgroup that says most. In hybrid hierarchies a container may be in the v2 tree, in the memory
  * controller's v1 tree or in both, and one of them may have only its runtime's service: the deeper
  * one says more. */

@@ -104,23 +104,35 @@ static __always_inline void state_begin(struct sock *sk, struct socket_state *st
 	state->opened_ns = now_ns;
 }
 
-static __always_inline struct socket_state *state_make(struct sock *sk, __u64 now_ns)
+/* Zeros, or what the socket was before. */
+static __always_inline struct socket_state *state_room(struct sock *sk)
 {
 	struct socket_state *state =
 		bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!state) {
+	if (!state)
 		count_lost(MR_LOST_STATE);
-		return 0;
-	}
-	state_begin(sk, state, now_ns);
 	return state;
 }
 
+static __always_inline struct socket_state *state_make(struct sock *sk, __u64 now_ns)
+{
+	struct socket_state *state = state_room(sk);
+	if (state)
+		state_begin(sk, state, now_ns);
+	return state;
+}
+
+/* By the current process. A kernel thread is nobody, and any guess is better. */
 static __always_inline void own(struct socket_state *state, __u8 source)
 {
+	struct task_struct *process = current_process();
+	if (!process && state->pid)
+		return;
 	state->source = source;
-	state->pid = bpf_get_current_pid_tgid() >> 32;
-	state->cgroup = task_cgroup(bpf_get_current_task_btf());
+	if (!process)
+		return;
+	state->pid = process->tgid;
+	state->cgroup = task_cgroup(process);
 }
 
 static __always_inline void read_counters(struct tcp_sock *tp, struct mr_counters *counters)
@@ -362,13 +374,13 @@ static __always_inline void tell_end(struct tcp_sock *tp, struct socket_state *s
 	tell_moved(tp, state, MR_CLOSE, reason, ended_ns);
 }
 
-/* A reset or a timeout ends a connection whose owner is a guess, while a process still has it open.
- */
+/* A reset or a timeout ends a connection whose owner is a guess, while a process still has it open:
+ * not one that waits to be accepted. */
 static __always_inline _Bool is_to_be_closed(const struct sock *sk,
 					     const struct socket_state *state)
 {
 	return state->source < MR_OWNER_CLOSE && !(state->flags & (STATE_MISSED | STATE_ENDING)) &&
-	       !(sk->__sk_common.skc_flags & 1 << SOCK_DEAD);
+	       sk->sk_socket;
 }
 
 static __always_inline void end(struct sock *sk, struct tcp_sock *tp, struct socket_state *state,
@@ -380,6 +392,8 @@ static __always_inline void end(struct sock *sk, struct tcp_sock *tp, struct soc
 		if (state->source < MR_OWNER_CLOSE)
 			own(state, MR_OWNER_CLOSE);
 	} else if (is_to_be_closed(sk, state)) {
+		/* it may be disconnected before it is closed, and have no counters then */
+		tell_moved(tp, state, MR_UPDATE, 0, now_ns);
 		state->error = reason;
 		state->opened_ns = now_ns;
 		state_set(state, STATE_ENDING);
@@ -444,12 +458,40 @@ static __always_inline void claim(struct socket_state *state, __u8 source)
 	tell_owner(state->cookie, state->pid, state->cgroup);
 }
 
-/* connect() and listen(): the current process is the owner. */
+/* What was open until now: a close(), or another use of the socket. Whoever left it open for longer
+ * did so too long after the end for that to be told with its time. */
+static __always_inline void closed(struct tcp_sock *tp, struct socket_state *state)
+{
+	__u64 now_ns = bpf_ktime_get_boot_ns();
+	if (state->source < MR_OWNER_CLOSE)
+		own(state, MR_OWNER_CLOSE);
+	tell_end(tp, state, state->error,
+		 now_ns - state->opened_ns > ENDING_NS ? now_ns : state->opened_ns);
+}
+
+/* A socket is used again: the end of what it was before, if that was not told. */
+static __always_inline void finish(struct sock *sk, struct socket_state *state)
+{
+	if ((state->flags & (STATE_LIVE | STATE_ENDED)) != STATE_LIVE || !is_own(state, sk))
+		return;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return;
+	if (!(state->flags & STATE_ENDING))
+		end(sk, tp, state, 0);
+	if (state->flags & STATE_ENDING)
+		closed(tp, state);
+}
+
+/* connect() and listen(): the current process is the owner; of the kernel's own sockets, nobody. */
 static __always_inline struct socket_state *begin(struct sock *sk)
 {
-	struct socket_state *state = state_make(sk, bpf_ktime_get_boot_ns());
-	if (state)
-		own(state, MR_OWNER_CONNECT);
+	struct socket_state *state = state_room(sk);
+	if (!state)
+		return 0;
+	finish(sk, state);
+	state_begin(sk, state, bpf_ktime_get_boot_ns());
+	own(state, MR_OWNER_CONNECT);
 	return state;
 }
 
@@ -500,17 +542,6 @@ int BPF_PROG(on_set_state, struct sock *sk, int before, int after)
 		}
 	}
 	return 0;
-}
-
-/* Only close() destroys what a process had open. What it left open for longer ended too long ago to
- * be told with that time. */
-static __always_inline void closed(struct tcp_sock *tp, struct socket_state *state)
-{
-	__u64 now_ns = bpf_ktime_get_boot_ns();
-	if (state->source < MR_OWNER_CLOSE)
-		own(state, MR_OWNER_CLOSE);
-	tell_end(tp, state, state->error,
-		 now_ns - state->opened_ns > ENDING_NS ? now_ns : state->opened_ns);
 }
 
 /* Whatever end the above did not see, and those that waited for this: the socket is gone after it,

@@ -130,6 +130,28 @@ static void push_listen(struct world *world, uint64_t cookie, uint16_t flags, ui
 	recorder_push(world->recorder, &listen.head);
 }
 
+static void a_socket_that_was_disconnected_ends_with_what_was_known_of_it(void **state)
+{
+	(void)state;
+	struct world *world = begin(16, 1000);
+	push_open(world, 5, MR_OPEN, 0);
+	push_moved(world, MR_UPDATE, 5, 100);
+	struct mr_moved close = {
+		.head = {.kind = MR_CLOSE, .pid = 7, .time_ns = world->now_ns},
+		.cookie = 5,
+		.counters = {.reason = CLOSE_RESET},
+	};
+	recorder_push(world->recorder, &close.head);
+	recorder_seal(world->recorder);
+	const Millrace__V1__Closes *told = world->sealed[0]->closes;
+	assert_int_equal(told->n_slot, 1);
+	assert_int_equal(told->tx_bytes[0], 100);
+	assert_int_equal(told->rx_bytes[0], 300);
+	assert_int_equal(told->tx_segments[0], 3);
+	assert_int_equal(told->reason[0], CLOSE_RESET);
+	end(world);
+}
+
 static void a_listener_is_told_when_it_begins_moves_and_ends(void **state)
 {
 	(void)state;
@@ -684,6 +706,7 @@ static void batches_say_what_the_kernel_said(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_socket_that_was_disconnected_ends_with_what_was_known_of_it),
 		cmocka_unit_test(a_listener_is_told_when_it_begins_moves_and_ends),
 		cmocka_unit_test(
 			a_listener_is_told_again_in_each_cycle_until_a_roll_call_misses_it),
