@@ -50,7 +50,11 @@ struct user {
 	__u32 pad;
 };
 
-enum peer_flag { PEER_ANNOUNCED = 1, PEER_MISSED = 2, PEER_CLAIMED = 4 };
+enum peer_told {
+	PEER_NEW,    /* who put it into a map tells it */
+	PEER_MISSED, /* the ring was full then: told by the next scan */
+	PEER_TOLD,
+};
 
 struct peer {
 	__u64 id;
@@ -60,9 +64,10 @@ struct peer {
 	__u32 told_tx, told_rx; /* datagrams, as told last */
 	__u64 cgroup;
 	__u32 pid;
-	__u8 role, flags;
-	__u8 open_flags; /* enum mr_open_flag */
-	__u8 pad;
+	/* Bytes, since they are written by several at once. */
+	__u8 role, told; /* enum peer_told */
+	__u8 open_flags; /* enum mr_socket_flag */
+	__u8 claimed;	 /* its owner is known, not a guess */
 	__u8 local[16];
 };
 
@@ -137,16 +142,13 @@ static __always_inline struct peer *more_peers_get(const struct peer_key *key)
 	return number && *number ? bpf_map_lookup_elem(&more_peers, key) : 0;
 }
 
-/* 0, or why there is none such now. */
-static __always_inline long peers_put(const struct peer_key *key, const struct peer *peer)
+/* Unless there is one, or no room. */
+static __always_inline void peers_put(const struct peer_key *key, const struct peer *peer)
 {
-	long error = bpf_map_update_elem(&peers, key, peer, BPF_NOEXIST);
-	if (error != -E2BIG || !settings.more_peers)
-		return error;
-	error = bpf_map_update_elem(&more_peers, key, peer, BPF_NOEXIST);
-	if (!error)
+	if (bpf_map_update_elem(&peers, key, peer, BPF_NOEXIST) != -E2BIG || !settings.more_peers)
+		return;
+	if (!bpf_map_update_elem(&more_peers, key, peer, BPF_NOEXIST))
 		count_add(MR_COUNT_MORE_PEERS, 1);
-	return error;
 }
 
 static __always_inline struct peer *peers_get(const struct peer_key *key)
@@ -157,11 +159,17 @@ static __always_inline struct peer *peers_get(const struct peer_key *key)
 
 /* ---- owners */
 
+/* By the current process. A kernel thread is nobody, and any guess is better. */
 static __always_inline void own(struct user *user, __u8 source)
 {
+	struct task_struct *process = current_process();
+	if (!process && user->pid)
+		return;
 	user->source = source;
-	user->pid = bpf_get_current_pid_tgid() >> 32;
-	user->cgroup = task_cgroup(bpf_get_current_task_btf());
+	if (!process)
+		return;
+	user->pid = process->tgid;
+	user->cgroup = task_cgroup(process);
 }
 
 /* Who uses a socket is a better owner than who made it: sockets are inherited and handed over. */
@@ -281,9 +289,9 @@ static __always_inline void tell_open(const struct peer_key *key, struct peer *p
 {
 	struct mr_open *open = bpf_ringbuf_reserve(&ring, sizeof(*open), 0);
 	if (!open) {
-		if (!(peer->flags & PEER_MISSED)) /* each scan tries again: one loss all the same */
+		if (peer->told != PEER_MISSED) /* each scan tries again: one loss all the same */
 			count_lost(MR_OPEN);
-		peer->flags |= PEER_MISSED;
+		peer->told = PEER_MISSED;
 		return;
 	}
 	__builtin_memset(open, 0, sizeof(*open));
@@ -307,7 +315,7 @@ static __always_inline void tell_open(const struct peer_key *key, struct peer *p
 		peer->told_rx = open->counters.rx_segments;
 	}
 	ring_submit(open);
-	peer->flags |= PEER_ANNOUNCED;
+	peer->told = PEER_TOLD;
 }
 
 static __always_inline _Bool tell_moved(struct peer *peer, __u16 kind)
@@ -330,9 +338,10 @@ static __always_inline _Bool tell_moved(struct peer *peer, __u16 kind)
 
 static __always_inline void end_peer(struct peer_key *key, struct peer *peer, _Bool more)
 {
-	if (!(peer->flags & PEER_ANNOUNCED))
-		tell_open(key, peer); /* the ring was full then */
-	tell_moved(peer, MR_CLOSE);
+	if (peer->told == PEER_MISSED)
+		tell_open(key, peer);
+	if (peer->told != PEER_NEW)
+		tell_moved(peer, MR_CLOSE);
 	if (!more)
 		bpf_map_delete_elem(&peers, key);
 	else if (!bpf_map_delete_elem(&more_peers, key))
@@ -398,8 +407,8 @@ static __always_inline struct peer *count_packet(struct user *user, struct packe
 	struct peer *peer = peers_get(&packet->key);
 	if (peer) {
 		count(peer, packet, sent);
-		if (user->source >= MR_OWNER_IO && !(peer->flags & PEER_CLAIMED))
-			peer->flags |= PEER_CLAIMED;
+		if (user->source >= MR_OWNER_IO && !peer->claimed)
+			peer->claimed = 1;
 		if (peer->pid != user->pid && user->source == MR_OWNER_IO) {
 			peer->pid = user->pid;
 			peer->cgroup = user->cgroup;
@@ -409,7 +418,7 @@ static __always_inline struct peer *count_packet(struct user *user, struct packe
 	}
 	struct peer fresh = {};
 	fresh.id = next_id();
-	fresh.opened_ns = bpf_ktime_get_boot_ns();
+	fresh.opened_ns = fresh.last_ns = bpf_ktime_get_boot_ns();
 	fresh.pid = user->pid;
 	fresh.cgroup = user->cgroup;
 	fresh.role = sent ? MR_ROLE_CLIENT : MR_ROLE_SERVER;
@@ -418,14 +427,16 @@ static __always_inline struct peer *count_packet(struct user *user, struct packe
 		fresh.open_flags = MR_EXISTED | MR_ROLE_GUESSED;
 	}
 	__builtin_memcpy(fresh.local, packet->local, 16);
-	long error = peers_put(&packet->key, &fresh);
+	peers_put(&packet->key, &fresh);
 	peer = peers_get(&packet->key);
 	if (!peer) {
 		count_lost(MR_LOST_DATAGRAM);
 		return 0;
 	}
 	count(peer, packet, sent);
-	if (error) /* another processor was first: it tells */
+	/* Another processor was first, and tells. If it was in the other map, what is in this one
+	 * is found by nobody: it ends untold, without a datagram. */
+	if (peer->id != fresh.id)
 		return peer;
 	if (!user->peers)
 		user->only = packet->key;
@@ -735,13 +746,14 @@ static __always_inline int scan_peer(struct bpf_iter__bpf_map_elem *ctx, _Bool m
 		end_peer(&key, peer, more);
 		return 0;
 	}
-	if (!(peer->flags & PEER_ANNOUNCED)) { /* the ring was full when it opened */
-		tell_open(&key, peer);
+	if (peer->told != PEER_TOLD) {
+		if (peer->told == PEER_MISSED)
+			tell_open(&key, peer);
 		return 0;
 	}
 	if (switches.roll_call || peer->tx_datagrams != peer->told_tx ||
 	    peer->rx_datagrams != peer->told_rx) {
-		switches.unclaimed += !(peer->flags & PEER_CLAIMED);
+		switches.unclaimed += !peer->claimed;
 		tell_moved(peer, MR_UPDATE);
 	}
 	return 0;
