@@ -40,8 +40,10 @@ enum {
 	FLUSH_MS = 5000,	    /* at the end; within a systemd stop and a pod's grace */
 	SCAN_PERIOD_MAX_MS = 15000, /* a third of a key frame: updates are still updates */
 	BATCH_EVENTS_MAX = 16384,
-	BATCH_BYTES_MAX = 768 << 10, /* below Kafka's default of 1 MiB a message */
-	SCAN_NS_MAX = 5 * NS_PER_MS, /* what a scan of some 10,000 sockets takes */
+	BATCH_BYTES_MAX = 768 << 10,   /* below Kafka's default of 1 MiB a message */
+	SCAN_NS_MAX = 5 * NS_PER_MS,   /* what a scan of some 10,000 sockets takes */
+	CLOCK_NS_MAX = NS_PER_MS / 10, /* from one look at the clocks to the next */
+	CLOCK_TRIES = 4,
 };
 /* A roll call tells of every socket, so not at each loss of a storm. */
 #define ROLL_CALL_EVERY_NS (30 * NS_PER_S)
@@ -131,10 +133,15 @@ static int complain(const char *what, int error)
 	return error;
 }
 
+/* The pair is of one moment, or all times of a batch would be off: who is put off the processor
+ * between the two looks again. */
 static void read_clock(struct agent *agent)
 {
-	agent->boottime_ns = clock_ns(CLOCK_BOOTTIME);
-	agent->realtime_ns = clock_ns(CLOCK_REALTIME);
+	int tries = CLOCK_TRIES;
+	do {
+		agent->boottime_ns = clock_ns(CLOCK_BOOTTIME);
+		agent->realtime_ns = clock_ns(CLOCK_REALTIME);
+	} while (clock_ns(CLOCK_BOOTTIME) - agent->boottime_ns > CLOCK_NS_MAX && --tries);
 	recorder_clock(agent->recorder, agent->boottime_ns, agent->realtime_ns);
 }
 
