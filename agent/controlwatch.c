@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "agent/client.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "kafka/security.h"
@@ -86,7 +87,7 @@ static int open_client(struct controlwatch *watch, char why[CONTROLWATCH_WHY_BYT
 	char text[256] = "";
 	int error = configure(watch, conf, why);
 	if (!error) {
-		watch->client = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof(text));
+		watch->client = client_new(RD_KAFKA_CONSUMER, conf, text, sizeof(text));
 		if (!watch->client) {
 			snprintf(why, CONTROLWATCH_WHY_BYTES, "kafka: %s", text);
 			error = -EINVAL;

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/client.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "kafka/security.h"
@@ -90,7 +91,7 @@ static int client_open(struct publisher *publisher, char why[PUBLISHER_WHY_BYTES
 	char text[256] = "";
 	int error = configure(publisher, conf, why);
 	if (!error) {
-		publisher->client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
+		publisher->client = client_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
 		if (!publisher->client) {
 			snprintf(why, PUBLISHER_WHY_BYTES, "kafka: %s", text);
 			error = -EINVAL;

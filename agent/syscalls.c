@@ -195,6 +195,8 @@ static const struct {
 	{"mprotect", 2, PROT_EXEC, 0},
 	{"mmap", 2, PROT_EXEC, 0},
 	{"prctl", 0, UINT32_MAX, PR_SET_NAME},
+	{"prctl", 0, UINT32_MAX, PR_GET_TIMERSLACK},
+	{"prctl", 0, UINT32_MAX, PR_SET_TIMERSLACK},
 	{"prctl", 0, UINT32_MAX, PR_GET_NAME},
 	{"prctl", 0, UINT32_MAX, PR_SET_VMA},
 	{"prctl", 0, UINT32_MAX, PR_GET_DUMPABLE},
