@@ -39,7 +39,7 @@ enum state {
 /* A record of the common partition, or news of the members, on its way to the loop. */
 struct note {
 	struct letter letter; /* first */
-	enum { NOTE_COMMON, NOTE_CHANGED, NOTE_FENCED, NOTE_BROKEN } kind;
+	enum { NOTE_COMMON, NOTE_CHANGED, NOTE_REVOKED, NOTE_FENCED, NOTE_BROKEN } kind;
 	uint32_t common;
 	int64_t offset;
 	uint64_t append_ms;
@@ -118,6 +118,11 @@ static void on_changed(void *context, int32_t generation, const struct task_set 
 	note->generation = generation;
 	note->tasks = *tasks;
 	post(context, note);
+}
+
+static void on_revoked(void *context)
+{
+	post(context, make_note(NOTE_REVOKED, 0));
 }
 
 static void post_text(struct instances *instances, int kind, const char *text)
@@ -466,8 +471,15 @@ static void take_changed(struct instances *instances, const struct note *note)
 
 	instances->generation = note->generation;
 	instances->owned = note->tasks;
+	instances->options.owned(instances->options.context);
 	if (!same)
 		call(instances);
+}
+
+void instances_release(struct instances *instances)
+{
+	if (instances->members)
+		members_release(instances->members);
 }
 
 static void take_note(struct instances *instances, const struct note *note)
@@ -481,6 +493,9 @@ static void take_note(struct instances *instances, const struct note *note)
 		break;
 	case NOTE_CHANGED:
 		take_changed(instances, note);
+		break;
+	case NOTE_REVOKED:
+		instances->options.revoked(instances->options.context);
 		break;
 	case NOTE_FENCED:
 		instances->options.fatal(instances->options.context, (const char *)note->bytes);
@@ -629,6 +644,7 @@ static int join(struct instances *instances)
 					  .tasks = options->tasks,
 					  .context = instances,
 					  .changed = on_changed,
+					  .revoked = on_revoked,
 					  .fenced = on_fenced,
 					  .trouble = on_trouble};
 	char error[512];

@@ -36,6 +36,10 @@ struct instances_options {
 	void (*stop)(void *context);
 	/* Begin one, of these tasks, from there. Not called before the last has ended. */
 	void (*begin)(void *context, const struct task_set *owned, const struct lineup_pane *from);
+	/* What is owned has changed: whether it is task 0, instances_leads() says. */
+	void (*owned)(void *context);
+	/* Others are to have the tasks: end all that their owner does, then instances_release(). */
+	void (*revoked)(void *context);
 	/* A run has begun in which another process has task 0. */
 	void (*yielded)(void *context);
 	/* Messages for tasks of the run, a list by their letters, on another thread; taken. */
@@ -66,6 +70,8 @@ void instances_stopped(struct instances *instances);
 void instances_failed(struct instances *instances, uint64_t epoch_min, bool bad);
 /* How a run's tasks speak with those of other instances. */
 struct pipeline_elsewhere instances_elsewhere(struct instances *instances);
+/* Nothing is done any more for the tasks that were revoked. */
+void instances_release(struct instances *instances);
 /* For the others' people, if others listen; stays the caller's. */
 void instances_tell(struct instances *instances, const struct parcel *parcel);
 /* Whether task 0 is owned: who does what is to be done but once. */

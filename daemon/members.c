@@ -13,7 +13,8 @@
 #include "kafka/security.h"
 
 enum {
-	POLL_MS = 100, /* how late an end may be noticed */
+	POLL_MS = 100,	   /* how late an end may be noticed */
+	HELD_POLL_MS = 10, /* and a release */
 	HEARTBEAT_MAX_MS = 3000,
 	LEAVE_MS = 1000,   /* for librdkafka to hand its tasks back; no broker is asked */
 	GENERATION_AT = 7, /* behind "CGMDv2:" */
@@ -25,8 +26,9 @@ struct members {
 	struct members_options options;
 	rd_kafka_t *kafka;
 	pthread_t thread;
-	bool assigned, fenced; /* the thread's */
-	_Atomic bool closing, leaving;
+	bool assigned, held, fenced; /* the thread's */
+	uint64_t held_until_ms;
+	_Atomic bool closing, leaving, released;
 	_Atomic uint64_t rebalances;
 	_Atomic int32_t generation;
 	_Atomic uint32_t owned;
@@ -169,16 +171,41 @@ static void on_assigned(struct members *members, const rd_kafka_topic_partition_
 	tell_changed(members, generation, &tasks);
 }
 
-/* The group waits for the acknowledgement, so who owned tasks has been told that it does not before
- * others own them. Whoever is lost was not waited for. */
+static uint64_t monotonic_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
+}
+
+/* The group waits for it, so who owned tasks has ended what it did for them before others own them.
+ * Whoever is lost was not waited for. */
+static void hand_back(struct members *members)
+{
+	members->held = members->assigned = false;
+	rd_kafka_assign(members->kafka, NULL);
+}
+
+static void look_at_held(struct members *members)
+{
+	if (atomic_load(&members->released) || atomic_load(&members->closing) ||
+	    monotonic_ms() >= members->held_until_ms)
+		hand_back(members);
+}
+
 static void on_revoked(struct members *members)
 {
 	static const struct task_set none;
 	bool lost = rd_kafka_assignment_lost(members->kafka);
 
+	atomic_store(&members->released, lost);
 	tell_changed(members, lost ? -1 : generation_of(members->kafka), &none);
-	members->assigned = false;
-	rd_kafka_assign(members->kafka, NULL);
+	if (!lost && !atomic_load(&members->closing))
+		members->options.revoked(members->options.context);
+	members->held = true;
+	members->held_until_ms = monotonic_ms() + MEMBERS_RELEASE_MS;
+	look_at_held(members);
 }
 
 static void on_rebalance(rd_kafka_t *kafka, rd_kafka_resp_err_t code,
@@ -200,8 +227,11 @@ static void on_rebalance(rd_kafka_t *kafka, rd_kafka_resp_err_t code,
 
 static void poll(struct members *members, int timeout_ms)
 {
-	rd_kafka_message_t *message = rd_kafka_consumer_poll(members->kafka, timeout_ms);
+	rd_kafka_message_t *message =
+		rd_kafka_consumer_poll(members->kafka, members->held ? HELD_POLL_MS : timeout_ms);
 
+	if (members->held)
+		look_at_held(members);
 	if (!message)
 		return;
 	if (message->err == RD_KAFKA_RESP_ERR__FATAL)
@@ -209,14 +239,6 @@ static void poll(struct members *members, int timeout_ms)
 	else if (message->err)
 		trouble(members, rd_kafka_message_errstr(message));
 	rd_kafka_message_destroy(message);
-}
-
-static uint64_t monotonic_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
 }
 
 /* A static member does not leave when its client is closed, but it does when it unsubscribes, once
@@ -367,6 +389,11 @@ struct members *members_new(const struct members_options *options, char *error, 
 	rd_kafka_destroy_flags(members->kafka, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 	memory_free(members);
 	return NULL;
+}
+
+void members_release(struct members *members)
+{
+	atomic_store(&members->released, true);
 }
 
 struct members_stats members_stats(struct members *members)

@@ -15,7 +15,10 @@
 struct members;
 struct security;
 
-enum { MEMBERS_HANG_MS = 60000 };
+enum {
+	MEMBERS_HANG_MS = 60000,
+	MEMBERS_RELEASE_MS = 40000, /* the group waits no longer for what is to be released */
+};
 
 struct members_options {
 	const char *brokers;
@@ -31,6 +34,9 @@ struct members_options {
 	 * generation that ends. generation -1, none: it is no member any more, others may have its
 	 * tasks already. */
 	void (*changed)(void *context, int32_t generation, const struct task_set *tasks);
+	/* After none were told: they are wanted back, and others get them only after
+	 * members_release(). Not where it is no member any more. */
+	void (*revoked)(void *context);
 	/* It will never be a member again, so this process must end: another one uses the same
 	 * instance, or the brokers know no static membership. Once, after it was told that it owns
 	 * none; why: a sentence. */
@@ -46,6 +52,8 @@ struct members_stats {
 
 /* NULL with error told when librdkafka refuses the settings. */
 struct members *members_new(const struct members_options *options, char *error, size_t size);
+/* Nothing is done any more for the tasks that were revoked. Any thread. */
+void members_release(struct members *members);
 struct members_stats members_stats(struct members *members);
 /* Nobody is told any more. leave: its tasks go to others at once, unless it is just joining or the
  * group's coordinator does not answer; else they are its own until the session's timeout, and a

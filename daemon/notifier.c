@@ -287,6 +287,28 @@ void notifier_start(struct notifier *notifier)
 		log_line(LOG_LEVEL_ERROR, "alerts cannot be read back: %s", error);
 }
 
+/* --- a change of hands --- */
+
+void notifier_pause(struct notifier *notifier)
+{
+	notify_pause(notifier->notify);
+}
+
+void notifier_resume(struct notifier *notifier)
+{
+	notify_resume(notifier->notify);
+}
+
+bool notifier_sends(const struct notifier *notifier)
+{
+	return notify_sends(notifier->notify);
+}
+
+bool notifier_records(const struct notifier *notifier)
+{
+	return notify_records(notifier->notify);
+}
+
 /* --- the state of earlier lives --- */
 
 void notifier_delivery(struct notifier *notifier, const uint8_t *value, size_t length)

@@ -63,6 +63,11 @@ void notifier_alert(struct notifier *notifier, const struct alert *alert,
 void notifier_begin(struct notifier *notifier);
 /* The outbox is read. */
 void notifier_start(struct notifier *notifier);
+/* As notify_pause and so on: another process may go on in this one's place. */
+void notifier_pause(struct notifier *notifier);
+void notifier_resume(struct notifier *notifier);
+bool notifier_sends(const struct notifier *notifier);
+bool notifier_records(const struct notifier *notifier);
 /* Once a second. clock_ns: the slowest log clock. */
 void notifier_turn(struct notifier *notifier, bool running, uint64_t clock_ns);
 /* Kafka's producer has room again. */

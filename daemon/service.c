@@ -36,8 +36,10 @@ enum {
 	TURN_MS = 1000,
 	CLOSE_TIMEOUT_MS =
 		1500, /* for the outputs: a stop takes under 5 s also when Kafka is away */
-	SETTLE_TIMEOUT_MS = 1000, /* for them, before others are let have the tasks */
-	STOP_SECONDS = 15,	  /* after which the process ends whatever is under way */
+	SETTLE_TIMEOUT_MS = 1000, /* for what others look for when this one is gone */
+	SETTLE_MS = 20,		  /* between two looks whether nothing is under way */
+	STOP_SECONDS = 15,	  /* after which the process ends whatever is under way, and
+				     notify.timeout */
 	SILENT_MS = 3000,	  /* no tick comes back from Kafka for this long: not ready */
 	EPISODES_MAX = 10000,
 	DESCRIPTORS_SPARE = 4, /* a snapshot takes three, a caller one */
@@ -59,6 +61,8 @@ struct service {
 	uv_loop_t loop;
 	uv_signal_t terminate, interrupt;
 	uv_timer_t turn;
+	uv_timer_t settling; /* until nothing is under way that others would do again */
+	uint64_t settle_until_ns;
 	uv_poll_t outputs_readable;
 	struct mailbox mailbox;
 	struct letter *mail; /* taken out of it, not read yet */
@@ -289,6 +293,40 @@ static bool leads(const struct service *service)
 	return !service->instances || instances_leads(service->instances);
 }
 
+static void on_owned(void *context)
+{
+	struct service *service = context;
+
+	if (service->notifying && leads(service))
+		notifier_resume(service->notifier);
+	else if (service->notifying)
+		notifier_pause(service->notifier);
+}
+
+/* Who reads back what was delivered next must find all of it. */
+static bool is_settled(const struct service *service)
+{
+	return !service->run && !notifier_sends(service->notifier) &&
+	       !notifier_records(service->notifier);
+}
+
+static void on_release(uv_timer_t *timer)
+{
+	struct service *service = timer->data;
+
+	if (!is_settled(service))
+		return;
+	uv_timer_stop(timer);
+	instances_release(service->instances);
+}
+
+static void on_revoked(void *context)
+{
+	struct service *service = context;
+
+	uv_timer_start(&service->settling, on_release, 0, SETTLE_MS);
+}
+
 /* Another instance has it now, which reads back what this one has done. */
 static void retire_notifier(void *context)
 {
@@ -351,7 +389,7 @@ static bool on_state_read(void *context)
 /* --- the run --- */
 
 static void stop(struct service *service, int status);
-static void close_rest(struct service *service);
+static void end_settled(struct service *service);
 
 static void on_starting(void *context)
 {
@@ -390,7 +428,7 @@ static void on_ended(void *context)
 	struct service *service = context;
 
 	if (service->stopping) {
-		close_rest(service);
+		end_settled(service);
 		return;
 	}
 	take_mail(service, SIZE_MAX);
@@ -488,6 +526,8 @@ static int start_instances(struct service *service)
 		.context = service,
 		.stop = on_stop_run,
 		.begin = on_begin_run,
+		.owned = on_owned,
+		.revoked = on_revoked,
 		.yielded = retire_notifier,
 		.messages = on_messages,
 		.parcel = on_parcel,
@@ -727,26 +767,13 @@ static void on_alarm(int number)
 	_exit(1);
 }
 
-/* Another instance looks for what this one wrote as soon as this one has left the group. */
-static void leave_instances(struct service *service)
-{
-	const struct timespec pause = {.tv_nsec = (long)(5 * NS_PER_MS)};
-	uint64_t deadline_ns = uv_hrtime() + SETTLE_TIMEOUT_MS * NS_PER_MS;
-
-	while (!outputs_settled(service->outputs) && uv_hrtime() < deadline_ns) {
-		outputs_poll(service->outputs);
-		nanosleep(&pause, NULL);
-	}
-	instances_close(service->instances);
-}
-
 /* What remains when the run has ended; uv_run returns when the last of it is gone. */
 static void close_rest(struct service *service)
 {
 	take_mail(service, SIZE_MAX);
 	notifier_close(service->notifier);
 	if (service->instances)
-		leave_instances(service);
+		instances_close(service->instances);
 	if (service->snapshots)
 		snapshots_close(service->snapshots);
 	server_close(service->server, on_closed, NULL);
@@ -754,10 +781,35 @@ static void close_rest(struct service *service)
 	uv_close((uv_handle_t *)&service->terminate, NULL);
 	uv_close((uv_handle_t *)&service->interrupt, NULL);
 	uv_close((uv_handle_t *)&service->turn, NULL);
+	uv_close((uv_handle_t *)&service->settling, NULL);
 	uv_close((uv_handle_t *)&service->keys_timer, NULL);
 	uv_close((uv_handle_t *)&service->hangup, NULL);
 	uv_close((uv_handle_t *)&service->outputs_readable, NULL);
 	mailbox_close(&service->mailbox);
+}
+
+/* Another instance looks for what this one wrote as soon as this one has left the group, and so
+ * does the next start. Requests under way end in notify.timeout. */
+static void on_settling(uv_timer_t *timer)
+{
+	struct service *service = timer->data;
+	bool left = notifier_records(service->notifier) ||
+		    (service->instances && !outputs_settled(service->outputs));
+
+	if (notifier_sends(service->notifier)) {
+		service->settle_until_ns = uv_hrtime() + SETTLE_TIMEOUT_MS * NS_PER_MS;
+		return;
+	}
+	if (left && uv_hrtime() < service->settle_until_ns)
+		return;
+	uv_timer_stop(timer);
+	close_rest(service);
+}
+
+static void end_settled(struct service *service)
+{
+	service->settle_until_ns = uv_hrtime() + SETTLE_TIMEOUT_MS * NS_PER_MS;
+	uv_timer_start(&service->settling, on_settling, 0, SETTLE_MS);
 }
 
 static void stop(struct service *service, int status)
@@ -766,7 +818,7 @@ static void stop(struct service *service, int status)
 		return;
 	service->stopping = true;
 	service->status = status;
-	alarm(STOP_SECONDS);
+	alarm(STOP_SECONDS + (unsigned)(service->settings->notify_timeout_ns / NS_PER_S));
 	/* From here on a signal ends the process, whatever waits. */
 	uv_signal_stop(&service->terminate);
 	uv_signal_stop(&service->interrupt);
@@ -774,12 +826,13 @@ static void stop(struct service *service, int status)
 	signal(SIGINT, on_alarm);
 	log_line(LOG_LEVEL_INFO, "stopping");
 	outputs_release(service->outputs);
+	notifier_pause(service->notifier);
 	if (service->instances)
 		instances_leave(service->instances);
 	if (service->run)
 		run_stop(service->run, false);
 	else
-		close_rest(service);
+		end_settled(service);
 }
 
 static void on_signal(uv_signal_t *signal, int number)
@@ -1067,7 +1120,8 @@ static void start_handles(struct service *service)
 	uv_timer_init(&service->loop, &service->turn);
 	uv_poll_init(&service->loop, &service->outputs_readable,
 		     outputs_descriptor(service->outputs));
-	service->turn.data = service->outputs_readable.data = service;
+	uv_timer_init(&service->loop, &service->settling);
+	service->turn.data = service->outputs_readable.data = service->settling.data = service;
 	uv_timer_start(&service->turn, on_turn, TURN_MS, TURN_MS);
 	uv_poll_start(&service->outputs_readable, UV_READABLE, on_outputs_readable);
 	mailbox_init(&service->mailbox, &service->loop, on_mail, service);

@@ -576,7 +576,7 @@ static void channel_run(struct channel *channel)
 	const struct queue *queues = channel->tickets.queues;
 	struct ticket *ticket;
 
-	if (channel->closing)
+	if (channel->closing || channel->paused)
 		return;
 	wake_due(channel);
 	while ((ticket = queues[HOME_FIRST].oldest ? queues[HOME_FIRST].oldest
@@ -700,6 +700,37 @@ void channel_settled(struct channel *channel, const struct delivery *delivery)
 	ticket->severity = delivery->severity;
 	ticket->located = delivery->sequence > 1;
 	place(channel, ticket);
+}
+
+/* --- a pause --- */
+
+/* Whoever goes on in its place must not take it for sent. */
+static void withdraw(struct channel *channel, struct ticket *ticket)
+{
+	ticket->announcing = false;
+	ticket->due_ms = 0;
+	channel->in_flight--;
+	place(channel, ticket);
+	announce(channel, ticket, false);
+}
+
+void channel_pause(struct channel *channel)
+{
+	struct ticket *next;
+
+	channel->paused = true;
+	for (struct ticket *ticket = channel->tickets.queues[HOME_FLYING].oldest; ticket;
+	     ticket = next) {
+		next = ticket->newer;
+		if (ticket->announcing)
+			withdraw(channel, ticket);
+	}
+}
+
+void channel_resume(struct channel *channel)
+{
+	channel->paused = false;
+	channel_run(channel);
 }
 
 /* --- life --- */

@@ -22,7 +22,7 @@ struct channel {
 	uint32_t in_flight;
 	bool recording;
 	bool unheard; /* a record was not kept in time, and none was since */
-	bool disabled, closing;
+	bool disabled, paused, closing;
 	uint64_t began_ns, failing_since_ns, delivered_ns; /* real time */
 	char last_error[ANSWER_ERROR_MAX];
 	struct notify_receipt *receipts; /* records under way */
@@ -36,6 +36,9 @@ void channel_init(struct channel *channel, const struct receiver *receiver, uv_l
 void channel_settled(struct channel *channel, const struct delivery *delivery);
 void channel_push(struct channel *channel, const struct alert *alert,
 		  const struct notify_place *place);
+/* Begins nothing; what was announced and not sent is withdrawn. */
+void channel_pause(struct channel *channel);
+void channel_resume(struct channel *channel);
 struct notify_receiver_stats channel_stats(const struct channel *channel);
 void channel_close(struct channel *channel, uv_close_cb closed);
 void channel_done(struct channel *channel);

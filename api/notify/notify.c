@@ -92,6 +92,37 @@ void notify_hold(const struct notify *notify, int64_t *positions, size_t partiti
 		tickets_hold(&notify->channels[i].tickets, positions, partitions);
 }
 
+void notify_pause(struct notify *notify)
+{
+	for (size_t i = 0; i < notify->options.receivers_count; i++)
+		channel_pause(&notify->channels[i]);
+}
+
+void notify_resume(struct notify *notify)
+{
+	uv_update_time(notify->loop);
+	for (size_t i = 0; i < notify->options.receivers_count; i++)
+		channel_resume(&notify->channels[i]);
+}
+
+bool notify_sends(const struct notify *notify)
+{
+	bool sends = false;
+
+	for (size_t i = 0; i < notify->options.receivers_count; i++)
+		sends |= notify->channels[i].in_flight > 0;
+	return sends;
+}
+
+bool notify_records(const struct notify *notify)
+{
+	bool records = false;
+
+	for (size_t i = 0; i < notify->options.receivers_count; i++)
+		records |= notify->channels[i].receipts != NULL;
+	return records;
+}
+
 size_t notify_stats(const struct notify *notify, struct notify_receiver_stats *stats, size_t max)
 {
 	size_t count =

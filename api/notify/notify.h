@@ -121,6 +121,13 @@ void notify_push(struct notify *notify, const struct alert *alert,
 void notify_recorded(struct notify_receipt *receipt);
 /* Lowers each partition's position to the lowest offset that may still be needed after a crash. */
 void notify_hold(const struct notify *notify, int64_t *positions, size_t partitions);
+/* Begins nothing more, for another may go on with it; what is under way goes on, each request for
+ * timeout_ns at most. Until it is resumed. */
+void notify_pause(struct notify *notify);
+void notify_resume(struct notify *notify);
+/* Whether a request is under way; and whether a record is. */
+bool notify_sends(const struct notify *notify);
+bool notify_records(const struct notify *notify);
 size_t notify_stats(const struct notify *notify, struct notify_receiver_stats *stats, size_t max);
 /* Stops requests under way and calls closed when all handles are gone; then notify_free. */
 void notify_close(struct notify *notify, void (*closed)(void *context), void *context);

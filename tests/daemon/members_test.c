@@ -24,6 +24,7 @@ enum {
 	TASKS = 16,
 	WAIT_MS = 30000,
 	LEFT_MS = 3000, /* well before a session's timeout */
+	KEPT_MS = 1500,
 	BROKER = 1,
 	HEARTBEAT = 12, /* of Kafka's protocol */
 	FETCH = 1,
@@ -62,6 +63,7 @@ struct instance {
 	int32_t generation;
 	struct task_set tasks;
 	uint32_t changes;
+	bool keeps, asked; /* what is revoked until it is told to release it */
 	char fenced[256], trouble[256];
 };
 
@@ -73,6 +75,17 @@ static void on_changed(void *context, int32_t generation, const struct task_set 
 	instance->generation = generation;
 	instance->tasks = *tasks;
 	instance->changes++;
+	pthread_mutex_unlock(&instance->lock);
+}
+
+static void on_revoked(void *context)
+{
+	struct instance *instance = context;
+
+	pthread_mutex_lock(&instance->lock);
+	instance->asked = true;
+	if (!instance->keeps)
+		members_release(instance->members);
 	pthread_mutex_unlock(&instance->lock);
 }
 
@@ -109,6 +122,7 @@ static void join_topic(struct instance *instance, const char *name, const char *
 			.tasks = TASKS,
 			.context = instance,
 			.changed = on_changed,
+			.revoked = on_revoked,
 			.fenced = on_fenced,
 			.trouble = on_trouble,
 		},
@@ -290,6 +304,27 @@ static void one_has_all_two_have_a_half_each_and_who_is_left_has_all_again(void 
 	/* At once, that is without a session's timeout; the mock waits for one before it elects. */
 	if (!cluster)
 		assert_true(monotonic_ms() - begin_ms < LEFT_MS);
+	leave(&two);
+}
+
+static void others_have_a_task_only_when_it_was_released(void **state)
+{
+	static struct instance one, two;
+
+	(void)state;
+	join(&one, "one");
+	wait_owned(&one, TASKS);
+	one.keeps = true;
+	join(&two, "two");
+	wait_owned(&one, 0);
+	assert_false(waited(&two, TASKS / 2, KEPT_MS));
+	assert_true(one.asked);
+	assert_int_equal(owned(&two), 0);
+	members_release(one.members);
+	wait_owned(&two, TASKS / 2);
+	wait_owned(&one, TASKS / 2);
+	one.keeps = false;
+	leave(&one);
 	leave(&two);
 }
 
@@ -531,6 +566,7 @@ static void settings_that_librdkafka_does_not_take_are_told(void **state)
 			.tasks = TASKS,
 			.context = &one,
 			.changed = on_changed,
+			.revoked = on_revoked,
 			.fenced = on_fenced,
 			.trouble = on_trouble,
 		},
@@ -543,6 +579,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 	const struct CMUnitTest tests[] = {
 		TEST(one_has_all_two_have_a_half_each_and_who_is_left_has_all_again),
+		TEST(others_have_a_task_only_when_it_was_released),
 		TEST(nothing_is_fetched),
 		TEST(more_instances_than_can_own_tasks_are_told_that_they_own_none),
 		TEST(partitions_beyond_the_tasks_are_told_and_left_out),

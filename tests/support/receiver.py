@@ -92,6 +92,7 @@ class Receiver:
     def __init__(self):
         self.messages = []
         self.failures = []  # statuses to answer with before taking messages again
+        self.delay_s = 0  # between taking a message and answering
         self._changed = threading.Condition()
         receiver = self
 
@@ -132,6 +133,7 @@ class Receiver:
         with self._changed:
             self.messages.append({"kind": kind, "at": at, "body": body, "problems": problems})
             self._changed.notify_all()
+        time.sleep(self.delay_s)
         if kind == "slack":
             self._answer(handler, 400 if problems else 200, b"invalid_payload" if problems else b"ok")
         else:

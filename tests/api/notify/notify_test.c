@@ -932,6 +932,36 @@ static void what_fired_and_ended_unsent_before_a_crash_is_not_told_after_it(void
 	assert_int_equal(stats(fixture).pending, 0);
 }
 
+static void a_pause_ends_what_is_under_way_and_begins_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = TAKEN, .delay_ms = 100}, {.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	fire(fixture, 1);
+	until_received(fixture, 1);
+	fixture->keeps_receipts = true;
+	fire(fixture, 2); /* announced, and not sent */
+	assert_true(fixture->latest.uncertain);
+	notify_pause(fixture->notify);
+	assert_string_equal(fixture->latest.key, episode(2).key);
+	assert_false(fixture->latest.uncertain);
+	fire(fixture, 3);
+	assert_true(notify_sends(fixture->notify));
+	until_settled(fixture, 1);
+	assert_false(notify_sends(fixture->notify));
+	assert_true(notify_records(fixture->notify));
+	for (size_t i = 0; i < fixture->receipts_count; i++)
+		notify_recorded(fixture->receipts[i]);
+	assert_false(notify_records(fixture->notify));
+	rig_run_for(&fixture->rig, 300);
+	assert_int_equal(fixture->rig.count, 1);
+	fixture->keeps_receipts = false;
+	notify_resume(fixture->notify);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 3);
+}
+
 static int64_t held(const struct fixture *fixture, int32_t partition)
 {
 	int64_t positions[] = {1000, 1000};
@@ -1157,6 +1187,7 @@ int main(void)
 		TEST(a_firing_of_which_a_crash_hides_the_answer_is_sent_again_and_then_ended),
 		TEST(an_end_waits_until_it_is_written_down_that_its_firing_was_delivered),
 		TEST(what_fired_and_ended_unsent_before_a_crash_is_not_told_after_it),
+		TEST(a_pause_ends_what_is_under_way_and_begins_nothing),
 		TEST(the_position_is_held_until_the_record_is_kept),
 		TEST(one_alert_that_always_fails_does_not_hold_up_the_others),
 		TEST(failures_in_a_row_open_the_breaker_and_one_probe_closes_it),
