@@ -42,6 +42,7 @@ struct outputs {
 	_Atomic bool ended;    /* a record was dropped since: what is numbered after it is, too */
 	_Atomic uint32_t marks;
 	_Atomic uint64_t unacknowledged[2]; /* of those before an odd mark, and an even one */
+	_Atomic uint64_t unsettled;	    /* of those that tasks have written */
 	uint64_t delivered, failed;
 };
 
@@ -121,11 +122,28 @@ struct outputs *outputs_new(const struct outputs_options *options, char *error, 
 	return outputs;
 }
 
-/* What comes back with a report: whom to tell, and in its lowest bit before which mark it was. */
-static void *ticket_of(struct output_report *report, uint32_t mark)
+/* What comes back with a report: whom to tell, and in its lowest bits before which mark it was, and
+ * whether a task wrote it. */
+enum { TICKET_MARK = 1, TICKET_TASK = 2, TICKET_BITS = 3 };
+
+static void *ticket_of(struct output_report *report, uint32_t mark, bool by_task)
 {
-	assert((uintptr_t)report % 2 == 0);
-	return (void *)((uintptr_t)report | (mark & 1));
+	assert(((uintptr_t)report & TICKET_BITS) == 0);
+	return (void *)((uintptr_t)report | (mark & TICKET_MARK) | (by_task ? TICKET_TASK : 0));
+}
+
+static void count_in(struct outputs *outputs, uintptr_t ticket)
+{
+	atomic_fetch_add(&outputs->unacknowledged[ticket & TICKET_MARK], 1);
+	if (ticket & TICKET_TASK)
+		atomic_fetch_add(&outputs->unsettled, 1);
+}
+
+static void count_out(struct outputs *outputs, uintptr_t ticket)
+{
+	atomic_fetch_sub(&outputs->unacknowledged[ticket & TICKET_MARK], 1);
+	if (ticket & TICKET_TASK)
+		atomic_fetch_sub(&outputs->unsettled, 1);
 }
 
 void outputs_warm(struct outputs *outputs, int timeout_ms)
@@ -145,16 +163,15 @@ void outputs_warm(struct outputs *outputs, int timeout_ms)
 
 static rd_kafka_resp_err_t produce(struct outputs *outputs, const char *topic, int32_t partition,
 				   const char *key, size_t key_length, struct encoded value,
-				   const struct output_number *number, struct output_report *report)
+				   const struct output_number *number, struct output_report *report,
+				   bool by_task)
 {
-	uint32_t mark = atomic_load(&outputs->marks);
-	void *opaque = ticket_of(report, mark);
+	void *opaque = ticket_of(report, atomic_load(&outputs->marks), by_task);
 	char header[64], place[64], digest[16];
 	int length = 0, place_length = 0, digest_length = 0;
 	rd_kafka_resp_err_t rc;
 
-	atomic_fetch_add(&outputs->unacknowledged[mark & 1], 1);
-
+	count_in(outputs, (uintptr_t)opaque);
 	if (number) {
 		length = snprintf(header, sizeof(header), "%llu.%u.%llu",
 				  (unsigned long long)number->epoch, number->task,
@@ -182,7 +199,7 @@ static rd_kafka_resp_err_t produce(struct outputs *outputs, const char *topic, i
 		atomic_fetch_add_explicit(&outputs->written, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&outputs->bytes, value.length, memory_order_relaxed);
 	} else {
-		atomic_fetch_sub(&outputs->unacknowledged[mark & 1], 1);
+		count_out(outputs, (uintptr_t)opaque);
 	}
 	return rc;
 }
@@ -208,8 +225,8 @@ void outputs_write(struct outputs *outputs, const char *topic, int32_t partition
 	 * delivery reports, and who takes them may be waiting for this thread to stop. */
 	if (atomic_load_explicit(&outputs->ended, memory_order_relaxed))
 		return;
-	while ((rc = produce(outputs, topic, partition, key, key_length, value, number, NULL)) ==
-		       RD_KAFKA_RESP_ERR__QUEUE_FULL &&
+	while ((rc = produce(outputs, topic, partition, key, key_length, value, number, NULL,
+			     true)) == RD_KAFKA_RESP_ERR__QUEUE_FULL &&
 	       !atomic_load(&outputs->released)) {
 		watchdog_beat();
 		nanosleep(&pause, NULL);
@@ -227,7 +244,8 @@ void outputs_write(struct outputs *outputs, const char *topic, int32_t partition
 void outputs_offer(struct outputs *outputs, const char *topic, const char *key, size_t key_length,
 		   struct encoded value)
 {
-	rd_kafka_resp_err_t rc = produce(outputs, topic, -1, key, key_length, value, NULL, NULL);
+	rd_kafka_resp_err_t rc =
+		produce(outputs, topic, -1, key, key_length, value, NULL, NULL, false);
 
 	if (rc)
 		refuse(outputs, topic, value.length, rc);
@@ -237,7 +255,7 @@ bool outputs_try(struct outputs *outputs, const char *topic, int32_t partition, 
 		 size_t key_length, struct encoded value, struct output_report *report)
 {
 	rd_kafka_resp_err_t rc =
-		produce(outputs, topic, partition, key, key_length, value, NULL, report);
+		produce(outputs, topic, partition, key, key_length, value, NULL, report, false);
 
 	if (rc == RD_KAFKA_RESP_ERR__QUEUE_FULL)
 		return false;
@@ -260,7 +278,7 @@ bool outputs_acknowledged(const struct outputs *outputs, uint32_t mark)
 
 bool outputs_settled(const struct outputs *outputs)
 {
-	return outputs_acknowledged(outputs, 0) && outputs_acknowledged(outputs, 1);
+	return atomic_load(&outputs->unsettled) == 0;
 }
 
 void outputs_release(struct outputs *outputs)
@@ -279,9 +297,10 @@ static void take_report(struct outputs *outputs, rd_kafka_event_t *event)
 
 	while ((message = rd_kafka_event_message_next(event)) != NULL) {
 		uintptr_t ticket = (uintptr_t)message->_private;
-		struct output_report *report = (struct output_report *)(ticket & ~(uintptr_t)1);
+		struct output_report *report =
+			(struct output_report *)(ticket & ~(uintptr_t)TICKET_BITS);
 
-		atomic_fetch_sub(&outputs->unacknowledged[ticket & 1], 1);
+		count_out(outputs, ticket);
 		if (message->err)
 			outputs->failed++;
 		else

@@ -66,7 +66,8 @@ bool outputs_try(struct outputs *outputs, const char *topic, int32_t partition, 
  */
 uint32_t outputs_mark(struct outputs *outputs);
 bool outputs_acknowledged(const struct outputs *outputs, uint32_t mark);
-/* Whether it has all that was handed over. */
+/* Whether it has all that tasks have written, or refused it for good; whatever else is under way,
+ * which may never end. Any thread. */
 bool outputs_settled(const struct outputs *outputs);
 
 /* Ends all waiting for good, before the tasks are stopped: a record without room is dropped then,

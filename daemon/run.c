@@ -607,7 +607,7 @@ static void ended(struct run *run)
 	run->options.ended(run->options.context);
 }
 
-/* What it wrote must stand in Kafka before another run looks there. */
+/* What its tasks wrote must stand in Kafka before another run looks there. Others write on. */
 static void on_settle(uv_timer_t *timer)
 {
 	struct run *run = timer->data;

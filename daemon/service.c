@@ -341,13 +341,13 @@ static void retire_notifier(void *context)
 		abort();
 }
 
-/* All that was written is settled, so nobody holds a report of theirs. */
+/* Those of which nobody holds a report any more. */
 static void free_retired(struct service *service)
 {
 	size_t left = 0;
 
 	for (size_t i = 0; i < service->retired_count; i++) {
-		if (notifier_closed(service->retired[i]))
+		if (notifier_closed(service->retired[i]) && !notifier_records(service->retired[i]))
 			notifier_free(service->retired[i]);
 		else
 			service->retired[left++] = service->retired[i];
