@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "daemon/cuts.h"
 #include "daemon/log.h"
 #include "daemon/snapshot.h"
 #include "daemon/topics.h"
@@ -25,7 +26,7 @@ enum {
 	PARCEL_BYTES_MAX = 24 << 20, /* below what the topic takes */
 };
 
-enum common_kind { COMMON_LINEUP = 1, COMMON_PARCEL };
+enum common_kind { COMMON_LINEUP = 1, COMMON_PARCEL, COMMON_CUT };
 
 enum state {
 	STATE_OPENING, /* the exchange */
@@ -34,6 +35,12 @@ enum state {
 	STATE_PREPARING, /* reading for what is owned, and looking for snapshots */
 	STATE_CALLING,	 /* waits for the others */
 	STATE_RUN,
+};
+
+/* An owner has a snapshot; as memory, for all are of one build. */
+struct cut_said {
+	int64_t run;
+	uint64_t life, pane;
 };
 
 /* A record of the common partition, or news of the members, on its way to the loop. */
@@ -54,6 +61,7 @@ struct instances {
 	struct exchange *exchange;
 	struct members *members;
 	struct lineup *lineup;
+	struct cuts *cuts;
 	struct mailbox mailbox;
 	uv_timer_t timer;
 	uv_work_t work;
@@ -390,6 +398,8 @@ static void take_run(struct instances *instances)
 	instances->running = true;
 	instances->runs++;
 	instances->waits_for[0] = '\0';
+	cuts_begin(instances->cuts, run);
+	instances->options.needed(instances->options.context, run->from.pane);
 	if (run->from.pane)
 		log_line(LOG_LEVEL_INFO,
 			 "run %" PRId64 ": %zu instances, this one with %u of %u tasks, from pane "
@@ -464,6 +474,17 @@ static void take_parcel(struct instances *instances, const struct note *note)
 		instances->options.parcel(instances->options.context, parcel);
 }
 
+static void take_cut(struct instances *instances, const struct note *note)
+{
+	struct cut_said cut;
+
+	if (note->length != sizeof(cut))
+		return;
+	memcpy(&cut, note->bytes, sizeof(cut));
+	cuts_take(instances->cuts, cut.run, cut.life, cut.pane);
+	instances->options.needed(instances->options.context, cuts_common(instances->cuts));
+}
+
 static void take_changed(struct instances *instances, const struct note *note)
 {
 	bool same = task_set_equal(&note->tasks, &instances->owned) &&
@@ -490,6 +511,8 @@ static void take_note(struct instances *instances, const struct note *note)
 			take_lineup(instances, note);
 		else if (note->common == COMMON_PARCEL)
 			take_parcel(instances, note);
+		else if (note->common == COMMON_CUT)
+			take_cut(instances, note);
 		break;
 	case NOTE_CHANGED:
 		take_changed(instances, note);
@@ -550,6 +573,16 @@ static bool shares(const struct instances *instances)
 {
 	return (instances->state == STATE_RUN || instances->state == STATE_STOPPING) &&
 	       !instances->closing && instances->run.members_count > 1;
+}
+
+/* What was cut in a run before may be of other tasks, or of an epoch that is over. */
+void instances_counted(struct instances *instances, const struct image_header *header)
+{
+	const struct cut_said cut = {instances->run.number, instances->self.life, header->pane};
+
+	if (instances->state == STATE_RUN && header->epoch == instances->run.from.epoch &&
+	    task_set_equal(&header->owned, &instances->owned))
+		exchange_say(instances->exchange, COMMON_CUT, (const uint8_t *)&cut, sizeof(cut));
 }
 
 static void say_parcel(struct instances *instances, const uint8_t *bytes, size_t length)
@@ -714,6 +747,7 @@ struct instances *instances_new(const struct instances_options *options)
 	image_build(instances->self.build);
 	instances_name(options->settings, instances->self.name);
 	instances->lineup = lineup_new(&instances->self);
+	instances->cuts = cuts_new();
 	mailbox_init(&instances->mailbox, options->loop, on_mail, instances);
 	uv_timer_init(options->loop, &instances->timer);
 	instances->timer.data = instances;
@@ -774,6 +808,7 @@ bool instances_free(struct instances *instances)
 		free(letter);
 		letter = next;
 	}
+	cuts_free(instances->cuts);
 	lineup_free(instances->lineup);
 	free(instances);
 	return whole;

@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "daemon/exchange.h"
+#include "daemon/image.h"
 #include "daemon/lineup.h"
 #include "daemon/members.h"
 #include "daemon/parcel.h"
@@ -44,6 +45,8 @@ struct instances_options {
 	void (*yielded)(void *context);
 	/* Messages for tasks of the run, a list by their letters, on another thread; taken. */
 	void (*messages)(void *context, struct message *messages);
+	/* From this pane a run would go on that began now; 0: from none. */
+	void (*needed)(void *context, uint64_t pane);
 	/* What another instance's tasks tell people; taken. */
 	void (*parcel)(void *context, struct parcel *parcel);
 	/* The process must end. why: a sentence. */
@@ -72,6 +75,8 @@ void instances_failed(struct instances *instances, uint64_t epoch_min, bool bad)
 struct pipeline_elsewhere instances_elsewhere(struct instances *instances);
 /* Nothing is done any more for the tasks that were revoked. */
 void instances_release(struct instances *instances);
+/* A snapshot counts, which was cut in this run or in one before. */
+void instances_counted(struct instances *instances, const struct image_header *header);
 /* For the others' people, if others listen; stays the caller's. */
 void instances_tell(struct instances *instances, const struct parcel *parcel);
 /* Whether task 0 is owned: who does what is to be done but once. */

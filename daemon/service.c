@@ -42,10 +42,10 @@ enum {
 				     notify.timeout */
 	SILENT_MS = 3000,	  /* no tick comes back from Kafka for this long: not ready */
 	EPISODES_MAX = 10000,
-	DESCRIPTORS_SPARE = 4, /* a snapshot takes three, a caller one */
-	ROWS_A_TURN = 4000,    /* of the history: 11 ms */
-	RETIRED_MAX = 8,       /* notifiers */
-	KEPT_SHARED = 4,       /* snapshots: instances write at different paces */
+	DESCRIPTORS_SPARE = 4,	    /* a snapshot takes three, a caller one */
+	ROWS_A_TURN = 4000,	    /* of the history: 11 ms */
+	RETIRED_MAX = 8,	    /* notifiers */
+	KEPT_SHARED = LINEUP_PANES, /* snapshots, at most: as many as an answer names */
 };
 
 static const char *const state_names[] = {
@@ -237,6 +237,22 @@ static bool is_acknowledged(void *context, uint32_t mark)
 	const struct service *service = context;
 
 	return outputs_acknowledged(service->outputs, mark);
+}
+
+static void on_counted(void *context, const struct image_header *header)
+{
+	struct service *service = context;
+
+	if (service->instances)
+		instances_counted(service->instances, header);
+}
+
+static void on_needed(void *context, uint64_t pane)
+{
+	struct service *service = context;
+
+	if (service->snapshots)
+		snapshots_need(service->snapshots, pane);
 }
 
 static void on_snapshot_trouble(void *context, const char *sentence)
@@ -530,6 +546,7 @@ static int start_instances(struct service *service)
 		.revoked = on_revoked,
 		.yielded = retire_notifier,
 		.messages = on_messages,
+		.needed = on_needed,
 		.parcel = on_parcel,
 		.fatal = on_fatal,
 		.trouble = on_kafka_trouble});
@@ -972,6 +989,7 @@ static int start_snapshots(struct service *service)
 					    .context = service,
 					    .mark = on_mark,
 					    .acknowledged = is_acknowledged,
+					    .counted = on_counted,
 					    .trouble = on_snapshot_trouble};
 	char why[256];
 

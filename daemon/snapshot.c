@@ -38,12 +38,14 @@ struct snapshots {
 	struct snapshots_options options;
 	_Atomic int state;	 /* the cut leaves IDLE, the loop comes back to it */
 	_Atomic uint64_t due_ns; /* uv_hrtime */
+	_Atomic uint64_t needed; /* pane; 0: none is known */
 	/* Of the one under way. */
 	pid_t child;
 	int answer; /* read end: the child's result */
 	bool marked;
 	uint32_t mark;
-	uint64_t pane, began_ns;
+	struct image_header cut;
+	uint64_t began_ns;
 	char path[PATH_BYTES];	     /* that it gets */
 	char unfinished[PATH_BYTES]; /* and has until then */
 	int problem;		     /* of its publishing */
@@ -137,31 +139,48 @@ static void remove_file(const char *folder, const struct file *file)
 	unlink(path);
 }
 
-/* The oldest pane that this instance keeps, having written one; 0: all. What another log left may
- * stand behind all that is written now, and does not count. */
-static uint64_t oldest_kept(const struct snapshots *snapshots, const struct files *files)
+/* Of those that this instance has written, newest first, the nth. */
+static bool is_kept(const struct snapshots *snapshots, uint64_t pane, uint32_t nth)
 {
-	uint32_t kept = snapshots->options.kept ? snapshots->options.kept : KEPT;
+	uint64_t needed = atomic_load(&snapshots->needed);
+	uint32_t most = snapshots->options.kept ? snapshots->options.kept : KEPT;
 
-	for (size_t i = 0; i < files->count; i++) {
-		const struct file *file = &files->items[i];
-
-		if (file->instance == snapshots->options.instance &&
-		    file->pane <= snapshots->pane && --kept == 0)
-			return file->pane;
-	}
-	return 0;
+	if (pane == needed || nth < KEPT)
+		return true;
+	return pane > needed && nth + (needed != 0) < most;
 }
 
+/* What another log left may stand behind all that is written now, and does not count. */
+static bool is_own(const struct snapshots *snapshots, const struct file *file)
+{
+	return file->instance == snapshots->options.instance && file->pane <= snapshots->cut.pane;
+}
+
+/* Own ones that are not kept, and whatever is as old and not needed. */
 static void prune(const struct snapshots *snapshots)
 {
+	uint64_t let_go = 0, oldest = 0, needed = atomic_load(&snapshots->needed);
+	uint32_t nth = 0;
 	struct files files;
-	uint64_t oldest;
 
 	list(snapshots->options.folder, SUFFIX, &files);
-	oldest = oldest_kept(snapshots, &files);
 	for (size_t i = 0; i < files.count; i++) {
-		if (files.items[i].pane < oldest)
+		const struct file *file = &files.items[i];
+
+		if (!is_own(snapshots, file))
+			continue;
+		if (is_kept(snapshots, file->pane, nth++)) {
+			oldest = file->pane;
+			continue;
+		}
+		remove_file(snapshots->options.folder, file);
+		if (file->pane > let_go)
+			let_go = file->pane;
+	}
+	for (size_t i = 0; i < files.count; i++) {
+		uint64_t pane = files.items[i].pane;
+
+		if (pane <= let_go && pane < oldest && pane != needed)
 			remove_file(snapshots->options.folder, &files.items[i]);
 	}
 	free(files.items);
@@ -223,7 +242,7 @@ static int begin(struct snapshots *snapshots, const struct image *image, struct 
 {
 	int ends[2], file, rc = 0;
 
-	snapshots->pane = image->header.pane;
+	snapshots->cut = image->header;
 	snprintf(snapshots->path, sizeof(snapshots->path), "%s/%020" PRIu64 ".%016" PRIx64 SUFFIX,
 		 snapshots->options.folder, image->header.pane, snapshots->options.instance);
 	/* A name of its own: who was stopped and goes on late must not name what another writes. */
@@ -309,10 +328,12 @@ static void published(uv_work_t *work, int status)
 	(void)status;
 	if (snapshots->problem == 0) {
 		snapshots->stats.taken++;
-		snapshots->stats.pane = snapshots->pane;
+		snapshots->stats.pane = snapshots->cut.pane;
 		snapshots->stats.bytes = snapshots->bytes;
 		snapshots->stats.duration_s =
 			(double)(uv_hrtime() - snapshots->began_ns) / NS_PER_S;
+		if (snapshots->options.counted)
+			snapshots->options.counted(snapshots->options.context, &snapshots->cut);
 	}
 	end(snapshots, "it could not be given its name", snapshots->problem);
 }
@@ -381,6 +402,11 @@ static void on_begun(uv_async_t *async)
 	snapshots->readable->data = snapshots;
 	uv_poll_init(snapshots->options.loop, snapshots->readable, snapshots->answer);
 	uv_poll_start(snapshots->readable, UV_READABLE, on_answer);
+}
+
+void snapshots_need(struct snapshots *snapshots, uint64_t pane)
+{
+	atomic_store(&snapshots->needed, pane);
 }
 
 struct snapshots_stats snapshots_stats(const struct snapshots *snapshots)

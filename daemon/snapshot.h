@@ -6,8 +6,9 @@
  *	   └─ outputs_mark ──► all before it acknowledged ─┴─► file.new becomes file, older ones go
  *
  * Instances may share a folder, or have one each: a file is <pane>.<instance>.snapshot, and one
- * instance may go on from what another wrote. The newest panes are kept; with an instance's own
- * older files go all that are as old, whoever left them.
+ * instance may go on from what another wrote. Kept are the two newest of an instance, the one that
+ *is needed (the newest that all instances have), and those between them, as many as there may be;
+ *with an instance's own older files go all that are as old, whoever left them.
  *
  * A snapshot that fails is told, counted and forgotten; the next cut tries again. */
 #pragma once
@@ -29,12 +30,14 @@ struct snapshots_options {
 	bool every_cut;	    /* or at each cut, if the last one counted: instances must cut before
 			       the same panes */
 	uint64_t instance;  /* that it is among those that share the tasks */
-	uint32_t kept;	    /* panes, at least 2; 0: 2 */
+	uint32_t kept;	    /* at most, more than 2; 0: 2 */
 	void *context;
 	/* Called in the cut: a mark of all outputs so far. And from any thread: whether Kafka has
 	 * those up to the mark, without which there is no next one. */
 	uint32_t (*mark)(void *context);
 	bool (*acknowledged)(void *context, uint32_t mark);
+	/* On the loop: it counts. NULL: nobody is told. */
+	void (*counted)(void *context, const struct image_header *header);
 	void (*trouble)(void *context, const char *sentence); /* for the log, on the loop */
 };
 
@@ -53,6 +56,8 @@ struct snapshots *snapshots_new(const struct snapshots_options *options, char *w
  * none is due. */
 void snapshots_cut(struct snapshots *snapshots, const struct image *image,
 		   struct heap *const *heaps);
+/* This pane stays until another is needed; 0: none is known. On the loop. */
+void snapshots_need(struct snapshots *snapshots, uint64_t pane);
 /* Whether one is due, so that its image is worth making. */
 bool snapshots_due(const struct snapshots *snapshots);
 struct snapshots_stats snapshots_stats(const struct snapshots *snapshots);

@@ -904,6 +904,49 @@ static void what_is_as_old_as_what_one_lets_go_goes_with_it(void **state)
 	pair_done(&pair);
 }
 
+static void the_one_that_is_needed_stays_whatever_is_written_after_it(void **state)
+{
+	const struct task_set both = task_set_all(TASKS);
+	struct pair pair;
+
+	(void)state;
+	pair_init(&pair, 8);
+	pair_take(&pair, 4);
+	for (uint32_t i = 0; i < TASKS; i++)
+		snapshots_need(pair.rigs[i].snapshots, 4);
+	for (uint64_t pane = 8; pane <= 80; pane += 4) /* the other one is slow */
+		take(&pair.rigs[0], pane);
+	assert_int_equal(count(&pair.rigs[0], ".snapshot"), 8 + 1);
+	assert_true(there(&pair.rigs[0], 56) && !there(&pair.rigs[0], 52));
+	assert_int_equal(gone_on(&pair, both, NULL), 4);
+	take(&pair.rigs[1], 64);
+	take(&pair.rigs[1], 80);
+	assert_true(there(&pair.rigs[1], 4));
+	for (uint32_t i = 0; i < TASKS; i++)
+		snapshots_need(pair.rigs[i].snapshots, 80);
+	pair_take(&pair, 84);
+	assert_int_equal(count(&pair.rigs[0], ".snapshot"), 4);
+	assert_int_equal(gone_on(&pair, both, NULL), 84);
+	pair_done(&pair);
+}
+
+static void another_instances_file_that_is_needed_stays(void **state)
+{
+	struct pair pair;
+
+	(void)state;
+	pair_init(&pair, 8);
+	take(&pair.rigs[1], 4);
+	snapshots_need(pair.rigs[0].snapshots, 4);
+	for (uint64_t pane = 8; pane <= 80; pane += 4)
+		take(&pair.rigs[0], pane);
+	assert_true(there(&pair.rigs[1], 4));
+	snapshots_need(pair.rigs[0].snapshots, 80);
+	take(&pair.rigs[0], 84);
+	assert_false(there(&pair.rigs[1], 4));
+	pair_done(&pair);
+}
+
 static void age_unfinished(const struct rig *rig)
 {
 	struct timespec times[2] = {{.tv_sec = time(NULL) - 601}, {.tv_sec = time(NULL) - 601}};
@@ -1021,6 +1064,8 @@ int main(void)
 		cmocka_unit_test(some_tasks_are_taken_from_a_file_of_more),
 		cmocka_unit_test(a_damaged_file_of_another_instance_is_made_up_for_or_passed_over),
 		cmocka_unit_test(what_is_as_old_as_what_one_lets_go_goes_with_it),
+		cmocka_unit_test(the_one_that_is_needed_stays_whatever_is_written_after_it),
+		cmocka_unit_test(another_instances_file_that_is_needed_stays),
 		cmocka_unit_test(another_instances_unfinished_one_goes_when_it_is_old),
 		cmocka_unit_test(each_cut_is_due_when_the_last_one_counted_if_it_must_be),
 	};
