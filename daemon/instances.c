@@ -26,7 +26,7 @@ enum {
 	PARCEL_BYTES_MAX = 24 << 20, /* below what the topic takes */
 };
 
-enum common_kind { COMMON_LINEUP = 1, COMMON_PARCEL, COMMON_CUT };
+enum common_kind { COMMON_LINEUP = 1, COMMON_PARCEL, COMMON_CUT, COMMON_REACH };
 
 enum state {
 	STATE_OPENING, /* the exchange */
@@ -41,6 +41,13 @@ enum state {
 struct cut_said {
 	int64_t run;
 	uint64_t life, pane;
+};
+
+/* How far its tasks' outputs reach, of an owner in a run that begins anew. */
+struct reach_said {
+	int64_t run;
+	uint64_t life;
+	struct resume_reach reach;
 };
 
 /* A record of the common partition, or news of the members, on its way to the loop. */
@@ -76,6 +83,8 @@ struct instances {
 	struct lineup_pane bad[BAD_MAX]; /* not to be begun from */
 	size_t bad_count;
 	struct lineup_run run;
+	struct task_set reached; /* tasks of the run whose owners have said it */
+	struct resume_reach reach;
 	struct lineup_record self;
 
 	/* Of the work at hand: the pool's until it is done. */
@@ -398,6 +407,8 @@ static void take_run(struct instances *instances)
 	instances->running = true;
 	instances->runs++;
 	instances->waits_for[0] = '\0';
+	instances->reached = (struct task_set){{0}};
+	instances->reach = (struct resume_reach){0};
 	cuts_begin(instances->cuts, run);
 	instances->options.needed(instances->options.context, run->from.pane);
 	if (run->from.pane)
@@ -485,6 +496,26 @@ static void take_cut(struct instances *instances, const struct note *note)
 	instances->options.needed(instances->options.context, cuts_common(instances->cuts));
 }
 
+static void take_reach(struct instances *instances, const struct note *note)
+{
+	const struct task_set all = task_set_all(instances->options.tasks);
+	const struct lineup_run *run = &instances->run;
+	struct reach_said said;
+
+	if (note->length != sizeof(said) || instances->state != STATE_RUN)
+		return;
+	memcpy(&said, note->bytes, sizeof(said));
+	if (said.run != run->number)
+		return;
+	resume_join(&instances->reach, &said.reach);
+	for (size_t i = 0; i < run->members_count; i++) {
+		if (run->members[i].life == said.life)
+			task_set_join(&instances->reached, &run->members[i].tasks);
+	}
+	if (task_set_equal(&instances->reached, &all))
+		instances->options.agreed(instances->options.context, &instances->reach);
+}
+
 static void take_changed(struct instances *instances, const struct note *note)
 {
 	bool same = task_set_equal(&note->tasks, &instances->owned) &&
@@ -513,6 +544,8 @@ static void take_note(struct instances *instances, const struct note *note)
 			take_parcel(instances, note);
 		else if (note->common == COMMON_CUT)
 			take_cut(instances, note);
+		else if (note->common == COMMON_REACH)
+			take_reach(instances, note);
 		break;
 	case NOTE_CHANGED:
 		take_changed(instances, note);
@@ -583,6 +616,15 @@ void instances_counted(struct instances *instances, const struct image_header *h
 	if (instances->state == STATE_RUN && header->epoch == instances->run.from.epoch &&
 	    task_set_equal(&header->owned, &instances->owned))
 		exchange_say(instances->exchange, COMMON_CUT, (const uint8_t *)&cut, sizeof(cut));
+}
+
+void instances_anew(struct instances *instances, const struct resume_reach *reach)
+{
+	const struct reach_said said = {instances->run.number, instances->self.life, *reach};
+
+	if (instances->state == STATE_RUN)
+		exchange_say(instances->exchange, COMMON_REACH, (const uint8_t *)&said,
+			     sizeof(said));
 }
 
 static void say_parcel(struct instances *instances, const uint8_t *bytes, size_t length)

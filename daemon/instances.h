@@ -17,6 +17,7 @@
 #include "daemon/members.h"
 #include "daemon/parcel.h"
 #include "daemon/pipeline.h"
+#include "daemon/resume.h"
 #include "daemon/settings.h"
 
 struct instances;
@@ -45,6 +46,8 @@ struct instances_options {
 	void (*yielded)(void *context);
 	/* Messages for tasks of the run, a list by their letters, on another thread; taken. */
 	void (*messages)(void *context, struct message *messages);
+	/* What all owners said with instances_anew(). */
+	void (*agreed)(void *context, const struct resume_reach *reach);
 	/* From this pane a run would go on that began now; 0: from none. */
 	void (*needed)(void *context, uint64_t pane);
 	/* What another instance's tasks tell people; taken. */
@@ -75,6 +78,8 @@ void instances_failed(struct instances *instances, uint64_t epoch_min, bool bad)
 struct pipeline_elsewhere instances_elsewhere(struct instances *instances);
 /* Nothing is done any more for the tasks that were revoked. */
 void instances_release(struct instances *instances);
+/* The run that was begun begins anew, and so far reach the outputs of its tasks here. */
+void instances_anew(struct instances *instances, const struct resume_reach *reach);
 /* A snapshot counts, which was cut in this run or in one before. */
 void instances_counted(struct instances *instances, const struct image_header *header);
 /* For the others' people, if others listen; stays the caller's. */

@@ -91,27 +91,21 @@ static void go_on(struct resume *resume, const struct image *image, const struct
 	}
 }
 
-/* Without a snapshot: what was told last says where to begin to tell, and how long before it to
- * begin to read. */
-static void follow(const struct resume_options *options, struct resume *resume,
-		   const struct survey_task *found)
+/* Without a snapshot: what was told last says where to begin to tell. */
+static void look_back(const struct resume_options *options, struct resume *resume,
+		      const struct survey_task *found)
 {
-	uint64_t oldest = UINT64_MAX, newest = 0;
-	bool read_before = false;
-
 	for (uint32_t i = 0; i < options->tasks; i++) {
-		read_before |= found[i].committed >= 0;
-		for (int output = 0; output < SURVEY_OUTPUTS; output++) {
-			if (found[i].last[output].epoch > resume->newest_epoch)
-				resume->newest_epoch = found[i].last[output].epoch;
-		}
-	}
-	for (uint32_t i = 0; i < options->tasks && read_before; i++) {
 		struct exit_place *told = resume->numbers[i].told;
+		struct resume_reach reach = {.read_before = found[i].committed >= 0};
 
+		if (!task_set_has(&options->owned, i))
+			continue;
 		for (int output = 0; output < SURVEY_OUTPUTS; output++) {
 			const struct survey_last *last = &found[i].last[output];
 
+			if (last->epoch > resume->newest_epoch)
+				resume->newest_epoch = last->epoch;
 			if (last->pane)
 				told[output] = (struct exit_place){last->pane, last->place + 1};
 			if (last->pane > resume->known[i])
@@ -119,18 +113,37 @@ static void follow(const struct resume_options *options, struct resume *resume,
 		}
 		/* Dead letters are in one partition: as far as rows were told, so were they. */
 		told[IMAGE_DEADLETTERS] = told[IMAGE_ROLLUPS];
-		if (told[IMAGE_ROLLUPS].pane && told[IMAGE_ROLLUPS].pane < oldest)
-			oldest = told[IMAGE_ROLLUPS].pane;
-		if (told[IMAGE_ROLLUPS].pane > newest)
-			newest = told[IMAGE_ROLLUPS].pane;
+		reach.oldest = reach.newest = told[IMAGE_ROLLUPS].pane;
+		resume_join(&resume->reach, &reach);
 	}
-	if (newest == 0)
+}
+
+void resume_join(struct resume_reach *reach, const struct resume_reach *more)
+{
+	reach->read_before |= more->read_before;
+	if (more->oldest && (!reach->oldest || more->oldest < reach->oldest))
+		reach->oldest = more->oldest;
+	if (more->newest > reach->newest)
+		reach->newest = more->newest;
+}
+
+/* And how long before it to begin to read. */
+void resume_follow(struct resume *resume, const struct resume_reach *reach, uint64_t warm_ns)
+{
+	uint64_t oldest = reach->oldest;
+
+	if (!reach->read_before) {
+		memset(resume->known, 0, sizeof(resume->known));
+		for (uint32_t i = 0; i < IMAGE_TASKS_MAX; i++)
+			memset(resume->numbers[i].told, 0, sizeof(resume->numbers[i].told));
 		return;
-	if (oldest + BEHIND_PANES < newest)
-		oldest = newest - BEHIND_PANES;
+	}
+	if (reach->newest == 0)
+		return;
+	if (oldest + BEHIND_PANES < reach->newest)
+		oldest = reach->newest - BEHIND_PANES;
 	resume->follows = true;
-	resume->begin_ns =
-		oldest * PANE_NS > options->warm_ns ? oldest * PANE_NS - options->warm_ns : 1;
+	resume->begin_ns = oldest * PANE_NS > warm_ns ? oldest * PANE_NS - warm_ns : 1;
 }
 
 static void make_heaps(const struct resume_options *options, struct resume *resume)
@@ -248,7 +261,9 @@ int resume_find(const struct resume_options *options, struct resume *resume, cha
 	if (rc == -ENOENT && any_told(found, options->tasks))
 		rc = look(options, resume, found, true, why, size);
 	if (rc == -ENOENT)
-		follow(options, resume, found);
+		look_back(options, resume, found);
+	if (rc == -ENOENT && !options->from)
+		resume_follow(resume, &resume->reach, options->warm_ns);
 	free(found);
 	if (rc == 0 || rc == -EAGAIN || rc == -ECANCELED)
 		return rc;

@@ -36,13 +36,20 @@ struct resume_options {
 	void (*told)(void *context, const char *sentence);
 };
 
+/* How far the outputs of tasks reach. */
+struct resume_reach {
+	bool read_before;	 /* by the group */
+	uint64_t oldest, newest; /* of their newest panes of rollups; 0: there are none */
+};
+
 struct resume {
 	bool goes_on; /* from a snapshot; else the heaps are empty */
 	bool follows; /* on one whose state is gone, from what that told last */
 	bool has_heaps;
 	uint64_t epoch, pane;  /* if it goes on; the epoch also if it was to begin anew with it */
 	uint64_t newest_epoch; /* in the outputs; if it does not go on, its own is higher */
-	uint64_t begin_ns;     /* if it follows: log time from which to read */
+	struct resume_reach reach;	 /* of the owned tasks, if it does not go on */
+	uint64_t begin_ns;		 /* if it follows: log time from which to read */
 	uint64_t known[IMAGE_TASKS_MAX]; /* and by task the newest pane of which it told anything */
 	struct heap *heaps[IMAGE_TASKS_MAX]; /* of the owned tasks */
 	int64_t next[IMAGE_TASKS_MAX];	     /* offsets */
@@ -53,4 +60,9 @@ struct resume {
  * -ECANCELED; -ENOENT: it cannot begin from where it must, and why is told. */
 int resume_find(const struct resume_options *options, struct resume *resume, char *why,
 		size_t size);
+/* Of both. */
+void resume_join(struct resume_reach *reach, const struct resume_reach *more);
+/* It does not go on, and was to begin anew: follows on what all tasks reach together, so that all
+ * instances read from the same time. Alone it does so by itself. */
+void resume_follow(struct resume *resume, const struct resume_reach *reach, uint64_t warm_ns);
 void resume_done(struct resume *resume, uint32_t tasks);

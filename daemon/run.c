@@ -12,7 +12,6 @@
 #include "daemon/encode.h"
 #include "daemon/firing.h"
 #include "daemon/log.h"
-#include "daemon/resume.h"
 #include "daemon/source.h"
 #include "daemon/tail.h"
 #include "daemon/topics.h"
@@ -510,6 +509,21 @@ static void on_resume_retry(uv_timer_t *timer)
 	start_resuming(timer->data);
 }
 
+static void ask_all(struct run *run)
+{
+	snprintf(run->waits_for, sizeof(run->waits_for),
+		 "waiting for the other instances to say how far their tasks' outputs reach");
+	run->options.anew(run->options.context, &run->resume.reach);
+}
+
+void run_agree(struct run *run, const struct resume_reach *reach)
+{
+	if (run->state != RUN_RESUMING || run->working)
+		return;
+	resume_follow(&run->resume, reach, run->options.settings->keep_ns);
+	begin_pipeline(run);
+}
+
 static void resumed(uv_work_t *work, int status)
 {
 	struct run *run = work->data;
@@ -517,7 +531,9 @@ static void resumed(uv_work_t *work, int status)
 	(void)status;
 	if (is_over(run))
 		return;
-	if (run->connect_result == 0)
+	if (run->connect_result == 0 && run->has_from && !run->resume.goes_on)
+		ask_all(run);
+	else if (run->connect_result == 0)
 		begin_pipeline(run);
 	else if (run->connect_result == -ENOENT)
 		fail(run, true, run->from.pane ? 0 : run->resume.newest_epoch + 1);

@@ -21,6 +21,7 @@
 #include "daemon/message.h"
 #include "daemon/outputs.h"
 #include "daemon/pipeline.h"
+#include "daemon/resume.h"
 #include "daemon/settings.h"
 #include "daemon/snapshot.h"
 #include "daemon/task_set.h"
@@ -61,6 +62,8 @@ struct run_options {
 	void (*alert)(void *context, const struct alert *alert, const struct notify_place *place);
 	void (*delivery)(void *context, const uint8_t *value, size_t length);
 	bool (*state_read)(void *context);
+	/* Among others, it begins anew: from when on to read, all must agree; then run_agree(). */
+	void (*anew)(void *context, const struct resume_reach *reach);
 	/* All is there but the threads: from now on messages may be sent and delivered. */
 	void (*starting)(void *context);
 	void (*running)(void *context);
@@ -76,6 +79,8 @@ struct run;
 
 /* NULL when Kafka's client refuses the settings: the reason is logged. */
 struct run *run_new(const struct run_options *options);
+/* How far all instances' tasks reach together. */
+void run_agree(struct run *run, const struct resume_reach *reach);
 /* settled: what it wrote stands in Kafka before it has ended. */
 void run_stop(struct run *run, bool settled);
 /* False when a thread of Kafka's client was left behind, which still uses what was lent. After

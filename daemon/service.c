@@ -415,6 +415,13 @@ static void on_starting(void *context)
 		instances_running(service->instances);
 }
 
+static void on_anew(void *context, const struct resume_reach *reach)
+{
+	const struct service *service = context;
+
+	instances_anew(service->instances, reach);
+}
+
 static void on_running(void *context)
 {
 	struct service *service = context;
@@ -479,6 +486,7 @@ static int start_run(struct service *service, const struct task_set *owned,
 				      .alert = on_alert,
 				      .delivery = on_delivery,
 				      .state_read = on_state_read,
+				      .anew = on_anew,
 				      .starting = on_starting,
 				      .running = on_running,
 				      .failed = on_failed,
@@ -516,6 +524,13 @@ static void on_begin_run(void *context, const struct task_set *owned,
 		stop(service, 1);
 }
 
+static void on_agreed(void *context, const struct resume_reach *reach)
+{
+	struct service *service = context;
+
+	run_agree(service->run, reach);
+}
+
 static void on_messages(void *context, struct message *messages)
 {
 	const struct service *service = context;
@@ -546,6 +561,7 @@ static int start_instances(struct service *service)
 		.revoked = on_revoked,
 		.yielded = retire_notifier,
 		.messages = on_messages,
+		.agreed = on_agreed,
 		.needed = on_needed,
 		.parcel = on_parcel,
 		.fatal = on_fatal,

@@ -14,9 +14,12 @@
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
+#include "base/clock.h"
 #include "daemon/topics.h"
 
 enum { TASKS = 4, EPOCH = 7, NEXT = 5, WAIT_MS = 20000, SHAPE = 3, DIGEST = 0x100 };
+
+#define WARM_NS (120 * NS_PER_S)
 
 struct rig {
 	char folder[64];
@@ -28,22 +31,46 @@ struct rig {
 	int times;
 };
 
-static void produce(struct rig *rig, const char *topic, uint32_t task, unsigned epoch,
-		    unsigned sequence)
+static void produce_of(struct rig *rig, const char *topic, uint32_t task, unsigned epoch,
+		       unsigned sequence, unsigned pane)
 {
-	char number[64], digest[16];
+	char number[64], digest[16], place[64];
 
 	snprintf(number, sizeof(number), "%u.%u.%u", epoch, task, sequence);
 	snprintf(digest, sizeof(digest), "%08x", DIGEST + sequence);
+	snprintf(place, sizeof(place), "%u.0", pane);
 	assert_int_equal(
 		rd_kafka_producev(
 			rig->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION((int32_t)task),
 			RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_VALUE((void *)"x", 1),
 			RD_KAFKA_V_HEADER("millrace-output", number, strlen(number)),
 			RD_KAFKA_V_HEADER("millrace-digest", digest, strlen(digest)),
-			RD_KAFKA_V_END),
+			RD_KAFKA_V_HEADER("millrace-pane", place, strlen(place)), RD_KAFKA_V_END),
 		RD_KAFKA_RESP_ERR_NO_ERROR);
 	assert_int_equal(rd_kafka_flush(rig->producer, WAIT_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+static void produce(struct rig *rig, const char *topic, uint32_t task, unsigned epoch,
+		    unsigned sequence)
+{
+	produce_of(rig, topic, task, epoch, sequence, 0);
+}
+
+static void commit(struct rig *rig, int32_t task)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_t *consumer;
+	char error[256];
+
+	rd_kafka_conf_set(conf, "bootstrap.servers", rd_kafka_mock_cluster_bootstraps(rig->cluster),
+			  error, sizeof(error));
+	rd_kafka_conf_set(conf, "group.id", "millraced", error, sizeof(error));
+	consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, sizeof(error));
+	rd_kafka_topic_partition_list_add(list, TOPIC_EVENTS, task)->offset = NEXT;
+	assert_int_equal(rd_kafka_commit(consumer, list, 0), RD_KAFKA_RESP_ERR_NO_ERROR);
+	rd_kafka_topic_partition_list_destroy(list);
+	rd_kafka_destroy(consumer);
 }
 
 /* Each task's log of events has NEXT records, and its rollups two. */
@@ -127,6 +154,7 @@ static int find(struct rig *rig, struct task_set owned, const struct lineup_pane
 	char why[256] = "";
 	struct resume_options options = {
 		.folder = rig->folder,
+		.warm_ns = WARM_NS,
 		.shape = SHAPE,
 		.tasks = TASKS,
 		.owned = owned,
@@ -246,6 +274,64 @@ static void who_must_begin_anew_does_with_a_newer_epoch_alone(void **state)
 	rig_done(&rig);
 }
 
+static void who_begin_anew_together_read_from_when_one_alone_would(void **state)
+{
+	const struct lineup_pane anew = {EPOCH + 1, 0};
+	static struct resume one, two, alone;
+	struct resume_reach reach;
+	struct rig rig;
+
+	(void)state;
+	rig_init(&rig);
+	commit(&rig, 0); /* of others: nobody had got as far with some */
+	for (uint32_t task = 0; task < TASKS; task++)
+		produce_of(&rig, TOPIC_ROLLUPS, task, EPOCH, 2, 4000 + 100 * task);
+	assert_int_equal(find(&rig, all, NULL, &alone), 0);
+	assert_true(alone.follows);
+	assert_int_equal(alone.begin_ns, 4000 * PANE_NS - WARM_NS);
+	resume_done(&alone, TASKS);
+
+	assert_int_equal(find(&rig, some, &anew, &one), 0);
+	assert_int_equal(find(&rig, others, &anew, &two), 0);
+	assert_false(one.follows || two.follows);
+	assert_int_equal(one.reach.oldest, 4100);
+	assert_int_equal(two.reach.newest, 4300);
+	assert_true(!one.reach.read_before && two.reach.read_before);
+	reach = one.reach;
+	resume_join(&reach, &two.reach);
+	resume_follow(&one, &reach, WARM_NS);
+	resume_follow(&two, &reach, WARM_NS);
+	assert_true(one.follows && two.follows);
+	assert_int_equal(one.begin_ns, alone.begin_ns);
+	assert_int_equal(two.begin_ns, alone.begin_ns);
+	for (uint32_t task = 0; task < TASKS; task++) {
+		const struct resume *owner = task_set_has(&some, task) ? &one : &two;
+
+		assert_int_equal(owner->known[task], alone.known[task]);
+		assert_int_equal(owner->numbers[task].told[IMAGE_ROLLUPS].pane, 4000 + 100 * task);
+	}
+	resume_done(&one, TASKS);
+	resume_done(&two, TASKS);
+	rig_done(&rig);
+}
+
+static void what_a_group_that_never_read_finds_is_not_gone_on_with(void **state)
+{
+	static struct resume resume;
+	struct rig rig;
+
+	(void)state;
+	rig_init(&rig);
+	produce_of(&rig, TOPIC_ROLLUPS, 1, EPOCH, 2, 4000);
+	assert_int_equal(find(&rig, all, NULL, &resume), 0);
+	assert_false(resume.follows);
+	assert_int_equal(resume.known[1], 0);
+	assert_int_equal(resume.numbers[1].told[IMAGE_ROLLUPS].pane, 0);
+	assert_int_equal(resume.newest_epoch, EPOCH);
+	resume_done(&resume, TASKS);
+	rig_done(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -253,6 +339,8 @@ int main(void)
 		cmocka_unit_test(a_snapshot_of_a_life_that_told_something_else_does_not_fit),
 		cmocka_unit_test(the_pane_that_is_asked_for_is_the_one_or_none),
 		cmocka_unit_test(who_must_begin_anew_does_with_a_newer_epoch_alone),
+		cmocka_unit_test(who_begin_anew_together_read_from_when_one_alone_would),
+		cmocka_unit_test(what_a_group_that_never_read_finds_is_not_gone_on_with),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
