@@ -1,6 +1,6 @@
-/* Which snapshots the owners of a run's tasks have in common, as each says what it has in the common
- * partition: what a run that begins now would go on from. All read the same and know the same. Pure,
- * on one thread.
+/* Which snapshots the owners of a run's tasks have in common, as each says what it has in the
+ * common partition: what a run that begins now would go on from. All read the same and know the
+ * same. Pure, on one thread.
  *
  * Of each owner the last CUTS_KNOWN count, for it keeps no more for sure (daemon/snapshot.h): as
  * many as an answer names, less the common one and what it may have written meanwhile. Who is

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -51,6 +52,7 @@ struct snapshots {
 	int problem;		     /* of its publishing */
 	uint64_t bytes;
 
+	int lock;      /* descriptor */
 	uint64_t life; /* tells this process from another that writes to the folder */
 	uv_async_t begun;
 	uv_poll_t *readable; /* of the one under way: a handle is begun but once */
@@ -440,15 +442,41 @@ static int check_folder(const char *folder, char *why, size_t size)
 	return 0;
 }
 
+/* The lock's descriptor; it is the process's until that is closed. */
+static int take_lock(const struct snapshots_options *options, char *why, size_t size)
+{
+	char path[PATH_BYTES];
+	int lock;
+
+	snprintf(path, sizeof(path), "%s/%016" PRIx64 ".lock", options->folder, options->instance);
+	lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0)
+		return lock;
+	if (lock >= 0 && errno == EWOULDBLOCK)
+		snprintf(why, size,
+			 "is used by another millraced of the same name: give each its own "
+			 "exchange.instance, or its own snapshots.folder");
+	else
+		snprintf(why, size, "cannot be locked: %s", strerror(errno));
+	if (lock >= 0)
+		close(lock);
+	return -1;
+}
+
 struct snapshots *snapshots_new(const struct snapshots_options *options, char *why, size_t size)
 {
 	struct snapshots *snapshots;
+	int lock;
 
 	if (check_folder(options->folder, why, size))
+		return NULL;
+	lock = take_lock(options, why, size);
+	if (lock < 0)
 		return NULL;
 	remove_unfinished(options->folder, options->instance);
 	snapshots = memory_zeroed(1, sizeof(*snapshots));
 	snapshots->options = *options;
+	snapshots->lock = lock;
 	snapshots->life = uv_hrtime() ^ (uint64_t)getpid() << 40;
 	atomic_store(&snapshots->due_ns, uv_hrtime() + options->period_ns);
 	uv_async_init(options->loop, &snapshots->begun, on_begun);
@@ -473,6 +501,8 @@ void snapshots_close(struct snapshots *snapshots)
 
 void snapshots_free(struct snapshots *snapshots)
 {
+	if (snapshots)
+		close(snapshots->lock);
 	free(snapshots);
 }
 

@@ -10,6 +10,9 @@
  *is needed (the newest that all instances have), and those between them, as many as there may be;
  *with an instance's own older files go all that are as old, whoever left them.
  *
+ * A process holds a lock on <instance>.lock as long as it lives: another of the same name would
+ *write and remove the same files.
+ *
  * A snapshot that fails is told, counted and forgotten; the next cut tries again. */
 #pragma once
 
@@ -49,7 +52,7 @@ struct snapshots_stats {
 	double duration_s; /* from the cut until it counted */
 };
 
-/* NULL with why when the folder is no good. */
+/* NULL with why, to stand after "the folder ", when it is no good or another process uses it. */
 struct snapshots *snapshots_new(const struct snapshots_options *options, char *why, size_t size);
 
 /* In a cut, from any thread, one at a time: while nothing in the heaps changes. Does nothing when

@@ -188,6 +188,15 @@ static bool there(const struct rig *rig, uint64_t pane)
 	return access(path_of(rig, pane), F_OK) == 0;
 }
 
+static void unlock(const struct rig *rig)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%016llx.lock", rig->folder,
+		 (unsigned long long)rig->instance);
+	assert_int_equal(unlink(path), 0);
+}
+
 /* --- what is loaded --- */
 
 static void on_told(void *context, const char *sentence)
@@ -512,6 +521,7 @@ static void a_zombie_does_not_name_what_its_successor_writes(void **state)
 	assert_int_equal(count(&zombie, ".snapshot.new"), 1);
 
 	successor = zombie;
+	unlock(&successor); /* on another host, over a disk that knows no locks between them */
 	rig_open(&successor);
 	assert_int_equal(count(&successor, ".new"), 0);
 	successor.acknowledges = false;
@@ -617,6 +627,26 @@ static struct snapshots *refused(const char *folder, char *why, size_t size)
 			     size);
 }
 
+static void of_one_instance_one_process_uses_the_folder(void **state)
+{
+	struct rig rig, other;
+	char why[256];
+
+	(void)state;
+	rig_init(&rig);
+	assert_null(refused(rig.folder, why, sizeof(why)));
+	assert_non_null(strstr(why, "is used by another millraced of the same name: give each "
+				    "its own exchange.instance, or its own snapshots.folder"));
+	take(&rig, 4); /* the child that wrote does not hold it */
+	other = rig;
+	other.instance = 1;
+	rig_open(&other);
+	rig_close(&other);
+	rig_close(&rig);
+	rig_open(&rig);
+	rig_done(&rig);
+}
+
 static void a_folder_that_others_may_write_to_is_refused(void **state)
 {
 	static const mode_t modes[] = {0777, 0770, 0720, 0702};
@@ -658,6 +688,7 @@ static void a_folder_that_is_missing_is_made_for_its_owner_alone(void **state)
 	(void)state;
 	rig_init(&rig);
 	rig_close(&rig);
+	unlock(&rig);
 	assert_int_equal(rmdir(rig.folder), 0);
 	rig_open(&rig);
 	assert_int_equal(stat(rig.folder, &status), 0);
@@ -1055,6 +1086,7 @@ int main(void)
 		cmocka_unit_test(the_loop_stays_whole_over_many_snapshots),
 		cmocka_unit_test(descriptors_do_not_pile_up),
 		cmocka_unit_test(closing_ends_the_child_that_writes),
+		cmocka_unit_test(of_one_instance_one_process_uses_the_folder),
 		cmocka_unit_test(a_folder_that_others_may_write_to_is_refused),
 		cmocka_unit_test(a_folder_that_is_missing_is_made_for_its_owner_alone),
 		cmocka_unit_test(files_of_two_instances_give_all_tasks),

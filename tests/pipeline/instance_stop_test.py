@@ -54,6 +54,19 @@ class InstanceStop(unittest.TestCase):
                 self.stop(daemon)
                 asker.join()
 
+    def test_of_one_name_one_process_uses_a_folder(self):
+        brokers = f"127.0.0.1:{processes.free_port()}"
+        first = self.start(brokers, "twin")
+        config = CONFIG.format(name="twin", folder=self.folder.name)
+        second = Millraced(brokers, config, under=self.folder.name)
+        self.addCleanup(second.stop, check=False)
+        self.assertEqual(1, second.child.wait(30))
+        self.assertIn(f"snapshots.folder {self.folder.name}/twin is used by another millraced of the same name: give each its own "
+                      "exchange.instance, or its own snapshots.folder", second.log())
+        first.kill()
+        second.start()
+        self.assertTrue(until(lambda: second.get("/healthz")[0] == 200, 30), second.log())
+
     def test_an_embedded_broker_is_for_one_process_alone(self):
         config = pathlib.Path(self.folder.name, "embedded.yaml")
         config.write_text("listen: 127.0.0.1:0\nexchange: {carrier: kafka}\n")
