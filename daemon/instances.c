@@ -23,10 +23,12 @@ enum {
 	 * have been refused, or who would have answered is gone. */
 	AGAIN_MS = 5000,
 	BAD_MAX = 8,
+	SPARE_MS = 5000,	     /* between two times that a spare says that it is there */
+	LISTENS_MS = 15000,	     /* so long others believe it */
 	PARCEL_BYTES_MAX = 24 << 20, /* below what the topic takes */
 };
 
-enum common_kind { COMMON_LINEUP = 1, COMMON_PARCEL, COMMON_CUT, COMMON_REACH };
+enum common_kind { COMMON_LINEUP = 1, COMMON_PARCEL, COMMON_CUT, COMMON_REACH, COMMON_SPARE };
 
 enum state {
 	STATE_OPENING, /* the exchange */
@@ -86,6 +88,7 @@ struct instances {
 	struct task_set reached; /* tasks of the run whose owners have said it */
 	struct resume_reach reach;
 	struct lineup_record self;
+	uint64_t spare_ms; /* by the loop's clock: when one was heard; 0: never */
 
 	/* Of the work at hand: the pool's until it is done. */
 	struct task_set wanted;
@@ -279,6 +282,15 @@ static void prepared(uv_work_t *work, int status)
 		say(instances);
 }
 
+/* It has no task, and people ask it all the same. */
+static void say_spare(struct instances *instances)
+{
+	const uint64_t life = instances->self.life;
+
+	exchange_say(instances->exchange, COMMON_SPARE, (const uint8_t *)&life, sizeof(life));
+	uv_timer_start(&instances->timer, on_again, SPARE_MS, 0);
+}
+
 /* Nothing of ours runs: reads for what is owned now, then says so. */
 static void prepare(struct instances *instances)
 {
@@ -287,6 +299,7 @@ static void prepare(struct instances *instances)
 	uv_timer_stop(&instances->timer);
 	if (task_set_count(&instances->owned) == 0) {
 		instances->state = STATE_IDLE;
+		say_spare(instances);
 		snprintf(instances->waits_for, sizeof(instances->waits_for),
 			 "this instance has no task: the group %s gave it none",
 			 instances->options.settings->kafka_group);
@@ -348,7 +361,7 @@ static void on_again(uv_timer_t *timer)
 
 	if (instances->state == STATE_OPENING)
 		start_work(instances, open_work, opened);
-	else if (instances->state == STATE_PREPARING)
+	else if (instances->state == STATE_PREPARING || instances->state == STATE_IDLE)
 		prepare(instances);
 	else if (instances->state == STATE_CALLING)
 		call(instances);
@@ -496,6 +509,13 @@ static void take_cut(struct instances *instances, const struct note *note)
 	instances->options.needed(instances->options.context, cuts_common(instances->cuts));
 }
 
+static void take_spare(struct instances *instances, const struct note *note)
+{
+	if (note->length == sizeof(uint64_t) &&
+	    memcmp(note->bytes, &instances->self.life, sizeof(uint64_t)) != 0)
+		instances->spare_ms = uv_now(instances->options.loop);
+}
+
 static void take_reach(struct instances *instances, const struct note *note)
 {
 	const struct task_set all = task_set_all(instances->options.tasks);
@@ -546,6 +566,8 @@ static void take_note(struct instances *instances, const struct note *note)
 			take_cut(instances, note);
 		else if (note->common == COMMON_REACH)
 			take_reach(instances, note);
+		else if (note->common == COMMON_SPARE)
+			take_spare(instances, note);
 		break;
 	case NOTE_CHANGED:
 		take_changed(instances, note);
@@ -604,8 +626,11 @@ struct pipeline_elsewhere instances_elsewhere(struct instances *instances)
 /* Whether others listen. */
 static bool shares(const struct instances *instances)
 {
+	bool spare = instances->spare_ms &&
+		     uv_now(instances->options.loop) < instances->spare_ms + LISTENS_MS;
+
 	return (instances->state == STATE_RUN || instances->state == STATE_STOPPING) &&
-	       !instances->closing && instances->run.members_count > 1;
+	       !instances->closing && (instances->run.members_count > 1 || spare);
 }
 
 /* What was cut in a run before may be of other tasks, or of an epoch that is over. */

@@ -58,7 +58,6 @@ struct run {
 	struct exits *exits;
 	struct pipeline *pipeline;
 	struct tail *state_tail;
-	bool state_read;
 	struct firing *firing; /* of earlier lives, until the pipeline starts */
 	struct log_limit kafka_log;
 };
@@ -306,8 +305,7 @@ static void on_state_record(void *context, const struct tail_record *record)
 		take_alert(run, record);
 	} else if (strcmp(record->topic, TOPIC_BASELINES) != 0) {
 		run->options.delivery(run->options.context, record->value, record->length);
-	} else if (!run->state_read &&
-		   decode_baseline(record->value, record->length, &baseline) == 0) {
+	} else if (decode_baseline(record->value, record->length, &baseline) == 0) {
 		load_baseline(run, &baseline);
 	}
 }
@@ -341,11 +339,9 @@ static void on_state_read(void *context)
 	struct run *run = context;
 
 	run->state = RUN_CONNECTING;
-	run->state_read = true;
-	if (!run->options.state_read(run->options.context)) {
-		tail_close(run->state_tail);
-		run->state_tail = NULL;
-	}
+	run->options.state_read(run->options.context);
+	tail_close(run->state_tail);
+	run->state_tail = NULL;
 	run->backoff_ms = BACKOFF_MIN_MS;
 	start_connecting(run);
 }

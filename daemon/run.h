@@ -57,11 +57,11 @@ struct run_options {
 	const struct lineup_pane *from;
 	struct pipeline_elsewhere elsewhere; /* zeroed: alone */
 	void *context;
-	/* What the outbox and the record of deliveries hold, oldest first; then that this was all,
-	 * and whether to go on as more comes. */
+	/* What the outbox and the record of deliveries hold, oldest first; then that this was all.
+	 */
 	void (*alert)(void *context, const struct alert *alert, const struct notify_place *place);
 	void (*delivery)(void *context, const uint8_t *value, size_t length);
-	bool (*state_read)(void *context);
+	void (*state_read)(void *context);
 	/* Among others, it begins anew: from when on to read, all must agree; then run_agree(). */
 	void (*anew)(void *context, const struct resume_reach *reach);
 	/* All is there but the threads: from now on messages may be sent and delivered. */

@@ -85,8 +85,9 @@ struct service {
 	uv_signal_t hangup;
 	char keys_told[CONFIG_ERROR_BYTES]; /* the last failure */
 	struct run *run;
-	struct task_set owned;		       /* of the run */
-	struct instances *instances;	       /* NULL: this process is alone */
+	struct task_set owned;	     /* of the run */
+	struct instances *instances; /* NULL: this process is alone */
+	struct tail *shown;	     /* outbox and deliveries, for the API; among others */
 	struct notifier *retired[RETIRED_MAX]; /* closed, and not yet to be freed */
 	size_t retired_count;
 	bool notifying; /* the notifier was begun */
@@ -377,29 +378,61 @@ static void on_alert(void *context, const struct alert *alert, const struct noti
 
 	if (leads(service) && !service->notifying)
 		notifier_alert(service->notifier, alert, place);
-	else
-		query_alert(service->query, alert);
 }
 
 static void on_delivery(void *context, const uint8_t *value, size_t length)
 {
 	struct service *service = context;
-	struct delivery delivery;
 
 	if (leads(service) && !service->notifying)
 		notifier_delivery(service->notifier, value, length);
-	else if (decode_delivery(value, length, &delivery) == 0 && delivery_settles(&delivery))
-		query_delivery(service->query, &delivery);
 }
 
-/* Who does not notify reads on, for the API. */
-static bool on_state_read(void *context)
+static void on_state_read(void *context)
 {
 	struct service *service = context;
 
 	if (leads(service) && !service->notifying)
 		notifier_begin(service->notifier);
-	return !leads(service);
+}
+
+/* --- what people are shown --- */
+
+static void on_shown(void *context, const struct tail_record *record)
+{
+	struct service *service = context;
+	struct delivery delivery;
+	struct alert alert;
+
+	if (!record->value)
+		return;
+	if (strcmp(record->topic, TOPIC_ALERTS) == 0) {
+		if (decode_alert(record->value, record->length, &alert) == 0)
+			query_alert(service->query, &alert);
+	} else if (decode_delivery(record->value, record->length, &delivery) == 0 &&
+		   delivery_settles(&delivery)) {
+		query_delivery(service->query, &delivery);
+	}
+}
+
+/* Whoever notifies, and whether there is a run here or not. */
+static int start_shown(struct service *service)
+{
+	static const char *const topics[] = {TOPIC_DELIVERY, TOPIC_ALERTS, NULL};
+	char error[512];
+
+	service->shown = tail_new(&(struct tail_options){.loop = &service->loop,
+							 .brokers = service->brokers,
+							 .security = service->security,
+							 .topics = topics,
+							 .context = service,
+							 .record = on_shown,
+							 .trouble = on_kafka_trouble},
+				  error, sizeof(error));
+	if (service->shown)
+		return 0;
+	log_line(LOG_LEVEL_ERROR, "kafka: %s", error);
+	return -EINVAL;
 }
 
 /* --- the run --- */
@@ -566,7 +599,7 @@ static int start_instances(struct service *service)
 		.parcel = on_parcel,
 		.fatal = on_fatal,
 		.trouble = on_kafka_trouble});
-	return service->instances ? 0 : -EINVAL;
+	return service->instances ? start_shown(service) : -EINVAL;
 }
 
 /* This instance's own, where a folder is shared. */
@@ -807,6 +840,8 @@ static void close_rest(struct service *service)
 	notifier_close(service->notifier);
 	if (service->instances)
 		instances_close(service->instances);
+	if (service->shown)
+		tail_close(service->shown);
 	if (service->snapshots)
 		snapshots_close(service->snapshots);
 	server_close(service->server, on_closed, NULL);
