@@ -371,6 +371,7 @@ void notifier_turn(struct notifier *notifier, bool running, uint64_t clock_ns)
 {
 	struct notify_receiver_stats receivers[NOTIFIER_RECEIVERS_MAX];
 	struct selfwatch_view view = {.now_ns = now_ns(),
+				      .steady_ns = uv_hrtime(),
 				      .running = running,
 				      .clock_ns = clock_ns,
 				      .receivers = receivers};

@@ -32,11 +32,13 @@ struct story {
 struct cause {
 	const char *monitor;
 	char server[ALERT_NAME_MAX]; /* whom it is about */
-	uint64_t since_ns;	     /* it holds since then; 0: it does not */
-	uint64_t away_ns;	     /* it does not hold since then; 0: it does */
-	uint64_t failed;	     /* of a receiver: given up, when last looked at */
-	uint64_t failed_ns;	     /* and when that last rose; 0: never */
-	struct story *story;	     /* that fires; NULL: none */
+	/* By the steady clock. */
+	uint64_t since_ns;   /* it holds since then; 0: it does not */
+	uint64_t failing_ns; /* of a receiver: all tries fail since then; 0: they do not */
+	uint64_t away_ns;    /* it does not hold since then; 0: it does */
+	uint64_t failed;     /* of a receiver: given up, when last looked at */
+	uint64_t failed_ns;  /* and when that last rose; 0: never */
+	struct story *story; /* that fires; NULL: none */
 };
 
 struct selfwatch {
@@ -247,7 +249,7 @@ struct telling {
 	char summary[ALERT_TEXT_MAX];
 };
 
-static void fire(struct selfwatch *watch, struct cause *cause, uint64_t now_ns,
+static void fire(struct selfwatch *watch, struct cause *cause, const struct selfwatch_view *view,
 		 const struct telling *telling)
 {
 	struct alert alert = {.sequence = 1,
@@ -256,9 +258,9 @@ static void fire(struct selfwatch *watch, struct cause *cause, uint64_t now_ns,
 			      .value = telling->value,
 			      .threshold = telling->threshold,
 			      .completeness = 1,
-			      .started_ns = now_ns,
-			      .pane_end_ns = now_ns,
-			      .last_event_ns = now_ns};
+			      .started_ns = view->now_ns,
+			      .pane_end_ns = view->now_ns,
+			      .last_event_ns = view->now_ns};
 
 	snprintf(alert.monitor, sizeof(alert.monitor), "%s", cause->monitor);
 	snprintf(alert.subject.server, sizeof(alert.subject.server), "%s", cause->server);
@@ -284,21 +286,23 @@ static void resolve(struct selfwatch *watch, struct story *story, uint64_t now_n
 
 /* Fires when the cause has held for so long, resolves when it is away for QUIET_NS. */
 static void judge(struct selfwatch *watch, struct cause *cause, bool holds, uint64_t after_ns,
-		  uint64_t now_ns, const struct telling *telling)
+		  const struct selfwatch_view *view, const struct telling *telling)
 {
+	uint64_t now = view->steady_ns;
+
 	if (holds) {
 		cause->away_ns = 0;
 		if (!cause->since_ns)
-			cause->since_ns = now_ns;
-		if (!cause->story && now_ns - cause->since_ns >= after_ns)
-			fire(watch, cause, now_ns, telling);
+			cause->since_ns = now;
+		if (!cause->story && now - cause->since_ns >= after_ns)
+			fire(watch, cause, view, telling);
 		return;
 	}
 	cause->since_ns = 0;
 	if (!cause->away_ns)
-		cause->away_ns = now_ns;
-	if (cause->story && now_ns - cause->away_ns >= QUIET_NS) {
-		resolve(watch, cause->story, now_ns);
+		cause->away_ns = now;
+	if (cause->story && now - cause->away_ns >= QUIET_NS) {
+		resolve(watch, cause->story, view->now_ns);
 		cause->story = NULL;
 	}
 }
@@ -311,7 +315,7 @@ static double seconds(uint64_t ns)
 static void look_at_clocks(struct selfwatch *watch, const struct selfwatch_view *view)
 {
 	const struct selfwatch_options *options = &watch->options;
-	uint64_t now = view->now_ns, still, behind;
+	uint64_t now = view->steady_ns, still, behind;
 	struct telling telling = {.metric = "silence", .unit = "seconds"};
 	bool blind;
 
@@ -319,7 +323,7 @@ static void look_at_clocks(struct selfwatch *watch, const struct selfwatch_view 
 		watch->moved_ns = now;
 	if (view->clock_ns > watch->clock_ns)
 		watch->clock_ns = view->clock_ns;
-	still = now > watch->moved_ns ? now - watch->moved_ns : 0;
+	still = now - watch->moved_ns;
 	blind = still >= options->blind_after_ns;
 	watch->sees = view->running && view->clock_ns && !blind;
 
@@ -329,9 +333,10 @@ static void look_at_clocks(struct selfwatch *watch, const struct selfwatch_view 
 	snprintf(telling.summary, sizeof(telling.summary),
 		 "Millrace is blind: nothing was read from Kafka for %.0f s, so nothing is watched",
 		 telling.value);
-	judge(watch, &watch->blind, blind, 0, now, &telling);
+	judge(watch, &watch->blind, blind, 0, view, &telling);
 
-	behind = view->clock_ns && now > view->clock_ns ? now - view->clock_ns : 0;
+	behind =
+		view->clock_ns && view->now_ns > view->clock_ns ? view->now_ns - view->clock_ns : 0;
 	telling.metric = "lag";
 	telling.value = seconds(behind);
 	telling.threshold = seconds(options->lag_max_ns);
@@ -340,7 +345,7 @@ static void look_at_clocks(struct selfwatch *watch, const struct selfwatch_view 
 		 "Millrace is %.0f s behind: alerts come late until it has caught up",
 		 telling.value);
 	judge(watch, &watch->lag, view->running && !blind && behind > options->lag_max_ns,
-	      LAG_HOLD_NS, now, &telling);
+	      LAG_HOLD_NS, view, &telling);
 }
 
 static uint64_t given_up(const struct notify_receiver_stats *stats)
@@ -353,16 +358,22 @@ static uint64_t given_up(const struct notify_receiver_stats *stats)
 }
 
 static void look_at_receiver(struct selfwatch *watch, struct cause *cause,
-			     const struct notify_receiver_stats *stats, uint64_t now_ns)
+			     const struct notify_receiver_stats *stats,
+			     const struct selfwatch_view *view)
 {
 	uint64_t after = watch->options.failing_after_ns, failed = given_up(stats);
-	bool failing = stats->failing_since_ns && now_ns > stats->failing_since_ns &&
-		       now_ns - stats->failing_since_ns >= after;
+	uint64_t now = view->steady_ns;
+	bool failing;
 	struct telling telling = {
 		.metric = "notifications", .unit = "count", .severity = ALERT_ERROR};
 
+	if (!stats->failing_since_ns)
+		cause->failing_ns = 0;
+	else if (!cause->failing_ns)
+		cause->failing_ns = now;
+	failing = cause->failing_ns && now - cause->failing_ns >= after;
 	if (failed > cause->failed)
-		cause->failed_ns = now_ns;
+		cause->failed_ns = now;
 	cause->failed = failed;
 	telling.value = (double)stats->pending;
 	if (stats->disabled)
@@ -374,23 +385,23 @@ static void look_at_receiver(struct selfwatch *watch, struct cause *cause,
 		snprintf(telling.summary, sizeof(telling.summary),
 			 "receiver %s fails since %.0f min: %" PRIu64
 			 " notifications wait; the last error: %.120s",
-			 stats->name, seconds(now_ns - stats->failing_since_ns) / 60,
-			 stats->pending, stats->last_error);
+			 stats->name, seconds(now - cause->failing_ns) / 60, stats->pending,
+			 stats->last_error);
 	else
 		snprintf(telling.summary, sizeof(telling.summary),
 			 "notifications for receiver %s were given up, %" PRIu64
 			 " in all: see millrace.deadletter",
 			 stats->name, failed);
 	judge(watch, cause,
-	      stats->disabled || failing || (cause->failed_ns && now_ns - cause->failed_ns < after),
-	      0, now_ns, &telling);
+	      stats->disabled || failing || (cause->failed_ns && now - cause->failed_ns < after), 0,
+	      view, &telling);
 }
 
 void selfwatch_look(struct selfwatch *watch, const struct selfwatch_view *view)
 {
 	look_at_clocks(watch, view);
 	for (size_t i = 0; i < watch->receivers_count && i < view->receivers_count; i++)
-		look_at_receiver(watch, &watch->receivers[i], &view->receivers[i], view->now_ns);
+		look_at_receiver(watch, &watch->receivers[i], &view->receivers[i], view);
 }
 
 void selfwatch_keep(struct selfwatch *watch, const struct delivery *delivery)

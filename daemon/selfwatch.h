@@ -37,9 +37,10 @@ struct selfwatch_options {
 
 /* What it looks at. */
 struct selfwatch_view {
-	uint64_t now_ns;   /* real time */
-	bool running;	   /* the pipeline was started */
-	uint64_t clock_ns; /* the slowest log clock; 0: one has none yet */
+	uint64_t now_ns;    /* real time, of what is told and of the log's clock */
+	uint64_t steady_ns; /* of a clock that nobody sets, for how long something lasts */
+	bool running;	    /* the pipeline was started */
+	uint64_t clock_ns;  /* the slowest log clock; 0: one has none yet */
 	const struct notify_receiver_stats *receivers;
 	size_t receivers_count;
 };

@@ -4,8 +4,9 @@
  * whoever supervises it starts it anew, from its snapshot.
  *
  * The time is told in looks of the watchdog's own thread, so that a process that was stopped, or
- * that gets little of the processor, is not taken for one that hangs. Each thread has a place of
- * its own; what a thread tells costs a store, and two looks at the clock a turn. */
+ * that gets little of the processor, is not taken for one that hangs; by a clock that nobody sets.
+ * Each thread has a place of its own; what a thread tells costs a store, and two looks at the clock
+ * a turn. */
 #pragma once
 
 #include <stdint.h>

@@ -22,7 +22,7 @@ struct fixture {
 	struct alert pushed[PUSHED_MAX];
 	size_t pushed_count, settled_count;
 	struct notify_receiver_stats receiver;
-	uint64_t now_s, clock_s;
+	uint64_t now_s, steady_s, clock_s;
 	bool running;
 };
 
@@ -79,9 +79,11 @@ static void pass(struct fixture *fixture, uint64_t seconds, uint64_t clock_secon
 {
 	for (uint64_t i = 0; i < seconds; i++) {
 		fixture->now_s++;
+		fixture->steady_s++;
 		fixture->clock_s += clock_seconds;
 		selfwatch_look(fixture->watch,
 			       &(struct selfwatch_view){.now_ns = fixture->now_s * NS_PER_S,
+							.steady_ns = fixture->steady_s * NS_PER_S,
 							.running = fixture->running,
 							.clock_ns = fixture->clock_s * NS_PER_S,
 							.receivers = &fixture->receiver,
@@ -100,6 +102,7 @@ static int setup(void **state)
 	fixture->receiver.name = "team";
 	fixture->receiver.last_error = "";
 	fixture->now_s = fixture->clock_s = START_S;
+	fixture->steady_s = 1;
 	fixture->running = true;
 	begin(fixture);
 	*state = fixture;
@@ -133,6 +136,47 @@ static void while_the_clock_moves_there_is_nothing_to_tell(void **state)
 	pass(fixture, 1000, 1);
 	assert_int_equal(fixture->pushed_count, 0);
 	assert_true(selfwatch_sees(fixture->watch));
+}
+
+static void a_set_clock_neither_makes_blindness_nor_hides_it(void **state)
+{
+	struct fixture *fixture = *state;
+
+	pass(fixture, 10, 1);
+	pass(fixture, 5, 0);
+	fixture->now_s += 3600;
+	fixture->clock_s += 3600; /* the brokers' is set, too */
+	pass(fixture, 20, 1);
+	assert_int_equal(fixture->pushed_count, 0);
+	fixture->now_s -= 7200;
+	pass(fixture, 29, 0);
+	assert_int_equal(fixture->pushed_count, 0);
+	assert_true(selfwatch_sees(fixture->watch));
+	pass(fixture, 1, 0);
+	assert_int_equal(fixture->pushed_count, 1);
+	assert_int_equal(fixture->pushed[0].started_ns, fixture->now_s * NS_PER_S);
+	assert_false(selfwatch_sees(fixture->watch));
+	fixture->clock_s += 7200;
+	fixture->now_s += 7200;
+	pass(fixture, 10, 1);
+	assert_int_equal(fixture->pushed_count, 1);
+	pass(fixture, 1, 1);
+	assert_int_equal(fixture->pushed_count, 2);
+}
+
+static void a_set_clock_does_not_make_a_receivers_trouble_longer(void **state)
+{
+	struct fixture *fixture = *state;
+
+	fixture->receiver.failing_since_ns = fixture->now_s * NS_PER_S;
+	pass(fixture, 1, 1);
+	fixture->now_s += 3600;
+	fixture->clock_s += 3600;
+	pass(fixture, 899, 1);
+	assert_int_equal(fixture->pushed_count, 0);
+	fixture->now_s -= 3600;
+	pass(fixture, 1, 1);
+	assert_int_equal(fixture->pushed_count, 1);
 }
 
 static void a_clock_that_stands_still_for_thirty_seconds_is_blindness(void **state)
@@ -196,7 +240,7 @@ static void a_receiver_is_told_of_when_it_fails_for_fifteen_minutes(void **state
 
 	pass(fixture, 1, 1);
 	fixture->receiver.failing_since_ns = fixture->now_s * NS_PER_S;
-	pass(fixture, 899, 1);
+	pass(fixture, 900, 1);
 	assert_int_equal(fixture->pushed_count, 0);
 	pass(fixture, 1, 1);
 	expect(fixture, 0, "millrace/receiver", ALERT_FIRING);
@@ -283,6 +327,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(while_the_clock_moves_there_is_nothing_to_tell),
+		TEST(a_set_clock_neither_makes_blindness_nor_hides_it),
+		TEST(a_set_clock_does_not_make_a_receivers_trouble_longer),
 		TEST(a_clock_that_stands_still_for_thirty_seconds_is_blindness),
 		TEST(a_pipeline_that_never_began_is_blindness_too),
 		TEST(it_is_over_when_the_clock_has_moved_for_ten_seconds),
