@@ -1,0 +1,63 @@
+#!/usr/bin/python3
+"""Topics that are not there, or not as they must be, when millraced starts: it goes on without them or waits, and says which
+topic it is and what to do."""
+
+import pathlib
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import kafka
+from millraced import Millraced, until
+
+WITHIN_S = 40
+EXCHANGE = """  group: missing
+exchange: {carrier: kafka, instance: one}
+"""
+
+
+class MissingTopics(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="millrace-missing-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.broker = kafka.Kafka()
+        cls.addClassCleanup(cls.broker.stop)
+
+    def start(self, more=""):
+        daemon = Millraced(self.broker.address, more, under=self.folder.name)
+        self.addCleanup(daemon.stop, check=False)
+        return daemon
+
+    def delete(self, topic):
+        self.broker.tool("TopicCommand", "--delete", "--topic", topic)
+
+    def create(self, topic, partitions):
+        self.broker.tool("TopicCommand", "--create", "--topic", topic, "--partitions", partitions, "--config",
+                         "message.timestamp.type=LogAppendTime")
+
+    def test_without_the_topic_of_control_records_it_runs_and_says_so(self):
+        self.delete("millrace.control")
+        daemon = self.start()
+        daemon.wait_ready(WITHIN_S)
+        self.assertTrue(until(lambda: "topic millrace.control" in daemon.log(), WITHIN_S), daemon.log()[-3000:])
+        self.assertEqual(200, daemon.get("/api/v1/agents/control")[0])
+        self.assertTrue(daemon.ready())
+        self.create("millrace.control", 1)
+        self.assertEqual(0, daemon.terminate(15)[0])
+
+    def test_without_the_topic_of_the_exchange_it_waits_and_with_too_few_partitions_it_ends(self):
+        self.delete("millrace.exchange")
+        daemon = self.start(EXCHANGE)
+        self.assertTrue(until(lambda: "topic millrace.exchange at" in daemon.log(), WITHIN_S), daemon.log()[-3000:])
+        self.assertIn("millrace.exchange", daemon.get("/readyz")[1])
+        self.create("millrace.exchange", 5)
+        self.assertEqual(1, daemon.child.wait(WITHIN_S))
+        self.assertIn("topic millrace.exchange has 5 partitions and must have 17", daemon.log())
+
+
+if __name__ == "__main__":
+    if kafka.missing():
+        sys.exit(77)
+    unittest.main()
