@@ -250,6 +250,20 @@ class Security(unittest.TestCase):
                     self.nothing_missing(agent)
 
     @unittest.skipIf(SCRAM_RIGHT, "this librdkafka knows how")
+    def test_two_instances_share_the_tasks_over_tls_with_a_password(self):
+        lines = "".join(f"  {line}\n" for line in self.password("PLAIN"))
+        daemons = [Millraced(self.at["SCRAM"], f"{lines}  group: pair\nexchange: {{carrier: kafka, instance: {name}}}\n")
+                   for name in "ab"]
+        for daemon in daemons:
+            self.addCleanup(daemon.stop, check=False)
+
+        def shared():
+            return all(daemon.ready() and daemon.metric("millrace_tasks_owned") == 8 for daemon in daemons)
+        self.assertTrue(until(shared, COME_WITHIN_S), "".join(daemon.log()[-3000:] for daemon in daemons))
+        for daemon in daemons:
+            self.assertTrue(daemon.wait_metric("millrace_exchange_received_total", 1), daemon.log()[-3000:])
+            self.assertNotIn(PASSWORD, daemon.log())
+
     def test_a_librdkafka_whose_scram_kafka_refuses_is_told(self):
         for mechanism in SCRAM:
             with Agent(self.at["SCRAM"], self.password(mechanism)) as agent:
