@@ -20,6 +20,7 @@ enum {
 	GROUP_BYTES = 256,
 	/* A record takes Kafka some 10 ms. Longer than this it is away, not slow. */
 	ANNOUNCE_WAIT_MS = 5000,
+	READING_WAIT_MS = 5000, /* likewise: what is told of Kafka itself must not wait for it */
 };
 
 #define COMMIT_NS NS_PER_S
@@ -62,6 +63,10 @@ struct notifier {
 	size_t recent_next;
 	struct histogram event_to_webhook;
 	uint64_t read, undecodable, unheld;
+	/* Until then, at most, what stands in the outbox is read before anything is sent; 0: it is.
+	 */
+	uint64_t reading_until_ns;
+	bool handed_over; /* another process may go on in this one's place */
 	bool closing, closed;
 };
 
@@ -259,6 +264,24 @@ static void commit(struct notifier *notifier)
 	free(positions);
 }
 
+/* Each start reads from behind what is settled: an earlier state of an episode must not be sent
+ * when its end stands behind it, which the receiver may have had. */
+static void send_or_rest(struct notifier *notifier)
+{
+	if (notifier->handed_over || notifier->reading_until_ns)
+		notify_pause(notifier->notify);
+	else
+		notify_resume(notifier->notify);
+}
+
+static void on_caught_up(void *context)
+{
+	struct notifier *notifier = context;
+
+	notifier->reading_until_ns = 0;
+	send_or_rest(notifier);
+}
+
 void notifier_start(struct notifier *notifier)
 {
 	static const char *const topics[] = {TOPIC_ALERTS, NULL};
@@ -270,9 +293,13 @@ void notifier_start(struct notifier *notifier)
 				    .group = notifier->group,
 				    .context = notifier,
 				    .record = on_outbox,
+				    .caught_up = on_caught_up,
 				    .trouble = on_kafka_trouble};
 	const struct firing_alert *fires;
 	char error[256];
+
+	notifier->reading_until_ns = uv_hrtime() + READING_WAIT_MS * NS_PER_MS;
+	send_or_rest(notifier);
 
 	/* What still fires is offered to each receiver again: one that was added since the outbox
 	 * was read hears of it, too. */
@@ -291,12 +318,14 @@ void notifier_start(struct notifier *notifier)
 
 void notifier_pause(struct notifier *notifier)
 {
-	notify_pause(notifier->notify);
+	notifier->handed_over = true;
+	send_or_rest(notifier);
 }
 
 void notifier_resume(struct notifier *notifier)
 {
-	notify_resume(notifier->notify);
+	notifier->handed_over = false;
+	send_or_rest(notifier);
 }
 
 bool notifier_sends(const struct notifier *notifier)
@@ -381,6 +410,8 @@ void notifier_turn(struct notifier *notifier, bool running, uint64_t clock_ns)
 	view.receivers_count = notify_stats(notifier->notify, receivers, NOTIFIER_RECEIVERS_MAX);
 	selfwatch_look(notifier->watch, &view);
 	notifier_room(notifier);
+	if (notifier->reading_until_ns && uv_hrtime() >= notifier->reading_until_ns)
+		on_caught_up(notifier);
 	if (notifier->outbox)
 		commit(notifier);
 }

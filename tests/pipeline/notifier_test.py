@@ -260,6 +260,40 @@ class Campaign(unittest.TestCase):
         self.assertEqual(repeats(heard) + 1, repeats(heard + [heard[first[key, "resolved"]]]))
 
 
+class ReadBack(unittest.TestCase):
+    """A start reads the outbox before it sends: of what went on and ended while it was away only the end is told. Who had
+    the end just before it was killed, unrecorded, would else hear of an older state behind it."""
+
+    def test_what_ended_while_it_was_away_is_told_as_ended_alone(self):
+        keys = [episode_key((SEED, "read back", number)) for number in range(100)]
+        receivers = torture.Torture(SEED)
+        self.addCleanup(receivers.stop)
+        config = FAST + "receivers:\n" + receiver("slack", "slack", receivers.url("slack", "slack"))
+        with kafka.Kafka() as broker, Millraced(broker.address, config) as daemon:
+            daemon.wait_ready()
+            outbox = Outbox(broker.address)
+
+            def hears(stage):
+                return until(lambda: {one.key for one in told(receivers.requests) if one.stage == stage} >= set(keys),
+                             WITHIN_S)
+
+            for key in keys:
+                outbox.fire(key)
+            self.assertTrue(hears("firing"))
+            self.assertTrue(until(lambda: daemon.metric('millrace_notifications_unrecorded{receiver="slack"}') == 0,
+                                  WITHIN_S))
+            daemon.kill()
+            for key in keys:
+                outbox.rise(key)
+            for key in keys:
+                outbox.resolve(key)
+            outbox.flush()
+            daemon.start()
+            self.assertTrue(hears("resolved"))
+            stages = collections.Counter(one.stage for one in told(receivers.requests))
+        self.assertEqual({"firing": len(keys), "resolved": len(keys)}, stages)
+
+
 if __name__ == "__main__":
     if kafka.missing():
         print("skipped: not installed:", *kafka.missing())
