@@ -437,10 +437,10 @@ int main(int argc, char **argv)
 	int rc;
 
 	if (argc < 4)
-		fail("usage", "sim-replay LOG FOLDER WORKERS [FAULT [KEY]]");
+		fail("usage", "sim-replay LOG FOLDER WORKERS [FAULT [KEY [INSTANCE]]]");
 	run.fault = fault_of(argc > 4 ? argv[4] : "none");
 	run.keys = keys_new();
-	if (argc > 5 && keys_add(run.keys, "", argv[5], strlen(argv[5])))
+	if (argc > 5 && argv[5][0] && keys_add(run.keys, "", argv[5], strlen(argv[5])))
 		fail("key", "too short");
 	read_log(&run, argv[1]);
 	for (uint32_t i = 0; i < run.tasks; i++) {
@@ -448,13 +448,15 @@ int main(int argc, char **argv)
 		open_output(&run.ways[i], argv[2], i);
 	}
 	resume(&run, argv[2], positions);
-	run.snapshots = snapshots_new(&(struct snapshots_options){.loop = uv_default_loop(),
-								  .folder = argv[2],
-								  .period_ns = PERIOD_NS,
-								  .mark = on_mark,
-								  .acknowledged = is_acknowledged,
-								  .trouble = on_trouble},
-				      why, sizeof(why));
+	run.snapshots = snapshots_new(
+		&(struct snapshots_options){.loop = uv_default_loop(),
+					    .folder = argv[2],
+					    .instance = argc > 6 ? (uint64_t)atoi(argv[6]) : 0,
+					    .period_ns = PERIOD_NS,
+					    .mark = on_mark,
+					    .acknowledged = is_acknowledged,
+					    .trouble = on_trouble},
+		why, sizeof(why));
 	if (!run.snapshots)
 		fail(argv[2], why);
 	run.pipeline = pipeline_new(

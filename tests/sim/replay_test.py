@@ -56,8 +56,8 @@ def make_log(folder, seed):
 class Life:
     """One process over a folder."""
 
-    def __init__(self, log, folder, workers, fault=None):
-        words = [REPLAY, log, folder, str(workers)] + ([fault] if fault else [])
+    def __init__(self, log, folder, workers, fault=None, instance=0):
+        words = [REPLAY, log, folder, str(workers), fault or "none", "", str(instance)]
         self.child = subprocess.Popen(words, close_fds=False, stderr=subprocess.PIPE)
 
     def ended(self, within_s):
@@ -251,7 +251,7 @@ class Replay(unittest.TestCase):
         try:
             time.sleep(log.seconds * chance.uniform(0.1, 0.8))
             old.child.send_signal(signal.SIGSTOP)
-            new = Life(log.log, folder.path, chance.choice(WORKERS))
+            new = Life(log.log, folder.path, chance.choice(WORKERS), instance=1)
             new.ended(log.seconds * chance.uniform(0, 1.2))
             old.child.send_signal(signal.SIGCONT)
             self.assertTrue(old.ended(END_S) and new.ended(END_S))

@@ -29,7 +29,7 @@ import replay_test as replay
 SECRET = "a-secret-of-the-deployment-0123456789"
 HEAPS = (0x200000000000, 0x300000000000)
 MAGIC = b"MLRSNP02"
-HEADER, TASK, PIECE, CHUNK = 8 + 20 + 4 + 8 * 3 + 8 * 4, 8 + 8 * 4, 24, 65536
+HEADER, TASK, PIECE, CHUNK = 8 + 20 + 4 + 8 * 3 + 8 * 4, 8 + 8 * 4 + 4 * 4, 24, 65536
 END = 0xffffffff
 NODES = 6
 
