@@ -197,7 +197,7 @@ endfunction()
 # use the whole machine run alone; those without a bound of time, or that mostly wait, run two at once.
 function(millrace_slow name)
   if(name MATCHES "^(pipeline|netns|conformance|sim)/")
-    set_tests_properties(${name} PROPERTIES LABELS slow TIMEOUT 900)
+    set_tests_properties(${name} PROPERTIES LABELS slow TIMEOUT 1800)
     set(waiting agents badinput broker config control kafka_security keys late_request ledger limits loss poison selfalert
         shed topics)
     list(JOIN waiting "|" waiting)

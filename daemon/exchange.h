@@ -63,8 +63,8 @@ struct exchange *exchange_new(const struct exchange_options *options, char *erro
  * not as it must be. Then the common partition is read from its end as it was then. */
 int exchange_open(struct exchange *exchange, int timeout_ms, char *why, size_t size);
 /* Likewise, when it is open: messages for these tasks are read from here on, whoever may send, if
- * they are all of this instance's in the run;
- * before an answer is said that names them. -EAGAIN: not yet. Not from a callback. */
+ * they are all of this instance's in the run; before an answer is said that names them. -EAGAIN:
+ * not yet. Not from a callback. */
 int exchange_own(struct exchange *exchange, const struct task_set *tasks, int timeout_ms, char *why,
 		 size_t size);
 

@@ -707,6 +707,11 @@ bool instances_leads(const struct instances *instances)
 	return task_set_has(&instances->owned, 0);
 }
 
+bool instances_spare(const struct instances *instances)
+{
+	return instances->generation >= 0 && task_set_count(&instances->owned) == 0;
+}
+
 const char *instances_trouble(const struct instances *instances)
 {
 	return instances->waits_for;

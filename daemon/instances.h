@@ -86,6 +86,8 @@ void instances_counted(struct instances *instances, const struct image_header *h
 void instances_tell(struct instances *instances, const struct parcel *parcel);
 /* Whether task 0 is owned: who does what is to be done but once. */
 bool instances_leads(const struct instances *instances);
+/* Whether it is a member of the group without any task. */
+bool instances_spare(const struct instances *instances);
 /* What it waits for, a sentence; "" in a run. */
 const char *instances_trouble(const struct instances *instances);
 struct instances_stats instances_stats(struct instances *instances);

@@ -20,7 +20,7 @@ enum {
 	GROUP_BYTES = 256,
 	/* A record takes Kafka some 10 ms. Longer than this it is away, not slow. */
 	ANNOUNCE_WAIT_MS = 5000,
-	READING_WAIT_MS = 5000, /* likewise: what is told of Kafka itself must not wait for it */
+	READING_WAIT_MS = 10000, /* to find the outbox, and for each next record of it */
 };
 
 #define COMMIT_NS NS_PER_S
@@ -63,8 +63,8 @@ struct notifier {
 	size_t recent_next;
 	struct histogram event_to_webhook;
 	uint64_t read, undecodable, unheld;
-	/* Until then, at most, what stands in the outbox is read before anything is sent; 0: it is.
-	 */
+	/* Until then, or as long as more comes, the outbox is read before anything of it is sent;
+	 * 0: it was read. */
 	uint64_t reading_until_ns;
 	bool handed_over; /* another process may go on in this one's place */
 	bool closing, closed;
@@ -206,6 +206,11 @@ static void remember_firing(struct notifier *notifier, const struct alert *alert
 	recent->last_event_ns = alert->last_event_ns;
 }
 
+static uint64_t reading_until(void)
+{
+	return uv_hrtime() + READING_WAIT_MS * NS_PER_MS;
+}
+
 static struct reach *reach_of(struct notifier *notifier, int32_t partition)
 {
 	size_t needed = (size_t)partition + 1;
@@ -232,6 +237,8 @@ static void on_outbox(void *context, const struct tail_record *record)
 	struct alert alert;
 
 	reach_of(notifier, record->partition)->next = record->offset + 1;
+	if (notifier->reading_until_ns)
+		notifier->reading_until_ns = reading_until();
 	if (!record->value || decode_alert(record->value, record->length, &alert) < 0) {
 		notifier->undecodable++;
 		on_kafka_trouble(notifier, "a record of " TOPIC_ALERTS " is no alert; passed over");
@@ -298,7 +305,7 @@ void notifier_start(struct notifier *notifier)
 	const struct firing_alert *fires;
 	char error[256];
 
-	notifier->reading_until_ns = uv_hrtime() + READING_WAIT_MS * NS_PER_MS;
+	notifier->reading_until_ns = reading_until();
 	send_or_rest(notifier);
 
 	/* What still fires is offered to each receiver again: one that was added since the outbox
@@ -393,7 +400,8 @@ static bool sees(void *context)
 {
 	const struct notifier *notifier = context;
 
-	return selfwatch_sees(notifier->watch);
+	/* Among several instances the one that notifies is it that is heard to be alive. */
+	return notifier->outbox && !notifier->handed_over && selfwatch_sees(notifier->watch);
 }
 
 void notifier_turn(struct notifier *notifier, bool running, uint64_t clock_ns)
@@ -412,7 +420,7 @@ void notifier_turn(struct notifier *notifier, bool running, uint64_t clock_ns)
 	notifier_room(notifier);
 	if (notifier->reading_until_ns && uv_hrtime() >= notifier->reading_until_ns)
 		on_caught_up(notifier);
-	if (notifier->outbox)
+	if (notifier->outbox && !notifier->handed_over)
 		commit(notifier);
 }
 

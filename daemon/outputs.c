@@ -254,8 +254,8 @@ void outputs_offer(struct outputs *outputs, const char *topic, const char *key, 
 bool outputs_try(struct outputs *outputs, const char *topic, int32_t partition, const char *key,
 		 size_t key_length, struct encoded value, struct output_report *report)
 {
-	rd_kafka_resp_err_t rc =
-		produce(outputs, topic, partition, key, key_length, value, NULL, report, false);
+	rd_kafka_resp_err_t rc = produce(outputs, topic, partition, key, key_length, value, NULL,
+					 report, report->of_tasks);
 
 	if (rc == RD_KAFKA_RESP_ERR__QUEUE_FULL)
 		return false;
@@ -300,13 +300,13 @@ static void take_report(struct outputs *outputs, rd_kafka_event_t *event)
 		struct output_report *report =
 			(struct output_report *)(ticket & ~(uintptr_t)TICKET_BITS);
 
-		count_out(outputs, ticket);
 		if (message->err)
 			outputs->failed++;
 		else
 			outputs->delivered++;
 		if (report)
 			report->told(report, message->err ? -EIO : 0);
+		count_out(outputs, ticket); /* who has waited for it may free the report */
 	}
 }
 

@@ -54,6 +54,7 @@ void outputs_offer(struct outputs *outputs, const char *topic, const char *key, 
  * record, negative when it refused it for good, or when outputs_close could not wait for it. */
 struct output_report {
 	void (*told)(struct output_report *report, int rc);
+	bool of_tasks; /* its owner goes with the tasks: outputs_settled() waits for it */
 };
 
 /* Without waiting: false when the queue is full. partition: -1 chooses by key. */
@@ -66,8 +67,8 @@ bool outputs_try(struct outputs *outputs, const char *topic, int32_t partition, 
  */
 uint32_t outputs_mark(struct outputs *outputs);
 bool outputs_acknowledged(const struct outputs *outputs, uint32_t mark);
-/* Whether it has all that tasks have written, or refused it for good; whatever else is under way,
- * which may never end. Any thread. */
+/* Whether it has all that tasks have written, or refused it for good, and their reports were told;
+ * whatever else is under way, which may never end. Any thread. */
 bool outputs_settled(const struct outputs *outputs);
 
 /* Ends all waiting for good, before the tasks are stopped: a record without room is dropped then,

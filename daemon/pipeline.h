@@ -1,7 +1,7 @@
 /* The pipeline: the tasks that this instance owns, spread over worker threads, each a libuv loop
  * that owns its tasks whole. The thread of a task never changes; tasks speak through mailboxes, and
- * with those of other instances through `elsewhere` and pipeline_deliver(). What
- * comes out does not depend on the number of workers, nor on which tasks run here.
+ * with those of other instances through `elsewhere` and pipeline_deliver(). What comes out does not
+ * depend on the number of workers, nor on which tasks run here.
  *
  * Records come from a source per partition. pipeline_start() starts the threads; pipeline_stop()
  * stops reading, lets the loops end and joins the threads. Sinks are called on the task's worker

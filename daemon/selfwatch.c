@@ -49,6 +49,7 @@ struct selfwatch {
 	struct cause blind, lag, *receivers;
 	size_t receivers_count;
 	uint64_t clock_ns, moved_ns; /* the slowest log clock, and when it last moved */
+	bool blind_before;	     /* as it began, and the clock has not moved since */
 	bool sees;
 	uint64_t fired;
 };
@@ -319,12 +320,14 @@ static void look_at_clocks(struct selfwatch *watch, const struct selfwatch_view 
 	struct telling telling = {.metric = "silence", .unit = "seconds"};
 	bool blind;
 
+	if (view->running && view->clock_ns > watch->clock_ns)
+		watch->blind_before = false;
 	if (!watch->moved_ns || (view->running && view->clock_ns > watch->clock_ns))
 		watch->moved_ns = now;
 	if (view->clock_ns > watch->clock_ns)
 		watch->clock_ns = view->clock_ns;
 	still = now - watch->moved_ns;
-	blind = still >= options->blind_after_ns;
+	blind = watch->blind_before || still >= options->blind_after_ns;
 	watch->sees = view->running && view->clock_ns && !blind;
 
 	telling.value = seconds(still);
@@ -482,8 +485,7 @@ struct selfwatch *selfwatch_new(const struct selfwatch_options *options)
 static void go_on(struct selfwatch *watch, struct cause *cause, struct story *story)
 {
 	cause->story = story;
-	if (cause == &watch->blind)
-		watch->moved_ns = story->firing.started_ns - watch->options.blind_after_ns;
+	watch->blind_before |= cause == &watch->blind;
 }
 
 void selfwatch_begin(struct selfwatch *watch)

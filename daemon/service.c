@@ -90,8 +90,9 @@ struct service {
 	struct tail *shown;	     /* outbox and deliveries, for the API; among others */
 	struct notifier *retired[RETIRED_MAX]; /* closed, and not yet to be freed */
 	size_t retired_count;
-	bool notifying; /* the notifier was begun */
-	bool lingers;	/* a thread of some run's client */
+	bool notifying;		      /* the notifier was begun */
+	bool lingers;		      /* a thread of some run's client */
+	uint64_t differing, left_out; /* of runs that are over */
 	struct snapshots *snapshots;
 	struct culprits *culprits;
 	struct shed shed;
@@ -488,6 +489,8 @@ static void on_ended(void *context)
 		return;
 	}
 	take_mail(service, SIZE_MAX);
+	service->differing += run_differing(service->run);
+	service->left_out += run_left_out(service->run);
 	service->lingers |= !run_free(service->run);
 	service->run = NULL;
 	free_retired(service);
@@ -553,6 +556,8 @@ static void on_begin_run(void *context, const struct task_set *owned,
 {
 	struct service *service = context;
 
+	if (!service->stopping)
+		uv_timer_stop(&service->settling); /* there is nothing to hand over any more */
 	if (start_run(service, owned, from) < 0)
 		stop(service, 1);
 }
@@ -707,6 +712,8 @@ static void serve_metrics(struct request *request, struct response *response, vo
 				  .notifier = &notifier,
 				  .agents = query_agents_stats(service->query),
 				  .event_to_rollup = &service->event_to_rollup,
+				  .history_left_out = service->left_out,
+				  .differing = service->differing,
 				  .now_ns = now_ns(),
 				  .started_ns = service->started_ns};
 	const char *reason;
@@ -722,8 +729,8 @@ static void serve_metrics(struct request *request, struct response *response, vo
 		metrics.snapshots = snapshots_stats(service->snapshots);
 	if (service->run) {
 		metrics.consumer = run_consumer_stats(service->run);
-		metrics.history_left_out = run_left_out(service->run);
-		metrics.differing = run_differing(service->run);
+		metrics.history_left_out += run_left_out(service->run);
+		metrics.differing += run_differing(service->run);
 	}
 	metrics.shed = service->shed.level;
 	metrics.descriptors_exhausted = service->descriptors_exhausted;
@@ -796,6 +803,16 @@ static void look_at_lag(struct service *service)
 				 step == SHED_END);
 }
 
+/* Whoever notifies of what is watched: each process tells of itself. A spare watches nothing, and
+ * is as far as anybody. */
+static void watch_oneself(struct service *service)
+{
+	bool spare = service->instances && instances_spare(service->instances);
+	uint64_t clock_ns = task_set_count(&service->owned) ? slowest_clock_ns(service) : 0;
+
+	notifier_turn(service->notifier, spare || is_running(service), spare ? now_ns() : clock_ns);
+}
+
 static void on_turn(uv_timer_t *timer)
 {
 	struct service *service = timer->data;
@@ -807,8 +824,7 @@ static void on_turn(uv_timer_t *timer)
 	look_at_descriptors(service);
 	history_advance(service->history, now_ns());
 	names_advance(service->names, pane_of(now_ns()));
-	if (leads(service))
-		notifier_turn(service->notifier, is_running(service), slowest_clock_ns(service));
+	watch_oneself(service);
 	server_health(service->server, "", is_ready(service, &reason));
 }
 
@@ -820,6 +836,8 @@ static void on_outputs_readable(uv_poll_t *poll, int status, int events)
 	(void)events;
 	outputs_poll(service->outputs);
 	notifier_room(service->notifier);
+	for (size_t i = 0; i < service->retired_count; i++)
+		notifier_room(service->retired[i]);
 }
 
 static void on_closed(void *context)

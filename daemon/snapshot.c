@@ -453,9 +453,10 @@ static int take_lock(const struct snapshots_options *options, char *why, size_t 
 	if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0)
 		return lock;
 	if (lock >= 0 && errno == EWOULDBLOCK)
-		snprintf(why, size,
-			 "is used by another millraced of the same name: give each its own "
-			 "exchange.instance, or its own snapshots.folder");
+		snprintf(why, size, "is used by another millraced%s its own snapshots.folder",
+			 options->instance ? " of the same name: give each its own "
+					     "exchange.instance, or"
+					   : ": give each");
 	else
 		snprintf(why, size, "cannot be locked: %s", strerror(errno));
 	if (lock >= 0)

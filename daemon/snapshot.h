@@ -7,11 +7,11 @@
  *
  * Instances may share a folder, or have one each: a file is <pane>.<instance>.snapshot, and one
  * instance may go on from what another wrote. Kept are the two newest of an instance, the one that
- *is needed (the newest that all instances have), and those between them, as many as there may be;
- *with an instance's own older files go all that are as old, whoever left them.
+ * is needed (the newest that all instances have), and those between them, as many as there may be;
+ * with an instance's own older files go all that are as old, whoever left them.
  *
  * A process holds a lock on <instance>.lock as long as it lives: another of the same name would
- *write and remove the same files.
+ * write and remove the same files.
  *
  * A snapshot that fails is told, counted and forgotten; the next cut tries again. */
 #pragma once

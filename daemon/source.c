@@ -150,7 +150,8 @@ struct source *source_new(struct consumer *consumer, struct outputs *outputs,
 	for (uint32_t i = 0; i < partitions; i++) {
 		source->inputs[i].encoder = encoder_new();
 		source->inputs[i].position = source->inputs[i].committed = -1;
-		source->inputs[i].tick_report.told = tick_told;
+		source->inputs[i].tick_report =
+			(struct output_report){.told = tick_told, .of_tasks = true};
 		atomic_init(&source->inputs[i].tick_done, true);
 	}
 	return source;

@@ -571,16 +571,36 @@ static bool must_wait(struct channel *channel, struct ticket *ticket)
 	return true;
 }
 
+/* What this process tells of itself no other goes on with. */
+static bool is_paused(const struct channel *channel, const struct ticket *ticket)
+{
+	return channel->paused && ticket->partition != NOTIFY_LOCAL;
+}
+
+/* The next that may be sent; NULL: none. */
+static struct ticket *next_ready(const struct channel *channel)
+{
+	static const enum ticket_home homes[] = {HOME_FIRST, HOME_READY};
+
+	for (size_t i = 0; i < sizeof(homes) / sizeof(homes[0]); i++) {
+		struct ticket *ticket = channel->tickets.queues[homes[i]].oldest;
+
+		while (ticket && is_paused(channel, ticket))
+			ticket = ticket->newer;
+		if (ticket)
+			return ticket;
+	}
+	return NULL;
+}
+
 static void channel_run(struct channel *channel)
 {
-	const struct queue *queues = channel->tickets.queues;
 	struct ticket *ticket;
 
-	if (channel->closing || channel->paused)
+	if (channel->closing)
 		return;
 	wake_due(channel);
-	while ((ticket = queues[HOME_FIRST].oldest ? queues[HOME_FIRST].oldest
-						   : queues[HOME_READY].oldest) != NULL) {
+	while ((ticket = next_ready(channel)) != NULL) {
 		uint64_t wait;
 
 		if (settle_without_sending(channel, ticket) || must_wait(channel, ticket))
@@ -722,7 +742,7 @@ void channel_pause(struct channel *channel)
 	for (struct ticket *ticket = channel->tickets.queues[HOME_FLYING].oldest; ticket;
 	     ticket = next) {
 		next = ticket->newer;
-		if (ticket->announcing)
+		if (ticket->announcing && is_paused(channel, ticket))
 			withdraw(channel, ticket);
 	}
 }

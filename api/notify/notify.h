@@ -121,8 +121,8 @@ void notify_push(struct notify *notify, const struct alert *alert,
 void notify_recorded(struct notify_receipt *receipt);
 /* Lowers each partition's position to the lowest offset that may still be needed after a crash. */
 void notify_hold(const struct notify *notify, int64_t *positions, size_t partitions);
-/* Begins nothing more, for another may go on with it; what is under way goes on, each request for
- * timeout_ns at most. Until it is resumed. */
+/* Begins nothing more of the outbox, for another may go on with it; what is under way goes on, each
+ * request for timeout_ns at most, and so does what came without a place. Until it is resumed. */
 void notify_pause(struct notify *notify);
 void notify_resume(struct notify *notify);
 /* Whether a request is under way; and whether a record is. */

@@ -85,6 +85,7 @@ static void turn(void)
 static void what_tasks_wrote_is_settled_whatever_else_is_always_under_way(void **state)
 {
 	struct stream streams[DELIVERIES] = {0};
+	struct stream tick = {.report = {.told = on_told, .of_tasks = true}};
 	int turns = 0;
 
 	(void)state;
@@ -100,6 +101,13 @@ static void what_tasks_wrote_is_settled_whatever_else_is_always_under_way(void *
 	while (!outputs_settled(outputs) && turns++ < WITHIN_MS)
 		turn();
 	assert_true(outputs_settled(outputs));
+	/* A tick's report lies in what is freed when the tasks have settled. */
+	tick.ends = true;
+	assert_true(outputs_try(outputs, TOPIC_DELIVERY, 0, "k", 1, value, &tick.report));
+	assert_false(outputs_settled(outputs));
+	while (!outputs_settled(outputs) && turns++ < WITHIN_MS)
+		turn();
+	assert_int_equal(tick.told, 1);
 	assert_true(outputs_stats(outputs).waiting > 0);
 	for (int i = 0; i < DELIVERIES; i++)
 		streams[i].ends = true;

@@ -635,8 +635,8 @@ static void of_one_instance_one_process_uses_the_folder(void **state)
 	(void)state;
 	rig_init(&rig);
 	assert_null(refused(rig.folder, why, sizeof(why)));
-	assert_non_null(strstr(why, "is used by another millraced of the same name: give each "
-				    "its own exchange.instance, or its own snapshots.folder"));
+	assert_non_null(strstr(why, "is used by another millraced: give each its own "
+				    "snapshots.folder"));
 	take(&rig, 4); /* the child that wrote does not hold it */
 	other = rig;
 	other.instance = 1;

@@ -18,6 +18,11 @@ BLIND_S = 12  # more than a start takes, on most machines
 QUIET_S = 10  # of daemon/selfwatch.c
 BLIND = "Millrace is blind"
 PERIOD_S = 1
+TASKS = 16
+SHARED_S = 90
+SHARED = """exchange: {{carrier: kafka, instance: "{}", session_timeout: 6s}}
+pipeline: {{workers: 1}}
+"""
 
 
 class SelfAlerts(unittest.TestCase):
@@ -84,6 +89,35 @@ receivers:
                 self.assertEqual(["firing", "resolved"], self.stages(name, BLIND), name)
             self.assertEqual([], self.receivers.of("others"))
             self.a_receiver_that_fails(broker, daemon)
+
+    def test_each_of_several_instances_tells_that_it_is_blind(self):
+        """Longer than their sessions: they have lost their tasks by then, and nobody else has them."""
+        self.receivers = torture.Torture(seed=6)
+        self.addCleanup(self.receivers.stop)
+        with kafka.Kafka() as broker:
+            daemons, self.before = [], {}
+            for number in range(2):
+                folder = broker.folder / f"instance-{number}"
+                folder.mkdir()
+                daemons.append(Millraced(broker.address, self.config(folder) + SHARED.format(number), under=folder))
+                self.addCleanup(daemons[-1].stop, check=False)
+            self.daemon = daemons[0]
+            self.assertTrue(until(lambda: all(daemon.ready() for daemon in daemons) and
+                                  sum(daemon.metric("millrace_tasks_owned") for daemon in daemons) == TASKS, SHARED_S))
+            for daemon in daemons:
+                until(lambda: daemon.metric("millrace_self_blind") == 0, WITHIN_S)
+            self.before = {"pager": len(self.stages("pager", BLIND))}
+            self.assertTrue(until(lambda: self.heartbeats() >= 2, WITHIN_S))
+            broker.kill()
+            self.assertTrue(until(lambda: self.stages("pager", BLIND) == ["firing"] * 2, WITHIN_S),
+                            self.daemon.log()[-3000:])
+            before = self.heartbeats()
+            time.sleep(3 * PERIOD_S)
+            self.assertEqual(before, self.heartbeats())
+            broker.restart()
+            self.assertTrue(until(lambda: sorted(self.stages("pager", BLIND)) == ["firing"] * 2 + ["resolved"] * 2,
+                                  SHARED_S), self.daemon.log()[-3000:])
+            self.assertTrue(until(lambda: self.heartbeats() > before, WITHIN_S))
 
     def no_heartbeat(self, daemon):
         before = self.heartbeats()

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Seeded worlds through the whole pipeline, compared row by row and flow by flow with an independent oracle.
 
-    sim_test.py                 all of it: MILLRACE_SIM_SEEDS worlds (900), from MILLRACE_SIM_FIRST (0) on
+    sim_test.py                 all of it: MILLRACE_SIM_SEEDS worlds (2,000), from MILLRACE_SIM_FIRST (0) on
     sim_test.py --seed N        one world, with every difference
     sim_test.py --seed N --hazards loss,skew    the same with these mishaps only
     sim_test.py --seed N --events 100 --mended told_resolution    a smaller world, as if that gap of oracle.GAPS were mended
@@ -129,7 +129,7 @@ class Worlds(unittest.TestCase):
         self.assertLess(counts["vague"], 1 + counts["certain"] // 1000)
 
     def test_the_pipeline_agrees_with_the_oracle_in_every_world(self):
-        first, count = int(os.environ.get("MILLRACE_SIM_FIRST", 0)), int(os.environ.get("MILLRACE_SIM_SEEDS", 900))
+        first, count = int(os.environ.get("MILLRACE_SIM_FIRST", 0)), int(os.environ.get("MILLRACE_SIM_SEEDS", 2000))
         self.agree(list(range(first, first + count)))
 
     def test_a_guessed_role_is_settled_by_the_other_end(self):

@@ -132,8 +132,9 @@ class Receiver:
             body, problems = None, [str(error)]
         with self._changed:
             self.messages.append({"kind": kind, "at": at, "body": body, "problems": problems})
+            delay_s = self.delay_s  # as it is before anybody hears of the message
             self._changed.notify_all()
-        time.sleep(self.delay_s)
+        time.sleep(delay_s)
         if kind == "slack":
             self._answer(handler, 400 if problems else 200, b"invalid_payload" if problems else b"ok")
         else:

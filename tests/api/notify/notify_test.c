@@ -1102,6 +1102,26 @@ static void alerts_about_itself_go_to_those_who_want_them(void **state)
 	assert_int_equal(held(fixture, 0), 1000);
 }
 
+static void a_pause_lets_go_what_the_process_tells_of_itself(void **state)
+{
+	struct fixture *fixture = *state;
+	struct receiver wants = {.severity_min = ALERT_WARNING, .self_alerts = true};
+	struct alert alert = episode(9);
+	SCRIPT({.answer = TAKEN}, {.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, &(struct notify_options){.receivers = &wants});
+	notify_pause(fixture->notify);
+	fire(fixture, 1);
+	notify_push(fixture->notify, &alert, NULL);
+	until_settled(fixture, 1);
+	assert_string_equal(fixture->settled[0].key, alert.key);
+	rig_run_for(&fixture->rig, 100);
+	assert_int_equal(fixture->rig.count, 1);
+	notify_resume(fixture->notify);
+	until_settled(fixture, 2);
+	assert_string_equal(fixture->settled[1].key, episode(1).key);
+}
+
 static void many_episodes_each_end_right_whatever_the_receiver_does(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1188,6 +1208,7 @@ int main(void)
 		TEST(an_end_waits_until_it_is_written_down_that_its_firing_was_delivered),
 		TEST(what_fired_and_ended_unsent_before_a_crash_is_not_told_after_it),
 		TEST(a_pause_ends_what_is_under_way_and_begins_nothing),
+		TEST(a_pause_lets_go_what_the_process_tells_of_itself),
 		TEST(the_position_is_held_until_the_record_is_kept),
 		TEST(one_alert_that_always_fails_does_not_hold_up_the_others),
 		TEST(failures_in_a_row_open_the_breaker_and_one_probe_closes_it),
