@@ -318,11 +318,10 @@ static void look_at_clocks(struct selfwatch *watch, const struct selfwatch_view 
 	const struct selfwatch_options *options = &watch->options;
 	uint64_t now = view->steady_ns, still, behind;
 	struct telling telling = {.metric = "silence", .unit = "seconds"};
-	bool blind;
+	bool moved = view->running && view->clock_ns > watch->clock_ns, blind;
 
-	if (view->running && view->clock_ns > watch->clock_ns)
-		watch->blind_before = false;
-	if (!watch->moved_ns || (view->running && view->clock_ns > watch->clock_ns))
+	watch->blind_before &= !moved;
+	if (!watch->moved_ns || moved)
 		watch->moved_ns = now;
 	if (view->clock_ns > watch->clock_ns)
 		watch->clock_ns = view->clock_ns;
