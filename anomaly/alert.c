@@ -37,6 +37,21 @@ void alert_key(struct alert *alert)
 	base32(digest, alert->key);
 }
 
+struct alert alert_member(const struct alert *alert, uint32_t number)
+{
+	const struct alert_member *words = &alert->members[number];
+	struct alert member = *alert;
+	member.sequence = 1;
+	member.subject = words->subject;
+	member.severity = words->severity;
+	member.started_ns = words->started_ns;
+	memcpy(member.monitor, words->monitor, sizeof(member.monitor));
+	memcpy(member.metric, words->metric, sizeof(member.metric));
+	member.suspects_count = member.episodes = member.members_count = 0;
+	alert_key(&member);
+	return member;
+}
+
 const char *alert_state_name(uint32_t state)
 {
 	return state == ALERT_FIRING ? "firing" : "resolved";

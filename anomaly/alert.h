@@ -1,6 +1,6 @@
-/* An alert transition: what the anomaly stage emits when an episode begins, gets worse or ends. The
- * topic millrace.alerts is a sequence of these; the notifier and the API are its readers. Plain
- * data. */
+/* An alert transition: of an episode, as an owner's anomaly stage tells it to the incidents, or of
+ * an incident, which is what people see. The topic millrace.alerts is a sequence of the latter; the
+ * notifier and the API are its readers. Plain data. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,6 +20,7 @@ enum {
 	ALERT_MONITOR_MAX = 64, /* bytes of a monitor's name with its NUL */
 	ALERT_TEXT_MAX = 512,
 	ALERT_SUSPECTS_MAX = 5,
+	ALERT_MEMBERS_MAX = 8,
 	ALERT_NAME_MAX = 256, /* base/name.h: 255 and a NUL */
 };
 
@@ -51,13 +52,21 @@ struct alert_subject {
 	uint8_t protocol;		/* 0: all */
 };
 
+/* An open episode of an incident: enough to find it again. */
+struct alert_member {
+	char monitor[ALERT_MONITOR_MAX];
+	struct alert_subject subject;
+	char metric[ALERT_MONITOR_MAX];
+	uint32_t severity;
+	uint64_t started_ns;
+};
+
 struct alert {
-	char key[ALERT_KEY_TEXT]; /* base32(SHA-256(monitor, subject, episode start)): the dedup key
-				   */
-	uint64_t sequence; /* of this transition within the episode: 1 firing, 2 .. updates, last
-			      resolved */
-	uint32_t state;	   /* enum alert_state */
-	uint32_t severity; /* enum alert_severity */
+	char key[ALERT_KEY_TEXT]; /* base32(SHA-256(monitor, subject, start)) of the episode, or of
+				     the one that named the incident when it began: the dedup key */
+	uint64_t sequence;	  /* of this transition: 1 firing, 2 .. updates, last resolved */
+	uint32_t state;		  /* enum alert_state */
+	uint32_t severity;	  /* enum alert_severity */
 	char monitor[ALERT_MONITOR_MAX]; /* threshold monitor's name, or "baseline/<counter>" */
 	struct alert_subject subject;
 	char metric[ALERT_MONITOR_MAX]; /* what was measured: a counter's name or a derived one */
@@ -74,10 +83,15 @@ struct alert {
 	char summary[ALERT_TEXT_MAX]; /* one sentence: what, where, how much against what */
 	uint32_t suspects_count;
 	struct suspect suspects[ALERT_SUSPECTS_MAX]; /* best first */
+	/* Of an incident: its open episodes, and the first of them, the cause first. */
+	uint32_t episodes, members_count;
+	struct alert_member members[ALERT_MEMBERS_MAX];
 };
 
 /* Fills the key from monitor, subject and started_ns. */
 void alert_key(struct alert *alert);
+/* A member of an incident as the transition that told of it, as far as the incident's does. */
+struct alert alert_member(const struct alert *alert, uint32_t number);
 
 const char *alert_state_name(uint32_t state);	    /* firing, resolved */
 const char *alert_severity_name(uint32_t severity); /* info, warning, error, critical */

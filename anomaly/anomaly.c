@@ -16,9 +16,10 @@
 #include "base/memory.h"
 
 enum {
-	/* A pane's transitions: 2,000 a second, far beyond what receivers take; 1.5 MB of buffer.
-	 */
-	TRANSITIONS_MAX = 512,
+	/* A pane's transitions: 1,000 a second, 2.5 MB. */
+	TRANSITIONS_MAX = 256,
+	/* As many are handed on together. */
+	ALERTS_BUFFER = 32,
 	/* A ranking is 0.1 ms for an edge, some ms for a server of thousands of rows. */
 	RANKINGS_MAX = 64,
 	DOMAIN_ROWS_PER_EDGE = 8,
@@ -66,8 +67,8 @@ struct anomaly {
 	uint32_t *rules;	/* scratch of a match */
 	uint32_t save_panes;	/* baseline_save_ns in panes, 1 at least */
 	uint32_t save_turn;	/* whose turn it is in this pane */
-	struct alert *alerts;
-	uint32_t alerts_count, rankings;
+	struct alert *alerts;	/* not handed on yet */
+	uint32_t alerts_count, transitions, rankings; /* of this pane */
 	struct baseline_record *records;
 	uint32_t records_count, records_capacity;
 	struct histogram scratch;
@@ -101,7 +102,7 @@ struct anomaly *anomaly_new(const struct anomaly_options *options)
 	roster_init(&anomaly->edges, options->edges_max);
 	roster_init(&anomaly->servers, options->edges_max);
 	anomaly->domains = domain_log_new(options->edges_max * DOMAIN_ROWS_PER_EDGE);
-	anomaly->alerts = memory_resize(NULL, TRANSITIONS_MAX, sizeof(*anomaly->alerts));
+	anomaly->alerts = memory_resize(NULL, ALERTS_BUFFER, sizeof(*anomaly->alerts));
 	return anomaly;
 }
 
@@ -676,15 +677,31 @@ static bool rank(struct anomaly *anomaly, const struct subject *subject,
 	return true;
 }
 
+static void hand_on(struct anomaly *anomaly)
+{
+	const struct anomaly_sinks *sinks = &anomaly->options.sinks;
+	if (anomaly->alerts_count && sinks->alerts)
+		sinks->alerts(sinks->context, anomaly->alerts, anomaly->alerts_count);
+	anomaly->alerts_count = 0;
+}
+
+static void put(struct anomaly *anomaly, const struct alert *alert)
+{
+	anomaly->transitions++;
+	anomaly->alerts[anomaly->alerts_count++] = *alert;
+	if (anomaly->alerts_count == ALERTS_BUFFER)
+		hand_on(anomaly);
+}
+
 static bool emit(struct anomaly *anomaly, const struct subject *subject,
 		 const struct verdict *verdict, struct alert *alert)
 {
-	if (anomaly->alerts_count == TRANSITIONS_MAX)
+	if (anomaly->transitions == TRANSITIONS_MAX)
 		return false;
 	alert->sequence++;
 	struct window_sums sums = series_sums(&subject->series, anomaly->tick, verdict->panes);
 	summary_write(alert, verdict->metric, verdict->comparison, &sums);
-	anomaly->alerts[anomaly->alerts_count++] = *alert;
+	put(anomaly, alert);
 	return true;
 }
 
@@ -697,7 +714,7 @@ static void episode_begin(struct anomaly *anomaly, struct subject *subject,
 		state->suppressed = true;
 		return;
 	}
-	if (anomaly->alerts_count == TRANSITIONS_MAX)
+	if (anomaly->transitions == TRANSITIONS_MAX)
 		return;
 	const struct monitor *monitor = rule_monitor(anomaly, watch->rule);
 	struct episode *episode = memory_zeroed(1, sizeof(*episode));
@@ -1017,6 +1034,7 @@ static bool resume(struct anomaly *anomaly, const struct alert *alert)
 		state->episode = memory_zeroed(1, sizeof(*state->episode));
 		state->episode->alert = *alert;
 		state->episode->update_ns = alert->pane_end_ns + anomaly->options.update_ns;
+		put(anomaly, alert);
 		subject->episodes++;
 		anomaly->stats.episodes++;
 		return true;
@@ -1108,16 +1126,15 @@ static void close_pane(struct anomaly *anomaly)
 			   anomaly->save_panes);
 	anomaly->latest = NULL;
 	anomaly->pending = false;
-	anomaly->rankings = 0;
+	anomaly->rankings = anomaly->transitions = 0;
 	domain_log_close(anomaly->domains);
 	roster_step(anomaly, &anomaly->edges);
 	roster_step(anomaly, &anomaly->servers);
-	if (anomaly->alerts_count && sinks->alerts)
-		sinks->alerts(sinks->context, anomaly->alerts, anomaly->alerts_count);
+	hand_on(anomaly);
 	if (anomaly->records_count && sinks->baselines)
 		sinks->baselines(sinks->context, anomaly->records, anomaly->records_count,
 				 anomaly->names);
-	anomaly->alerts_count = anomaly->records_count = 0;
+	anomaly->records_count = 0;
 }
 
 static void close_until(struct anomaly *anomaly, uint64_t pane)

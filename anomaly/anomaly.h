@@ -1,6 +1,6 @@
 /* One owner's anomaly stage: reads its aggregate's rows, keeps trailing windows and a baseline
  * (running median and MAD, in integers) per edge for failures, latency and throughput, and emits
- * alert transitions.
+ * the transitions of episodes, of which the incidents (anomaly/incident.h) are made.
  *
  * Each pane: push the pane's rows, then advance. Threshold monitors look at trailing sums of panes;
  * baselines at trailing seconds. An episode fires in the pane in which its condition is met, is
@@ -26,7 +26,7 @@
  * Bounds: edges_max edges; past it an edge is watched only through its server's sum, counted in
  * unwatched. An edge leaves after 2 min of silence, after 1 h if it has a baseline or a
  * COMPARE_BELOW monitor; an episode still open then resolves. Open episodes are never evicted; past
- * episodes_max one is suppressed and counted. At most 512 transitions a pane, 64 of them with
+ * episodes_max one is suppressed and counted. At most 256 transitions a pane, 64 of them with
  * ranked suspects: the rest follow in the next panes, suspects as updates. Memory: 0.4 KB an edge
  * and 40 bytes for each pane with rows of the longest window that a rule of this edge reads, so 2
  * KB at most with baselines and windows up to 10 s (64 bytes and up to 16 KB with monitors of
@@ -92,9 +92,9 @@ void anomaly_push(struct anomaly *anomaly, const struct rollup *rollups, size_t 
 void anomaly_advance(struct anomaly *anomaly, uint64_t now_ns);
 /* Nodes (name ids) whose agents sent a batch in this pane; before advance. */
 void anomaly_heard(struct anomaly *anomaly, const uint64_t *nodes, size_t count);
-/* Before the first pane: the latest transition of each episode in millrace.alerts. Those that still
- * fire go on under their keys, so that each gets its resolve. Returns how many; one whose monitor
- * or names are gone is left. */
+/* Before the first pane: episodes that still fire (alert_member). They go on under their keys, and
+ * are told with the first pane's transitions, so that the incidents know. Returns how many; one
+ * whose monitor or names are gone is left. */
 size_t anomaly_resume(struct anomaly *anomaly, const struct alert *alerts, size_t count);
 /* Before the first pane: what millrace.baselines holds. */
 void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count);

@@ -44,6 +44,23 @@ void map_put(struct map *map, uint64_t key, void *value)
 	map->slots[at] = (struct map_slot){.key = key, .value = value};
 }
 
+/* Those behind it that would not be found any more take its place in turn. */
+void map_remove(struct map *map, uint64_t key)
+{
+	if (!map_get(map, key))
+		return;
+	size_t mask = map->capacity - 1, hole = map_find(map, key);
+	for (size_t at = (hole + 1) & mask; map->slots[at].key; at = (at + 1) & mask) {
+		size_t home = hash_mix(map->slots[at].key) & mask;
+		if (((at - home) & mask) < ((at - hole) & mask))
+			continue;
+		map->slots[hole] = map->slots[at];
+		hole = at;
+	}
+	map->slots[hole] = (struct map_slot){0};
+	map->count--;
+}
+
 void map_done(struct map *map)
 {
 	memory_free(map->slots);

@@ -19,4 +19,5 @@ struct map {
 
 void *map_get(const struct map *map, uint64_t key); /* NULL if there is none */
 void map_put(struct map *map, uint64_t key, void *value);
+void map_remove(struct map *map, uint64_t key); /* it may be missing */
 void map_done(struct map *map);

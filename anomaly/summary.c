@@ -168,13 +168,24 @@ void summary_write(struct alert *alert, uint32_t metric, uint32_t comparison,
 {
 	struct sentence sentence = {.text = alert->summary};
 	char text[QUANTITY_TEXT];
+	say_what(&sentence, alert, metric, sums);
+	say(&sentence, " in the last %s", duration_text(alert->window_ms / 1000.0, text));
+	say_limit(&sentence, alert, comparison);
+}
+
+void summary_tell(struct alert *alert, uint32_t edges)
+{
+	struct sentence sentence = {.text = alert->summary};
+	char cause[ALERT_TEXT_MAX], text[QUANTITY_TEXT];
+	memcpy(cause, alert->summary, sizeof(cause));
 	if (alert->state == ALERT_RESOLVED) {
 		double lasted = (double)(alert->ended_ns - alert->started_ns) / 1e9;
 		say(&sentence, "resolved after %s: ", duration_text(lasted, text));
 	}
-	say_what(&sentence, alert, metric, sums);
-	say(&sentence, " in the last %s", duration_text(alert->window_ms / 1000.0, text));
-	say_limit(&sentence, alert, comparison);
-	if (alert->state == ALERT_FIRING)
-		say_suspect(&sentence, alert);
+	say(&sentence, "%s", cause);
+	if (alert->state == ALERT_RESOLVED)
+		return;
+	say_suspect(&sentence, alert);
+	if (edges > 1)
+		say(&sentence, "; %" PRIu32 " edges are affected", edges);
 }

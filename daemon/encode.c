@@ -183,6 +183,23 @@ static Millrace__V1__Suspect *suspect_message(struct encoder *encoder,
 	return message;
 }
 
+static Millrace__V1__AlertMember *member_message(struct encoder *encoder,
+						 const struct alert_member *member)
+{
+	Millrace__V1__AlertMember *message = scratch(encoder, sizeof(*message));
+
+	millrace__v1__alert_member__init(message);
+	message->monitor = text(encoder, member->monitor);
+	message->client = text(encoder, member->subject.client);
+	message->server = text(encoder, member->subject.server);
+	message->port = member->subject.port;
+	message->protocol = protocol_text(encoder, member->subject.protocol);
+	message->metric = text(encoder, member->metric);
+	message->severity = (Millrace__V1__Severity)member->severity;
+	message->started_ns = member->started_ns;
+	return message;
+}
+
 struct encoded encode_alert(struct encoder *encoder, const struct output_number *number,
 			    const struct alert *alert)
 {
@@ -215,6 +232,11 @@ struct encoded encode_alert(struct encoder *encoder, const struct output_number 
 	message.suspects = scratch(encoder, alert->suspects_count * sizeof(*message.suspects));
 	for (uint32_t i = 0; i < alert->suspects_count; i++)
 		message.suspects[i] = suspect_message(encoder, &alert->suspects[i]);
+	message.episodes = alert->episodes;
+	message.n_members = alert->members_count;
+	message.members = scratch(encoder, alert->members_count * sizeof(*message.members));
+	for (uint32_t i = 0; i < alert->members_count; i++)
+		message.members[i] = member_message(encoder, &alert->members[i]);
 	message.epoch = number->epoch;
 	message.task = number->task;
 	message.output = number->sequence;
@@ -392,6 +414,23 @@ static void read_suspects(struct alert *alert, const Millrace__V1__Alert *messag
 	}
 }
 
+static void read_members(struct alert *alert, const Millrace__V1__Alert *message)
+{
+	for (size_t i = 0; i < message->n_members && i < ALERT_MEMBERS_MAX; i++) {
+		const Millrace__V1__AlertMember *from = message->members[i];
+		struct alert_member *to = &alert->members[alert->members_count++];
+
+		to->subject.port = (uint16_t)from->port;
+		to->subject.protocol = protocol_number(from->protocol);
+		to->severity = from->severity;
+		to->started_ns = from->started_ns;
+		cut(to->monitor, sizeof(to->monitor), from->monitor);
+		cut(to->subject.client, sizeof(to->subject.client), from->client);
+		cut(to->subject.server, sizeof(to->subject.server), from->server);
+		cut(to->metric, sizeof(to->metric), from->metric);
+	}
+}
+
 int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 {
 	Millrace__V1__Alert *message = unpacked(&millrace__v1__alert__descriptor, bytes, length);
@@ -414,6 +453,7 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 		.pane_end_ns = message->pane_end_ns,
 		.last_event_ns = message->last_event_ns,
 		.completeness = message->completeness,
+		.episodes = message->episodes,
 	};
 	cut(alert->key, sizeof(alert->key), message->key);
 	cut(alert->monitor, sizeof(alert->monitor), message->monitor);
@@ -423,6 +463,7 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 	cut(alert->unit, sizeof(alert->unit), message->unit);
 	cut(alert->summary, sizeof(alert->summary), message->summary);
 	read_suspects(alert, message);
+	read_members(alert, message);
 
 	int rc = message->version == SCHEMA_VERSION && alert->key[0] &&
 				 alert->state <= ALERT_RESOLVED

@@ -132,6 +132,18 @@ struct message *message_labels(uint32_t source, uint32_t task, uint64_t pane,
 	return message;
 }
 
+struct message *message_episodes(uint32_t source, uint32_t task, uint64_t pane,
+				 const void *episodes, size_t count)
+{
+	struct message *message = message_sized(MESSAGE_EPISODES, source, task, pane,
+						count * sizeof(struct alert) + ALIGNMENT, NULL);
+	uint8_t *cursor = (uint8_t *)(message + 1);
+
+	message->episodes = append(&cursor, episodes, count * sizeof(struct alert));
+	message->episodes_count = count;
+	return message;
+}
+
 void message_free(struct message *message)
 {
 	if (message->kind == MESSAGE_ROWS && message->rows)

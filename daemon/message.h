@@ -6,7 +6,8 @@
  * HALVES ingest -> join         definitions, closes, aliases, instances and their names
  * HOPS   join   -> join         re-keyed halves, read in the next round of the pane, one a round
  * LABELS join   -> ingest       what was decided, instances and their names
- * ROWS   ingest -> aggregate    partial rows */
+ * ROWS   ingest -> aggregate    partial rows
+ * EPISODES anomaly -> incidents transitions of the pane, to task 0 alone */
 #pragma once
 
 #include <stdbool.h>
@@ -14,6 +15,7 @@
 #include <stdint.h>
 
 #include "aggregate/partial.h"
+#include "anomaly/alert.h"
 #include "base/name.h"
 #include "daemon/mailbox.h"
 #include "ingest/half.h"
@@ -26,6 +28,7 @@ enum message_kind {
 	MESSAGE_HOPS,
 	MESSAGE_LABELS,
 	MESSAGE_ROWS,
+	MESSAGE_EPISODES,
 	MESSAGE_KINDS,
 };
 
@@ -52,6 +55,10 @@ struct message {
 		};
 		struct label_bucket labelled; /* LABELS: points into this allocation */
 		struct partial_bucket *rows;
+		struct { /* EPISODES: behind this struct */
+			const struct alert *episodes;
+			size_t episodes_count;
+		};
 	};
 	/* HALVES, HOPS, LABELS: names of the instances told; bytes too. */
 	const struct name *names;
@@ -67,6 +74,10 @@ struct message *message_halves(enum message_kind kind, uint32_t source, uint32_t
 struct message *message_labels(uint32_t source, uint32_t task, uint64_t pane,
 			       const struct label_bucket *bucket, const struct name *const *names,
 			       size_t names_count);
+
+/* episodes: struct alert, however aligned. */
+struct message *message_episodes(uint32_t source, uint32_t task, uint64_t pane,
+				 const void *episodes, size_t count);
 
 /* A copy of HALVES or HOPS in the heap: messages themselves are the C library's memory, as they are
  * handed over. */

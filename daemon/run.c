@@ -310,22 +310,34 @@ static void on_state_record(void *context, const struct tail_record *record)
 	}
 }
 
-/* Episodes that still fire go on under their keys in this life, so that each gets its resolve. */
+/* An episode whose monitor or name is gone is not resumed, and so ends with its incident. */
+static void resume_episodes(struct run *run, const struct alert *alert)
+{
+	for (uint32_t i = 0; i < alert->members_count; i++) {
+		struct alert episode = alert_member(alert, i);
+		const char *server = episode.subject.server;
+		uint32_t owner = hash_owner(name_id(server, strlen(server)), run->options.tasks);
+
+		if (task_set_has(&run->options.owned, owner))
+			task_resume(pipeline_task(run->pipeline, owner), &episode, 1);
+	}
+}
+
+/* Incidents that still fire go on under their keys in this life, so that each gets its resolve. */
 static void resume_firing(struct run *run)
 {
 	const struct firing_alert *fires;
 
 	for (size_t at = 0; !run->resume.goes_on && (fires = firing_next(run->firing, &at));) {
 		const struct alert *alert = &fires->alert;
-		uint64_t server = name_id(alert->subject.server, strlen(alert->subject.server));
-		uint32_t owner = hash_owner(server, run->options.tasks);
 
-		if (task_set_has(&run->options.owned, owner) &&
-		    !task_resume(pipeline_task(run->pipeline, owner), alert, 1))
+		resume_episodes(run, alert);
+		if (task_set_has(&run->options.owned, INCIDENTS_TASK) &&
+		    !task_resume_incident(pipeline_task(run->pipeline, INCIDENTS_TASK), alert))
 			log_line(LOG_LEVEL_WARNING,
 				 "alert %s of monitor %s fired in an earlier life and cannot go "
-				 "on: its monitor or its "
-				 "workload's name is gone; resolve it at its receivers",
+				 "on: there is no room for its episodes (limits.episodes), or an "
+				 "older version wrote it; resolve it at its receivers",
 				 alert->key, alert->monitor);
 	}
 	firing_free(run->firing);

@@ -388,8 +388,9 @@ static const struct config_entry entries[] = {
 	 .fallback = "4096",
 	 .min = "1",
 	 .max = "1000000",
-	 .unit = "alerts a task",
-	 .help = "Alerts firing at once."},
+	 .unit = "episodes a task",
+	 .help = "Rules that hold on an edge or a server at once, in a task and in all "
+		 "together; the rest is not told, and counted."},
 	SIGNING_KEY_ENTRIES(struct settings, signing),
 	SIGNING_REVOKED_ENTRIES(struct settings, signing),
 	{.name = "control.token",

@@ -44,7 +44,8 @@ struct task {
 	struct partial *partial;
 	struct aggregate *aggregate;
 	struct anomaly *anomaly;
-	struct names *join_names; /* of the flows' instances */
+	struct incidents *incidents; /* of all owners; NULL but for task 0 */
+	struct names *join_names;    /* of the flows' instances */
 	struct inbox inboxes[MESSAGE_KINDS];
 
 	bool start_sent, started;
@@ -53,8 +54,8 @@ struct task {
 	bool waits_for_labels;
 	uint32_t join_round; /* of the pane at hand: 0 before its first */
 	uint64_t released;   /* the pane that it was let into last */
-	uint64_t mirror_pane, join_pane, aggregate_pane; /* next to run */
-	struct letter *lent;				 /* to the join's round at hand */
+	uint64_t mirror_pane, join_pane, aggregate_pane, incident_pane; /* next to run */
+	struct letter *lent; /* to the join's round at hand */
 
 	/* Of the pane at hand, by receiver: NULL until the stage has something for it. */
 	struct message **outgoing;
@@ -62,6 +63,8 @@ struct task {
 	struct labels *labels;	 /* by ingest task */
 	const struct name **due; /* scratch */
 	size_t due_max;
+	struct alert *episodes; /* transitions of the pane at hand */
+	size_t episodes_count, episodes_max;
 };
 
 /* --- inboxes --- */
@@ -485,10 +488,23 @@ static void on_rollups(void *context, const struct rollup *rollups, size_t count
 	memory_use(heap);
 }
 
+static void on_episodes(void *context, const struct alert *alerts, size_t count)
+{
+	struct task *task = context;
+
+	if (task->episodes_count + count > task->episodes_max) {
+		task->episodes_max = memory_grown(task->episodes_max, task->episodes_count + count);
+		task->episodes =
+			memory_resize(task->episodes, task->episodes_max, sizeof(*task->episodes));
+	}
+	memcpy(task->episodes + task->episodes_count, alerts, count * sizeof(*alerts));
+	task->episodes_count += count;
+}
+
 static void on_alerts(void *context, const struct alert *alerts, size_t count)
 {
 	struct task *task = context;
-	struct heap *heap = leave(task, task->aggregate_pane);
+	struct heap *heap = leave(task, task->incident_pane);
 
 	task->options.sinks.alerts(task->options.sinks.context, task->options.task, alerts, count);
 	memory_use(heap);
@@ -503,6 +519,16 @@ static void on_baselines(void *context, const struct baseline_record *records, s
 	task->options.sinks.baselines(task->options.sinks.context, task->options.task, records,
 				      count, names);
 	memory_use(heap);
+}
+
+/* Seldom many, so what they took is given back. */
+static void send_episodes(struct task *task)
+{
+	hand_over(task, message_episodes(task->options.task, INCIDENTS_TASK, task->aggregate_pane,
+					 task->episodes, task->episodes_count));
+	memory_free(task->episodes);
+	task->episodes = NULL;
+	task->episodes_count = task->episodes_max = 0;
 }
 
 static bool run_aggregate(struct task *task)
@@ -521,7 +547,25 @@ static bool run_aggregate(struct task *task)
 	aggregate_advance(task->aggregate, pane_end(task->aggregate_pane));
 	if (task->aggregate_pane > task->options.known_pane)
 		anomaly_advance(task->anomaly, pane_end(task->aggregate_pane));
+	send_episodes(task);
 	task->aggregate_pane++;
+	return true;
+}
+
+static bool run_incidents(struct task *task)
+{
+	if (!task->incidents || !task->started || !inbox_full(task, MESSAGE_EPISODES))
+		return false;
+	for (uint32_t i = 0; i < task->options.tasks; i++) {
+		struct message *message =
+			inbox_take(&task->inboxes[MESSAGE_EPISODES], i, task->incident_pane);
+
+		incidents_push(task->incidents, message->episodes, message->episodes_count);
+		message_free(message);
+	}
+	if (task->incident_pane > task->options.known_pane)
+		incidents_advance(task->incidents, pane_end(task->incident_pane));
+	task->incident_pane++;
 	return true;
 }
 
@@ -545,6 +589,7 @@ static void receive_start(struct task *task, struct message *message)
 	if (++task->starts < task->options.tasks)
 		return;
 	task->mirror_pane = task->join_pane = task->aggregate_pane = task->first_pane;
+	task->incident_pane = task->first_pane;
 	task->started = true;
 }
 
@@ -594,8 +639,8 @@ bool task_run(struct task *task)
 	bool any = false;
 
 	/* Downstream first: what is nearest to leaving is done before more comes in. */
-	while (run_aggregate(task) || run_labels(task) || run_rounds(task) || run_join(task) ||
-	       run_halves(task))
+	while (run_incidents(task) || run_aggregate(task) || run_labels(task) || run_rounds(task) ||
+	       run_join(task) || run_halves(task))
 		any = true;
 	memory_use(heap);
 	return any;
@@ -606,7 +651,8 @@ bool task_run(struct task *task)
 bool task_held(const struct task *task)
 {
 	return task->started && !task->waits_for_labels && holds(task) && task->join_round == 0 &&
-	       task->join_pane == task->mirror_pane && task->aggregate_pane == task->mirror_pane;
+	       task->join_pane == task->mirror_pane && task->aggregate_pane == task->mirror_pane &&
+	       (!task->incidents || task->incident_pane == task->mirror_pane);
 }
 
 /* What is under way while all stand: the last round's hops, which the next pane reads. */
@@ -652,7 +698,12 @@ static struct aggregate_sinks aggregate_sinks_of(struct task *task)
 
 static struct anomaly_sinks anomaly_sinks_of(struct task *task)
 {
-	return (struct anomaly_sinks){task, on_alerts, on_baselines};
+	return (struct anomaly_sinks){task, on_episodes, on_baselines};
+}
+
+static struct incident_sinks incident_sinks_of(struct task *task)
+{
+	return (struct incident_sinks){task, on_alerts};
 }
 
 static void make_stages(struct task *task)
@@ -689,6 +740,11 @@ static void make_stages(struct task *task)
 
 	anomaly.sinks = anomaly_sinks_of(task);
 	task->anomaly = anomaly_new(&anomaly);
+	if (options->task == INCIDENTS_TASK)
+		task->incidents = incidents_new(
+			&(struct incident_options){.update_ns = anomaly.update_ns,
+						   .episodes_max = anomaly.episodes_max,
+						   .sinks = incident_sinks_of(task)});
 }
 
 struct task *task_new(const struct task_options *options)
@@ -732,6 +788,7 @@ struct task *task_restore(const struct task_options *options)
 	struct join_sinks join = join_sinks_of(task);
 	struct aggregate_sinks aggregate = aggregate_sinks_of(task);
 	struct anomaly_sinks anomaly = anomaly_sinks_of(task);
+	struct incident_sinks incidents = incident_sinks_of(task);
 
 	assert(task->options.tasks == options->tasks && task->options.task == options->task);
 	task->options = *options;
@@ -740,6 +797,8 @@ struct task *task_restore(const struct task_options *options)
 	join_bind(task->join, &join);
 	aggregate_bind(task->aggregate, &aggregate);
 	anomaly_bind(task->anomaly, &anomaly);
+	if (task->incidents)
+		incidents_bind(task->incidents, &incidents);
 	memory_use(heap);
 	return task;
 }
@@ -771,6 +830,7 @@ void task_free(struct task *task)
 
 	for (int kind = 0; kind < MESSAGE_KINDS; kind++)
 		inbox_done(&task->inboxes[kind], task->options.tasks);
+	incidents_free(task->incidents);
 	anomaly_free(task->anomaly);
 	aggregate_free(task->aggregate);
 	partial_free(task->partial);
@@ -783,6 +843,7 @@ void task_free(struct task *task)
 		free_labels(&task->labels[i]);
 	memory_free(task->labels);
 	memory_free(task->due);
+	memory_free(task->episodes);
 	memory_free(task);
 	memory_use(heap);
 }
@@ -799,6 +860,15 @@ size_t task_resume(struct task *task, const struct alert *alerts, size_t count)
 {
 	struct heap *heap = memory_use(task->options.heap);
 	size_t resumed = anomaly_resume(task->anomaly, alerts, count);
+
+	memory_use(heap);
+	return resumed;
+}
+
+bool task_resume_incident(struct task *task, const struct alert *alert)
+{
+	struct heap *heap = memory_use(task->options.heap);
+	bool resumed = incidents_resume(task->incidents, alert);
 
 	memory_use(heap);
 	return resumed;
@@ -826,5 +896,7 @@ struct task_stats task_stats(const struct task *task)
 		.partial = partial_stats(task->partial),
 		.aggregate = aggregate_stats(task->aggregate),
 		.anomaly = anomaly_stats(task->anomaly),
+		.incidents = task->incidents ? incidents_stats(task->incidents)
+					     : (struct incident_stats){0},
 	};
 }

@@ -3,12 +3,13 @@
  * what they compute does not depend on threads or on the order of arrival:
  *
  *   records -> mirror --HALVES--> join --LABELS--> mirror --ROWS--> aggregate -> anomaly
- *                                  join --HOPS--> join, next round
+ *                                  join --HOPS--> join, next round      incidents <--EPISODES--'
  *
  * Pane k of the mirror is closed when the log clock has passed it; the join runs it when it has the
  * HALVES of every task (and the HOPS that pane k - 1 left), and again in rounds while anybody's
  * halves hop, the mirror makes its rows when it has the LABELS of every task, the aggregate runs it
- * when it has the ROWS of every task. Each reads its messages in the order of their sources. A
+ * when it has the ROWS of every task. The EPISODES of all go to task 0, which makes incidents of
+ * them. Each reads its messages in the order of their sources. A
  * mirror closes pane k + 1 only after it has made the rows of pane k, so at most two panes of
  * messages are under way between any two tasks, and a task whose log is ahead stops reading
  * (task_hungry).
@@ -23,12 +24,16 @@
 
 #include "aggregate/aggregate.h"
 #include "anomaly/anomaly.h"
+#include "anomaly/incident.h"
 #include "daemon/histogram.h"
 #include "daemon/message.h"
 #include "ingest/mirror.h"
 #include "join/join.h"
 
 struct task;
+
+/* Where the episodes of all owners meet. */
+enum { INCIDENTS_TASK = 0 };
 
 /* What leaves the pipeline, on the task's thread; all lent for the call. */
 struct task_sinks {
@@ -75,7 +80,8 @@ struct task_stats {
 	struct partial_stats partial;
 	struct aggregate_stats aggregate;
 	struct anomaly_stats anomaly;
-	struct histogram event_to_pane; /* the worker's: tasks know no clock */
+	struct incident_stats incidents; /* of INCIDENTS_TASK */
+	struct histogram event_to_pane;	 /* the worker's: tasks know no clock */
 };
 
 struct task *task_new(const struct task_options *options);
@@ -107,6 +113,8 @@ void task_release(struct task *task);
 /* Before the first record, as anomaly_load and anomaly_resume. */
 void task_load(struct task *task, const struct baseline_record *records, size_t count);
 size_t task_resume(struct task *task, const struct alert *alerts, size_t count);
+/* Of INCIDENTS_TASK, as incidents_resume. */
+bool task_resume_incident(struct task *task, const struct alert *alert);
 struct mirror *task_mirror(struct task *task); /* to list nodes */
 /* The pane that leaves the aggregate next; 0 before the first. */
 uint64_t task_pane(const struct task *task);

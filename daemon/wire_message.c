@@ -28,13 +28,14 @@ static const size_t half_sizes[WIRE_ARRAYS] = {
 	sizeof(struct half_open),    sizeof(struct half_close), sizeof(struct nat_alias),
 	sizeof(struct server_place), sizeof(struct instance),	sizeof(struct hearing)};
 static const size_t label_sizes[WIRE_ARRAYS] = {sizeof(struct label), sizeof(struct instance)};
+static const size_t episode_sizes[WIRE_ARRAYS] = {sizeof(struct alert)};
 static const size_t no_sizes[WIRE_ARRAYS];
 
 _Static_assert(sizeof(struct half_open) % 8 == 0 && sizeof(struct half_close) % 8 == 0 &&
 		       sizeof(struct nat_alias) % 8 == 0 && sizeof(struct server_place) % 8 == 0 &&
 		       sizeof(struct instance) % 8 == 0 && sizeof(struct hearing) % 8 == 0 &&
-		       sizeof(struct label) % 8 == 0 && sizeof(struct wire_name) % 8 == 0 &&
-		       sizeof(struct wire_header) % 8 == 0,
+		       sizeof(struct label) % 8 == 0 && sizeof(struct alert) % 8 == 0 &&
+		       sizeof(struct wire_name) % 8 == 0 && sizeof(struct wire_header) % 8 == 0,
 	       "one array behind the other stays aligned");
 
 static uint32_t layout(void)
@@ -43,14 +44,17 @@ static uint32_t layout(void)
 	uint32_t crc = crc32c(0, versions, sizeof(versions));
 
 	crc = crc32c(crc, half_sizes, sizeof(half_sizes));
-	return crc32c(crc, label_sizes, sizeof(label_sizes));
+	crc = crc32c(crc, label_sizes, sizeof(label_sizes));
+	return crc32c(crc, episode_sizes, sizeof(episode_sizes));
 }
 
 static const size_t *sizes_of(unsigned kind)
 {
 	if (kind == MESSAGE_HALVES || kind == MESSAGE_HOPS)
 		return half_sizes;
-	return kind == MESSAGE_LABELS ? label_sizes : no_sizes;
+	if (kind == MESSAGE_LABELS)
+		return label_sizes;
+	return kind == MESSAGE_EPISODES ? episode_sizes : no_sizes;
 }
 
 /* --- writing --- */
@@ -99,6 +103,9 @@ static struct wire_header header_of(const struct message *message, const void *a
 		fill_halves(&message->bucket, header.counts, arrays);
 	} else if (message->kind == MESSAGE_LABELS) {
 		fill_labels(&message->labelled, &header, arrays);
+	} else if (message->kind == MESSAGE_EPISODES) {
+		header.counts[0] = message->episodes_count;
+		arrays[0] = message->episodes;
 	} else if (message->kind == MESSAGE_ROWS) {
 		size_t length;
 
@@ -162,7 +169,7 @@ static bool rounds_ascend(const struct wire_header *header)
 static bool kind_is_right(const struct wire_header *header)
 {
 	const size_t *sizes = sizes_of(header->kind);
-	bool told = sizes != no_sizes;
+	bool told = sizes == half_sizes || sizes == label_sizes;
 
 	for (int i = 0; i < WIRE_ARRAYS; i++) {
 		if (!sizes[i] && header->counts[i])
@@ -299,5 +306,8 @@ struct message *wire_message_read(const uint8_t *bytes, size_t length, uint32_t 
 	bytes += sizeof(header);
 	if (header.kind == MESSAGE_START)
 		return message_new(MESSAGE_START, header.source, header.task, header.pane);
+	if (header.kind == MESSAGE_EPISODES)
+		return message_episodes(header.source, header.task, header.pane, bytes,
+					header.counts[0]);
 	return header.kind == MESSAGE_ROWS ? read_rows(&header, bytes) : read_told(&header, bytes);
 }

@@ -12,6 +12,7 @@ enum {
 	HEADER_CHARACTERS = 149,
 	SUMMARY_CHARACTERS = 900,
 	LABEL_CHARACTERS = 150,
+	MEMBERS_SHOWN = 5,
 	TEXT_BYTES = 8192, /* entities and UTF-8 included */
 };
 
@@ -153,6 +154,41 @@ static void slack_suspects(struct json *json, const struct alert *alert)
 	slack_section(json, text);
 }
 
+/* "web to api:8080, connect_latency" */
+static void member_text(char *text, size_t size, const struct alert_member *member)
+{
+	const struct alert_subject *subject = &member->subject;
+
+	snprintf(text, size, "%s to %s:%u, %s",
+		 subject->client[0] ? subject->client : "all clients", subject->server,
+		 subject->port, member->metric);
+}
+
+/* What else belongs to the incident: a line each. */
+static void slack_members(struct json *json, const struct alert *alert)
+{
+	char text[2800] = "*Also affected*";
+	size_t length = strlen(text);
+	uint32_t told = 1;
+
+	if (alert->episodes < 2 || alert->state == ALERT_RESOLVED)
+		return;
+	for (; told < alert->members_count && told < MEMBERS_SHOWN; told++) {
+		char plain[2 * ALERT_NAME_MAX + 128], safe[1024];
+
+		member_text(plain, sizeof(plain), &alert->members[told]);
+		text_slack(safe, sizeof(safe), plain, LABEL_CHARACTERS);
+		if (length + strlen(safe) + 64 > sizeof(text))
+			break;
+		length += (size_t)snprintf(text + length, sizeof(text) - length,
+					   "\n\xE2\x80\xA2 %s", safe);
+	}
+	if (alert->episodes > told)
+		snprintf(text + length, sizeof(text) - length, "\n\xE2\x80\xA2 and %u more",
+			 alert->episodes - told);
+	slack_section(json, text);
+}
+
 static void slack_context(struct json *json, const struct alert *alert, const char *external_url,
 			  bool repeat)
 {
@@ -205,6 +241,7 @@ void body_slack(struct json *json, const struct alert *alert, const char *extern
 		slack_section(json, summary);
 	slack_fields(json, alert);
 	slack_suspects(json, alert);
+	slack_members(json, alert);
 	slack_context(json, alert, external_url, repeat);
 	json_array_end(json);
 	json_object_end(json);
@@ -263,6 +300,17 @@ static void pagerduty_details(struct json *json, const struct alert *alert)
 
 		suspect_text(text, sizeof(text), &alert->suspects[i]);
 		text_safe(safe, sizeof(safe), text, LABEL_CHARACTERS);
+		json_string(json, safe);
+	}
+	json_array_end(json);
+	number(json, "episodes", alert->episodes);
+	json_key(json, "affected");
+	json_array_begin(json);
+	for (uint32_t i = 0; i < alert->members_count; i++) {
+		char plain[2 * ALERT_NAME_MAX + 128], safe[1024];
+
+		member_text(plain, sizeof(plain), &alert->members[i]);
+		text_safe(safe, sizeof(safe), plain, 2 * LABEL_CHARACTERS);
 		json_string(json, safe);
 	}
 	json_array_end(json);

@@ -78,6 +78,23 @@ static Millrace__V1__Suspect *suspect_message(struct arena *arena, const struct 
 	return message;
 }
 
+static Millrace__V1__AlertMember *member_message(struct arena *arena,
+						 const struct alert_member *member)
+{
+	Millrace__V1__AlertMember *message = arena_take(arena, 1, sizeof(*message));
+
+	millrace__v1__alert_member__init(message);
+	message->monitor = arena_text(arena, member->monitor);
+	message->client = arena_text(arena, member->subject.client);
+	message->server = arena_text(arena, member->subject.server);
+	message->port = member->subject.port;
+	message->protocol = (char *)protocol_name(arena, member->subject.protocol);
+	message->metric = arena_text(arena, member->metric);
+	message->severity = (Millrace__V1__Severity)member->severity;
+	message->started_ns = member->started_ns;
+	return message;
+}
+
 static Millrace__V1__Alert *alert_message(struct arena *arena, const struct alert *alert)
 {
 	Millrace__V1__Alert *message = arena_take(arena, 1, sizeof(*message));
@@ -110,6 +127,10 @@ static Millrace__V1__Alert *alert_message(struct arena *arena, const struct aler
 	for (uint32_t i = 0; i < alert->suspects_count && i < ALERT_SUSPECTS_MAX; i++)
 		message->suspects[message->n_suspects++] =
 			suspect_message(arena, &alert->suspects[i]);
+	message->episodes = alert->episodes;
+	message->members = arena_take(arena, alert->members_count, sizeof(*message->members));
+	for (uint32_t i = 0; i < alert->members_count && i < ALERT_MEMBERS_MAX; i++)
+		message->members[message->n_members++] = member_message(arena, &alert->members[i]);
 	return message;
 }
 

@@ -26,9 +26,15 @@ static void it_holds_what_an_array_would(void **state)
 				memset(truth, 0, sizeof(truth));
 				live = 0;
 			}
-			live += !truth[key];
-			truth[key] = (uintptr_t)(i + 1);
-			map_put(&map, key, (void *)truth[key]);
+			if (word >> 61 == 1) {
+				live -= truth[key] != 0;
+				truth[key] = 0;
+				map_remove(&map, key);
+			} else {
+				live += !truth[key];
+				truth[key] = (uintptr_t)(i + 1);
+				map_put(&map, key, (void *)truth[key]);
+			}
 			uint64_t other = 1 + (word >> 20) % KEYS;
 			if ((uintptr_t)map_get(&map, other) != truth[other] || map.count != live)
 				fail_msg("seed %lu step %lu", (unsigned long)seed,

@@ -1,0 +1,663 @@
+#include "anomaly/incident.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "anomaly/map.h"
+#include "anomaly/metric.h"
+#include "anomaly/summary.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "base/name.h"
+
+#define TOGETHER_NS (2 * NS_PER_S)
+/* Owners may begin some panes after one another: by then each has told what it resumed. */
+#define CONFIRM_NS (10 * NS_PER_S)
+
+struct incident {
+	uint64_t number; /* rising */
+	uint64_t opened_ns;
+	uint64_t update_ns; /* not told again before */
+	struct alert alert; /* as it was told last; not at all yet: sequence 0 */
+	uint64_t cause;	    /* the member's id */
+	uint32_t episodes;  /* open */
+	bool changed;
+};
+
+/* An episode: open, or ended in this pane. */
+struct member {
+	uint64_t id;			       /* of its key */
+	uint64_t client, server, edge, domain; /* hashes; domain 0: none */
+	struct incident *incident;
+	uint32_t kind; /* of what is wrong: enum kind */
+	bool deep;     /* nobody that it calls is a member */
+	bool ended;
+	bool unconfirmed; /* resumed, and its owner has not told of it */
+	struct alert alert;
+};
+
+/* What goes before when a cause is looked for. */
+enum kind { KIND_FAILURE, KIND_LATENCY, KIND_VOLUME };
+
+/* Members with the same key are linked if the key's run says so. */
+struct link {
+	uint64_t key;
+	uint32_t member;
+	uint32_t part; /* enum part */
+};
+
+enum part {
+	PART_SERVER, /* the key is its server */
+	PART_CLIENT, /* the key is its client, among the servers: linked where there is a server */
+	PART_DOMAIN,
+	PART_TOGETHER, /* the key is its client, and it began lately */
+};
+
+enum { LINKS_A_MEMBER = 4 };
+
+struct incidents {
+	struct incident_options options;
+	struct incident **incidents; /* oldest first */
+	uint32_t incidents_count, incidents_capacity;
+	struct member **members; /* in the order in which they came */
+	uint32_t members_count, members_capacity;
+	uint32_t newcomers; /* of these, the last ones, without an incident yet */
+	struct map by_id;
+	uint64_t numbers; /* of incidents so far */
+	bool resumed;	  /* some members may be unconfirmed */
+	uint64_t now_ns, confirm_ns;
+	/* Scratch: links; the first member of each member's group, and the incident of that group;
+	   ids; members by incident. */
+	struct link *links;
+	uint32_t *first;
+	struct incident **groups;
+	uint64_t *ids;
+	struct member **sorted;
+	uint32_t scratch_capacity;
+	struct incident_stats stats;
+};
+
+struct incidents *incidents_new(const struct incident_options *options)
+{
+	struct incidents *incidents = memory_zeroed(1, sizeof(*incidents));
+	incidents->options = *options;
+	return incidents;
+}
+
+void incidents_bind(struct incidents *incidents, const struct incident_sinks *sinks)
+{
+	incidents->options.sinks = *sinks;
+}
+
+void incidents_free(struct incidents *incidents)
+{
+	if (!incidents)
+		return;
+	for (uint32_t i = 0; i < incidents->incidents_count; i++)
+		memory_free(incidents->incidents[i]);
+	for (uint32_t i = 0; i < incidents->members_count; i++)
+		memory_free(incidents->members[i]);
+	memory_free(incidents->incidents);
+	memory_free(incidents->members);
+	memory_free(incidents->links);
+	memory_free(incidents->first);
+	memory_free(incidents->groups);
+	memory_free(incidents->ids);
+	memory_free(incidents->sorted);
+	map_done(&incidents->by_id);
+	memory_free(incidents);
+}
+
+/* --- members --- */
+
+static uint64_t text_id(const char *text)
+{
+	return name_id(text, strlen(text));
+}
+
+static uint64_t id_of(const struct alert *alert)
+{
+	return hash_bytes(alert->key, strlen(alert->key)) | 1;
+}
+
+static uint32_t kind_of(const struct alert *alert)
+{
+	switch (metric_by_name(alert->metric)) {
+	case METRIC_CONNECTIONS_FAILED:
+	case METRIC_FAILURE_RATIO:
+	case METRIC_CONNECTIONS_RESET:
+		return KIND_FAILURE;
+	case METRIC_CONNECT_LATENCY:
+	case METRIC_RTT:
+	case METRIC_RETRANSMIT_RATIO:
+		return KIND_LATENCY;
+	default:
+		return KIND_VOLUME;
+	}
+}
+
+/* A node or a zone that has at least half of the change, whichever side it is on. */
+static uint64_t domain_of(const struct alert *alert)
+{
+	const struct suspect *suspect = &alert->suspects[0];
+	if (alert->suspects_count == 0 || suspect->share < 0.5)
+		return 0;
+	switch (suspect->kind) {
+	case SUSPECT_CLIENT_NODE:
+	case SUSPECT_SERVER_NODE:
+		return hash_mix(text_id(suspect->name) + 1);
+	case SUSPECT_CLIENT_ZONE:
+	case SUSPECT_SERVER_ZONE:
+		return hash_mix(text_id(suspect->name) + 2);
+	default:
+		return 0;
+	}
+}
+
+static void member_take(struct member *member, const struct alert *alert)
+{
+	const struct alert_subject *subject = &alert->subject;
+	member->alert = *alert;
+	member->client = subject->client[0] ? text_id(subject->client) : 0;
+	member->server = text_id(subject->server);
+	member->edge = hash_mix(member->client + hash_mix(member->server + subject->port) +
+				subject->protocol);
+	member->kind = kind_of(alert);
+	member->domain = domain_of(alert);
+}
+
+static struct member *member_add(struct incidents *incidents, const struct alert *alert)
+{
+	if (incidents->members_count == incidents->options.episodes_max) {
+		incidents->stats.unlisted++;
+		return NULL;
+	}
+	if (incidents->members_count == incidents->members_capacity) {
+		incidents->members_capacity = (uint32_t)memory_grown(incidents->members_capacity,
+								     incidents->members_count + 1);
+		incidents->members = memory_resize(incidents->members, incidents->members_capacity,
+						   sizeof(struct member *));
+	}
+	struct member *member = memory_zeroed(1, sizeof(*member));
+	member->id = id_of(alert);
+	member_take(member, alert);
+	incidents->members[incidents->members_count++] = member;
+	map_put(&incidents->by_id, member->id, member);
+	incidents->stats.episodes++;
+	return member;
+}
+
+static void member_end(struct incidents *incidents, struct member *member)
+{
+	member->ended = true;
+	incidents->stats.episodes--;
+	if (!member->incident)
+		return;
+	member->incident->episodes--;
+	member->incident->changed = true;
+}
+
+void incidents_push(struct incidents *incidents, const struct alert *alerts, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct alert *alert = &alerts[i];
+		struct member *member = map_get(&incidents->by_id, id_of(alert));
+		if (!member && alert->state == ALERT_FIRING) {
+			incidents->newcomers += member_add(incidents, alert) != NULL;
+			continue;
+		}
+		if (!member || member->ended)
+			continue;
+		member_take(member, alert);
+		member->unconfirmed = false;
+		if (member->incident)
+			member->incident->changed = true;
+		if (alert->state == ALERT_RESOLVED)
+			member_end(incidents, member);
+	}
+}
+
+/* --- what belongs together --- */
+
+static void scratch_reserve(struct incidents *incidents)
+{
+	uint32_t count = incidents->members_count;
+	if (count <= incidents->scratch_capacity)
+		return;
+	uint32_t capacity = (uint32_t)memory_grown(incidents->scratch_capacity, count);
+	incidents->links = memory_resize(incidents->links, (size_t)LINKS_A_MEMBER * capacity,
+					 sizeof(*incidents->links));
+	incidents->first = memory_resize(incidents->first, capacity, sizeof(*incidents->first));
+	incidents->groups = memory_resize(incidents->groups, capacity, sizeof(*incidents->groups));
+	incidents->ids = memory_resize(incidents->ids, capacity, sizeof(*incidents->ids));
+	incidents->sorted = memory_resize(incidents->sorted, capacity, sizeof(*incidents->sorted));
+	incidents->scratch_capacity = capacity;
+}
+
+static uint32_t link_member(const struct member *member, uint32_t number, uint64_t now_ns,
+			    struct link *links)
+{
+	uint32_t count = 0;
+	if (member->ended)
+		return 0;
+	links[count++] = (struct link){hash_mix(member->server), number, PART_SERVER};
+	if (member->client && member->client != member->server)
+		links[count++] = (struct link){hash_mix(member->client), number, PART_CLIENT};
+	if (member->domain)
+		links[count++] = (struct link){member->domain, number, PART_DOMAIN};
+	if (member->client && member->alert.started_ns + TOGETHER_NS > now_ns)
+		links[count++] = (struct link){hash_mix(member->client + 3), number, PART_TOGETHER};
+	return count;
+}
+
+static int compare_links(const void *a, const void *b)
+{
+	const struct link *left = a, *right = b;
+	if (left->key != right->key)
+		return left->key < right->key ? -1 : 1;
+	if (left->member != right->member)
+		return left->member < right->member ? -1 : 1;
+	return (int)left->part - (int)right->part;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+	return left < right ? -1 : left > right;
+}
+
+static uint32_t distinct(uint64_t *ids, uint32_t count)
+{
+	uint32_t kept = 0;
+	qsort(ids, count, sizeof(*ids), compare_ids);
+	for (uint32_t i = 0; i < count; i++)
+		kept += i == 0 || ids[i] != ids[i - 1];
+	return kept;
+}
+
+/* Whether the members of a run of one key belong together. */
+static bool run_links(struct incidents *incidents, const struct link *run, uint32_t count)
+{
+	bool serves = false;
+	if (run->part == PART_TOGETHER) {
+		for (uint32_t i = 0; i < count; i++)
+			incidents->ids[i] = incidents->members[run[i].member]->server;
+		return distinct(incidents->ids, count) >= INCIDENT_SERVERS_MIN;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		serves |= run[i].part != PART_CLIENT;
+	return serves;
+}
+
+/* The lowest member of the group, which stands for it. */
+static uint32_t first_of(uint32_t *first, uint32_t member)
+{
+	while (first[member] != member) {
+		first[member] = first[first[member]];
+		member = first[member];
+	}
+	return member;
+}
+
+static void join(uint32_t *first, uint32_t a, uint32_t b)
+{
+	a = first_of(first, a);
+	b = first_of(first, b);
+	if (a < b)
+		first[b] = a;
+	else
+		first[a] = b;
+}
+
+static void link_all(struct incidents *incidents)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < incidents->members_count; i++) {
+		incidents->first[i] = i;
+		count += link_member(incidents->members[i], i, incidents->now_ns,
+				     incidents->links + count);
+	}
+	qsort(incidents->links, count, sizeof(*incidents->links), compare_links);
+	for (uint32_t begin = 0, end; begin < count; begin = end) {
+		const struct link *run = &incidents->links[begin];
+		for (end = begin + 1; end < count && incidents->links[end].key == run->key; end++)
+			;
+		if (!run_links(incidents, run, end - begin))
+			continue;
+		for (uint32_t i = begin + 1; i < end; i++)
+			join(incidents->first, run->member, incidents->links[i].member);
+	}
+}
+
+/* --- incidents and their newcomers --- */
+
+static struct incident *incident_add(struct incidents *incidents, uint64_t opened_ns)
+{
+	struct incident *incident = memory_zeroed(1, sizeof(*incident));
+	if (incidents->incidents_count == incidents->incidents_capacity) {
+		incidents->incidents_capacity = (uint32_t)memory_grown(
+			incidents->incidents_capacity, incidents->incidents_count + 1);
+		incidents->incidents =
+			memory_resize(incidents->incidents, incidents->incidents_capacity,
+				      sizeof(struct incident *));
+	}
+	incident->number = ++incidents->numbers;
+	incident->opened_ns = opened_ns;
+	incidents->incidents[incidents->incidents_count++] = incident;
+	incidents->stats.incidents++;
+	return incident;
+}
+
+static void admit(struct incident *incident, struct member *member)
+{
+	member->incident = incident;
+	incident->episodes++;
+	incident->changed = true;
+}
+
+/* The oldest incident of each group that has one. */
+static void find_groups(struct incidents *incidents)
+{
+	uint32_t known = incidents->members_count - incidents->newcomers;
+	memset(incidents->groups, 0, incidents->members_count * sizeof(*incidents->groups));
+	for (uint32_t i = 0; i < known; i++) {
+		struct incident **group = &incidents->groups[first_of(incidents->first, i)];
+		struct incident *incident = incidents->members[i]->incident;
+		if (!*group || incident->number < (*group)->number)
+			*group = incident;
+	}
+}
+
+/* How many incidents would have begun within two seconds, and the first of those that did. */
+static uint32_t beginning(const struct incidents *incidents, struct incident **oldest)
+{
+	uint32_t known = incidents->members_count - incidents->newcomers, count = 0;
+	uint32_t at = incidents->incidents_count;
+	*oldest = NULL;
+	for (; at > 0; at--, count++) {
+		if (incidents->incidents[at - 1]->opened_ns + TOGETHER_NS <= incidents->now_ns)
+			break;
+		*oldest = incidents->incidents[at - 1];
+	}
+	for (uint32_t i = known; i < incidents->members_count; i++)
+		count += incidents->first[i] == i && !incidents->members[i]->ended;
+	return count;
+}
+
+/* To the incident of their group, or to a new one; to one and the same when too many begin. */
+static void admit_newcomers(struct incidents *incidents)
+{
+	struct incident *shared;
+	bool together = beginning(incidents, &shared) > INCIDENTS_AT_ONCE;
+	find_groups(incidents);
+	for (uint32_t i = incidents->members_count - incidents->newcomers;
+	     i < incidents->members_count; i++) {
+		struct incident **group = &incidents->groups[first_of(incidents->first, i)];
+		/* It was over before anybody heard of it. */
+		if (incidents->members[i]->ended)
+			continue;
+		if (!*group && together && shared)
+			*group = shared;
+		if (!*group)
+			*group = shared = incident_add(incidents, incidents->now_ns);
+		admit(*group, incidents->members[i]);
+	}
+	incidents->newcomers = 0;
+}
+
+/* --- what is told --- */
+
+static int compare_causes(const void *a, const void *b)
+{
+	const struct member *left = *(struct member *const *)a, *right = *(struct member *const *)b;
+	if (left->incident != right->incident)
+		return left->incident->number < right->incident->number ? -1 : 1;
+	if (left->ended != right->ended)
+		return left->ended ? 1 : -1;
+	if (left->deep != right->deep)
+		return left->deep ? -1 : 1;
+	if (left->kind != right->kind)
+		return left->kind < right->kind ? -1 : 1;
+	if (left->alert.severity != right->alert.severity)
+		return left->alert.severity > right->alert.severity ? -1 : 1;
+	if (left->alert.started_ns != right->alert.started_ns)
+		return left->alert.started_ns < right->alert.started_ns ? -1 : 1;
+	return strcmp(left->alert.key, right->alert.key);
+}
+
+/* Members of incidents in which something changed, by incident, causes first. */
+static uint32_t sort_members(struct incidents *incidents)
+{
+	uint32_t count = 0, clients;
+	for (uint32_t i = 0; i < incidents->members_count; i++) {
+		struct member *member = incidents->members[i];
+		member->deep = false;
+		if (member->incident && member->incident->changed)
+			incidents->sorted[count++] = member;
+	}
+	qsort(incidents->sorted, count, sizeof(struct member *), compare_causes);
+	for (uint32_t begin = 0, end; begin < count; begin = end) {
+		const struct incident *incident = incidents->sorted[begin]->incident;
+		clients = 0;
+		for (end = begin; end < count && incidents->sorted[end]->incident == incident;
+		     end++) {
+			const struct member *member = incidents->sorted[end];
+			if (!member->ended && member->client != member->server)
+				incidents->ids[clients++] = member->client;
+		}
+		qsort(incidents->ids, clients, sizeof(*incidents->ids), compare_ids);
+		for (uint32_t i = begin; i < end; i++)
+			incidents->sorted[i]->deep =
+				!bsearch(&incidents->sorted[i]->server, incidents->ids, clients,
+					 sizeof(*incidents->ids), compare_ids);
+	}
+	qsort(incidents->sorted, count, sizeof(struct member *), compare_causes);
+	return count;
+}
+
+static struct alert_member member_words(const struct alert *alert)
+{
+	struct alert_member words = {.subject = alert->subject,
+				     .severity = alert->severity,
+				     .started_ns = alert->started_ns};
+	memcpy(words.monitor, alert->monitor, sizeof(words.monitor));
+	memcpy(words.metric, alert->metric, sizeof(words.metric));
+	return words;
+}
+
+/* The incident as its cause tells it. */
+static struct alert compose(const struct incidents *incidents, const struct incident *incident,
+			    struct member *const *members, uint32_t count)
+{
+	const struct alert *told = &incident->alert;
+	struct alert alert = members[0]->alert;
+	if (told->sequence) {
+		memcpy(alert.key, told->key, sizeof(alert.key));
+		alert.started_ns = told->started_ns;
+		alert.severity = told->severity;
+	}
+	alert.sequence = told->sequence + 1;
+	alert.pane_end_ns = incidents->now_ns;
+	alert.state = incident->episodes ? ALERT_FIRING : ALERT_RESOLVED;
+	alert.ended_ns = incident->episodes ? 0 : incidents->now_ns;
+	alert.episodes = incident->episodes;
+	alert.members_count = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct alert *member = &members[i]->alert;
+		alert.severity =
+			member->severity > alert.severity ? member->severity : alert.severity;
+		alert.last_event_ns = member->last_event_ns > alert.last_event_ns
+					      ? member->last_event_ns
+					      : alert.last_event_ns;
+		if (!members[i]->ended && alert.members_count < ALERT_MEMBERS_MAX)
+			alert.members[alert.members_count++] = member_words(member);
+	}
+	return alert;
+}
+
+static bool same_suspect(const struct alert *a, const struct alert *b)
+{
+	return a->suspects_count && b->suspects_count &&
+	       a->suspects[0].kind == b->suspects[0].kind &&
+	       strcmp(a->suspects[0].name, b->suspects[0].name) == 0;
+}
+
+/* A first suspect is news, none any more is not. */
+static bool worth_telling(const struct incident *incident, const struct alert *alert,
+			  const struct member *cause)
+{
+	const struct alert *told = &incident->alert;
+	return alert->state == ALERT_RESOLVED || alert->severity > told->severity ||
+	       cause->id != incident->cause || alert->episodes >= 2 * told->episodes ||
+	       (alert->suspects_count && !same_suspect(alert, told));
+}
+
+static uint32_t edges_of(struct incidents *incidents, struct member *const *members, uint32_t count)
+{
+	uint32_t open = 0;
+	for (uint32_t i = 0; i < count; i++)
+		if (!members[i]->ended)
+			incidents->ids[open++] = members[i]->edge;
+	return distinct(incidents->ids, open);
+}
+
+static void tell(struct incidents *incidents, struct incident *incident,
+		 struct member *const *members, uint32_t count)
+{
+	const struct incident_sinks *sinks = &incidents->options.sinks;
+	struct alert alert;
+	bool first = incident->alert.sequence == 0;
+	if (!first && incident->episodes && incidents->now_ns < incident->update_ns)
+		return;
+	incident->changed = false;
+	alert = compose(incidents, incident, members, count);
+	if (!first && !worth_telling(incident, &alert, members[0]))
+		return;
+	summary_tell(&alert, edges_of(incidents, members, count));
+	incident->alert = alert;
+	incident->cause = members[0]->id;
+	incident->update_ns = incidents->now_ns + incidents->options.update_ns;
+	incidents->stats.opened += first;
+	incidents->stats.updated += !first && incident->episodes;
+	incidents->stats.resolved += incident->episodes == 0;
+	sinks->alerts(sinks->context, &alert, 1);
+}
+
+static void tell_all(struct incidents *incidents)
+{
+	uint32_t count = sort_members(incidents);
+	for (uint32_t begin = 0, end; begin < count; begin = end) {
+		struct incident *incident = incidents->sorted[begin]->incident;
+		for (end = begin + 1; end < count && incidents->sorted[end]->incident == incident;
+		     end++)
+			;
+		tell(incidents, incident, incidents->sorted + begin, end - begin);
+	}
+}
+
+/* --- the pane --- */
+
+/* What ended leaves. */
+static void sweep(struct incidents *incidents)
+{
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < incidents->members_count; i++) {
+		struct member *member = incidents->members[i];
+		if (!member->ended) {
+			incidents->members[kept++] = member;
+			continue;
+		}
+		map_remove(&incidents->by_id, member->id);
+		memory_free(member);
+	}
+	incidents->members_count = kept;
+	kept = 0;
+	for (uint32_t i = 0; i < incidents->incidents_count; i++) {
+		struct incident *incident = incidents->incidents[i];
+		if (incident->episodes) {
+			incidents->incidents[kept++] = incident;
+			continue;
+		}
+		incidents->stats.incidents--;
+		memory_free(incident);
+	}
+	incidents->incidents_count = kept;
+}
+
+/* Nobody goes on with them: their monitors are gone, or more than an alert tells of were open. */
+static void end_unconfirmed(struct incidents *incidents)
+{
+	if (!incidents->resumed)
+		return;
+	if (!incidents->confirm_ns)
+		incidents->confirm_ns = incidents->now_ns + CONFIRM_NS;
+	if (incidents->now_ns < incidents->confirm_ns)
+		return;
+	for (uint32_t i = 0; i < incidents->members_count; i++)
+		if (incidents->members[i]->unconfirmed)
+			member_end(incidents, incidents->members[i]);
+	incidents->resumed = false;
+}
+
+void incidents_advance(struct incidents *incidents, uint64_t now_ns)
+{
+	bool changed = incidents->newcomers != 0;
+	incidents->now_ns = now_ns;
+	end_unconfirmed(incidents);
+	for (uint32_t i = 0; i < incidents->incidents_count; i++)
+		changed |= incidents->incidents[i]->changed;
+	if (!changed)
+		return;
+	scratch_reserve(incidents);
+	if (incidents->newcomers) {
+		link_all(incidents);
+		admit_newcomers(incidents);
+	}
+	tell_all(incidents);
+	sweep(incidents);
+}
+
+/* --- going on --- */
+
+static void resume_member(struct incidents *incidents, struct incident *incident, uint32_t number)
+{
+	struct alert alert = alert_member(&incident->alert, number);
+	if (map_get(&incidents->by_id, id_of(&alert)))
+		return;
+	struct member *member = member_add(incidents, &alert);
+	if (!member)
+		return;
+	member->unconfirmed = true;
+	admit(incident, member);
+	if (number == 0)
+		incident->cause = member->id;
+}
+
+bool incidents_resume(struct incidents *incidents, const struct alert *alert)
+{
+	if (alert->state != ALERT_FIRING || alert->members_count == 0 ||
+	    alert->members_count > ALERT_MEMBERS_MAX ||
+	    incidents->members_count == incidents->options.episodes_max)
+		return false;
+	struct incident *incident = incident_add(incidents, alert->started_ns);
+	incident->alert = *alert;
+	incident->update_ns = alert->pane_end_ns + incidents->options.update_ns;
+	for (uint32_t i = 0; i < alert->members_count; i++)
+		resume_member(incidents, incident, i);
+	incident->changed = false;
+	incidents->resumed = true;
+	if (incident->episodes)
+		return true;
+	/* Another incident has them all. */
+	incidents->incidents_count--;
+	incidents->stats.incidents--;
+	memory_free(incident);
+	return false;
+}
+
+struct incident_stats incidents_stats(const struct incidents *incidents)
+{
+	return incidents->stats;
+}

@@ -1,0 +1,61 @@
+/* Incidents: what people are told. Each owner's anomaly stage finds episodes, a rule that holds on
+ * one edge or server; one fault makes many of them. Here they meet, those of all owners, and what
+ * belongs together is one incident with one key, told at once when its first episodes begin and
+ * again only when something about it changed.
+ *
+ * Episodes belong together when
+ *   they have one server:                   a failing backend and all its callers;
+ *   the server of one is the client of the other: a backend and what it does to its callers'
+ * callers; their first suspects are one node or zone with at least half of the change; they began
+ * within two seconds at one client and at least three servers: the client; more than
+ * INCIDENTS_AT_ONCE would begin within two seconds: something that all of them share. An episode
+ * stays in the incident that it came to; two incidents are never made one.
+ *
+ * An incident is named by its cause, which is one of its open episodes: one whose server is not the
+ * client of another, rather of failures than of latency than of volume, the severest, the earliest.
+ * Its key is that of the episode that named it when it began, its severity the highest of all. It
+ * is told again, at most every update_ns, when it is severer, its cause or the cause's first
+ * suspect is another, or twice as many episodes are open; and it is resolved when none is.
+ *
+ * In pane k push the transitions of all owners in the order of their tasks, then advance. What
+ * comes out depends on these alone. Bounds: episodes_max open episodes (9 KB each while open); one
+ * beyond is counted as unlisted and makes no incident. Pure; one thread. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "anomaly/alert.h"
+
+enum { INCIDENTS_AT_ONCE = 8, INCIDENT_SERVERS_MIN = 3 };
+
+struct incidents;
+
+struct incident_sinks {
+	void *context;
+	void (*alerts)(void *context, const struct alert *alerts, size_t count);
+};
+
+struct incident_options {
+	uint64_t update_ns; /* 10 s */
+	uint32_t episodes_max;
+	struct incident_sinks sinks;
+};
+
+struct incident_stats {
+	uint64_t incidents, episodes; /* open now */
+	uint64_t opened, resolved, updated, unlisted;
+};
+
+struct incidents *incidents_new(const struct incident_options *options);
+void incidents_free(struct incidents *incidents);
+/* As another process left it, at the same addresses (base/heap.h). */
+void incidents_bind(struct incidents *incidents, const struct incident_sinks *sinks);
+/* Transitions of one owner's episodes in the pane. */
+void incidents_push(struct incidents *incidents, const struct alert *alerts, size_t count);
+void incidents_advance(struct incidents *incidents, uint64_t now_ns); /* end of the pane */
+/* Before the first pane: an incident that still fires, as its latest transition told it. Its
+ * members that no owner tells of in that pane (anomaly_resume) are over. False if it is none or
+ * there is no room. */
+bool incidents_resume(struct incidents *incidents, const struct alert *alert);
+struct incident_stats incidents_stats(const struct incidents *incidents);
