@@ -12,6 +12,7 @@ FEEDS = {
     "base": [],
     "config": ["base"],
     "kafka": ["base", "config", "agent/batch"],  # how a client gets in: the same for both programs
+    "kube": ["base", "config", "proto"],  # a cluster's objects, and the records of the metadata topic made of them
     "agent/bpf": [],
     "agent/batch": ["base", "proto"],
     "agent": ["base", "config", "kafka", "agent/batch", "agent/bpf"],

@@ -1,0 +1,818 @@
+#include "kube/object.h"
+
+#include <netinet/in.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/glob.h"
+#include "base/memory.h"
+#include "base/utf8.h"
+#include "kube/field.h"
+
+enum {
+	OWN_LABELS_MAX = 8, /* kept beside those asked for */
+	TEXT_BYTES =
+		2 << 20, /* a slice of endpoints whose every text is of the longest takes less */
+};
+
+#define TIME_SECONDS_MAX (1ULL << 33) /* the year 2242; in ns still below 2^63 */
+
+#define SERVICE_LABEL	 "kubernetes.io/service-name"
+
+static const char *const own_labels[] = {
+	"app.kubernetes.io/version",
+	"topology.kubernetes.io/zone",
+	"topology.kubernetes.io/region",
+	"node.kubernetes.io/instance-type",
+	SERVICE_LABEL,
+};
+
+struct kube_reader {
+	struct kube_reader_options options;
+	struct kube_reader_stats stats;
+	struct kube_object object;
+	bool broken; /* something within the object is not protobuf */
+	size_t text_length;
+	char *text; /* pages that no object needed take no memory */
+	uint32_t labels_asked, annotations_asked;
+	struct kube_pair labels[KUBE_LABELS_MAX + OWN_LABELS_MAX];
+	struct kube_pair annotations[KUBE_LABELS_MAX];
+	struct kube_owner owners[KUBE_OWNERS_MAX];
+	struct kube_condition conditions[KUBE_CONDITIONS_MAX];
+	struct kube_container containers[KUBE_CONTAINERS_MAX];
+	struct address addresses[KUBE_ADDRESSES_MAX];
+	struct kube_port ports[KUBE_PORTS_MAX];
+	struct kube_endpoint endpoints[KUBE_ENDPOINTS_MAX];
+};
+
+struct kube_reader *kube_reader_new(const struct kube_reader_options *options)
+{
+	struct kube_reader *reader = memory_zeroed(1, sizeof(*reader));
+	reader->options = *options;
+	reader->text = memory_resize(NULL, TEXT_BYTES, 1);
+	return reader;
+}
+
+void kube_reader_free(struct kube_reader *reader)
+{
+	if (!reader)
+		return;
+	memory_free(reader->text);
+	memory_free(reader);
+}
+
+struct kube_reader_stats kube_reader_stats(const struct kube_reader *reader)
+{
+	return reader->stats;
+}
+
+const char *kube_pair_find(const struct kube_pair *pairs, uint32_t count, const char *key)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (strcmp(pairs[i].key, key) == 0)
+			return pairs[i].value;
+	return NULL;
+}
+
+/* ---- values ---- */
+
+static struct kube_cursor enter(const struct kube_field *field)
+{
+	return kube_cursor_of(field->bytes, field->length);
+}
+
+static bool next(struct kube_reader *reader, struct kube_cursor *cursor, struct kube_field *field)
+{
+	if (kube_field_next(cursor, field))
+		return true;
+	reader->broken |= cursor->broken;
+	return false;
+}
+
+/* How many bytes of a character to keep; 0: it is none, or one that moves cursors. */
+static size_t printable(const uint8_t *bytes, size_t left)
+{
+	size_t length = utf8_length(bytes, left);
+	if (length == 1)
+		return bytes[0] >= 0x20 && bytes[0] != 0x7f;
+	return length == 2 && bytes[0] == 0xc2 && bytes[1] < 0xa0 ? 0 : length;
+}
+
+static const char *text_of(struct kube_reader *reader, const struct kube_field *field)
+{
+	size_t room = TEXT_BYTES - reader->text_length - 1, at = 0;
+	size_t most = room < KUBE_TEXT_MAX ? room : KUBE_TEXT_MAX;
+	char *text = reader->text + reader->text_length;
+	if (field->length == 0 || room == 0) {
+		reader->stats.cut += field->length > 0;
+		return "";
+	}
+	while (at < field->length) {
+		size_t length = printable(field->bytes + at, field->length - at);
+		size_t kept = length ? length : 1;
+		if (at + kept > most) {
+			reader->stats.cut++;
+			break;
+		}
+		if (length)
+			memcpy(text + at, field->bytes + at, length);
+		else
+			text[at] = '?';
+		at += kept;
+	}
+	text[at] = '\0';
+	reader->text_length += at + 1;
+	return text;
+}
+
+/* A meta.v1.Time. What lies before 1970 or far ahead is no time. */
+static uint64_t time_of(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_field field;
+	uint64_t seconds = 0, nanos = 0;
+	while (next(reader, &cursor, &field))
+		if (field.number == 1)
+			seconds = field.value;
+		else if (field.number == 2)
+			nanos = field.value;
+	if (seconds > TIME_SECONDS_MAX || nanos >= NS_PER_S)
+		return 0;
+	return seconds * NS_PER_S + nanos;
+}
+
+static int32_t int_of(const struct kube_field *field)
+{
+	return (int32_t)(uint32_t)field->value;
+}
+
+static uint16_t port_of(const struct kube_field *field)
+{
+	return field->value <= UINT16_MAX ? (uint16_t)field->value : 0;
+}
+
+static bool is(const struct kube_field *field, const char *word)
+{
+	return field->length == strlen(word) && memcmp(field->bytes, word, field->length) == 0;
+}
+
+static bool has_room(struct kube_reader *reader, uint32_t count, uint32_t most)
+{
+	if (count < most)
+		return true;
+	reader->stats.dropped++;
+	return false;
+}
+
+/* An address is told in more than one place. */
+static void add_address(struct kube_reader *reader, struct address *addresses, uint32_t *count,
+			uint32_t most, const struct kube_field *field)
+{
+	char text[ADDRESS_TEXT_MAX] = "";
+	struct address address;
+	if (field->length == 0 || is(field, "None"))
+		return; /* a service without one */
+	if (field->length < sizeof(text))
+		memcpy(text, field->bytes, field->length);
+	if (address_parse(text, &address) != 0) {
+		reader->stats.addresses++;
+		return;
+	}
+	for (uint32_t i = 0; i < *count; i++)
+		if (address_equal(&addresses[i], &address))
+			return;
+	if (has_room(reader, *count, most))
+		addresses[(*count)++] = address;
+}
+
+/* The text in field `number` of a message that has nothing else of interest. */
+static struct kube_field only(struct kube_reader *reader, const struct kube_field *message,
+			      uint32_t number)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_field field, found = {.bytes = message->bytes};
+	while (next(reader, &cursor, &field))
+		if (field.number == number)
+			found = field;
+	return found;
+}
+
+/* ---- metadata ---- */
+
+static bool one_of(const char *const *patterns, size_t count, const char *text)
+{
+	for (size_t i = 0; i < count; i++)
+		if (glob_match(patterns[i], text))
+			return true;
+	return false;
+}
+
+static void read_pair(struct kube_reader *reader, const struct kube_field *message,
+		      struct kube_pair *pair)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_field field, key = {.bytes = message->bytes}, value = key;
+	while (next(reader, &cursor, &field))
+		if (field.number == 1)
+			key = field;
+		else if (field.number == 2)
+			value = field;
+	pair->key = text_of(reader, &key);
+	pair->value = text_of(reader, &value);
+}
+
+/* What is not kept leaves no text behind, nor a word in the counters. */
+static void read_label(struct kube_reader *reader, const struct kube_field *message)
+{
+	size_t before = reader->text_length;
+	uint64_t cut = reader->stats.cut;
+	struct kube_object *object = &reader->object;
+	struct kube_pair pair;
+	read_pair(reader, message, &pair);
+	bool own = one_of(own_labels, sizeof(own_labels) / sizeof(own_labels[0]), pair.key);
+	pair.asked = one_of(reader->options.labels, reader->options.labels_count, pair.key);
+	uint32_t others = object->labels_count - reader->labels_asked;
+	if (pair.asked && has_room(reader, reader->labels_asked, KUBE_LABELS_MAX)) {
+		reader->labels_asked++;
+		reader->labels[object->labels_count++] = pair;
+	} else if (own && has_room(reader, others, OWN_LABELS_MAX)) {
+		pair.asked = false;
+		reader->labels[object->labels_count++] = pair;
+	} else if (!pair.asked && !own) {
+		reader->text_length = before;
+		reader->stats.cut = cut;
+	}
+}
+
+static void read_annotation(struct kube_reader *reader, const struct kube_field *message)
+{
+	size_t before = reader->text_length;
+	uint64_t cut = reader->stats.cut;
+	struct kube_object *object = &reader->object;
+	struct kube_pair pair = {.asked = true};
+	if (reader->options.annotations_count == 0)
+		return;
+	read_pair(reader, message, &pair);
+	if (!one_of(reader->options.annotations, reader->options.annotations_count, pair.key)) {
+		reader->text_length = before;
+		reader->stats.cut = cut;
+	} else if (has_room(reader, object->annotations_count, KUBE_LABELS_MAX)) {
+		reader->annotations[object->annotations_count++] = pair;
+	}
+}
+
+static void read_owner(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_owner owner = {"", "", "", false};
+	struct kube_field field;
+	if (!has_room(reader, reader->object.owners_count, KUBE_OWNERS_MAX))
+		return;
+	while (next(reader, &cursor, &field))
+		if (field.number == 1)
+			owner.kind = text_of(reader, &field);
+		else if (field.number == 3)
+			owner.name = text_of(reader, &field);
+		else if (field.number == 4)
+			owner.uid = text_of(reader, &field);
+		else if (field.number == 6)
+			owner.controller = field.value != 0;
+	reader->owners[reader->object.owners_count++] = owner;
+}
+
+static void read_metadata(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_object *object = &reader->object;
+	struct kube_field field;
+	while (next(reader, &cursor, &field)) {
+		switch (field.number) {
+		case 1:
+			object->name = text_of(reader, &field);
+			break;
+		case 3:
+			object->namespace = text_of(reader, &field);
+			break;
+		case 5:
+			object->uid = text_of(reader, &field);
+			break;
+		case 6:
+			object->resource_version = text_of(reader, &field);
+			break;
+		case 8:
+			object->created_ns = time_of(reader, &field);
+			break;
+		case 9:
+			object->deleted_ns = time_of(reader, &field);
+			break;
+		case 11:
+			read_label(reader, &field);
+			break;
+		case 12:
+			read_annotation(reader, &field);
+			break;
+		case 13:
+			read_owner(reader, &field);
+			break;
+		}
+	}
+}
+
+/* ---- pods ---- */
+
+static void read_condition(struct kube_reader *reader, const struct kube_field *message,
+			   uint32_t *count)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_condition condition = {"", "", "", 0};
+	struct kube_field field;
+	if (!has_room(reader, *count, KUBE_CONDITIONS_MAX))
+		return;
+	while (next(reader, &cursor, &field))
+		if (field.number == 1)
+			condition.type = text_of(reader, &field);
+		else if (field.number == 2)
+			condition.status = text_of(reader, &field);
+		else if (field.number == 4)
+			condition.since_ns = time_of(reader, &field);
+		else if (field.number == 5)
+			condition.reason = text_of(reader, &field);
+	reader->conditions[(*count)++] = condition;
+}
+
+static struct kube_container container_empty(enum kube_container_sort sort)
+{
+	return (struct kube_container){.sort = sort,
+				       .name = "",
+				       .image = "",
+				       .status_image = "",
+				       .image_id = "",
+				       .id = "",
+				       .termination = {.id = "", .reason = ""}};
+}
+
+/* The pod's container of that name, or a new one; NULL: there are too many. */
+static struct kube_container *container_of(struct kube_reader *reader, const char *name,
+					   enum kube_container_sort sort)
+{
+	uint32_t *count = &reader->object.pod.containers_count;
+	for (uint32_t i = 0; i < *count; i++)
+		if (reader->containers[i].sort == sort &&
+		    strcmp(reader->containers[i].name, name) == 0)
+			return &reader->containers[i];
+	if (!has_room(reader, *count, KUBE_CONTAINERS_MAX))
+		return NULL;
+	struct kube_container *container = &reader->containers[(*count)++];
+	*container = container_empty(sort);
+	container->name = name;
+	return container;
+}
+
+/* A Container, or an EphemeralContainerCommon. */
+static void read_container(struct kube_reader *reader, const struct kube_field *message,
+			   enum kube_container_sort sort)
+{
+	struct kube_cursor cursor = enter(message);
+	const char *name = "", *image = "";
+	struct kube_field field;
+	while (next(reader, &cursor, &field))
+		if (field.number == 1)
+			name = text_of(reader, &field);
+		else if (field.number == 2)
+			image = text_of(reader, &field);
+	struct kube_container *container = container_of(reader, name, sort);
+	if (container)
+		container->image = image;
+}
+
+static struct kube_termination read_termination(struct kube_reader *reader,
+						const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_termination termination = {.id = "", .reason = ""};
+	struct kube_field field;
+	while (next(reader, &cursor, &field))
+		if (field.number == 1)
+			termination.exit_code = int_of(&field);
+		else if (field.number == 3)
+			termination.reason = text_of(reader, &field);
+		else if (field.number == 5)
+			termination.started_ns = time_of(reader, &field);
+		else if (field.number == 6)
+			termination.finished_ns = time_of(reader, &field);
+		else if (field.number == 7)
+			termination.id = text_of(reader, &field);
+	return termination;
+}
+
+/* What a ContainerState says: since when it runs, and how it ended. */
+static bool read_state(struct kube_reader *reader, const struct kube_field *message,
+		       uint64_t *started_ns, struct kube_termination *termination)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_field field, started;
+	bool ended = false;
+	while (next(reader, &cursor, &field))
+		if (field.number == 2) {
+			started = only(reader, &field, 1);
+			*started_ns = time_of(reader, &started);
+		} else if (field.number == 3) {
+			*termination = read_termination(reader, &field);
+			ended = true;
+		}
+	return ended;
+}
+
+static void read_container_status(struct kube_reader *reader, const struct kube_field *message,
+				  enum kube_container_sort sort)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_container status = container_empty(sort);
+	struct kube_termination before = status.termination;
+	uint64_t unused;
+	struct kube_field field;
+	while (next(reader, &cursor, &field)) {
+		switch (field.number) {
+		case 1:
+			status.name = text_of(reader, &field);
+			break;
+		case 2:
+			status.ended =
+				read_state(reader, &field, &status.started_ns, &status.termination);
+			break;
+		case 3:
+			status.ended_before = read_state(reader, &field, &unused, &before);
+			break;
+		case 4:
+			status.ready = field.value != 0;
+			break;
+		case 5:
+			status.restarts = int_of(&field) > 0 ? (uint32_t)field.value : 0;
+			break;
+		case 6:
+			status.status_image = text_of(reader, &field);
+			break;
+		case 7:
+			status.image_id = text_of(reader, &field);
+			break;
+		case 8:
+			status.id = text_of(reader, &field);
+			break;
+		}
+	}
+	if (status.ended)
+		status.ended_before = false;
+	else if (status.ended_before)
+		status.termination = before;
+	struct kube_container *container = container_of(reader, status.name, sort);
+	if (container) {
+		status.image = container->image;
+		*container = status;
+	}
+}
+
+static void read_pod_spec(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_pod *pod = &reader->object.pod;
+	struct kube_field field, common;
+	while (next(reader, &cursor, &field)) {
+		switch (field.number) {
+		case 2:
+			read_container(reader, &field, KUBE_CONTAINER);
+			break;
+		case 10:
+			pod->node = text_of(reader, &field);
+			break;
+		case 11:
+			pod->host_network = field.value != 0;
+			break;
+		case 20:
+			read_container(reader, &field, KUBE_CONTAINER_INIT);
+			break;
+		case 34:
+			common = only(reader, &field, 1);
+			read_container(reader, &common, KUBE_CONTAINER_EPHEMERAL);
+			break;
+		}
+	}
+}
+
+static void read_pod_status(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_pod *pod = &reader->object.pod;
+	struct kube_field field, address;
+	while (next(reader, &cursor, &field)) {
+		switch (field.number) {
+		case 1:
+			pod->phase = text_of(reader, &field);
+			break;
+		case 2:
+			read_condition(reader, &field, &pod->conditions_count);
+			break;
+		case 6:
+			add_address(reader, reader->addresses, &pod->addresses_count,
+				    KUBE_ADDRESSES_FEW, &field);
+			break;
+		case 7:
+			pod->start_ns = time_of(reader, &field);
+			break;
+		case 8:
+			read_container_status(reader, &field, KUBE_CONTAINER);
+			break;
+		case 10:
+			read_container_status(reader, &field, KUBE_CONTAINER_INIT);
+			break;
+		case 12:
+			address = only(reader, &field, 1);
+			add_address(reader, reader->addresses, &pod->addresses_count,
+				    KUBE_ADDRESSES_FEW, &address);
+			break;
+		case 13:
+			read_container_status(reader, &field, KUBE_CONTAINER_EPHEMERAL);
+			break;
+		}
+	}
+}
+
+/* ---- nodes ---- */
+
+static void read_node_spec(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_field field;
+	while (next(reader, &cursor, &field))
+		if (field.number == 3)
+			reader->object.node.provider_id = text_of(reader, &field);
+		else if (field.number == 4)
+			reader->object.node.unschedulable = field.value != 0;
+}
+
+static void read_node_address(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_field field, address = {.bytes = message->bytes};
+	bool wanted = false;
+	while (next(reader, &cursor, &field))
+		if (field.number == 1)
+			wanted = is(&field, "InternalIP") || is(&field, "ExternalIP");
+		else if (field.number == 2)
+			address = field;
+	if (wanted) /* others are names */
+		add_address(reader, reader->addresses, &reader->object.node.addresses_count,
+			    KUBE_ADDRESSES_FEW, &address);
+}
+
+static void read_node_status(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_field field;
+	while (next(reader, &cursor, &field))
+		if (field.number == 4)
+			read_condition(reader, &field, &reader->object.node.conditions_count);
+		else if (field.number == 5)
+			read_node_address(reader, &field);
+}
+
+/* ---- services ---- */
+
+static uint8_t protocol_of(const struct kube_field *field)
+{
+	return is(field, "TCP")	   ? IPPROTO_TCP
+	       : is(field, "UDP")  ? IPPROTO_UDP
+	       : is(field, "SCTP") ? IPPROTO_SCTP
+				   : 0;
+}
+
+static void read_port(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_service *service = &reader->object.service;
+	struct kube_port port = {.name = "", .protocol = IPPROTO_TCP};
+	struct kube_field field;
+	if (!has_room(reader, service->ports_count, KUBE_PORTS_MAX))
+		return;
+	while (next(reader, &cursor, &field))
+		if (field.number == 1)
+			port.name = text_of(reader, &field);
+		else if (field.number == 2)
+			port.protocol = protocol_of(&field);
+		else if (field.number == 3)
+			port.port = port_of(&field);
+		else if (field.number == 5)
+			port.node_port = port_of(&field);
+	reader->ports[service->ports_count++] = port;
+}
+
+static void read_service_address(struct kube_reader *reader, const struct kube_field *field)
+{
+	add_address(reader, reader->addresses, &reader->object.service.addresses_count,
+		    KUBE_ADDRESSES_MAX, field);
+}
+
+static void read_service_spec(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_field field;
+	while (next(reader, &cursor, &field)) {
+		switch (field.number) {
+		case 1:
+			read_port(reader, &field);
+			break;
+		case 3:	 /* clusterIP */
+		case 5:	 /* externalIPs */
+		case 18: /* clusterIPs */
+			read_service_address(reader, &field);
+			break;
+		case 4:
+			reader->object.service.type = text_of(reader, &field);
+			break;
+		}
+	}
+}
+
+static void read_service_status(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_field balancer = only(reader, message, 1), field, address;
+	struct kube_cursor cursor = enter(&balancer);
+	while (next(reader, &cursor, &field))
+		if (field.number == 1) {
+			address = only(reader, &field, 1);
+			read_service_address(reader, &address);
+		}
+}
+
+/* ---- endpoint slices ---- */
+
+static void read_target(struct kube_reader *reader, const struct kube_field *message,
+			struct kube_endpoint *endpoint)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_field field;
+	while (next(reader, &cursor, &field))
+		if (field.number == 1)
+			endpoint->target_kind = text_of(reader, &field);
+		else if (field.number == 2)
+			endpoint->target_namespace = text_of(reader, &field);
+		else if (field.number == 3)
+			endpoint->target_name = text_of(reader, &field);
+		else if (field.number == 4)
+			endpoint->target_uid = text_of(reader, &field);
+}
+
+static void read_endpoint(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_endpoint_slice *slice = &reader->object.endpoint_slice;
+	struct kube_field field;
+	if (!has_room(reader, slice->endpoints_count, KUBE_ENDPOINTS_MAX))
+		return;
+	struct kube_endpoint *endpoint = &reader->endpoints[slice->endpoints_count++];
+	endpoint->target_kind = endpoint->target_namespace = "";
+	endpoint->target_name = endpoint->target_uid = "";
+	endpoint->addresses_count = 0;
+	while (next(reader, &cursor, &field))
+		if (field.number == 1)
+			add_address(reader, endpoint->addresses, &endpoint->addresses_count,
+				    KUBE_ADDRESSES_FEW, &field);
+		else if (field.number == 4)
+			read_target(reader, &field, endpoint);
+}
+
+/* ---- top level: what stands beside the metadata ---- */
+
+static void read_pod(struct kube_reader *reader, const struct kube_field *field)
+{
+	if (field->number == 2)
+		read_pod_spec(reader, field);
+	else if (field->number == 3)
+		read_pod_status(reader, field);
+}
+
+static void read_node(struct kube_reader *reader, const struct kube_field *field)
+{
+	if (field->number == 2)
+		read_node_spec(reader, field);
+	else if (field->number == 3)
+		read_node_status(reader, field);
+}
+
+static void read_service(struct kube_reader *reader, const struct kube_field *field)
+{
+	if (field->number == 2)
+		read_service_spec(reader, field);
+	else if (field->number == 3)
+		read_service_status(reader, field);
+}
+
+static void read_endpoint_slice(struct kube_reader *reader, const struct kube_field *field)
+{
+	if (field->number == 2)
+		read_endpoint(reader, field);
+	else if (field->number == 4)
+		reader->object.endpoint_slice.address_type = text_of(reader, field);
+}
+
+static void read_replica_set(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_field replicas = only(reader, message, 1);
+	if (message->number == 2)
+		reader->object.replicas.wanted = int_of(&replicas);
+	else if (message->number == 3)
+		reader->object.replicas.present = int_of(&replicas);
+}
+
+static void read_job(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_field replicas;
+	if (message->number == 2) {
+		replicas = only(reader, message, 1); /* parallelism */
+		reader->object.replicas.wanted = int_of(&replicas);
+	} else if (message->number == 3) {
+		replicas = only(reader, message, 4); /* active */
+		reader->object.replicas.present = int_of(&replicas);
+	}
+}
+
+static void read_namespace(struct kube_reader *reader, const struct kube_field *field)
+{
+	(void)reader;
+	(void)field;
+}
+
+static void (*const readers[KUBE_KINDS])(struct kube_reader *, const struct kube_field *) = {
+	[KUBE_NAMESPACE] = read_namespace,
+	[KUBE_NODE] = read_node,
+	[KUBE_REPLICA_SET] = read_replica_set,
+	[KUBE_JOB] = read_job,
+	[KUBE_POD] = read_pod,
+	[KUBE_SERVICE] = read_service,
+	[KUBE_ENDPOINT_SLICE] = read_endpoint_slice,
+};
+
+static void object_clear(struct kube_reader *reader, enum kube_kind kind)
+{
+	reader->text_length = 0;
+	reader->broken = false;
+	reader->labels_asked = 0;
+	reader->object = (struct kube_object){
+		.kind = kind,
+		.uid = "",
+		.namespace = "",
+		.name = "",
+		.resource_version = "",
+		.labels = reader->labels,
+		.annotations = reader->annotations,
+		.owners = reader->owners,
+	};
+	struct kube_object *object = &reader->object;
+	if (kind == KUBE_POD)
+		object->pod = (struct kube_pod){.node = "",
+						.phase = "",
+						.addresses = reader->addresses,
+						.conditions = reader->conditions,
+						.containers = reader->containers};
+	else if (kind == KUBE_NODE)
+		object->node = (struct kube_node){.provider_id = "",
+						  .addresses = reader->addresses,
+						  .conditions = reader->conditions};
+	else if (kind == KUBE_SERVICE)
+		object->service = (struct kube_service){
+			.type = "", .addresses = reader->addresses, .ports = reader->ports};
+	else if (kind == KUBE_ENDPOINT_SLICE)
+		object->endpoint_slice = (struct kube_endpoint_slice){
+			.service = "", .address_type = "", .endpoints = reader->endpoints};
+}
+
+static bool object_is_whole(const struct kube_reader *reader)
+{
+	const struct kube_object *object = &reader->object;
+	return !reader->broken && object->name[0] && object->uid[0] &&
+	       strlen(object->uid) <= KUBE_UID_MAX;
+}
+
+const struct kube_object *kube_reader_object(struct kube_reader *reader, enum kube_kind kind,
+					     const uint8_t *bytes, size_t length)
+{
+	struct kube_cursor cursor = kube_cursor_of(bytes, length);
+	struct kube_object *object = &reader->object;
+	struct kube_field field;
+	object_clear(reader, kind);
+	while (next(reader, &cursor, &field))
+		if (field.number == 1)
+			read_metadata(reader, &field);
+		else
+			readers[kind](reader, &field);
+	if (!object_is_whole(reader)) {
+		reader->stats.malformed++;
+		return NULL;
+	}
+	if (kind == KUBE_ENDPOINT_SLICE) {
+		const char *service =
+			kube_pair_find(object->labels, object->labels_count, SERVICE_LABEL);
+		object->endpoint_slice.service = service ? service : "";
+	}
+	reader->stats.objects++;
+	return object;
+}
