@@ -10,33 +10,48 @@
 #include "kube/field.h"
 
 enum {
-	OWN_LABELS_MAX = 8, /* kept beside those asked for */
-	TEXT_BYTES =
-		2 << 20, /* a slice of endpoints whose every text is of the longest takes less */
+	OWN_MAX = 8, /* labels kept beside those asked for; so of annotations */
+	/* A slice of endpoints whose every text is of the longest takes less. */
+	TEXT_BYTES = 2 << 20,
 };
 
 #define TIME_SECONDS_MAX (1ULL << 33) /* the year 2242; in ns still below 2^63 */
-
+#define VERSION_LABEL	 "app.kubernetes.io/version"
 #define SERVICE_LABEL	 "kubernetes.io/service-name"
+#define COUNT(array)	 (sizeof(array) / sizeof((array)[0]))
 
 static const char *const own_labels[] = {
-	"app.kubernetes.io/version",
+	VERSION_LABEL,
 	"topology.kubernetes.io/zone",
 	"topology.kubernetes.io/region",
 	"node.kubernetes.io/instance-type",
 	SERVICE_LABEL,
 };
 
+static const char *const own_annotations[] = {
+	"deployment.kubernetes.io/revision",
+	"deployment.kubernetes.io/desired-replicas",
+};
+
+/* Which labels, or annotations, are kept: patterns of others, names of ours. */
+struct wish {
+	const char *const *asked, *const *own;
+	size_t asked_count, own_count;
+};
+
+struct kept {
+	struct kube_pair pairs[KUBE_LABELS_MAX + OWN_MAX];
+	uint32_t count, asked; /* how many are; how many of them were asked for */
+};
+
 struct kube_reader {
-	struct kube_reader_options options;
+	struct wish labels_wish, annotations_wish;
 	struct kube_reader_stats stats;
 	struct kube_object object;
 	bool broken; /* something within the object is not protobuf */
 	size_t text_length;
 	char *text; /* pages that no object needed take no memory */
-	uint32_t labels_asked, annotations_asked;
-	struct kube_pair labels[KUBE_LABELS_MAX + OWN_LABELS_MAX];
-	struct kube_pair annotations[KUBE_LABELS_MAX];
+	struct kept labels, annotations;
 	struct kube_owner owners[KUBE_OWNERS_MAX];
 	struct kube_condition conditions[KUBE_CONDITIONS_MAX];
 	struct kube_container containers[KUBE_CONTAINERS_MAX];
@@ -48,7 +63,11 @@ struct kube_reader {
 struct kube_reader *kube_reader_new(const struct kube_reader_options *options)
 {
 	struct kube_reader *reader = memory_zeroed(1, sizeof(*reader));
-	reader->options = *options;
+	reader->labels_wish = (struct wish){options->labels, own_labels, options->labels_count,
+					    COUNT(own_labels)};
+	reader->annotations_wish =
+		(struct wish){options->annotations, own_annotations, options->annotations_count,
+			      COUNT(own_annotations)};
 	reader->text = memory_resize(NULL, TEXT_BYTES, 1);
 	return reader;
 }
@@ -185,7 +204,8 @@ static void add_address(struct kube_reader *reader, struct address *addresses, u
 		addresses[(*count)++] = address;
 }
 
-/* The text in field `number` of a message that has nothing else of interest. */
+/* The field of that number, where it is the only one of interest: of several the last counts, as
+ * protobuf has it; empty if there is none. */
 static struct kube_field only(struct kube_reader *reader, const struct kube_field *message,
 			      uint32_t number)
 {
@@ -193,6 +213,18 @@ static struct kube_field only(struct kube_reader *reader, const struct kube_fiel
 	struct kube_field field, found = {.bytes = message->bytes};
 	while (next(reader, &cursor, &field))
 		if (field.number == number)
+			found = field;
+	return found;
+}
+
+/* Of a list its first element. */
+static struct kube_field first(struct kube_reader *reader, const struct kube_field *message,
+			       uint32_t number)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_field field, found = {.bytes = message->bytes};
+	while (next(reader, &cursor, &field))
+		if (field.number == number && !found.number)
 			found = field;
 	return found;
 }
@@ -210,54 +242,30 @@ static bool one_of(const char *const *patterns, size_t count, const char *text)
 static void read_pair(struct kube_reader *reader, const struct kube_field *message,
 		      struct kube_pair *pair)
 {
-	struct kube_cursor cursor = enter(message);
-	struct kube_field field, key = {.bytes = message->bytes}, value = key;
-	while (next(reader, &cursor, &field))
-		if (field.number == 1)
-			key = field;
-		else if (field.number == 2)
-			value = field;
+	struct kube_field key = only(reader, message, 1), value = only(reader, message, 2);
 	pair->key = text_of(reader, &key);
 	pair->value = text_of(reader, &value);
 }
 
 /* What is not kept leaves no text behind, nor a word in the counters. */
-static void read_label(struct kube_reader *reader, const struct kube_field *message)
+static void keep(struct kube_reader *reader, const struct kube_field *message,
+		 const struct wish *wish, struct kept *kept)
 {
 	size_t before = reader->text_length;
 	uint64_t cut = reader->stats.cut;
-	struct kube_object *object = &reader->object;
 	struct kube_pair pair;
 	read_pair(reader, message, &pair);
-	bool own = one_of(own_labels, sizeof(own_labels) / sizeof(own_labels[0]), pair.key);
-	pair.asked = one_of(reader->options.labels, reader->options.labels_count, pair.key);
-	uint32_t others = object->labels_count - reader->labels_asked;
-	if (pair.asked && has_room(reader, reader->labels_asked, KUBE_LABELS_MAX)) {
-		reader->labels_asked++;
-		reader->labels[object->labels_count++] = pair;
-	} else if (own && has_room(reader, others, OWN_LABELS_MAX)) {
+	bool own = one_of(wish->own, wish->own_count, pair.key);
+	pair.asked = one_of(wish->asked, wish->asked_count, pair.key);
+	if (pair.asked && has_room(reader, kept->asked, KUBE_LABELS_MAX)) {
+		kept->asked++;
+		kept->pairs[kept->count++] = pair;
+	} else if (own && has_room(reader, kept->count - kept->asked, OWN_MAX)) {
 		pair.asked = false;
-		reader->labels[object->labels_count++] = pair;
+		kept->pairs[kept->count++] = pair;
 	} else if (!pair.asked && !own) {
 		reader->text_length = before;
 		reader->stats.cut = cut;
-	}
-}
-
-static void read_annotation(struct kube_reader *reader, const struct kube_field *message)
-{
-	size_t before = reader->text_length;
-	uint64_t cut = reader->stats.cut;
-	struct kube_object *object = &reader->object;
-	struct kube_pair pair = {.asked = true};
-	if (reader->options.annotations_count == 0)
-		return;
-	read_pair(reader, message, &pair);
-	if (!one_of(reader->options.annotations, reader->options.annotations_count, pair.key)) {
-		reader->text_length = before;
-		reader->stats.cut = cut;
-	} else if (has_room(reader, object->annotations_count, KUBE_LABELS_MAX)) {
-		reader->annotations[object->annotations_count++] = pair;
 	}
 }
 
@@ -306,10 +314,10 @@ static void read_metadata(struct kube_reader *reader, const struct kube_field *m
 			object->deleted_ns = time_of(reader, &field);
 			break;
 		case 11:
-			read_label(reader, &field);
+			keep(reader, &field, &reader->labels_wish, &reader->labels);
 			break;
 		case 12:
-			read_annotation(reader, &field);
+			keep(reader, &field, &reader->annotations_wish, &reader->annotations);
 			break;
 		case 13:
 			read_owner(reader, &field);
@@ -714,24 +722,72 @@ static void read_endpoint_slice(struct kube_reader *reader, const struct kube_fi
 		reader->object.endpoint_slice.address_type = text_of(reader, field);
 }
 
-static void read_replica_set(struct kube_reader *reader, const struct kube_field *message)
+/* Only what is the first container's, and one label. */
+static void read_template_pod(struct kube_reader *reader, const struct kube_field *message)
 {
-	struct kube_field replicas = only(reader, message, 1);
-	if (message->number == 2)
-		reader->object.replicas.wanted = int_of(&replicas);
-	else if (message->number == 3)
-		reader->object.replicas.present = int_of(&replicas);
+	struct kube_field container = first(reader, message, 2);
+	struct kube_field image = only(reader, &container, 2);
+	reader->object.replicas.template_image = text_of(reader, &image);
 }
 
-static void read_job(struct kube_reader *reader, const struct kube_field *message)
+static void read_template_metadata(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_field field, key, value;
+	while (next(reader, &cursor, &field)) {
+		if (field.number != 11)
+			continue;
+		key = only(reader, &field, 1);
+		if (!is(&key, VERSION_LABEL))
+			continue;
+		value = only(reader, &field, 2);
+		reader->object.replicas.template_version = text_of(reader, &value);
+	}
+}
+
+static void read_template(struct kube_reader *reader, const struct kube_field *message)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_field field;
+	while (next(reader, &cursor, &field))
+		if (field.number == 1)
+			read_template_metadata(reader, &field);
+		else if (field.number == 2)
+			read_template_pod(reader, &field);
+}
+
+/* Of a ReplicaSet (replicas, template 3) or a Job (parallelism, template 6). */
+static void read_replicas_spec(struct kube_reader *reader, const struct kube_field *message,
+			       uint32_t template)
+{
+	struct kube_cursor cursor = enter(message);
+	struct kube_field field;
+	while (next(reader, &cursor, &field))
+		if (field.number == 1)
+			reader->object.replicas.wanted = int_of(&field);
+		else if (field.number == template)
+			read_template(reader, &field);
+}
+
+static void read_replica_set(struct kube_reader *reader, const struct kube_field *field)
 {
 	struct kube_field replicas;
-	if (message->number == 2) {
-		replicas = only(reader, message, 1); /* parallelism */
-		reader->object.replicas.wanted = int_of(&replicas);
-	} else if (message->number == 3) {
-		replicas = only(reader, message, 4); /* active */
+	if (field->number == 2) {
+		read_replicas_spec(reader, field, 3);
+	} else if (field->number == 3) {
+		replicas = only(reader, field, 1);
 		reader->object.replicas.present = int_of(&replicas);
+	}
+}
+
+static void read_job(struct kube_reader *reader, const struct kube_field *field)
+{
+	struct kube_field active;
+	if (field->number == 2) {
+		read_replicas_spec(reader, field, 6);
+	} else if (field->number == 3) {
+		active = only(reader, field, 4);
+		reader->object.replicas.present = int_of(&active);
 	}
 }
 
@@ -755,15 +811,16 @@ static void object_clear(struct kube_reader *reader, enum kube_kind kind)
 {
 	reader->text_length = 0;
 	reader->broken = false;
-	reader->labels_asked = 0;
+	reader->labels.count = reader->labels.asked = 0;
+	reader->annotations.count = reader->annotations.asked = 0;
 	reader->object = (struct kube_object){
 		.kind = kind,
 		.uid = "",
 		.namespace = "",
 		.name = "",
 		.resource_version = "",
-		.labels = reader->labels,
-		.annotations = reader->annotations,
+		.labels = reader->labels.pairs,
+		.annotations = reader->annotations.pairs,
 		.owners = reader->owners,
 	};
 	struct kube_object *object = &reader->object;
@@ -783,6 +840,9 @@ static void object_clear(struct kube_reader *reader, enum kube_kind kind)
 	else if (kind == KUBE_ENDPOINT_SLICE)
 		object->endpoint_slice = (struct kube_endpoint_slice){
 			.service = "", .address_type = "", .endpoints = reader->endpoints};
+	else if (kind == KUBE_REPLICA_SET || kind == KUBE_JOB)
+		object->replicas =
+			(struct kube_replicas){.template_version = "", .template_image = ""};
 }
 
 static bool object_is_whole(const struct kube_reader *reader)
@@ -804,6 +864,8 @@ const struct kube_object *kube_reader_object(struct kube_reader *reader, enum ku
 			read_metadata(reader, &field);
 		else
 			readers[kind](reader, &field);
+	object->labels_count = reader->labels.count;
+	object->annotations_count = reader->annotations.count;
 	if (!object_is_whole(reader)) {
 		reader->stats.malformed++;
 		return NULL;

@@ -127,9 +127,11 @@ struct kube_endpoint_slice {
 	uint32_t endpoints_count;
 };
 
-/* A replica set's replicas, a job's pods at a time. */
+/* A replica set's replicas, a job's pods at a time, and what they are made from. */
 struct kube_replicas {
 	int32_t wanted, present;
+	const char *template_version; /* label app.kubernetes.io/version of the pods */
+	const char *template_image;   /* of their first container */
 };
 
 struct kube_object {
