@@ -1,6 +1,5 @@
 #include "api/notify/transport.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include "base/address.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "fetch/multi.h"
 
 /* Of all receivers: many may be at one host, and one that hangs must not hold the others' back.
  * Each has four requests under way at most, and there are 64 receivers. */
@@ -36,19 +36,10 @@ struct post {
 	char body[ANSWER_BYTES_MAX + 1];
 };
 
-struct watch {
-	uv_poll_t poll;
-	curl_socket_t socket;
-	struct transport *transport;
-};
-
 struct transport {
 	struct transport_options options;
-	CURLM *multi;
-	uv_timer_t timer;
+	struct multi *multi;
 	struct post *posts;
-	int handles; /* uv handles not yet closed */
-	bool closing;
 	void (*closed)(void *context);
 	void *closed_context;
 };
@@ -68,7 +59,7 @@ static void post_free(struct post *post)
 	*post->previous = post->next;
 	if (post->next)
 		post->next->previous = post->previous;
-	curl_multi_remove_handle(post->transport->multi, post->easy);
+	curl_multi_remove_handle(multi_curl(post->transport->multi), post->easy);
 	curl_easy_cleanup(post->easy);
 	curl_slist_free_all(post->headers);
 	free(post);
@@ -153,8 +144,9 @@ static int on_send(void *context, char *to, char *from, int to_port, int from_po
 	return post->sends++ ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
-static void finish(struct post *post, CURLcode code)
+static void finish(void *request, CURLcode code)
 {
+	struct post *post = request;
 	struct answer answer = {
 		.sent_ns = post->sent_ns, .answered_ns = now_ns(), .body = post->body};
 	transport_done done = post->done;
@@ -226,157 +218,37 @@ void transport_post(struct transport *transport, const char *url, const char *bo
 	curl_easy_setopt(easy, CURLOPT_PREREQDATA, post);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, post);
-	curl_multi_add_handle(transport->multi, easy);
-}
-
-/* --- curl on the loop --- */
-
-static void drain(struct transport *transport)
-{
-	CURLMsg *message;
-	int left;
-
-	while (!transport->closing &&
-	       (message = curl_multi_info_read(transport->multi, &left)) != NULL) {
-		char *post;
-
-		if (message->msg != CURLMSG_DONE)
-			continue;
-		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &post);
-		finish((struct post *)(void *)post, message->data.result);
-	}
-}
-
-static void on_event(uv_poll_t *poll, int status, int events)
-{
-	struct watch *watch = poll->data;
-	struct transport *transport = watch->transport;
-	int flags = status < 0 ? CURL_CSELECT_ERR
-			       : (events & UV_READABLE ? CURL_CSELECT_IN : 0) |
-					 (events & UV_WRITABLE ? CURL_CSELECT_OUT : 0);
-	int running;
-
-	curl_multi_socket_action(transport->multi, watch->socket, flags, &running);
-	drain(transport);
-}
-
-static void on_timer(uv_timer_t *timer)
-{
-	struct transport *transport = timer->data;
-	int running;
-
-	curl_multi_socket_action(transport->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	drain(transport);
-}
-
-/* curl must not be entered from here: even a due timer waits a millisecond. */
-static int set_timer(CURLM *multi, long timeout_ms, void *context)
-{
-	struct transport *transport = context;
-
-	(void)multi;
-	if (transport->closing)
-		return 0;
-	if (timeout_ms < 0)
-		uv_timer_stop(&transport->timer);
-	else
-		uv_timer_start(&transport->timer, on_timer,
-			       timeout_ms > 0 ? (uint64_t)timeout_ms : 1, 0);
-	return 0;
-}
-
-static void maybe_closed(struct transport *transport)
-{
-	void (*closed)(void *context) = transport->closed;
-	void *context = transport->closed_context;
-
-	if (!transport->closing || transport->handles)
-		return;
-	free(transport);
-	closed(context);
-}
-
-static void on_watch_closed(uv_handle_t *handle)
-{
-	struct watch *watch = handle->data;
-	struct transport *transport = watch->transport;
-
-	free(watch);
-	transport->handles--;
-	maybe_closed(transport);
-}
-
-static int set_socket(CURL *easy, curl_socket_t socket, int what, void *context,
-		      void *socket_context)
-{
-	struct transport *transport = context;
-	struct watch *watch = socket_context;
-	int events =
-		(what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
-
-	(void)easy;
-	if (what == CURL_POLL_REMOVE) {
-		if (!watch)
-			return 0;
-		curl_multi_assign(transport->multi, socket, NULL);
-		uv_poll_stop(&watch->poll);
-		uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
-		return 0;
-	}
-	if (!watch) {
-		watch = memory_zeroed(1, sizeof(*watch));
-		watch->socket = socket;
-		watch->transport = transport;
-		watch->poll.data = watch;
-		if (uv_poll_init_socket(transport->options.loop, &watch->poll, socket)) {
-			free(watch);
-			return -1;
-		}
-		transport->handles++;
-		curl_multi_assign(transport->multi, socket, watch);
-	}
-	uv_poll_start(&watch->poll, events, on_event);
-	return 0;
+	curl_multi_add_handle(multi_curl(transport->multi), easy);
 }
 
 struct transport *transport_new(const struct transport_options *options)
 {
 	struct transport *transport = memory_zeroed(1, sizeof(*transport));
 
-	curl_global_init(CURL_GLOBAL_DEFAULT);
 	transport->options = *options;
-	transport->multi = curl_multi_init();
-	if (!transport->multi)
-		abort(); /* out of memory */
-	uv_timer_init(options->loop, &transport->timer);
-	transport->timer.data = transport;
-	transport->handles = 1;
-	curl_multi_setopt(transport->multi, CURLMOPT_SOCKETFUNCTION, set_socket);
-	curl_multi_setopt(transport->multi, CURLMOPT_SOCKETDATA, transport);
-	curl_multi_setopt(transport->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-	curl_multi_setopt(transport->multi, CURLMOPT_TIMERDATA, transport);
-	curl_multi_setopt(transport->multi, CURLMOPT_MAX_HOST_CONNECTIONS,
+	transport->multi = multi_new(options->loop, finish);
+	curl_multi_setopt(multi_curl(transport->multi), CURLMOPT_MAX_HOST_CONNECTIONS,
 			  (long)CONNECTIONS_A_HOST);
 	return transport;
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void on_closed(void *context)
 {
-	struct transport *transport = handle->data;
+	struct transport *transport = context;
+	void (*closed)(void *context) = transport->closed;
+	void *closed_context = transport->closed_context;
 
-	transport->handles--;
-	maybe_closed(transport);
+	free(transport);
+	closed(closed_context);
 }
 
 void transport_close(struct transport *transport, void (*closed)(void *context), void *context)
 {
-	transport->closing = true;
 	transport->closed = closed;
 	transport->closed_context = context;
 	while (transport->posts) {
 		transport->posts->done(transport->posts->context, NULL);
 		post_free(transport->posts);
 	}
-	curl_multi_cleanup(transport->multi);
-	uv_close((uv_handle_t *)&transport->timer, on_timer_closed);
+	multi_close(transport->multi, on_closed, transport);
 }

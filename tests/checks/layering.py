@@ -12,7 +12,8 @@ FEEDS = {
     "base": [],
     "config": ["base"],
     "kafka": ["base", "config", "agent/batch"],  # how a client gets in: the same for both programs
-    "kube": ["base", "config", "proto"],  # a cluster's objects, and the records of the metadata topic made of them
+    "fetch": ["base"],  # requests to others from a loop
+    "kube": ["base", "fetch", "proto"],  # a cluster's objects, and the records of the metadata topic made of them
     "agent/bpf": [],
     "agent/batch": ["base", "proto"],
     "agent": ["base", "config", "kafka", "agent/batch", "agent/bpf"],
@@ -22,7 +23,7 @@ FEEDS = {
     "anomaly": ["base", "aggregate"],
     "api/http": ["base", "proto"],
     "api/history": ["base", "anomaly", "aggregate", "join", "api", "proto"],
-    "api/notify": ["base", "anomaly", "aggregate", "join", "api", "proto"],
+    "api/notify": ["base", "fetch", "anomaly", "aggregate", "join", "api", "proto"],
     "api/query": ["base", "anomaly", "aggregate", "join", "api", "proto"],
     "api/cli": ["base", "config", "anomaly", "aggregate", "join", "api", "proto"],
     "daemon": ["base", "config", "kafka", "agent/batch", "ingest", "join", "aggregate", "anomaly", "api", "proto"],
