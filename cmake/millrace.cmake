@@ -255,6 +255,13 @@ function(millrace_tests)
     set_target_properties(query-world PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   endif()
 
+  # A cluster's objects as JSON lines, for the Python tests of the Kubernetes client.
+  if(EXISTS ${CMAKE_SOURCE_DIR}/tests/kube/drive/main.c)
+    add_executable(kube-drive ${CMAKE_SOURCE_DIR}/tests/kube/drive/main.c)
+    target_link_libraries(kube-drive PRIVATE millrace_kube PkgConfig::CJSON)
+    set_target_properties(kube-drive PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  endif()
+
   # The pipeline over logs in memory, which the simulation compares with its oracle.
   if(EXISTS ${CMAKE_SOURCE_DIR}/tests/sim/drive.c)
     add_executable(sim-drive ${CMAKE_SOURCE_DIR}/tests/sim/drive.c)
@@ -310,6 +317,6 @@ function(millrace_fuzzers)
     get_filename_component(noun ${fuzzer} NAME_WE)
     string(REPLACE "_fuzz" "" noun ${noun})
     add_executable(fuzz-${noun} ${fuzzer})
-    target_link_libraries(fuzz-${noun} PRIVATE millrace_daemon millrace_agent -fsanitize=fuzzer)
+    target_link_libraries(fuzz-${noun} PRIVATE millrace_daemon millrace_agent millrace_kube -fsanitize=fuzzer)
   endforeach()
 endfunction()

@@ -1,5 +1,9 @@
 #include "kube/field.h"
 
+#include <string.h>
+
+#include "base/utf8.h"
+
 enum { VARINT = 0, FIXED64 = 1, LENGTH = 2, FIXED32 = 5 };
 
 int kube_varint(const uint8_t *bytes, size_t length, uint64_t *value)
@@ -66,4 +70,30 @@ bool kube_field_next(struct kube_cursor *cursor, struct kube_field *field)
 	}
 	cursor->broken = true;
 	return false;
+}
+
+/* How many bytes of a character to keep; 0: it is none, or one that moves cursors. */
+static size_t printable(const uint8_t *bytes, size_t left)
+{
+	size_t length = utf8_length(bytes, left);
+	if (length == 1)
+		return bytes[0] >= 0x20 && bytes[0] != 0x7f;
+	return length == 2 && bytes[0] == 0xc2 && bytes[1] < 0xa0 ? 0 : length;
+}
+
+size_t kube_text(const uint8_t *bytes, size_t length, char *text, size_t max)
+{
+	size_t at = 0;
+	while (at < length) {
+		size_t kept = printable(bytes + at, length - at), taken = kept ? kept : 1;
+		if (at + taken > max)
+			break;
+		if (kept)
+			memcpy(text + at, bytes + at, kept);
+		else
+			text[at] = '?';
+		at += taken;
+	}
+	text[at] = '\0';
+	return at;
 }

@@ -31,3 +31,8 @@ int kube_varint(const uint8_t *bytes, size_t length, uint64_t *value);
 
 /* False at the end, and where what follows is no field: then the cursor is broken. */
 bool kube_field_next(struct kube_cursor *cursor, struct kube_field *field);
+
+/* Bytes of a text for people and records: UTF-8 without control characters, each of which becomes
+ * '?', at most `max` and a NUL, cut at a character. Returns how many there are: fewer than `length`
+ * if it was cut. */
+size_t kube_text(const uint8_t *bytes, size_t length, char *text, size_t max);

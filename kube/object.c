@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "base/glob.h"
 #include "base/memory.h"
-#include "base/utf8.h"
 #include "kube/field.h"
 
 enum {
@@ -108,39 +107,18 @@ static bool next(struct kube_reader *reader, struct kube_cursor *cursor, struct 
 	return false;
 }
 
-/* How many bytes of a character to keep; 0: it is none, or one that moves cursors. */
-static size_t printable(const uint8_t *bytes, size_t left)
-{
-	size_t length = utf8_length(bytes, left);
-	if (length == 1)
-		return bytes[0] >= 0x20 && bytes[0] != 0x7f;
-	return length == 2 && bytes[0] == 0xc2 && bytes[1] < 0xa0 ? 0 : length;
-}
-
 static const char *text_of(struct kube_reader *reader, const struct kube_field *field)
 {
-	size_t room = TEXT_BYTES - reader->text_length - 1, at = 0;
-	size_t most = room < KUBE_TEXT_MAX ? room : KUBE_TEXT_MAX;
+	size_t room = TEXT_BYTES - reader->text_length;
 	char *text = reader->text + reader->text_length;
 	if (field->length == 0 || room == 0) {
 		reader->stats.cut += field->length > 0;
 		return "";
 	}
-	while (at < field->length) {
-		size_t length = printable(field->bytes + at, field->length - at);
-		size_t kept = length ? length : 1;
-		if (at + kept > most) {
-			reader->stats.cut++;
-			break;
-		}
-		if (length)
-			memcpy(text + at, field->bytes + at, length);
-		else
-			text[at] = '?';
-		at += kept;
-	}
-	text[at] = '\0';
-	reader->text_length += at + 1;
+	size_t length = kube_text(field->bytes, field->length, text,
+				  room <= KUBE_TEXT_MAX ? room - 1 : KUBE_TEXT_MAX);
+	reader->stats.cut += length < field->length;
+	reader->text_length += length + 1;
 	return text;
 }
 
