@@ -2,10 +2,12 @@
 """The Kubernetes client against a real API server: what it was told, put together, is what the server has, also when
 the server is killed in the midst of changes, forgets old versions, refuses tokens or forbids a kind."""
 
+import base64
 import json
 import pathlib
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -46,13 +48,25 @@ class Copy:
 
 class Client(unittest.TestCase):
     def setUp(self):
-        self.lab = kube.Kube(users=["watcher"])
-        self.addCleanup(self.lab.stop)
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
+        self.make_certificates()
+        self.lab = kube.Kube(users=["watcher"], arguments=["--client-ca-file", self.folder / "people.crt"])
+        self.addCleanup(self.lab.stop)
         self.token = self.folder / "token"
         self.use_token("admin")
+
+    def make_certificates(self):
+        """people.crt, which signs clients' certificates, and one of an administrator: ada.crt, ada.key."""
+        def openssl(*words):
+            subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True)
+
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        openssl("req", "-x509", *key, "-subj", "/CN=people", "-keyout", "people.key", "-out", "people.crt")
+        openssl("req", *key, "-subj", "/O=system:masters/CN=ada", "-keyout", "ada.key", "-out", "ada.csr")
+        openssl("x509", "-req", "-in", "ada.csr", "-CA", "people.crt", "-CAkey", "people.key", "-CAcreateserial",
+                "-out", "ada.crt")
 
     def use_token(self, user):
         self.token.write_text(self.lab.tokens[user] + "\n")
@@ -193,6 +207,28 @@ class Client(unittest.TestCase):
         self.post("web-1")
         drive.until("changed", name="web-1")
         self.assertEqual(drive.end()["kinds"]["pods"]["error"], "")
+
+    def test_certificates_in_files_and_in_the_kubeconfig_are_as_good_as_a_token(self):
+        def data(path):
+            return base64.b64encode(pathlib.Path(path).read_bytes()).decode()
+
+        for cluster, user in (
+                (f"certificate-authority: '{self.lab.authority}'", "client-certificate: ada.crt, client-key: ada.key"),
+                (f"certificate-authority-data: {data(self.lab.authority)}",
+                 f"client-certificate-data: {data(self.folder / 'ada.crt')}, "
+                 f"client-key-data: {data(self.folder / 'ada.key')}"),
+                ("insecure-skip-tls-verify: true", f"token: {self.lab.tokens['admin']}")):
+            drive = kubedrive.Drive(kubedrive.kubeconfig(self.folder, self.lab.url, cluster, user))
+            drive.until("synced")
+            drive.end()
+
+    def test_a_server_that_another_authority_vouches_for_gets_no_token(self):
+        config = kubedrive.kubeconfig(self.folder, self.lab.url, "certificate-authority: people.crt",
+                                      f"tokenFile: '{self.token}'")
+        drive = kubedrive.Drive(config)
+        state = drive.until_status("pods", lambda state: state["failures"])
+        self.assertIn("certificate", state["error"])
+        drive.end()
 
     def test_who_may_see_pods_only_sees_pods_and_is_told_why_not_nodes(self):
         self.use_token("watcher")
