@@ -9,7 +9,7 @@
 #include "kube/body.h"
 #include "tests/kube/message.h"
 
-enum { OBJECT_MAX = 4096 };
+enum { OBJECT_MAX = 8192 };
 
 struct seen {
 	char text[1024]; /* of each object: the event's letter, its name */
@@ -173,6 +173,29 @@ static void an_object_at_the_bound_is_read_and_a_larger_one_is_passed_over(void 
 	}
 }
 
+static void a_version_or_token_at_its_bound_is_taken_and_a_longer_one_breaks_the_page(void **state)
+{
+	char text[KUBE_CONTINUE_MAX + 2];
+	(void)state;
+	memset(text, '7', sizeof(text));
+	for (size_t more = 0; more < 2; more++) {
+		struct seen seen;
+		struct kube_body body = body_of(&seen, false);
+		text[KUBE_CONTINUE_MAX + more] = '\0';
+		struct message message = page("77", text, 1);
+		assert_true(kube_body_push(&body, message.bytes, message.length) == !more);
+		kube_body_done(&body);
+		free(message.bytes);
+		body = body_of(&seen, false);
+		text[KUBE_VERSION_MAX + more] = '\0';
+		message = page(text, NULL, 1);
+		assert_true(kube_body_push(&body, message.bytes, message.length) == !more);
+		kube_body_done(&body);
+		free(message.bytes);
+		memset(text, '7', sizeof(text));
+	}
+}
+
 static void a_frame_that_claims_gigabytes_takes_no_memory(void **state)
 {
 	struct seen seen;
@@ -248,6 +271,8 @@ int main(void)
 		cmocka_unit_test(a_watch_is_the_same_wherever_it_is_cut),
 		cmocka_unit_test(what_comes_byte_by_byte_is_whole_only_at_its_end),
 		cmocka_unit_test(an_object_at_the_bound_is_read_and_a_larger_one_is_passed_over),
+		cmocka_unit_test(
+			a_version_or_token_at_its_bound_is_taken_and_a_longer_one_breaks_the_page),
 		cmocka_unit_test(a_frame_that_claims_gigabytes_takes_no_memory),
 		cmocka_unit_test(what_is_no_page_and_no_watch_breaks_it),
 		cmocka_unit_test(nothing_more_is_told_to_whom_it_was_enough),

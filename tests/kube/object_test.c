@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <netinet/in.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "kube/object.h"
@@ -359,6 +360,91 @@ static void more_labels_than_are_kept_are_counted_and_needed_ones_stay(void **st
 	assert_int_equal(stats(state).dropped, 100000 - KUBE_LABELS_MAX);
 }
 
+/* `count` elements in field `number` of field `part` of an object; part 1 is its metadata. */
+static const struct kube_object *read_many(void **state, enum kube_kind kind, uint32_t part,
+					   uint32_t number, int count,
+					   struct message (*element)(int i))
+{
+	struct message meta = message_meta("web-1", UID, "182"), whole = {0}, other = {0};
+	struct message *to = part == 1 ? &meta : part ? &other : &whole;
+	for (int i = 0; i < count; i++)
+		message_put(to, number, element(i));
+	message_put(&whole, 1, meta);
+	if (part > 1)
+		message_put(&whole, part, other);
+	return read_as(state, kind, whole);
+}
+
+static struct message numbered(int i)
+{
+	char text[32];
+	snprintf(text, sizeof(text), "n%d", i);
+	return message_of_text(1, text);
+}
+
+static struct message note(int i)
+{
+	char text[32];
+	snprintf(text, sizeof(text), "note%d", i);
+	return message_pair(text, "x");
+}
+
+static struct message address(int i)
+{
+	char text[32];
+	snprintf(text, sizeof(text), "10.0.%d.%d", i / 256, i % 256);
+	return message_of_text(1, text);
+}
+
+static struct message node_address(int i)
+{
+	struct message message = message_of_text(1, "InternalIP"), ip = address(i);
+	message_bytes(&message, 2, ip.bytes + 2, ip.length - 2);
+	free(ip.bytes);
+	return message;
+}
+
+static struct message ingress_holder(int i)
+{
+	struct message message = {0};
+	(void)i;
+	for (int at = 0; at < KUBE_ADDRESSES_MAX + 1; at++)
+		message_put(&message, 1, address(at));
+	return message;
+}
+
+static void lists_keep_as_many_as_they_may_and_count_the_rest(void **state)
+{
+	uint64_t dropped = 0;
+	for (int more = 0; more < 2; more++) {
+		const struct kube_object *object;
+		object = read_many(state, KUBE_POD, 1, 13, KUBE_OWNERS_MAX + more, numbered);
+		assert_int_equal(object->owners_count, KUBE_OWNERS_MAX);
+		object = read_many(state, KUBE_POD, 1, 12, KUBE_LABELS_MAX + more, note);
+		assert_int_equal(object->annotations_count, KUBE_LABELS_MAX);
+		object = read_many(state, KUBE_POD, 2, 2, KUBE_CONTAINERS_MAX + more, numbered);
+		assert_int_equal(object->pod.containers_count, KUBE_CONTAINERS_MAX);
+		object = read_many(state, KUBE_POD, 3, 8, KUBE_CONTAINERS_MAX + more, numbered);
+		assert_int_equal(object->pod.containers_count, KUBE_CONTAINERS_MAX);
+		object = read_many(state, KUBE_POD, 3, 2, KUBE_CONDITIONS_MAX + more, numbered);
+		assert_int_equal(object->pod.conditions_count, KUBE_CONDITIONS_MAX);
+		object = read_many(state, KUBE_POD, 3, 12, KUBE_ADDRESSES_FEW + more, address);
+		assert_int_equal(object->pod.addresses_count, KUBE_ADDRESSES_FEW);
+		object = read_many(state, KUBE_NODE, 3, 5, KUBE_ADDRESSES_FEW + more, node_address);
+		assert_int_equal(object->node.addresses_count, KUBE_ADDRESSES_FEW);
+		object = read_many(state, KUBE_SERVICE, 2, 1, KUBE_PORTS_MAX + more, numbered);
+		assert_int_equal(object->service.ports_count, KUBE_PORTS_MAX);
+		object = read_many(state, KUBE_ENDPOINT_SLICE, 0, 2, KUBE_ENDPOINTS_MAX + more,
+				   address);
+		assert_int_equal(object->endpoint_slice.endpoints_count, KUBE_ENDPOINTS_MAX);
+		dropped += more ? 9 : 0;
+		assert_int_equal(stats(state).dropped, dropped);
+	}
+	const struct kube_object *object = read_many(state, KUBE_SERVICE, 3, 1, 1, ingress_holder);
+	assert_int_equal(object->service.addresses_count, KUBE_ADDRESSES_MAX);
+	assert_int_equal(stats(state).dropped, dropped + 1);
+}
+
 static void a_huge_annotation_costs_its_own_size_and_nothing_of_it_is_kept(void **state)
 {
 	size_t length = 10 << 20;
@@ -420,6 +506,7 @@ int main(void)
 		TEST(texts_are_cut_at_their_bound_at_a_character),
 		TEST(what_is_no_text_becomes_question_marks),
 		TEST(more_labels_than_are_kept_are_counted_and_needed_ones_stay),
+		TEST(lists_keep_as_many_as_they_may_and_count_the_rest),
 		TEST(a_huge_annotation_costs_its_own_size_and_nothing_of_it_is_kept),
 		TEST(names_repeated_without_end_use_up_the_room_for_texts_and_no_more),
 		TEST(nothing_is_read_beyond_a_message_cut_anywhere),

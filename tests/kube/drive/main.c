@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/memory.h"
 #include "kube/watch.h"
@@ -232,14 +231,16 @@ static void put_status(struct drive *drive)
 			put_kind(kinds, drive->watch, kind);
 	struct kube_skew skew = kube_watch_skew(drive->watch);
 	struct kube_reader_stats read = kube_watch_reader_stats(drive->watch);
-	struct rusage usage;
-	getrusage(RUSAGE_SELF, &usage);
+	size_t rss_bytes = 0;
+	uv_rusage_t usage;
+	uv_resident_set_memory(&rss_bytes);
+	uv_getrusage(&usage);
 	cJSON_AddNumberToObject(line, "ahead_least_s", (double)skew.least_ns / 1e9);
 	cJSON_AddNumberToObject(line, "ahead_most_s", (double)skew.most_ns / 1e9);
 	cJSON_AddNumberToObject(line, "malformed", (double)read.malformed);
 	cJSON_AddNumberToObject(line, "cut", (double)read.cut);
 	cJSON_AddNumberToObject(line, "dropped", (double)read.dropped);
-	cJSON_AddNumberToObject(line, "rss_bytes", (double)usage.ru_maxrss * 1024);
+	cJSON_AddNumberToObject(line, "rss_bytes", (double)rss_bytes);
 	cJSON_AddNumberToObject(line, "cpu_s",
 				(double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
 					(double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) /
