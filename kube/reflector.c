@@ -20,6 +20,7 @@ enum {
 	WATCH_MIN_S = 300, /* the server ends a watch after so long, up to twice */
 	STEADY_MS = 5000,  /* a watch that lived for that long was none that failed */
 	SILENT_MAX = 2,	   /* watches in a row that brought nothing, before a new list */
+	REFUSED_MAX = 5,   /* so of those that the server refused */
 };
 
 static const struct {
@@ -46,6 +47,7 @@ struct kube_reflector {
 	bool back;	   /* of this watch: the server knows less than it did */
 	bool garbage;	   /* of this call: what came is none of its kind */
 	uint32_t silent;   /* watches in a row that brought nothing */
+	uint32_t refused;  /* so of those that were refused, for the version as it seems */
 	uint32_t failures; /* in a row */
 	uint32_t round, pages;
 	uint64_t began_ms, came;	    /* of this call: when, events that it brought */
@@ -207,7 +209,7 @@ static void begin_list(struct kube_reflector *reflector, const char *why)
 {
 	reflector->watching = false;
 	reflector->next[0] = '\0';
-	reflector->silent = 0;
+	reflector->silent = reflector->refused = 0;
 	if (reflector->failures++ == 0)
 		call_in(reflector, 0);
 	else {
@@ -252,12 +254,19 @@ static void end_page(struct kube_reflector *reflector, const struct kube_answer 
 	}
 }
 
+/* It may be the version that it does not like, as when it was restored from a backup. */
+static bool is_refusal(long status)
+{
+	return status >= 400 && status != 401 && status != 403 && status != 429;
+}
+
 static void end_watch(struct kube_reflector *reflector, const struct kube_answer *answer)
 {
 	const char *error = reflector->said[0] ? reflector->said : answer->error;
 	uint64_t lived_ms = uv_now(reflector->options.watch->loop) - reflector->began_ms;
 	bool went = answer->status == 200 && (reflector->came || lived_ms >= STEADY_MS);
 	reflector->silent = reflector->came ? 0 : reflector->silent + (answer->status == 200);
+	reflector->refused = is_refusal(answer->status) ? reflector->refused + 1 : 0;
 	if (went)
 		reflector->failures = 0;
 	if (reflector->expired || answer->status == 410) {
@@ -268,7 +277,7 @@ static void end_watch(struct kube_reflector *reflector, const struct kube_answer
 		begin_list(reflector, "what came is no watch of Kubernetes");
 	} else if (reflector->back) {
 		begin_list(reflector, "the server knows less than it did");
-	} else if (answer->status == 400 || reflector->silent >= SILENT_MAX) {
+	} else if (reflector->refused >= REFUSED_MAX || reflector->silent >= SILENT_MAX) {
 		begin_list(reflector, error);
 	} else if (went && !*error) {
 		call_in(reflector, 0);

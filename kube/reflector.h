@@ -1,6 +1,6 @@
 /* One kind of objects, listed and watched.
  *
- *	        410, garbage, going back, nothing twice
+ *	 410, garbage, going back, nothing twice, refused five times
  *	     ┌──────────────────────────────────────────┐
  *	     ▼                                          │
  *	  list page ──► next page ... ──► synced ──► watch ──► cut, ended: again from the last

@@ -322,6 +322,12 @@ class Watch(unittest.TestCase):
         self.assertEqual(self.server.targets()[:4], ["list", "watch 7", "watch 7", "list"])
         self.assertGreaterEqual(self.drive.end()["kinds"]["pods"]["stalled"], 2)
 
+    def test_a_version_that_is_refused_five_times_leads_to_a_new_list(self):
+        refused = Answer(wrapped(status(504, "Too large resource version")), code=504)
+        self.run_script([Answer(page(7, [])), *[refused] * 5, Answer(page(3, [])), QUIET])
+        self.until_targets("list", *["watch 7"] * 5, "list", "watch 3")
+        self.drive.end()
+
     def test_bookmarks_keep_a_quiet_watch(self):
         def slowly(query, _):
             time.sleep(0.4)

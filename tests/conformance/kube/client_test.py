@@ -185,6 +185,18 @@ class Client(unittest.TestCase):
         self.assertEqual([line["what"] for line in drive.seen], ["changed"] * 3 + ["synced"] + ["changed"] * 2 +
                          ["deleted", "synced"])
 
+    def test_a_server_that_hangs_is_left_and_found_again(self):
+        drive = self.watch("pods,nodes", stall_ms=3000)
+        copy = Copy(drive)
+        drive.until("synced", kind="pods")
+        self.lab.server.send_signal(signal.SIGSTOP)
+        state = drive.until_status("pods", lambda state: state["stalled"] and state["failures"] > 2)
+        self.assertIn("no answer for 3 s", state["error"])
+        self.lab.server.send_signal(signal.SIGCONT)
+        self.post("web-1")
+        self.until_equal(copy)
+        drive.end()
+
     def compact(self):
         """etcd forgets all versions but the present one."""
         def ask(path, body):
