@@ -190,7 +190,7 @@ static bool take_field(struct kube_body *body, uint32_t number, uint32_t type, u
 		return false;
 	if (type != WIRE_LENGTH)
 		value = type == WIRE_FIXED64 ? 8 : 4;
-	if (body->in_list && value > body->list_left)
+	if (body->in_list && value >= body->list_left) /* this byte of it is still counted */
 		return false;
 	if (type == WIRE_LENGTH && body->in_list &&
 	    (number == NUMBER_META || number == NUMBER_ITEM))

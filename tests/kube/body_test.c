@@ -225,9 +225,25 @@ static void what_is_no_page_and_no_watch_breaks_it(void **state)
 	assert_false(kube_body_push(&body, (const uint8_t *)"\0\0\0\0", 4));
 	body = body_of(&seen, false);
 	assert_false(kube_body_push(&body, no_version.bytes, no_version.length));
-	body = body_of(&seen, false); /* an item that is longer than its list */
-	assert_false(kube_body_push(&body, (const uint8_t *)"k8s\0\x12\x04\x12\x05zzzzz", 13));
 	free(no_version.bytes);
+}
+
+static void an_item_that_ends_behind_its_list_is_told_to_nobody_wherever_it_is_cut(void **state)
+{
+	static uint8_t bytes[] = "k8s\0\x12\x08\x12\x07\x0a\x05\x32\x03"
+				 "123";
+	struct seen seen;
+	(void)state;
+	for (uint8_t list = 0; list < 10; list++) {
+		struct message message = {bytes, sizeof(bytes) - 1};
+		bytes[5] = list;
+		for (size_t at = 0; at <= message.length; at++) {
+			struct kube_body body = body_of(&seen, false);
+			assert_true(push_cut(&body, &message, at) == (list == 9));
+			assert_int_equal(seen.count, list == 9);
+			kube_body_done(&body);
+		}
+	}
 }
 
 static void nothing_more_is_told_to_whom_it_was_enough(void **state)
@@ -275,6 +291,8 @@ int main(void)
 			a_version_or_token_at_its_bound_is_taken_and_a_longer_one_breaks_the_page),
 		cmocka_unit_test(a_frame_that_claims_gigabytes_takes_no_memory),
 		cmocka_unit_test(what_is_no_page_and_no_watch_breaks_it),
+		cmocka_unit_test(
+			an_item_that_ends_behind_its_list_is_told_to_nobody_wherever_it_is_cut),
 		cmocka_unit_test(nothing_more_is_told_to_whom_it_was_enough),
 		cmocka_unit_test(refusals_say_why_in_protobuf_and_in_words),
 	};
