@@ -26,6 +26,18 @@ static inline struct kube_cursor kube_cursor_of(const uint8_t *bytes, size_t len
 	return (struct kube_cursor){.at = bytes, .end = bytes + length};
 }
 
+/* Into the message that a field holds. */
+static inline struct kube_cursor kube_cursor_into(const struct kube_field *field)
+{
+	return kube_cursor_of(field->bytes, field->length);
+}
+
+/* An int32, which is written as an int64. */
+static inline int32_t kube_field_int(const struct kube_field *field)
+{
+	return (int32_t)(uint32_t)field->value;
+}
+
 /* The bytes that the varint at `bytes` takes; 0: it goes on behind them; -1: it is none. */
 int kube_varint(const uint8_t *bytes, size_t length, uint64_t *value);
 

@@ -6,13 +6,7 @@
 #include "base/clock.h"
 #include "base/glob.h"
 #include "base/memory.h"
-#include "kube/field.h"
-
-enum {
-	OWN_MAX = 8, /* labels kept beside those asked for; so of annotations */
-	/* A slice of endpoints whose every text is of the longest takes less. */
-	TEXT_BYTES = 2 << 20,
-};
+#include "kube/reader.h"
 
 #define TIME_SECONDS_MAX (1ULL << 33) /* the year 2242; in ns still below 2^63 */
 #define VERSION_LABEL	 "app.kubernetes.io/version"
@@ -32,42 +26,15 @@ static const char *const own_annotations[] = {
 	"deployment.kubernetes.io/desired-replicas",
 };
 
-/* Which labels, or annotations, are kept: patterns of others, names of ours. */
-struct wish {
-	const char *const *asked, *const *own;
-	size_t asked_count, own_count;
-};
-
-struct kept {
-	struct kube_pair pairs[KUBE_LABELS_MAX + OWN_MAX];
-	uint32_t count, asked; /* how many are; how many of them were asked for */
-};
-
-struct kube_reader {
-	struct wish labels_wish, annotations_wish;
-	struct kube_reader_stats stats;
-	struct kube_object object;
-	bool broken; /* something within the object is not protobuf */
-	size_t text_length;
-	char *text; /* pages that no object needed take no memory */
-	struct kept labels, annotations;
-	struct kube_owner owners[KUBE_OWNERS_MAX];
-	struct kube_condition conditions[KUBE_CONDITIONS_MAX];
-	struct kube_container containers[KUBE_CONTAINERS_MAX];
-	struct address addresses[KUBE_ADDRESSES_MAX];
-	struct kube_port ports[KUBE_PORTS_MAX];
-	struct kube_endpoint endpoints[KUBE_ENDPOINTS_MAX];
-};
-
 struct kube_reader *kube_reader_new(const struct kube_reader_options *options)
 {
 	struct kube_reader *reader = memory_zeroed(1, sizeof(*reader));
-	reader->labels_wish = (struct wish){options->labels, own_labels, options->labels_count,
-					    COUNT(own_labels)};
+	reader->labels_wish = (struct kube_wish){options->labels, own_labels, options->labels_count,
+						 COUNT(own_labels)};
 	reader->annotations_wish =
-		(struct wish){options->annotations, own_annotations, options->annotations_count,
-			      COUNT(own_annotations)};
-	reader->text = memory_resize(NULL, TEXT_BYTES, 1);
+		(struct kube_wish){options->annotations, own_annotations,
+				   options->annotations_count, COUNT(own_annotations)};
+	reader->text = memory_resize(NULL, KUBE_TEXT_BYTES, 1);
 	return reader;
 }
 
@@ -94,12 +61,8 @@ const char *kube_pair_find(const struct kube_pair *pairs, uint32_t count, const 
 
 /* ---- values ---- */
 
-static struct kube_cursor enter(const struct kube_field *field)
-{
-	return kube_cursor_of(field->bytes, field->length);
-}
-
-static bool next(struct kube_reader *reader, struct kube_cursor *cursor, struct kube_field *field)
+bool kube_reader_next(struct kube_reader *reader, struct kube_cursor *cursor,
+		      struct kube_field *field)
 {
 	if (kube_field_next(cursor, field))
 		return true;
@@ -107,9 +70,9 @@ static bool next(struct kube_reader *reader, struct kube_cursor *cursor, struct 
 	return false;
 }
 
-static const char *text_of(struct kube_reader *reader, const struct kube_field *field)
+const char *kube_reader_text(struct kube_reader *reader, const struct kube_field *field)
 {
-	size_t room = TEXT_BYTES - reader->text_length;
+	size_t room = KUBE_TEXT_BYTES - reader->text_length;
 	char *text = reader->text + reader->text_length;
 	if (field->length == 0 || room == 0) {
 		reader->stats.cut += field->length > 0;
@@ -122,13 +85,12 @@ static const char *text_of(struct kube_reader *reader, const struct kube_field *
 	return text;
 }
 
-/* A meta.v1.Time. What lies before 1970 or far ahead is no time. */
-static uint64_t time_of(struct kube_reader *reader, const struct kube_field *message)
+uint64_t kube_reader_time(struct kube_reader *reader, const struct kube_field *message)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_field field;
 	uint64_t seconds = 0, nanos = 0;
-	while (next(reader, &cursor, &field))
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == 1)
 			seconds = field.value;
 		else if (field.number == 2)
@@ -136,11 +98,6 @@ static uint64_t time_of(struct kube_reader *reader, const struct kube_field *mes
 	if (seconds > TIME_SECONDS_MAX || nanos >= NS_PER_S)
 		return 0;
 	return seconds * NS_PER_S + nanos;
-}
-
-static int32_t int_of(const struct kube_field *field)
-{
-	return (int32_t)(uint32_t)field->value;
 }
 
 static uint16_t port_of(const struct kube_field *field)
@@ -153,7 +110,7 @@ static bool is(const struct kube_field *field, const char *word)
 	return field->length == strlen(word) && memcmp(field->bytes, word, field->length) == 0;
 }
 
-static bool has_room(struct kube_reader *reader, uint32_t count, uint32_t most)
+bool kube_reader_room(struct kube_reader *reader, uint32_t count, uint32_t most)
 {
 	if (count < most)
 		return true;
@@ -161,9 +118,8 @@ static bool has_room(struct kube_reader *reader, uint32_t count, uint32_t most)
 	return false;
 }
 
-/* An address is told in more than one place. */
-static void add_address(struct kube_reader *reader, struct address *addresses, uint32_t *count,
-			uint32_t most, const struct kube_field *field)
+void kube_reader_address(struct kube_reader *reader, struct address *addresses, uint32_t *count,
+			 uint32_t most, const struct kube_field *field)
 {
 	char text[ADDRESS_TEXT_MAX] = "";
 	struct address address;
@@ -178,18 +134,16 @@ static void add_address(struct kube_reader *reader, struct address *addresses, u
 	for (uint32_t i = 0; i < *count; i++)
 		if (address_equal(&addresses[i], &address))
 			return;
-	if (has_room(reader, *count, most))
+	if (kube_reader_room(reader, *count, most))
 		addresses[(*count)++] = address;
 }
 
-/* The field of that number, where it is the only one of interest: of several the last counts, as
- * protobuf has it; empty if there is none. */
-static struct kube_field only(struct kube_reader *reader, const struct kube_field *message,
-			      uint32_t number)
+struct kube_field kube_reader_only(struct kube_reader *reader, const struct kube_field *message,
+				   uint32_t number)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_field field, found = {.bytes = message->bytes};
-	while (next(reader, &cursor, &field))
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == number)
 			found = field;
 	return found;
@@ -199,12 +153,32 @@ static struct kube_field only(struct kube_reader *reader, const struct kube_fiel
 static struct kube_field first(struct kube_reader *reader, const struct kube_field *message,
 			       uint32_t number)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_field field, found = {.bytes = message->bytes};
-	while (next(reader, &cursor, &field))
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == number && !found.number)
 			found = field;
 	return found;
+}
+
+void kube_reader_condition(struct kube_reader *reader, const struct kube_field *message,
+			   uint32_t *count)
+{
+	struct kube_cursor cursor = kube_cursor_into(message);
+	struct kube_condition condition = {"", "", "", 0};
+	struct kube_field field;
+	if (!kube_reader_room(reader, *count, KUBE_CONDITIONS_MAX))
+		return;
+	while (kube_reader_next(reader, &cursor, &field))
+		if (field.number == 1)
+			condition.type = kube_reader_text(reader, &field);
+		else if (field.number == 2)
+			condition.status = kube_reader_text(reader, &field);
+		else if (field.number == 4)
+			condition.since_ns = kube_reader_time(reader, &field);
+		else if (field.number == 5)
+			condition.reason = kube_reader_text(reader, &field);
+	reader->conditions[(*count)++] = condition;
 }
 
 /* ---- metadata ---- */
@@ -220,14 +194,15 @@ static bool one_of(const char *const *patterns, size_t count, const char *text)
 static void read_pair(struct kube_reader *reader, const struct kube_field *message,
 		      struct kube_pair *pair)
 {
-	struct kube_field key = only(reader, message, 1), value = only(reader, message, 2);
-	pair->key = text_of(reader, &key);
-	pair->value = text_of(reader, &value);
+	struct kube_field key = kube_reader_only(reader, message, 1),
+			  value = kube_reader_only(reader, message, 2);
+	pair->key = kube_reader_text(reader, &key);
+	pair->value = kube_reader_text(reader, &value);
 }
 
 /* What is not kept leaves no text behind, nor a word in the counters. */
 static void keep(struct kube_reader *reader, const struct kube_field *message,
-		 const struct wish *wish, struct kept *kept)
+		 const struct kube_wish *wish, struct kube_kept *kept)
 {
 	size_t before = reader->text_length;
 	uint64_t cut = reader->stats.cut;
@@ -235,10 +210,10 @@ static void keep(struct kube_reader *reader, const struct kube_field *message,
 	read_pair(reader, message, &pair);
 	bool own = one_of(wish->own, wish->own_count, pair.key);
 	pair.asked = one_of(wish->asked, wish->asked_count, pair.key);
-	if (pair.asked && has_room(reader, kept->asked, KUBE_LABELS_MAX)) {
+	if (pair.asked && kube_reader_room(reader, kept->asked, KUBE_LABELS_MAX)) {
 		kept->asked++;
 		kept->pairs[kept->count++] = pair;
-	} else if (own && has_room(reader, kept->count - kept->asked, OWN_MAX)) {
+	} else if (own && kube_reader_room(reader, kept->count - kept->asked, KUBE_OWN_MAX)) {
 		pair.asked = false;
 		kept->pairs[kept->count++] = pair;
 	} else if (!pair.asked && !own) {
@@ -249,18 +224,18 @@ static void keep(struct kube_reader *reader, const struct kube_field *message,
 
 static void read_owner(struct kube_reader *reader, const struct kube_field *message)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_owner owner = {"", "", "", false};
 	struct kube_field field;
-	if (!has_room(reader, reader->object.owners_count, KUBE_OWNERS_MAX))
+	if (!kube_reader_room(reader, reader->object.owners_count, KUBE_OWNERS_MAX))
 		return;
-	while (next(reader, &cursor, &field))
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == 1)
-			owner.kind = text_of(reader, &field);
+			owner.kind = kube_reader_text(reader, &field);
 		else if (field.number == 3)
-			owner.name = text_of(reader, &field);
+			owner.name = kube_reader_text(reader, &field);
 		else if (field.number == 4)
-			owner.uid = text_of(reader, &field);
+			owner.uid = kube_reader_text(reader, &field);
 		else if (field.number == 6)
 			owner.controller = field.value != 0;
 	reader->owners[reader->object.owners_count++] = owner;
@@ -268,28 +243,28 @@ static void read_owner(struct kube_reader *reader, const struct kube_field *mess
 
 static void read_metadata(struct kube_reader *reader, const struct kube_field *message)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_object *object = &reader->object;
 	struct kube_field field;
-	while (next(reader, &cursor, &field)) {
+	while (kube_reader_next(reader, &cursor, &field)) {
 		switch (field.number) {
 		case 1:
-			object->name = text_of(reader, &field);
+			object->name = kube_reader_text(reader, &field);
 			break;
 		case 3:
-			object->namespace = text_of(reader, &field);
+			object->namespace = kube_reader_text(reader, &field);
 			break;
 		case 5:
-			object->uid = text_of(reader, &field);
+			object->uid = kube_reader_text(reader, &field);
 			break;
 		case 6:
-			object->resource_version = text_of(reader, &field);
+			object->resource_version = kube_reader_text(reader, &field);
 			break;
 		case 8:
-			object->created_ns = time_of(reader, &field);
+			object->created_ns = kube_reader_time(reader, &field);
 			break;
 		case 9:
-			object->deleted_ns = time_of(reader, &field);
+			object->deleted_ns = kube_reader_time(reader, &field);
 			break;
 		case 11:
 			keep(reader, &field, &reader->labels_wish, &reader->labels);
@@ -304,259 +279,42 @@ static void read_metadata(struct kube_reader *reader, const struct kube_field *m
 	}
 }
 
-/* ---- pods ---- */
-
-static void read_condition(struct kube_reader *reader, const struct kube_field *message,
-			   uint32_t *count)
-{
-	struct kube_cursor cursor = enter(message);
-	struct kube_condition condition = {"", "", "", 0};
-	struct kube_field field;
-	if (!has_room(reader, *count, KUBE_CONDITIONS_MAX))
-		return;
-	while (next(reader, &cursor, &field))
-		if (field.number == 1)
-			condition.type = text_of(reader, &field);
-		else if (field.number == 2)
-			condition.status = text_of(reader, &field);
-		else if (field.number == 4)
-			condition.since_ns = time_of(reader, &field);
-		else if (field.number == 5)
-			condition.reason = text_of(reader, &field);
-	reader->conditions[(*count)++] = condition;
-}
-
-static struct kube_container container_empty(enum kube_container_sort sort)
-{
-	return (struct kube_container){.sort = sort,
-				       .name = "",
-				       .image = "",
-				       .status_image = "",
-				       .image_id = "",
-				       .id = "",
-				       .termination = {.id = "", .reason = ""}};
-}
-
-/* The pod's container of that name, or a new one; NULL: there are too many. */
-static struct kube_container *container_of(struct kube_reader *reader, const char *name,
-					   enum kube_container_sort sort)
-{
-	uint32_t *count = &reader->object.pod.containers_count;
-	for (uint32_t i = 0; i < *count; i++)
-		if (reader->containers[i].sort == sort &&
-		    strcmp(reader->containers[i].name, name) == 0)
-			return &reader->containers[i];
-	if (!has_room(reader, *count, KUBE_CONTAINERS_MAX))
-		return NULL;
-	struct kube_container *container = &reader->containers[(*count)++];
-	*container = container_empty(sort);
-	container->name = name;
-	return container;
-}
-
-/* A Container, or an EphemeralContainerCommon. */
-static void read_container(struct kube_reader *reader, const struct kube_field *message,
-			   enum kube_container_sort sort)
-{
-	struct kube_cursor cursor = enter(message);
-	const char *name = "", *image = "";
-	struct kube_field field;
-	while (next(reader, &cursor, &field))
-		if (field.number == 1)
-			name = text_of(reader, &field);
-		else if (field.number == 2)
-			image = text_of(reader, &field);
-	struct kube_container *container = container_of(reader, name, sort);
-	if (container)
-		container->image = image;
-}
-
-static struct kube_termination read_termination(struct kube_reader *reader,
-						const struct kube_field *message)
-{
-	struct kube_cursor cursor = enter(message);
-	struct kube_termination termination = {.id = "", .reason = ""};
-	struct kube_field field;
-	while (next(reader, &cursor, &field))
-		if (field.number == 1)
-			termination.exit_code = int_of(&field);
-		else if (field.number == 3)
-			termination.reason = text_of(reader, &field);
-		else if (field.number == 5)
-			termination.started_ns = time_of(reader, &field);
-		else if (field.number == 6)
-			termination.finished_ns = time_of(reader, &field);
-		else if (field.number == 7)
-			termination.id = text_of(reader, &field);
-	return termination;
-}
-
-/* What a ContainerState says: since when it runs, and how it ended. */
-static bool read_state(struct kube_reader *reader, const struct kube_field *message,
-		       uint64_t *started_ns, struct kube_termination *termination)
-{
-	struct kube_cursor cursor = enter(message);
-	struct kube_field field, started;
-	bool ended = false;
-	while (next(reader, &cursor, &field))
-		if (field.number == 2) {
-			started = only(reader, &field, 1);
-			*started_ns = time_of(reader, &started);
-		} else if (field.number == 3) {
-			*termination = read_termination(reader, &field);
-			ended = true;
-		}
-	return ended;
-}
-
-static void read_container_status(struct kube_reader *reader, const struct kube_field *message,
-				  enum kube_container_sort sort)
-{
-	struct kube_cursor cursor = enter(message);
-	struct kube_container status = container_empty(sort);
-	struct kube_termination before = status.termination;
-	uint64_t unused;
-	struct kube_field field;
-	while (next(reader, &cursor, &field)) {
-		switch (field.number) {
-		case 1:
-			status.name = text_of(reader, &field);
-			break;
-		case 2:
-			status.ended =
-				read_state(reader, &field, &status.started_ns, &status.termination);
-			break;
-		case 3:
-			status.ended_before = read_state(reader, &field, &unused, &before);
-			break;
-		case 4:
-			status.ready = field.value != 0;
-			break;
-		case 5:
-			status.restarts = int_of(&field) > 0 ? (uint32_t)field.value : 0;
-			break;
-		case 6:
-			status.status_image = text_of(reader, &field);
-			break;
-		case 7:
-			status.image_id = text_of(reader, &field);
-			break;
-		case 8:
-			status.id = text_of(reader, &field);
-			break;
-		}
-	}
-	if (status.ended)
-		status.ended_before = false;
-	else if (status.ended_before)
-		status.termination = before;
-	struct kube_container *container = container_of(reader, status.name, sort);
-	if (container) {
-		status.image = container->image;
-		*container = status;
-	}
-}
-
-static void read_pod_spec(struct kube_reader *reader, const struct kube_field *message)
-{
-	struct kube_cursor cursor = enter(message);
-	struct kube_pod *pod = &reader->object.pod;
-	struct kube_field field, common;
-	while (next(reader, &cursor, &field)) {
-		switch (field.number) {
-		case 2:
-			read_container(reader, &field, KUBE_CONTAINER);
-			break;
-		case 10:
-			pod->node = text_of(reader, &field);
-			break;
-		case 11:
-			pod->host_network = field.value != 0;
-			break;
-		case 20:
-			read_container(reader, &field, KUBE_CONTAINER_INIT);
-			break;
-		case 34:
-			common = only(reader, &field, 1);
-			read_container(reader, &common, KUBE_CONTAINER_EPHEMERAL);
-			break;
-		}
-	}
-}
-
-static void read_pod_status(struct kube_reader *reader, const struct kube_field *message)
-{
-	struct kube_cursor cursor = enter(message);
-	struct kube_pod *pod = &reader->object.pod;
-	struct kube_field field, address;
-	while (next(reader, &cursor, &field)) {
-		switch (field.number) {
-		case 1:
-			pod->phase = text_of(reader, &field);
-			break;
-		case 2:
-			read_condition(reader, &field, &pod->conditions_count);
-			break;
-		case 6:
-			add_address(reader, reader->addresses, &pod->addresses_count,
-				    KUBE_ADDRESSES_FEW, &field);
-			break;
-		case 7:
-			pod->start_ns = time_of(reader, &field);
-			break;
-		case 8:
-			read_container_status(reader, &field, KUBE_CONTAINER);
-			break;
-		case 10:
-			read_container_status(reader, &field, KUBE_CONTAINER_INIT);
-			break;
-		case 12:
-			address = only(reader, &field, 1);
-			add_address(reader, reader->addresses, &pod->addresses_count,
-				    KUBE_ADDRESSES_FEW, &address);
-			break;
-		case 13:
-			read_container_status(reader, &field, KUBE_CONTAINER_EPHEMERAL);
-			break;
-		}
-	}
-}
-
 /* ---- nodes ---- */
 
 static void read_node_spec(struct kube_reader *reader, const struct kube_field *message)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_field field;
-	while (next(reader, &cursor, &field))
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == 3)
-			reader->object.node.provider_id = text_of(reader, &field);
+			reader->object.node.provider_id = kube_reader_text(reader, &field);
 		else if (field.number == 4)
 			reader->object.node.unschedulable = field.value != 0;
 }
 
 static void read_node_address(struct kube_reader *reader, const struct kube_field *message)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_field field, address = {.bytes = message->bytes};
 	bool wanted = false;
-	while (next(reader, &cursor, &field))
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == 1)
 			wanted = is(&field, "InternalIP") || is(&field, "ExternalIP");
 		else if (field.number == 2)
 			address = field;
 	if (wanted) /* others are names */
-		add_address(reader, reader->addresses, &reader->object.node.addresses_count,
-			    KUBE_ADDRESSES_FEW, &address);
+		kube_reader_address(reader, reader->addresses, &reader->object.node.addresses_count,
+				    KUBE_ADDRESSES_FEW, &address);
 }
 
 static void read_node_status(struct kube_reader *reader, const struct kube_field *message)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_field field;
-	while (next(reader, &cursor, &field))
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == 4)
-			read_condition(reader, &field, &reader->object.node.conditions_count);
+			kube_reader_condition(reader, &field,
+					      &reader->object.node.conditions_count);
 		else if (field.number == 5)
 			read_node_address(reader, &field);
 }
@@ -573,15 +331,15 @@ static uint8_t protocol_of(const struct kube_field *field)
 
 static void read_port(struct kube_reader *reader, const struct kube_field *message)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_service *service = &reader->object.service;
 	struct kube_port port = {.name = "", .protocol = IPPROTO_TCP};
 	struct kube_field field;
-	if (!has_room(reader, service->ports_count, KUBE_PORTS_MAX))
+	if (!kube_reader_room(reader, service->ports_count, KUBE_PORTS_MAX))
 		return;
-	while (next(reader, &cursor, &field))
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == 1)
-			port.name = text_of(reader, &field);
+			port.name = kube_reader_text(reader, &field);
 		else if (field.number == 2)
 			port.protocol = protocol_of(&field);
 		else if (field.number == 3)
@@ -593,15 +351,15 @@ static void read_port(struct kube_reader *reader, const struct kube_field *messa
 
 static void read_service_address(struct kube_reader *reader, const struct kube_field *field)
 {
-	add_address(reader, reader->addresses, &reader->object.service.addresses_count,
-		    KUBE_ADDRESSES_MAX, field);
+	kube_reader_address(reader, reader->addresses, &reader->object.service.addresses_count,
+			    KUBE_ADDRESSES_MAX, field);
 }
 
 static void read_service_spec(struct kube_reader *reader, const struct kube_field *message)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_field field;
-	while (next(reader, &cursor, &field)) {
+	while (kube_reader_next(reader, &cursor, &field)) {
 		switch (field.number) {
 		case 1:
 			read_port(reader, &field);
@@ -612,7 +370,7 @@ static void read_service_spec(struct kube_reader *reader, const struct kube_fiel
 			read_service_address(reader, &field);
 			break;
 		case 4:
-			reader->object.service.type = text_of(reader, &field);
+			reader->object.service.type = kube_reader_text(reader, &field);
 			break;
 		}
 	}
@@ -620,11 +378,11 @@ static void read_service_spec(struct kube_reader *reader, const struct kube_fiel
 
 static void read_service_status(struct kube_reader *reader, const struct kube_field *message)
 {
-	struct kube_field balancer = only(reader, message, 1), field, address;
-	struct kube_cursor cursor = enter(&balancer);
-	while (next(reader, &cursor, &field))
+	struct kube_field balancer = kube_reader_only(reader, message, 1), field, address;
+	struct kube_cursor cursor = kube_cursor_into(&balancer);
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == 1) {
-			address = only(reader, &field, 1);
+			address = kube_reader_only(reader, &field, 1);
 			read_service_address(reader, &address);
 		}
 }
@@ -634,47 +392,39 @@ static void read_service_status(struct kube_reader *reader, const struct kube_fi
 static void read_target(struct kube_reader *reader, const struct kube_field *message,
 			struct kube_endpoint *endpoint)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_field field;
-	while (next(reader, &cursor, &field))
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == 1)
-			endpoint->target_kind = text_of(reader, &field);
+			endpoint->target_kind = kube_reader_text(reader, &field);
 		else if (field.number == 2)
-			endpoint->target_namespace = text_of(reader, &field);
+			endpoint->target_namespace = kube_reader_text(reader, &field);
 		else if (field.number == 3)
-			endpoint->target_name = text_of(reader, &field);
+			endpoint->target_name = kube_reader_text(reader, &field);
 		else if (field.number == 4)
-			endpoint->target_uid = text_of(reader, &field);
+			endpoint->target_uid = kube_reader_text(reader, &field);
 }
 
 static void read_endpoint(struct kube_reader *reader, const struct kube_field *message)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_endpoint_slice *slice = &reader->object.endpoint_slice;
 	struct kube_field field;
-	if (!has_room(reader, slice->endpoints_count, KUBE_ENDPOINTS_MAX))
+	if (!kube_reader_room(reader, slice->endpoints_count, KUBE_ENDPOINTS_MAX))
 		return;
 	struct kube_endpoint *endpoint = &reader->endpoints[slice->endpoints_count++];
 	endpoint->target_kind = endpoint->target_namespace = "";
 	endpoint->target_name = endpoint->target_uid = "";
 	endpoint->addresses_count = 0;
-	while (next(reader, &cursor, &field))
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == 1)
-			add_address(reader, endpoint->addresses, &endpoint->addresses_count,
-				    KUBE_ADDRESSES_FEW, &field);
+			kube_reader_address(reader, endpoint->addresses, &endpoint->addresses_count,
+					    KUBE_ADDRESSES_FEW, &field);
 		else if (field.number == 4)
 			read_target(reader, &field, endpoint);
 }
 
 /* ---- top level: what stands beside the metadata ---- */
-
-static void read_pod(struct kube_reader *reader, const struct kube_field *field)
-{
-	if (field->number == 2)
-		read_pod_spec(reader, field);
-	else if (field->number == 3)
-		read_pod_status(reader, field);
-}
 
 static void read_node(struct kube_reader *reader, const struct kube_field *field)
 {
@@ -697,37 +447,37 @@ static void read_endpoint_slice(struct kube_reader *reader, const struct kube_fi
 	if (field->number == 2)
 		read_endpoint(reader, field);
 	else if (field->number == 4)
-		reader->object.endpoint_slice.address_type = text_of(reader, field);
+		reader->object.endpoint_slice.address_type = kube_reader_text(reader, field);
 }
 
 /* Only what is the first container's, and one label. */
 static void read_template_pod(struct kube_reader *reader, const struct kube_field *message)
 {
 	struct kube_field container = first(reader, message, 2);
-	struct kube_field image = only(reader, &container, 2);
-	reader->object.replicas.template_image = text_of(reader, &image);
+	struct kube_field image = kube_reader_only(reader, &container, 2);
+	reader->object.replicas.template_image = kube_reader_text(reader, &image);
 }
 
 static void read_template_metadata(struct kube_reader *reader, const struct kube_field *message)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_field field, key, value;
-	while (next(reader, &cursor, &field)) {
+	while (kube_reader_next(reader, &cursor, &field)) {
 		if (field.number != 11)
 			continue;
-		key = only(reader, &field, 1);
+		key = kube_reader_only(reader, &field, 1);
 		if (!is(&key, VERSION_LABEL))
 			continue;
-		value = only(reader, &field, 2);
-		reader->object.replicas.template_version = text_of(reader, &value);
+		value = kube_reader_only(reader, &field, 2);
+		reader->object.replicas.template_version = kube_reader_text(reader, &value);
 	}
 }
 
 static void read_template(struct kube_reader *reader, const struct kube_field *message)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_field field;
-	while (next(reader, &cursor, &field))
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == 1)
 			read_template_metadata(reader, &field);
 		else if (field.number == 2)
@@ -738,11 +488,11 @@ static void read_template(struct kube_reader *reader, const struct kube_field *m
 static void read_replicas_spec(struct kube_reader *reader, const struct kube_field *message,
 			       uint32_t template)
 {
-	struct kube_cursor cursor = enter(message);
+	struct kube_cursor cursor = kube_cursor_into(message);
 	struct kube_field field;
-	while (next(reader, &cursor, &field))
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == 1)
-			reader->object.replicas.wanted = int_of(&field);
+			reader->object.replicas.wanted = kube_field_int(&field);
 		else if (field.number == template)
 			read_template(reader, &field);
 }
@@ -753,8 +503,8 @@ static void read_replica_set(struct kube_reader *reader, const struct kube_field
 	if (field->number == 2) {
 		read_replicas_spec(reader, field, 3);
 	} else if (field->number == 3) {
-		replicas = only(reader, field, 1);
-		reader->object.replicas.present = int_of(&replicas);
+		replicas = kube_reader_only(reader, field, 1);
+		reader->object.replicas.present = kube_field_int(&replicas);
 	}
 }
 
@@ -764,8 +514,8 @@ static void read_job(struct kube_reader *reader, const struct kube_field *field)
 	if (field->number == 2) {
 		read_replicas_spec(reader, field, 6);
 	} else if (field->number == 3) {
-		active = only(reader, field, 4);
-		reader->object.replicas.present = int_of(&active);
+		active = kube_reader_only(reader, field, 4);
+		reader->object.replicas.present = kube_field_int(&active);
 	}
 }
 
@@ -780,7 +530,7 @@ static void (*const readers[KUBE_KINDS])(struct kube_reader *, const struct kube
 	[KUBE_NODE] = read_node,
 	[KUBE_REPLICA_SET] = read_replica_set,
 	[KUBE_JOB] = read_job,
-	[KUBE_POD] = read_pod,
+	[KUBE_POD] = kube_reader_pod,
 	[KUBE_SERVICE] = read_service,
 	[KUBE_ENDPOINT_SLICE] = read_endpoint_slice,
 };
@@ -837,7 +587,7 @@ const struct kube_object *kube_reader_object(struct kube_reader *reader, enum ku
 	struct kube_object *object = &reader->object;
 	struct kube_field field;
 	object_clear(reader, kind);
-	while (next(reader, &cursor, &field))
+	while (kube_reader_next(reader, &cursor, &field))
 		if (field.number == 1)
 			read_metadata(reader, &field);
 		else
