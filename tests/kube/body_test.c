@@ -235,7 +235,7 @@ static void an_item_that_ends_behind_its_list_is_told_to_nobody_wherever_it_is_c
 	struct seen seen;
 	(void)state;
 	for (uint8_t list = 0; list < 10; list++) {
-		struct message message = {bytes, sizeof(bytes) - 1};
+		struct message message = {.bytes = bytes, .length = sizeof(bytes) - 1};
 		bytes[5] = list;
 		for (size_t at = 0; at <= message.length; at++) {
 			struct kube_body body = body_of(&seen, false);

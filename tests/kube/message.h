@@ -10,12 +10,15 @@
 
 struct message {
 	uint8_t *bytes;
-	size_t length;
+	size_t length, capacity;
 };
 
 static inline void message_grow(struct message *message, size_t more)
 {
-	message->bytes = realloc(message->bytes, message->length + more);
+	if (message->length + more <= message->capacity)
+		return;
+	message->capacity = 2 * (message->length + more);
+	message->bytes = realloc(message->bytes, message->capacity);
 	assert(message->bytes);
 }
 

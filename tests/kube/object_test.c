@@ -481,7 +481,7 @@ static void nothing_is_read_beyond_a_message_cut_anywhere(void **state)
 	message_put(&pod, 3, status);
 	uint32_t whole = 0;
 	for (size_t length = 0; length < pod.length; length++) {
-		struct message cut = {malloc(length + !length), length};
+		struct message cut = {.bytes = malloc(length + !length), .length = length};
 		memcpy(cut.bytes, pod.bytes, length);
 		whole += read_as(state, KUBE_POD, cut) != NULL;
 	}
