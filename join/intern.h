@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "join/slots.h"
+#include "base/slots.h"
 
 struct intern {
 	struct slots table;
