@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/version.h"
 #include "ingest/state.h"
 
 /* A name of two words: "namespace/workload", "executable@role". Words are at most NAME_MAX_BYTES
@@ -37,21 +38,11 @@ static uint64_t put_qualified(struct mirror *mirror, const char *namespace, cons
 	return put_joined(mirror, namespace, '/', name);
 }
 
-/* The tag of an image, else its digest's first 12 digits, else nothing: "registry:5000/shop/cart"
- * has none. */
 static uint64_t put_image_version(struct mirror *mirror, const char *image)
 {
-	enum { DIGEST_BYTES = sizeof("sha256:") - 1 + 12 };
-	const char *digest = strchr(image, '@');
-	size_t length = digest ? (size_t)(digest - image) : strlen(image);
-	for (size_t i = length; i > 0 && image[i - 1] != '/'; i--)
-		if (image[i - 1] == ':')
-			return put_name(mirror, image + i, length - i);
-	if (!digest)
-		return 0;
-	size_t digest_length = strlen(digest + 1);
-	return put_name(mirror, digest + 1,
-			digest_length < DIGEST_BYTES ? digest_length : DIGEST_BYTES);
+	size_t length;
+	const char *version = version_of_image(image, &length);
+	return put_name(mirror, version, length);
 }
 
 /* Services only: a session's scope or a user's manager is no workload. */
