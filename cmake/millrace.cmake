@@ -255,12 +255,14 @@ function(millrace_tests)
     set_target_properties(query-world PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   endif()
 
-  # A cluster's objects as JSON lines, for the Python tests of the Kubernetes client.
-  if(EXISTS ${CMAKE_SOURCE_DIR}/tests/kube/drive/main.c)
-    add_executable(kube-drive ${CMAKE_SOURCE_DIR}/tests/kube/drive/main.c)
-    target_link_libraries(kube-drive PRIVATE millrace_kube PkgConfig::CJSON)
-    set_target_properties(kube-drive PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-  endif()
+  # A cluster's objects, and the records made of them, as JSON lines, for the Python tests of the Kubernetes client.
+  foreach(noun drive watcher)
+    if(EXISTS ${CMAKE_SOURCE_DIR}/tests/kube/${noun}/main.c)
+      add_executable(kube-${noun} ${CMAKE_SOURCE_DIR}/tests/kube/${noun}/main.c)
+      target_link_libraries(kube-${noun} PRIVATE millrace_kube PkgConfig::CJSON)
+      set_target_properties(kube-${noun} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+    endif()
+  endforeach()
 
   # The pipeline over logs in memory, which the simulation compares with its oracle.
   if(EXISTS ${CMAKE_SOURCE_DIR}/tests/sim/drive.c)

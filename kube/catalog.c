@@ -259,7 +259,8 @@ uint64_t time_ended(const struct catalog *catalog, uint64_t time_ns, uint64_t no
 
 bool is_news(const struct catalog *catalog, enum kube_kind kind, uint64_t time_ns)
 {
-	return catalog->synced[kind] || (catalog->since_ns && time_ns > catalog->since_ns);
+	return catalog->synced[kind] ||
+	       (catalog->since_ns && time_ns + NS_PER_S > catalog->since_ns);
 }
 
 void *list_resize(struct catalog *catalog, void *list, uint32_t before, uint32_t count, size_t size)

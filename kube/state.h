@@ -208,8 +208,9 @@ void learn_labels(struct catalog *catalog, struct labels *labels, Millrace__V1__
 uint64_t time_began(const struct catalog *catalog, uint64_t time_ns, uint64_t now_ns);
 /* At which something ended. */
 uint64_t time_ended(const struct catalog *catalog, uint64_t time_ns, uint64_t now_ns);
-/* Whether what happened then to an object of this kind is news: not if that was there at the
- * start, unless it came after all that a former watcher told. */
+/* Whether what happened then to an object of this kind is news: not if that was there at the start,
+ * unless it came after all that a former watcher told. What may have come in that very second is
+ * told again, and has the same id. */
 bool is_news(const struct catalog *catalog, enum kube_kind kind, uint64_t time_ns);
 void addresses_set(struct catalog *catalog, struct addresses *addresses, const struct address *list,
 		   uint32_t count);

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """What deploy/ ships works: the configurations are accepted by the program that they are for, with their commented
-parts too, and systemd takes the units and finds them no more exposed than they were."""
+parts too, systemd takes the units and finds them no more exposed than they were, and the role for a cluster grants to
+read what is watched there and nothing else."""
 
 import pathlib
 import re
@@ -15,6 +16,7 @@ import source
 
 CONFIG = {"deploy/config/millraced.yaml": "millraced", "deploy/config/agent.yaml": "millrace-agent"}
 UNITS = {"deploy/systemd/millraced.service": 15, "deploy/systemd/millrace-agent.service": 25}  # exposure in tenths
+ROLE, WATCHED = "deploy/kubernetes/rbac.yaml", "kube/reflector.c"
 SETTING = re.compile(r"^( *)# ?( *(?:- )?[a-z_.]+:(?: .*)?)$", re.M)
 
 
@@ -46,8 +48,29 @@ def exposure(root, name, limit):
         yield f"{name}: {(result.stdout.splitlines() or [result.stderr])[-1]}, at most {limit / 10} is wanted"
 
 
+def granted(text):
+    """(group, resource) of all rules; a rule of another form is a problem of its own."""
+    rule = r"  - apiGroups: \[(.*)\]\n    resources: \[(.*)\]\n    verbs: \[get, list, watch\]\n"
+    rules = re.findall(rule, text)
+    wrong = re.sub(rule, "", text)
+    return ({(group.strip('"'), resource) for group, resources in rules for resource in resources.split(", ")},
+            re.findall(r"verbs:.*|resourceNames:.*|nonResourceURLs:.*", wrong))
+
+
+def role_problems(root):
+    grants, wrong = granted((root / ROLE).read_text())
+    watched = {(group.split("/")[2] if group.startswith("/apis") else "", name) for name, group in
+               re.findall(r'\{"(\w+)", "(/apis?/[^"]+)/\w+"\}', (source.ROOT / WATCHED).read_text())}
+    for group, resource in sorted(watched - grants):
+        yield f"{ROLE}: {resource} of {group or 'the core'} are watched and may not be read"
+    for group, resource in sorted(grants - watched):
+        yield f"{ROLE}: {resource} of {group or 'the core'} may be read and are not watched"
+    for line in wrong:
+        yield f"{ROLE}: grants more than to read: {line}"
+
+
 def problems(root):
-    found = []
+    found = list(role_problems(root)) if (root / ROLE).exists() else []
     for name, program in CONFIG.items():
         path = docs.program(source.ROOT, program)
         if path and (root / name).exists():
@@ -58,10 +81,14 @@ def problems(root):
     return found
 
 
+RULES = (source.ROOT / ROLE).read_text()
 UNIT = (source.ROOT / "deploy/systemd/millraced.service").read_text()
-GOOD = {"deploy/systemd/millraced.service": UNIT}
+GOOD = {"deploy/systemd/millraced.service": UNIT, ROLE: RULES}
 FAULTS = [({"deploy/systemd/millraced.service": UNIT.replace("RestartSec", "RestartSecs")}, "RestartSecs"),
-          ({"deploy/systemd/millraced.service": UNIT.replace("CapabilityBoundingSet=\n", "")}, "at most 1.5 is wanted")]
+          ({"deploy/systemd/millraced.service": UNIT.replace("CapabilityBoundingSet=\n", "")}, "at most 1.5 is wanted"),
+          ({ROLE: RULES.replace("[jobs]", "[jobs, secrets]")}, "secrets of batch may be read and are not watched"),
+          ({ROLE: RULES.replace("nodes, ", "")}, "nodes of the core are watched and may not be read"),
+          ({ROLE: RULES.replace("list, watch", "list, watch, delete", 1)}, "grants more than to read")]
 if docs.program(source.ROOT, "millraced"):
     FAULTS.append(({"deploy/config/millraced.yaml": "kafka:\n  broker: [a]\n"}, "refuses it"))
 

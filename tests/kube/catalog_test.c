@@ -889,6 +889,31 @@ static void who_takes_over_tells_what_changed_meanwhile(void **state)
 	rig_free(rig);
 }
 
+static void a_change_in_the_very_second_of_the_last_record_is_not_missed(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new();
+	const Millrace__V1__Change *change;
+	struct kube_object set = rig_sets("rs1", "cart-1", AT(1), "shop:v1");
+	RIG_OWNED(set, "Deployment", "d1", "cart");
+	RIG_POD(pod, "u1", "cart-1-a", 1, AT(10));
+	RIG_OWNED(pod, "ReplicaSet", "rs1", "cart-1");
+	LIST(rig, KUBE_REPLICA_SET, AT(11), &set);
+	LIST(rig, KUBE_POD, AT(11) + NS_PER_S / 2, &pod);
+	struct kube_object newer = rig_sets("rs2", "cart-2", AT(11), "shop:v2"); /* at 11.7 */
+	RIG_OWNED(newer, "Deployment", "d1", "cart");
+	for (int times = 0; times < 2; times++) { /* nor is it two */
+		rig_restart(rig);
+		LIST(rig, KUBE_REPLICA_SET, AT(12), &set, &newer);
+		LIST(rig, KUBE_POD, AT(12), &pod);
+		assert_int_equal(
+			rig_changes(rig, MILLRACE__V1__CHANGE_KIND__CHANGE_KIND_DEPLOYED, &change),
+			1);
+		assert_string_equal(change->after, "v2");
+	}
+	rig_free(rig);
+}
+
 static void a_pod_that_was_told_as_ended_and_lives_goes_on_from_there(void **state)
 {
 	(void)state;
@@ -1164,6 +1189,7 @@ int main(void)
 		cmocka_unit_test(what_had_happened_before_the_first_list_is_no_change),
 		cmocka_unit_test(who_takes_over_ends_what_is_gone_and_tells_nothing_twice),
 		cmocka_unit_test(who_takes_over_tells_what_changed_meanwhile),
+		cmocka_unit_test(a_change_in_the_very_second_of_the_last_record_is_not_missed),
 		cmocka_unit_test(a_pod_that_was_told_as_ended_and_lives_goes_on_from_there),
 		cmocka_unit_test(who_takes_over_takes_back_what_the_former_ended),
 		cmocka_unit_test(records_that_are_not_ours_teach_nothing),

@@ -156,6 +156,7 @@ static inline size_t rig_changes(const struct rig *rig, Millrace__V1__ChangeKind
 				 const Millrace__V1__Change **last)
 {
 	size_t count = 0;
+	*last = NULL;
 	for (size_t i = 0; i < rig->count; i++) {
 		const Millrace__V1__Metadata *message = rig->records[i].message;
 		if (!message || !message->change || message->change->kind != kind)

@@ -141,10 +141,13 @@ class Kube:
         return connection
 
     def ask(self, method, path, body=None, user="admin", kind="application/json"):
-        """The answer to one request, as JSON tells it; Refused if it is not 2xx. kind: of a patch, its media type."""
+        """The answer to one request, as JSON tells it; Refused if it is not 2xx. kind: media type of the body, which is
+        text or is made JSON."""
         connection = self.connection()
+        if body is not None and not isinstance(body, str):
+            body = json.dumps(body)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body),
+            connection.request(method, path, body,
                                {"Authorization": f"Bearer {self.tokens[user]}", "Content-Type": kind})
             answer = connection.getresponse()
             text = answer.read()
