@@ -361,6 +361,11 @@ void life_begin(struct life *life, const char *uid, uint64_t from_ns)
 	snprintf(life->uid, sizeof(life->uid), "%s", uid);
 }
 
+void life_end(struct life *life, uint64_t until_ns)
+{
+	life->until_ns = until_ns > life->from_ns ? until_ns : life->from_ns;
+}
+
 void life_next(struct life *life, uint64_t from_ns)
 {
 	life->number++;

@@ -69,9 +69,9 @@ static void take_addresses(struct catalog *catalog, struct node *node, const str
 			   uint64_t now_ns)
 {
 	if (!addresses_within(&node->addresses, seen->addresses, seen->addresses_count)) {
-		node->life.until_ns = now_ns;
+		life_end(&node->life, now_ns);
 		tell_node(catalog, node, now_ns);
-		life_next(&node->life, now_ns);
+		life_next(&node->life, node->life.until_ns);
 	}
 	addresses_set(catalog, &node->addresses, seen->addresses, seen->addresses_count);
 }
@@ -113,7 +113,7 @@ void nodes_put(struct catalog *catalog, const struct kube_object *object, uint64
 void nodes_drop(struct catalog *catalog, struct node *node, uint64_t now_ns)
 {
 	if (!node->life.until_ns) {
-		node->life.until_ns = now_ns;
+		life_end(&node->life, now_ns);
 		tell_node(catalog, node, now_ns);
 		tell_of_node(catalog, node,
 			     (struct change){

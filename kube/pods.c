@@ -50,7 +50,7 @@ static uint64_t ended(const struct catalog *catalog, const struct kube_pod *seen
 static void end_at(struct catalog *catalog, struct pod *pod, uint64_t until_ns, uint64_t now_ns)
 {
 	struct life *life = &pod->life;
-	life->until_ns = until_ns > life->from_ns ? until_ns : life->from_ns;
+	life_end(life, until_ns);
 	/* of one that had ended before anybody looked, and whose record would be gone by now */
 	bool stale = !life->told && life->until_ns + catalog->options.keep_ns <= now_ns;
 	if (!stale)

@@ -140,7 +140,7 @@ static void end_now(struct catalog *catalog, struct service *service, uint64_t n
 {
 	if (service->life.until_ns)
 		return;
-	service->life.until_ns = now_ns;
+	life_end(&service->life, now_ns);
 	tell_service(catalog, service, now_ns);
 }
 
@@ -159,7 +159,7 @@ static void take_face(struct catalog *catalog, struct service *service,
 		return;
 	if (service->life.told && !service->life.until_ns) {
 		end_now(catalog, service, now_ns);
-		life_next(&service->life, now_ns);
+		life_next(&service->life, service->life.until_ns);
 	}
 	addresses_set(catalog, &service->addresses, sorted, count);
 	set_ports(catalog, service, seen->ports, seen->ports_count);

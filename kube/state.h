@@ -226,6 +226,8 @@ void *list_resize(struct catalog *catalog, void *list, uint32_t before, uint32_t
 /* NULL: nobody controls it. */
 const struct kube_owner *controller_of(const struct kube_object *object);
 void life_begin(struct life *life, const char *uid, uint64_t from_ns);
+/* Never before it began, whatever became of our clock. */
+void life_end(struct life *life, uint64_t until_ns);
 /* The next number, from when the one before ended. */
 void life_next(struct life *life, uint64_t from_ns);
 

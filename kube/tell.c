@@ -277,6 +277,20 @@ static void gone_grow(struct gone_queue *queue)
 	*queue = (struct gone_queue){.list = list, .count = queue->count, .capacity = capacity};
 }
 
+/* A list that is older than what was known before may take an object away and bring it again. */
+static bool lives_again(const struct catalog *catalog, const struct gone *gone)
+{
+	uint64_t key = store_key(gone->uid);
+	const struct pod *pod = store_find(&catalog->pods, key);
+	const struct node *node = store_find(&catalog->nodes, key);
+	const struct service *service = store_find(&catalog->services, key);
+	const struct life *life = gone->kind == TOLD_POD && pod		  ? &pod->life
+				  : gone->kind == TOLD_NODE && node	  ? &node->life
+				  : gone->kind == TOLD_SERVICE && service ? &service->life
+									  : NULL;
+	return life && life->number == gone->number && !life->until_ns;
+}
+
 static void take_back(struct catalog *catalog)
 {
 	struct gone_queue *queue = &catalog->gone;
@@ -285,7 +299,8 @@ static void take_back(struct catalog *catalog)
 	make_id(catalog, id, (enum told_kind)gone->kind, gone->uid, gone->number);
 	queue->first = (queue->first + 1) % queue->capacity;
 	queue->count--;
-	catalog->options.sink(catalog->options.context, id, NULL);
+	if (!lives_again(catalog, gone))
+		catalog->options.sink(catalog->options.context, id, NULL);
 }
 
 void gone_put(struct catalog *catalog, enum told_kind kind, const char *uid, uint32_t number,

@@ -244,6 +244,21 @@ static void the_record_of_what_ended_is_taken_back_after_its_time(void **state)
 	rig_free(rig);
 }
 
+static void who_was_only_thought_gone_is_not_taken_back(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_synced();
+	RIG_POD(pod, "u1", "cart-1", 1, AT(10));
+	catalog_put(rig->catalog, &pod, AT(11));
+	catalog_remove(rig->catalog, KUBE_POD, "u1", NULL, AT(12)); /* so said an old list */
+	catalog_put(rig->catalog, &pod, AT(13));
+	assert_int_equal(rig_told(rig, "pod", "u1", 0)->until_ns, 0);
+	catalog_advance(rig->catalog, AT(12) + RIG_KEEP_NS);
+	assert_int_equal(rig_told(rig, "pod", "u1", 0)->until_ns, 0);
+	assert_int_equal(catalog_stats(rig->catalog).gone, 0);
+	rig_free(rig);
+}
+
 /* ---- workloads */
 
 static const char *workload_of(const struct rig *rig, const char *uid)
@@ -1167,6 +1182,7 @@ int main(void)
 		cmocka_unit_test(who_went_unseen_ended_when_that_was_noticed),
 		cmocka_unit_test(a_cluster_whose_clock_is_wrong_is_set_right),
 		cmocka_unit_test(the_record_of_what_ended_is_taken_back_after_its_time),
+		cmocka_unit_test(who_was_only_thought_gone_is_not_taken_back),
 		cmocka_unit_test(a_pods_workload_is_its_top_owner),
 		cmocka_unit_test(an_owner_that_comes_late_corrects_its_pods),
 		cmocka_unit_test(an_owner_that_is_adopted_moves_its_pods),
