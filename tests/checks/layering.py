@@ -13,7 +13,8 @@ FEEDS = {
     "config": ["base"],
     "kafka": ["base", "config", "agent/batch"],  # how a client gets in: the same for both programs
     "fetch": ["base"],  # requests to others from a loop
-    "kube": ["base", "fetch", "proto"],  # a cluster's objects, and the records of the metadata topic made of them
+    "kube": ["base", "fetch"],  # a cluster's objects
+    "kube/catalog": ["base", "kube", "proto"],  # and the records of the metadata topic made of them
     "agent/bpf": [],
     "agent/batch": ["base", "proto"],
     "agent": ["base", "config", "kafka", "agent/batch", "agent/bpf"],

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "kube/catalog.h"
+#include "kube/catalog/catalog.h"
 
 enum { OBJECTS_MAX = 8 };
 

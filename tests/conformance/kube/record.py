@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Records what a real API server says of a small shop into tests/data/kube/: of each kind the answer to a list, and the
-watch that follows on it while things change, as bytes of the answers' bodies. tests/kube/recorded_test.c plays them.
+watch that follows on it while things change, as bytes of the answers' bodies. tests/kube/catalog/recorded_test.c plays them.
 
     /usr/bin/python3 tests/conformance/kube/record.py
 """

@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "kube/catalog.h"
+#include "kube/catalog/catalog.h"
 #include "kube/watch.h"
 
 enum { TICK_MS = 100 };

@@ -6,7 +6,7 @@
 
 #include "base/hash.h"
 #include "base/version.h"
-#include "kube/state.h"
+#include "kube/catalog/state.h"
 
 enum { OWNERS_DEEP_MAX = 4, VERSION_BYTES = KUBE_TEXT_MAX + 1 };
 

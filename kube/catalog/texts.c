@@ -1,4 +1,4 @@
-#include "kube/texts.h"
+#include "kube/catalog/texts.h"
 
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* Nodes: where they stand, and whether they take pods. */
 #include <string.h>
 
-#include "kube/state.h"
+#include "kube/catalog/state.h"
 
 static void tell_of_node(struct catalog *catalog, const struct node *node, struct change change,
 			 uint64_t now_ns)

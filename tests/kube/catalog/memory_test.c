@@ -1,5 +1,5 @@
 /* What a catalog keeps of a cluster of 10,000 pods. */
-#include "tests/kube/rig.h"
+#include "tests/kube/catalog/rig.h"
 
 enum { PODS = 10000, DEPLOYMENTS = 500, NODES = 200, PODS_A_SLICE = 100, BYTES_A_POD_MAX = 1024 };
 

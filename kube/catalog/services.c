@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "kube/state.h"
+#include "kube/catalog/state.h"
 
 /* ---- backends: a service and its slices, whichever comes first */
 

@@ -7,9 +7,9 @@
 
 #include "base/address.h"
 #include "base/clock.h"
-#include "kube/catalog.h"
-#include "kube/store.h"
-#include "kube/texts.h"
+#include "kube/catalog/catalog.h"
+#include "kube/catalog/store.h"
+#include "kube/catalog/texts.h"
 
 enum told_kind { TOLD_POD, TOLD_NODE, TOLD_SERVICE, TOLD_CHANGE };
 

@@ -5,7 +5,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
-#include "kube/state.h"
+#include "kube/catalog/state.h"
 
 /* Room for the parts of one message. */
 struct teller {

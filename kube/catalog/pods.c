@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/version.h"
-#include "kube/state.h"
+#include "kube/catalog/state.h"
 
 enum { ID_DIGITS = 64 };
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kube/state.h"
+#include "kube/catalog/state.h"
 
 /* cluster/kind/uid/number, as the record's own fields have them. */
 static bool read_number(const struct catalog *catalog, const char *id, const char *kind,

@@ -3,7 +3,7 @@
  * what can be known: the cluster's whole seconds, and what happened while nobody looked. */
 #include <time.h>
 
-#include "tests/kube/rig.h"
+#include "tests/kube/catalog/rig.h"
 
 enum {
 	PODS_MAX = 600,

@@ -1,4 +1,4 @@
-#include "kube/catalog.h"
+#include "kube/catalog/catalog.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -6,7 +6,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
-#include "kube/state.h"
+#include "kube/catalog/state.h"
 
 static const uint32_t defaults_max[KUBE_KINDS] = {
 	[KUBE_NAMESPACE] = CATALOG_NAMESPACES_MAX,

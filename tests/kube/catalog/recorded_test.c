@@ -1,7 +1,7 @@
 /* What a real API server said of a small shop (tests/conformance/kube/record.py), from the bytes of
  * its answers to the records that come of it. */
 #include "kube/body.h"
-#include "tests/kube/rig.h"
+#include "tests/kube/catalog/rig.h"
 
 /* Long after the recording. */
 #define NOW_NS (4102444800 * NS_PER_S)

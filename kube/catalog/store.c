@@ -1,4 +1,4 @@
-#include "kube/store.h"
+#include "kube/catalog/store.h"
 
 #include <assert.h>
 #include <string.h>

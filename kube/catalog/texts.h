@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kube/store.h"
+#include "kube/catalog/store.h"
 
 struct texts {
 	struct store store;

@@ -12,8 +12,8 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "kube/catalog.h"
-#include "kube/store.h"
+#include "kube/catalog/catalog.h"
+#include "kube/catalog/store.h"
 
 #define RIG_KEEP_NS (3600 * NS_PER_S)
 #define AT(s)	    ((1700000000ULL + (s)) * NS_PER_S)

@@ -1,6 +1,6 @@
-#include "kube/catalog.h"
+#include "kube/catalog/catalog.h"
 
-#include "tests/kube/rig.h"
+#include "tests/kube/catalog/rig.h"
 
 /* A list of one kind with these objects. */
 static void list(struct rig *rig, enum kube_kind kind, const struct kube_object *const *objects,
