@@ -244,7 +244,7 @@ class Catalog(unittest.TestCase):
         self.assertEqual(watcher.state()["unreadable"], 0)
         self.assert_history()
         changes = [(line["change"]["workload"], line["change"]["before"], line["change"]["after"])
-                   for line in self.told.values() if "change" in line]
+                   for line in list(self.told.values()) if "change" in line]
         self.assertEqual(changes, [("app-0", "v1", "v2")])
 
     def test_the_role_lets_read_what_is_watched_and_nothing_else(self):
