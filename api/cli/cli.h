@@ -27,6 +27,7 @@ struct cli {
 		size_t count;
 	} nodes, labels, features, scope;
 	const char *region, *role, *scan_period, *batch_interval, *budget, *life, *id;
+	const char *csv, *time_column, *value_column, *sensitivity;
 	char **operands;
 	int operands_count;
 };
@@ -41,4 +42,5 @@ int command_agents(const struct cli *cli); /* and show, set, unset, control */
 int list_agents(const struct cli *cli);
 int show_agent(const struct cli *cli, const char *node);
 int show_losses(const struct cli *cli, const char *node); /* NULL: of all that are chosen */
+int command_backtest(const struct cli *cli);
 int command_status(const struct cli *cli);

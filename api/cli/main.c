@@ -41,6 +41,11 @@ static const struct option_entry flags[] = {
 	 "agents set: only cgroups whose path begins with it; may be given again."},
 	{"budget", 0, "PERCENT", "agents set: of the node's CPUs, for the agent and its programs."},
 	{"for", 0, "DURATION", "agents set: how long it holds; 1h."},
+	{"csv", 0, "FILE", "backtest: the file; - is stdin. Its first row names the columns."},
+	{"time-column", 0, "NAME",
+	 "backtest: of times; seconds, ms, us or ns since 1970, or ISO 8601; UTC."},
+	{"value-column", 0, "NAME", "backtest: of values."},
+	{"sensitivity", 0, "DECADES", "backtest: surprise from which a value is a detection; 5.4."},
 	{"id", 0, "ID", "agents set: takes the place of the record with this id."},
 };
 
@@ -63,6 +68,9 @@ static const struct command commands[] = {
 	 "budget "
 	 "for id",
 	 command_agents},
+	{"backtest", "",
+	 "What would have been detected in a CSV file: timestamp,value,score,detection.",
+	 "csv time-column value-column sensitivity", command_backtest},
 	{"status", "", "Whether millraced is ready, and its main figures.", "", command_status},
 	{"version", "", "This program's version.", "", NULL},
 	{"help", "", "This text.", "", NULL},
@@ -74,7 +82,7 @@ static void print_commands(FILE *file)
 {
 	fputs("\nCommands:\n", file);
 	for (int i = 0; i < COMMANDS; i++)
-		fprintf(file, "  %-8s%-12s %s\n", commands[i].name, commands[i].operand,
+		fprintf(file, "  %-9s%-12s %s\n", commands[i].name, commands[i].operand,
 			commands[i].help);
 	fputs("\nExit status: 0 done, 1 failed or not ready, 2 usage, 3 millraced not reachable.\n",
 	      file);
@@ -145,6 +153,10 @@ static const char **place_of(struct cli *cli, const char *flag)
 		{"budget", &cli->budget},
 		{"for", &cli->life},
 		{"id", &cli->id},
+		{"csv", &cli->csv},
+		{"time-column", &cli->time_column},
+		{"value-column", &cli->value_column},
+		{"sensitivity", &cli->sensitivity},
 		{"scan-period", &cli->scan_period},
 		{"batch-interval", &cli->batch_interval},
 	};
@@ -221,8 +233,8 @@ static const struct command *find_command(const char *name)
 			return &commands[i];
 	}
 	options_refuse(&options,
-		       "there is no command %s; accepted: map, top, alerts, agents, status, "
-		       "version, help",
+		       "there is no command %s; accepted: map, top, alerts, agents, backtest, "
+		       "status, version, help",
 		       name);
 }
 
@@ -249,8 +261,9 @@ int main(int argc, char **argv)
 	read_flags(&cli, &given, argc, argv);
 	cli.colour = isatty(STDOUT_FILENO) && !(no_colour && *no_colour);
 	if (optind >= argc)
-		options_refuse(&options,
-			       "which command? map, top, alerts, agents, status, version, help");
+		options_refuse(
+			&options,
+			"which command? map, top, alerts, agents, backtest, status, version, help");
 
 	const struct command *command = find_command(argv[optind]);
 
