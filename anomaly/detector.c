@@ -15,7 +15,6 @@ enum {
 };
 
 enum {
-	HOUR_ONE = 16,	      /* of an hour's spread, an octave */
 	PROFILE_BITS = 13,    /* a profile that was fitted */
 	PROFILE_MAX = 32767,  /* and one that has grown since */
 	CLIPPED_FROM = 50,    /* values: by then a spread is one */
@@ -73,17 +72,21 @@ static void profile_fit(struct detector *detector, float by, float most)
 	detector->told.exponent = (int8_t)exponent;
 }
 
-static void profile_learn(struct detector *detector, int16_t *at, float change, uint64_t bits)
+/* Both hours that a value lies between go towards it by their shares of the change. */
+static void profile_learn(struct detector *detector, const struct detector_window *window,
+			  float change, uint64_t bits)
 {
-	float unit = unit_of(detector->told.exponent), value = (float)*at * unit + change;
-
-	if (magnitude(value) > (PROFILE_MAX - 1) * unit) {
-		profile_fit(detector, 0, magnitude(value));
-		change = value - (float)*at * unit_of(detector->told.exponent);
-	}
+	int16_t *hour = &detector->profile[window->weekend][window->hour];
+	int16_t *next = &detector->profile[window->weekend][window->next];
 	float units = change * unit_of(-detector->told.exponent);
+	float most = magnitude(units) + larger(magnitude((float)*hour), magnitude((float)*next));
 
-	*at = (int16_t)bounded(*at + rounded(units, bits), -PROFILE_MAX, PROFILE_MAX);
+	if (most >= PROFILE_MAX) {
+		profile_fit(detector, 0, most * unit_of(detector->told.exponent));
+		units = change * unit_of(-detector->told.exponent);
+	}
+	*hour = (int16_t)(*hour + rounded(units * (1.0f - window->share), bits));
+	*next = (int16_t)(*next + rounded(units * window->share, bits >> 16));
 }
 
 /* ---- the day's work */
@@ -205,7 +208,7 @@ static void look_at_season(struct look *look)
 	float usual = ((float)profile[window->hour] * (1.0f - share) +
 		       (float)profile[window->next] * share) *
 		      unit;
-	float of_hour = exp2_of((float)*hour * (1.0f / HOUR_ONE)) * detector->season_spread;
+	float of_hour = plan->hour_ratio[*hour - INT8_MIN] * detector->season_spread;
 	float spread = detector->season_spread + look->least +
 		       plan->params.hour_share * (of_hour - detector->season_spread);
 	float off = look->x - usual, ratio = off / spread;
@@ -233,10 +236,7 @@ static void look_at_season(struct look *look)
 			detector->season_count++;
 	}
 
-	float by = plan->day[days] * look->pace * off;
-
-	profile_learn(detector, &profile[window->hour], by * (1.0f - share), look->bits >> 20);
-	profile_learn(detector, &profile[window->next], by * share, look->bits >> 36);
+	profile_learn(detector, window, plan->day[days] * look->pace * off, look->bits >> 20);
 }
 
 /* A value beyond a view's quantile, as few are: the rest of the work. */

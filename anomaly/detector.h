@@ -112,6 +112,7 @@ struct detector_plan {
 	float excess[DETECTOR_AGES];			/* gain by age */
 	float day[DETECTOR_DAYS];			/* gain a point by days seen */
 	uint32_t hour_chance;				/* that an hour's spread moves, of 2^16 */
+	float hour_ratio[UINT8_MAX + 1];		/* by an hour's spread, from INT8_MIN */
 	uint32_t incident_points;
 	uint16_t record_days;
 	float decay, calm; /* of the alert layer */

@@ -100,6 +100,8 @@ static void plan_season(struct detector_plan *plan, float interval_s)
 
 		plan->day[day] = 1.0f - exp2_of(log2_of_one(left) / an_hour);
 	}
+	for (int32_t spread = INT8_MIN; spread <= INT8_MAX; spread++)
+		plan->hour_ratio[spread - INT8_MIN] = exp2_of((float)spread * (1.0f / HOUR_ONE));
 	/* Four steps a day, of a quarter of an octave together. */
 	plan->hour_chance = (uint32_t)(smaller(4.0f / an_hour, 1.0f) * 65536.0f);
 }
@@ -164,7 +166,7 @@ struct detection detector_tell(const struct detector_plan *plan, struct detector
 	float calm = smaller((float)told->calm / plan->calm, 1.0f);
 	bool old = count >= alert->young;
 	struct detection detection = {
-		.score = old ? left / (left + detector_alert_defaults.threshold) : 0,
+		.score = old && left > 0 ? left / (left + detector_alert_defaults.threshold) : 0,
 		.fired = old && left >= alert->threshold + alert->again * (1.0f - calm),
 	};
 

@@ -26,6 +26,7 @@ typedef int16_t shorts __attribute__((vector_size(16)));
 enum {
 	DECADES_ONE = 1024, /* also of a quantile's octaves and of smoothed ratios */
 	EXCESS_ONE = 4096,
+	HOUR_ONE = 16,	    /* of an hour's spread, an octave */
 	FRACTION_BITS = 12, /* of a quantum, where a step is smaller */
 	FRACTION = 1 << FRACTION_BITS,
 	PLACE_SHIFT = 13,
