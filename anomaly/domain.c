@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "anomaly/logarithm.h"
 #include "anomaly/map.h"
 #include "anomaly/name_text.h"
 #include "base/clock.h"
@@ -484,27 +485,6 @@ static void scale_changes(struct leaf *leaves, uint32_t count, const struct doma
 	double units = metric_is_volume(query->metric) ? VOLUME_UNITS : traffic;
 	for (uint32_t i = 0; i < count; i++)
 		leaves[i].change *= units / change;
-}
-
-/* The natural logarithm, x > 0, from IEEE arithmetic alone so that every machine agrees:
- * ln(2^e m) = e ln 2 + 2 atanh((m - 1) / (m + 1)), m in [0.7, 1.4]; 10 terms leave less than
- * 10^-16. */
-static double logarithm(double x)
-{
-	uint64_t bits;
-	memcpy(&bits, &x, sizeof(bits));
-	int exponent = (int)(bits >> 52 & 0x7ff) - 1023;
-	bits = (bits & 0xfffffffffffffULL) | 1023ULL << 52;
-	double mantissa;
-	memcpy(&mantissa, &bits, sizeof(mantissa));
-	if (mantissa > 1.4142135623730951) {
-		mantissa /= 2;
-		exponent++;
-	}
-	double z = (mantissa - 1) / (mantissa + 1), term = z, sum = 0;
-	for (int i = 0; i < 10; i++, term *= z * z)
-		sum += term / (2 * i + 1);
-	return exponent * 0.6931471805599453 + 2 * sum;
 }
 
 /* One side's totals of what is not yet explained. */
