@@ -27,7 +27,9 @@ struct cli {
 		size_t count;
 	} nodes, labels, features, scope;
 	const char *region, *role, *scan_period, *batch_interval, *budget, *life, *id;
-	const char *csv, *time_column, *value_column, *sensitivity;
+	const char *csv; /* a file */
+	const char *time_column, *value_column, *sensitivity;
+	const char *actual, *expected, *attributes, *top;
 	char **operands;
 	int operands_count;
 };
@@ -43,4 +45,5 @@ int list_agents(const struct cli *cli);
 int show_agent(const struct cli *cli, const char *node);
 int show_losses(const struct cli *cli, const char *node); /* NULL: of all that are chosen */
 int command_backtest(const struct cli *cli);
+int command_localize(const struct cli *cli);
 int command_status(const struct cli *cli);

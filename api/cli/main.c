@@ -1,4 +1,4 @@
-/* millrace: the API on the command line. */
+/* millrace: the API, and the engine over files, on the command line. */
 #include <curl/curl.h>
 #include <getopt.h>
 #include <locale.h>
@@ -41,11 +41,16 @@ static const struct option_entry flags[] = {
 	 "agents set: only cgroups whose path begins with it; may be given again."},
 	{"budget", 0, "PERCENT", "agents set: of the node's CPUs, for the agent and its programs."},
 	{"for", 0, "DURATION", "agents set: how long it holds; 1h."},
-	{"csv", 0, "FILE", "backtest: the file; - is stdin. Its first row names the columns."},
+	{"csv", 0, "FILE",
+	 "backtest, localize: the file; - is stdin. Its first row names the columns."},
 	{"time-column", 0, "NAME",
 	 "backtest: of times; seconds, ms, us or ns since 1970, or ISO 8601; UTC."},
 	{"value-column", 0, "NAME", "backtest: of values."},
 	{"sensitivity", 0, "DECADES", "backtest: surprise from which a value is a detection; 5.4."},
+	{"actual", 0, "COLUMN", "localize: what is."},
+	{"expected", 0, "COLUMN", "localize: what was expected."},
+	{"attributes", 0, "A,B,C", "localize: columns that may explain it; all others."},
+	{"top", 0, "N", "localize: explanations at most, 1 to 50; 5."},
 	{"id", 0, "ID", "agents set: takes the place of the record with this id."},
 };
 
@@ -71,6 +76,9 @@ static const struct command commands[] = {
 	{"backtest", "",
 	 "What would have been detected in a CSV file: timestamp,value,score,detection.",
 	 "csv time-column value-column sensitivity", command_backtest},
+	{"localize", "",
+	 "Which combinations of attributes explain a difference in a CSV file, best first.",
+	 "csv actual expected attributes top", command_localize},
 	{"status", "", "Whether millraced is ready, and its main figures.", "", command_status},
 	{"version", "", "This program's version.", "", NULL},
 	{"help", "", "This text.", "", NULL},
@@ -157,6 +165,10 @@ static const char **place_of(struct cli *cli, const char *flag)
 		{"time-column", &cli->time_column},
 		{"value-column", &cli->value_column},
 		{"sensitivity", &cli->sensitivity},
+		{"actual", &cli->actual},
+		{"expected", &cli->expected},
+		{"attributes", &cli->attributes},
+		{"top", &cli->top},
 		{"scan-period", &cli->scan_period},
 		{"batch-interval", &cli->batch_interval},
 	};
@@ -234,6 +246,7 @@ static const struct command *find_command(const char *name)
 	}
 	options_refuse(&options,
 		       "there is no command %s; accepted: map, top, alerts, agents, backtest, "
+		       "localize, "
 		       "status, version, help",
 		       name);
 }
@@ -263,7 +276,8 @@ int main(int argc, char **argv)
 	if (optind >= argc)
 		options_refuse(
 			&options,
-			"which command? map, top, alerts, agents, backtest, status, version, help");
+			"which command? map, top, alerts, agents, backtest, localize, status, "
+			"version, help");
 
 	const struct command *command = find_command(argv[optind]);
 
