@@ -53,7 +53,10 @@ struct search {
 	uint8_t *taken; /* a leaf that is explained */
 	struct candidate *candidates;
 	uint32_t candidates_count;
-	double *gains; /* of candidates, beside what is taken */
+	double *alone;	     /* an element's gain with nothing taken, if it is a candidate */
+	double *gains;	     /* of candidates, beside what is taken */
+	uint8_t *outdated;   /* a gain measured before the last was taken */
+	struct moments rest; /* of what is not taken */
 };
 
 /* --- gains --- */
@@ -112,6 +115,25 @@ static void set_prices(struct search *search)
 	}
 }
 
+/* --- what is taken --- */
+
+static void take_nothing(struct search *search)
+{
+	memset(search->taken, 0, search->count);
+	if (search->method == LOCALIZE_RATIOS)
+		search->rest = search->ratios->whole;
+}
+
+static void take(struct search *search, uint32_t element)
+{
+	uint32_t count;
+	const uint32_t *leaves = lattice_leaves(search->lattice, element, &count);
+	if (search->method == LOCALIZE_RATIOS)
+		ratios_subtract(search->ratios, leaves, count, search->taken, &search->rest);
+	for (uint32_t i = 0; i < count; i++)
+		search->taken[leaves[i]] = 1;
+}
+
 /* --- candidates --- */
 
 /* A cheap look: are the residuals shifted at all, beyond three standard errors? */
@@ -133,18 +155,23 @@ static int compare_candidates(const void *a, const void *b)
 	return left->element < right->element ? -1 : 1;
 }
 
+static void add_candidate(struct search *search, uint32_t element, double gain)
+{
+	search->candidates[search->candidates_count++] = (struct candidate){element, gain};
+	search->alone[element] = gain;
+}
+
 static void list_candidates(struct search *search)
 {
 	bool ratios = search->method == LOCALIZE_RATIOS;
-	memset(search->taken, 0, search->count);
+	take_nothing(search);
 	search->candidates_count = 0;
 	for (uint32_t element = 1; element < search->lattice->elements; element++) {
 		if (ratios && !worth_a_look(search, element))
 			continue;
 		double gain = gain_of(search, element);
 		if (gain > 0 && !lattice_redundant(search->lattice, element))
-			search->candidates[search->candidates_count++] =
-				(struct candidate){element, gain};
+			add_candidate(search, element, gain);
 	}
 	qsort(search->candidates, search->candidates_count, sizeof(*search->candidates),
 	      compare_candidates);
@@ -152,16 +179,9 @@ static void list_candidates(struct search *search)
 
 /* --- explanations --- */
 
-static void take(struct search *search, uint32_t element)
-{
-	uint32_t count;
-	const uint32_t *leaves = lattice_leaves(search->lattice, element, &count);
-	for (uint32_t i = 0; i < count; i++)
-		search->taken[leaves[i]] = 1;
-}
-
-/* What is left of the candidates' gains without the element's leaves. */
-static void take_and_update(struct search *search, uint32_t element)
+/* Gains beside what is taken now are measured when they matter: what was gained before bounds them
+ * well enough. */
+static void take_and_outdate(struct search *search, uint32_t element)
 {
 	take(search, element);
 	for (uint32_t i = 0; i < search->candidates_count; i++) {
@@ -169,59 +189,87 @@ static void take_and_update(struct search *search, uint32_t element)
 			continue;
 		uint32_t candidate = search->candidates[i].element;
 		enum relation relation = lattice_relation(search->lattice, candidate, element);
-		if (relation != RELATION_APART)
-			search->gains[i] =
-				relation == RELATION_WITHIN ? 0 : gain_of(search, candidate);
+		if (relation == RELATION_WITHIN)
+			search->gains[i] = 0;
+		search->outdated[i] |= relation == RELATION_CROSSING;
 	}
 }
 
 /* Whether a gain is more than an odd shape of the noise makes of chance. */
-static bool is_sure(const struct search *search, uint32_t element)
+static bool is_sure(struct search *search, uint32_t element)
 {
+	if (search->method == LOCALIZE_COUNTS)
+		return true;
 	uint32_t count;
 	const uint32_t *leaves = lattice_leaves(search->lattice, element, &count);
-	return search->method == LOCALIZE_COUNTS ||
-	       ratios_evidence(search->ratios, leaves, count, search->taken) >
-		       search->prices[search->lattice->owners[element]];
+	return ratios_evidence(search->ratios, leaves, count, search->taken, &search->rest) >
+	       search->prices[search->lattice->owners[element]];
+}
+
+/* The best candidate beside what is taken, or -1. */
+static int64_t best_candidate(struct search *search)
+{
+	for (;;) {
+		uint32_t best = 0;
+		for (uint32_t i = 1; i < search->candidates_count; i++)
+			if (search->gains[i] > search->gains[best])
+				best = i;
+		if (search->candidates_count == 0 || search->gains[best] <= 0)
+			return -1;
+		uint32_t element = search->candidates[best].element;
+		if (search->outdated[best]) {
+			search->gains[best] = gain_of(search, element);
+			search->outdated[best] = 0;
+		} else if (is_sure(search, element)) {
+			return best;
+		} else {
+			search->gains[best] = 0;
+		}
+	}
 }
 
 /* Takes the best candidate, and again of what is left, while something is gained. */
 static struct explanation explain(struct search *search, uint32_t forbidden)
 {
 	struct explanation explanation = {0};
-	memset(search->taken, 0, search->count);
+	take_nothing(search);
+	memset(search->outdated, 0, search->candidates_count);
 	for (uint32_t i = 0; i < search->candidates_count; i++)
 		search->gains[i] =
 			search->candidates[i].element == forbidden ? 0 : search->candidates[i].gain;
 	while (explanation.count < LOCALIZE_COMBINATIONS_MAX) {
-		uint32_t best = 0;
-		for (uint32_t i = 1; i < search->candidates_count; i++)
-			if (search->gains[i] > search->gains[best])
-				best = i;
-		double gain = search->candidates_count ? search->gains[best] : 0;
-		if (gain <= 0 ||
-		    (search->method == LOCALIZE_COUNTS && gain < FURTHER * explanation.first))
+		int64_t best = best_candidate(search);
+		if (best < 0 || (search->method == LOCALIZE_COUNTS &&
+				 search->gains[best] < FURTHER * explanation.first))
 			break;
-		if (!is_sure(search, search->candidates[best].element)) {
-			search->gains[best] = 0;
-			continue;
-		}
 		if (explanation.count == 0)
-			explanation.first = gain;
+			explanation.first = search->gains[best];
 		explanation.elements[explanation.count++] = search->candidates[best].element;
-		explanation.score += gain;
-		take_and_update(search, search->candidates[best].element);
+		explanation.score += search->gains[best];
+		take_and_outdate(search, search->candidates[best].element);
 	}
 	return explanation;
 }
 
-/* Of these elements in this order; those that gain nothing are left out. */
+/* Of a candidate, when the explanation's elements are taken: as alone, if none has leaves of it. */
+static double gain_beside(const struct search *search, uint32_t element,
+			  const struct explanation *explanation)
+{
+	for (uint32_t i = 0; i < explanation->count; i++) {
+		uint32_t other = explanation->elements[i];
+		if (lattice_relation(search->lattice, element, other) != RELATION_APART)
+			return gain_of(search, element);
+	}
+	return search->alone[element];
+}
+
+/* Of these candidates in this order; those that gain nothing are left out. */
 static struct explanation evaluate(struct search *search, const uint32_t *elements, uint32_t count)
 {
 	struct explanation explanation = {0};
-	memset(search->taken, 0, search->count);
+	take_nothing(search);
 	for (uint32_t i = 0; i < count; i++) {
-		double gain = gain_of(search, elements[i]);
+		double gain = gain_beside(search, elements[i], &explanation);
 		if (gain <= 0 || !is_sure(search, elements[i]))
 			continue;
 		if (explanation.count == 0)
@@ -258,13 +306,6 @@ static void remember(struct explanations *explanations, const struct explanation
 		explanations->items[explanations->count++] = *explanation;
 }
 
-/* What is said in the place of this element counts for so much less. */
-static double price_of_parts(struct search *search, uint32_t element)
-{
-	memset(search->taken, 0, search->count);
-	return PARTS * gain_of(search, element);
-}
-
 /* Would it be said better without one of its own? */
 static struct explanation improve(struct search *search, struct explanations *explanations,
 				  struct explanation best)
@@ -274,7 +315,7 @@ static struct explanation improve(struct search *search, struct explanations *ex
 		struct explanation better = best;
 		for (uint32_t i = 0; i < best.count; i++) {
 			struct explanation other = explain(search, best.elements[i]);
-			other.score -= price_of_parts(search, best.elements[i]);
+			other.score -= PARTS * search->alone[best.elements[i]];
 			remember(explanations, &other);
 			if (other.score > better.score)
 				better = other;
@@ -297,7 +338,7 @@ static void replace(struct search *search, struct explanations *explanations,
 			if (k != i)
 				elements[count++] = best->elements[k];
 		struct explanation other = evaluate(search, elements, count);
-		other.score -= price_of_parts(search, best->elements[i]);
+		other.score -= PARTS * search->alone[best->elements[i]];
 		remember(explanations, &other);
 	}
 }
@@ -408,7 +449,7 @@ static struct explanations *by_ratios(struct search *search, uint32_t wanted)
 		return explanations;
 	struct explanation whole = {.count = 1};
 	ratios_learn(search->ratios, 1);
-	memset(search->taken, 0, search->count);
+	take_nothing(search);
 	whole.score = gain_of(search, 0);
 	remember(explanations, &whole);
 	search->factor = 1;
@@ -419,7 +460,7 @@ static struct explanations *by_counts(struct search *search, uint32_t wanted)
 {
 	struct explanations *explanations = find_explanations(search, wanted);
 	struct explanation whole;
-	memset(search->taken, 0, search->count);
+	take_nothing(search);
 	whole = (struct explanation){.count = 1, .score = gain_of(search, 0) - PRICE_NATS};
 	if (explanations->count == 0 || explanations->items[0].first < WHOLE * whole.score)
 		remember(explanations, &whole);
@@ -463,7 +504,9 @@ static void make_lattice(struct search *search)
 	search->taken = memory_zeroed(search->count, 1);
 	search->candidates =
 		memory_resize(NULL, search->lattice->elements, sizeof(*search->candidates));
+	search->alone = memory_zeroed(search->lattice->elements, sizeof(*search->alone));
 	search->gains = memory_resize(NULL, search->lattice->elements, sizeof(*search->gains));
+	search->outdated = memory_zeroed(search->lattice->elements, 1);
 }
 
 static double absolute(double x)
@@ -501,7 +544,7 @@ static double explained_share(struct search *search, const struct explanation *e
 {
 	uint32_t count;
 	const uint32_t *leaves = lattice_leaves(search->lattice, 0, &count);
-	memset(search->taken, 0, search->count);
+	take_nothing(search);
 	double whole = deviation(search, leaves, count, search->factor), gone = 0;
 	for (uint32_t i = 0; i < explanation->count; i++) {
 		leaves = lattice_leaves(search->lattice, explanation->elements[i], &count);
@@ -540,7 +583,9 @@ static void search_free(struct search *search)
 	memory_free(search->prices);
 	memory_free(search->taken);
 	memory_free(search->candidates);
+	memory_free(search->alone);
 	memory_free(search->gains);
+	memory_free(search->outdated);
 }
 
 uint32_t localize(const struct localize_leaves *leaves, struct localize_set *sets,

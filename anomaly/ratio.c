@@ -281,6 +281,7 @@ void ratios_learn(struct ratios *ratios, double factor)
 	for (int size = 0; size < RATIO_SIZES; size++)
 		log_scale[size] = logarithm(ratios->scale[size]);
 	ratios->likelihood = 0;
+	ratios->whole = (struct moments){0};
 	for (uint32_t i = 0; i < ratios->count; i++) {
 		uint8_t size = ratios->size[i];
 		double units = ratios->residual[i] / ratios->scale[size];
@@ -290,6 +291,9 @@ void ratios_learn(struct ratios *ratios, double factor)
 							      : units;
 		ratios->noise[i] = noise > NOISE_MIN ? noise : NOISE_MIN;
 		ratios->likelihood += ratios->noise[i];
+		ratios->whole.count++;
+		ratios->whole.sum += ratios->units[i];
+		ratios->whole.squares += ratios->units[i] * ratios->units[i];
 	}
 }
 
@@ -396,35 +400,31 @@ double ratios_gain(struct ratios *ratios, const uint32_t *leaves, uint32_t count
 	return gain < SHIFT_TIMES * shift ? gain : SHIFT_TIMES * shift;
 }
 
-/* Of units. */
-struct moments {
-	double count, sum, squares;
-};
-
-static void moments_add(struct moments *moments, double units)
+void ratios_subtract(const struct ratios *ratios, const uint32_t *leaves, uint32_t count,
+		     const uint8_t *taken, struct moments *moments)
 {
-	moments->count++;
-	moments->sum += units;
-	moments->squares += units * units;
+	for (uint32_t i = 0; i < count; i++) {
+		if (taken[leaves[i]])
+			continue;
+		double units = ratios->units[leaves[i]];
+		moments->count--;
+		moments->sum -= units;
+		moments->squares -= units * units;
+	}
 }
 
 double ratios_evidence(const struct ratios *ratios, const uint32_t *leaves, uint32_t count,
-		       const uint8_t *taken)
+		       const uint8_t *taken, const struct moments *all)
 {
-	struct moments all = {0}, own = {0};
-	for (uint32_t i = 0; i < ratios->count; i++)
-		if (!taken[i])
-			moments_add(&all, ratios->units[i]);
-	for (uint32_t i = 0; i < count; i++)
-		if (!taken[leaves[i]])
-			moments_add(&own, ratios->units[leaves[i]]);
-	double rest = all.count - own.count;
+	struct moments rest = *all;
+	ratios_subtract(ratios, leaves, count, taken, &rest);
+	double own = all->count - rest.count;
 	/* Nothing to compare with. */
-	if (rest < 2)
-		return own.count;
-	double mean = (all.sum - own.sum) / rest;
-	double variance = (all.squares - own.squares) / rest - mean * mean;
-	double off = own.sum / own.count - mean;
+	if (rest.count < 2)
+		return own;
+	double mean = rest.sum / rest.count;
+	double variance = rest.squares / rest.count - mean * mean;
+	double off = (all->sum - rest.sum) / own - mean;
 	/* With a leaf's worth of doubt, for others that have no noise at all. */
-	return off * off * own.count / (2 * (variance + 1 / rest));
+	return off * off * own / (2 * ((variance > 0 ? variance : 0) + 1 / rest.count));
 }

@@ -11,6 +11,11 @@
 
 enum { RATIO_SIZES = 40, RATIO_TAILS = 12, RATIO_UNITS_MAX = 10 };
 
+/* Of residuals in units. */
+struct moments {
+	double count, sum, squares;
+};
+
 struct ratios {
 	uint32_t count;
 	const double *actual, *expected;
@@ -19,6 +24,7 @@ struct ratios {
 	double *noise; /* log density of the residual if nothing is wrong */
 	uint8_t *size; /* class of size */
 	double scale[RATIO_SIZES];
+	struct moments whole;	      /* of all leaves */
 	double likelihood;	      /* the log of the noise's density, of all leaves */
 	struct ratio_sample *samples; /* room for one gain */
 };
@@ -38,7 +44,12 @@ void ratios_learn(struct ratios *ratios, double factor);
 double ratios_gain(struct ratios *ratios, const uint32_t *leaves, uint32_t count,
 		   const uint8_t *taken);
 
+/* Takes those of the leaves that are not taken from the moments. */
+void ratios_subtract(const struct ratios *ratios, const uint32_t *leaves, uint32_t count,
+		     const uint8_t *taken, struct moments *moments);
+
 /* Evidence (in nats) that the mean residual of those leaves is another than that of all others that
- * are not taken, whatever noise looks like: half the square of its standard errors. */
+ * are not taken, whatever noise looks like: half the square of its standard errors. all: of
+ * those and of these. */
 double ratios_evidence(const struct ratios *ratios, const uint32_t *leaves, uint32_t count,
-		       const uint8_t *taken);
+		       const uint8_t *taken, const struct moments *all);
