@@ -246,8 +246,7 @@ static const struct command *find_command(const char *name)
 	}
 	options_refuse(&options,
 		       "there is no command %s; accepted: map, top, alerts, agents, backtest, "
-		       "localize, "
-		       "status, version, help",
+		       "localize, status, version, help",
 		       name);
 }
 
