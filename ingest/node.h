@@ -11,7 +11,7 @@
 #include "ingest/decode.h"
 #include "ingest/half.h"
 #include "ingest/page.h"
-#include "ingest/table.h"
+#include "base/table.h"
 
 enum {
 	WINDOW_BATCHES = 4096, /* within which a batch that comes again is known */

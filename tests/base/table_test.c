@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/hash.h"
-#include "ingest/table.h"
+#include "base/table.h"
 
 enum { KEYS = 512, STEPS = 20000 };
 

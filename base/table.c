@@ -1,4 +1,4 @@
-#include "ingest/table.h"
+#include "base/table.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
