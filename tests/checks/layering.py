@@ -18,6 +18,7 @@ FEEDS = {
     "agent/bpf": [],
     "agent/batch": ["base", "proto"],
     "agent": ["base", "config", "kafka", "agent/batch", "agent/bpf"],
+    "metadata": ["base", "proto"],
     "ingest": ["base", "kafka", "agent/batch", "proto"],
     "join": ["base", "ingest"],
     "aggregate": ["base", "join"],
@@ -28,7 +29,7 @@ FEEDS = {
     "api/query": ["base", "anomaly", "aggregate", "join", "api", "proto"],
     "api/cli": ["base", "config", "anomaly", "aggregate", "join", "api", "proto"],
     "daemon": ["base", "config", "kafka", "agent/batch", "ingest", "join", "aggregate", "anomaly", "api", "proto"],
-    "bench": ["base", "config", "kafka", "agent", "ingest", "join", "aggregate", "anomaly", "api", "daemon", "proto"],
+    "bench": ["base", "config", "kafka", "agent", "metadata", "ingest", "join", "aggregate", "anomaly", "api", "daemon", "proto"],
 }
 ANYTHING = "tests"  # tests may include whatever they test
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
