@@ -28,10 +28,10 @@ static void source_reserve(uint32_t **array, uint32_t *count, uint32_t number)
 /* The best resolution that anybody tells, so that the order of telling does not show. */
 static void edge_resolve(struct edge *edge, const struct edge *told)
 {
-	if (told->client_resolution < edge->client_resolution)
-		edge->client_resolution = told->client_resolution;
-	if (told->server_resolution < edge->server_resolution)
-		edge->server_resolution = told->server_resolution;
+	edge->client_resolution =
+		(uint8_t)resolution_better(edge->client_resolution, told->client_resolution);
+	edge->server_resolution =
+		(uint8_t)resolution_better(edge->server_resolution, told->server_resolution);
 }
 
 static void learn_lane(struct aggregate *aggregate, struct source *source,

@@ -449,7 +449,7 @@ static void put_addresses(struct naming *naming, const struct outbox *outbox)
 	for (uint32_t i = 0; i < outbox->due_count; i++) {
 		const struct instance *instance = roster_at(options->roster, outbox->due[i]);
 		char text[ADDRESS_TEXT_MAX];
-		if (instance->resolution == RESOLUTION_ADDRESS)
+		if (resolution_is_address(instance->resolution))
 			names_put(options->names, text, address_format(&instance->address, text),
 				  naming->pane);
 	}

@@ -2,11 +2,13 @@
  * puts together and aggregate groups by. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/address.h"
 
-/* How a workload's name was found, best first; published per end as `resolution`. */
+/* How a workload's name was found; published per end as `resolution`. Numbers stand in stored
+ * history: new ones are added at the end. */
 enum resolution {
 	RESOLUTION_UNKNOWN,
 	RESOLUTION_WORKLOAD,  /* the container runtime or cluster names the owner */
@@ -14,7 +16,13 @@ enum resolution {
 	RESOLUTION_UNIT,      /* systemd unit */
 	RESOLUTION_PROCESS,   /* executable on its node's role */
 	RESOLUTION_NODE,      /* socket without a known owner */
-	RESOLUTION_ADDRESS,   /* no agent at this end: its address */
+	RESOLUTION_ADDRESS,   /* no agent at this end: its address, */
+	RESOLUTION_POD,	      /* or the pod that held it when the flow began, */
+	RESOLUTION_SERVICE,   /* the service whose address it is, */
+	RESOLUTION_HOST,      /* the cluster's node, */
+	RESOLUTION_RANGE,     /* the configured range that it lies in; */
+	RESOLUTION_AMBIGUOUS, /* its address: more than one may have held it, or who did is not told
+			       */
 };
 
 /* One replica of a workload: what a failure can be concentrated in. */
@@ -28,8 +36,8 @@ struct instance {
 	uint64_t process;    /* executable name */
 	uint32_t resolution; /* enum resolution */
 	uint32_t pad;
-	/* RESOLUTION_ADDRESS: the end's, of which workload is the text's name; else zeros. Not
-	 * hashed. */
+	/* Where resolution_is_address: the end's, of which workload is the text's name; else
+	 * zeros. Not hashed. */
 	struct address address;
 };
 
@@ -56,3 +64,10 @@ uint64_t instance_id(const struct instance *instance);
 uint64_t edge_id(const struct edge *edge);
 uint64_t lane_id(const struct lane *lane);
 const char *resolution_name(uint32_t resolution); /* "workload", "container", ... */
+/* Of two that gave the same name the one that knew more. */
+uint32_t resolution_better(uint32_t one, uint32_t other);
+
+static inline bool resolution_is_address(uint32_t resolution)
+{
+	return resolution == RESOLUTION_ADDRESS || resolution == RESOLUTION_AMBIGUOUS;
+}

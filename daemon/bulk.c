@@ -320,7 +320,7 @@ struct bulk *bulk_new(void)
 
 static bool end_is_address(const struct flow_end *end)
 {
-	return end->instance.resolution == RESOLUTION_ADDRESS;
+	return resolution_is_address(end->instance.resolution);
 }
 
 static uint8_t *put_end_instance(struct bulk *bulk, uint8_t *at, const struct flow_end *end,
@@ -330,7 +330,7 @@ static uint8_t *put_end_instance(struct bulk *bulk, uint8_t *at, const struct fl
 
 	if (!end_is_address(end))
 		return put_instance(bulk, at, 5, &end->instance, names);
-	at = put_words(at, 7, resolution_name(RESOLUTION_ADDRESS));
+	at = put_words(at, 7, resolution_name(end->instance.resolution));
 	at = put_address(bulk, at, 1, address);
 	return put_message(at, 5, last);
 }

@@ -24,7 +24,7 @@ bool place_moves(const struct place *before, const struct place *after)
 static void name_address(struct mirror *mirror, const struct instance *instance)
 {
 	char text[ADDRESS_TEXT_MAX];
-	if (instance->resolution != RESOLUTION_ADDRESS)
+	if (!resolution_is_address(instance->resolution))
 		return;
 	if (instance->workload && names_get(mirror->names, instance->workload)) {
 		names_touch(mirror->names, instance->workload, mirror->pane);
@@ -116,7 +116,7 @@ static void label_half(struct mirror *mirror, uint32_t index, struct half *half,
 	half->lane = place.lane;
 	half->self = (client ? place.client : place.server) & INSTANCES_MAX;
 	half->peer = (client ? place.server : place.client) & INSTANCES_MAX;
-	half->distant = roster_at(mirror->roster, half->peer)->resolution == RESOLUTION_ADDRESS;
+	half->distant = resolution_is_address(roster_at(mirror->roster, half->peer)->resolution);
 	half->number = label->number;
 	half->join_task = label->join_task;
 	if (half->final && !half->changed)

@@ -55,7 +55,24 @@ static void resolutions_have_names(void **state)
 	(void)state;
 	assert_string_equal(resolution_name(RESOLUTION_WORKLOAD), "workload");
 	assert_string_equal(resolution_name(RESOLUTION_ADDRESS), "address");
+	assert_string_equal(resolution_name(RESOLUTION_AMBIGUOUS), "ambiguous");
 	assert_string_equal(resolution_name(99), "unknown");
+}
+
+static void the_better_resolution_does_not_depend_on_the_order(void **state)
+{
+	(void)state;
+	assert_int_equal(resolution_better(RESOLUTION_NODE, RESOLUTION_POD), RESOLUTION_NODE);
+	assert_int_equal(resolution_better(RESOLUTION_ADDRESS, RESOLUTION_AMBIGUOUS),
+			 RESOLUTION_AMBIGUOUS);
+	for (uint32_t one = 0; one <= RESOLUTION_AMBIGUOUS + 1; one++) {
+		if (one <= RESOLUTION_AMBIGUOUS)
+			assert_int_equal(resolution_better(one, RESOLUTION_UNKNOWN), one);
+		for (uint32_t other = 0; other <= RESOLUTION_AMBIGUOUS; other++)
+			assert_int_equal(
+				resolution_better(one, other),
+				one > RESOLUTION_AMBIGUOUS ? other : resolution_better(other, one));
+	}
 }
 
 static void each_member_of_a_tuple_makes_it_another(void **state)
@@ -80,6 +97,7 @@ int main(void)
 		cmocka_unit_test(an_edge_has_a_direction_a_port_and_a_protocol),
 		cmocka_unit_test(a_lane_has_a_direction),
 		cmocka_unit_test(resolutions_have_names),
+		cmocka_unit_test(the_better_resolution_does_not_depend_on_the_order),
 		cmocka_unit_test(each_member_of_a_tuple_makes_it_another),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -335,7 +335,7 @@ static struct instance random_instance(uint64_t *random, struct names *names)
 
 	instance.id = instance_id(&instance);
 	/* Ids do not tell resolutions apart. */
-	instance.resolution = (uint32_t)(hash_mix(++*random) % (RESOLUTION_ADDRESS + 1));
+	instance.resolution = (uint32_t)(hash_mix(++*random) % (RESOLUTION_AMBIGUOUS + 1));
 	return instance;
 }
 
@@ -583,7 +583,7 @@ static void check_end(const Millrace__V1__FlowEnd *message, const struct flow_en
 	assert_int_equal(message->reason[0] != 0,
 			 end->reason != CLOSE_UNKNOWN && end->reason < CLOSE_REASONS);
 	assert_int_equal(message->pid, end->pid);
-	if (end->instance.resolution == RESOLUTION_ADDRESS)
+	if (resolution_is_address(end->instance.resolution))
 		check_address(message->instance->workload, address);
 	else
 		check_instance(message->instance, &end->instance, names);
@@ -618,16 +618,16 @@ static void check_flow(const Millrace__V1__Flow *message, const struct flow *flo
 	assert_true(message->connect_s == (double)flow->connect_us / 1e6);
 	check_end(message->client, &flow->client, &flow->canonical.client, names);
 	check_end(message->server, &flow->server, &flow->canonical.server, names);
-	if (flow->client.instance.resolution == RESOLUTION_ADDRESS)
+	if (resolution_is_address(flow->client.instance.resolution))
 		check_address(message->edge->client, &flow->canonical.client);
 	else
 		check_name(message->edge->client, names, flow->edge.client);
-	if (flow->server.instance.resolution == RESOLUTION_ADDRESS)
+	if (resolution_is_address(flow->server.instance.resolution))
 		check_address(message->edge->server, &flow->canonical.server);
 	else
 		check_name(message->edge->server, names, flow->edge.server);
-	if (flow->client.instance.resolution != RESOLUTION_ADDRESS &&
-	    flow->server.instance.resolution != RESOLUTION_ADDRESS)
+	if (!resolution_is_address(flow->client.instance.resolution) &&
+	    !resolution_is_address(flow->server.instance.resolution))
 		check_edge(message->edge, &flow->edge, names);
 }
 

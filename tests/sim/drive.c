@@ -142,7 +142,7 @@ static void put_workload(struct text *text, const struct names *names, uint64_t 
 {
 	char formatted[ADDRESS_TEXT_MAX];
 
-	if (!address || resolution != RESOLUTION_ADDRESS) {
+	if (!address || !resolution_is_address(resolution)) {
 		put_name(text, names, id);
 		return;
 	}
