@@ -146,7 +146,7 @@ static struct outcome bench_churn(uint64_t flows)
 static void take_record(struct census *census, struct names *names,
 			const Millrace__V1__Metadata *message)
 {
-	static uint8_t bytes[RECORD_BYTES_MAX];
+	static uint8_t bytes[FACT_BYTES_MAX];
 	static struct address addresses[FACT_ADDRESSES_MAX];
 	struct fact fact;
 	size_t length = millrace__v1__metadata__pack(message, bytes);

@@ -324,23 +324,49 @@ struct encoded encode_undelivered(struct encoder *encoder, const char *receiver,
 	return packed(encoder, &message.base);
 }
 
-struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const char *key_id,
-			   const uint8_t *key)
+/* A batch of the pipeline's own. */
+static struct encoded own_batch(struct encoder *encoder, Millrace__V1__Batch *message,
+				uint64_t realtime_ns, const char *key_id, const uint8_t *key)
 {
-	Millrace__V1__Batch message = MILLRACE__V1__BATCH__INIT;
 	struct encoded bytes;
 
-	message.version = SCHEMA_VERSION;
-	message.kind = MILLRACE__V1__BATCH_KIND__BATCH_KIND_TICK;
-	message.base_time_us = realtime_ns / NS_PER_US;
-	message.sent_realtime_ns = realtime_ns;
-	message.key_id = (char *)(uintptr_t)(key ? key_id : "");
-	bytes = packed(encoder, &message.base);
+	message->version = SCHEMA_VERSION;
+	message->base_time_us = realtime_ns / NS_PER_US;
+	message->sent_realtime_ns = realtime_ns;
+	message->key_id = (char *)(uintptr_t)(key ? key_id : "");
+	bytes = packed(encoder, &message->base);
 	if (!key)
 		return bytes;
 	out_room(encoder, bytes.length + SEAL_TRAILER_BYTES);
 	seal_sign(key, encoder->out, bytes.length);
 	return (struct encoded){encoder->out, bytes.length + SEAL_TRAILER_BYTES};
+}
+
+struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const char *key_id,
+			   const uint8_t *key)
+{
+	Millrace__V1__Batch message = MILLRACE__V1__BATCH__INIT;
+
+	message.kind = MILLRACE__V1__BATCH_KIND__BATCH_KIND_TICK;
+	return own_batch(encoder, &message, realtime_ns, key_id, key);
+}
+
+struct encoded encode_metadata(struct encoder *encoder, uint64_t realtime_ns,
+			       const struct encoded *records, size_t count, const char *key_id,
+			       const uint8_t *key)
+{
+	Millrace__V1__Batch message = MILLRACE__V1__BATCH__INIT;
+	struct encoded bytes;
+
+	message.kind = MILLRACE__V1__BATCH_KIND__BATCH_KIND_METADATA;
+	message.metadata = memory_zeroed(count, sizeof(*message.metadata));
+	message.n_metadata = count;
+	for (size_t i = 0; i < count; i++)
+		message.metadata[i] = (ProtobufCBinaryData){records[i].length,
+							    (uint8_t *)(uintptr_t)records[i].bytes};
+	bytes = own_batch(encoder, &message, realtime_ns, key_id, key);
+	memory_free(message.metadata);
+	return bytes;
 }
 
 /* --- reading back --- */

@@ -57,6 +57,11 @@ struct encoded encode_undelivered(struct encoder *encoder, const char *receiver,
 struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const char *key_id,
 			   const uint8_t *key);
 
+/* Records of millrace.metadata for a partition of millrace.events; signed likewise. */
+struct encoded encode_metadata(struct encoder *encoder, uint64_t realtime_ns,
+			       const struct encoded *records, size_t count, const char *key_id,
+			       const uint8_t *key);
+
 /* 0, or -EBADMSG: not such a record. */
 int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert);
 int decode_delivery(const uint8_t *bytes, size_t length, struct delivery *delivery);

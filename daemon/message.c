@@ -5,7 +5,7 @@
 
 #include "base/memory.h"
 
-enum { ALIGNMENT = 8, BUCKET_ARRAYS = 6 };
+enum { ALIGNMENT = 8, BUCKET_ARRAYS = 8 };
 
 static struct message *message_sized(enum message_kind kind, uint32_t source, uint32_t task,
 				     uint64_t pane, size_t extra, struct heap *heap)
@@ -73,11 +73,13 @@ static struct message *halves_in(struct heap *heap, enum message_kind kind, uint
 	size_t servers = bucket->servers_count * sizeof(*bucket->servers);
 	size_t instances = bucket->instances_count * sizeof(*bucket->instances);
 	size_t hearings = bucket->hearings_count * sizeof(*bucket->hearings);
-	struct message *message =
-		message_sized(kind, source, task, pane,
-			      opens + closes + aliases + servers + instances + hearings +
-				      names_bytes(names, names_count) + BUCKET_ARRAYS * ALIGNMENT,
-			      heap);
+	size_t facts = bucket->facts_count * sizeof(*bucket->facts);
+	size_t fact_addresses = bucket->fact_addresses_count * sizeof(*bucket->fact_addresses);
+	struct message *message = message_sized(
+		kind, source, task, pane,
+		opens + closes + aliases + servers + instances + hearings + facts + fact_addresses +
+			names_bytes(names, names_count) + BUCKET_ARRAYS * ALIGNMENT,
+		heap);
 	uint8_t *cursor = (uint8_t *)(message + 1);
 
 	message->bucket = *bucket;
@@ -87,6 +89,8 @@ static struct message *halves_in(struct heap *heap, enum message_kind kind, uint
 	message->bucket.servers = append(&cursor, bucket->servers, servers);
 	message->bucket.instances = append(&cursor, bucket->instances, instances);
 	message->bucket.hearings = append(&cursor, bucket->hearings, hearings);
+	message->bucket.facts = append(&cursor, bucket->facts, facts);
+	message->bucket.fact_addresses = append(&cursor, bucket->fact_addresses, fact_addresses);
 	append_names(message, cursor, names, names_count);
 	return message;
 }

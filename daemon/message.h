@@ -3,7 +3,8 @@
  * handed over whole.
  *
  * START  ingest -> every task   the first pane of this partition
- * HALVES ingest -> join         definitions, closes, aliases, instances and their names
+ * HALVES ingest -> join         definitions, closes, aliases, instances and their names; facts of
+ *                               metadata
  * HOPS   join   -> join         re-keyed halves, read in the next round of the pane, one a round
  * LABELS join   -> ingest       what was decided, instances and their names
  * ROWS   ingest -> aggregate    partial rows
@@ -60,7 +61,7 @@ struct message {
 			size_t episodes_count;
 		};
 	};
-	/* HALVES, HOPS, LABELS: names of the instances told; bytes too. */
+	/* HALVES, HOPS, LABELS: names of the instances and facts told; bytes too. */
 	const struct name *names;
 	size_t names_count;
 };

@@ -116,6 +116,7 @@ static struct task_options task_template(const struct run *run, const struct mon
 			 .one_sided_ns = settings->one_sided_ns,
 			 .keep_ns = settings->keep_ns},
 		.lanes_max = (uint32_t)settings->lanes_max,
+		.facts_max = (uint32_t)settings->facts_max,
 		.aggregate = {.rows_max = (uint32_t)settings->rows_max,
 			      .names_max = (uint32_t)settings->names_max},
 		.anomaly = {.monitors = monitors,

@@ -316,6 +316,16 @@ static const struct config_entry entries[] = {
 	 .max = "33554432",
 	 .unit = "containers a task",
 	 .help = "Containers and units known at once."},
+	{.name = "limits.metadata",
+	 .type = CONFIG_UINT,
+	 SETTING(facts_max),
+	 .fallback = "65536",
+	 .min = "16",
+	 .max = "33554432",
+	 .unit = "objects a task",
+	 .help = "Pods, nodes, services and ranges known at once, with those that ended in the "
+		 "last "
+		 "two minutes; each task knows all."},
 	{.name = "limits.listeners",
 	 .type = CONFIG_UINT,
 	 SETTING(listeners_max),

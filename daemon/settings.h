@@ -37,8 +37,8 @@ struct settings {
 	bool kafka_create_time;
 	char *embedded_listen;
 	uint64_t workers, tasks, lateness_ns, keep_ns, one_sided_ns;
-	uint64_t nodes_max, halves_max, nats_max, processes_max, containers_max, listeners_max,
-		amendments_max, names_max, events_max;
+	uint64_t nodes_max, halves_max, nats_max, processes_max, containers_max, facts_max,
+		listeners_max, amendments_max, names_max, events_max;
 	uint64_t instances_max, lanes_max;
 	uint64_t fetched_mib;
 	uint64_t rows_max, edges_max, episodes_max;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/heap.h"
 #include "base/memory.h"
+#include "metadata/census.h"
 
 /* jemalloc's own variable, here for all programs that run tasks. Freed pages are kept for a while
  * instead of given back and faulted in anew: fetched batches and panes come and go by the second,
@@ -46,6 +47,7 @@ struct task {
 	struct anomaly *anomaly;
 	struct incidents *incidents; /* of all owners; NULL but for task 0 */
 	struct names *join_names;    /* of the flows' instances */
+	struct census *census;	     /* of the facts of all tasks, up to the join's pane */
 	struct inbox inboxes[MESSAGE_KINDS];
 
 	bool start_sent, started;
@@ -153,7 +155,17 @@ static void collect_instance(struct task *task, const struct instance *instance,
 	collect_name(task, instance->process, destination, find, count);
 }
 
-/* Names travel with the instances that use them. */
+static void collect_fact(struct task *task, const struct fact *fact, uint32_t destination,
+			 name_finder *find, size_t *count)
+{
+	collect_name(task, fact->workload, destination, find, count);
+	collect_name(task, fact->version, destination, find, count);
+	collect_name(task, fact->zone, destination, find, count);
+	collect_name(task, fact->node, destination, find, count);
+	collect_name(task, fact->instance, destination, find, count);
+}
+
+/* Names travel with the instances and facts that use them. */
 static size_t collect_names(struct task *task, uint32_t destination, name_finder *find,
 			    const struct half_bucket *bucket)
 {
@@ -163,6 +175,8 @@ static size_t collect_names(struct task *task, uint32_t destination, name_finder
 		collect_instance(task, &bucket->instances[i], destination, find, &count);
 	for (size_t i = 0; i < bucket->servers_count; i++)
 		collect_instance(task, &bucket->servers[i].instance, destination, find, &count);
+	for (size_t i = 0; i < bucket->facts_count; i++)
+		collect_fact(task, &bucket->facts[i], destination, find, &count);
 	return count;
 }
 
@@ -243,6 +257,8 @@ static bool run_halves(struct task *task)
 	    !mirror_ready(task->mirror, task->mirror_pane))
 		return false;
 	mirror_halves(task->mirror, task->mirror_pane);
+	census_settle(task->census);
+	census_advance(task->census, pane_end(task->mirror_pane));
 	send_outgoing(task, task->outgoing, MESSAGE_HALVES, task->mirror_pane);
 	task->waits_for_labels = true;
 	return true;
@@ -350,6 +366,35 @@ static void on_flows(void *context, const struct flow *flows, size_t count)
 	memory_use(heap);
 }
 
+/* Both stages name instances by facts. */
+static void learn_fact(struct task *task, const struct fact *fact)
+{
+	const uint64_t ids[] = {fact->workload, fact->version, fact->zone, fact->node,
+				fact->instance};
+
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		const struct name *name = ids[i] ? names_get(task->join_names, ids[i]) : NULL;
+
+		if (!name)
+			continue;
+		names_touch(task->join_names, ids[i], task->join_pane);
+		names_learn(mirror_names(task->mirror), name, task->join_pane);
+	}
+}
+
+static void take_facts(struct task *task, const struct half_bucket *bucket)
+{
+	const struct address *addresses = bucket->fact_addresses;
+
+	for (size_t i = 0; i < bucket->facts_count; i++) {
+		const struct fact *fact = &bucket->facts[i];
+
+		learn_fact(task, fact);
+		census_take(task->census, fact, addresses, pane_end(task->join_pane));
+		addresses += fact->addresses_count;
+	}
+}
+
 static void push_halves(struct task *task, enum message_kind kind, uint64_t pane)
 {
 	for (uint32_t i = 0; i < task->options.tasks; i++) {
@@ -357,6 +402,7 @@ static void push_halves(struct task *task, enum message_kind kind, uint64_t pane
 
 		for (size_t n = 0; n < message->names_count; n++)
 			names_learn(task->join_names, &message->names[n], task->join_pane);
+		take_facts(task, &message->bucket);
 		join_push(task->join, &message->bucket);
 		message->letter.next = task->lent;
 		task->lent = &message->letter;
@@ -715,16 +761,20 @@ static void make_stages(struct task *task)
 	struct aggregate_options aggregate = options->aggregate;
 	struct anomaly_options anomaly = options->anomaly;
 
+	task->census = census_new(options->facts_max);
+
 	mirror.source = options->task;
 	mirror.join_tasks = tasks;
 	mirror.destinations = 2 * tasks; /* join tasks, then aggregate tasks */
 	mirror.sinks = mirror_sinks_of(task);
+	mirror.census = task->census;
 	task->mirror = mirror_new(&mirror);
 
 	join.task = options->task;
 	join.tasks = tasks;
 	join.sources = tasks;
 	join.sinks = join_sinks_of(task);
+	join.census = task->census;
 	task->join = join_new(&join);
 	task->join_names = names_new(mirror.names_max, 2 * tasks);
 
@@ -837,6 +887,7 @@ void task_free(struct task *task)
 	join_free(task->join);
 	names_free(task->join_names);
 	mirror_free(task->mirror);
+	census_free(task->census);
 	memory_free(task->outgoing);
 	memory_free(task->outgoing_hops);
 	for (uint32_t i = 0; i < task->options.tasks; i++)
@@ -892,6 +943,7 @@ struct task_stats task_stats(const struct task *task)
 				: 0,
 		.clock_ns = mirror_clock(task->mirror),
 		.mirror = mirror_stats(task->mirror),
+		.census = census_stats(task->census),
 		.join = join_stats(task->join),
 		.partial = partial_stats(task->partial),
 		.aggregate = aggregate_stats(task->aggregate),

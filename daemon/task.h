@@ -29,6 +29,7 @@
 #include "daemon/message.h"
 #include "ingest/mirror.h"
 #include "join/join.h"
+#include "metadata/census.h"
 
 struct task;
 
@@ -57,6 +58,7 @@ struct task_options {
 	struct mirror_options mirror;
 	struct join_options join;
 	uint32_t lanes_max; /* of live halves */
+	uint32_t facts_max; /* of metadata */
 	struct aggregate_options aggregate;
 	struct anomaly_options anomaly;
 	struct task_sinks sinks;
@@ -76,6 +78,7 @@ struct task_stats {
 	uint64_t pane;	   /* the last that left the aggregate */
 	uint64_t clock_ns; /* log clock */
 	struct mirror_stats mirror;
+	struct census_stats census;
 	struct join_stats join;
 	struct partial_stats partial;
 	struct aggregate_stats aggregate;

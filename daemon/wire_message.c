@@ -10,7 +10,7 @@
 
 #define WIRE_MAGIC 0x4d58524dU /* "MRXM" */
 
-enum { WIRE_ARRAYS = 6, WIRE_VERSION = 1 };
+enum { WIRE_ARRAYS = 8, WIRE_VERSION = 2 };
 
 struct wire_header {
 	uint32_t magic, layout;
@@ -26,7 +26,8 @@ struct wire_header {
 
 static const size_t half_sizes[WIRE_ARRAYS] = {
 	sizeof(struct half_open),    sizeof(struct half_close), sizeof(struct nat_alias),
-	sizeof(struct server_place), sizeof(struct instance),	sizeof(struct hearing)};
+	sizeof(struct server_place), sizeof(struct instance),	sizeof(struct hearing),
+	sizeof(struct fact),	     sizeof(struct address)};
 static const size_t label_sizes[WIRE_ARRAYS] = {sizeof(struct label), sizeof(struct instance)};
 static const size_t episode_sizes[WIRE_ARRAYS] = {sizeof(struct alert)};
 static const size_t no_sizes[WIRE_ARRAYS];
@@ -34,6 +35,7 @@ static const size_t no_sizes[WIRE_ARRAYS];
 _Static_assert(sizeof(struct half_open) % 8 == 0 && sizeof(struct half_close) % 8 == 0 &&
 		       sizeof(struct nat_alias) % 8 == 0 && sizeof(struct server_place) % 8 == 0 &&
 		       sizeof(struct instance) % 8 == 0 && sizeof(struct hearing) % 8 == 0 &&
+		       sizeof(struct fact) % 8 == 0 && sizeof(struct address) % 8 == 0 &&
 		       sizeof(struct label) % 8 == 0 && sizeof(struct alert) % 8 == 0 &&
 		       sizeof(struct wire_name) % 8 == 0 && sizeof(struct wire_header) % 8 == 0,
 	       "one array behind the other stays aligned");
@@ -64,10 +66,11 @@ static void fill_halves(const struct half_bucket *bucket, uint64_t counts[WIRE_A
 {
 	const uint64_t told[WIRE_ARRAYS] = {bucket->opens_count,     bucket->closes_count,
 					    bucket->aliases_count,   bucket->servers_count,
-					    bucket->instances_count, bucket->hearings_count};
-	const void *const elements[WIRE_ARRAYS] = {bucket->opens,     bucket->closes,
-						   bucket->aliases,   bucket->servers,
-						   bucket->instances, bucket->hearings};
+					    bucket->instances_count, bucket->hearings_count,
+					    bucket->facts_count,     bucket->fact_addresses_count};
+	const void *const elements[WIRE_ARRAYS] = {
+		bucket->opens,	   bucket->closes,   bucket->aliases, bucket->servers,
+		bucket->instances, bucket->hearings, bucket->facts,   bucket->fact_addresses};
 
 	memcpy(counts, told, sizeof(told));
 	memcpy(arrays, elements, sizeof(elements));
@@ -228,12 +231,16 @@ static struct message *make_halves(const struct wire_header *header,
 		.servers = arrays[3],
 		.instances = arrays[4],
 		.hearings = arrays[5],
+		.facts = arrays[6],
+		.fact_addresses = arrays[7],
 		.opens_count = header->counts[0],
 		.closes_count = header->counts[1],
 		.aliases_count = header->counts[2],
 		.servers_count = header->counts[3],
 		.instances_count = header->counts[4],
 		.hearings_count = header->counts[5],
+		.facts_count = header->counts[6],
+		.fact_addresses_count = header->counts[7],
 	};
 	struct message *message = message_halves(header->kind, header->source, header->task,
 						 header->pane, &bucket, names, header->names);

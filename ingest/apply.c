@@ -356,6 +356,8 @@ void mirror_halves(struct mirror *mirror, uint64_t number)
 	mirror->openings_done = mirror->closings_done = mirror->servers.count = 0;
 	send_held(mirror);
 	mutes_take(mirror);
+	metadata_tell(mirror);
+	metadata_changes(mirror);
 	if (pane) {
 		apply_pane(mirror, pane);
 		panes_clear(&mirror->panes, pane);

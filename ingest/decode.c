@@ -18,12 +18,13 @@
 enum {
 	ARENA_SLACK = 256 * 1024, /* what even a small record takes: tables of columns and groups */
 	NODE_KEYS = 1024,	  /* cached; deriving one takes some us */
-	FIELD_KNOWN_MAX = 35,
+	FIELD_KNOWN_MAX = 36,
 	FIELD_KEY_ID = 35, /* before the dictionaries, so that it is found at once */
 	FIELD_HMAC = 127,
 	FIELD_STRINGS = 21,
 	FIELD_NODE_FACTS = 33,
 	FIELD_AGENT_STATE = 34,
+	FIELD_METADATA = 36,
 	BOOT_ID_BYTES = 16,
 	ADDRESS_BYTES = 16,
 	V4_BYTES = 4,
@@ -344,6 +345,8 @@ static bool string_put(struct scan *scan, const struct field *field)
 /* Keeps the field for the batch. False: leave the record to protobuf-c. */
 static bool header_put(struct scan *scan, const struct field *field)
 {
+	if (field->number == FIELD_METADATA)
+		return false; /* rare, and no agent's */
 	if (field->number > FIELD_KNOWN_MAX && field->number != FIELD_HMAC)
 		return true;
 	const struct header_field *header =
@@ -385,10 +388,10 @@ static bool header_put(struct scan *scan, const struct field *field)
 }
 
 /* A field that protobuf would let a second one override: the key was chosen by the first node id,
- * so there must be no second. Only strings may repeat. */
+ * so there must be no second. Only strings and metadata may repeat. */
 static bool scan_once(struct decoded *decoded, uint64_t *seen, uint32_t number)
 {
-	if (number > FIELD_KNOWN_MAX || number == FIELD_STRINGS)
+	if (number > FIELD_KNOWN_MAX || number == FIELD_STRINGS || number == FIELD_METADATA)
 		return true;
 	if (*seen >> number & 1)
 		return decoded_refuse(decoded, MIRROR_FIELD, "field %u stands twice", number);
@@ -717,17 +720,20 @@ static bool check_kind(const struct header *header, struct decoded *decoded, boo
 		       bool secret)
 {
 	decoded->tick = header->kind == MILLRACE__V1__BATCH_KIND__BATCH_KIND_TICK;
+	decoded->metadata = header->kind == MILLRACE__V1__BATCH_KIND__BATCH_KIND_METADATA;
+	bool own = decoded->tick || decoded->metadata;
+	const char *what = decoded->tick ? "a tick" : decoded->metadata ? "metadata" : "events";
 	if (header->version > DECODE_SCHEMA_VERSION)
 		return decoded_refuse(decoded, MIRROR_VERSION, "version is %llu, at most %d",
 				      (unsigned long long)header->version, DECODE_SCHEMA_VERSION);
 	if (header->version == 0)
 		return decoded_refuse(decoded, MIRROR_FIELD, "version is missing");
-	if (secret && pipeline != decoded->tick)
-		return decoded_refuse(
-			decoded, MIRROR_UNAUTHENTICATED, "%s signed with the %s's key",
-			decoded->tick ? "a tick" : "events", pipeline ? "pipeline" : "node");
-	if (decoded->tick && header->groups)
-		return decoded_refuse(decoded, MIRROR_FIELD, "a tick holds events");
+	if (secret && pipeline != own)
+		return decoded_refuse(decoded, MIRROR_UNAUTHENTICATED,
+				      "%s signed with the %s's key", what,
+				      pipeline ? "pipeline" : "node");
+	if (own && header->groups)
+		return decoded_refuse(decoded, MIRROR_FIELD, "%s with events", what);
 	return true;
 }
 
@@ -750,6 +756,6 @@ void decoder_read(struct decoder *decoder, const uint8_t *bytes, size_t length,
 	    !check_kind(&header, decoded, pipeline, decoder->keys != NULL))
 		return;
 	Millrace__V1__Batch *batch = unpack(decoder, bytes, length, decoded);
-	if (batch && (decoded->tick || validate(decoder, batch, decoded)))
+	if (batch && (decoded->tick || decoded->metadata || validate(decoder, batch, decoded)))
 		decoded->batch = batch;
 }

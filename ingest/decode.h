@@ -62,7 +62,8 @@ struct decode_options {
 /* What a record is, or why it is none. */
 struct decoded {
 	const Millrace__V1__Batch *batch; /* lent until the next decode; NULL: refused */
-	bool tick; /* the pipeline's own; batch is set, its groups are not to be read */
+	/* The pipeline's own; batch is set, its groups are not to be read. */
+	bool tick, metadata;
 	enum mirror_reason reason; /* if refused */
 	char detail[DECODE_DETAIL_MAX];
 	char node[DECODE_NODE_MAX + 1]; /* empty if unreadable */

@@ -11,6 +11,7 @@
 #include "base/identity.h"
 #include "base/label.h"
 #include "base/tuple.h"
+#include "metadata/fact.h"
 
 enum half_flag {
 	HALF_ROLE_GUESSED = 1, /* role from ports, not seen at the opening */
@@ -103,7 +104,8 @@ struct hearing {
 	uint32_t pad; /* zero: compared as bytes */
 };
 
-/* All that one task has for one join task in one pane. */
+/* All that one task has for one join task in one pane. Facts go to the census of that task
+ * (metadata/census.h), each with its addresses, which stand one fact's behind the other's. */
 struct half_bucket {
 	const struct half_open *opens;
 	const struct half_close *closes;
@@ -112,8 +114,10 @@ struct half_bucket {
 	const struct instance
 		*instances; /* that opens name and the receiver was not told of lately */
 	const struct hearing *hearings; /* in the order in which they were heard of */
+	const struct fact *facts;	/* too; to every task */
+	const struct address *fact_addresses;
 	size_t opens_count, closes_count, aliases_count, servers_count, instances_count,
-		hearings_count;
+		hearings_count, facts_count, fact_addresses_count;
 };
 
 enum { HOPS_MAX = 4 };

@@ -90,7 +90,7 @@ static void show_listener(struct mirror *mirror, const struct node *node,
 			  const struct listener_entry *entry)
 {
 	uint64_t program, workload;
-	owner_names(node, entry->pid, entry->cgroup, &program, &workload);
+	owner_names(mirror, node, entry->pid, entry->cgroup, &program, &workload);
 	*(struct mirror_listener *)queue_add(&mirror->shown, sizeof(struct mirror_listener)) =
 		(struct mirror_listener){
 			.address = entry->address,

@@ -60,6 +60,7 @@ struct mirror *mirror_new(const struct mirror_options *options)
 	mirror->nodes = memory_zeroed(options->nodes_max, sizeof(struct node *));
 	table_init(&mirror->node_ids, sizeof(uint64_t), 2 * sizeof(uint64_t));
 	departed_init(&mirror->departed);
+	pods_init(&mirror->pods);
 	table_init(&mirror->servers_told, sizeof(struct server_key), sizeof(struct told_server));
 	mirror->roster = roster_new(options->instances_max, options->destinations);
 	pages_init(&mirror->pages,
@@ -93,16 +94,17 @@ void mirror_free(struct mirror *mirror)
 	if (!mirror)
 		return;
 	struct queue *queues[] = {
-		&mirror->times,	      &mirror->picks,	     &mirror->deltas,
-		&mirror->parts,	      &mirror->made,	     &mirror->openings,
-		&mirror->closings,    &mirror->aliases,	     &mirror->held_closes,
-		&mirror->servers,     &mirror->changes,	     &mirror->released,
-		&mirror->leaving,     &mirror->amendments,   &mirror->task_opens,
-		&mirror->task_closes, &mirror->task_aliases, &mirror->task_instances,
-		&mirror->task_selves, &mirror->counts,	     &mirror->kept_deltas,
-		&mirror->kept_parts,  &mirror->waiting,	     &mirror->found,
-		&mirror->news,	      &mirror->hearings,     &mirror->lookups,
-		&mirror->shown,
+		&mirror->times,	      &mirror->picks,	       &mirror->deltas,
+		&mirror->parts,	      &mirror->made,	       &mirror->openings,
+		&mirror->closings,    &mirror->aliases,	       &mirror->held_closes,
+		&mirror->servers,     &mirror->changes,	       &mirror->released,
+		&mirror->leaving,     &mirror->amendments,     &mirror->task_opens,
+		&mirror->task_closes, &mirror->task_aliases,   &mirror->task_instances,
+		&mirror->task_selves, &mirror->counts,	       &mirror->kept_deltas,
+		&mirror->kept_parts,  &mirror->waiting,	       &mirror->found,
+		&mirror->news,	      &mirror->hearings,       &mirror->lookups,
+		&mirror->shown,	      &mirror->facts_waiting,  &mirror->addresses_waiting,
+		&mirror->facts,	      &mirror->fact_addresses,
 	};
 	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
 		memory_free(queues[i]->items);
@@ -114,6 +116,7 @@ void mirror_free(struct mirror *mirror)
 	panes_done(&mirror->panes);
 	table_done(&mirror->node_ids);
 	departed_done(&mirror->departed);
+	table_done(&mirror->pods);
 	table_done(&mirror->servers_told);
 	memory_free(mirror->nodes);
 	pages_done(&mirror->pages);
@@ -273,6 +276,8 @@ static void push_record(struct mirror *mirror, struct mirror_record record)
 	}
 	if (decoded->tick)
 		mirror->stats.ticks++;
+	else if (decoded->metadata)
+		metadata_take(mirror, decoded->batch);
 	else
 		intake_batch(mirror, &record);
 }

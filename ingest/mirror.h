@@ -30,7 +30,9 @@
 #include "base/name.h"
 #include "base/roster.h"
 #include "ingest/half.h"
+#include "metadata/record.h"
 
+struct census;
 struct keys;
 struct mirror;
 
@@ -78,11 +80,12 @@ struct mirror_options {
 			   */
 	uint32_t nodes_max, halves_max, nats_max, processes_max, containers_max, amendments_max,
 		names_max, instances_max;
-	uint32_t record_bytes_max; /* 1 MiB */
-	uint32_t events_max;	   /* stored in open panes; more are refused. 0: 4,194,304 */
-	uint32_t listeners_max;	   /* 0: 65,536 */
-	uint32_t destinations;	   /* readers of names and instances: join tasks first */
-	const struct keys *keys;   /* copied; NULL or none in it: HMACs are not checked */
+	uint32_t record_bytes_max;   /* 1 MiB */
+	uint32_t events_max;	     /* stored in open panes; more are refused. 0: 4,194,304 */
+	uint32_t listeners_max;	     /* 0: 65,536 */
+	uint32_t destinations;	     /* readers of names and instances: join tasks first */
+	const struct census *census; /* of what all tasks were told until now; NULL: none */
+	const struct keys *keys;     /* copied; NULL or none in it: HMACs are not checked */
 	struct mirror_sinks sinks;
 };
 
@@ -101,8 +104,10 @@ struct mirror_stats {
 	uint64_t nodes, halves, nats, processes, containers, listeners; /* live now */
 	uint64_t about_refused; /* facts and states of nodes that found no room */
 	uint64_t amendments_dropped;
-	uint64_t deltas_dropped; /* of halves that never got a label */
-	uint64_t unknown_fields; /* of newer agents: skipped */
+	uint64_t deltas_dropped;	   /* of halves that never got a label */
+	uint64_t unknown_fields;	   /* of newer agents: skipped */
+	uint64_t metadata[RECORD_REASONS]; /* records of metadata: taken, and refused */
+	uint64_t metadata_refused;	   /* of those taken: more at once than there is room */
 };
 
 struct mirror_listener {

@@ -46,6 +46,7 @@ struct process_entry {
 
 struct container_entry {
 	uint64_t cgroup;
+	uint64_t pod;					   /* hash of its uid; 0: of none */
 	uint64_t workload, container, name, unit, version; /* name ids */
 	uint64_t seen_ns;
 	bool used;

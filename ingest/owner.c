@@ -1,13 +1,14 @@
-/* Who owns a half: the workload is the first of container workload, container, systemd unit,
- * executable, node that is known. Names are made when the metadata comes, so that an instance is a
- * matter of ids. The sockets of a process share an owner, whose instance is looked up once and
- * again when metadata changed. */
+/* Who owns a half: the workload is the first of the pod's in the census, container workload,
+ * container, systemd unit, executable, node that is known. Names are made when the metadata comes,
+ * so that an instance is a matter of ids. The sockets of a process share an owner, whose instance
+ * is looked up once and again when metadata changed. */
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/version.h"
 #include "ingest/state.h"
+#include "metadata/census.h"
 
 /* A name of two words: "namespace/workload", "executable@role". Words are at most NAME_MAX_BYTES
  * long each before the table cuts the whole. */
@@ -65,7 +66,9 @@ void owner_container(struct mirror *mirror, const Millrace__V1__Batch *batch, si
 	const char *pod = batch->strings[containers->pod[i]];
 	const char *version = batch->strings[containers->version[i]];
 	const char *replica = pod[0] ? pod : name;
+	const char *uid = batch->strings[containers->pod_uid[i]];
 	row->cgroup = containers->cgroup[i];
+	row->pod = uid[0] ? hash_bytes(uid, strlen(uid)) : 0;
 	row->workload = put_qualified(mirror, namespace, batch->strings[containers->workload[i]]);
 	row->name = put_qualified(mirror, namespace, name[0] ? name : pod);
 	row->container = put_name(mirror, replica, strlen(replica));
@@ -164,9 +167,13 @@ static void apply_container(struct apply *apply, const struct container_row *row
 		apply->refused++;
 		return;
 	}
-	if (entry->workload != row->workload || entry->container != row->container ||
-	    entry->name != row->name || entry->unit != row->unit || entry->version != row->version)
+	if (row->pod)
+		pod_seen(mirror, node, row->pod);
+	if (entry->pod != row->pod || entry->workload != row->workload ||
+	    entry->container != row->container || entry->name != row->name ||
+	    entry->unit != row->unit || entry->version != row->version)
 		metadata_changed(node, row->cgroup, entry->used);
+	entry->pod = row->pod;
 	entry->workload = row->workload;
 	entry->container = row->container;
 	entry->name = row->name;
@@ -249,13 +256,32 @@ static struct process_entry *owner_process_entry(struct node *node, uint64_t pid
 	return process;
 }
 
-static void instance_workload(struct instance *instance, const struct container_entry *container,
+/* What the cluster says of the container's pod, or NULL. */
+static const struct fact *pod_of(const struct mirror *mirror,
+				 const struct container_entry *container)
+{
+	const struct census *census = mirror->options.census;
+	return census && container ? census_pod(census, container->pod) : NULL;
+}
+
+static uint64_t zone_of(const struct mirror *mirror, const struct node *node)
+{
+	const struct census *census = mirror->options.census;
+	if (node->applied_zone || !census)
+		return node->applied_zone;
+	const struct fact *fact = census_node(census, node->name_id);
+	return fact ? fact->zone : 0;
+}
+
+static void instance_workload(struct instance *instance, const struct fact *pod,
+			      const struct container_entry *container,
 			      const struct process_entry *process)
 {
 	const struct {
 		uint64_t name;
 		uint32_t resolution;
 	} candidates[] = {
+		{pod ? pod->workload : 0, RESOLUTION_WORKLOAD},
 		{container ? container->workload : 0, RESOLUTION_WORKLOAD},
 		{container ? container->name : 0, RESOLUTION_CONTAINER},
 		{container ? container->unit : 0, RESOLUTION_UNIT},
@@ -269,39 +295,45 @@ static void instance_workload(struct instance *instance, const struct container_
 	instance->resolution = candidates[i].resolution;
 }
 
-static struct instance owner_instance(struct node *node, const struct owner *owner)
+static struct instance owner_instance(const struct mirror *mirror, struct node *node,
+				      const struct owner *owner)
 {
 	const struct process_entry *process = owner_process_entry(node, owner->pid);
 	uint64_t cgroup = owner->cgroup ? owner->cgroup : process ? process->cgroup : 0;
 	const struct container_entry *container = owner_container_entry(node, cgroup);
+	const struct fact *pod = pod_of(mirror, container);
 	struct instance instance = {
 		.version = container ? container->version : 0,
-		.zone = node->applied_zone,
+		.zone = zone_of(mirror, node),
 		.node = node->name_id,
 		.container = container ? container->container : 0,
 		.process = process ? process->name : 0,
 	};
-	instance_workload(&instance, container, process);
+	if (pod) { /* as those name it who have no agent there */
+		instance.version = pod->version ? pod->version : instance.version;
+		instance.container = pod->instance;
+	}
+	instance_workload(&instance, pod, container, process);
 	instance.id = instance_id(&instance);
 	return instance;
 }
 
-void owner_names(const struct node *node, uint32_t pid, uint64_t cgroup, uint64_t *program,
-		 uint64_t *workload)
+void owner_names(const struct mirror *mirror, const struct node *node, uint32_t pid,
+		 uint64_t cgroup, uint64_t *program, uint64_t *workload)
 {
 	const uint64_t pid_key = pid;
 	const struct process_entry *process = pid ? table_find(&node->processes, &pid_key) : NULL;
 	uint64_t of = cgroup ? cgroup : process ? process->cgroup : 0;
 	const struct container_entry *container = of ? table_find(&node->containers, &of) : NULL;
 	struct instance instance = {.node = node->name_id};
-	instance_workload(&instance, container, process);
+	instance_workload(&instance, pod_of(mirror, container), container, process);
 	*program = process ? process->name : 0;
 	*workload = instance.resolution == RESOLUTION_NODE ? 0 : instance.workload;
 }
 
 static void owner_resolve(struct mirror *mirror, struct node *node, struct owner *owner)
 {
-	struct instance instance = owner_instance(node, owner);
+	struct instance instance = owner_instance(mirror, node, owner);
 	uint32_t before = owner->self;
 	owner->changed = owner->self_id != instance.id || owner->resolution != instance.resolution;
 	owner->self_id = instance.id;

@@ -68,6 +68,7 @@ static inline uint64_t run_events(const struct run *run)
 
 struct container_row {
 	uint64_t cgroup;
+	uint64_t pod;					   /* hash of its uid; 0: of none */
 	uint64_t workload, container, name, unit, version; /* name ids */
 };
 

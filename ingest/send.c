@@ -194,6 +194,10 @@ void send_all(struct mirror *mirror)
 			.instances_count = mirror->task_instances.count,
 			.hearings = mirror->hearings.items,
 			.hearings_count = mirror->hearings.count,
+			.facts = mirror->facts.items,
+			.facts_count = mirror->facts.count,
+			.fact_addresses = mirror->fact_addresses.items,
+			.fact_addresses_count = mirror->fact_addresses.count,
 		};
 		opens = shares.opens[task];
 		closes = shares.closes[task];

@@ -4,6 +4,7 @@
  *   mirror_push    intake.c   the node: duplicates, clock, epoch, loss
  *                  about.c    what it tells of itself
  *                  mute.c     who is not heard any more
+ *                  metadata.c what is told of pods, nodes, services and ranges
  *                  gather.c   its batch, as one run a pane
  *                  departed.c what was known of it when it was forgotten
  *   mirror_halves  apply.c    node by node: runs in the order of their sequence
@@ -198,6 +199,9 @@ struct mirror {
 	struct queue hearings; /* struct hearing: of the pane */
 	uint64_t about_bytes;  /* that nodes' facts and states take */
 	struct queue shown;    /* struct mirror_listener: of the node that is shown */
+	struct queue facts_waiting, addresses_waiting; /* metadata.c: of panes that are open */
+	struct queue facts, fact_addresses;	       /* of the pane */
+	struct table pods;			       /* whose containers are on which node */
 	struct queue task_opens, task_closes, task_aliases, task_instances, task_selves, counts;
 	struct queue kept_deltas, kept_parts;
 
@@ -265,6 +269,13 @@ void mute_told(struct mirror *mirror, struct node *node, uint64_t sent_ns); /* b
 void mute_gone(struct mirror *mirror, const struct node *node);
 void mutes_take(struct mirror *mirror); /* what the pane tells the join tasks */
 
+/* metadata.c */
+void metadata_take(struct mirror *mirror, const Millrace__V1__Batch *batch);
+void metadata_tell(struct mirror *mirror); /* what the pane tells all tasks */
+void metadata_changes(struct mirror *mirror);
+void pods_init(struct table *pods);
+void pod_seen(struct mirror *mirror, const struct node *node, uint64_t pod);
+
 /* gather.c: the batch in runs. header: what all of them have. */
 void gather_batch(struct mirror *mirror, struct node *node, const Millrace__V1__Batch *batch,
 		  uint64_t append_ns, const struct run *header);
@@ -290,8 +301,8 @@ uint16_t owner_take(struct mirror *mirror, struct node *node, uint32_t pid, uint
 void owner_drop(struct mirror *mirror, struct node *node, uint16_t owner);
 void owners_recheck(struct mirror *mirror, struct node *node);
 /* Name ids of who that is, as far as known; of the workload not the node's own. */
-void owner_names(const struct node *node, uint32_t pid, uint64_t cgroup, uint64_t *program,
-		 uint64_t *workload);
+void owner_names(const struct mirror *mirror, const struct node *node, uint32_t pid,
+		 uint64_t cgroup, uint64_t *program, uint64_t *workload);
 void *table_admit(struct table *table, const void *key, uint64_t *live, uint32_t max);
 
 /* listener.c */

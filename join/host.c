@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/name.h"
 #include "join/state.h"
+#include "metadata/census.h"
 
 enum { ENDS_PUT = 4096 };
 
@@ -107,45 +108,99 @@ void host_drop(struct join *join, uint32_t number)
 
 _Static_assert(offsetof(struct host, users) == 3 * sizeof(uint64_t), "three words are its key");
 
-static __attribute__((noinline)) uint32_t instance_make(struct join *join,
-							const struct address *address)
+static __attribute__((noinline)) uint32_t
+instance_make(struct join *join, const struct address *address, enum resolution resolution)
 {
 	char text[ADDRESS_TEXT_MAX];
 	size_t length = address_format(address, text);
-	struct instance instance = {.workload = name_id(text, length),
-				    .resolution = RESOLUTION_ADDRESS,
-				    .address = *address};
+	struct instance instance = {
+		.workload = name_id(text, length), .resolution = resolution, .address = *address};
 	instance.id = instance_id(&instance);
 	return roster_put(join->roster, &instance, join->pane);
 }
 
 /* A text and three hashes, unless it was made lately. */
-static uint32_t instance_put(struct join *join, const struct address *address)
+static uint32_t instance_put(struct join *join, const struct address *address,
+			     enum resolution resolution)
 {
 	uint32_t *lately = &join->ends_put[host_hash(address, 0, 0) % ENDS_PUT];
 	const struct instance known = *roster_at(join->roster, *lately);
-	if (known.resolution == RESOLUTION_ADDRESS && address_equal(&known.address, address))
+	if (known.resolution == resolution && address_equal(&known.address, address))
 		return roster_put(join->roster, &known, join->pane);
-	*lately = instance_make(join, address);
+	*lately = instance_make(join, address, resolution);
 	return *lately;
 }
 
-/* Kept with the host. */
-uint32_t host_instance(struct join *join, uint32_t number)
+static uint32_t fact_instance(struct join *join, const struct fact *fact)
+{
+	static const uint32_t resolutions[] = {
+		[FACT_POD] = RESOLUTION_POD,
+		[FACT_NODE] = RESOLUTION_HOST,
+		[FACT_SERVICE] = RESOLUTION_SERVICE,
+		[FACT_RANGE] = RESOLUTION_RANGE,
+	};
+	const struct fact *node = fact->zone ? NULL : census_node(join->options.census, fact->node);
+	struct instance instance = {
+		.workload = fact->workload,
+		.version = fact->version,
+		.zone = node ? node->zone : fact->zone,
+		.node = fact->node,
+		.container = fact->instance,
+		.resolution = resolutions[fact->kind],
+	};
+	instance.id = instance_id(&instance);
+	return roster_put(join->roster, &instance, join->pane);
+}
+
+/* Addresses of networks of their own are nobody's in the cluster. A range without a name leaves its
+ * addresses theirs. */
+uint32_t census_instance(struct join *join, const struct address *address, uint32_t scope,
+			 uint64_t time_ns)
+{
+	const struct fact *fact;
+	if (!join->options.census || scope)
+		return 0;
+	switch (census_address(join->options.census, address, time_ns, &fact)) {
+	case CENSUS_ONE:
+		return fact->workload ? fact_instance(join, fact) : 0;
+	case CENSUS_AMBIGUOUS:
+		return instance_put(join, address, RESOLUTION_AMBIGUOUS);
+	case CENSUS_NONE:
+		break;
+	}
+	return 0;
+}
+
+/* What is only an address is kept with the host. */
+uint32_t host_instance(struct join *join, uint32_t number, uint64_t time_ns)
 {
 	struct host *host = host_at(join, number);
+	host->asked = 1;
+	uint32_t named = census_instance(join, &host->address, host->scope, time_ns);
+	if (named)
+		return named;
 	if (!host->instance) {
-		host->instance = instance_put(join, &host->address);
+		host->instance =
+			instance_put(join, &host->address, RESOLUTION_ADDRESS) & HOST_INSTANCE_MAX;
 		roster_hold(join->roster, host->instance);
 	}
 	return host->instance;
 }
 
-uint32_t address_instance(struct join *join, const struct tuple *tuple)
+uint32_t host_find(const struct join *join, const struct host *wanted)
+{
+	uint64_t hash = host_hash(&wanted->address, wanted->scope, wanted->protocol);
+	return slots_find(&join->hosts_index, hash, host_matches, join, wanted);
+}
+
+uint32_t address_instance(struct join *join, const struct tuple *tuple, uint64_t time_ns)
 {
 	const struct host wanted = {
 		.address = tuple->client, .scope = tuple->scope, .protocol = tuple->protocol};
-	uint64_t hash = host_hash(&wanted.address, wanted.scope, wanted.protocol);
-	uint32_t number = slots_find(&join->hosts_index, hash, host_matches, join, &wanted);
-	return number ? host_instance(join, number) : instance_put(join, &tuple->client);
+	join->mapped_asked = true;
+	uint32_t number = host_find(join, &wanted);
+	if (number)
+		return host_instance(join, number, time_ns);
+	uint32_t named = census_instance(join, &tuple->client, tuple->scope, time_ns);
+	return named ? named : instance_put(join, &tuple->client, RESOLUTION_ADDRESS);
 }

@@ -53,6 +53,7 @@ void join_free(struct join *join)
 	memory_free(join->opened_places);
 	records_done(join);
 	failovers_done(join);
+	renames_done(join);
 	servers_done(join);
 	aliases_done(join);
 	connections_done(join);
@@ -337,6 +338,7 @@ void join_advance(struct join *join, uint64_t now_ns)
 	if (first_round) {
 		servers_sweep(join);
 		failovers_turn(join);
+		renames_take(join);
 	}
 	touched_stage(join);
 	settle_due(join);

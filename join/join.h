@@ -17,6 +17,10 @@
  * owner. Numbers are given again: a half's own is good until its next label. The source of a half
  * is not told of the half's own instance, which it told itself.
  *
+ * An end without an agent is whom the census names for the time at which the flow began, else its
+ * address. A half that is labelled so and told of nobody else is labelled again when the census is
+ * told more of that address, for keep_ns; a flow that was told is not.
+ *
  * The client's half of a pair counts, or the server's while the client's node is out: nodes that
  * are mute or heard again come with the buckets, and in the last pane of ten seconds all pairs
  * whose side changes are labelled, for the next ten seconds (failover.c).
@@ -47,6 +51,7 @@
 #include "ingest/half.h"
 #include "join/flow.h"
 
+struct census;
 struct join;
 
 struct join_sinks {
@@ -70,6 +75,7 @@ struct join_options {
 	uint32_t aliases_max;
 	uint32_t instances_max;
 	uint64_t one_sided_ns; /* a closed half without a peer becomes a flow after this (2 s) */
+	const struct census *census; /* who held an address when; NULL: nobody tells */
 	uint64_t keep_ns; /* a one-sided half still finds a late peer for this (120 s); an alias
 			   * lives this long past its last announcement or its deletion */
 	struct join_sinks sinks;

@@ -15,11 +15,28 @@ void records_init(struct join *join)
 
 /* ---- who is at the ends ---- */
 
-/* At the far end of a client half that nobody met. */
-static uint32_t server_instance(struct join *join, uint32_t host, uint16_t port)
+/* When the flow of a lone half began. */
+static uint64_t began_ns(const struct join *join, const struct connection *connection,
+			 unsigned side)
 {
-	uint32_t told = server_find(join, host_at(join, host), port);
-	return told ? told : host_instance(join, host);
+	return connection->detailed ? detail_of(join, connection)->seats[side].opened_ns
+				    : connection->opened_ns;
+}
+
+/* At the far end of a client half that nobody met. An agent tells more than the census, but of
+ * whoever served there last: another pod's telling is another time's. */
+static uint32_t server_instance(struct join *join, uint32_t number, uint16_t port, uint64_t time_ns)
+{
+	struct host *host = host_at(join, number);
+	uint32_t told = server_find(join, host, port);
+	if (!told)
+		return host_instance(join, number, time_ns);
+	host->asked = 1;
+	uint32_t named = census_instance(join, &host->address, host->scope, time_ns);
+	const struct instance *pod = roster_at(join->roster, named);
+	bool other = named && pod->resolution == RESOLUTION_POD &&
+		     pod->container != roster_at(join->roster, told)->container;
+	return other ? named : told;
 }
 
 /* The mapping that ends at a lone server half's key. Only the last one is looked at: it is all that
@@ -35,11 +52,12 @@ static const struct tuple *client_mapped(const struct join *join,
 	return at ? &alias_at(join, at)->keys[WAY_OUT] : NULL;
 }
 
-static uint32_t client_instance(struct join *join, const struct connection *connection)
+static uint32_t client_instance(struct join *join, const struct connection *connection,
+				uint64_t time_ns)
 {
 	const struct tuple *mapped = client_mapped(join, connection);
-	return mapped ? address_instance(join, mapped)
-		      : host_instance(join, connection->hosts[SIDE_CLIENT]);
+	return mapped ? address_instance(join, mapped, time_ns)
+		      : host_instance(join, connection->hosts[SIDE_CLIENT], time_ns);
 }
 
 /* ---- labels ---- */
@@ -55,10 +73,12 @@ static __attribute__((noinline)) uint32_t
 other_end(struct join *join, const struct connection *connection, unsigned side, bool on_trial)
 {
 	unsigned other = side ^ 1;
+	uint64_t time_ns = began_ns(join, connection, side);
 	if (on_trial ? side == SIDE_SERVER : side == SIDE_CLIENT)
-		return server_instance(join, connection->hosts[other], connection->ports[other]);
-	return on_trial ? host_instance(join, connection->hosts[other])
-			: client_instance(join, connection);
+		return server_instance(join, connection->hosts[other], connection->ports[other],
+				       time_ns);
+	return on_trial ? host_instance(join, connection->hosts[other], time_ns)
+			: client_instance(join, connection, time_ns);
 }
 
 /* A half whose role is on trial keeps the label from home; only its number is that of here. The
@@ -237,14 +257,16 @@ static void flow_ends(struct join *join, struct flow *flow, const struct connect
 	if (half_is_here(connection, SIDE_CLIENT)) {
 		end_seen(join, &flow->client, connection, SIDE_CLIENT);
 	} else {
-		uint32_t client = client_instance(join, connection);
+		uint32_t client =
+			client_instance(join, connection, began_ns(join, connection, SIDE_SERVER));
 		end_unseen(&flow->client, roster_at(join->roster, client));
 	}
 	if (half_is_here(connection, SIDE_SERVER)) {
 		end_seen(join, &flow->server, connection, SIDE_SERVER);
 	} else {
 		uint32_t server = server_instance(join, connection->hosts[SIDE_SERVER],
-						  connection->ports[SIDE_SERVER]);
+						  connection->ports[SIDE_SERVER],
+						  began_ns(join, connection, SIDE_CLIENT));
 		end_unseen(&flow->server, roster_at(join->roster, server));
 	}
 }

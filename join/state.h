@@ -127,9 +127,13 @@ struct host {
 	uint8_t protocol;
 	uint8_t pad[3];
 	uint32_t users;
-	uint32_t instance; /* roster number of the address as an end without an agent; 0: not asked
-			      for yet */
+	uint32_t instance : 30; /* roster number of the address as an end without an agent that
+				   nothing more is known of; 0: not asked for yet */
+	uint32_t asked : 1;	/* who is there, for some label */
+	uint32_t renamed : 1;	/* in this pane the census was told more of it */
 };
+
+enum { HOST_INSTANCE_MAX = (1 << 30) - 1 };
 
 _Static_assert(sizeof(struct host) == 32, "two hosts are one cache line");
 
@@ -228,6 +232,8 @@ struct join {
 	struct array flows, flow_order, flows_sorted;
 	struct edge_cache *edges;
 	uint32_t *ends_put;	    /* address instances, lately: roster numbers */
+	struct array renamed;	    /* hosts of this pane */
+	bool mapped_asked;	    /* who a mapped client is, for some label */
 	struct hop_bucket *hops;    /* by task, this task too; sent at the pane's end */
 	struct hop_bucket own_hops; /* what this task sent itself in the round before */
 	bool unfinished;	    /* the last round sent hops */
@@ -408,9 +414,19 @@ void host_hashes(const struct tuple *tuple, uint64_t hashes[SIDES]);
 void hosts_hold(struct join *join, const struct tuple *tuple, const uint64_t hashes[SIDES],
 		uint32_t hosts[SIDES]);
 void host_drop(struct join *join, uint32_t number);
-/* The roster number of who is there as far as only the address says. */
-uint32_t host_instance(struct join *join, uint32_t number);
-uint32_t address_instance(struct join *join, const struct tuple *tuple); /* of its client */
+/* The roster number of who was there at that time as far as only the address says. */
+uint32_t host_instance(struct join *join, uint32_t number, uint64_t time_ns);
+/* Of its client. */
+uint32_t address_instance(struct join *join, const struct tuple *tuple, uint64_t time_ns);
+/* 0: none has it. */
+uint32_t host_find(const struct join *join, const struct host *wanted);
+/* The roster number of the census's answer; 0: it knows nobody. */
+uint32_t census_instance(struct join *join, const struct address *address, uint32_t scope,
+			 uint64_t time_ns);
+
+/* rename.c: asks for labels of whom the census names anew, once a pane. */
+void renames_done(struct join *join);
+void renames_take(struct join *join);
 
 static inline struct tuple tuple_of_hosts(const struct join *join, const uint32_t hosts[SIDES],
 					  const uint16_t ports[SIDES])

@@ -137,9 +137,14 @@ static bool labels_are_right(Millrace__V1__Label *const *labels, size_t count)
 	return true;
 }
 
+static uint64_t put_bytes(struct names *names, const char *bytes, size_t length, uint64_t pane)
+{
+	return names ? names_put(names, bytes, length, pane) : name_id(bytes, length);
+}
+
 static uint64_t put(struct names *names, const char *text, uint64_t pane)
 {
-	return names_put(names, text, strlen(text), pane);
+	return put_bytes(names, text, strlen(text), pane);
 }
 
 /* "namespace/name"; a word too many is cut with the whole. */
@@ -153,7 +158,7 @@ static uint64_t put_qualified(struct names *names, const char *namespace, const 
 	memcpy(joined, namespace, first);
 	joined[first] = '/';
 	memcpy(joined + first + 1, name, second);
-	return names_put(names, joined, first + 1 + second, pane);
+	return put_bytes(names, joined, first + 1 + second, pane);
 }
 
 /* ---- addresses ---- */
@@ -339,10 +344,10 @@ enum record_reason record_read(const uint8_t *bytes, size_t length, struct names
 			       uint64_t pane, struct fact *fact,
 			       struct address addresses[FACT_ADDRESSES_MAX])
 {
-	struct budget budget = {.left = RECORD_MEMORY_MAX};
+	struct budget budget = {.left = FACT_MEMORY_MAX};
 	ProtobufCAllocator allocator = {budget_take, budget_give, &budget};
 	const struct reading reading = {names, pane, fact, addresses};
-	if (length > RECORD_BYTES_MAX)
+	if (length > FACT_BYTES_MAX)
 		return RECORD_OVERSIZED;
 	Millrace__V1__Metadata *message = millrace__v1__metadata__unpack(&allocator, length, bytes);
 	if (!message)

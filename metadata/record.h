@@ -1,6 +1,6 @@
 /* A record of millrace.metadata into a fact. Whoever writes to the topic is not trusted: every
  * length, count, prefix, interval and text is checked before anything is used, and a record is
- * taken whole or refused for one reason. Bounds: RECORD_BYTES_MAX bytes, RECORD_MEMORY_MAX of
+ * taken whole or refused for one reason. Bounds: FACT_BYTES_MAX bytes, FACT_MEMORY_MAX of
  * memory while it is read. Pure; any thread. */
 #pragma once
 
@@ -12,8 +12,8 @@
 struct names;
 
 enum {
-	RECORD_BYTES_MAX = 65536,
-	RECORD_MEMORY_MAX = 1 << 20,
+	FACT_BYTES_MAX = 65536,
+	FACT_MEMORY_MAX = 1 << 20,
 	RECORD_ID_MAX = 512,
 	RECORD_TEXT_MAX = 1024,
 	RECORD_POD_ADDRESSES_MAX = 8, /* of a node as well */
@@ -38,7 +38,8 @@ enum record_reason {
 };
 
 /* What it says, and at which addresses (in no order, none twice). Names are put as used in this
- * pane. Of kinds that say nothing of who is where the fact is FACT_NONE. */
+ * pane; NULL: they are only numbered. Of kinds that say nothing of who is where the fact is
+ * FACT_NONE. */
 enum record_reason record_read(const uint8_t *bytes, size_t length, struct names *names,
 			       uint64_t pane, struct fact *fact,
 			       struct address addresses[FACT_ADDRESSES_MAX]);

@@ -19,8 +19,8 @@ FEEDS = {
     "agent/batch": ["base", "proto"],
     "agent": ["base", "config", "kafka", "agent/batch", "agent/bpf"],
     "metadata": ["base", "proto"],
-    "ingest": ["base", "kafka", "agent/batch", "proto"],
-    "join": ["base", "ingest"],
+    "ingest": ["base", "kafka", "agent/batch", "metadata", "proto"],
+    "join": ["base", "ingest", "metadata"],
     "aggregate": ["base", "join"],
     "anomaly": ["base", "aggregate"],
     "api/http": ["base", "proto"],
@@ -28,7 +28,7 @@ FEEDS = {
     "api/notify": ["base", "fetch", "anomaly", "aggregate", "join", "api", "proto"],
     "api/query": ["base", "anomaly", "aggregate", "join", "api", "proto"],
     "api/cli": ["base", "config", "anomaly", "aggregate", "join", "api", "proto"],
-    "daemon": ["base", "config", "kafka", "agent/batch", "ingest", "join", "aggregate", "anomaly", "api", "proto"],
+    "daemon": ["base", "config", "kafka", "agent/batch", "metadata", "ingest", "join", "aggregate", "anomaly", "api", "proto"],
     "bench": ["base", "config", "kafka", "agent", "metadata", "ingest", "join", "aggregate", "anomaly", "api", "daemon", "proto"],
 }
 ANYTHING = "tests"  # tests may include whatever they test

@@ -19,6 +19,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/tuple.h"
+#include "daemon/encode.h"
+#include "millrace/v1/metadata.pb-c.h"
 
 /* The start of a 10 s window. */
 #define LOG_START_NS (1700000000ULL * NS_PER_S)
@@ -94,8 +96,18 @@ struct log_record {
 	size_t number;
 };
 
+/* A record of metadata, told to one partition and again each 45 s. */
+struct log_told {
+	uint64_t at_ns;
+	uint32_t partition;
+	uint8_t *bytes;
+	size_t length;
+};
+
 struct log {
 	uint32_t partitions;
+	struct log_told *tolds;
+	size_t tolds_count, tolds_max;
 	struct log_node nodes[LOG_NODES_MAX];
 	uint32_t nodes_count;
 	struct log_event *events;
@@ -139,6 +151,9 @@ static inline void log_free_records(struct log *log)
 static inline void log_free(struct log *log)
 {
 	log_free_records(log);
+	for (size_t i = 0; i < log->tolds_count; i++)
+		free(log->tolds[i].bytes);
+	free(log->tolds);
 	free(log->records);
 	free(log->events);
 	free(log->sockets);
@@ -460,6 +475,21 @@ static inline void log_step(struct log *log, uint64_t at_ns, uint32_t node, int6
 	log_event(log, LOG_STEP, node, at_ns)->skew_ns = skew_ns;
 }
 
+static inline void log_metadata(struct log *log, uint64_t at_ns, uint32_t partition,
+				const Millrace__V1__Metadata *metadata)
+{
+	LOG_GROW(log, tolds);
+	struct log_told *told = &log->tolds[log->tolds_count++];
+
+	*told = (struct log_told){.at_ns = at_ns,
+				  .partition = partition,
+				  .length = millrace__v1__metadata__get_packed_size(metadata)};
+	told->bytes = memory_zeroed(told->length, 1);
+	millrace__v1__metadata__pack(metadata, told->bytes);
+	if (at_ns > log->end_ns)
+		log->end_ns = at_ns;
+}
+
 /* --- sealing --- */
 
 static inline void log_append(struct log *log, uint32_t node, uint32_t partition,
@@ -605,6 +635,26 @@ static inline void log_seal_ticks(struct log *log, uint32_t partition)
 	batch_free(batch);
 }
 
+static inline void log_seal_metadata(struct log *log)
+{
+	struct encoder *encoder = encoder_new();
+
+	for (size_t i = 0; i < log->tolds_count; i++) {
+		const struct log_told *told = &log->tolds[i];
+		const struct encoded record = {told->bytes, told->length};
+
+		for (uint64_t at = told->at_ns; at < log->end_ns + log->flush_ns; at += SEC(45)) {
+			uint64_t now_ns = LOG_START_NS + at;
+			struct encoded sealed =
+				encode_metadata(encoder, now_ns, &record, 1, NULL, NULL);
+
+			log_append(log, UINT32_MAX, told->partition,
+				   &(struct batch_bytes){sealed.bytes, sealed.length, 0}, now_ns);
+		}
+	}
+	encoder_free(encoder);
+}
+
 static inline int log_compare_events(const void *a, const void *b)
 {
 	const struct log_event *one = a, *other = b;
@@ -638,6 +688,7 @@ static inline void log_seal(struct log *log)
 		log_seal_node(log, node);
 	for (uint32_t partition = 0; partition < log->partitions; partition++)
 		log_seal_ticks(log, partition);
+	log_seal_metadata(log);
 	log_sort(log);
 }
 

@@ -87,7 +87,7 @@ static inline void run_name(const struct names *names, uint64_t id, char text[RU
 static inline void run_edge_name(const struct names *names, uint64_t id, uint8_t resolution,
 				 const struct address *address, char text[RUN_NAME_MAX])
 {
-	if (resolution == RESOLUTION_ADDRESS)
+	if (resolution_is_address(resolution))
 		address_format(address, text);
 	else
 		run_name(names, id, text);
@@ -345,6 +345,7 @@ static inline struct task_options run_task_options(struct run *run)
 			 .one_sided_ns = SEC(2),
 			 .keep_ns = SEC(120)},
 		.lanes_max = rows_max,
+		.facts_max = 1024,
 		.aggregate = {.rows_max = rows_max, .names_max = halves_max},
 		.anomaly = {.monitors = options->monitors,
 			    .monitors_count = options->monitors_count,

@@ -30,12 +30,16 @@ static inline struct message *made_halves(enum message_kind kind, uint32_t sourc
 	struct server_place servers[1];
 	struct instance instances[5];
 	struct hearing hearings[6];
+	struct fact facts[7];
+	struct address fact_addresses[8];
 	fill(opens, sizeof(opens), (uint32_t)pane);
 	fill(closes, sizeof(closes), (uint32_t)pane + 1);
 	fill(aliases, sizeof(aliases), (uint32_t)pane + 2);
 	fill(servers, sizeof(servers), (uint32_t)pane + 3);
 	fill(instances, sizeof(instances), (uint32_t)pane + 4);
 	fill(hearings, sizeof(hearings), (uint32_t)pane + 5);
+	fill(facts, sizeof(facts), (uint32_t)pane + 6);
+	fill(fact_addresses, sizeof(fact_addresses), (uint32_t)pane + 7);
 	struct half_bucket bucket = {
 		.opens = opens,
 		.opens_count = 3,
@@ -49,6 +53,10 @@ static inline struct message *made_halves(enum message_kind kind, uint32_t sourc
 		.instances_count = 5,
 		.hearings = hearings,
 		.hearings_count = 6,
+		.facts = facts,
+		.facts_count = 7,
+		.fact_addresses = fact_addresses,
+		.fact_addresses_count = 8,
 	};
 	struct message *message = message_halves(kind, source, task, pane, &bucket, names, 3);
 	message->unfinished = kind == MESSAGE_HOPS && pane % 2;

@@ -139,11 +139,11 @@ enum {
 	AT_KIND = 24,
 	AT_UNFINISHED = 25,
 	AT_COUNTS = 32,
-	AT_ROUND_ENDS = 80,
-	AT_NAMES = 120,
-	AT_TEXTS = 128,
-	AT_ROWS = 136,
-	HEADER = 144,
+	AT_ROUND_ENDS = 96,
+	AT_NAMES = 136,
+	AT_TEXTS = 144,
+	AT_ROWS = 152,
+	HEADER = 160,
 };
 
 static void refused_with(const uint8_t *bytes, size_t length, size_t at, uint64_t value,

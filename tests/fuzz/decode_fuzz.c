@@ -54,7 +54,8 @@ static void reading_make(struct reading *reading, const uint8_t *bytes, size_t l
 static void must_equal(const struct reading *a, const struct reading *b)
 {
 	if (!a->decoded.batch != !b->decoded.batch || a->decoded.tick != b->decoded.tick ||
-	    a->decoded.reason != b->decoded.reason || a->decoded.events != b->decoded.events ||
+	    a->decoded.metadata != b->decoded.metadata || a->decoded.reason != b->decoded.reason ||
+	    a->decoded.events != b->decoded.events ||
 	    a->decoded.unknown_fields != b->decoded.unknown_fields ||
 	    strcmp(a->decoded.detail, b->decoded.detail) != 0 ||
 	    strcmp(a->decoded.node, b->decoded.node) != 0)

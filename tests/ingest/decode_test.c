@@ -704,6 +704,42 @@ static void ticks_are_the_pipelines_alone(void **state)
 	refused(MIRROR_UNAUTHENTICATED);
 }
 
+static size_t write_metadata(const uint8_t *key, bool with_group)
+{
+	uint8_t *at = wire_bytes(record, 1, "", 0);
+	at = wire_uint(at, 2, 1);
+	at = wire_uint(at, 3, 2);
+	at = wire_bytes(at, 36, "first", 5);
+	at = wire_bytes(at, 36, "second", 6);
+	at = wire_bytes(at, 36, "third", 5);
+	if (with_group)
+		at = wire_bytes(at, 25, "\x0a\x00", 2);
+	seal_sign(key, record, (size_t)(at - record));
+	return (size_t)(at - record) + SEAL_TRAILER_BYTES;
+}
+
+static void metadata_is_the_pipelines_and_comes_record_by_record(void **state)
+{
+	(void)state;
+	uint8_t pipeline[SEAL_KEY_BYTES], node[SEAL_KEY_BYTES];
+	seal_pipeline_key(secret, sizeof(secret), pipeline);
+	seal_node_key(secret, sizeof(secret), "node-a", node);
+	use_secret();
+	record_length = write_metadata(pipeline, false);
+	decoder_read(decoder, record, record_length, &decoded);
+	assert_non_null(decoded.batch);
+	assert_true(decoded.metadata);
+	assert_false(decoded.tick);
+	assert_int_equal(decoded.unknown_fields, 0);
+	assert_int_equal(decoded.batch->n_metadata, 3);
+	assert_int_equal(decoded.batch->metadata[1].len, 6);
+	assert_memory_equal(decoded.batch->metadata[2].data, "third", 5);
+	record_length = write_metadata(pipeline, true);
+	refused(MIRROR_FIELD);
+	record_length = write_metadata(node, false);
+	refused(MIRROR_UNAUTHENTICATED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -746,6 +782,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_hmac_is_checked_before_anything_else, start,
 						stop),
 		cmocka_unit_test_setup_teardown(ticks_are_the_pipelines_alone, start, stop),
+		cmocka_unit_test_setup_teardown(
+			metadata_is_the_pipelines_and_comes_record_by_record, start, stop),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

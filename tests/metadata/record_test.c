@@ -352,13 +352,13 @@ static void bytes_that_are_no_metadata_are_malformed_or_oversized(void **state)
 	struct names *names = names_new(16, 0);
 	struct fact fact;
 	struct address addresses[FACT_ADDRESSES_MAX];
-	uint8_t *bytes = calloc(RECORD_BYTES_MAX + 1, 1);
-	assert_int_equal(record_read(bytes, RECORD_BYTES_MAX + 1, names, 1, &fact, addresses),
+	uint8_t *bytes = calloc(FACT_BYTES_MAX + 1, 1);
+	assert_int_equal(record_read(bytes, FACT_BYTES_MAX + 1, names, 1, &fact, addresses),
 			 RECORD_OVERSIZED);
 	assert_int_equal(record_read((const uint8_t *)"\x0a\x05x", 3, names, 1, &fact, addresses),
 			 RECORD_MALFORMED);
 	/* a pod of containers of no bytes: each takes a hundred in memory */
-	size_t inner = RECORD_BYTES_MAX - 4 - (RECORD_BYTES_MAX % 2);
+	size_t inner = FACT_BYTES_MAX - 4 - (FACT_BYTES_MAX % 2);
 	for (size_t i = 4; i < 4 + inner; i += 2)
 		bytes[i] = 0x52;
 	bytes[0] = 0x3a;
