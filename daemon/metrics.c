@@ -96,6 +96,18 @@ static const struct total totals[] = {
 	{"millrace_processes", "gauge", "Processes known.", TOTAL(mirror.processes)},
 	{"millrace_containers", "gauge", "Containers and units known.", TOTAL(mirror.containers)},
 	{"millrace_listeners", "gauge", "TCP listeners known.", TOTAL(mirror.listeners)},
+	{"millrace_metadata_waiting_refused_total", "counter",
+	 "Records of metadata that came more at once than there is room.",
+	 TOTAL(mirror.metadata_refused)},
+	{"millrace_metadata_refused_total", "counter",
+	 "Tellings of pods, nodes, services and ranges that found no room in a task.",
+	 TOTAL(census.refused)},
+	{"millrace_metadata_outdated_total", "counter",
+	 "Tellings of pods, nodes, services and ranges older than what a task knows.",
+	 TOTAL(census.outdated)},
+	{"millrace_metadata_expired_total", "counter",
+	 "Pods, nodes, services and ranges that were not told again to a task.",
+	 TOTAL(census.expired)},
 	{"millrace_agent_facts_refused_total", "counter",
 	 "Facts of nodes and states of agents that found no room.", TOTAL(mirror.about_refused)},
 	{"millrace_amendments_dropped_total", "counter", "Windows that can no longer be amended.",
@@ -196,6 +208,50 @@ static void deadletters(FILE *out, const struct metrics *metrics)
 		fprintf(out, "millrace_deadletters_total{reason=\"%s\"} %llu\n",
 			mirror_reason_name((enum mirror_reason)reason), (unsigned long long)value);
 	}
+}
+
+/* Every task knows all. */
+static void metadata(FILE *out, const struct metrics *metrics)
+{
+	uint64_t most = 0;
+
+	for (uint32_t i = 0; i < metrics->tasks_count; i++) {
+		if (metrics->tasks[i].census.facts > most)
+			most = metrics->tasks[i].census.facts;
+	}
+	head(out, "millrace_metadata_objects", "gauge",
+	     "Pods, nodes, services and ranges that a task knows, with those that ended lately.");
+	fprintf(out, "millrace_metadata_objects %llu\n", (unsigned long long)most);
+	head(out, "millrace_metadata_records_total", "counter",
+	     "Records of metadata in the log of events, by what became of them: good, or why not.");
+	for (int reason = 0; reason < RECORD_REASONS; reason++)
+		fprintf(out, "millrace_metadata_records_total{reason=\"%s\"} %llu\n",
+			record_reason_name((enum record_reason)reason),
+			(unsigned long long)sum(metrics,
+						TOTAL(mirror.metadata) +
+							(size_t)reason * sizeof(uint64_t)));
+}
+
+static void relay(FILE *out, const struct relay_stats *stats)
+{
+	head(out, "millrace_relay_read_total", "counter",
+	     "Records of millrace.metadata that were read, by what became of them.");
+	for (int reason = 0; reason < RECORD_REASONS; reason++)
+		fprintf(out, "millrace_relay_read_total{reason=\"%s\"} %llu\n",
+			record_reason_name((enum record_reason)reason),
+			(unsigned long long)stats->read[reason]);
+	head(out, "millrace_relay_records", "gauge",
+	     "Records of metadata that are told again; 0 where another instance does it.");
+	fprintf(out, "millrace_relay_records %llu\n", (unsigned long long)stats->records);
+	head(out, "millrace_relay_refused_total", "counter",
+	     "Records of millrace.metadata that found no room.");
+	fprintf(out, "millrace_relay_refused_total %llu\n", (unsigned long long)stats->refused);
+	head(out, "millrace_relay_told_total", "counter",
+	     "Records of metadata put into the log of events.");
+	fprintf(out, "millrace_relay_told_total %llu\n", (unsigned long long)stats->told);
+	head(out, "millrace_relay_failed_total", "counter",
+	     "Batches of them that Kafka did not take; they are told again.");
+	fprintf(out, "millrace_relay_failed_total %llu\n", (unsigned long long)stats->failed);
 }
 
 static void drops(FILE *out, const struct metrics *metrics)
@@ -530,6 +586,8 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	    "By how many events the loss ledger fails to balance: anything but 0 is a bug.",
 	    (double)unexplained(metrics));
 	deadletters(out, metrics);
+	metadata(out, metrics);
+	relay(out, &metrics->relay);
 	drops(out, metrics);
 	one(out, "millrace_key_changes_total", "counter",
 	    "Times other keys or revoked nodes were taken.", (double)metrics->keyring.changes);

@@ -15,6 +15,7 @@
 #include "daemon/keyring.h"
 #include "daemon/snapshot.h"
 #include "daemon/notifier.h"
+#include "daemon/relay.h"
 #include "daemon/task.h"
 #include "daemon/watchdog.h"
 #include "ingest/kafka.h"
@@ -39,6 +40,7 @@ struct metrics {
 	uint64_t descriptors_exhausted; /* seconds */
 	size_t passed_over;		/* records that ended the process */
 	const struct notifier_stats *notifier;
+	struct relay_stats relay;
 	const struct histogram *event_to_rollup;
 	struct agents_stats agents;
 	bool ready;

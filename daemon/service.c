@@ -25,6 +25,7 @@
 #include "daemon/log.h"
 #include "daemon/metrics.h"
 #include "daemon/notifier.h"
+#include "daemon/relay.h"
 #include "daemon/parcel.h"
 #include "daemon/run.h"
 #include "daemon/shed.h"
@@ -79,6 +80,7 @@ struct service {
 	struct outputs *outputs;
 	struct encoder *encoder;
 	struct control_api *control_api;
+	struct relay *relay;
 	struct security *security;
 	struct keyring *keyring;
 	uv_timer_t keys_timer;
@@ -277,6 +279,7 @@ static uint64_t shape_of(const struct settings *settings)
 		settings->nats_max,
 		settings->processes_max,
 		settings->containers_max,
+		settings->facts_max,
 		settings->listeners_max,
 		settings->amendments_max,
 		settings->names_max,
@@ -319,6 +322,8 @@ static void on_owned(void *context)
 		notifier_resume(service->notifier);
 	else if (service->notifying)
 		notifier_pause(service->notifier);
+	if (!leads(service))
+		relay_lead(service->relay, false);
 }
 
 /* Who reads back what was delivered next must find all of it. */
@@ -466,6 +471,7 @@ static void on_running(void *context)
 		service->notifying = true;
 	}
 	control_api_start(service->control_api);
+	relay_lead(service->relay, leads(service));
 	log_line(LOG_LEVEL_INFO, "running: %u tasks on %u threads read %s at %s", owned,
 		 run_workers(service->settings, owned), TOPIC_EVENTS, service->brokers);
 }
@@ -710,6 +716,7 @@ static void serve_metrics(struct request *request, struct response *response, vo
 				  .security = security_stats(service->security),
 				  .keyring = keyring_stats(service->keyring),
 				  .notifier = &notifier,
+				  .relay = relay_stats(service->relay),
 				  .agents = query_agents_stats(service->query),
 				  .event_to_rollup = &service->event_to_rollup,
 				  .history_left_out = service->left_out,
@@ -864,6 +871,7 @@ static void close_rest(struct service *service)
 		snapshots_close(service->snapshots);
 	server_close(service->server, on_closed, NULL);
 	control_api_close(service->control_api);
+	relay_close(service->relay);
 	uv_close((uv_handle_t *)&service->terminate, NULL);
 	uv_close((uv_handle_t *)&service->interrupt, NULL);
 	uv_close((uv_handle_t *)&service->turn, NULL);
@@ -1110,6 +1118,20 @@ static void start_control(struct service *service)
 	control_api_routes(service->control_api, service->server);
 }
 
+static void start_relay(struct service *service)
+{
+	service->relay = relay_new(
+		&(struct relay_options){.loop = &service->loop,
+					.brokers = service->brokers,
+					.security = service->security,
+					.outputs = service->outputs,
+					.keyring = service->keyring,
+					.tasks = service->tasks,
+					.records_max = (uint32_t)service->settings->facts_max,
+					.trouble = on_kafka_trouble,
+					.context = service});
+}
+
 static const char *control_of(void *context, const Millrace__V1__Agent *agent)
 {
 	struct service *service = context;
@@ -1233,6 +1255,7 @@ static void done(struct service *service)
 	watchdog_free(service->watchdog);
 	notifier_free(service->notifier);
 	control_api_free(service->control_api);
+	relay_free(service->relay);
 	query_free(service->query);
 	history_free(service->history);
 	if (service->embedded)
@@ -1298,6 +1321,7 @@ int service_run(const struct service_options *options)
 		return 1;
 	}
 	start_control(service);
+	start_relay(service);
 	start_handles(service);
 	if (options->settings->carrier == CARRIER_KAFKA) {
 		if (start_instances(service) < 0)

@@ -234,6 +234,8 @@ static void take(struct tail *tail, const rd_kafka_message_t *message)
 	}
 	record = (struct tail_record){
 		.topic = rd_kafka_topic_name(message->rkt),
+		.key = message->key,
+		.key_length = message->key_len,
 		.value = message->payload,
 		.length = message->len,
 		.append_ns = (uint64_t)rd_kafka_message_timestamp(message, NULL) * NS_PER_MS,

@@ -17,6 +17,8 @@ struct security;
 
 struct tail_record {
 	const char *topic;
+	const uint8_t *key; /* NULL: none */
+	size_t key_length;
 	const uint8_t *value; /* NULL: a tombstone */
 	size_t length;
 	uint64_t append_ns;

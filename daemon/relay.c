@@ -1,0 +1,312 @@
+#include "daemon/relay.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/batch/keys.h"
+#include "agent/batch/seal.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "base/table.h"
+#include "daemon/encode.h"
+#include "daemon/keyring.h"
+#include "daemon/outputs.h"
+#include "daemon/tail.h"
+#include "daemon/topics.h"
+#include "metadata/census.h"
+
+/* A record as it was read. */
+struct held {
+	uint64_t key; /* hash of the topic's key, which is the record's id */
+	uint64_t until_ns;
+	uint64_t due_ns; /* uv_hrtime */
+	uint8_t *bytes;
+	uint32_t length;
+	uint32_t pad;
+};
+
+struct way {
+	struct output_report report; /* first: it is how the batch is told of */
+	struct relay *relay;
+	struct table held; /* by key */
+	bool busy;
+};
+
+struct relay {
+	struct relay_options options;
+	struct relay_stats stats;
+	struct encoder *encoder;
+	struct tail *tail;
+	uv_timer_t timer;
+	struct way *ways; /* by partition */
+	uint32_t next;	  /* whose turn it is first */
+	struct encoded *batch;
+	size_t batch_max;
+};
+
+static struct way *way_of(const struct relay *relay, uint64_t key)
+{
+	return &relay->ways[hash_owner(key, relay->options.tasks)];
+}
+
+/* --- what the topic says --- */
+
+static void forget(struct relay *relay, struct way *way, struct held *held)
+{
+	free(held->bytes);
+	table_remove(&way->held, held);
+	relay->stats.records--;
+}
+
+static void keep(struct relay *relay, uint64_t key, const struct tail_record *record,
+		 const struct fact *fact)
+{
+	struct way *way = way_of(relay, key);
+	struct held *held = table_find(&way->held, &key);
+
+	if (!held && relay->stats.records == relay->options.records_max) {
+		relay->stats.refused++;
+		return;
+	}
+	if (!held) {
+		held = table_put(&way->held, &key);
+		relay->stats.records++;
+	}
+	held->bytes = memory_resize(held->bytes, record->length, 1);
+	memcpy(held->bytes, record->value, record->length);
+	held->length = (uint32_t)record->length;
+	held->until_ns = fact->until_ns;
+	held->due_ns = 0;
+}
+
+static void on_record(void *context, const struct tail_record *record)
+{
+	struct address addresses[FACT_ADDRESSES_MAX];
+	struct relay *relay = context;
+	uint64_t key = hash_bytes(record->key, record->key_length);
+	struct fact fact;
+
+	if (!record->value) {
+		struct way *way = way_of(relay, key);
+		struct held *held = table_find(&way->held, &key);
+
+		if (held)
+			forget(relay, way, held);
+		return;
+	}
+	enum record_reason reason =
+		record_read(record->value, record->length, NULL, 0, &fact, addresses);
+
+	if (reason == RECORD_GOOD && fact.id != key)
+		reason = RECORD_ID;
+	relay->stats.read[reason]++;
+	if (reason == RECORD_GOOD && fact.kind != FACT_NONE)
+		keep(relay, key, record, &fact);
+}
+
+static void on_trouble(void *context, const char *sentence)
+{
+	const struct relay *relay = context;
+
+	relay->options.trouble(relay->options.context, sentence);
+}
+
+/* --- telling --- */
+
+static uint64_t real_ns(void)
+{
+	struct timespec real;
+
+	clock_gettime(CLOCK_REALTIME, &real);
+	return (uint64_t)real.tv_sec * NS_PER_S + (uint64_t)real.tv_nsec;
+}
+
+/* Tasks forget what ended as long ago. */
+static bool is_over(const struct held *held, uint64_t now_ns)
+{
+	return held->until_ns < UINT64_MAX - CENSUS_LATE_NS &&
+	       held->until_ns + CENSUS_LATE_NS < now_ns;
+}
+
+/* A period, less up to a fourth of it, so that what came at once is spread. */
+static uint64_t next_due(const struct held *held, uint64_t now)
+{
+	const uint64_t period_ns = RELAY_PERIOD_S * NS_PER_S;
+
+	return now + period_ns - hash_mix(held->key ^ now) % (period_ns / 4);
+}
+
+static void batch_add(struct relay *relay, size_t count, const struct held *held)
+{
+	if (count == relay->batch_max) {
+		relay->batch_max = memory_grown(relay->batch_max, count + 1);
+		relay->batch = memory_resize(relay->batch, relay->batch_max, sizeof(*relay->batch));
+	}
+	relay->batch[count] = (struct encoded){held->bytes, held->length};
+}
+
+/* What is due, as far as a batch goes; marked as told. */
+static size_t batch_fill(struct relay *relay, struct way *way, uint64_t now, size_t *bytes)
+{
+	uint64_t real = real_ns();
+	size_t count = 0;
+
+	*bytes = 0;
+	for (uint32_t i = 0; i < way->held.count; i++) {
+		struct held *held = table_at(&way->held, i);
+
+		if (held->due_ns > now || is_over(held, real))
+			continue;
+		if (*bytes + held->length > RELAY_BATCH_BYTES && count)
+			break;
+		batch_add(relay, count++, held);
+		*bytes += held->length;
+		held->due_ns = next_due(held, now);
+	}
+	return count;
+}
+
+static void all_due(struct way *way)
+{
+	for (uint32_t i = 0; i < way->held.count; i++)
+		((struct held *)table_at(&way->held, i))->due_ns = 0;
+}
+
+static void on_told(struct output_report *report, int rc)
+{
+	struct way *way = (struct way *)report;
+
+	way->busy = false;
+	if (rc == 0)
+		return;
+	way->relay->stats.failed++;
+	all_due(way);
+}
+
+/* Returns how many bytes it handed over. */
+static size_t way_tell(struct relay *relay, struct way *way, uint32_t partition, uint64_t now)
+{
+	size_t bytes, count = way->busy ? 0 : batch_fill(relay, way, now, &bytes);
+	const struct keys *keys = keyring_keys(relay->options.keyring);
+	uint8_t key[SEAL_KEY_BYTES];
+
+	if (!count)
+		return 0;
+	bool sealed = keys_count(keys) && keys_pipeline_key(keys, 0, key) == 0;
+	struct encoded value =
+		encode_metadata(relay->encoder, real_ns(), relay->batch, count,
+				sealed ? keys_id(keys, 0) : NULL, sealed ? key : NULL);
+
+	explicit_bzero(key, sizeof(key));
+	way->busy = outputs_try(relay->options.outputs, TOPIC_EVENTS, (int32_t)partition, NULL, 0,
+				value, &way->report);
+	if (way->busy)
+		relay->stats.told += count;
+	else
+		all_due(way);
+	return bytes;
+}
+
+static void on_turn(uv_timer_t *timer)
+{
+	struct relay *relay = timer->data;
+	uint32_t tasks = relay->options.tasks;
+	uint64_t now = uv_hrtime();
+	size_t bytes = 0;
+
+	for (uint32_t i = 0; i < tasks && bytes < RELAY_TURN_BYTES; i++) {
+		uint32_t partition = relay->next++ % tasks;
+
+		bytes += way_tell(relay, &relay->ways[partition], partition, now);
+	}
+}
+
+/* --- life --- */
+
+struct relay *relay_new(const struct relay_options *options)
+{
+	struct relay *relay = memory_zeroed(1, sizeof(*relay));
+
+	relay->options = *options;
+	relay->encoder = encoder_new();
+	relay->ways = memory_zeroed(options->tasks, sizeof(*relay->ways));
+	for (uint32_t i = 0; i < options->tasks; i++) {
+		relay->ways[i].report.told = on_told;
+		relay->ways[i].relay = relay;
+		table_init(&relay->ways[i].held, sizeof(uint64_t), sizeof(struct held));
+	}
+	uv_timer_init(options->loop, &relay->timer);
+	relay->timer.data = relay;
+	return relay;
+}
+
+static void forget_all(struct relay *relay)
+{
+	for (uint32_t i = 0; i < relay->options.tasks; i++) {
+		struct table *held = &relay->ways[i].held;
+
+		for (uint32_t k = 0; k < held->count; k++)
+			free(((struct held *)table_at(held, k))->bytes);
+		table_clear(held);
+	}
+	relay->stats.records = 0;
+}
+
+static void begin(struct relay *relay)
+{
+	static const char *const topics[] = {TOPIC_METADATA, NULL};
+	char error[256];
+
+	relay->tail = tail_new(&(struct tail_options){.loop = relay->options.loop,
+						      .brokers = relay->options.brokers,
+						      .security = relay->options.security,
+						      .topics = topics,
+						      .context = relay,
+						      .record = on_record,
+						      .trouble = on_trouble},
+			       error, sizeof(error));
+	if (!relay->tail)
+		relay->options.trouble(relay->options.context, error);
+	else
+		uv_timer_start(&relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
+}
+
+void relay_lead(struct relay *relay, bool leads)
+{
+	if (leads == (relay->tail != NULL))
+		return;
+	if (leads) {
+		begin(relay);
+		return;
+	}
+	uv_timer_stop(&relay->timer);
+	tail_close(relay->tail);
+	relay->tail = NULL;
+	forget_all(relay);
+}
+
+struct relay_stats relay_stats(const struct relay *relay)
+{
+	return relay->stats;
+}
+
+void relay_close(struct relay *relay)
+{
+	relay_lead(relay, false);
+	uv_close((uv_handle_t *)&relay->timer, NULL);
+}
+
+void relay_free(struct relay *relay)
+{
+	if (!relay)
+		return;
+	forget_all(relay);
+	for (uint32_t i = 0; i < relay->options.tasks; i++)
+		table_done(&relay->ways[i].held);
+	encoder_free(relay->encoder);
+	memory_free(relay->batch);
+	memory_free(relay->ways);
+	memory_free(relay);
+}

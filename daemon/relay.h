@@ -1,0 +1,57 @@
+/* Puts metadata into the log of events: reads millrace.metadata whole and hands each of its records
+ * to one partition of millrace.events (by the record's id), as soon as it comes and again each
+ * RELAY_PERIOD_S as long as it holds or ended lately. So tasks read it as all else that they read:
+ * in one order, with a log time, again after a restart, and as it was when a log is read a week
+ * later. One instance does it, the one that owns task 0; what two tell in a change of hands is told
+ * twice, which changes nothing.
+ *
+ * Bounds: records_max records, a newcomer above is counted; RELAY_TURN_BYTES a turn and one batch
+ * under way a partition, so that a whole cluster's records leave room for events. What is no good
+ * record is counted and goes no further. The service loop's thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "metadata/record.h"
+
+struct keyring;
+struct outputs;
+struct relay;
+struct security;
+
+enum {
+	RELAY_PERIOD_S = 45, /* as agents tell what lives */
+	RELAY_TURN_MS = 250,
+	RELAY_TURN_BYTES = 1 << 20,
+	RELAY_BATCH_BYTES = 256 * 1024,
+};
+
+/* All lent for its life. */
+struct relay_options {
+	uv_loop_t *loop;
+	const char *brokers;
+	struct security *security;
+	struct outputs *outputs;
+	const struct keyring *keyring; /* the first of its keys signs; none: not signed */
+	uint32_t tasks;
+	uint32_t records_max;
+	void (*trouble)(void *context, const char *sentence);
+	void *context;
+};
+
+struct relay_stats {
+	uint64_t records;	       /* known now */
+	uint64_t read[RECORD_REASONS]; /* of the topic, good and refused */
+	uint64_t refused;	       /* without room */
+	uint64_t told, failed;	       /* to the log; batches that Kafka did not take */
+};
+
+struct relay *relay_new(const struct relay_options *options);
+/* Begins to read the topic, which need not be there yet, or stops and forgets. */
+void relay_lead(struct relay *relay, bool leads);
+struct relay_stats relay_stats(const struct relay *relay);
+/* The loop must run until its handles are gone; free it when the outputs are closed. */
+void relay_close(struct relay *relay);
+void relay_free(struct relay *relay);

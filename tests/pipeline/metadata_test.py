@@ -1,0 +1,87 @@
+#!/usr/bin/python3
+"""What millrace.metadata says of an address names the flows there: it goes through the log of events, signed where that is,
+and again after a restart."""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import kafka
+import nodes
+import records
+from millraced import Millraced, until
+
+SECRET = b"0123456789abcdef0123456789abcdef"
+WITHIN_S = 40
+
+
+class Metadata(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.kafka = kafka.Kafka()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.kafka.stop()
+
+    def put(self, key, value):
+        with tempfile.NamedTemporaryFile(prefix="millrace-metadata-") as file:
+            file.write(value)
+            file.flush()
+            subprocess.run(["kcat", "-q", "-P", "-b", self.kafka.address, "-t", "millrace.metadata", "-k", key, file.name],
+                           check=True, timeout=WITHIN_S)
+
+    def remove(self, key):
+        subprocess.run(["kcat", "-q", "-P", "-b", self.kafka.address, "-t", "millrace.metadata", "-K", "\t", "-Z"],
+                       input=key.encode() + b"\t\n", check=True, timeout=WITHIN_S)
+
+    def pod(self, uid, address, workload):
+        """(key, value)"""
+        metadata = records.module("metadata").Metadata(
+            id=f"/pod/{uid}/0", version=1, from_ns=time.time_ns() - 3600 * 10**9, observed_ns=time.time_ns())
+        metadata.pod.uid, metadata.pod.namespace, metadata.pod.name = uid, "shop", f"{workload}-{uid}"
+        metadata.pod.workload, metadata.pod.version = workload, "v4"
+        metadata.pod.address.append(bytes(map(int, address.split("."))))
+        return metadata.id, metadata.SerializeToString()
+
+    def server_of(self, pair):
+        """Of the flow of a client to whose server there is no agent: (workload, version, pod, resolution)."""
+        client, _ = pair.talk_values(1, 100, 1000)
+        self.assertTrue(nodes.produce(self.kafka, pair.client.name, [client]))
+
+        def found():
+            flows, _ = records.flows(self.kafka.address)
+            return [flow for flow in flows.values() if flow.client.instance.node == pair.client.name]
+        until(found, WITHIN_S)
+        instance = found()[0].server.instance
+        return instance.workload, instance.version, instance.container, instance.resolution
+
+    def test_a_pod_is_named_by_the_topic_also_after_a_restart(self):
+        key, value = self.pod("u1", "192.0.2.2", "basket")
+        self.put(key, value)
+        self.put("/pod/u2/0", b"\x0a\x05x")
+        self.put("/pod/u3/0", self.pod("u4", "192.0.2.4", "other")[1])  # another's key
+        wanted = ("shop/basket", "v4", "basket-u1", "pod")
+        with Millraced(self.kafka.address, f"key: {SECRET.decode()}\n") as daemon:
+            daemon.wait_ready()
+            self.assertEqual(1, daemon.wait_metric("millrace_metadata_objects", 1, WITHIN_S), daemon.log()[-3000:])
+            self.assertEqual(wanted, self.server_of(nodes.Pair(secret=SECRET, client="node-a")))
+            for reason, count in (("good", 1), ("malformed", 1), ("id", 1)):
+                self.assertEqual(count, daemon.metric(f'millrace_relay_read_total{{reason="{reason}"}}'), reason)
+            self.assertEqual(1, daemon.metric("millrace_relay_records"))
+            self.assertEqual(0, daemon.metric('millrace_deadletters_total{reason="unauthenticated"}'))
+            self.assertEqual(0, daemon.terminate(15)[0])
+            daemon.start()
+            daemon.wait_ready()
+            self.assertEqual(1, daemon.wait_metric("millrace_relay_told_total", 1, WITHIN_S))
+            self.assertEqual(wanted, self.server_of(nodes.Pair(secret=SECRET, client="node-c")))
+            self.remove(key)
+            self.assertTrue(until(lambda: daemon.metric("millrace_relay_records") == 0, WITHIN_S))
+
+
+if __name__ == "__main__":
+    unittest.main()
