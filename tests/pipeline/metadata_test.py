@@ -82,6 +82,16 @@ class Metadata(unittest.TestCase):
             self.remove(key)
             self.assertTrue(until(lambda: daemon.metric("millrace_relay_records") == 0, WITHIN_S))
 
+    def test_what_is_beyond_the_limit_is_counted_and_the_rest_goes_on(self):
+        for i in range(20):
+            self.put(*self.pod(f"many{i}", f"192.0.2.{100 + i}", "many"))
+        with Millraced(self.kafka.address, "limits: {metadata: 16}\n") as daemon:
+            daemon.wait_ready()
+            self.assertEqual(16, daemon.wait_metric("millrace_metadata_objects", 16, WITHIN_S), daemon.log()[-3000:])
+            self.assertEqual(4, daemon.wait_metric("millrace_relay_refused_total", 4, WITHIN_S))
+            self.assertEqual(16, daemon.metric("millrace_relay_records"))
+            self.assertEqual(0, daemon.terminate(15)[0])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -31,6 +31,7 @@
 #include "daemon/encode.h"
 #include "daemon/pipeline.h"
 #include "daemon/snapshot.h"
+#include "millrace/v1/metadata.pb-c.h"
 
 enum {
 	HOLD_PANES = 4,
@@ -49,7 +50,7 @@ enum fault { FAULT_NONE, FAULT_REPEAT, FAULT_SKIP, FAULT_CLOCK, FAULT_UNSORTED }
 
 struct logged {
 	uint64_t append_ns;
-	const uint8_t *bytes; /* NULL: a tick */
+	const uint8_t *bytes; /* NULL: a tick, or metadata */
 	size_t length;
 };
 
@@ -60,7 +61,7 @@ struct way {
 	int file;
 	uint64_t sequences[KINDS], written[KINDS];
 	struct encoder *encoder;
-	uint8_t tick[256];
+	uint8_t tick[512];
 };
 
 struct run {
@@ -131,6 +132,39 @@ static void read_log(struct run *run, const char *path)
 	free(ticked);
 }
 
+/* Of every sixteenth tick: whose all addresses without agents are, which changes by the second. */
+static struct encoded encode_range(struct way *way, uint32_t partition, uint64_t append_ns)
+{
+	static __thread uint8_t packed[256];
+	const uint64_t second = append_ns / NS_PER_S;
+	uint8_t any[4] = {0};
+	char id[32], name[32];
+	Millrace__V1__Metadata metadata = MILLRACE__V1__METADATA__INIT;
+	Millrace__V1__Range range = MILLRACE__V1__RANGE__INIT;
+
+	snprintf(id, sizeof(id), "/range/%u/%llu", partition, (unsigned long long)second);
+	snprintf(name, sizeof(name), "others-%llu", (unsigned long long)second % 5);
+	metadata.id = id;
+	metadata.version = 1;
+	metadata.from_ns = append_ns - append_ns % (2 * NS_PER_S);
+	metadata.until_ns = metadata.from_ns + 3 * NS_PER_S;
+	metadata.observed_ns = append_ns;
+	metadata.range = &range;
+	range.address = (ProtobufCBinaryData){sizeof(any), any};
+	range.name = name;
+	assert(millrace__v1__metadata__get_packed_size(&metadata) <= sizeof(packed));
+	const struct encoded record = {packed, millrace__v1__metadata__pack(&metadata, packed)};
+
+	return encode_metadata(way->encoder, append_ns, &record, 1, NULL, NULL);
+}
+
+static struct encoded encode_own(struct way *way, uint32_t partition, uint64_t append_ns)
+{
+	if (append_ns / TICK_NS % 16 == partition)
+		return encode_range(way, partition, append_ns);
+	return encode_tick(way->encoder, append_ns, NULL, NULL);
+}
+
 static bool next(void *context, uint32_t partition, struct mirror_record *record)
 {
 	struct run *run = context;
@@ -146,7 +180,7 @@ static bool next(void *context, uint32_t partition, struct mirror_record *record
 					 .offset = (int64_t)way->next++};
 	if (logged->bytes)
 		return true;
-	tick = encode_tick(way->encoder, logged->append_ns, NULL, NULL);
+	tick = encode_own(way, partition, logged->append_ns);
 	assert(tick.length <= sizeof(way->tick));
 	memcpy(way->tick, tick.bytes, tick.length);
 	record->value = way->tick;
@@ -370,6 +404,7 @@ static struct task_options task_options(struct run *run, const struct monitor *m
 			 .one_sided_ns = 2 * NS_PER_S,
 			 .keep_ns = 120 * NS_PER_S},
 		.lanes_max = SMALL_MAX,
+		.facts_max = SMALL_MAX,
 		.aggregate = {.rows_max = SMALL_MAX, .names_max = SMALL_MAX},
 		.anomaly = {.monitors = monitor,
 			    .monitors_count = 1,
