@@ -320,13 +320,16 @@ void census_advance(struct census *census, uint64_t now_ns)
 {
 	uint32_t steps = census->facts.count / SWEEP_PANES + 1;
 	while (census->facts.count && steps--) {
-		census->hand = census->hand + 1 < census->facts.count ? census->hand + 1 : 0;
+		if (census->hand >= census->facts.count)
+			census->hand = 0;
 		struct entry *entry = table_at(&census->facts, census->hand);
 		bool over = is_over(&entry->fact, now_ns);
-		if (!over && entry->told_ns + CENSUS_KEEP_NS > now_ns)
+		if (!over && entry->told_ns + CENSUS_KEEP_NS > now_ns) {
+			census->hand++;
 			continue;
+		}
 		census->stats.expired += !over;
-		entry_leave(census, entry);
+		entry_leave(census, entry); /* brings another here */
 	}
 }
 

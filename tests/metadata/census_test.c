@@ -250,6 +250,26 @@ static void a_full_book_refuses_newcomers_until_there_is_room(void **state)
 	census_free(census);
 }
 
+static void one_address_has_so_many_holders_and_no_more(void **state)
+{
+	(void)state;
+	enum { PLACES_MAX = 1024 };
+	struct census *census = census_new(2 * PLACES_MAX);
+	for (uint64_t i = 0; i <= PLACES_MAX; i++)
+		take(census,
+		     fact_of(FACT_POD, i + 1, i + 1, 900 * SECOND + i * NS_PER_S / 20,
+			     900 * SECOND + (i + 1) * NS_PER_S / 20),
+		     at(5));
+	assert_int_equal(census_stats(census).addresses, PLACES_MAX);
+	assert_int_equal(census_stats(census).refused, 1);
+	expect_one(census, at(5), 900 * SECOND + NS_PER_S / 40, 1);
+	advance(census, NOW + CENSUS_KEEP_NS);
+	advance(census, NOW + CENSUS_KEEP_NS);
+	assert_int_equal(census_stats(census).addresses, 0);
+	expect(census, at(5), NOW, CENSUS_NONE);
+	census_free(census);
+}
+
 static void changes_name_what_is_to_be_asked_again(void **state)
 {
 	(void)state;
@@ -423,6 +443,7 @@ int main(void)
 		cmocka_unit_test(what_ended_stays_for_late_flows_and_then_leaves),
 		cmocka_unit_test(what_is_not_told_again_is_not_believed),
 		cmocka_unit_test(a_full_book_refuses_newcomers_until_there_is_room),
+		cmocka_unit_test(one_address_has_so_many_holders_and_no_more),
 		cmocka_unit_test(changes_name_what_is_to_be_asked_again),
 		cmocka_unit_test(answers_are_those_of_a_list_looked_through),
 	};
