@@ -254,6 +254,69 @@ static void relay(FILE *out, const struct relay_stats *stats)
 	fprintf(out, "millrace_relay_failed_total %llu\n", (unsigned long long)stats->failed);
 }
 
+struct kind_row {
+	const char *name, *type, *help;
+	size_t offset; /* in struct kube_status_of_kind */
+};
+
+#define OF_KIND(member) offsetof(struct kube_status_of_kind, member)
+
+static const struct kind_row kind_rows[] = {
+	{"millrace_kubernetes_lists_total", "counter", "Lists of objects begun.", OF_KIND(lists)},
+	{"millrace_kubernetes_watches_total", "counter", "Watches begun.", OF_KIND(watches)},
+	{"millrace_kubernetes_events_total", "counter", "Events that watches brought.",
+	 OF_KIND(events)},
+	{"millrace_kubernetes_expired_total", "counter",
+	 "Times that the version to go on from was too old, so that a list was needed.",
+	 OF_KIND(expired)},
+	{"millrace_kubernetes_stalled_total", "counter", "Watches cut because nothing came.",
+	 OF_KIND(stalled)},
+	{"millrace_kubernetes_failures_total", "counter",
+	 "Requests that ended otherwise than they should.", OF_KIND(failures)},
+	{"millrace_kubernetes_refused_total", "counter", "Objects beyond kubernetes.objects.",
+	 OF_KIND(refused)},
+};
+
+static uint64_t kind_value(const struct kube_status_of_kind *status, size_t offset)
+{
+	return *(const uint64_t *)((const char *)status + offset);
+}
+
+/* Where another instance watches all is 0. */
+static void kubernetes(FILE *out, const struct watcher_stats *stats)
+{
+	head(out, "millrace_kubernetes_watching", "gauge",
+	     "1 in the instance that watches the cluster.");
+	fprintf(out, "millrace_kubernetes_watching %d\n", stats->watches);
+	head(out, "millrace_kubernetes_synced", "gauge",
+	     "1 when all objects of the kind were listed.");
+	for (int kind = 0; kind < KUBE_KINDS; kind++)
+		fprintf(out, "millrace_kubernetes_synced{kind=\"%s\"} %d\n",
+			kube_kind_name((enum kube_kind)kind), stats->kinds[kind].synced);
+	head(out, "millrace_kubernetes_objects", "gauge", "Objects known.");
+	for (int kind = 0; kind < KUBE_KINDS; kind++)
+		fprintf(out, "millrace_kubernetes_objects{kind=\"%s\"} %u\n",
+			kube_kind_name((enum kube_kind)kind), stats->kinds[kind].objects);
+	for (size_t i = 0; i < sizeof(kind_rows) / sizeof(kind_rows[0]); i++) {
+		head(out, kind_rows[i].name, kind_rows[i].type, kind_rows[i].help);
+		for (int kind = 0; kind < KUBE_KINDS; kind++)
+			fprintf(out, "%s{kind=\"%s\"} %llu\n", kind_rows[i].name,
+				kube_kind_name((enum kube_kind)kind),
+				(unsigned long long)kind_value(&stats->kinds[kind],
+							       kind_rows[i].offset));
+	}
+	one(out, "millrace_kubernetes_skew_seconds", "gauge",
+	    "How far the API server's clock is ahead; 0 while both may agree.",
+	    (double)stats->skew_ns / 1e9);
+	one(out, "millrace_kubernetes_bytes", "gauge", "Kept of the cluster's objects.",
+	    (double)stats->catalog.bytes);
+	one(out, "millrace_metadata_written_total", "counter",
+	    "Records handed to Kafka for millrace.metadata.", (double)stats->written);
+	one(out, "millrace_metadata_failed_total", "counter",
+	    "Of these not taken; the watch begins again and writes what is missing.",
+	    (double)stats->failed);
+}
+
 static void drops(FILE *out, const struct metrics *metrics)
 {
 	head(out, "millrace_agent_dropped_total", "counter",
@@ -588,6 +651,7 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	deadletters(out, metrics);
 	metadata(out, metrics);
 	relay(out, &metrics->relay);
+	kubernetes(out, metrics->watcher);
 	drops(out, metrics);
 	one(out, "millrace_key_changes_total", "counter",
 	    "Times other keys or revoked nodes were taken.", (double)metrics->keyring.changes);

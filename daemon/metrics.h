@@ -16,6 +16,7 @@
 #include "daemon/snapshot.h"
 #include "daemon/notifier.h"
 #include "daemon/relay.h"
+#include "daemon/watcher.h"
 #include "daemon/task.h"
 #include "daemon/watchdog.h"
 #include "ingest/kafka.h"
@@ -41,6 +42,7 @@ struct metrics {
 	size_t passed_over;		/* records that ended the process */
 	const struct notifier_stats *notifier;
 	struct relay_stats relay;
+	const struct watcher_stats *watcher;
 	const struct histogram *event_to_rollup;
 	struct agents_stats agents;
 	bool ready;

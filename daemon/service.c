@@ -26,6 +26,7 @@
 #include "daemon/metrics.h"
 #include "daemon/notifier.h"
 #include "daemon/relay.h"
+#include "daemon/watcher.h"
 #include "daemon/parcel.h"
 #include "daemon/run.h"
 #include "daemon/shed.h"
@@ -81,6 +82,7 @@ struct service {
 	struct encoder *encoder;
 	struct control_api *control_api;
 	struct relay *relay;
+	struct watcher *watcher;
 	struct security *security;
 	struct keyring *keyring;
 	uv_timer_t keys_timer;
@@ -322,8 +324,10 @@ static void on_owned(void *context)
 		notifier_resume(service->notifier);
 	else if (service->notifying)
 		notifier_pause(service->notifier);
-	if (!leads(service))
+	if (!leads(service)) {
 		relay_lead(service->relay, false);
+		watcher_lead(service->watcher, false);
+	}
 }
 
 /* Who reads back what was delivered next must find all of it. */
@@ -472,6 +476,7 @@ static void on_running(void *context)
 	}
 	control_api_start(service->control_api);
 	relay_lead(service->relay, leads(service));
+	watcher_lead(service->watcher, leads(service));
 	log_line(LOG_LEVEL_INFO, "running: %u tasks on %u threads read %s at %s", owned,
 		 run_workers(service->settings, owned), TOPIC_EVENTS, service->brokers);
 }
@@ -658,6 +663,34 @@ static void serve_health(struct request *request, struct response *response, voi
 	response_send(response, 200, "text/plain; charset=utf-8", "ok\n", 3);
 }
 
+/* What the cluster's API server refuses holds up nothing else, so it makes nobody unready. */
+static void tell_kubernetes(const struct service *service, struct json *json)
+{
+	static struct watcher_stats stats;
+
+	watcher_stats(service->watcher, &stats);
+	if (!stats.on)
+		return;
+	json_key(json, "kubernetes");
+	json_object_begin(json);
+	json_key(json, "watches");
+	json_bool(json, stats.watches);
+	json_key(json, "error");
+	json_string(json, stats.error);
+	for (int kind = 0; stats.watches && kind < KUBE_KINDS; kind++) {
+		json_key(json, kube_kind_name((enum kube_kind)kind));
+		json_object_begin(json);
+		json_key(json, "synced");
+		json_bool(json, stats.kinds[kind].synced);
+		json_key(json, "objects");
+		json_int(json, stats.kinds[kind].objects);
+		json_key(json, "error");
+		json_string(json, stats.kinds[kind].error);
+		json_object_end(json);
+	}
+	json_object_end(json);
+}
+
 static void serve_ready(struct request *request, struct response *response, void *context)
 {
 	struct service *service = context;
@@ -687,6 +720,7 @@ static void serve_ready(struct request *request, struct response *response, void
 	if (!ready)
 		json_string(&json, reason);
 	json_array_end(&json);
+	tell_kubernetes(service, &json);
 	json_object_end(&json);
 	body = json_text(&json, &size);
 	response_send(response, ready ? 200 : 503, "application/json", body, size);
@@ -708,6 +742,7 @@ static void serve_metrics(struct request *request, struct response *response, vo
 {
 	struct service *service = context;
 	struct notifier_stats notifier = notifier_stats(service->notifier);
+	static struct watcher_stats watcher; /* 5 KB */
 	struct metrics metrics = {.tasks = service->stats,
 				  .tasks_count = service->tasks,
 				  .history = history_stats(service->history),
@@ -717,6 +752,7 @@ static void serve_metrics(struct request *request, struct response *response, vo
 				  .keyring = keyring_stats(service->keyring),
 				  .notifier = &notifier,
 				  .relay = relay_stats(service->relay),
+				  .watcher = &watcher,
 				  .agents = query_agents_stats(service->query),
 				  .event_to_rollup = &service->event_to_rollup,
 				  .history_left_out = service->left_out,
@@ -728,6 +764,7 @@ static void serve_metrics(struct request *request, struct response *response, vo
 	char *text;
 
 	(void)request;
+	watcher_stats(service->watcher, &watcher);
 	metrics.owned = is_running(service) ? task_set_count(&service->owned) : 0;
 	metrics.clock_ns = slowest_clock_ns(service);
 	if (service->instances)
@@ -872,6 +909,7 @@ static void close_rest(struct service *service)
 	server_close(service->server, on_closed, NULL);
 	control_api_close(service->control_api);
 	relay_close(service->relay);
+	watcher_close(service->watcher);
 	uv_close((uv_handle_t *)&service->terminate, NULL);
 	uv_close((uv_handle_t *)&service->interrupt, NULL);
 	uv_close((uv_handle_t *)&service->turn, NULL);
@@ -1132,6 +1170,35 @@ static void start_relay(struct service *service)
 					.context = service});
 }
 
+static void on_watcher_trouble(void *context, const char *sentence)
+{
+	(void)context;
+	log_line(LOG_LEVEL_WARNING, "%s", sentence);
+}
+
+static void start_watcher(struct service *service)
+{
+	const struct settings *settings = service->settings;
+
+	service->watcher = watcher_new(&(struct watcher_options){
+		.loop = &service->loop,
+		.brokers = service->brokers,
+		.security = service->security,
+		.outputs = service->outputs,
+		.source = settings->kubernetes,
+		.kubeconfig = settings->kubeconfig,
+		.context_name = settings->kubernetes_context,
+		.cluster = settings->kubernetes_cluster,
+		.keep_ns = settings->metadata_keep_ns,
+		.objects_max = (uint32_t)settings->kubernetes_objects_max,
+		.wishes = {.labels = (const char *const *)settings->kubernetes_labels.items,
+			   .annotations =
+				   (const char *const *)settings->kubernetes_annotations.items,
+			   .labels_count = settings->kubernetes_labels.count,
+			   .annotations_count = settings->kubernetes_annotations.count},
+		.trouble = on_watcher_trouble});
+}
+
 static const char *control_of(void *context, const Millrace__V1__Agent *agent)
 {
 	struct service *service = context;
@@ -1256,6 +1323,7 @@ static void done(struct service *service)
 	notifier_free(service->notifier);
 	control_api_free(service->control_api);
 	relay_free(service->relay);
+	watcher_free(service->watcher);
 	query_free(service->query);
 	history_free(service->history);
 	if (service->embedded)
@@ -1322,6 +1390,7 @@ int service_run(const struct service_options *options)
 	}
 	start_control(service);
 	start_relay(service);
+	start_watcher(service);
 	start_handles(service);
 	if (options->settings->carrier == CARRIER_KAFKA) {
 		if (start_instances(service) < 0)

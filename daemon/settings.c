@@ -14,6 +14,7 @@ static const char *const comparisons[] = {"above", "below", NULL}; /* enum compa
 static const char *const severities[] = {"info", "warning", "error", "critical", NULL};
 static const char *const receiver_types[] = {"slack", "pagerduty", NULL}; /* enum receiver_kind */
 static const char *const data_loss_choices[] = {"continue", "stop", NULL};
+static const char *const kubernetes_sources[] = {"off", "in-cluster", "kubeconfig", NULL};
 static const char *const carriers[] = {"memory", "kafka", NULL};
 static const char *const per_choices[] = {"edge", "server", NULL};
 
@@ -401,6 +402,59 @@ static const struct config_entry entries[] = {
 	 .unit = "episodes a task",
 	 .help = "Rules that hold on an edge or a server at once, in a task and in all "
 		 "together; the rest is not told, and counted."},
+	{.name = "kubernetes.source",
+	 .type = CONFIG_ENUM,
+	 SETTING(kubernetes),
+	 .choices = kubernetes_sources,
+	 .fallback = "off",
+	 .help = "Where to learn of a Kubernetes cluster's pods, nodes and services. in-cluster: "
+		 "as "
+		 "this pod's service account; kubeconfig: as that file says. One instance watches, "
+		 "the one that runs task 0; give all the same."},
+	{.name = "kubernetes.kubeconfig",
+	 .type = CONFIG_STRING,
+	 SETTING(kubeconfig),
+	 .min = "1",
+	 .max = "4095",
+	 .help = "The file, for kubernetes.source: kubeconfig."},
+	{.name = "kubernetes.context",
+	 .type = CONFIG_STRING,
+	 SETTING(kubernetes_context),
+	 .min = "1",
+	 .max = "255",
+	 .help = "The file's context to use; its current one if this is not set."},
+	{.name = "kubernetes.cluster",
+	 .type = CONFIG_STRING,
+	 SETTING(kubernetes_cluster),
+	 .fallback = "",
+	 .max = "255",
+	 .help = "The cluster's name, part of the keys in millrace.metadata."},
+	{.name = "kubernetes.labels",
+	 .type = CONFIG_STRINGS,
+	 SETTING(kubernetes_labels),
+	 .max = "32",
+	 .help = "Labels of pods and nodes that are kept in millrace.metadata; * and ? match."},
+	{.name = "kubernetes.annotations",
+	 .type = CONFIG_STRINGS,
+	 SETTING(kubernetes_annotations),
+	 .max = "32",
+	 .help = "Annotations, likewise."},
+	{.name = "kubernetes.objects",
+	 .type = CONFIG_UINT,
+	 SETTING(kubernetes_objects_max),
+	 .fallback = "200000",
+	 .min = "1",
+	 .max = "10000000",
+	 .unit = "objects of a kind",
+	 .help = "Pods, nodes, services, endpoint slices, replica sets, jobs and namespaces known "
+		 "at once, of each."},
+	{.name = "metadata.keep",
+	 .type = CONFIG_DURATION,
+	 SETTING(metadata_keep_ns),
+	 .fallback = "1h",
+	 .min = "5m",
+	 .max = "30d",
+	 .help = "How long millrace.metadata keeps the record of what is gone."},
 	SIGNING_KEY_ENTRIES(struct settings, signing),
 	SIGNING_REVOKED_ENTRIES(struct settings, signing),
 	{.name = "control.token",
@@ -742,6 +796,18 @@ static int check_notify(const struct settings *settings, char *error, size_t siz
 	return check_heartbeat(settings, error, size);
 }
 
+static int check_kubernetes(const struct settings *settings, char *error, size_t size)
+{
+	bool by_file = strcmp(kubernetes_sources[settings->kubernetes], "kubeconfig") == 0;
+
+	if (by_file == (settings->kubeconfig != NULL) && (by_file || !settings->kubernetes_context))
+		return 0;
+	snprintf(error, size,
+		 "kubernetes.kubeconfig and kubernetes.context go with kubernetes.source: "
+		 "kubeconfig; give the file and that, or none of them");
+	return -EINVAL;
+}
+
 static int check_monitor(const struct settings_monitor *monitor, char *error, size_t size)
 {
 	if (metric_by_name(monitor->metric) == METRICS) {
@@ -794,6 +860,8 @@ int settings_check(const struct settings *settings, char *error, size_t size)
 		rc = check_kafka(settings, error, size);
 	if (rc == 0)
 		rc = check_notify(settings, error, size);
+	if (rc == 0)
+		rc = check_kubernetes(settings, error, size);
 	for (size_t i = 0; i < settings->monitors.count && rc == 0; i++)
 		rc = check_monitor(&monitors[i], error, size);
 	for (size_t i = 0; i < settings->receivers.count && rc == 0; i++)

@@ -43,6 +43,10 @@ struct settings {
 	uint64_t fetched_mib;
 	uint64_t rows_max, edges_max, episodes_max;
 	struct signing_options signing;
+	uint32_t kubernetes; /* enum watcher_source */
+	char *kubeconfig, *kubernetes_context, *kubernetes_cluster;
+	struct config_strings kubernetes_labels, kubernetes_annotations;
+	uint64_t kubernetes_objects_max, metadata_keep_ns;
 	char *control_token; /* NULL: only loopback may change agents */
 	uint32_t carrier;    /* enum settings_carrier */
 	char *instance;	     /* empty: the host's name */

@@ -28,8 +28,8 @@ FEEDS = {
     "api/notify": ["base", "fetch", "anomaly", "aggregate", "join", "api", "proto"],
     "api/query": ["base", "anomaly", "aggregate", "join", "api", "proto"],
     "api/cli": ["base", "config", "anomaly", "aggregate", "join", "api", "proto"],
-    "daemon": ["base", "config", "kafka", "agent/batch", "metadata", "ingest", "join", "aggregate", "anomaly", "api", "proto"],
-    "bench": ["base", "config", "kafka", "agent", "metadata", "ingest", "join", "aggregate", "anomaly", "api", "daemon", "proto"],
+    "daemon": ["base", "config", "kafka", "kube", "kube/catalog", "agent/batch", "metadata", "ingest", "join", "aggregate", "anomaly", "api", "proto"],
+    "bench": ["base", "config", "kafka", "kube", "kube/catalog", "agent", "metadata", "ingest", "join", "aggregate", "anomaly", "api", "daemon", "proto"],
 }
 ANYTHING = "tests"  # tests may include whatever they test
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')

@@ -24,6 +24,7 @@ NUMBER = r"millrace-output=(\d+)\.(\d+)\.(\d+),millrace-pane=\d+\.\d+,millrace-d
 MESSAGES = {
     "millrace.events": ("events", "Batch"),
     "millrace.deadletter": ("events", "DeadLetter"),
+    "millrace.metadata": ("metadata", "Metadata"),
     "millrace.flows": ("flows", "Flows"),
     "millrace.rollups": ("rollups", "Rollups"),
     "millrace.alerts": ("alerts", "Alert"),
