@@ -59,54 +59,54 @@ static void control_text(const cJSON *agent, char *text, size_t size)
 		snprintf(text, size, "%s to be left", id);
 }
 
-static void add_cpu(struct table *table, double share)
+static void add_cpu(struct sheet *sheet, double share)
 {
 	char text[FIGURE_MAX];
 
-	table_add(table, cpu_text(text, share));
+	sheet_add(sheet, cpu_text(text, share));
 }
 
-static void add_control(struct table *table, const cJSON *agent)
+static void add_control(struct sheet *sheet, const cJSON *agent)
 {
 	char text[256];
 
 	control_text(agent, text, sizeof(text));
-	table_add(table, text);
+	sheet_add(sheet, text);
 }
 
-static void add_why(struct table *table, const cJSON *agent)
+static void add_why(struct sheet *sheet, const cJSON *agent)
 {
 	const char *reason = text_of(agent, "reason"), *error = text_of(agent, "control_error");
 
-	table_add(table, or_dash(*reason ? reason : error));
+	sheet_add(sheet, or_dash(*reason ? reason : error));
 }
 
 /* --- the list --- */
 
-static const struct table_column narrow[] = {
+static const struct sheet_column narrow[] = {
 	{"NODE", false},   {"ZONE", false},    {"STATE", false}, {"VERSION", false},
 	{"KERNEL", false}, {"CPU", true},      {"BUDGET", true}, {"LAG", true},
 	{"LOST", true},	   {"CONTROL", false}, {"WHY", false},
 };
 
-static void add_narrow(struct table *table, const cJSON *agent)
+static void add_narrow(struct sheet *sheet, const cJSON *agent)
 {
 	char figure[FIGURE_MAX];
 
-	table_add(table, text_of(agent, "node"));
-	table_add(table, or_dash(text_of(agent, "zone")));
-	table_add(table, text_of(agent, "state"));
-	table_add(table, or_dash(text_of(agent, "version")));
-	table_add(table, or_dash(text_of(agent, "kernel")));
-	add_cpu(table, number_of(agent, "cpu_share"));
-	add_cpu(table, number_of(agent, "cpu_budget"));
-	table_add(table, lag_text(figure, number_of(agent, "lag_s")));
-	table_addf(table, "%.0f", number_of(agent, "lost") + dropped_of(agent));
-	add_control(table, agent);
-	add_why(table, agent);
+	sheet_add(sheet, text_of(agent, "node"));
+	sheet_add(sheet, or_dash(text_of(agent, "zone")));
+	sheet_add(sheet, text_of(agent, "state"));
+	sheet_add(sheet, or_dash(text_of(agent, "version")));
+	sheet_add(sheet, or_dash(text_of(agent, "kernel")));
+	add_cpu(sheet, number_of(agent, "cpu_share"));
+	add_cpu(sheet, number_of(agent, "cpu_budget"));
+	sheet_add(sheet, lag_text(figure, number_of(agent, "lag_s")));
+	sheet_addf(sheet, "%.0f", number_of(agent, "lost") + dropped_of(agent));
+	add_control(sheet, agent);
+	add_why(sheet, agent);
 }
 
-static const struct table_column wide[] = {
+static const struct sheet_column wide[] = {
 	{"NODE", false},   {"ZONE", false},	{"REGION", false},   {"ROLE", false},
 	{"STATE", false},  {"VERSION", false},	{"KERNEL", false},   {"OS", false},
 	{"CPUS", true},	   {"MEMORY", true},	{"INSTANCE", false}, {"TYPE", false},
@@ -115,42 +115,42 @@ static const struct table_column wide[] = {
 	{"DROPPED", true}, {"CLOCK", true},	{"CONTROL", false},  {"WHY", false},
 };
 
-static void add_node(struct table *table, const cJSON *agent)
+static void add_node(struct sheet *sheet, const cJSON *agent)
 {
 	double cpus = number_of(agent, "cpus"), memory = number_of(agent, "memory_bytes");
 	char figure[FIGURE_MAX];
 
-	table_add(table, or_dash(text_of(agent, "kernel")));
-	table_add(table, or_dash(text_of(agent, "os")));
-	table_addf(table, cpus > 0 ? "%.0f" : "-", cpus);
-	table_add(table, memory > 0 ? figure_bytes(figure, memory, "") : "-");
-	table_add(table, or_dash(text_of(agent, "instance_id")));
-	table_add(table, or_dash(text_of(agent, "instance_type")));
+	sheet_add(sheet, or_dash(text_of(agent, "kernel")));
+	sheet_add(sheet, or_dash(text_of(agent, "os")));
+	sheet_addf(sheet, cpus > 0 ? "%.0f" : "-", cpus);
+	sheet_add(sheet, memory > 0 ? figure_bytes(figure, memory, "") : "-");
+	sheet_add(sheet, or_dash(text_of(agent, "instance_id")));
+	sheet_add(sheet, or_dash(text_of(agent, "instance_type")));
 }
 
-static void add_wide(struct table *table, const cJSON *agent)
+static void add_wide(struct sheet *sheet, const cJSON *agent)
 {
 	char figure[FIGURE_MAX];
 
-	table_add(table, text_of(agent, "node"));
-	table_add(table, or_dash(text_of(agent, "zone")));
-	table_add(table, or_dash(text_of(agent, "region")));
-	table_add(table, or_dash(text_of(agent, "role")));
-	table_add(table, text_of(agent, "state"));
-	table_add(table, or_dash(text_of(agent, "version")));
-	add_node(table, agent);
-	add_cpu(table, number_of(agent, "cpu_share"));
-	add_cpu(table, number_of(agent, "cpu_budget"));
-	table_add(table, lag_text(figure, number_of(agent, "lag_s")));
-	add_time(table, number_of(agent, "last_seen_s"));
-	table_addf(table, "%.0f", number_of(agent, "sockets"));
-	table_addf(table, "%.0f", number_of(agent, "listeners"));
-	table_addf(table, "%.0f", number_of(agent, "events"));
-	table_addf(table, "%.0f", number_of(agent, "lost"));
-	table_addf(table, "%.0f", dropped_of(agent));
-	table_addf(table, "%+.1f ms", number_of(agent, "clock_offset_s") * 1e3);
-	add_control(table, agent);
-	add_why(table, agent);
+	sheet_add(sheet, text_of(agent, "node"));
+	sheet_add(sheet, or_dash(text_of(agent, "zone")));
+	sheet_add(sheet, or_dash(text_of(agent, "region")));
+	sheet_add(sheet, or_dash(text_of(agent, "role")));
+	sheet_add(sheet, text_of(agent, "state"));
+	sheet_add(sheet, or_dash(text_of(agent, "version")));
+	add_node(sheet, agent);
+	add_cpu(sheet, number_of(agent, "cpu_share"));
+	add_cpu(sheet, number_of(agent, "cpu_budget"));
+	sheet_add(sheet, lag_text(figure, number_of(agent, "lag_s")));
+	add_time(sheet, number_of(agent, "last_seen_s"));
+	sheet_addf(sheet, "%.0f", number_of(agent, "sockets"));
+	sheet_addf(sheet, "%.0f", number_of(agent, "listeners"));
+	sheet_addf(sheet, "%.0f", number_of(agent, "events"));
+	sheet_addf(sheet, "%.0f", number_of(agent, "lost"));
+	sheet_addf(sheet, "%.0f", dropped_of(agent));
+	sheet_addf(sheet, "%+.1f ms", number_of(agent, "clock_offset_s") * 1e3);
+	add_control(sheet, agent);
+	add_why(sheet, agent);
 }
 
 int list_agents(const struct cli *cli)
@@ -180,12 +180,12 @@ int list_agents(const struct cli *cli)
 
 /* --- one of them --- */
 
-static const struct table_column pair[] = {{"", false}, {"", false}};
+static const struct sheet_column pair[] = {{"", false}, {"", false}};
 
-static void say(struct table *table, const char *title, const char *format, ...)
+static void say(struct sheet *sheet, const char *title, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-static void say(struct table *table, const char *title, const char *format, ...)
+static void say(struct sheet *sheet, const char *title, const char *format, ...)
 {
 	char text[1024];
 	va_list arguments;
@@ -193,12 +193,12 @@ static void say(struct table *table, const char *title, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	table_add(table, title);
-	table_add(table, or_dash(text));
+	sheet_add(sheet, title);
+	sheet_add(sheet, or_dash(text));
 }
 
 /* Two or three texts, a space between those that are there. */
-static void say_texts(struct table *table, const char *title, const cJSON *agent,
+static void say_texts(struct sheet *sheet, const char *title, const cJSON *agent,
 		      const char *const names[], size_t count)
 {
 	char text[1024] = "";
@@ -211,10 +211,10 @@ static void say_texts(struct table *table, const char *title, const cJSON *agent
 			length += (size_t)snprintf(text + length, sizeof(text) - length, "%s%s",
 						   length ? ", " : "", word);
 	}
-	say(table, title, "%s", text);
+	say(sheet, title, "%s", text);
 }
 
-static void say_list(struct table *table, const char *title, const cJSON *items)
+static void say_list(struct sheet *sheet, const char *title, const cJSON *items)
 {
 	char text[1024] = "";
 	size_t length = 0;
@@ -230,21 +230,21 @@ static void say_list(struct table *table, const char *title, const cJSON *items)
 						   length ? ", " : "", word,
 						   cJSON_IsString(item) ? "" : "=", value);
 	}
-	say(table, title, "%s", text);
+	say(sheet, title, "%s", text);
 }
 
-static void say_sentences(struct table *table, const char *title, const cJSON *items)
+static void say_sentences(struct sheet *sheet, const char *title, const cJSON *items)
 {
 	const cJSON *item;
 
 	cJSON_ArrayForEach(item, items)
 	{
-		say(table, title, "%s", cJSON_IsString(item) ? item->valuestring : "");
+		say(sheet, title, "%s", cJSON_IsString(item) ? item->valuestring : "");
 		title = "";
 	}
 }
 
-static void say_who(struct table *table, const cJSON *agent)
+static void say_who(struct sheet *sheet, const cJSON *agent)
 {
 	static const char *const places[] = {"zone", "region"};
 	static const char *const hosts[] = {"os", "kernel", "architecture"};
@@ -252,76 +252,76 @@ static void say_who(struct table *table, const cJSON *agent)
 	const char *reason = text_of(agent, "reason");
 	char figure[FIGURE_MAX];
 
-	say(table, "Node", "%s", text_of(agent, "node"));
-	say(table, "State", "%s%s%s", text_of(agent, "state"), *reason ? ": " : "", reason);
-	say_texts(table, "Zone", agent, places, 2);
-	say(table, "Role", "%s", text_of(agent, "role"));
-	say_list(table, "Labels", list_of(agent, "labels"));
-	say_texts(table, "System", agent, hosts, 3);
+	say(sheet, "Node", "%s", text_of(agent, "node"));
+	say(sheet, "State", "%s%s%s", text_of(agent, "state"), *reason ? ": " : "", reason);
+	say_texts(sheet, "Zone", agent, places, 2);
+	say(sheet, "Role", "%s", text_of(agent, "role"));
+	say_list(sheet, "Labels", list_of(agent, "labels"));
+	say_texts(sheet, "System", agent, hosts, 3);
 	if (number_of(agent, "cpus") > 0)
-		say(table, "Size", "%.0f CPUs, %s", number_of(agent, "cpus"),
+		say(sheet, "Size", "%.0f CPUs, %s", number_of(agent, "cpus"),
 		    figure_bytes(figure, number_of(agent, "memory_bytes"), ""));
-	say_texts(table, "Cloud", agent, clouds, 3);
-	say(table, "Booted", "%s", time_text(figure, number_of(agent, "booted_s")));
-	say(table, "Boot id", "%s", text_of(agent, "boot_id"));
+	say_texts(sheet, "Cloud", agent, clouds, 3);
+	say(sheet, "Booted", "%s", time_text(figure, number_of(agent, "booted_s")));
+	say(sheet, "Boot id", "%s", text_of(agent, "boot_id"));
 }
 
-static void say_control(struct table *table, const cJSON *agent)
+static void say_control(struct sheet *sheet, const cJSON *agent)
 {
 	const char *error = text_of(agent, "control_error");
 	char text[256];
 
 	control_text(agent, text, sizeof(text));
-	say(table, "Control", "%s%s%s", text, *error ? ": " : "", error);
+	say(sheet, "Control", "%s%s%s", text, *error ? ": " : "", error);
 }
 
 /* Of agents that tell of themselves. */
-static void say_state(struct table *table, const cJSON *agent)
+static void say_state(struct sheet *sheet, const cJSON *agent)
 {
 	const char *degraded = text_of(agent, "degraded");
 	bool said = !*degraded || strcmp(text_of(agent, "reason"), degraded) == 0;
 	double budget = number_of(agent, "cpu_budget");
 	char figure[FIGURE_MAX], other[FIGURE_MAX];
 
-	say(table, "CPU", "%s of the node, %s%s", cpu_text(figure, number_of(agent, "cpu_share")),
+	say(sheet, "CPU", "%s of the node, %s%s", cpu_text(figure, number_of(agent, "cpu_share")),
 	    budget > 0 ? "budget " : "no budget", budget > 0 ? cpu_text(other, budget) : "");
-	say(table, "Level", "%.0f%s%s", number_of(agent, "level"), said ? "" : ": ",
+	say(sheet, "Level", "%.0f%s%s", number_of(agent, "level"), said ? "" : ": ",
 	    said ? "" : degraded);
-	say_list(table, "Features", list_of(agent, "features"));
-	say_sentences(table, "Missing", list_of(agent, "missing"));
-	say(table, "Programs", "%.0f of %.0f attached", number_of(agent, "programs"),
+	say_list(sheet, "Features", list_of(agent, "features"));
+	say_sentences(sheet, "Missing", list_of(agent, "missing"));
+	say(sheet, "Programs", "%.0f of %.0f attached", number_of(agent, "programs"),
 	    number_of(agent, "programs_wanted"));
-	say(table, "Self-tests", "%.0f, %.0f failed%s", number_of(agent, "self_tests"),
+	say(sheet, "Self-tests", "%.0f, %.0f failed%s", number_of(agent, "self_tests"),
 	    number_of(agent, "self_tests_failed"),
 	    flag_of(agent, "self_test_failing") ? ", one just now" : "");
-	say_control(table, agent);
+	say_control(sheet, agent);
 }
 
-static void say_how(struct table *table, const cJSON *agent)
+static void say_how(struct sheet *sheet, const cJSON *agent)
 {
 	double clock_ms = number_of(agent, "clock_offset_s") * 1e3;
 	char figure[FIGURE_MAX], other[FIGURE_MAX];
 
-	say(table, "Agent", "%s", text_of(agent, "version"));
-	say(table, "Last seen", "%s, %s behind", time_text(other, number_of(agent, "last_seen_s")),
+	say(sheet, "Agent", "%s", text_of(agent, "version"));
+	say(sheet, "Last seen", "%s, %s behind", time_text(other, number_of(agent, "last_seen_s")),
 	    lag_text(figure, number_of(agent, "lag_s")));
 	if (clock_ms != 0)
-		say(table, "Clock", "%+.1f ms, corrected", clock_ms);
+		say(sheet, "Clock", "%+.1f ms, corrected", clock_ms);
 	else
-		say(table, "Clock", "in step with the log");
+		say(sheet, "Clock", "in step with the log");
 	if (cJSON_GetArraySize(list_of(agent, "features")))
-		say_state(table, agent);
-	say(table, "Sockets", "%.0f, counters read every %s", number_of(agent, "sockets"),
+		say_state(sheet, agent);
+	say(sheet, "Sockets", "%.0f, counters read every %s", number_of(agent, "sockets"),
 	    figure_seconds(figure, number_of(agent, "scan_period_s")));
-	say(table, "Events", "%.0f came, %.0f are missing", number_of(agent, "events"),
+	say(sheet, "Events", "%.0f came, %.0f are missing", number_of(agent, "events"),
 	    number_of(agent, "lost"));
-	say(table, "Dropped",
+	say(sheet, "Dropped",
 	    "%.0f in the ring, %.0f of netlink; of the missing, %.0f in the spool",
 	    number_of(agent, "dropped_ring"), number_of(agent, "dropped_netlink"),
 	    number_of(agent, "dropped_spool"));
 }
 
-static const struct table_column listener_columns[] = {
+static const struct sheet_column listener_columns[] = {
 	{"ADDRESS", false}, {"PORT", true},    {"PROGRAM", false},
 	{"PID", true},	    {"BACKLOG", true}, {"MAX", true},
 	{"DROPS", true},    {"NETNS", true},   {"WORKLOAD", false},
@@ -330,39 +330,39 @@ static const struct table_column listener_columns[] = {
 static void print_listeners(const struct cli *cli, const cJSON *listeners)
 {
 	const cJSON *listener;
-	struct table table;
+	struct sheet sheet;
 
-	table_init(&table, listener_columns,
+	sheet_init(&sheet, listener_columns,
 		   sizeof(listener_columns) / sizeof(listener_columns[0]));
 	cJSON_ArrayForEach(listener, listeners)
 	{
-		table_add(&table, text_of(listener, "address"));
-		table_addf(&table, "%.0f", number_of(listener, "port"));
-		table_add(&table, or_dash(text_of(listener, "program")));
-		table_addf(&table, "%.0f", number_of(listener, "pid"));
-		table_addf(&table, "%.0f", number_of(listener, "backlog"));
-		table_addf(&table, "%.0f", number_of(listener, "backlog_max"));
-		table_addf(&table, "%.0f", number_of(listener, "drops"));
-		table_addf(&table, "%.0f", number_of(listener, "netns"));
-		table_add(&table, or_dash(text_of(listener, "workload")));
+		sheet_add(&sheet, text_of(listener, "address"));
+		sheet_addf(&sheet, "%.0f", number_of(listener, "port"));
+		sheet_add(&sheet, or_dash(text_of(listener, "program")));
+		sheet_addf(&sheet, "%.0f", number_of(listener, "pid"));
+		sheet_addf(&sheet, "%.0f", number_of(listener, "backlog"));
+		sheet_addf(&sheet, "%.0f", number_of(listener, "backlog_max"));
+		sheet_addf(&sheet, "%.0f", number_of(listener, "drops"));
+		sheet_addf(&sheet, "%.0f", number_of(listener, "netns"));
+		sheet_add(&sheet, or_dash(text_of(listener, "workload")));
 	}
-	if (table.count) {
+	if (sheet.count) {
 		putchar('\n');
-		table_print(&table, stdout, cli->colour);
+		sheet_print(&sheet, stdout, cli->colour);
 	}
-	table_done(&table);
+	sheet_done(&sheet);
 }
 
 static void print_agent(const struct cli *cli, const cJSON *document)
 {
 	const cJSON *agent = cJSON_GetObjectItemCaseSensitive(document, "agent");
-	struct table table;
+	struct sheet sheet;
 
-	table_init(&table, pair, 2);
-	say_who(&table, agent);
-	say_how(&table, agent);
-	table_print_rows(&table, stdout);
-	table_done(&table);
+	sheet_init(&sheet, pair, 2);
+	say_who(&sheet, agent);
+	say_how(&sheet, agent);
+	sheet_print_rows(&sheet, stdout);
+	sheet_done(&sheet);
 	print_listeners(cli, list_of(document, "listeners"));
 	if (number_of(document, "listeners_left_out") > 0)
 		fprintf(stderr, "%.0f more listeners, none of which dropped more.\n",

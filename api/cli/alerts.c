@@ -3,13 +3,13 @@
 
 #include "api/cli/listing.h"
 
-static const struct table_column alert_columns[] = {
+static const struct sheet_column alert_columns[] = {
 	{"STATE", false},   {"SEVERITY", false}, {"STARTED", false},
 	{"MONITOR", false}, {"SUMMARY", false},	 {"SUSPECT", false},
 	{"COMPLETE", true}, {"SENT TO", false},	 {"AFTER", true},
 };
 
-static void add_receivers(struct table *table, const cJSON *deliveries)
+static void add_receivers(struct sheet *sheet, const cJSON *deliveries)
 {
 	const cJSON *delivery;
 	char text[256] = "";
@@ -23,27 +23,27 @@ static void add_receivers(struct table *table, const cJSON *deliveries)
 					   length ? ", " : "", text_of(delivery, "receiver"),
 					   flag_of(delivery, "failed") ? " (failed)" : "");
 	}
-	table_add(table, length ? text : "-");
+	sheet_add(sheet, length ? text : "-");
 }
 
-static void add_alert(struct table *table, const cJSON *episode)
+static void add_alert(struct sheet *sheet, const cJSON *episode)
 {
 	const cJSON *alert = cJSON_GetObjectItemCaseSensitive(episode, "alert");
 	const cJSON *suspect = cJSON_GetArrayItem(list_of(alert, "suspects"), 0);
 	char figure[FIGURE_MAX];
 
-	table_add(table, text_of(alert, "state"));
-	table_add(table, text_of(alert, "severity"));
-	add_time(table, number_of(alert, "started_ns") / 1e9);
-	table_add(table, text_of(alert, "monitor"));
-	table_add(table, text_of(alert, "summary"));
+	sheet_add(sheet, text_of(alert, "state"));
+	sheet_add(sheet, text_of(alert, "severity"));
+	add_time(sheet, number_of(alert, "started_ns") / 1e9);
+	sheet_add(sheet, text_of(alert, "monitor"));
+	sheet_add(sheet, text_of(alert, "summary"));
 	if (suspect)
-		table_addf(table, "%s %s", text_of(suspect, "kind"), text_of(suspect, "name"));
+		sheet_addf(sheet, "%s %s", text_of(suspect, "kind"), text_of(suspect, "name"));
 	else
-		table_add(table, "-");
-	table_add(table, figure_complete(figure, number_of(alert, "completeness")));
-	add_receivers(table, list_of(episode, "deliveries"));
-	table_add(table, figure_seconds(figure, number_of(episode, "event_to_webhook_s")));
+		sheet_add(sheet, "-");
+	sheet_add(sheet, figure_complete(figure, number_of(alert, "completeness")));
+	add_receivers(sheet, list_of(episode, "deliveries"));
+	sheet_add(sheet, figure_seconds(figure, number_of(episode, "event_to_webhook_s")));
 }
 
 int command_alerts(const struct cli *cli)

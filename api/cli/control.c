@@ -7,12 +7,12 @@
 
 #define CONTROL_PATH "/api/v1/agents/control"
 
-static const struct table_column columns[] = {
+static const struct sheet_column columns[] = {
 	{"ID", false}, {"ISSUED", false}, {"EXPIRES", false}, {"FOR", false}, {"SETTINGS", false},
 };
 
 /* An object's members as name=value, a space between. */
-static void add_members(struct table *table, const cJSON *object, const char *none)
+static void add_members(struct sheet *sheet, const cJSON *object, const char *none)
 {
 	const cJSON *item;
 	char text[512] = "";
@@ -27,32 +27,32 @@ static void add_members(struct table *table, const cJSON *object, const char *no
 						   length ? " " : "", item->string, value);
 		cJSON_free(value);
 	}
-	table_add(table, length ? text : none);
+	sheet_add(sheet, length ? text : none);
 }
 
-static void add_record(struct table *table, const cJSON *record)
+static void add_record(struct sheet *sheet, const cJSON *record)
 {
-	table_add(table, text_of(record, "id"));
-	add_time(table, number_of(record, "issued_s"));
-	add_time(table, number_of(record, "expires_s"));
-	add_members(table, cJSON_GetObjectItemCaseSensitive(record, "selector"), "all agents");
-	add_members(table, cJSON_GetObjectItemCaseSensitive(record, "settings"), "-");
+	sheet_add(sheet, text_of(record, "id"));
+	add_time(sheet, number_of(record, "issued_s"));
+	add_time(sheet, number_of(record, "expires_s"));
+	add_members(sheet, cJSON_GetObjectItemCaseSensitive(record, "selector"), "all agents");
+	add_members(sheet, cJSON_GetObjectItemCaseSensitive(record, "settings"), "-");
 }
 
 static void print_records(const struct cli *cli, const cJSON *records, const cJSON *one)
 {
 	const cJSON *record;
-	struct table table;
+	struct sheet sheet;
 
-	table_init(&table, columns, sizeof(columns) / sizeof(columns[0]));
-	cJSON_ArrayForEach(record, records) add_record(&table, record);
+	sheet_init(&sheet, columns, sizeof(columns) / sizeof(columns[0]));
+	cJSON_ArrayForEach(record, records) add_record(&sheet, record);
 	if (one)
-		add_record(&table, one);
-	if (table.count)
-		table_print(&table, stdout, cli->colour);
+		add_record(&sheet, one);
+	if (sheet.count)
+		sheet_print(&sheet, stdout, cli->colour);
 	else
 		fputs("No control records: agents do as they are configured.\n", stderr);
-	table_done(&table);
+	sheet_done(&sheet);
 }
 
 static int show(const struct cli *cli)

@@ -30,7 +30,7 @@ struct leaves {
 	double *actuals, *expecteds;
 	uint32_t capacity;
 	uint32_t *numbers; /* of the table's values */
-	struct localize_leaves table;
+	struct localize_leaves sheet;
 	uint64_t unreadable, negative, repeated;
 };
 
@@ -132,16 +132,16 @@ static int add_attribute(struct leaves *leaves, size_t column)
 		return complain(STATUS_USAGE,
 				"column \"%s\" is --actual or --expected, so it is no attribute",
 				csv_name(leaves->csv, column));
-	for (uint32_t i = 0; i < leaves->table.attributes; i++) {
+	for (uint32_t i = 0; i < leaves->sheet.attributes; i++) {
 		if (leaves->columns[i] == column)
 			return complain(STATUS_USAGE, "--attributes names \"%s\" twice",
 					csv_name(leaves->csv, column));
 	}
-	if (leaves->table.attributes == LOCALIZE_ATTRIBUTES_MAX)
+	if (leaves->sheet.attributes == LOCALIZE_ATTRIBUTES_MAX)
 		return complain(STATUS_USAGE,
 				"more than %d attributes; choose some with --attributes a,b,c",
 				LOCALIZE_ATTRIBUTES_MAX);
-	leaves->columns[leaves->table.attributes++] = column;
+	leaves->columns[leaves->sheet.attributes++] = column;
 	return STATUS_DONE;
 }
 
@@ -154,7 +154,7 @@ static int take_attributes(struct leaves *leaves)
 		if (i != leaves->actual && i != leaves->expected)
 			status = add_attribute(leaves, i);
 	}
-	if (status == STATUS_DONE && leaves->table.attributes == 0)
+	if (status == STATUS_DONE && leaves->sheet.attributes == 0)
 		return complain(STATUS_USAGE, "there is no column beside --actual and --expected");
 	return status;
 }
@@ -174,7 +174,7 @@ static int choose_attributes(struct leaves *leaves, const char *names)
 		if (status != STATUS_DONE)
 			return status;
 	}
-	if (leaves->table.attributes == 0)
+	if (leaves->sheet.attributes == 0)
 		return complain(STATUS_USAGE, "--attributes names none");
 	return STATUS_DONE;
 }
@@ -217,29 +217,29 @@ static void add_leaf(struct leaves *leaves, double actual, double expected)
 {
 	uint32_t numbers[LOCALIZE_ATTRIBUTES_MAX], row;
 
-	for (uint32_t i = 0; i < leaves->table.attributes; i++) {
+	for (uint32_t i = 0; i < leaves->sheet.attributes; i++) {
 		const char *text = csv_field(leaves->csv, leaves->columns[i]);
 
 		numbers[i] = dictionary_number(&leaves->values[i], text, strlen(text));
 	}
 	row = dictionary_number(&leaves->rows, numbers,
-				leaves->table.attributes * sizeof(numbers[0]));
-	if (row < leaves->table.count) {
+				leaves->sheet.attributes * sizeof(numbers[0]));
+	if (row < leaves->sheet.count) {
 		leaves->repeated++;
 		leaves->actuals[row] += actual;
 		leaves->expecteds[row] += expected;
 		return;
 	}
-	if (leaves->table.count == leaves->capacity) {
+	if (leaves->sheet.count == leaves->capacity) {
 		leaves->capacity =
-			(uint32_t)memory_grown(leaves->capacity, leaves->table.count + 1);
+			(uint32_t)memory_grown(leaves->capacity, leaves->sheet.count + 1);
 		leaves->actuals =
 			memory_resize(leaves->actuals, leaves->capacity, sizeof(*leaves->actuals));
 		leaves->expecteds = memory_resize(leaves->expecteds, leaves->capacity,
 						  sizeof(*leaves->expecteds));
 	}
-	leaves->actuals[leaves->table.count] = actual;
-	leaves->expecteds[leaves->table.count++] = expected;
+	leaves->actuals[leaves->sheet.count] = actual;
+	leaves->expecteds[leaves->sheet.count++] = expected;
 }
 
 static int read_rows(struct leaves *leaves)
@@ -253,7 +253,7 @@ static int read_rows(struct leaves *leaves)
 		    !read_figure(leaves, leaves->expected, &expected))
 			continue;
 		add_leaf(leaves, actual, expected);
-		if (leaves->table.count > LOCALIZE_LEAVES_MAX)
+		if (leaves->sheet.count > LOCALIZE_LEAVES_MAX)
 			return complain(STATUS_FAILED,
 					"more than %d leaves; name fewer --attributes, and rows "
 					"that share them are summed",
@@ -280,11 +280,11 @@ static void tell_losses(const struct leaves *leaves)
 /* The numbers of each leaf's values; rows are byte strings, so not aligned. */
 static uint32_t *list_values(const struct leaves *leaves)
 {
-	uint32_t attributes = leaves->table.attributes;
+	uint32_t attributes = leaves->sheet.attributes;
 	uint32_t *values =
-		memory_resize(NULL, (size_t)leaves->table.count * attributes, sizeof(*values));
+		memory_resize(NULL, (size_t)leaves->sheet.count * attributes, sizeof(*values));
 
-	for (uint32_t i = 0; i < leaves->table.count; i++) {
+	for (uint32_t i = 0; i < leaves->sheet.count; i++) {
 		size_t length;
 		const char *numbers = dictionary_bytes(&leaves->rows, i, &length);
 
@@ -303,15 +303,15 @@ struct leaves *leaves_read(const struct cli *cli, FILE *file, int *status)
 		*status = read_rows(leaves);
 	if (*status == STATUS_DONE)
 		tell_losses(leaves);
-	if (*status == STATUS_DONE && leaves->table.count == 0)
+	if (*status == STATUS_DONE && leaves->sheet.count == 0)
 		*status = complain(STATUS_FAILED, "%s has no row that can be used", cli->csv);
 	if (*status != STATUS_DONE) {
 		leaves_free(leaves);
 		return NULL;
 	}
-	leaves->table.actual = leaves->actuals;
-	leaves->table.expected = leaves->expecteds;
-	leaves->table.values = leaves->numbers = list_values(leaves);
+	leaves->sheet.actual = leaves->actuals;
+	leaves->sheet.expected = leaves->expecteds;
+	leaves->sheet.values = leaves->numbers = list_values(leaves);
 	return leaves;
 }
 
@@ -329,7 +329,7 @@ void leaves_free(struct leaves *leaves)
 
 const struct localize_leaves *leaves_table(const struct leaves *leaves)
 {
-	return &leaves->table;
+	return &leaves->sheet;
 }
 
 const char *leaves_attribute(const struct leaves *leaves, uint32_t attribute)
@@ -339,7 +339,7 @@ const char *leaves_attribute(const struct leaves *leaves, uint32_t attribute)
 
 const char *leaves_value(const struct leaves *leaves, uint32_t leaf, uint32_t attribute)
 {
-	size_t length, at = (size_t)leaf * leaves->table.attributes + attribute;
+	size_t length, at = (size_t)leaf * leaves->sheet.attributes + attribute;
 
 	return dictionary_bytes(&leaves->values[attribute], leaves->numbers[at], &length);
 }

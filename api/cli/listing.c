@@ -15,37 +15,37 @@ const char *time_text(char text[FIGURE_MAX], double seconds)
 	return text;
 }
 
-void add_time(struct table *table, double seconds)
+void add_time(struct sheet *sheet, double seconds)
 {
 	char text[FIGURE_MAX];
 
-	table_add(table, time_text(text, seconds));
+	sheet_add(sheet, time_text(text, seconds));
 }
 
 int list(const struct cli *cli, const struct path *path, const struct listing *listing)
 {
 	cJSON *document;
 	const cJSON *items, *item;
-	struct table table;
+	struct sheet sheet;
 	char *body;
 	int status = ask_json(cli, path->text, &document, &body);
 
 	if (status != STATUS_DONE)
 		return status;
 	items = list_of(document, listing->member);
-	table_init(&table, listing->columns, listing->columns_count);
-	cJSON_ArrayForEach(item, items) listing->add(&table, item);
+	sheet_init(&sheet, listing->columns, listing->columns_count);
+	cJSON_ArrayForEach(item, items) listing->add(&sheet, item);
 	if (cli->format != FORMAT_TABLE)
 		print_document(cli, body, items);
-	else if (table.count)
-		table_print(&table, stdout, cli->colour);
+	else if (sheet.count)
+		sheet_print(&sheet, stdout, cli->colour);
 	else
 		fprintf(stderr, "%s\n", listing->empty);
 	if (cli->format == FORMAT_TABLE && listing->left_out &&
 	    number_of(document, listing->left_out) > 0)
 		fprintf(stderr, "%.0f more %s; --limit shows them.\n",
 			number_of(document, listing->left_out), listing->member);
-	table_done(&table);
+	sheet_done(&sheet);
 	free(body);
 	cJSON_Delete(document);
 	return STATUS_DONE;

@@ -11,7 +11,7 @@
 #include "anomaly/localize.h"
 #include "api/cli/cli.h"
 #include "api/cli/leaves.h"
-#include "api/cli/table.h"
+#include "api/cli/sheet.h"
 #include "base/memory.h"
 
 enum { SETS_USUAL = 5, SET_TEXT_MAX = 1 << 16 };
@@ -77,20 +77,20 @@ static void print_set(const struct leaves *leaves, const struct localize_set *se
 static void print_table(const struct cli *cli, const struct leaves *leaves,
 			const struct localize_set *sets, uint32_t count)
 {
-	static const struct table_column columns[] = {
+	static const struct sheet_column columns[] = {
 		{"SCORE", true}, {"EXPLAINED", true}, {"COMBINATIONS", false}};
-	struct table table;
+	struct sheet sheet;
 	char figure[FIGURE_MAX], *text = memory_zeroed(SET_TEXT_MAX, 1);
 
-	table_init(&table, columns, sizeof(columns) / sizeof(columns[0]));
+	sheet_init(&sheet, columns, sizeof(columns) / sizeof(columns[0]));
 	for (uint32_t i = 0; i < count; i++) {
 		print_set(leaves, &sets[i], text, SET_TEXT_MAX);
-		table_addf(&table, "%.1f", sets[i].score);
-		table_add(&table, figure_share(figure, sets[i].explained));
-		table_add(&table, text);
+		sheet_addf(&sheet, "%.1f", sets[i].score);
+		sheet_add(&sheet, figure_share(figure, sets[i].explained));
+		sheet_add(&sheet, text);
 	}
-	table_print(&table, stdout, cli->colour);
-	table_done(&table);
+	sheet_print(&sheet, stdout, cli->colour);
+	sheet_done(&sheet);
 	memory_free(text);
 }
 

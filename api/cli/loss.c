@@ -5,7 +5,7 @@
 #include "api/cli/listing.h"
 
 /* From left to right the way of an event: RING and NETLINK were never numbered. */
-static const struct table_column columns[] = {
+static const struct sheet_column columns[] = {
 	{"NODE", false},     {"STATE", false},	    {"RING", true},    {"NETLINK", true},
 	{"ISSUED", true},    {"SPOOL", true},	    {"TRANSIT", true}, {"RECEIVED", true},
 	{"DUPLICATE", true}, {"QUARANTINED", true}, {"REFUSED", true}, {"LATE", true},
@@ -13,46 +13,46 @@ static const struct table_column columns[] = {
 	{"BALANCE", true},
 };
 
-static void add_count(struct table *table, const cJSON *ledger, const char *name)
+static void add_count(struct sheet *sheet, const cJSON *ledger, const char *name)
 {
-	table_addf(table, "%.0f", number_of(ledger, name));
+	sheet_addf(sheet, "%.0f", number_of(ledger, name));
 }
 
-static void add_completeness(struct table *table, const cJSON *ledger, const char *name)
+static void add_completeness(struct sheet *sheet, const cJSON *ledger, const char *name)
 {
 	char figure[FIGURE_MAX];
 
-	table_add(table, figure_complete(figure, number_of(ledger, name)));
+	sheet_add(sheet, figure_complete(figure, number_of(ledger, name)));
 }
 
-static void add_ledger(struct table *table, const char *node, const char *state,
+static void add_ledger(struct sheet *sheet, const char *node, const char *state,
 		       const cJSON *ledger)
 {
 	double lost = number_of(ledger, "lost"), spool = number_of(ledger, "lost_spool");
 	bool measured = *state; /* what no agent stands for has no sequence */
 
-	table_add(table, node);
-	table_add(table, measured ? state : "-");
-	add_count(table, ledger, "dropped_ring");
-	add_count(table, ledger, "dropped_netlink");
-	add_count(table, ledger, "issued");
-	table_addf(table, "%.0f", spool < lost ? spool : lost);
-	table_addf(table, "%.0f", spool < lost ? lost - spool : 0);
-	add_count(table, ledger, "received");
-	add_count(table, ledger, "duplicate");
-	add_count(table, ledger, "quarantined");
-	add_count(table, ledger, "refused");
-	add_count(table, ledger, "late");
-	add_count(table, ledger, "pending");
-	add_count(table, ledger, "aggregated");
+	sheet_add(sheet, node);
+	sheet_add(sheet, measured ? state : "-");
+	add_count(sheet, ledger, "dropped_ring");
+	add_count(sheet, ledger, "dropped_netlink");
+	add_count(sheet, ledger, "issued");
+	sheet_addf(sheet, "%.0f", spool < lost ? spool : lost);
+	sheet_addf(sheet, "%.0f", spool < lost ? lost - spool : 0);
+	add_count(sheet, ledger, "received");
+	add_count(sheet, ledger, "duplicate");
+	add_count(sheet, ledger, "quarantined");
+	add_count(sheet, ledger, "refused");
+	add_count(sheet, ledger, "late");
+	add_count(sheet, ledger, "pending");
+	add_count(sheet, ledger, "aggregated");
 	if (measured) {
-		add_completeness(table, ledger, "completeness_1m");
-		add_completeness(table, ledger, "completeness_1h");
+		add_completeness(sheet, ledger, "completeness_1m");
+		add_completeness(sheet, ledger, "completeness_1h");
 	} else {
-		table_add(table, "-");
-		table_add(table, "-");
+		sheet_add(sheet, "-");
+		sheet_add(sheet, "-");
 	}
-	add_count(table, ledger, "unexplained");
+	add_count(sheet, ledger, "unexplained");
 }
 
 static const cJSON *ledger_of(const cJSON *object, const char *name)
@@ -63,43 +63,43 @@ static const cJSON *ledger_of(const cJSON *object, const char *name)
 static void print_ledgers(const struct cli *cli, const cJSON *document, bool all)
 {
 	const cJSON *agent, *others = ledger_of(document, "others");
-	struct table table;
+	struct sheet sheet;
 
-	table_init(&table, columns, sizeof(columns) / sizeof(columns[0]));
+	sheet_init(&sheet, columns, sizeof(columns) / sizeof(columns[0]));
 	cJSON_ArrayForEach(agent, list_of(document, "agents"))
 	{
-		add_ledger(&table, text_of(agent, "node"), text_of(agent, "state"),
+		add_ledger(&sheet, text_of(agent, "node"), text_of(agent, "state"),
 			   ledger_of(agent, "ledger"));
 	}
 	if (all && (number_of(others, "received") > 0 || number_of(others, "issued") > 0))
-		add_ledger(&table, "(others)", "", others);
+		add_ledger(&sheet, "(others)", "", others);
 	if (all)
-		add_ledger(&table, "(all)", "all", ledger_of(document, "total"));
-	table_print(&table, stdout, cli->colour);
-	table_done(&table);
+		add_ledger(&sheet, "(all)", "all", ledger_of(document, "total"));
+	sheet_print(&sheet, stdout, cli->colour);
+	sheet_done(&sheet);
 }
 
-static const struct table_column place_columns[] = {
+static const struct sheet_column place_columns[] = {
 	{"PLACE", false}, {"KIND", false}, {"EVENTS", true}};
 
 /* Of one agent, since it began. */
 static void print_places(const struct cli *cli, const cJSON *losses)
 {
 	const cJSON *loss;
-	struct table table;
+	struct sheet sheet;
 
-	table_init(&table, place_columns, sizeof(place_columns) / sizeof(place_columns[0]));
+	sheet_init(&sheet, place_columns, sizeof(place_columns) / sizeof(place_columns[0]));
 	cJSON_ArrayForEach(loss, losses)
 	{
-		table_add(&table, text_of(loss, "place"));
-		table_add(&table, text_of(loss, "kind"));
-		add_count(&table, loss, "events");
+		sheet_add(&sheet, text_of(loss, "place"));
+		sheet_add(&sheet, text_of(loss, "kind"));
+		add_count(&sheet, loss, "events");
 	}
-	if (table.count) {
+	if (sheet.count) {
 		putchar('\n');
-		table_print(&table, stdout, cli->colour);
+		sheet_print(&sheet, stdout, cli->colour);
 	}
-	table_done(&table);
+	sheet_done(&sheet);
 }
 
 /* How many events each of the two sums (base/ledger.h) has too few of, or with a minus too many. */

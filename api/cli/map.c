@@ -8,10 +8,10 @@
 
 #include "api/cli/ask.h"
 #include "api/cli/document.h"
-#include "api/cli/table.h"
+#include "api/cli/sheet.h"
 #include "base/memory.h"
 
-static const struct table_column columns[] = {
+static const struct sheet_column columns[] = {
 	{"EDGE", false},  {"SENT", true},    {"RECEIVED", true},    {"CONN/S", true},
 	{"FAILED", true}, {"RESET/S", true}, {"CONNECT P50", true}, {"P99", true},
 	{"RTT", true},	  {"JOINED", true},  {"COMPLETE", true},    {"ALERT", false},
@@ -19,36 +19,36 @@ static const struct table_column columns[] = {
 
 enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };
 
-static void add_edge(struct table *table, const cJSON *row)
+static void add_edge(struct sheet *sheet, const cJSON *row)
 {
 	const cJSON *edge = cJSON_GetObjectItemCaseSensitive(row, "edge");
 	bool opened = number_of(row, "opened") > 0;
 	char text[1024], figure[FIGURE_MAX];
 
 	edge_text(edge, text, sizeof(text));
-	table_add(table, text);
-	table_add(table, figure_bytes(figure, number_of(row, "tx_bytes_per_s"), "/s"));
-	table_add(table, figure_bytes(figure, number_of(row, "rx_bytes_per_s"), "/s"));
-	table_add(table, figure_rate(figure, number_of(row, "connections_per_s")));
-	table_add(table, figure_share(figure, number_of(row, "failure_ratio")));
-	table_add(table, figure_rate(figure, number_of(row, "resets_per_s")));
-	table_add(table, figure_seconds(figure, number_of(row, "connect_p50_s")));
-	table_add(table, figure_seconds(figure, number_of(row, "connect_p99_s")));
-	table_add(table, figure_seconds(figure, number_of(row, "srtt_avg_s")));
-	table_add(table, opened ? figure_share(figure, number_of(row, "joined_ratio")) : "-");
-	table_add(table, figure_complete(figure, number_of(row, "completeness")));
-	table_add(table, flag_of(row, "alerting") ? "firing" : "");
+	sheet_add(sheet, text);
+	sheet_add(sheet, figure_bytes(figure, number_of(row, "tx_bytes_per_s"), "/s"));
+	sheet_add(sheet, figure_bytes(figure, number_of(row, "rx_bytes_per_s"), "/s"));
+	sheet_add(sheet, figure_rate(figure, number_of(row, "connections_per_s")));
+	sheet_add(sheet, figure_share(figure, number_of(row, "failure_ratio")));
+	sheet_add(sheet, figure_rate(figure, number_of(row, "resets_per_s")));
+	sheet_add(sheet, figure_seconds(figure, number_of(row, "connect_p50_s")));
+	sheet_add(sheet, figure_seconds(figure, number_of(row, "connect_p99_s")));
+	sheet_add(sheet, figure_seconds(figure, number_of(row, "srtt_avg_s")));
+	sheet_add(sheet, opened ? figure_share(figure, number_of(row, "joined_ratio")) : "-");
+	sheet_add(sheet, figure_complete(figure, number_of(row, "completeness")));
+	sheet_add(sheet, flag_of(row, "alerting") ? "firing" : "");
 }
 
 static void print_edges(const struct cli *cli, const cJSON *const *rows, size_t count)
 {
-	struct table table;
+	struct sheet sheet;
 
-	table_init(&table, columns, COLUMNS);
+	sheet_init(&sheet, columns, COLUMNS);
 	for (size_t i = 0; i < count; i++)
-		add_edge(&table, rows[i]);
-	table_print(&table, stdout, cli->colour);
-	table_done(&table);
+		add_edge(&sheet, rows[i]);
+	sheet_print(&sheet, stdout, cli->colour);
+	sheet_done(&sheet);
 }
 
 static size_t collect(const cJSON *list, const cJSON ***rows)

@@ -5,7 +5,7 @@
 
 #include "api/cli/ask.h"
 #include "api/cli/document.h"
-#include "api/cli/table.h"
+#include "api/cli/sheet.h"
 
 struct figure {
 	const char *metric, *title, *unit;
@@ -67,42 +67,42 @@ static void print_json(const cJSON *ready, const cJSON *receivers,
 }
 
 /* "ok", or what is wrong; and what waits, and the last error. */
-static void add_receiver(struct table *table, const cJSON *receiver)
+static void add_receiver(struct sheet *sheet, const cJSON *receiver)
 {
 	const char *error = text_of(receiver, "last_error");
 	double waiting = number_of(receiver, "waiting");
 
-	table_addf(table, "receiver %s", text_of(receiver, "name"));
+	sheet_addf(sheet, "receiver %s", text_of(receiver, "name"));
 	if (waiting > 0)
-		table_addf(table, "%s, %.0f waiting%s%s", text_of(receiver, "state"), waiting,
+		sheet_addf(sheet, "%s, %.0f waiting%s%s", text_of(receiver, "state"), waiting,
 			   *error ? ": " : "", error);
 	else
-		table_addf(table, "%s%s%s", text_of(receiver, "state"), *error ? ": " : "", error);
+		sheet_addf(sheet, "%s%s%s", text_of(receiver, "state"), *error ? ": " : "", error);
 }
 
 static void print_table(const struct cli *cli, const cJSON *ready, const cJSON *receivers,
 			const struct figure found[FIGURES])
 {
-	static const struct table_column columns[] = {{"WHAT", false}, {"VALUE", true}};
+	static const struct sheet_column columns[] = {{"WHAT", false}, {"VALUE", true}};
 	const cJSON *reason, *receiver;
-	struct table table;
+	struct sheet sheet;
 
-	table_init(&table, columns, 2);
-	table_add(&table, "ready");
-	table_add(&table, flag_of(ready, "ready") ? "yes" : "no");
-	table_add(&table, "state");
-	table_add(&table, text_of(ready, "state"));
+	sheet_init(&sheet, columns, 2);
+	sheet_add(&sheet, "ready");
+	sheet_add(&sheet, flag_of(ready, "ready") ? "yes" : "no");
+	sheet_add(&sheet, "state");
+	sheet_add(&sheet, text_of(ready, "state"));
 	for (int i = 0; i < FIGURES; i++) {
 		if (!found[i].known)
 			continue;
-		table_add(&table, found[i].title);
-		table_addf(&table, "%.12g%s%s", found[i].value, *found[i].unit ? " " : "",
+		sheet_add(&sheet, found[i].title);
+		sheet_addf(&sheet, "%.12g%s%s", found[i].value, *found[i].unit ? " " : "",
 			   found[i].unit);
 	}
 	cJSON_ArrayForEach(receiver, list_of(receivers, "receivers"))
-		add_receiver(&table, receiver);
-	table_print(&table, stdout, cli->colour);
-	table_done(&table);
+		add_receiver(&sheet, receiver);
+	sheet_print(&sheet, stdout, cli->colour);
+	sheet_done(&sheet);
 	cJSON_ArrayForEach(reason, list_of(ready, "reasons")) fprintf(
 		stderr, "Not ready: %s\n", cJSON_IsString(reason) ? reason->valuestring : "");
 }

@@ -1,4 +1,4 @@
-#include "api/cli/table.h"
+#include "api/cli/sheet.h"
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -8,19 +8,19 @@
 
 #include "base/memory.h"
 
-void table_init(struct table *table, const struct table_column *columns, size_t count)
+void sheet_init(struct sheet *sheet, const struct sheet_column *columns, size_t count)
 {
-	*table = (struct table){.columns = columns, .columns_count = count};
+	*sheet = (struct sheet){.columns = columns, .columns_count = count};
 }
 
-void table_done(struct table *table)
+void sheet_done(struct sheet *sheet)
 {
-	for (size_t i = 0; i < table->count; i++)
-		free(table->cells[i]);
-	free(table->cells);
+	for (size_t i = 0; i < sheet->count; i++)
+		free(sheet->cells[i]);
+	free(sheet->cells);
 }
 
-void table_add(struct table *table, const char *text)
+void sheet_add(struct sheet *sheet, const char *text)
 {
 	size_t length = strlen(text);
 	char *cell = memory_zeroed(length + 1, 1);
@@ -28,14 +28,14 @@ void table_add(struct table *table, const char *text)
 	/* Names come from the world: an escape sequence in one must not reach the terminal. */
 	for (size_t i = 0; i < length; i++)
 		cell[i] = (unsigned char)text[i] < 0x20 || text[i] == 0x7f ? '?' : text[i];
-	if (table->count == table->room) {
-		table->room = memory_grown(table->room, table->count + 1);
-		table->cells = memory_resize(table->cells, table->room, sizeof(*table->cells));
+	if (sheet->count == sheet->room) {
+		sheet->room = memory_grown(sheet->room, sheet->count + 1);
+		sheet->cells = memory_resize(sheet->cells, sheet->room, sizeof(*sheet->cells));
 	}
-	table->cells[table->count++] = cell;
+	sheet->cells[sheet->count++] = cell;
 }
 
-void table_addf(struct table *table, const char *format, ...)
+void sheet_addf(struct sheet *sheet, const char *format, ...)
 {
 	char text[512];
 	va_list arguments;
@@ -43,7 +43,7 @@ void table_addf(struct table *table, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	table_add(table, text);
+	sheet_add(sheet, text);
 }
 
 /* The locale decides what a character is; without UTF-8 each byte is a column. */
@@ -79,48 +79,48 @@ static void print_cell(FILE *file, const char *text, size_t width, bool right, b
 		last ? "\n" : "  ");
 }
 
-static void find_widths(const struct table *table, size_t widths[TABLE_COLUMNS_MAX])
+static void find_widths(const struct sheet *sheet, size_t widths[SHEET_COLUMNS_MAX])
 {
-	size_t columns = table->columns_count;
+	size_t columns = sheet->columns_count;
 
 	for (size_t i = 0; i < columns; i++)
-		widths[i] = text_width(table->columns[i].title);
-	for (size_t i = 0; i < table->count; i++) {
-		size_t width = text_width(table->cells[i]);
+		widths[i] = text_width(sheet->columns[i].title);
+	for (size_t i = 0; i < sheet->count; i++) {
+		size_t width = text_width(sheet->cells[i]);
 
 		if (width > widths[i % columns])
 			widths[i % columns] = width;
 	}
 }
 
-static void print_rows(const struct table *table, FILE *file, const size_t *widths)
+static void print_rows(const struct sheet *sheet, FILE *file, const size_t *widths)
 {
-	size_t columns = table->columns_count;
+	size_t columns = sheet->columns_count;
 
-	for (size_t i = 0; i < table->count; i++)
-		print_cell(file, table->cells[i], widths[i % columns],
-			   table->columns[i % columns].right, (i + 1) % columns == 0);
+	for (size_t i = 0; i < sheet->count; i++)
+		print_cell(file, sheet->cells[i], widths[i % columns],
+			   sheet->columns[i % columns].right, (i + 1) % columns == 0);
 }
 
-void table_print(const struct table *table, FILE *file, bool bold)
+void sheet_print(const struct sheet *sheet, FILE *file, bool bold)
 {
-	size_t widths[TABLE_COLUMNS_MAX];
+	size_t widths[SHEET_COLUMNS_MAX];
 
-	find_widths(table, widths);
+	find_widths(sheet, widths);
 	fputs(bold ? "\033[1m" : "", file);
-	for (size_t i = 0; i < table->columns_count; i++)
-		print_cell(file, table->columns[i].title, widths[i], table->columns[i].right,
-			   i + 1 == table->columns_count);
+	for (size_t i = 0; i < sheet->columns_count; i++)
+		print_cell(file, sheet->columns[i].title, widths[i], sheet->columns[i].right,
+			   i + 1 == sheet->columns_count);
 	fputs(bold ? "\033[0m" : "", file);
-	print_rows(table, file, widths);
+	print_rows(sheet, file, widths);
 }
 
-void table_print_rows(const struct table *table, FILE *file)
+void sheet_print_rows(const struct sheet *sheet, FILE *file)
 {
-	size_t widths[TABLE_COLUMNS_MAX];
+	size_t widths[SHEET_COLUMNS_MAX];
 
-	find_widths(table, widths);
-	print_rows(table, file, widths);
+	find_widths(sheet, widths);
+	print_rows(sheet, file, widths);
 }
 
 const char *figure_bytes(char text[FIGURE_MAX], double bytes, const char *per)

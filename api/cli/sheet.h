@@ -1,4 +1,4 @@
-/* A table of text: columns as wide as their widest cell, in terminal columns, not bytes (UTF-8).
+/* A sheet of text: columns as wide as their widest cell, in terminal columns, not bytes (UTF-8).
  * Numbers stand to the right. Cells are copied; what could steer a terminal is replaced. Bounded by
  * the answers' limits. Main thread only. */
 #pragma once
@@ -7,28 +7,28 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum { TABLE_COLUMNS_MAX = 24 };
+enum { SHEET_COLUMNS_MAX = 24 };
 
-struct table_column {
+struct sheet_column {
 	const char *title;
 	bool right;
 };
 
-struct table {
-	const struct table_column *columns;
+struct sheet {
+	const struct sheet_column *columns;
 	size_t columns_count;
 	char **cells;
 	size_t count, room;
 };
 
-void table_init(struct table *table, const struct table_column *columns, size_t count);
-void table_done(struct table *table);
+void sheet_init(struct sheet *sheet, const struct sheet_column *columns, size_t count);
+void sheet_done(struct sheet *sheet);
 /* The next cell, row by row. */
-void table_add(struct table *table, const char *text);
-void table_addf(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sheet_add(struct sheet *sheet, const char *text);
+void sheet_addf(struct sheet *sheet, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* bold: a heading for a terminal. */
-void table_print(const struct table *table, FILE *file, bool bold);
-void table_print_rows(const struct table *table, FILE *file); /* without heading */
+void sheet_print(const struct sheet *sheet, FILE *file, bool bold);
+void sheet_print_rows(const struct sheet *sheet, FILE *file); /* without heading */
 
 /* Figures for people. */
 enum { FIGURE_MAX = 32 };
