@@ -638,6 +638,12 @@ static void rule_name(const struct anomaly *anomaly, uint32_t rule, char text[AL
 			 metric_name(baseline_metric(rule_kind(anomaly, rule))));
 }
 
+static const char *rule_unit(const struct anomaly *anomaly, uint32_t rule)
+{
+	const struct monitor *monitor = rule_monitor(anomaly, rule);
+	return monitor ? metric_unit(monitor->metric) : baseline_unit(rule_kind(anomaly, rule));
+}
+
 /* What a transition says of this pane. */
 static void alert_measure(struct anomaly *anomaly, const struct subject *subject,
 			  const struct verdict *verdict, struct alert *alert)
@@ -728,9 +734,7 @@ static void episode_begin(struct anomaly *anomaly, struct subject *subject,
 	alert->subject.protocol = subject->edge.protocol;
 	alert->started_ns = anomaly->now_ns;
 	snprintf(alert->metric, sizeof(alert->metric), "%s", metric_name(verdict->metric));
-	snprintf(alert->unit, sizeof(alert->unit), "%s",
-		 monitor ? metric_unit(verdict->metric)
-			 : baseline_unit(rule_kind(anomaly, watch->rule)));
+	snprintf(alert->unit, sizeof(alert->unit), "%s", rule_unit(anomaly, watch->rule));
 	alert_key(alert);
 	alert_measure(anomaly, subject, verdict, alert);
 	/* Without its turn in the ranking, the next pane may try. */
@@ -1033,8 +1037,10 @@ static bool resume(struct anomaly *anomaly, const struct alert *alert)
 		struct watch_state *state = &watch_states(subject)[i];
 		state->episode = memory_zeroed(1, sizeof(*state->episode));
 		state->episode->alert = *alert;
+		snprintf(state->episode->alert.unit, sizeof(state->episode->alert.unit), "%s",
+			 rule_unit(anomaly, subject->plan->watches[i].rule));
 		state->episode->update_ns = alert->pane_end_ns + anomaly->options.update_ns;
-		put(anomaly, alert);
+		put(anomaly, &state->episode->alert);
 		subject->episodes++;
 		anomaly->stats.episodes++;
 		return true;
@@ -1047,6 +1053,7 @@ size_t anomaly_resume(struct anomaly *anomaly, const struct alert *alerts, size_
 	size_t resumed = 0;
 	for (size_t i = 0; i < count; i++)
 		resumed += resume(anomaly, &alerts[i]);
+	hand_on(anomaly);
 	return resumed;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aggregate/other.h"
 #include "anomaly/map.h"
 #include "anomaly/metric.h"
 #include "anomaly/summary.h"
@@ -13,8 +14,9 @@
 #include "base/name.h"
 
 #define TOGETHER_NS (2 * NS_PER_S)
-/* Owners may begin some panes after one another: by then each has told what it resumed. */
-#define CONFIRM_NS (10 * NS_PER_S)
+/* What began longer ago neither draws new faults along a chain or a node, nor hides them: people
+ * have seen it. */
+#define LATELY_NS (300 * NS_PER_S)
 
 struct incident {
 	uint64_t number; /* rising */
@@ -28,8 +30,9 @@ struct incident {
 
 /* An episode: open, or ended in this pane. */
 struct member {
-	uint64_t id;			       /* of its key */
-	uint64_t client, server, edge, domain; /* hashes; domain 0: none */
+	uint64_t id; /* of its key */
+	/* Hashes; 0: none, and _other, which is many, is none. */
+	uint64_t client, server, edge, domain;
 	struct incident *incident;
 	uint32_t kind; /* of what is wrong: enum kind */
 	bool deep;     /* nobody that it calls is a member */
@@ -49,13 +52,14 @@ struct link {
 };
 
 enum part {
-	PART_SERVER, /* the key is its server */
-	PART_CLIENT, /* the key is its client, among the servers: linked where there is a server */
+	PART_SERVER,	   /* the key is its server */
+	PART_CHAIN_SERVER, /* likewise, for those who are its clients */
+	PART_CHAIN_CLIENT, /* the key is its client: linked where somebody has that as server */
 	PART_DOMAIN,
-	PART_TOGETHER, /* the key is its client, and it began lately */
+	PART_TOGETHER, /* the key is its client, and it began just now */
 };
 
-enum { LINKS_A_MEMBER = 4 };
+enum { LINKS_A_MEMBER = 5 };
 
 struct incidents {
 	struct incident_options options;
@@ -67,7 +71,7 @@ struct incidents {
 	struct map by_id;
 	uint64_t numbers; /* of incidents so far */
 	bool resumed;	  /* some members may be unconfirmed */
-	uint64_t now_ns, confirm_ns;
+	uint64_t now_ns;
 	/* Scratch: links; the first member of each member's group, and the incident of that group;
 	   ids; members by incident. */
 	struct link *links;
@@ -156,14 +160,21 @@ static uint64_t domain_of(const struct alert *alert)
 	}
 }
 
+static uint64_t subject_id(const char *workload)
+{
+	bool one = workload[0] && strcmp(workload, OTHER_NAME) != 0;
+	return one ? text_id(workload) : 0;
+}
+
 static void member_take(struct member *member, const struct alert *alert)
 {
 	const struct alert_subject *subject = &alert->subject;
 	member->alert = *alert;
-	member->client = subject->client[0] ? text_id(subject->client) : 0;
-	member->server = text_id(subject->server);
-	member->edge = hash_mix(member->client + hash_mix(member->server + subject->port) +
-				subject->protocol);
+	member->client = subject_id(subject->client);
+	member->server = subject_id(subject->server);
+	member->edge =
+		hash_mix(text_id(subject->client) +
+			 hash_mix(text_id(subject->server) + subject->port) + subject->protocol);
 	member->kind = kind_of(alert);
 	member->domain = domain_of(alert);
 }
@@ -171,7 +182,7 @@ static void member_take(struct member *member, const struct alert *alert)
 static struct member *member_add(struct incidents *incidents, const struct alert *alert)
 {
 	if (incidents->members_count == incidents->options.episodes_max) {
-		incidents->stats.unlisted++;
+		incidents->stats.unlisted += alert->sequence == 1;
 		return NULL;
 	}
 	if (incidents->members_count == incidents->members_capacity) {
@@ -239,16 +250,23 @@ static void scratch_reserve(struct incidents *incidents)
 static uint32_t link_member(const struct member *member, uint32_t number, uint64_t now_ns,
 			    struct link *links)
 {
+	uint64_t client = member->client, server = member->server;
+	bool lately = member->alert.started_ns + LATELY_NS > now_ns;
+	/* That more or less passes is no fault that others would suffer from. */
+	bool chain = lately && member->kind != KIND_VOLUME && client != server;
 	uint32_t count = 0;
 	if (member->ended)
 		return 0;
-	links[count++] = (struct link){hash_mix(member->server), number, PART_SERVER};
-	if (member->client && member->client != member->server)
-		links[count++] = (struct link){hash_mix(member->client), number, PART_CLIENT};
-	if (member->domain)
+	if (server)
+		links[count++] = (struct link){hash_mix(server), number, PART_SERVER};
+	if (server && chain)
+		links[count++] = (struct link){hash_mix(server + 4), number, PART_CHAIN_SERVER};
+	if (client && chain)
+		links[count++] = (struct link){hash_mix(client + 4), number, PART_CHAIN_CLIENT};
+	if (member->domain && lately)
 		links[count++] = (struct link){member->domain, number, PART_DOMAIN};
-	if (member->client && member->alert.started_ns + TOGETHER_NS > now_ns)
-		links[count++] = (struct link){hash_mix(member->client + 3), number, PART_TOGETHER};
+	if (client && member->alert.started_ns + TOGETHER_NS > now_ns)
+		links[count++] = (struct link){hash_mix(client + 3), number, PART_TOGETHER};
 	return count;
 }
 
@@ -287,7 +305,7 @@ static bool run_links(struct incidents *incidents, const struct link *run, uint3
 		return distinct(incidents->ids, count) >= INCIDENT_SERVERS_MIN;
 	}
 	for (uint32_t i = 0; i < count; i++)
-		serves |= run[i].part != PART_CLIENT;
+		serves |= run[i].part != PART_CHAIN_CLIENT;
 	return serves;
 }
 
@@ -472,7 +490,8 @@ static struct alert compose(const struct incidents *incidents, const struct inci
 			    struct member *const *members, uint32_t count)
 {
 	const struct alert *told = &incident->alert;
-	struct alert alert = members[0]->alert;
+	/* A resumed cause of which its owner has measured nothing yet stays as it was told. */
+	struct alert alert = members[0]->alert.summary[0] ? members[0]->alert : *told;
 	if (told->sequence) {
 		memcpy(alert.key, told->key, sizeof(alert.key));
 		alert.started_ns = told->started_ns;
@@ -514,6 +533,15 @@ static bool worth_telling(const struct incident *incident, const struct alert *a
 	       (alert->suspects_count && !same_suspect(alert, told));
 }
 
+static uint32_t severity_of(struct member *const *members, uint32_t count)
+{
+	uint32_t severity = 0;
+	for (uint32_t i = 0; i < count; i++)
+		if (members[i]->alert.severity > severity)
+			severity = members[i]->alert.severity;
+	return severity;
+}
+
 static uint32_t edges_of(struct incidents *incidents, struct member *const *members, uint32_t count)
 {
 	uint32_t open = 0;
@@ -529,13 +557,16 @@ static void tell(struct incidents *incidents, struct incident *incident,
 	const struct incident_sinks *sinks = &incidents->options.sinks;
 	struct alert alert;
 	bool first = incident->alert.sequence == 0;
-	if (!first && incident->episodes && incidents->now_ns < incident->update_ns)
+	/* Who hears of severe ones only must not wait, nor miss it if it is soon over. */
+	bool severer = severity_of(members, count) > incident->alert.severity;
+	if (!first && incident->episodes && !severer && incidents->now_ns < incident->update_ns)
 		return;
 	incident->changed = false;
 	alert = compose(incidents, incident, members, count);
 	if (!first && !worth_telling(incident, &alert, members[0]))
 		return;
-	summary_tell(&alert, edges_of(incidents, members, count));
+	if (members[0]->alert.summary[0] || alert.state == ALERT_RESOLVED)
+		summary_tell(&alert, edges_of(incidents, members, count));
 	incident->alert = alert;
 	incident->cause = members[0]->id;
 	incident->update_ns = incidents->now_ns + incidents->options.update_ns;
@@ -586,17 +617,12 @@ static void sweep(struct incidents *incidents)
 	incidents->incidents_count = kept;
 }
 
-/* Nobody goes on with them: their monitors are gone, or more than an alert tells of were open. */
+/* Nobody goes on with them: their monitors are gone. Owners tell of what they resumed in the first
+ * pane of all, whatever they know from before. */
 static void end_unconfirmed(struct incidents *incidents)
 {
-	if (!incidents->resumed)
-		return;
-	if (!incidents->confirm_ns)
-		incidents->confirm_ns = incidents->now_ns + CONFIRM_NS;
-	if (incidents->now_ns < incidents->confirm_ns)
-		return;
-	for (uint32_t i = 0; i < incidents->members_count; i++)
-		if (incidents->members[i]->unconfirmed)
+	for (uint32_t i = 0; incidents->resumed && i < incidents->members_count; i++)
+		if (incidents->members[i]->unconfirmed && !incidents->members[i]->ended)
 			member_end(incidents, incidents->members[i]);
 	incidents->resumed = false;
 }

@@ -4,22 +4,30 @@
  * again only when something about it changed.
  *
  * Episodes belong together when
- *   they have one server:                   a failing backend and all its callers;
- *   the server of one is the client of the other: a backend and what it does to its callers'
- * callers; their first suspects are one node or zone with at least half of the change; they began
- * within two seconds at one client and at least three servers: the client; more than
- * INCIDENTS_AT_ONCE would begin within two seconds: something that all of them share. An episode
- * stays in the incident that it came to; two incidents are never made one.
+ *
+ *   - they have one server: a failing backend and all its callers;
+ *
+ *   - the server of one is the client of the other: a backend and what its callers' callers notice.
+ *     Not where one is of traffic, which is no fault that others would suffer from;
+ *
+ *   - their first suspects are one node or zone with at least half of the change;
+ *
+ *   - they began within two seconds at one client and at least INCIDENT_SERVERS_MIN servers;
+ *
+ *   - more than INCIDENTS_AT_ONCE would begin within two seconds: something that all share.
+ *
+ * By chain, node and zone only what began within five minutes does, and nothing by the name _other.
+ * An episode stays in the incident that it came to; two incidents are never made one.
  *
  * An incident is named by its cause, which is one of its open episodes: one whose server is not the
  * client of another, rather of failures than of latency than of volume, the severest, the earliest.
  * Its key is that of the episode that named it when it began, its severity the highest of all. It
- * is told again, at most every update_ns, when it is severer, its cause or the cause's first
- * suspect is another, or twice as many episodes are open; and it is resolved when none is.
+ * is told again at once when it is severer, and at most every update_ns when its cause or the
+ * cause's first suspect is another or twice as many episodes are open; it is resolved when none is.
  *
  * In pane k push the transitions of all owners in the order of their tasks, then advance. What
- * comes out depends on these alone. Bounds: episodes_max open episodes (9 KB each while open); one
- * beyond is counted as unlisted and makes no incident. Pure; one thread. */
+ * comes out depends on these alone. Bounds: episodes_max open episodes (9 KB each while open, and 9
+ * KB an incident); one beyond is counted as unlisted and makes no incident. Pure; one thread. */
 #pragma once
 
 #include <stddef.h>

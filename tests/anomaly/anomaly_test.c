@@ -793,6 +793,9 @@ static void a_resumed_episode_is_told_again_and_gets_its_resolve(void **state)
 	add_counts(stand, "frontend", "cart", 0, 12);
 	close_pane(stand);
 	assert_int_equal(anomaly_resume(other->anomaly, stand->alerts, 1), 1);
+	/* Before any pane, whatever is known from before. */
+	assert_int_equal(other->alerts_count, 1);
+	assert_string_equal(other->alerts[0].unit, "ratio");
 	other->pane = stand->pane;
 	idle(other, 20);
 	assert_int_equal(other->alerts_count, 2);
