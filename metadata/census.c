@@ -295,6 +295,7 @@ void census_take(struct census *census, const struct fact *fact, const struct ad
 	if (entry && is_known(census, entry, fact, addresses)) {
 		entry->fact.observed_ns = fact->observed_ns;
 		entry->told_ns = now_ns;
+		object_take(census, fact); /* a later one of it may have left */
 		return;
 	}
 	if (entry) {

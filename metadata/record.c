@@ -349,7 +349,10 @@ enum record_reason record_read(const uint8_t *bytes, size_t length, struct names
 	const struct reading reading = {names, pane, fact, addresses};
 	if (length > FACT_BYTES_MAX)
 		return RECORD_OVERSIZED;
+	/* What is unpacked points into the process, so no byte of it may stay in a task's state. */
+	struct heap *heap = memory_use(NULL);
 	Millrace__V1__Metadata *message = millrace__v1__metadata__unpack(&allocator, length, bytes);
+	memory_use(heap);
 	if (!message)
 		return budget.exceeded ? RECORD_OVERSIZED : RECORD_MALFORMED;
 	enum record_reason reason = read_message(&reading, message);

@@ -34,6 +34,7 @@ enum {
 	CATALOG_SERVICES_MAX = 20000,
 	CATALOG_SLICES_MAX = 50000,
 	CATALOG_GONE_MAX = 1 << 20,
+	CATALOG_TAKEN_BACK_MAX = 1000, /* in one catalog_advance */
 	CATALOG_RECORD_MAX = 64 << 10, /* bytes of a record, as readers take it */
 	CATALOG_ID_MAX = 512,	       /* bytes of a record's id, without its NUL */
 	CATALOG_CLUSTER_MAX = 255,     /* of the cluster's name */
@@ -67,8 +68,8 @@ struct catalog;
 struct catalog *catalog_new(const struct catalog_options *options);
 void catalog_free(struct catalog *catalog);
 
-/* A record of the topic, in its order, all of them before the first object: what a former watcher
- * told goes on under its numbers, and what the first list no longer has ends. */
+/* A record that the topic holds, in its order, all of them before the first object: what a former
+ * watcher told goes on under its numbers, and what the first list no longer has ends. */
 void catalog_learn(struct catalog *catalog, const Millrace__V1__Metadata *record);
 
 /* How far the cluster's clock is ahead of ours, from now on. */

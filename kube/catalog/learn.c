@@ -43,6 +43,7 @@ bool learn_life(struct catalog *catalog, struct life *life, uint32_t number,
 	life->from_ns = record->from_ns;
 	life->until_ns = record->until_ns;
 	life->told = tell_digest(catalog, record);
+	life->observed_ns = record->observed_ns;
 	life->learned = true;
 	return true;
 }

@@ -203,7 +203,12 @@ void services_put(struct catalog *catalog, const struct kube_object *object, uin
 	take_face(catalog, service, seen, now_ns);
 	if (service->life.until_ns)
 		life_next(&service->life, learned ? service->life.until_ns : now_ns);
-	struct backend *backend = store_find(&catalog->backends, service->backend);
+	struct backend *backend = backend_get(catalog, service->backend);
+	/* A former service of that name may have been learned after this one. */
+	if (backend->service != store_number(&catalog->services, service)) {
+		backend->service = store_number(&catalog->services, service);
+		backend->dirty = true;
+	}
 	if (backend->dirty)
 		set_workload(catalog, service,
 			     workload_behind(catalog, backend, service->workload));
@@ -223,9 +228,10 @@ void services_drop(struct catalog *catalog, struct service *service, uint64_t no
 	end_now(catalog, service, now_ns);
 	struct backend *backend = store_find(&catalog->backends, service->backend);
 	/* another of that name may have come before this one was seen to go */
-	if (backend->service == store_number(&catalog->services, service))
+	if (backend && backend->service == store_number(&catalog->services, service))
 		backend->service = 0;
-	backend_drop_empty(catalog, backend);
+	if (backend)
+		backend_drop_empty(catalog, backend);
 	services_clear(catalog, service);
 	workload_drop(catalog, service->workload);
 	store_remove(&catalog->services, service);

@@ -17,6 +17,7 @@ enum told_kind { TOLD_POD, TOLD_NODE, TOLD_SERVICE, TOLD_CHANGE };
 struct life {
 	uint64_t from_ns, until_ns; /* of the present number; until_ns 0: it still holds */
 	uint64_t told;		    /* digest of what the last record said; 0: none was */
+	uint64_t observed_ns;	    /* of the last record: the next one's is later */
 	uint32_t number;
 	char uid[KUBE_UID_MAX + 1];
 	bool learned; /* from the topic, and not seen since */

@@ -92,12 +92,14 @@ static void tell(struct catalog *catalog, enum told_kind kind, struct life *life
 	record->cluster = catalog->cluster;
 	record->from_ns = life->from_ns;
 	record->until_ns = life->until_ns;
-	record->observed_ns = now_ns;
+	/* Whoever told before may have had a clock that was ahead. */
+	record->observed_ns = now_ns > life->observed_ns ? now_ns : life->observed_ns + 1;
 	cut(catalog, record);
 	uint64_t said = tell_digest(catalog, record);
 	if (said == life->told)
 		return;
 	life->told = said;
+	life->observed_ns = record->observed_ns;
 	if (life->until_ns)
 		gone_put(catalog, kind, life->uid, life->number, now_ns);
 	catalog->stats.records++;
@@ -323,6 +325,9 @@ void gone_put(struct catalog *catalog, enum told_kind kind, const char *uid, uin
 void gone_advance(struct catalog *catalog, uint64_t now_ns)
 {
 	struct gone_queue *queue = &catalog->gone;
-	while (queue->count && queue->list[queue->first].due_ns <= now_ns)
+	/* After a long absence there may be hundreds of thousands. */
+	for (uint32_t i = 0; i < CATALOG_TAKEN_BACK_MAX && queue->count &&
+			     queue->list[queue->first].due_ns <= now_ns;
+	     i++)
 		take_back(catalog);
 }

@@ -1002,6 +1002,48 @@ static void records_that_are_not_ours_teach_nothing(void **state)
 	rig_free(rig);
 }
 
+static void a_service_made_anew_is_itself_whichever_was_learned_first(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_synced();
+	A_SERVICE(former);
+	struct kube_object latter = former;
+	latter.uid = "s2";
+	catalog_put(rig->catalog, &former, AT(6));
+	removed(rig, &former, AT(7));
+	catalog_put(rig->catalog, &latter, AT(8));
+	struct rig *other = rig_new();
+	catalog_learn(other->catalog, rig_told(rig, "service", "s2", 0));
+	catalog_learn(other->catalog, rig_told(rig, "service", "s1", 0));
+	catalog_put(other->catalog, &latter, AT(9));
+	for (enum kube_kind kind = 0; kind < KUBE_KINDS; kind++)
+		catalog_synced(other->catalog, kind, AT(9));
+	former_port.port = 81;
+	catalog_put(other->catalog, &latter, AT(10));
+	assert_int_equal(rig_told(other, "service", "s2", 0)->until_ns, AT(10));
+	assert_int_equal(rig_told(other, "service", "s2", 1)->from_ns, AT(10));
+	removed(other, &latter, AT(11));
+	assert_int_equal(rig_told(other, "service", "s2", 1)->until_ns, AT(11));
+	rig_free(other);
+	rig_free(rig);
+}
+
+static void a_record_is_observed_later_than_the_one_before_whatever_the_clock_says(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_synced();
+	A_SERVICE(service);
+	catalog_put(rig->catalog, &service, AT(20));
+	struct rig *other = rig_new();
+	catalog_learn(other->catalog, rig_told(rig, "service", "s1", 0));
+	catalog_put(other->catalog, &service, AT(18));
+	removed(other, &service, AT(19));
+	assert_int_equal(rig_told(other, "service", "s1", 0)->until_ns, AT(19));
+	assert_true(rig_told(other, "service", "s1", 0)->observed_ns > AT(20));
+	rig_free(other);
+	rig_free(rig);
+}
+
 /* ---- bounds */
 
 static void what_has_no_room_is_counted_and_not_told(void **state)
@@ -1209,6 +1251,9 @@ int main(void)
 		cmocka_unit_test(a_pod_that_was_told_as_ended_and_lives_goes_on_from_there),
 		cmocka_unit_test(who_takes_over_takes_back_what_the_former_ended),
 		cmocka_unit_test(records_that_are_not_ours_teach_nothing),
+		cmocka_unit_test(a_service_made_anew_is_itself_whichever_was_learned_first),
+		cmocka_unit_test(
+			a_record_is_observed_later_than_the_one_before_whatever_the_clock_says),
 		cmocka_unit_test(what_has_no_room_is_counted_and_not_told),
 		cmocka_unit_test(ids_that_find_no_room_are_taken_back_early),
 		cmocka_unit_test(texts_that_find_no_room_are_told_as_empty),
