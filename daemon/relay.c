@@ -51,6 +51,22 @@ static struct way *way_of(const struct relay *relay, uint64_t key)
 	return &relay->ways[hash_owner(key, relay->options.tasks)];
 }
 
+static uint64_t real_ns(void)
+{
+	struct timespec real;
+
+	clock_gettime(CLOCK_REALTIME, &real);
+	return (uint64_t)real.tv_sec * NS_PER_S + (uint64_t)real.tv_nsec;
+}
+
+/* Nobody believes its beginning any more, whenever that was told last. */
+static bool is_over(uint64_t until_ns, uint64_t now_ns)
+{
+	const uint64_t believed_ns = CENSUS_KEEP_NS + RELAY_PERIOD_S * NS_PER_S;
+
+	return until_ns < UINT64_MAX - believed_ns && until_ns + believed_ns < now_ns;
+}
+
 /* --- what the topic says --- */
 
 static void forget(struct relay *relay, struct way *way, struct held *held)
@@ -60,12 +76,25 @@ static void forget(struct relay *relay, struct way *way, struct held *held)
 	relay->stats.records--;
 }
 
+static void drop(struct relay *relay, uint64_t key)
+{
+	struct way *way = way_of(relay, key);
+	struct held *held = table_find(&way->held, &key);
+
+	if (held)
+		forget(relay, way, held);
+}
+
 static void keep(struct relay *relay, uint64_t key, const struct tail_record *record,
 		 const struct fact *fact)
 {
 	struct way *way = way_of(relay, key);
 	struct held *held = table_find(&way->held, &key);
 
+	if (is_over(fact->until_ns, real_ns())) {
+		drop(relay, key);
+		return;
+	}
 	if (!held && relay->stats.records == relay->options.records_max) {
 		relay->stats.refused++;
 		return;
@@ -89,11 +118,7 @@ static void on_record(void *context, const struct tail_record *record)
 	struct fact fact;
 
 	if (!record->value) {
-		struct way *way = way_of(relay, key);
-		struct held *held = table_find(&way->held, &key);
-
-		if (held)
-			forget(relay, way, held);
+		drop(relay, key);
 		return;
 	}
 	enum record_reason reason =
@@ -102,8 +127,11 @@ static void on_record(void *context, const struct tail_record *record)
 	if (reason == RECORD_GOOD && fact.id != key)
 		reason = RECORD_ID;
 	relay->stats.read[reason]++;
+	/* What takes a record's place and is no good leaves nothing to tell. */
 	if (reason == RECORD_GOOD && fact.kind != FACT_NONE)
 		keep(relay, key, record, &fact);
+	else
+		drop(relay, key);
 }
 
 static void on_trouble(void *context, const char *sentence)
@@ -114,21 +142,6 @@ static void on_trouble(void *context, const char *sentence)
 }
 
 /* --- telling --- */
-
-static uint64_t real_ns(void)
-{
-	struct timespec real;
-
-	clock_gettime(CLOCK_REALTIME, &real);
-	return (uint64_t)real.tv_sec * NS_PER_S + (uint64_t)real.tv_nsec;
-}
-
-/* Tasks forget what ended as long ago. */
-static bool is_over(const struct held *held, uint64_t now_ns)
-{
-	return held->until_ns < UINT64_MAX - CENSUS_LATE_NS &&
-	       held->until_ns + CENSUS_LATE_NS < now_ns;
-}
 
 /* A period, less up to a fourth of it, so that what came at once is spread. */
 static uint64_t next_due(const struct held *held, uint64_t now)
@@ -157,7 +170,11 @@ static size_t batch_fill(struct relay *relay, struct way *way, uint64_t now, siz
 	for (uint32_t i = 0; i < way->held.count; i++) {
 		struct held *held = table_at(&way->held, i);
 
-		if (held->due_ns > now || is_over(held, real))
+		while (i < way->held.count && is_over(held->until_ns, real))
+			forget(relay, way, held); /* another takes its place */
+		if (i == way->held.count)
+			break;
+		if (held->due_ns > now)
 			continue;
 		if (*bytes + held->length > RELAY_BATCH_BYTES && count)
 			break;
@@ -254,6 +271,14 @@ static void forget_all(struct relay *relay)
 	relay->stats.records = 0;
 }
 
+/* Not before: what is over may stand in the topic as if it held, with its end behind it. */
+static void on_caught_up(void *context)
+{
+	struct relay *relay = context;
+
+	uv_timer_start(&relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
+}
+
 static void begin(struct relay *relay)
 {
 	static const char *const topics[] = {TOPIC_METADATA, NULL};
@@ -265,12 +290,11 @@ static void begin(struct relay *relay)
 						      .topics = topics,
 						      .context = relay,
 						      .record = on_record,
+						      .caught_up = on_caught_up,
 						      .trouble = on_trouble},
 			       error, sizeof(error));
 	if (!relay->tail)
 		relay->options.trouble(relay->options.context, error);
-	else
-		uv_timer_start(&relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
 }
 
 void relay_lead(struct relay *relay, bool leads)

@@ -7,7 +7,9 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/memory.h"
+#include "base/table.h"
 #include "daemon/outputs.h"
 #include "daemon/tail.h"
 #include "daemon/topics.h"
@@ -15,26 +17,39 @@
 
 enum {
 	TURN_MS = 1000,
-	/* After a start that failed, or records that Kafka did not take. */
+	/* After a start that failed, or records that Kafka did not take; then twice as long each
+	 * time, until one has lived for AGAIN_TURNS_MAX. */
 	AGAIN_TURNS = 5,
+	AGAIN_TURNS_MAX = 320,
 	KINDS_ALL = (1 << KUBE_KINDS) - 1,
 };
 
 struct watcher {
 	struct watcher_options options;
 	bool leads, closed;
-	struct tail *tail; /* while it learns */
+	struct tail *tail; /* while it learns, and what was read so far */
+	struct table held;
 	struct kube_config config;
 	struct kube_watch *watch; /* while it watches */
 	bool ending;		  /* of the watch: its handles are not gone yet */
 	struct catalog *catalog;  /* while it does either */
 	uv_timer_t timer;
 	uint32_t again_turns; /* until it begins; 0: it does not wait */
+	uint32_t wait_turns;  /* the next time that it must */
+	uint32_t lived_turns; /* of this watch */
 	bool again;	      /* this one is to end and another to begin */
 	uint8_t *bytes;	      /* scratch */
 	size_t bytes_max;
 	char told[KUBE_KINDS][KUBE_SENTENCE_BYTES]; /* errors as they were logged last */
 	struct watcher_stats stats;
+};
+
+/* A record that the topic holds. */
+struct held {
+	uint64_t key; /* hash of the topic's key */
+	int64_t offset;
+	uint8_t *bytes;
+	size_t length;
 };
 
 /* A record on its way. */
@@ -65,18 +80,18 @@ __attribute__((format(printf, 2, 3))) static void trouble(const struct watcher *
 
 /* --- records out --- */
 
-static void begin_again(struct watcher *watcher)
-{
-	watcher->again = true;
-}
-
 static void on_written(struct output_report *report, int rc)
 {
 	struct parcel *parcel = (struct parcel *)report;
 
 	if (rc) {
-		parcel->watcher->stats.failed++;
-		begin_again(parcel->watcher);
+		struct watcher *watcher = parcel->watcher;
+
+		watcher->stats.failed++;
+		watcher->again = true;
+		snprintf(watcher->stats.error, sizeof(watcher->stats.error),
+			 "Kafka does not take records of " TOPIC_METADATA
+			 ": see millraced's log, and docs/security.md for the right to write it");
 	}
 	free(parcel);
 }
@@ -161,41 +176,105 @@ static void watch(struct watcher *watcher)
 					     .wishes = options->wishes,
 					     .sink = {on_changed, on_deleted, on_synced, watcher}});
 	watcher->stats.begun++;
+	watcher->stats.error[0] = '\0';
+	watcher->lived_turns = 0;
+	/* What failed before stands in the topic or is missing there, which it has just read. */
+	watcher->again = false;
 }
 
 /* --- what the topic holds --- */
 
+static void held_drop(struct watcher *watcher, uint64_t key)
+{
+	struct held *held = table_find(&watcher->held, &key);
+
+	if (!held)
+		return;
+	free(held->bytes);
+	table_remove(&watcher->held, held);
+}
+
+static void held_clear(struct watcher *watcher)
+{
+	for (uint32_t i = 0; i < watcher->held.count; i++)
+		free(((struct held *)table_at(&watcher->held, i))->bytes);
+	table_clear(&watcher->held);
+}
+
+/* What was compacted away or soon will be has no part in it. */
 static void on_record(void *context, const struct tail_record *record)
 {
 	struct address addresses[FACT_ADDRESSES_MAX];
 	struct watcher *watcher = context;
-	Millrace__V1__Metadata *message;
+	uint64_t key = hash_bytes(record->key, record->key_length);
 	struct fact fact;
 
+	held_drop(watcher, key);
 	/* What readers would refuse is nobody's to go on with. */
 	if (!record->value ||
 	    record_read(record->value, record->length, NULL, 0, &fact, addresses) != RECORD_GOOD)
 		return;
-	message = millrace__v1__metadata__unpack(NULL, record->length, record->value);
-	if (!message)
-		return;
-	catalog_learn(watcher->catalog, message);
-	millrace__v1__metadata__free_unpacked(message, NULL);
+	struct held *held = table_put(&watcher->held, &key);
+
+	held->offset = record->offset;
+	held->bytes = memory_resize(NULL, record->length, 1);
+	held->length = record->length;
+	memcpy(held->bytes, record->value, record->length);
+}
+
+static int compare_held(const void *a, const void *b)
+{
+	const struct held *left = *(const struct held *const *)a;
+	const struct held *right = *(const struct held *const *)b;
+
+	return left->offset < right->offset ? -1 : left->offset > right->offset;
+}
+
+static void learn_held(struct watcher *watcher)
+{
+	uint32_t count = watcher->held.count;
+	const struct held **sorted = memory_resize(NULL, count, sizeof(struct held *));
+
+	for (uint32_t i = 0; i < count; i++)
+		sorted[i] = table_at(&watcher->held, i);
+	qsort(sorted, count, sizeof(struct held *), compare_held);
+	for (uint32_t i = 0; i < count; i++) {
+		Millrace__V1__Metadata *message =
+			millrace__v1__metadata__unpack(NULL, sorted[i]->length, sorted[i]->bytes);
+
+		if (message)
+			catalog_learn(watcher->catalog, message);
+		if (message)
+			millrace__v1__metadata__free_unpacked(message, NULL);
+	}
+	memory_free(sorted);
+	held_clear(watcher);
 }
 
 static void on_caught_up(void *context)
 {
 	struct watcher *watcher = context;
+	uint64_t strangers;
 
 	tail_close(watcher->tail);
 	watcher->tail = NULL;
+	learn_held(watcher);
+	strangers = catalog_stats(watcher->catalog).unreadable;
+	if (strangers)
+		trouble(watcher,
+			"Kubernetes: %llu records of " TOPIC_METADATA
+			" are not of cluster \"%s\": nobody ends them; see docs/kubernetes.md",
+			(unsigned long long)strangers, watcher->options.cluster);
 	watch(watcher);
 }
 
 static void on_tail_trouble(void *context, const char *sentence)
 {
-	const struct watcher *watcher = context;
+	struct watcher *watcher = context;
 
+	if (strcmp(watcher->stats.error, sentence) == 0)
+		return;
+	snprintf(watcher->stats.error, sizeof(watcher->stats.error), "%s", sentence);
 	watcher->options.trouble(watcher->options.context, sentence);
 }
 
@@ -236,27 +315,36 @@ static bool learn(struct watcher *watcher, char why[KUBE_WHY_BYTES])
 
 static void forget(struct watcher *watcher)
 {
+	held_clear(watcher);
 	catalog_free(watcher->catalog);
 	watcher->catalog = NULL;
 	kube_config_free(&watcher->config);
 	watcher->config = (struct kube_config){0};
+	memset(watcher->told, 0, sizeof(watcher->told));
+	watcher->stats.skew_ns = 0;
+}
+
+/* Twice as long each time. */
+static void wait_to_begin(struct watcher *watcher)
+{
+	uint32_t turns = watcher->wait_turns ? watcher->wait_turns : AGAIN_TURNS;
+
+	watcher->again_turns = turns;
+	watcher->wait_turns = 2 * turns < AGAIN_TURNS_MAX ? 2 * turns : AGAIN_TURNS_MAX;
 }
 
 static void begin(struct watcher *watcher)
 {
 	char why[KUBE_WHY_BYTES];
 
-	watcher->again = false;
 	watcher->again_turns = 0;
-	if (load_config(watcher, why) == 0 && learn(watcher, why)) {
-		watcher->stats.error[0] = '\0';
+	if (load_config(watcher, why) == 0 && learn(watcher, why))
 		return;
-	}
 	if (strcmp(why, watcher->stats.error) != 0)
 		trouble(watcher, "Kubernetes is not watched: %s", why);
 	snprintf(watcher->stats.error, sizeof(watcher->stats.error), "%s", why);
 	forget(watcher);
-	watcher->again_turns = AGAIN_TURNS;
+	wait_to_begin(watcher);
 }
 
 static void on_watch_closed(void *context)
@@ -266,7 +354,7 @@ static void on_watch_closed(void *context)
 	watcher->ending = false;
 	forget(watcher);
 	if (watcher->leads)
-		watcher->again_turns = AGAIN_TURNS;
+		wait_to_begin(watcher);
 }
 
 static void end(struct watcher *watcher)
@@ -292,6 +380,8 @@ void watcher_lead(struct watcher *watcher, bool leads)
 	if (watcher->options.source == WATCHER_OFF || leads == watcher->leads)
 		return;
 	watcher->leads = leads;
+	watcher->stats.error[0] = '\0';
+	watcher->wait_turns = 0;
 	if (!leads)
 		end(watcher);
 	else if (!watcher->ending)
@@ -311,7 +401,7 @@ static void tell_errors(struct watcher *watcher)
 			continue;
 		if (status.error[0])
 			trouble(watcher, "Kubernetes, %s: %s", kube_kind_name(kind), status.error);
-		else
+		else if (status.synced)
 			trouble(watcher, "Kubernetes, %s: up to date again", kube_kind_name(kind));
 		memcpy(watcher->told[kind], status.error, sizeof(watcher->told[kind]));
 	}
@@ -325,6 +415,8 @@ static void on_turn(uv_timer_t *timer)
 		begin(watcher);
 	if (!watcher->watch)
 		return;
+	if (++watcher->lived_turns == AGAIN_TURNS_MAX)
+		watcher->wait_turns = 0;
 	follow_clock(watcher);
 	catalog_advance(watcher->catalog, real_ns());
 	tell_errors(watcher);
@@ -337,6 +429,7 @@ struct watcher *watcher_new(const struct watcher_options *options)
 	struct watcher *watcher = memory_zeroed(1, sizeof(*watcher));
 
 	watcher->options = *options;
+	table_init(&watcher->held, sizeof(uint64_t), sizeof(struct held));
 	watcher->stats.on = options->source != WATCHER_OFF;
 	uv_timer_init(options->loop, &watcher->timer);
 	watcher->timer.data = watcher;
@@ -364,6 +457,8 @@ void watcher_free(struct watcher *watcher)
 {
 	if (!watcher)
 		return;
+	held_clear(watcher);
+	table_done(&watcher->held);
 	memory_free(watcher->bytes);
 	memory_free(watcher);
 }

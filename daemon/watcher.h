@@ -8,7 +8,7 @@
  *                                 ▼
  *     API server ─► kube_watch ─► catalog ─► millrace.metadata
  *
- * Bounds: those of the watch and the catalog, metadata.objects of each kind. The service loop's
+ * Bounds: those of the watch and the catalog, kubernetes.objects of each kind. The service loop's
  * thread. */
 #pragma once
 

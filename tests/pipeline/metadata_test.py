@@ -3,9 +3,7 @@
 and again after a restart."""
 
 import pathlib
-import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
@@ -29,15 +27,7 @@ class Metadata(unittest.TestCase):
         cls.kafka.stop()
 
     def put(self, key, value):
-        with tempfile.NamedTemporaryFile(prefix="millrace-metadata-") as file:
-            file.write(value)
-            file.flush()
-            subprocess.run(["kcat", "-q", "-P", "-b", self.kafka.address, "-t", "millrace.metadata", "-k", key, file.name],
-                           check=True, timeout=WITHIN_S)
-
-    def remove(self, key):
-        subprocess.run(["kcat", "-q", "-P", "-b", self.kafka.address, "-t", "millrace.metadata", "-K", "\t", "-Z"],
-                       input=key.encode() + b"\t\n", check=True, timeout=WITHIN_S)
+        self.kafka.put("millrace.metadata", key, value)
 
     def pod(self, uid, address, workload):
         """(key, value)"""
@@ -79,8 +69,24 @@ class Metadata(unittest.TestCase):
             daemon.wait_ready()
             self.assertEqual(1, daemon.wait_metric("millrace_relay_told_total", 1, WITHIN_S))
             self.assertEqual(wanted, self.server_of(nodes.Pair(secret=SECRET, client="node-c")))
-            self.remove(key)
+            self.put(key, None)
             self.assertTrue(until(lambda: daemon.metric("millrace_relay_records") == 0, WITHIN_S))
+
+    def test_what_ended_long_ago_is_told_by_nobody(self):
+        for i in range(3):
+            key, value = self.pod(f"ended{i}", f"192.0.2.{50 + i}", "ended")
+            self.put(key, value)
+            record = records.module("metadata").Metadata.FromString(value)
+            record.until_ns = record.from_ns + 10**9
+            record.observed_ns += 1
+            self.put(key, record.SerializeToString())
+        with Millraced(self.kafka.address) as daemon:
+            daemon.wait_ready()
+            self.assertTrue(until(lambda: sum(value for name, value in daemon.metrics().items()
+                                              if name.startswith("millrace_relay_read_total")) >= 6, WITHIN_S))
+            time.sleep(1)  # turns of the relay
+            self.assertEqual(0, daemon.metric("millrace_relay_records"))
+            self.assertEqual(0, daemon.metric("millrace_relay_told_total"))
 
     def test_what_is_beyond_the_limit_is_counted_and_the_rest_goes_on(self):
         for i in range(20):

@@ -5,6 +5,7 @@ import json
 import pathlib
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
@@ -77,6 +78,20 @@ class Watcher(unittest.TestCase):
             self.assertTrue(until(lambda: len(self.told()["c"]) == 2, WITHIN_S), daemon.log()[-3000:])
             self.assertEqual({"a": 1, "b": 2, "c": 2}, {name: len(lives) for name, lives in self.told().items()})
             self.assertGreater(self.told()["c"][1][1], 0)
+
+    def test_what_was_taken_back_long_ago_is_neither_learned_nor_taken_back_again(self):
+        record = records.module("metadata").Metadata(
+            id=f"{self.cluster}/pod/uid-old/0", version=1, cluster=self.cluster, from_ns=1, until_ns=2, observed_ns=3)
+        record.pod.uid, record.pod.name, record.pod.node = "uid-old", "old", "n1"
+        self.kafka.put("millrace.metadata", record.id, record.SerializeToString())
+        self.kafka.put("millrace.metadata", record.id, None)
+        before = sum(records.ends(self.kafka.address, "millrace.metadata").values())
+        with Millraced(self.kafka.address, self.config) as daemon:
+            daemon.wait_ready()
+            self.assertTrue(until(lambda: self.verbose(daemon).get("pods", {}).get("synced"), WITHIN_S), daemon.log()[-3000:])
+            daemon.wait_metric("millrace_metadata_written_total", 0)
+            time.sleep(2.5)  # turns of the catalog
+            self.assertEqual(before, sum(records.ends(self.kafka.address, "millrace.metadata").values()))
 
     def test_what_is_forbidden_is_told_and_the_rest_goes_on(self):
         self.answer("nodes", Answer(code=403))

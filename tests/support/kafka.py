@@ -64,6 +64,17 @@ class Kafka:
     def __exit__(self, *_):
         self.stop()
 
+    def put(self, topic, key, value):
+        """One record; value None is a tombstone."""
+        words = ["kcat", "-q", "-P", "-b", self.address, "-t", topic]
+        if value is None:
+            subprocess.run([*words, "-K", "\t", "-Z"], input=key.encode() + b"\t\n", check=True, timeout=READY_WITHIN_S)
+            return
+        with tempfile.NamedTemporaryFile(prefix="millrace-record-") as file:
+            file.write(value)
+            file.flush()
+            subprocess.run([*words, "-k", key, file.name], check=True, timeout=READY_WITHIN_S)
+
     def change(self, properties):
         path = self.folder / "server.properties"
         lines = path.read_text().splitlines()
