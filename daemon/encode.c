@@ -457,20 +457,6 @@ static void read_members(struct alert *alert, const Millrace__V1__Alert *message
 	}
 }
 
-/* Alerts were episodes before they were incidents. */
-static void be_own_member(struct alert *alert)
-{
-	struct alert_member *member = &alert->members[0];
-
-	alert->members_count = alert->state == ALERT_FIRING;
-	alert->episodes = alert->members_count;
-	memcpy(member->monitor, alert->monitor, sizeof(member->monitor));
-	memcpy(member->metric, alert->metric, sizeof(member->metric));
-	member->subject = alert->subject;
-	member->severity = alert->severity;
-	member->started_ns = alert->started_ns;
-}
-
 int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 {
 	Millrace__V1__Alert *message = unpacked(&millrace__v1__alert__descriptor, bytes, length);
@@ -504,8 +490,6 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 	cut(alert->summary, sizeof(alert->summary), message->summary);
 	read_suspects(alert, message);
 	read_members(alert, message);
-	if (alert->members_count == 0)
-		be_own_member(alert);
 
 	int rc = message->version == SCHEMA_VERSION && alert->key[0] &&
 				 alert->state <= ALERT_RESOLVED

@@ -337,8 +337,8 @@ static void resume_firing(struct run *run)
 		    !task_resume_incident(pipeline_task(run->pipeline, INCIDENTS_TASK), alert))
 			log_line(LOG_LEVEL_WARNING,
 				 "alert %s of monitor %s fired in an earlier life and cannot go "
-				 "on: there is no room for its episodes (limits.episodes); "
-				 "resolve it at its receivers",
+				 "on: it names no episodes, or there is no room for them "
+				 "(limits.episodes); resolve it at its receivers",
 				 alert->key, alert->monitor);
 	}
 	firing_free(run->firing);

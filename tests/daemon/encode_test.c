@@ -84,29 +84,6 @@ static void an_alert_is_read_back_as_it_was(void **state)
 	encoder_free(encoder);
 }
 
-static void an_alert_of_an_older_version_is_its_own_only_episode(void **state)
-{
-	struct encoder *encoder = encoder_new();
-	struct alert alert = {.monitor = "m",
-			      .subject = {.client = "web", .server = "api", .port = 80},
-			      .metric = "bytes",
-			      .sequence = 1,
-			      .severity = ALERT_ERROR,
-			      .started_ns = 7},
-		     back, member;
-	struct encoded bytes;
-
-	(void)state;
-	alert_key(&alert);
-	bytes = encode_alert(encoder, &(struct output_number){0}, &alert);
-	assert_int_equal(0, decode_alert(bytes.bytes, bytes.length, &back));
-	assert_int_equal(1, back.members_count);
-	member = alert_member(&back, 0);
-	assert_string_equal(alert.key, member.key);
-	assert_int_equal(ALERT_ERROR, member.severity);
-	encoder_free(encoder);
-}
-
 static void a_delivery_is_read_back_as_it_was(void **state)
 {
 	struct encoder *encoder = encoder_new();
@@ -714,7 +691,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_alert_is_read_back_as_it_was),
-		cmocka_unit_test(an_alert_of_an_older_version_is_its_own_only_episode),
 		cmocka_unit_test(a_delivery_is_read_back_as_it_was),
 		cmocka_unit_test(what_was_given_up_is_in_its_dead_letter),
 		cmocka_unit_test(a_baseline_is_read_back_as_it_was),
