@@ -56,6 +56,14 @@ struct alert alert_member(const struct alert *alert, uint32_t number)
 	return member;
 }
 
+bool alert_same_suspect(const struct alert *a, const struct alert *b)
+{
+	if (a->suspects_count == 0 || b->suspects_count == 0)
+		return a->suspects_count == b->suspects_count;
+	return a->suspects[0].kind == b->suspects[0].kind &&
+	       strcmp(a->suspects[0].name, b->suspects[0].name) == 0;
+}
+
 const char *alert_state_name(uint32_t state)
 {
 	return state == ALERT_FIRING ? "firing" : "resolved";

@@ -93,6 +93,9 @@ void alert_key(struct alert *alert);
 /* A member of an incident as the transition that told of it, as far as the incident's does. */
 struct alert alert_member(const struct alert *alert, uint32_t number);
 
+/* Of the first ones; also if neither has one. */
+bool alert_same_suspect(const struct alert *a, const struct alert *b);
+
 const char *alert_state_name(uint32_t state);	    /* firing, resolved */
 const char *alert_severity_name(uint32_t severity); /* info, warning, error, critical */
 const char *suspect_kind_name(uint32_t kind);	    /* server_instance, ... */

@@ -765,14 +765,6 @@ static bool episode_end(struct anomaly *anomaly, struct subject *subject, struct
 	return true;
 }
 
-static bool same_suspect(const struct alert *a, const struct alert *b)
-{
-	if (a->suspects_count == 0 || b->suspects_count == 0)
-		return a->suspects_count == b->suspects_count;
-	return a->suspects[0].kind == b->suspects[0].kind &&
-	       strcmp(a->suspects[0].name, b->suspects[0].name) == 0;
-}
-
 /* While the condition holds: a new first suspect is news, none any more is not. */
 static void episode_update(struct anomaly *anomaly, struct subject *subject,
 			   struct episode *episode, const struct verdict *verdict)
@@ -783,7 +775,7 @@ static void episode_update(struct anomaly *anomaly, struct subject *subject,
 	if (!rank(anomaly, subject, verdict, &alert))
 		return;
 	episode->update_ns = anomaly->now_ns + anomaly->options.update_ns;
-	if (alert.suspects_count == 0 || same_suspect(&alert, &episode->alert))
+	if (alert.suspects_count == 0 || alert_same_suspect(&alert, &episode->alert))
 		return;
 	alert_measure(anomaly, subject, verdict, &alert);
 	if (!emit(anomaly, subject, verdict, &alert))

@@ -172,9 +172,11 @@ static void member_take(struct member *member, const struct alert *alert)
 	member->alert = *alert;
 	member->client = subject_id(subject->client);
 	member->server = subject_id(subject->server);
-	member->edge =
-		hash_mix(text_id(subject->client) +
-			 hash_mix(text_id(subject->server) + subject->port) + subject->protocol);
+	const struct edge edge = {.client = text_id(subject->client),
+				  .server = text_id(subject->server),
+				  .port = subject->port,
+				  .protocol = subject->protocol};
+	member->edge = edge_id(&edge);
 	member->kind = kind_of(alert);
 	member->domain = domain_of(alert);
 }
@@ -485,6 +487,17 @@ static struct alert_member member_words(const struct alert *alert)
 	return words;
 }
 
+/* The highest so far. */
+static uint32_t severity_of(const struct incident *incident, struct member *const *members,
+			    uint32_t count)
+{
+	uint32_t severity = incident->alert.severity;
+	for (uint32_t i = 0; i < count; i++)
+		if (members[i]->alert.severity > severity)
+			severity = members[i]->alert.severity;
+	return severity;
+}
+
 /* The incident as its cause tells it. */
 static struct alert compose(const struct incidents *incidents, const struct incident *incident,
 			    struct member *const *members, uint32_t count)
@@ -495,8 +508,8 @@ static struct alert compose(const struct incidents *incidents, const struct inci
 	if (told->sequence) {
 		memcpy(alert.key, told->key, sizeof(alert.key));
 		alert.started_ns = told->started_ns;
-		alert.severity = told->severity;
 	}
+	alert.severity = severity_of(incident, members, count);
 	alert.sequence = told->sequence + 1;
 	alert.pane_end_ns = incidents->now_ns;
 	alert.state = incident->episodes ? ALERT_FIRING : ALERT_RESOLVED;
@@ -505,8 +518,6 @@ static struct alert compose(const struct incidents *incidents, const struct inci
 	alert.members_count = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		const struct alert *member = &members[i]->alert;
-		alert.severity =
-			member->severity > alert.severity ? member->severity : alert.severity;
 		alert.last_event_ns = member->last_event_ns > alert.last_event_ns
 					      ? member->last_event_ns
 					      : alert.last_event_ns;
@@ -516,13 +527,6 @@ static struct alert compose(const struct incidents *incidents, const struct inci
 	return alert;
 }
 
-static bool same_suspect(const struct alert *a, const struct alert *b)
-{
-	return a->suspects_count && b->suspects_count &&
-	       a->suspects[0].kind == b->suspects[0].kind &&
-	       strcmp(a->suspects[0].name, b->suspects[0].name) == 0;
-}
-
 /* A first suspect is news, none any more is not. */
 static bool worth_telling(const struct incident *incident, const struct alert *alert,
 			  const struct member *cause)
@@ -530,16 +534,7 @@ static bool worth_telling(const struct incident *incident, const struct alert *a
 	const struct alert *told = &incident->alert;
 	return alert->state == ALERT_RESOLVED || alert->severity > told->severity ||
 	       cause->id != incident->cause || alert->episodes >= 2 * told->episodes ||
-	       (alert->suspects_count && !same_suspect(alert, told));
-}
-
-static uint32_t severity_of(struct member *const *members, uint32_t count)
-{
-	uint32_t severity = 0;
-	for (uint32_t i = 0; i < count; i++)
-		if (members[i]->alert.severity > severity)
-			severity = members[i]->alert.severity;
-	return severity;
+	       (alert->suspects_count && !alert_same_suspect(alert, told));
 }
 
 static uint32_t edges_of(struct incidents *incidents, struct member *const *members, uint32_t count)
@@ -558,7 +553,7 @@ static void tell(struct incidents *incidents, struct incident *incident,
 	struct alert alert;
 	bool first = incident->alert.sequence == 0;
 	/* Who hears of severe ones only must not wait, nor miss it if it is soon over. */
-	bool severer = severity_of(members, count) > incident->alert.severity;
+	bool severer = severity_of(incident, members, count) > incident->alert.severity;
 	if (!first && incident->episodes && !severer && incidents->now_ns < incident->update_ns)
 		return;
 	incident->changed = false;

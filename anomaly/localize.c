@@ -61,16 +61,28 @@ struct search {
 
 /* --- gains --- */
 
-/* The Poisson scan statistic: how much likelier K of M expected are at a rate of their own. */
-static double count_gain(const struct search *search, const uint32_t *leaves, uint32_t count)
+struct sums {
+	double actual, expected;
+};
+
+/* Of the leaves that are not taken. */
+static struct sums sums_of(const struct search *search, const uint32_t *leaves, uint32_t count)
 {
-	double k = 0, m = 0;
+	struct sums sums = {0};
 	for (uint32_t i = 0; i < count; i++) {
 		if (search->taken[leaves[i]])
 			continue;
-		k += search->actual[leaves[i]];
-		m += search->expected[leaves[i]];
+		sums.actual += search->actual[leaves[i]];
+		sums.expected += search->expected[leaves[i]];
 	}
+	return sums;
+}
+
+/* The Poisson scan statistic: how much likelier K of M expected are at a rate of their own. */
+static double count_gain(const struct search *search, const uint32_t *leaves, uint32_t count)
+{
+	struct sums sums = sums_of(search, leaves, count);
+	double k = sums.actual, m = sums.expected;
 	/* No rate but some count: as if a little had been expected. */
 	m = m > 1e-3 ? m : 1e-3;
 	double k_else = search->actual_sum - k, m_else = search->expected_sum - m;
@@ -529,14 +541,8 @@ static double deviation(const struct search *search, const uint32_t *leaves, uin
 /* The element's own factor, of what is not taken of it. */
 static double own_factor(const struct search *search, const uint32_t *leaves, uint32_t count)
 {
-	double k = 0, m = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		if (search->taken[leaves[i]])
-			continue;
-		k += search->actual[leaves[i]];
-		m += search->expected[leaves[i]];
-	}
-	return m > 0 ? k / m : 1;
+	struct sums sums = sums_of(search, leaves, count);
+	return sums.expected > 0 ? sums.actual / sums.expected : 1;
 }
 
 /* What of all deviation goes when each element has its own factor. */

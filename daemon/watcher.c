@@ -26,7 +26,7 @@ enum {
 
 struct watcher {
 	struct watcher_options options;
-	bool leads, closed;
+	bool leads;
 	struct tail *tail; /* while it learns, and what was read so far */
 	struct table held;
 	struct kube_config config;
