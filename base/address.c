@@ -65,6 +65,70 @@ bool address_is_private(const struct address *address)
 	return false;
 }
 
+/* Whether the first bits are these. */
+static bool has_prefix(const struct address *address, const struct address *prefix, unsigned bits)
+{
+	unsigned whole = bits / 8;
+	if (memcmp(address->bytes, prefix->bytes, whole) != 0)
+		return false;
+	return bits % 8 == 0 ||
+	       (address->bytes[whole] ^ prefix->bytes[whole]) >> (8 - bits % 8) == 0;
+}
+
+#define V4(a, b, c, d)                                       \
+	{                                                    \
+		{                                            \
+			[10] = 0xff, [11] = 0xff, a, b, c, d \
+		}                                            \
+	}
+#define V6(...)                     \
+	{                           \
+		{                   \
+			__VA_ARGS__ \
+		}                   \
+	}
+
+/* The first that it lies in; https://www.iana.org/assignments/iana-ipv4-special-registry and
+ * iana-ipv6-special-registry. */
+static const struct {
+	struct address prefix;
+	uint8_t bits, class;
+} class_blocks[] = {
+	{V4(127, 0, 0, 0), 104, ADDRESS_LOOPBACK},
+	{V4(10, 0, 0, 0), 104, ADDRESS_PRIVATE},
+	{V4(172, 16, 0, 0), 108, ADDRESS_PRIVATE},
+	{V4(192, 168, 0, 0), 112, ADDRESS_PRIVATE},
+	{V4(100, 64, 0, 0), 106, ADDRESS_PRIVATE},
+	{V4(169, 254, 0, 0), 112, ADDRESS_LINK_LOCAL},
+	{V4(0, 0, 0, 0), 104, ADDRESS_PRIVATE},
+	{V4(192, 0, 0, 0), 120, ADDRESS_PRIVATE},
+	{V4(192, 0, 2, 0), 120, ADDRESS_PRIVATE},
+	{V4(198, 18, 0, 0), 111, ADDRESS_PRIVATE},
+	{V4(198, 51, 100, 0), 120, ADDRESS_PRIVATE},
+	{V4(203, 0, 113, 0), 120, ADDRESS_PRIVATE},
+	{V4(224, 0, 0, 0), 100, ADDRESS_MULTICAST},
+	{V4(255, 255, 255, 255), 128, ADDRESS_MULTICAST},
+	{V4(240, 0, 0, 0), 100, ADDRESS_PRIVATE},
+	{V4(0, 0, 0, 0), 96, ADDRESS_PUBLIC},
+	{V6([15] = 1), 128, ADDRESS_LOOPBACK},
+	{V6(0), 128, ADDRESS_PRIVATE},
+	{V6(0xfe, 0x80), 10, ADDRESS_LINK_LOCAL},
+	{V6(0xff), 8, ADDRESS_MULTICAST},
+	{V6(0xfc), 7, ADDRESS_PRIVATE},
+	{V6(0x01), 64, ADDRESS_PRIVATE}, /* discard only */
+	{V6(0x20, 0x01, 0x0d, 0xb8), 32, ADDRESS_PRIVATE},
+	{V6(0x3f, 0xff), 20, ADDRESS_PRIVATE},
+	{V6(0), 0, ADDRESS_PUBLIC},
+};
+
+enum address_class address_class(const struct address *address)
+{
+	size_t i = 0;
+	while (!has_prefix(address, &class_blocks[i].prefix, class_blocks[i].bits))
+		i++; /* the last takes all */
+	return class_blocks[i].class;
+}
+
 static char *octet_format(uint8_t octet, char *text)
 {
 	if (octet >= 100)

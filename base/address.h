@@ -19,6 +19,18 @@ struct address address_v6(const uint8_t bytes[16]); /* network order */
 bool address_is_v4(const struct address *address);
 bool address_is_loopback(const struct address *address);
 
+/* Where an address can be reached from. Private is what has no meaning outside (RFC 1918, 6598,
+ * 4193), and the blocks that IANA's special-purpose registries call not globally reachable. */
+enum address_class {
+	ADDRESS_PRIVATE,
+	ADDRESS_PUBLIC,
+	ADDRESS_LINK_LOCAL,
+	ADDRESS_LOOPBACK,
+	ADDRESS_MULTICAST, /* with broadcast */
+};
+
+enum address_class address_class(const struct address *address);
+
 /* Private, link-local, loopback or unique-local: not reachable from the internet (RFC 1918, 6598,
  * 4193). */
 bool address_is_private(const struct address *address);

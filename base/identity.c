@@ -10,9 +10,12 @@ static uint64_t identity_hash(const uint64_t *members, size_t count)
 
 uint64_t instance_id(const struct instance *instance)
 {
-	const uint64_t members[] = {instance->workload, instance->version,   instance->zone,
-				    instance->node,	instance->container, instance->process};
-	return identity_hash(members, sizeof(members) / sizeof(members[0]));
+	const uint64_t members[] = {instance->workload,	 instance->version,   instance->zone,
+				    instance->node,	 instance->container, instance->process,
+				    instance->resolution};
+	/* What was not asked for by who goes there is less sure, and kept apart. */
+	size_t others = instance->resolution == RESOLUTION_NODE_DNS ? 0 : 1;
+	return identity_hash(members, sizeof(members) / sizeof(members[0]) - others);
 }
 
 uint64_t edge_id(const struct edge *edge)
@@ -31,30 +34,58 @@ uint64_t lane_id(const struct lane *lane)
 
 const char *resolution_name(uint32_t resolution)
 {
-	static const char *const names[] = {
-		[RESOLUTION_UNKNOWN] = "unknown",     [RESOLUTION_WORKLOAD] = "workload",
-		[RESOLUTION_CONTAINER] = "container", [RESOLUTION_UNIT] = "unit",
-		[RESOLUTION_PROCESS] = "process",     [RESOLUTION_NODE] = "node",
-		[RESOLUTION_ADDRESS] = "address",     [RESOLUTION_POD] = "pod",
-		[RESOLUTION_SERVICE] = "service",     [RESOLUTION_HOST] = "host",
-		[RESOLUTION_RANGE] = "range",	      [RESOLUTION_AMBIGUOUS] = "ambiguous",
+	static const char *const names[RESOLUTIONS] = {
+		[RESOLUTION_UNKNOWN] = "unknown",
+		[RESOLUTION_WORKLOAD] = "workload",
+		[RESOLUTION_CONTAINER] = "container",
+		[RESOLUTION_UNIT] = "unit",
+		[RESOLUTION_PROCESS] = "process",
+		[RESOLUTION_NODE] = "node",
+		[RESOLUTION_ADDRESS] = "address",
+		[RESOLUTION_POD] = "pod",
+		[RESOLUTION_SERVICE] = "service",
+		[RESOLUTION_HOST] = "host",
+		[RESOLUTION_RANGE] = "range",
+		[RESOLUTION_AMBIGUOUS] = "ambiguous",
+		[RESOLUTION_DNS] = "dns",
+		[RESOLUTION_NODE_DNS] = "node_dns",
+		[RESOLUTION_NETWORK] = "network",
+		[RESOLUTION_PUBLIC] = "public",
+		[RESOLUTION_LINK_LOCAL] = "link-local",
+		[RESOLUTION_LOOPBACK] = "loopback",
+		[RESOLUTION_MULTICAST] = "multicast",
 	};
-	if (resolution >= sizeof(names) / sizeof(names[0]))
-		return names[RESOLUTION_UNKNOWN];
-	return names[resolution];
+	return names[resolution < RESOLUTIONS ? resolution : RESOLUTION_UNKNOWN];
+}
+
+enum resolution resolution_of_address(const struct address *address)
+{
+	static const uint8_t resolutions[] = {
+		[ADDRESS_PRIVATE] = RESOLUTION_ADDRESS,
+		[ADDRESS_PUBLIC] = RESOLUTION_PUBLIC,
+		[ADDRESS_LINK_LOCAL] = RESOLUTION_LINK_LOCAL,
+		[ADDRESS_LOOPBACK] = RESOLUTION_LOOPBACK,
+		[ADDRESS_MULTICAST] = RESOLUTION_MULTICAST,
+	};
+	return resolutions[address_class(address)];
 }
 
 uint32_t resolution_better(uint32_t one, uint32_t other)
 {
-	static const uint8_t ranks[] = {
-		[RESOLUTION_WORKLOAD] = 1,   [RESOLUTION_CONTAINER] = 2, [RESOLUTION_UNIT] = 3,
-		[RESOLUTION_PROCESS] = 4,    [RESOLUTION_NODE] = 5,	 [RESOLUTION_POD] = 6,
-		[RESOLUTION_SERVICE] = 7,    [RESOLUTION_HOST] = 8,	 [RESOLUTION_RANGE] = 9,
-		[RESOLUTION_AMBIGUOUS] = 10, /* that there was somebody */
-		[RESOLUTION_ADDRESS] = 11,
+	static const uint8_t ranks[RESOLUTIONS] = {
+		[RESOLUTION_WORKLOAD] = 1,    [RESOLUTION_CONTAINER] = 2,
+		[RESOLUTION_UNIT] = 3,	      [RESOLUTION_PROCESS] = 4,
+		[RESOLUTION_NODE] = 5,	      [RESOLUTION_POD] = 6,
+		[RESOLUTION_SERVICE] = 7,     [RESOLUTION_HOST] = 8,
+		[RESOLUTION_DNS] = 9,	      [RESOLUTION_NODE_DNS] = 10,
+		[RESOLUTION_RANGE] = 11,      [RESOLUTION_NETWORK] = 12,
+		[RESOLUTION_AMBIGUOUS] = 13, /* that there was somebody */
+		[RESOLUTION_ADDRESS] = 14,    [RESOLUTION_PUBLIC] = 15,
+		[RESOLUTION_LINK_LOCAL] = 16, [RESOLUTION_LOOPBACK] = 17,
+		[RESOLUTION_MULTICAST] = 18,
 	};
-	uint8_t one_rank = one < sizeof(ranks) ? ranks[one] : 0;
-	uint8_t other_rank = other < sizeof(ranks) ? ranks[other] : 0;
+	uint8_t one_rank = one < RESOLUTIONS ? ranks[one] : 0;
+	uint8_t other_rank = other < RESOLUTIONS ? ranks[other] : 0;
 	if (!one_rank || !other_rank)
 		return one_rank ? one : other;
 	return one_rank < other_rank ? one : other;

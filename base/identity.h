@@ -23,6 +23,14 @@ enum resolution {
 	RESOLUTION_RANGE,     /* the configured range that it lies in; */
 	RESOLUTION_AMBIGUOUS, /* its address: more than one may have held it, or who did is not told
 			       */
+	RESOLUTION_DNS,	      /* the name for which this process was given its address, */
+	RESOLUTION_NODE_DNS,  /* or another process of its node was; */
+	RESOLUTION_NETWORK,   /* the autonomous system whose address it is; */
+	RESOLUTION_PUBLIC,    /* no more than what kind of address it has */
+	RESOLUTION_LINK_LOCAL,
+	RESOLUTION_LOOPBACK,
+	RESOLUTION_MULTICAST,
+	RESOLUTIONS,
 };
 
 /* One replica of a workload: what a failure can be concentrated in. */
@@ -59,11 +67,15 @@ struct lane {
 	uint64_t client_version, server_version;
 };
 
-/* Hashes of the identifying members; never 0. Resolutions do not take part. */
+/* Hashes of the identifying members; never 0. Resolutions do not take part, but for that of names
+ * that another process asked for. */
 uint64_t instance_id(const struct instance *instance);
 uint64_t edge_id(const struct edge *edge);
 uint64_t lane_id(const struct lane *lane);
 const char *resolution_name(uint32_t resolution); /* "workload", "container", ... */
+/* Of an address that nobody is known at. All but RESOLUTION_ADDRESS are called by their own name:
+ * addresses of the public internet are too many to be a workload each. */
+enum resolution resolution_of_address(const struct address *address);
 /* Of two that gave the same name the one that knew more. */
 uint32_t resolution_better(uint32_t one, uint32_t other);
 

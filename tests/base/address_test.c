@@ -93,6 +93,78 @@ static void private_networks_end_where_their_rfc_says(void **state)
 	assert_true(address_is_loopback(&loopback));
 }
 
+static void each_address_is_of_one_class(void **state)
+{
+	static const struct {
+		const char *text;
+		enum address_class class;
+	} cases[] = {
+		{"10.0.0.0", ADDRESS_PRIVATE},
+		{"10.255.255.255", ADDRESS_PRIVATE},
+		{"9.255.255.255", ADDRESS_PUBLIC},
+		{"11.0.0.0", ADDRESS_PUBLIC},
+		{"172.15.255.255", ADDRESS_PUBLIC},
+		{"172.16.0.0", ADDRESS_PRIVATE},
+		{"172.31.255.255", ADDRESS_PRIVATE},
+		{"172.32.0.0", ADDRESS_PUBLIC},
+		{"192.168.255.255", ADDRESS_PRIVATE},
+		{"192.169.0.0", ADDRESS_PUBLIC},
+		{"100.63.255.255", ADDRESS_PUBLIC},
+		{"100.64.0.0", ADDRESS_PRIVATE},
+		{"100.127.255.255", ADDRESS_PRIVATE},
+		{"100.128.0.0", ADDRESS_PUBLIC},
+		{"169.253.255.255", ADDRESS_PUBLIC},
+		{"169.254.169.254", ADDRESS_LINK_LOCAL},
+		{"127.0.0.0", ADDRESS_LOOPBACK},
+		{"127.255.255.255", ADDRESS_LOOPBACK},
+		{"0.0.0.0", ADDRESS_PRIVATE},
+		{"1.0.0.0", ADDRESS_PUBLIC},
+		{"192.0.0.255", ADDRESS_PRIVATE},
+		{"192.0.1.0", ADDRESS_PUBLIC},
+		{"192.0.2.1", ADDRESS_PRIVATE},
+		{"198.17.255.255", ADDRESS_PUBLIC},
+		{"198.19.255.255", ADDRESS_PRIVATE},
+		{"198.20.0.0", ADDRESS_PUBLIC},
+		{"198.51.100.1", ADDRESS_PRIVATE},
+		{"203.0.113.255", ADDRESS_PRIVATE},
+		{"203.0.114.0", ADDRESS_PUBLIC},
+		{"223.255.255.255", ADDRESS_PUBLIC},
+		{"224.0.0.0", ADDRESS_MULTICAST},
+		{"239.255.255.255", ADDRESS_MULTICAST},
+		{"240.0.0.0", ADDRESS_PRIVATE},
+		{"255.255.255.254", ADDRESS_PRIVATE},
+		{"255.255.255.255", ADDRESS_MULTICAST},
+		{"::", ADDRESS_PRIVATE},
+		{"::1", ADDRESS_LOOPBACK},
+		{"::2", ADDRESS_PUBLIC},
+		{"fe7f::1", ADDRESS_PUBLIC},
+		{"fe80::1", ADDRESS_LINK_LOCAL},
+		{"febf::1", ADDRESS_LINK_LOCAL},
+		{"fec0::1", ADDRESS_PUBLIC},
+		{"fbff::1", ADDRESS_PUBLIC},
+		{"fc00::1", ADDRESS_PRIVATE},
+		{"fdff::1", ADDRESS_PRIVATE},
+		{"feff::1", ADDRESS_PUBLIC},
+		{"ff02::1", ADDRESS_MULTICAST},
+		{"100::1", ADDRESS_PRIVATE},
+		{"100:0:0:1::", ADDRESS_PUBLIC},
+		{"2001:db7::1", ADDRESS_PUBLIC},
+		{"2001:db8::1", ADDRESS_PRIVATE},
+		{"3fff:fff::1", ADDRESS_PRIVATE},
+		{"3fff:1000::1", ADDRESS_PUBLIC},
+		{"2606:4700::1", ADDRESS_PUBLIC},
+		{"::ffff:10.1.2.3", ADDRESS_PRIVATE},
+		{"::ffff:8.8.8.8", ADDRESS_PUBLIC},
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct address address;
+		assert_int_equal(address_parse(cases[i].text, &address), 0);
+		if (address_class(&address) != cases[i].class)
+			fail_msg("%s: %d", cases[i].text, address_class(&address));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -100,6 +172,7 @@ int main(void)
 		cmocka_unit_test(what_is_no_address_is_refused),
 		cmocka_unit_test(a_mapped_address_is_the_v4_address),
 		cmocka_unit_test(private_networks_end_where_their_rfc_says),
+		cmocka_unit_test(each_address_is_of_one_class),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,7 +56,20 @@ static void resolutions_have_names(void **state)
 	assert_string_equal(resolution_name(RESOLUTION_WORKLOAD), "workload");
 	assert_string_equal(resolution_name(RESOLUTION_ADDRESS), "address");
 	assert_string_equal(resolution_name(RESOLUTION_AMBIGUOUS), "ambiguous");
+	assert_string_equal(resolution_name(RESOLUTION_DNS), "dns");
+	assert_string_equal(resolution_name(RESOLUTION_MULTICAST), "multicast");
+	assert_string_equal(resolution_name(RESOLUTIONS), "unknown");
 	assert_string_equal(resolution_name(99), "unknown");
+}
+
+static void names_that_another_process_asked_for_are_kept_apart(void **state)
+{
+	(void)state;
+	struct instance own = {.workload = 7, .resolution = RESOLUTION_DNS}, others = own;
+	others.resolution = RESOLUTION_NODE_DNS;
+	assert_int_not_equal(instance_id(&own), instance_id(&others));
+	others.resolution = RESOLUTION_RANGE;
+	assert_int_equal(instance_id(&own), instance_id(&others));
 }
 
 static void the_better_resolution_does_not_depend_on_the_order(void **state)
@@ -65,13 +78,16 @@ static void the_better_resolution_does_not_depend_on_the_order(void **state)
 	assert_int_equal(resolution_better(RESOLUTION_NODE, RESOLUTION_POD), RESOLUTION_NODE);
 	assert_int_equal(resolution_better(RESOLUTION_ADDRESS, RESOLUTION_AMBIGUOUS),
 			 RESOLUTION_AMBIGUOUS);
-	for (uint32_t one = 0; one <= RESOLUTION_AMBIGUOUS + 1; one++) {
-		if (one <= RESOLUTION_AMBIGUOUS)
+	assert_int_equal(resolution_better(RESOLUTION_NODE_DNS, RESOLUTION_DNS), RESOLUTION_DNS);
+	assert_int_equal(resolution_better(RESOLUTION_NODE_DNS, RESOLUTION_RANGE),
+			 RESOLUTION_NODE_DNS);
+	for (uint32_t one = 0; one <= RESOLUTIONS; one++) {
+		if (one < RESOLUTIONS)
 			assert_int_equal(resolution_better(one, RESOLUTION_UNKNOWN), one);
-		for (uint32_t other = 0; other <= RESOLUTION_AMBIGUOUS; other++)
-			assert_int_equal(
-				resolution_better(one, other),
-				one > RESOLUTION_AMBIGUOUS ? other : resolution_better(other, one));
+		for (uint32_t other = 0; other < RESOLUTIONS; other++)
+			assert_int_equal(resolution_better(one, other),
+					 one == RESOLUTIONS ? other
+							    : resolution_better(other, one));
 	}
 }
 
@@ -97,6 +113,7 @@ int main(void)
 		cmocka_unit_test(an_edge_has_a_direction_a_port_and_a_protocol),
 		cmocka_unit_test(a_lane_has_a_direction),
 		cmocka_unit_test(resolutions_have_names),
+		cmocka_unit_test(names_that_another_process_asked_for_are_kept_apart),
 		cmocka_unit_test(the_better_resolution_does_not_depend_on_the_order),
 		cmocka_unit_test(each_member_of_a_tuple_makes_it_another),
 	};
