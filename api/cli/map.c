@@ -12,14 +12,15 @@
 #include "base/memory.h"
 
 static const struct sheet_column columns[] = {
-	{"EDGE", false},  {"SENT", true},    {"RECEIVED", true},    {"CONN/S", true},
-	{"FAILED", true}, {"RESET/S", true}, {"CONNECT P50", true}, {"P99", true},
-	{"RTT", true},	  {"JOINED", true},  {"COMPLETE", true},    {"ALERT", false},
+	{"EDGE", false},     {"SENT", true},	{"RECEIVED", true},    {"CONN/S", true},
+	{"FAILED", true},    {"RESET/S", true}, {"CONNECT P50", true}, {"P99", true},
+	{"RTT", true},	     {"JOINED", true},	{"COMPLETE", true},    {"ALERT", false},
+	{"NAMED BY", false},
 };
 
-enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };
+enum { COLUMNS_WIDE = sizeof(columns) / sizeof(columns[0]), COLUMNS = COLUMNS_WIDE - 1 };
 
-static void add_edge(struct sheet *sheet, const cJSON *row)
+static void add_edge(const struct cli *cli, struct sheet *sheet, const cJSON *row)
 {
 	const cJSON *edge = cJSON_GetObjectItemCaseSensitive(row, "edge");
 	bool opened = number_of(row, "opened") > 0;
@@ -38,15 +39,18 @@ static void add_edge(struct sheet *sheet, const cJSON *row)
 	sheet_add(sheet, opened ? figure_share(figure, number_of(row, "joined_ratio")) : "-");
 	sheet_add(sheet, figure_complete(figure, number_of(row, "completeness")));
 	sheet_add(sheet, flag_of(row, "alerting") ? "firing" : "");
+	if (cli->wide)
+		sheet_addf(sheet, "%s -> %s", text_of(edge, "client_resolution"),
+			   text_of(edge, "server_resolution"));
 }
 
 static void print_edges(const struct cli *cli, const cJSON *const *rows, size_t count)
 {
 	struct sheet sheet;
 
-	sheet_init(&sheet, columns, COLUMNS);
+	sheet_init(&sheet, columns, cli->wide ? COLUMNS_WIDE : COLUMNS);
 	for (size_t i = 0; i < count; i++)
-		add_edge(&sheet, rows[i]);
+		add_edge(cli, &sheet, rows[i]);
 	sheet_print(&sheet, stdout, cli->colour);
 	sheet_done(&sheet);
 }

@@ -40,6 +40,11 @@ class Answers(Cli):
         end = out[0].index("RECEIVED") + len("RECEIVED")
         self.assertEqual({line[end - 1] for line in out[1:]}, {"s"})  # right-aligned "/s"
 
+    def test_a_wide_map_says_how_the_ends_were_named(self):
+        out = self.run_cli("map", "-o", "wide").stdout.splitlines()
+        self.assertRegex(out[0], r"ALERT +NAMED BY$")
+        self.assertRegex(out[1], r"firing +workload -> workload$")
+
     def test_a_workload_and_hops_select(self):
         rows = [json.loads(line) for line in self.run_cli("map", "shop/web", "-o", "jsonl").stdout.splitlines()]
         self.assertEqual([row["edge"]["client"] for row in rows], ["shop/web"])
