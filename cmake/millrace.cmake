@@ -18,6 +18,7 @@ macro(millrace_dependencies)
   pkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson)
   pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
   pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+  pkg_check_modules(MAXMINDDB REQUIRED IMPORTED_TARGET libmaxminddb)
   pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd) # benches: what Kafka makes of a record
   find_program(PROTOC_C protoc-c REQUIRED)
   find_program(PROTOC protoc REQUIRED)

@@ -13,6 +13,7 @@
 #include "daemon/encode.h"
 #include "daemon/keyring.h"
 #include "daemon/outputs.h"
+#include "daemon/range.h"
 #include "daemon/tail.h"
 #include "daemon/topics.h"
 #include "metadata/census.h"
@@ -24,7 +25,7 @@ struct held {
 	uint64_t due_ns; /* uv_hrtime */
 	uint8_t *bytes;
 	uint32_t length;
-	uint32_t pad;
+	bool configured; /* not of the topic */
 };
 
 struct way {
@@ -39,6 +40,7 @@ struct relay {
 	struct relay_stats stats;
 	struct encoder *encoder;
 	struct tail *tail;
+	bool caught_up; /* with the topic */
 	uv_timer_t timer;
 	struct way *ways; /* by partition */
 	uint32_t next;	  /* whose turn it is first */
@@ -85,29 +87,37 @@ static void drop(struct relay *relay, uint64_t key)
 		forget(relay, way, held);
 }
 
-static void keep(struct relay *relay, uint64_t key, const struct tail_record *record,
-		 const struct fact *fact)
+/* NULL: there is no room. */
+static struct held *keep(struct relay *relay, uint64_t key, const uint8_t *bytes, size_t length)
 {
 	struct way *way = way_of(relay, key);
 	struct held *held = table_find(&way->held, &key);
 
-	if (is_over(fact->until_ns, real_ns())) {
-		drop(relay, key);
-		return;
-	}
 	if (!held && relay->stats.records == relay->options.records_max) {
 		relay->stats.refused++;
-		return;
+		return NULL;
 	}
 	if (!held) {
 		held = table_put(&way->held, &key);
 		relay->stats.records++;
 	}
-	held->bytes = memory_resize(held->bytes, record->length, 1);
-	memcpy(held->bytes, record->value, record->length);
-	held->length = (uint32_t)record->length;
-	held->until_ns = fact->until_ns;
+	held->bytes = memory_resize(held->bytes, length, 1);
+	memcpy(held->bytes, bytes, length);
+	held->length = (uint32_t)length;
+	held->until_ns = UINT64_MAX;
 	held->due_ns = 0;
+	return held;
+}
+
+static void keep_record(struct relay *relay, uint64_t key, const struct tail_record *record,
+			const struct fact *fact)
+{
+	struct held *held;
+
+	if (is_over(fact->until_ns, real_ns()))
+		drop(relay, key);
+	else if ((held = keep(relay, key, record->value, record->length)))
+		held->until_ns = fact->until_ns;
 }
 
 static void on_record(void *context, const struct tail_record *record)
@@ -129,7 +139,7 @@ static void on_record(void *context, const struct tail_record *record)
 	relay->stats.read[reason]++;
 	/* What takes a record's place and is no good leaves nothing to tell. */
 	if (reason == RECORD_GOOD && fact.kind != FACT_NONE)
-		keep(relay, key, record, &fact);
+		keep_record(relay, key, record, &fact);
 	else
 		drop(relay, key);
 }
@@ -174,7 +184,7 @@ static size_t batch_fill(struct relay *relay, struct way *way, uint64_t now, siz
 			forget(relay, way, held); /* another takes its place */
 		if (i == way->held.count)
 			break;
-		if (held->due_ns > now)
+		if (held->due_ns > now || !(relay->caught_up || held->configured))
 			continue;
 		if (*bytes + held->length > RELAY_BATCH_BYTES && count)
 			break;
@@ -276,7 +286,25 @@ static void on_caught_up(void *context)
 {
 	struct relay *relay = context;
 
-	uv_timer_start(&relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
+	relay->caught_up = true;
+}
+
+static void keep_ranges(struct relay *relay)
+{
+	for (size_t i = 0; i < relay->options.ranges_count; i++) {
+		struct address addresses[FACT_ADDRESSES_MAX];
+		struct fact fact;
+		size_t length;
+		uint8_t *bytes = range_pack(&relay->options.ranges[i], real_ns(), &length);
+		enum record_reason reason = record_read(bytes, length, NULL, 0, &fact, addresses);
+		struct held *held =
+			reason == RECORD_GOOD ? keep(relay, fact.id, bytes, length) : NULL;
+
+		relay->stats.read[reason]++;
+		if (held)
+			held->configured = true;
+		free(bytes);
+	}
 }
 
 static void begin(struct relay *relay)
@@ -284,6 +312,9 @@ static void begin(struct relay *relay)
 	static const char *const topics[] = {TOPIC_METADATA, NULL};
 	char error[256];
 
+	keep_ranges(relay);
+	relay->caught_up = false;
+	uv_timer_start(&relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
 	relay->tail = tail_new(&(struct tail_options){.loop = relay->options.loop,
 						      .brokers = relay->options.brokers,
 						      .security = relay->options.security,

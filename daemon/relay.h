@@ -3,7 +3,8 @@
  * RELAY_PERIOD_S as long as it holds or ended lately. So tasks read it as all else that they read:
  * in one order, with a log time, again after a restart, and as it was when a log is read a week
  * later. One instance does it, the one that owns task 0; what two tell in a change of hands is told
- * twice, which changes nothing.
+ * twice, which changes nothing. So are the configured ranges: a log that is read later says what
+ * they were, whatever the configuration says by then.
  *
  * Bounds: records_max records, a newcomer above is counted; RELAY_TURN_BYTES a turn and one batch
  * under way a partition, so that a whole cluster's records leave room for events. What is no good
@@ -18,6 +19,7 @@
 
 struct keyring;
 struct outputs;
+struct range;
 struct relay;
 struct security;
 
@@ -37,6 +39,8 @@ struct relay_options {
 	const struct keyring *keyring; /* the first of its keys signs; none: not signed */
 	uint32_t tasks;
 	uint32_t records_max;
+	const struct range *ranges; /* as configured; they count as records */
+	size_t ranges_count;
 	void (*trouble)(void *context, const char *sentence);
 	void *context;
 };

@@ -46,7 +46,8 @@ struct run_options {
 	struct snapshots *snapshots; /* NULL: none are kept */
 	struct culprits *culprits;   /* likewise */
 	struct watchdog *watchdog;
-	struct mailbox *service; /* takes parcels */
+	const struct networks *networks; /* NULL: none */
+	struct mailbox *service;	 /* takes parcels */
 	bool accept_create_time;
 	uint32_t tasks;
 	uint64_t shape; /* of the settings that decide what state looks like */

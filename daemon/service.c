@@ -24,6 +24,7 @@
 #include "daemon/keyring.h"
 #include "daemon/log.h"
 #include "daemon/metrics.h"
+#include "daemon/networks.h"
 #include "daemon/notifier.h"
 #include "daemon/relay.h"
 #include "daemon/watcher.h"
@@ -82,6 +83,8 @@ struct service {
 	struct encoder *encoder;
 	struct control_api *control_api;
 	struct relay *relay;
+	struct range *ranges;	   /* the relay's */
+	struct networks *networks; /* NULL: none are configured */
 	struct watcher *watcher;
 	struct security *security;
 	struct keyring *keyring;
@@ -269,7 +272,7 @@ static void on_snapshot_trouble(void *context, const char *sentence)
 }
 
 /* Of what decides what the tasks' state looks like, and means. */
-static uint64_t shape_of(const struct settings *settings)
+static uint64_t shape_of(const struct settings *settings, const struct networks *networks)
 {
 	const uint64_t numbers[] = {
 		settings->tasks,
@@ -283,6 +286,7 @@ static uint64_t shape_of(const struct settings *settings)
 		settings->containers_max,
 		settings->facts_max,
 		settings->listeners_max,
+		settings->answers_max,
 		settings->amendments_max,
 		settings->names_max,
 		settings->instances_max,
@@ -303,7 +307,7 @@ static uint64_t shape_of(const struct settings *settings)
 	for (size_t i = 0; i < count; i++)
 		shape = hash_mix(shape ^ hash_bytes(&monitors[i], sizeof(monitors[i])));
 	free(monitors);
-	return shape;
+	return networks ? hash_mix(shape ^ networks_digest(networks)) : shape;
 }
 
 static int start_notifier(struct service *service);
@@ -521,6 +525,7 @@ static int start_run(struct service *service, const struct task_set *owned,
 				      .snapshots = service->snapshots,
 				      .culprits = service->culprits,
 				      .watchdog = service->watchdog,
+				      .networks = service->networks,
 				      .service = &service->mailbox,
 				      .accept_create_time = service->settings->kafka_create_time ||
 							    service->embedded,
@@ -1158,6 +1163,9 @@ static void start_control(struct service *service)
 
 static void start_relay(struct service *service)
 {
+	size_t ranges_count;
+
+	service->ranges = settings_ranges(service->settings, &ranges_count);
 	service->relay = relay_new(
 		&(struct relay_options){.loop = &service->loop,
 					.brokers = service->brokers,
@@ -1166,6 +1174,8 @@ static void start_relay(struct service *service)
 					.keyring = service->keyring,
 					.tasks = service->tasks,
 					.records_max = (uint32_t)service->settings->facts_max,
+					.ranges = service->ranges,
+					.ranges_count = ranges_count,
 					.trouble = on_kafka_trouble,
 					.context = service});
 }
@@ -1323,9 +1333,11 @@ static void done(struct service *service)
 	notifier_free(service->notifier);
 	control_api_free(service->control_api);
 	relay_free(service->relay);
+	free(service->ranges);
 	watcher_free(service->watcher);
 	query_free(service->query);
 	history_free(service->history);
+	networks_free(service->networks);
 	if (service->embedded)
 		embedded_stop(service->embedded);
 	keyring_free(service->keyring);
@@ -1338,6 +1350,21 @@ static void done(struct service *service)
 	uv_loop_close(&service->loop);
 }
 
+static int start_networks(struct service *service)
+{
+	const struct settings *settings = service->settings;
+	char why[CONFIG_ERROR_BYTES];
+
+	if (!settings->asn_database && !settings->country_database)
+		return 0;
+	service->networks =
+		networks_open(settings->asn_database, settings->country_database, why, sizeof(why));
+	if (service->networks)
+		return 0;
+	log_line(LOG_LEVEL_ERROR, "networks: %s", why);
+	return -1;
+}
+
 int service_run(const struct service_options *options)
 {
 	struct service *service = memory_zeroed(1, sizeof(*service));
@@ -1347,7 +1374,9 @@ int service_run(const struct service_options *options)
 	service->settings = options->settings;
 	service->tasks = (uint32_t)options->settings->tasks;
 	service->started_ns = now_ns();
-	service->shape = shape_of(options->settings);
+	if (start_networks(service) < 0)
+		return 1;
+	service->shape = shape_of(options->settings, service->networks);
 	service->stats = memory_zeroed(service->tasks, sizeof(*service->stats));
 	service->encoder = encoder_new();
 	service->names = names_new((uint32_t)options->settings->names_max, 0);

@@ -169,6 +169,35 @@ static const struct config_table receiver_table = {
 	.size = sizeof(struct settings_receiver),
 };
 
+#define RANGE(member) CONFIG_FIELD(struct settings_range, member)
+
+static const struct config_entry range_entries[] = {
+	{.name = "cidr",
+	 .type = CONFIG_STRING,
+	 RANGE(cidr),
+	 .required = true,
+	 .min = "1",
+	 .max = "49",
+	 .help = "The addresses: 10.20.0.0/16, 2001:db8::/32; one alone is a range of one."},
+	{.name = "name",
+	 .type = CONFIG_STRING,
+	 RANGE(name),
+	 .max = "255",
+	 .help = "What peers in it are called: a load balancer, a gateway, the office. Several may "
+		 "share one; without a name each address goes by itself."},
+	{.name = "zone",
+	 .type = CONFIG_STRING,
+	 RANGE(zone),
+	 .max = "255",
+	 .help = "The zone that it is in."},
+};
+
+static const struct config_table range_table = {
+	.entries = range_entries,
+	.count = sizeof(range_entries) / sizeof(range_entries[0]),
+	.size = sizeof(struct settings_range),
+};
+
 #define SETTING(member) CONFIG_FIELD(struct settings, member)
 
 static const struct config_entry entries[] = {
@@ -335,6 +364,15 @@ static const struct config_entry entries[] = {
 	 .max = "33554432",
 	 .unit = "listeners a task",
 	 .help = "TCP listeners of nodes known at once."},
+	{.name = "limits.answers",
+	 .type = CONFIG_UINT,
+	 SETTING(answers_max),
+	 .fallback = "65536",
+	 .min = "16",
+	 .max = "33554432",
+	 .unit = "answers a task",
+	 .help = "DNS answers known at once, for the names of ends without agent; each counts "
+		 "twice, once for its process and once for its node. The oldest makes room."},
 	{.name = "limits.amendments",
 	 .type = CONFIG_UINT,
 	 SETTING(amendments_max),
@@ -455,6 +493,24 @@ static const struct config_entry entries[] = {
 	 .min = "5m",
 	 .max = "30d",
 	 .help = "How long millrace.metadata keeps the record of what is gone."},
+	{.name = "networks.ranges",
+	 .type = CONFIG_LIST,
+	 SETTING(ranges),
+	 .table = &range_table,
+	 .max = "4096",
+	 .help = "Names for addresses that no agent and no cluster tells of; the longest prefix "
+		 "wins."},
+	{.name = "networks.asn_database",
+	 .type = CONFIG_STRING,
+	 SETTING(asn_database),
+	 .min = "1",
+	 .help = "A file in MaxMind's format, such as GeoLite2-ASN.mmdb: public addresses that "
+		 "nothing else names go by their autonomous system. Read at the start."},
+	{.name = "networks.country_database",
+	 .type = CONFIG_STRING,
+	 SETTING(country_database),
+	 .min = "1",
+	 .help = "Likewise, such as GeoLite2-Country.mmdb: their country is their zone."},
 	SIGNING_KEY_ENTRIES(struct settings, signing),
 	SIGNING_REVOKED_ENTRIES(struct settings, signing),
 	{.name = "control.token",
@@ -830,6 +886,25 @@ static int check_monitor(const struct settings_monitor *monitor, char *error, si
 	return 0;
 }
 
+static int check_range(const struct settings_range *ranges, size_t i, char *error, size_t size)
+{
+	struct range range, other;
+	const char *why = range_parse(ranges[i].cidr, &range);
+
+	if (why) {
+		snprintf(error, size, "networks.ranges: %s: %s", ranges[i].cidr, why);
+		return -EINVAL;
+	}
+	for (size_t n = 0; n < i; n++) {
+		if (range_parse(ranges[n].cidr, &other) == NULL && other.prefix == range.prefix &&
+		    address_equal(&other.address, &range.address)) {
+			snprintf(error, size, "networks.ranges: %s is given twice", ranges[i].cidr);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
 static int check_names(const struct config_list *list, size_t stride, const char *what, char *error,
 		       size_t size)
 {
@@ -862,6 +937,8 @@ int settings_check(const struct settings *settings, char *error, size_t size)
 		rc = check_notify(settings, error, size);
 	if (rc == 0)
 		rc = check_kubernetes(settings, error, size);
+	for (size_t i = 0; i < settings->ranges.count && rc == 0; i++)
+		rc = check_range(settings->ranges.items, i, error, size);
 	for (size_t i = 0; i < settings->monitors.count && rc == 0; i++)
 		rc = check_monitor(&monitors[i], error, size);
 	for (size_t i = 0; i < settings->receivers.count && rc == 0; i++)
@@ -923,4 +1000,18 @@ struct receiver *settings_receivers(const struct settings *settings, size_t *cou
 		};
 	}
 	return receivers;
+}
+
+struct range *settings_ranges(const struct settings *settings, size_t *count)
+{
+	const struct settings_range *from = settings->ranges.items;
+	struct range *ranges = memory_zeroed(settings->ranges.count, sizeof(*ranges));
+
+	*count = settings->ranges.count;
+	for (size_t i = 0; i < *count; i++) {
+		range_parse(from[i].cidr, &ranges[i]); /* as settings_check did */
+		ranges[i].name = from[i].name ? from[i].name : "";
+		ranges[i].zone = from[i].zone ? from[i].zone : "";
+	}
+	return ranges;
 }

@@ -6,6 +6,7 @@
 #include "anomaly/monitor.h"
 #include "api/notify/notify.h"
 #include "config/config.h"
+#include "daemon/range.h"
 #include "kafka/options.h"
 #include "kafka/signing.h"
 
@@ -23,6 +24,10 @@ struct settings_receiver {
 	uint64_t per_minute, burst;
 };
 
+struct settings_range {
+	char *cidr, *name, *zone;
+};
+
 enum settings_carrier { CARRIER_MEMORY, CARRIER_KAFKA };
 
 enum settings_data_loss { DATA_LOSS_CONTINUE, DATA_LOSS_STOP };
@@ -38,7 +43,7 @@ struct settings {
 	char *embedded_listen;
 	uint64_t workers, tasks, lateness_ns, keep_ns, one_sided_ns;
 	uint64_t nodes_max, halves_max, nats_max, processes_max, containers_max, facts_max,
-		listeners_max, amendments_max, names_max, events_max;
+		listeners_max, answers_max, amendments_max, names_max, events_max;
 	uint64_t instances_max, lanes_max;
 	uint64_t fetched_mib;
 	uint64_t rows_max, edges_max, episodes_max;
@@ -47,6 +52,8 @@ struct settings {
 	char *kubeconfig, *kubernetes_context, *kubernetes_cluster;
 	struct config_strings kubernetes_labels, kubernetes_annotations;
 	uint64_t kubernetes_objects_max, metadata_keep_ns;
+	struct config_list ranges; /* of struct settings_range */
+	char *asn_database, *country_database;
 	char *control_token; /* NULL: only loopback may change agents */
 	uint32_t carrier;    /* enum settings_carrier */
 	char *instance;	     /* empty: the host's name */
@@ -84,3 +91,5 @@ int settings_check(const struct settings *settings, char *error, size_t size);
 struct monitor *settings_monitors(const struct settings *settings, size_t *count);
 /* Points into settings; the caller frees the array. */
 struct receiver *settings_receivers(const struct settings *settings, size_t *count);
+/* Likewise. */
+struct range *settings_ranges(const struct settings *settings, size_t *count);

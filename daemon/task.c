@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/heap.h"
 #include "base/memory.h"
+#include "daemon/networks.h"
 #include "metadata/census.h"
 
 /* jemalloc's own variable, here for all programs that run tasks. Freed pages are kept for a while
@@ -395,6 +396,33 @@ static void take_facts(struct task *task, const struct half_bucket *bucket)
 	}
 }
 
+static bool on_network(void *context, const struct address *address, struct instance *instance)
+{
+	struct task *task = context;
+	struct network network;
+
+	if (!networks_find(task->options.networks, address, &network))
+		return false;
+	if (network.name[0]) {
+		instance->resolution = RESOLUTION_NETWORK;
+		instance->workload = names_put(task->join_names, network.name, strlen(network.name),
+					       task->join_pane);
+	}
+	instance->zone = names_put(task->join_names, network.country, strlen(network.country),
+				   task->join_pane);
+	return true;
+}
+
+/* Ends of which nobody knows more are named by the join itself. */
+static void name_strangers(struct task *task)
+{
+	for (uint32_t resolution = RESOLUTION_PUBLIC; resolution < RESOLUTIONS; resolution++) {
+		const char *name = resolution_name(resolution);
+
+		names_put(task->join_names, name, strlen(name), task->join_pane);
+	}
+}
+
 static void push_halves(struct task *task, enum message_kind kind, uint64_t pane)
 {
 	for (uint32_t i = 0; i < task->options.tasks; i++) {
@@ -496,6 +524,7 @@ static bool run_join(struct task *task)
 	if (has_hops)
 		push_halves(task, MESSAGE_HOPS, task->join_pane - 1);
 	push_halves(task, MESSAGE_HALVES, task->join_pane);
+	name_strangers(task);
 	run_round(task);
 	return true;
 }
@@ -734,7 +763,8 @@ static struct mirror_sinks mirror_sinks_of(struct task *task)
 
 static struct join_sinks join_sinks_of(struct task *task)
 {
-	return (struct join_sinks){task, on_labels, on_hops, on_flows};
+	return (struct join_sinks){task, on_labels, on_hops, on_flows,
+				   task->options.networks ? on_network : NULL};
 }
 
 static struct aggregate_sinks aggregate_sinks_of(struct task *task)

@@ -31,6 +31,7 @@
 #include "join/join.h"
 #include "metadata/census.h"
 
+struct networks;
 struct task;
 
 /* Where the episodes of all owners meet. */
@@ -57,8 +58,9 @@ struct task_options {
 	/* Templates: sinks and task numbers in them are set here. */
 	struct mirror_options mirror;
 	struct join_options join;
-	uint32_t lanes_max; /* of live halves */
-	uint32_t facts_max; /* of metadata */
+	uint32_t lanes_max;		 /* of live halves */
+	uint32_t facts_max;		 /* of metadata */
+	const struct networks *networks; /* lent; NULL: nothing is known of others' networks */
 	struct aggregate_options aggregate;
 	struct anomaly_options anomaly;
 	struct task_sinks sinks;

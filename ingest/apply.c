@@ -99,6 +99,7 @@ static void reset(struct apply *apply)
 	orphans_end(apply, UINT64_MAX);
 	send_node(apply->mirror, node);
 	node_forget(apply->mirror, node);
+	node->answers_since_ns = run->batch_ns;
 	if (run->flags & RUN_SILENT)
 		node->first_ns = 0; /* what is older than its next word was counted before */
 }
@@ -123,10 +124,12 @@ static void apply_groups(struct apply *apply)
 		apply_updates(apply, (void *)(definitions + counts[RUN_DEFINITIONS]));
 	const struct lookup_row *lookups =
 		(const struct lookup_row *)(retransmits + counts[RUN_RETRANSMITS]);
-	const struct drop_row *drops = (const struct drop_row *)(lookups + counts[RUN_LOOKUPS]);
+	const struct answer_row *answers =
+		(const struct answer_row *)(lookups + counts[RUN_LOOKUPS]);
+	const struct drop_row *drops = (const struct drop_row *)(answers + counts[RUN_ANSWERS]);
 	const struct close_row *closes = (const struct close_row *)(drops + counts[RUN_DROPS]);
 	apply_retransmits(apply, retransmits, counts[RUN_RETRANSMITS]);
-	apply_lookups(apply, lookups, counts[RUN_LOOKUPS]);
+	apply_lookups(apply, lookups, counts[RUN_LOOKUPS], answers);
 	apply_closes(apply, closes, counts[RUN_CLOSES]);
 	const struct nat_row *nat_ends = (const struct nat_row *)(closes + counts[RUN_CLOSES]);
 	apply_nats(apply, nat_ends, counts[RUN_NAT_ENDS], true);
@@ -364,5 +367,6 @@ void mirror_halves(struct mirror *mirror, uint64_t number)
 	}
 	sweep(mirror);
 	servers_forget(mirror);
+	answers_sweep(mirror);
 	send_all(mirror);
 }

@@ -458,10 +458,51 @@ static void mark_defined(const struct gather *gather, bool defined)
 		gather->mirror->scratch.defined[d->slot[i]] = defined ? (uint32_t)i + 1 : 0;
 }
 
-static struct lookup_row *put_lookups(const struct gather *gather, const struct window *window,
-				      struct run *run, struct lookup_row *row)
+/* A name that a host can have: what else stands in an answer names nobody, and cannot be taken for
+ * "namespace/name" or "executable@role". */
+static bool is_host_name(const char *name)
+{
+	size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.");
+	return length && length <= NAME_MAX_BYTES && !name[length];
+}
+
+static void name_lookup(const struct gather *gather, size_t i, struct lookup_row *row)
 {
 	const Millrace__V1__Dns *dns = gather->batch->dns;
+	const char *name = gather->batch->strings[dns->name[i]];
+	if (!dns->answers[i] || row->result != LOOKUP_NOERROR || !is_host_name(name))
+		return;
+	row->answers = (uint8_t)dns->answers[i];
+	row->name = names_put(gather->mirror->names, name, strlen(name),
+			      mirror_open_pane(gather->mirror));
+}
+
+/* Of the lookups that the window takes. */
+static struct answer_row *put_answers(const struct gather *gather, const struct window *window,
+				      struct run *run, const struct lookup_row *lookups,
+				      struct answer_row *row)
+{
+	const Millrace__V1__Dns *dns = gather->batch->dns;
+	size_t count, event = 0, first = 0;
+	const uint32_t *picks = pick(gather, &gather->dns, window, &count);
+	for (size_t j = 0; j < count; j++) {
+		for (size_t i = picked_at(picks, j); event < i; event++)
+			first += dns->answers[event];
+		for (size_t at = first; at < first + lookups[j].answers; at++, row++) {
+			*row = (struct answer_row){
+				.address = batch_address(gather->batch, dns->answers_address[at]),
+				.ttl_s = dns->answers_ttl_s[at]};
+			run->counts[RUN_ANSWERS]++;
+		}
+	}
+	return row;
+}
+
+static void *put_lookups(const struct gather *gather, const struct window *window, struct run *run,
+			 struct lookup_row *row)
+{
+	const Millrace__V1__Dns *dns = gather->batch->dns;
+	const struct lookup_row *first = row;
 	size_t count;
 	const uint32_t *picks = pick(gather, &gather->dns, window, &count);
 	for (size_t j = 0; j < count; j++) {
@@ -470,6 +511,7 @@ static struct lookup_row *put_lookups(const struct gather *gather, const struct 
 					   .time_us = row_time(window, gather->dns.at[i]),
 					   .result = (uint16_t)lookup_result(dns, i),
 					   .latency_us = dns->latency_us[i]};
+		name_lookup(gather, i, row);
 		uint32_t definition = gather->mirror->scratch.defined[row->slot];
 		if (definition) {
 			row->defined = true;
@@ -479,7 +521,7 @@ static struct lookup_row *put_lookups(const struct gather *gather, const struct 
 		row++;
 	}
 	run->counts[RUN_LOOKUPS] = (uint32_t)count;
-	return row;
+	return put_answers(gather, window, run, first, (struct answer_row *)row);
 }
 
 static struct drop_row *put_drops(const struct gather *gather, const struct window *window,
@@ -684,7 +726,9 @@ static size_t bytes_max(const Millrace__V1__Batch *batch)
 		batch->definitions ? batch->definitions->n_slot * sizeof(struct definition_row) : 0;
 	bytes += batch->closes ? batch->closes->n_slot * sizeof(struct close_row) : 0;
 	bytes += batch->exits ? batch->exits->n_pid * sizeof(struct exit_row) : 0;
-	bytes += batch->dns ? batch->dns->n_slot * sizeof(struct lookup_row) : 0;
+	bytes += batch->dns ? batch->dns->n_slot * sizeof(struct lookup_row) +
+				      batch->dns->n_answers_address * sizeof(struct answer_row)
+			    : 0;
 	bytes += batch->drops ? batch->drops->n_reason * sizeof(struct drop_row) : 0;
 	bytes += batch->listeners ? batch->listeners->n_cookie * sizeof(struct listener_row) : 0;
 	if (batch->updates)

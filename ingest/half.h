@@ -44,6 +44,8 @@ struct half_open {
 	uint32_t pid;
 	uint32_t pad;
 	uint64_t self;		/* id of the instance that owns this half */
+	uint64_t sought;	/* and of that which its node's lookups name at the address that a
+				   client dialled; 0: none */
 	struct half_ref former; /* HALF_MOVED: by which the join knows it, as do closes of the
 				   same bucket */
 };

@@ -66,7 +66,8 @@ static struct delta *wait(struct mirror *mirror, uint32_t slot, uint32_t index, 
 	return delta;
 }
 
-static void apply_lookup(struct apply *apply, const struct lookup_row *row)
+static void apply_lookup(struct apply *apply, const struct lookup_row *row,
+			 const struct answer_row *answers)
 {
 	struct mirror *mirror = apply->mirror;
 	uint64_t time_ns = run_time(apply->run, row->time_us);
@@ -77,6 +78,8 @@ static void apply_lookup(struct apply *apply, const struct lookup_row *row)
 		apply->refused++;
 		return;
 	}
+	if (row->answers && half->side == SIDE_CLIENT)
+		answers_take(apply, apply->node->owners[half->owner].pid, row, answers);
 	if (kind == PART_LATE)
 		kind = turn_late(mirror, index, half, time_ns);
 	struct place place = half_place(half);
@@ -96,8 +99,9 @@ static void apply_lookup(struct apply *apply, const struct lookup_row *row)
 	};
 }
 
-void apply_lookups(struct apply *apply, const struct lookup_row *rows, size_t count)
+void apply_lookups(struct apply *apply, const struct lookup_row *rows, size_t count,
+		   const struct answer_row *answers)
 {
-	for (size_t i = 0; i < count; i++)
-		apply_lookup(apply, &rows[i]);
+	for (size_t i = 0; i < count; answers += rows[i++].answers)
+		apply_lookup(apply, &rows[i], answers);
 }

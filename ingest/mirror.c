@@ -11,6 +11,7 @@
 enum {
 	EVENTS_MAX = 4194304,
 	LISTENERS_MAX = 65536,
+	ANSWERS_MAX = 65536,
 	NODES_MAX = 65536, /* a delta in the making has 16 bits for its node */
 	HALVES_A_PAGE_MIN =
 		32, /* on average, besides two pages a node: agents number slots densely */
@@ -54,6 +55,8 @@ struct mirror *mirror_new(const struct mirror_options *options)
 	mirror->options = *options;
 	if (!options->listeners_max)
 		mirror->options.listeners_max = LISTENERS_MAX;
+	if (!options->answers_max)
+		mirror->options.answers_max = ANSWERS_MAX;
 	mirror->decoder = new_decoder(mirror, options->keys);
 	mirror->names = names_new(options->names_max, options->destinations);
 	panes_init(&mirror->panes, options->events_max ? options->events_max : EVENTS_MAX);
@@ -61,6 +64,7 @@ struct mirror *mirror_new(const struct mirror_options *options)
 	table_init(&mirror->node_ids, sizeof(uint64_t), 2 * sizeof(uint64_t));
 	departed_init(&mirror->departed);
 	pods_init(&mirror->pods);
+	answers_init(&mirror->answers, mirror->options.answers_max);
 	table_init(&mirror->servers_told, sizeof(struct server_key), sizeof(struct told_server));
 	mirror->roster = roster_new(options->instances_max, options->destinations);
 	pages_init(&mirror->pages,
@@ -100,7 +104,7 @@ void mirror_free(struct mirror *mirror)
 		&mirror->servers,     &mirror->changes,	       &mirror->released,
 		&mirror->leaving,     &mirror->amendments,     &mirror->task_opens,
 		&mirror->task_closes, &mirror->task_aliases,   &mirror->task_instances,
-		&mirror->task_selves, &mirror->counts,	       &mirror->kept_deltas,
+		&mirror->task_named,  &mirror->counts,	       &mirror->kept_deltas,
 		&mirror->kept_parts,  &mirror->waiting,	       &mirror->found,
 		&mirror->news,	      &mirror->hearings,       &mirror->lookups,
 		&mirror->shown,	      &mirror->facts_waiting,  &mirror->addresses_waiting,
@@ -117,6 +121,7 @@ void mirror_free(struct mirror *mirror)
 	table_done(&mirror->node_ids);
 	departed_done(&mirror->departed);
 	table_done(&mirror->pods);
+	answers_done(&mirror->answers);
 	table_done(&mirror->servers_told);
 	memory_free(mirror->nodes);
 	pages_done(&mirror->pages);

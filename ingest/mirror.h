@@ -14,9 +14,9 @@
  * Bounds: nodes_max, halves_max, nats_max, processes_max, containers_max, listeners_max a
  * partition; at a bound the newcomer is refused and counted (it comes again with the next key
  * frame). What nodes tell of themselves takes 4 KiB a node of nodes_max, of which one may take 128;
- * what finds no room is counted, and what was told before stays. amendments_max 10 s
- * contributions are kept. Records that cannot be read go to the deadletter sink and are counted;
- * nothing they hold is used. */
+ * what finds no room is counted, and what was told before stays. Of answers_max DNS answers the
+ * oldest makes room. amendments_max 10 s contributions are kept. Records that cannot be read go to
+ * the deadletter sink and are counted; nothing they hold is used. */
 #pragma once
 
 #include <stdbool.h>
@@ -83,6 +83,7 @@ struct mirror_options {
 	uint32_t record_bytes_max;   /* 1 MiB */
 	uint32_t events_max;	     /* stored in open panes; more are refused. 0: 4,194,304 */
 	uint32_t listeners_max;	     /* 0: 65,536 */
+	uint32_t answers_max;	     /* DNS answers; 0: 65,536 */
 	uint32_t destinations;	     /* readers of names and instances: join tasks first */
 	const struct census *census; /* of what all tasks were told until now; NULL: none */
 	const struct keys *keys;     /* copied; NULL or none in it: HMACs are not checked */
@@ -103,6 +104,8 @@ struct mirror_stats {
 	uint64_t clock_steps;
 	uint64_t nodes, halves, nats, processes, containers, listeners; /* live now */
 	uint64_t about_refused; /* facts and states of nodes that found no room */
+	uint64_t answers;	/* of DNS, live now */
+	uint64_t answers_evicted;
 	uint64_t amendments_dropped;
 	uint64_t deltas_dropped;	   /* of halves that never got a label */
 	uint64_t unknown_fields;	   /* of newer agents: skipped */

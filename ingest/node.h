@@ -177,9 +177,10 @@ struct node {
 	uint64_t accounted_ns;					/* the newest batch's own time */
 	uint64_t gap_ns;   /* since when something is missing, of what this pane shows to be lost */
 	uint64_t first_ns; /* the earliest time of what it told; 0: not known */
-	struct page_index index; /* its halves */
-	struct orphans *orphans; /* NULL: none; see adopt.c */
-	struct owner *owners;	 /* the first is nobody's: what finds no room */
+	uint64_t answers_since_ns; /* DNS answers before are of processes that are gone */
+	struct page_index index;   /* its halves */
+	struct orphans *orphans;   /* NULL: none; see adopt.c */
+	struct owner *owners;	   /* the first is nobody's: what finds no room */
 	uint32_t owners_count, owners_capacity, owners_free;
 	uint16_t owner_cache[OWNER_CACHE]; /* taken lately, by pid and cgroup */
 	struct table owner_keys;	   /* struct owner_entry */

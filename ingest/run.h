@@ -3,7 +3,7 @@
  * order in which batches came. No half is looked up before that.
  *
  *   struct run | containers | processes | NAT | definitions | updates | retransmits | lookups |
- *   drops | closes | NAT ends | exits | listeners              each section on 8 bytes
+ *   answers | drops | closes | NAT ends | exits | listeners    each section on 8 bytes
  *
  * Updates, nearly all there is, stay columns: slot (difference, as on the wire), time, srtt,
  * segments both ways, bytes both ways. 28 bytes an update; bytes are 64-bit columns in a run that
@@ -36,6 +36,7 @@ enum run_group {
 	RUN_UPDATES,
 	RUN_RETRANSMITS, /* sparse part of the updates: no events of their own */
 	RUN_LOOKUPS,
+	RUN_ANSWERS, /* the lookups', one's behind the other's: no events of their own */
 	RUN_DROPS,
 	RUN_CLOSES,
 	RUN_NAT_ENDS,
@@ -62,7 +63,7 @@ static inline uint64_t run_events(const struct run *run)
 {
 	uint64_t events = 0;
 	for (int group = 0; group < RUN_GROUPS; group++)
-		events += group == RUN_RETRANSMITS ? 0 : run->counts[group];
+		events += group == RUN_RETRANSMITS || group == RUN_ANSWERS ? 0 : run->counts[group];
 	return events;
 }
 
@@ -118,8 +119,15 @@ struct lookup_row {
 	uint16_t result; /* enum lookup_result */
 	uint16_t generation;
 	bool defined;
-	uint8_t pad[3];
+	uint8_t answers; /* that are told of it */
+	uint8_t pad[2];
 	uint64_t latency_us;
+	uint64_t name; /* that was asked for: name id, if there are answers */
+};
+
+struct answer_row {
+	struct address address;
+	uint32_t ttl_s, pad;
 };
 
 struct drop_row {

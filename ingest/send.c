@@ -42,7 +42,12 @@ static void send_opening(struct mirror *mirror, struct node *node, uint32_t plac
 	uint32_t *scratch = &mirror->scratch.openings[half_slot(&mirror->pages, open->ref.index)];
 	open->pid = owner->pid;
 	open->self = owner->self_id;
-	opening->self = owner->self;
+	opening->named.self = owner->self;
+	opening->named.sought =
+		open->side == SIDE_CLIENT && open->opened_ns
+			? answer_find(mirror, node, open->pid, &open->seen.server, open->opened_ns)
+			: 0;
+	open->sought = roster_at(mirror->roster, opening->named.sought)->id;
 	if (!open->number && open->side == SIDE_SERVER &&
 	    !(open->flags & (HALF_ROLE_GUESSED | HALF_FAILED)))
 		server_seen(mirror, node, opening->owner, &open->seen);
@@ -141,8 +146,8 @@ static void share_out(struct mirror *mirror, const struct shares *shares)
 	const struct sent_alias *aliases = mirror->aliases.items;
 	struct half_open *opens =
 		queue_room(&mirror->task_opens, mirror->openings.count, sizeof(*opens));
-	uint32_t *selves =
-		queue_room(&mirror->task_selves, mirror->openings.count, sizeof(*selves));
+	struct opening_names *named =
+		queue_room(&mirror->task_named, mirror->openings.count, sizeof(*named));
 	struct half_close *closes =
 		queue_room(&mirror->task_closes, mirror->closings.count, sizeof(*closes));
 	struct nat_alias *shared =
@@ -150,7 +155,7 @@ static void share_out(struct mirror *mirror, const struct shares *shares)
 	for (size_t i = 0; i < mirror->openings.count; i++) {
 		uint32_t at = shares->opens[openings[i].task]++;
 		opens[at] = openings[i].open;
-		selves[at] = openings[i].self;
+		named[at] = openings[i].named;
 	}
 	for (size_t i = 0; i < mirror->closings.count; i++)
 		closes[shares->closes[closings[i].task]++] = closings[i].close;
@@ -161,16 +166,22 @@ static void share_out(struct mirror *mirror, const struct shares *shares)
 	}
 }
 
+static void task_instance(struct mirror *mirror, uint32_t task, uint32_t number)
+{
+	if (roster_due(mirror->roster, number, task, mirror->pane))
+		*(struct instance *)queue_add(&mirror->task_instances, sizeof(struct instance)) =
+			*roster_at(mirror->roster, number);
+}
+
 /* Descriptors that the task was not told of lately. */
 static void task_instances(struct mirror *mirror, uint32_t task, uint32_t first, uint32_t end)
 {
-	const uint32_t *selves = mirror->task_selves.items;
+	const struct opening_names *named = mirror->task_named.items;
 	mirror->task_instances.count = 0;
-	for (uint32_t i = first; i < end; i++)
-		if (roster_due(mirror->roster, selves[i], task, mirror->pane))
-			*(struct instance *)queue_add(&mirror->task_instances,
-						      sizeof(struct instance)) =
-				*roster_at(mirror->roster, selves[i]);
+	for (uint32_t i = first; i < end; i++) {
+		task_instance(mirror, task, named[i].self);
+		task_instance(mirror, task, named[i].sought);
+	}
 }
 
 void send_all(struct mirror *mirror)

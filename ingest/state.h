@@ -10,6 +10,7 @@
  *   mirror_halves  apply.c    node by node: runs in the order of their sequence
  *                  socket.c   definitions, updates, closes: halves, deltas, openings, closings
  *                  lookup.c   DNS lookups: deltas
+ *                  answer.c   what they were answered: names of ends without an agent
  *                  owner.c    processes and containers: who owns a half
  *                  nat.c      NAT mappings, keys
  *                  listener.c who listens
@@ -66,7 +67,10 @@ struct opening {
 	struct half_open open;
 	uint64_t closed_ns; /* in this pane; UINT64_MAX: lives */
 	uint32_t task;
-	uint32_t self;	/* its instance's roster number */
+	struct opening_names {
+		uint32_t self;	 /* its instance's roster number */
+		uint32_t sought; /* and that of whom it looked up; 0: nobody */
+	} named;
 	uint16_t owner; /* of its node's; held until the opening is told */
 	bool keyed;	/* or known by its label's number */
 };
@@ -136,6 +140,32 @@ struct found {
 	uint32_t *part; /* in scratch */
 };
 
+struct answer_key {
+	uint64_t node; /* name id */
+	struct address address;
+	uint32_t pid; /* 0: of whatever process */
+	uint32_t pad; /* zero: compared as bytes */
+};
+
+/* An address was given for a name. A free one has no instance and is linked by `after`. */
+struct answer {
+	struct answer_key key;
+	uint64_t from_ns, until_ns;
+	uint32_t instance;	/* of the name; held */
+	uint32_t older;		/* of the key, by from_ns */
+	uint32_t before, after; /* of all, as they were told */
+};
+
+_Static_assert(sizeof(struct answer) == 64, "an answer is one cache line");
+
+struct answers {
+	struct answer *items; /* by number; 0: none */
+	uint32_t used, room, free, max;
+	uint32_t oldest, youngest; /* as they were told */
+	uint32_t hand;		   /* of the sweep */
+	struct table keys;	   /* struct answer_entry */
+};
+
 /* An executable on nodes of one role, whose names were put for this pane. */
 struct known_process {
 	uint64_t name, workload, role; /* name ids */
@@ -202,7 +232,8 @@ struct mirror {
 	struct queue facts_waiting, addresses_waiting; /* metadata.c: of panes that are open */
 	struct queue facts, fact_addresses;	       /* of the pane */
 	struct table pods;			       /* whose containers are on which node */
-	struct queue task_opens, task_closes, task_aliases, task_instances, task_selves, counts;
+	struct answers answers;
+	struct queue task_opens, task_closes, task_aliases, task_instances, task_named, counts;
 	struct queue kept_deltas, kept_parts;
 
 	struct queue lookups;	 /* struct lookup_counts: of contributions */
@@ -369,12 +400,25 @@ static inline uint16_t half_touch(const struct mirror *mirror, struct half *half
 }
 
 /* lookup.c */
-void apply_lookups(struct apply *apply, const struct lookup_row *rows, size_t count);
+void apply_lookups(struct apply *apply, const struct lookup_row *rows, size_t count,
+		   const struct answer_row *answers);
 /* Those of the slot that wait for a label are of another slot, or of a half that lingers. */
 void lookups_move(struct mirror *mirror, uint32_t from, uint32_t to, uint32_t index);
 void lookups_linger(struct mirror *mirror, uint32_t slot, uint32_t linger);
 /* A part that was held from a pane before. */
 void lookup_resume(struct mirror *mirror, uint32_t part);
+
+/* answer.c */
+void answers_init(struct answers *answers, uint32_t answers_max);
+void answers_done(struct answers *answers);
+/* What this process was answered, or one that is not known (0). */
+void answers_take(struct apply *apply, uint32_t pid, const struct lookup_row *lookup,
+		  const struct answer_row *rows);
+void answers_sweep(
+	struct mirror *mirror); /* once a pane: what nobody can ask for any more leaves */
+/* The roster number of the name under which the process knew the address at that time; 0: none. */
+uint32_t answer_find(const struct mirror *mirror, const struct node *node, uint32_t pid,
+		     const struct address *address, uint64_t time_ns);
 
 /* adopt.c: orphans, by restarts of their agents. */
 void orphans_make(struct apply *apply);			    /* of all of the node's halves */

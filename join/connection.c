@@ -268,10 +268,19 @@ static void connection_free(struct join *join, uint32_t at, uint64_t hash)
 	}
 	host_drop(join, connection->hosts[SIDE_CLIENT]);
 	host_drop(join, connection->hosts[SIDE_SERVER]);
+	roster_drop(join->roster, connection->self[SIDE_CLIENT]);
+	roster_drop(join->roster, connection->self[SIDE_SERVER]);
 	connection->stage = STAGE_NONE;
 	connection->touched = 0;
 	pool_give(&join->connections, at);
 	join->stats.flows--;
+}
+
+/* Whose half this is, or whom the other half's process sought here. */
+static inline void self_drop(struct join *join, struct connection *connection, unsigned side)
+{
+	roster_drop(join->roster, connection->self[side]);
+	connection->self[side] = 0;
 }
 
 /* Bits of the side that has left. */
@@ -290,7 +299,7 @@ void half_free(struct join *join, uint32_t number)
 	struct connection *connection = connection_at(join, at);
 	if (connection->changed >> side & 1)
 		label_add(join, number);
-	roster_drop(join->roster, connection->self[side]);
+	self_drop(join, connection, side);
 	if (connection->detailed) {
 		struct seat *seat = &detail_of(join, connection)->seats[side];
 		if (seat->view)
@@ -313,7 +322,6 @@ void pair_free(struct join *join, uint32_t at, uint64_t hash)
 	struct connection *connection = connection_at(join, at);
 	const struct detail *detail = detail_of(join, connection);
 	for (unsigned side = 0; side < SIDES; side++) {
-		roster_drop(join->roster, connection->self[side]);
 		if (detail->seats[side].view)
 			view_free(join, detail->seats[side].view);
 		pool_give(&join->closings, detail->seats[side].closing);
@@ -460,6 +468,7 @@ static inline void seat_take(struct join *join, uint32_t at, const struct half_o
 	struct connection *connection = connection_at(join, at);
 	unsigned side = open->side;
 	connection->refs[side] = open->ref;
+	roster_drop(join->roster, connection->self[side]);
 	connection->self[side] = self_hold(join, self);
 	connection->present |= 1U << side;
 	connection->changed |= 1U << side;
@@ -478,6 +487,17 @@ static inline void seat_take(struct join *join, uint32_t at, const struct half_o
 		.hops = open->hops,
 	};
 	join->stats.halves++;
+}
+
+/* Until somebody is met there. */
+static void sought_take(struct join *join, uint32_t at, const struct half_open *open)
+{
+	struct connection *connection = connection_at(join, at);
+	uint32_t sought = roster_number(join->roster, open->sought);
+	if (half_is_here(connection, open->side ^ 1))
+		return;
+	roster_hold(join->roster, sought);
+	connection->self[open->side ^ 1] = sought;
 }
 
 uint32_t half_add(struct join *join, const struct half_open *open, struct arrival *arrival,
@@ -503,6 +523,8 @@ uint32_t half_add(struct join *join, const struct half_open *open, struct arriva
 		at = connection_add(join, &open->key, hash, hosts, head);
 	}
 	seat_take(join, at, open, arrival->self);
+	if (open->sought)
+		sought_take(join, at, open);
 	struct connection *connection = connection_at(join, at);
 	if (open->side == SIDE_CLIENT)
 		connection->mapped_out |= mapped;
@@ -589,7 +611,9 @@ uint32_t half_reseat(struct join *join, uint32_t number, uint32_t at)
 			  *to = connection_at(join, at);
 	struct seat *seat = &detail_of(join, from)->seats[side];
 	to->refs[side] = from->refs[side];
+	roster_drop(join->roster, to->self[side]);
 	to->self[side] = from->self[side];
+	from->self[side] = 0;
 	to->present |= 1U << side;
 	to->told |= from->told & 1U << side;
 	pid_set(to, side, side == SIDE_CLIENT ? from->client_pid : from->server_pid);

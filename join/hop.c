@@ -31,6 +31,7 @@ void open_send(struct join *join, const struct half_open *open, uint32_t self)
 	struct hop_bucket *bucket = &join->hops[owner_of(join, &open->key)];
 	array_append(&bucket->opens, open, 1, sizeof(*open));
 	instance_send(join, bucket, self);
+	instance_send(join, bucket, roster_number(join->roster, open->sought));
 }
 
 static struct half_open half_open_of(const struct join *join, uint32_t number)
@@ -51,6 +52,9 @@ static struct half_open half_open_of(const struct join *join, uint32_t number)
 		.connect_us = seat->connect_us,
 		.pid = side == SIDE_CLIENT ? connection->client_pid : connection->server_pid,
 		.self = roster_at(join->roster, connection->self[side])->id,
+		.sought = is_pair(connection)
+				  ? 0
+				  : roster_at(join->roster, connection->self[side ^ 1])->id,
 	};
 }
 

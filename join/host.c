@@ -171,17 +171,35 @@ uint32_t census_instance(struct join *join, const struct address *address, uint3
 	return 0;
 }
 
-/* What is only an address is kept with the host. */
-uint32_t host_instance(struct join *join, uint32_t number, uint64_t time_ns)
+/* Of nobody known: a private address is somebody's, and is called by itself; the others by what
+ * they are. */
+static uint32_t stranger(struct join *join, const struct address *address)
+{
+	enum resolution resolution = resolution_of_address(address);
+	if (resolution == RESOLUTION_ADDRESS)
+		return instance_put(join, address, RESOLUTION_ADDRESS);
+	const char *name = resolution_name(resolution);
+	struct instance instance = {.workload = name_id(name, strlen(name)),
+				    .resolution = resolution};
+	if (resolution == RESOLUTION_PUBLIC && join->options.sinks.network)
+		join->options.sinks.network(join->options.sinks.context, address, &instance);
+	instance.id = instance_id(&instance);
+	return roster_put(join->roster, &instance, join->pane);
+}
+
+/* What is only an address is kept with the host. A range says less than a name that was asked for.
+ */
+uint32_t host_instance(struct join *join, uint32_t number, uint64_t time_ns, uint32_t sought)
 {
 	struct host *host = host_at(join, number);
 	host->asked = 1;
 	uint32_t named = census_instance(join, &host->address, host->scope, time_ns);
+	if (sought && (!named || roster_at(join->roster, named)->resolution == RESOLUTION_RANGE))
+		return sought;
 	if (named)
 		return named;
 	if (!host->instance) {
-		host->instance =
-			instance_put(join, &host->address, RESOLUTION_ADDRESS) & HOST_INSTANCE_MAX;
+		host->instance = stranger(join, &host->address) & HOST_INSTANCE_MAX;
 		roster_hold(join->roster, host->instance);
 	}
 	return host->instance;
@@ -200,7 +218,7 @@ uint32_t address_instance(struct join *join, const struct tuple *tuple, uint64_t
 	join->mapped_asked = true;
 	uint32_t number = host_find(join, &wanted);
 	if (number)
-		return host_instance(join, number, time_ns);
+		return host_instance(join, number, time_ns, 0);
 	uint32_t named = census_instance(join, &tuple->client, tuple->scope, time_ns);
-	return named ? named : instance_put(join, &tuple->client, RESOLUTION_ADDRESS);
+	return named ? named : stranger(join, &tuple->client);
 }

@@ -17,8 +17,9 @@
  * owner. Numbers are given again: a half's own is good until its next label. The source of a half
  * is not told of the half's own instance, which it told itself.
  *
- * An end without an agent is whom the census names for the time at which the flow began, else its
- * address. A half that is labelled so and told of nobody else is labelled again when the census is
+ * An end without an agent is whom the census names for the time at which the flow began, else whom
+ * its client's node looked up, a range, its network, and last its address or what kind of address
+ * that is. A half that is labelled so and told of nobody else is labelled again when the census is
  * told more of that address, for keep_ns; a flow that was told is not.
  *
  * The client's half of a pair counts, or the server's while the client's node is out: nodes that
@@ -64,6 +65,9 @@ struct join_sinks {
 	 * a task and round. */
 	void (*hops)(void *context, uint32_t task, const struct half_bucket *bucket);
 	void (*flows)(void *context, const struct flow *flows, size_t count);
+	/* Whether more is known of a public address: sets workload, zone and resolution, which are
+	 * those of a stranger. A function of the address alone; NULL: nothing is. */
+	bool (*network)(void *context, const struct address *address, struct instance *instance);
 };
 
 struct join_options {

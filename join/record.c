@@ -25,12 +25,13 @@ static uint64_t began_ns(const struct join *join, const struct connection *conne
 
 /* At the far end of a client half that nobody met. An agent tells more than the census, but of
  * whoever served there last: another pod's telling is another time's. */
-static uint32_t server_instance(struct join *join, uint32_t number, uint16_t port, uint64_t time_ns)
+static uint32_t server_instance(struct join *join, uint32_t number, uint16_t port, uint64_t time_ns,
+				uint32_t sought)
 {
 	struct host *host = host_at(join, number);
 	uint32_t told = server_find(join, host, port);
 	if (!told)
-		return host_instance(join, number, time_ns);
+		return host_instance(join, number, time_ns, sought);
 	host->asked = 1;
 	uint32_t named = census_instance(join, &host->address, host->scope, time_ns);
 	const struct instance *pod = roster_at(join->roster, named);
@@ -57,7 +58,7 @@ static uint32_t client_instance(struct join *join, const struct connection *conn
 {
 	const struct tuple *mapped = client_mapped(join, connection);
 	return mapped ? address_instance(join, mapped, time_ns)
-		      : host_instance(join, connection->hosts[SIDE_CLIENT], time_ns);
+		      : host_instance(join, connection->hosts[SIDE_CLIENT], time_ns, 0);
 }
 
 /* ---- labels ---- */
@@ -76,8 +77,8 @@ other_end(struct join *join, const struct connection *connection, unsigned side,
 	uint64_t time_ns = began_ns(join, connection, side);
 	if (on_trial ? side == SIDE_SERVER : side == SIDE_CLIENT)
 		return server_instance(join, connection->hosts[other], connection->ports[other],
-				       time_ns);
-	return on_trial ? host_instance(join, connection->hosts[other], time_ns)
+				       time_ns, connection->self[other]);
+	return on_trial ? host_instance(join, connection->hosts[other], time_ns, 0)
 			: client_instance(join, connection, time_ns);
 }
 
@@ -264,9 +265,9 @@ static void flow_ends(struct join *join, struct flow *flow, const struct connect
 	if (half_is_here(connection, SIDE_SERVER)) {
 		end_seen(join, &flow->server, connection, SIDE_SERVER);
 	} else {
-		uint32_t server = server_instance(join, connection->hosts[SIDE_SERVER],
-						  connection->ports[SIDE_SERVER],
-						  began_ns(join, connection, SIDE_CLIENT));
+		uint32_t server = server_instance(
+			join, connection->hosts[SIDE_SERVER], connection->ports[SIDE_SERVER],
+			began_ns(join, connection, SIDE_CLIENT), connection->self[SIDE_SERVER]);
 		end_unseen(&flow->server, roster_at(join->roster, server));
 	}
 }

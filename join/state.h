@@ -60,7 +60,8 @@ enum stage {
 struct connection {
 	uint64_t opened_ns; /* the client's; only without a detail, which has both */
 	struct half_ref refs[SIDES];
-	uint32_t self[SIDES];  /* roster numbers */
+	uint32_t self[SIDES];  /* roster numbers: whose half this is; of a side without a half whom
+				  the other's node looked up there, or 0 */
 	uint32_t hosts[SIDES]; /* with the ports, the key */
 	uint16_t ports[SIDES];
 	uint32_t more;		 /* detail; without one: the client's view; else its connect_us */
@@ -414,8 +415,9 @@ void host_hashes(const struct tuple *tuple, uint64_t hashes[SIDES]);
 void hosts_hold(struct join *join, const struct tuple *tuple, const uint64_t hashes[SIDES],
 		uint32_t hosts[SIDES]);
 void host_drop(struct join *join, uint32_t number);
-/* The roster number of who was there at that time as far as only the address says. */
-uint32_t host_instance(struct join *join, uint32_t number, uint64_t time_ns);
+/* The roster number of who was there at that time as far as only the address says, or whom the
+ * client's node looked up there. */
+uint32_t host_instance(struct join *join, uint32_t number, uint64_t time_ns, uint32_t sought);
 /* Of its client. */
 uint32_t address_instance(struct join *join, const struct tuple *tuple, uint64_t time_ns);
 /* 0: none has it. */

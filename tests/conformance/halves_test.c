@@ -438,7 +438,7 @@ static void a_udp_server_with_1000_clients_is_bounded_and_its_sum_is_exact(void 
 						  .role = BATCH_ROLE_SERVER,
 						  .local = here.address,
 						  .local_port = here.port,
-						  .remote = address_v4(0xc6330000 + i),
+						  .remote = address_v4(0x0a630000 + i),
 						  .remote_port = 5353};
 		uint32_t socket = log_define(log, SEC(1) + MS(i), node, &server);
 

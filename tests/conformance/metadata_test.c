@@ -1,128 +1,7 @@
 /* Who stands at an end as the cluster tells it: pods by their address and time, services, nodes and
  * ranges for ends without an agent, the top owner for those with one; told before the flow or late.
  */
-#include "tests/conformance/run.h"
-
-/* What is told of the cluster, in texts; times are those of the log. */
-static void tell(struct log *log, uint64_t told_ns, Millrace__V1__Metadata *metadata,
-		 const char *kind, const char *uid, uint64_t from_ns, uint64_t until_ns)
-{
-	char id[128];
-
-	snprintf(id, sizeof(id), "/%s/%s/0", kind, uid);
-	metadata->id = id;
-	metadata->version = 1;
-	metadata->from_ns = LOG_START_NS + from_ns;
-	metadata->until_ns = until_ns ? LOG_START_NS + until_ns : 0;
-	metadata->observed_ns = LOG_START_NS + (until_ns ? until_ns : from_ns);
-	log_metadata(log, told_ns, (uint32_t)(log->tolds_count % log->partitions), metadata);
-}
-
-static ProtobufCBinaryData address_bytes(const char *text)
-{
-	static struct address parsed[64];
-	static unsigned next;
-	struct address *address = &parsed[next++ % 64];
-
-	assert_int_equal(address_parse(text, address), 0);
-	return address_is_v4(address) ? (ProtobufCBinaryData){4, address->bytes + 12}
-				      : (ProtobufCBinaryData){16, address->bytes};
-}
-
-static void tell_pod(struct log *log, uint64_t told_ns, const char *workload, const char *uid,
-		     const char *address, uint64_t from_ns, uint64_t until_ns)
-{
-	Millrace__V1__Metadata metadata = MILLRACE__V1__METADATA__INIT;
-	Millrace__V1__Pod pod = MILLRACE__V1__POD__INIT;
-	ProtobufCBinaryData bytes;
-	char name[64];
-
-	snprintf(name, sizeof(name), "%s-%s", workload, uid);
-	pod.uid = (char *)uid;
-	pod.namespace_ = (char *)"prod";
-	pod.name = name;
-	pod.node = (char *)"worker-9";
-	pod.workload = (char *)workload;
-	pod.version = (char *)"v4";
-	if (address) {
-		bytes = address_bytes(address);
-		pod.address = &bytes;
-		pod.n_address = 1;
-	}
-	metadata.pod = &pod;
-	tell(log, told_ns, &metadata, "pod", uid, from_ns, until_ns);
-}
-
-static void tell_node(struct log *log, const char *name, const char *address, const char *zone)
-{
-	Millrace__V1__Metadata metadata = MILLRACE__V1__METADATA__INIT;
-	Millrace__V1__ClusterNode node = MILLRACE__V1__CLUSTER_NODE__INIT;
-	ProtobufCBinaryData bytes = address_bytes(address);
-
-	node.name = (char *)name;
-	node.zone = (char *)zone;
-	node.address = &bytes;
-	node.n_address = 1;
-	metadata.node = &node;
-	tell(log, 0, &metadata, "node", name, 0, 0);
-}
-
-static void tell_service(struct log *log, const char *name, const char *address)
-{
-	Millrace__V1__Metadata metadata = MILLRACE__V1__METADATA__INIT;
-	Millrace__V1__Service service = MILLRACE__V1__SERVICE__INIT;
-	ProtobufCBinaryData bytes = address_bytes(address);
-
-	service.uid = (char *)name;
-	service.namespace_ = (char *)"prod";
-	service.name = (char *)name;
-	service.address = &bytes;
-	service.n_address = 1;
-	metadata.service = &service;
-	tell(log, 0, &metadata, "service", name, 0, 0);
-}
-
-static void tell_range(struct log *log, const char *name, const char *address, uint32_t prefix)
-{
-	Millrace__V1__Metadata metadata = MILLRACE__V1__METADATA__INIT;
-	Millrace__V1__Range range = MILLRACE__V1__RANGE__INIT;
-
-	range.address = address_bytes(address);
-	range.prefix = prefix;
-	range.name = (char *)name;
-	metadata.range = &range;
-	tell(log, 0, &metadata, "range", name, 0, 0);
-}
-
-/* From the one node with an agent to an address without. */
-static void short_flow(struct log *log, uint64_t at_ns, uint32_t node, const char *from,
-		       const char *to, uint64_t bytes)
-{
-	uint32_t client = log_connect(log, at_ns, node, from, to);
-
-	log_send(log, at_ns + MS(100), client, bytes, 0);
-	log_close(log, at_ns + MS(200), client, CLOSE_NORMAL);
-}
-
-static void expect_server(const struct run_flow *flow, const char *workload,
-			  enum resolution resolution)
-{
-	assert_string_equal(flow->edge_server, workload);
-	assert_string_equal(resolution_name(flow->flow.server.instance.resolution),
-			    resolution_name(resolution));
-}
-
-static const struct run_flow *flow_to(const struct run *run, const char *place)
-{
-	for (size_t i = 0; i < run->flows_count; i++) {
-		const struct flow *flow = &run->flows[i].flow;
-
-		if (!strcmp(place_text(&flow->dialled, flow->dialled_port), place))
-			return &run->flows[i];
-	}
-	fail_msg("no flow to %s", place);
-	return NULL;
-}
+#include "tests/conformance/tell.h"
 
 static void an_end_without_an_agent_is_the_pod_that_held_its_address(void **state)
 {
@@ -169,7 +48,7 @@ static void services_nodes_and_ranges_name_addresses_where_no_pod_does(void **st
 	assert_string_equal(flow_to(run, "10.0.0.9:9100")->server.zone, "eu-1b");
 	expect_server(flow_to(run, "192.168.1.1:22"), "office", RESOLUTION_RANGE);
 	expect_server(flow_to(run, "192.168.7.1:22"), "printers", RESOLUTION_RANGE);
-	expect_server(flow_to(run, "192.169.0.1:22"), "192.169.0.1", RESOLUTION_ADDRESS);
+	expect_server(flow_to(run, "192.169.0.1:22"), "public", RESOLUTION_PUBLIC);
 	assert_int_equal(run_edge(run, "shop", NULL, COUNTER_TX_BYTES), 31);
 	assert_int_equal(run_edge(run, "shop", "printers", COUNTER_TX_BYTES), 8);
 	run_free(run);

@@ -12,6 +12,8 @@ enum { RUN_TASKS_MAX = 16, RUN_NAME_MAX = 64, RUN_LINE_MAX = 2048 };
 
 struct run_options {
 	uint32_t halves_max, nats_max, rows_max; /* a task's; 0: 4096, 4096, 8192 */
+	uint32_t answers_max;			 /* 0: the stage's own */
+	const struct networks *networks;
 	const struct monitor *monitors;
 	size_t monitors_count;
 	uint64_t order; /* seed of the order in which tasks are stepped; 0: by number */
@@ -335,6 +337,7 @@ static inline struct task_options run_task_options(struct run *run)
 			   .nats_max = nats_max,
 			   .processes_max = 4096,
 			   .containers_max = 256,
+			   .answers_max = options->answers_max,
 			   .amendments_max = 4096,
 			   .names_max = halves_max,
 			   .instances_max = halves_max,
@@ -346,6 +349,7 @@ static inline struct task_options run_task_options(struct run *run)
 			 .keep_ns = SEC(120)},
 		.lanes_max = rows_max,
 		.facts_max = 1024,
+		.networks = options->networks,
 		.aggregate = {.rows_max = rows_max, .names_max = halves_max},
 		.anomaly = {.monitors = options->monitors,
 			    .monitors_count = options->monitors_count,
@@ -418,6 +422,8 @@ static inline void run_log(struct run *run, const struct log *log)
 static inline void run_add_stats(struct mirror_stats *sum, const struct mirror_stats *stats)
 {
 	sum->records += stats->records;
+	sum->answers += stats->answers;
+	sum->answers_evicted += stats->answers_evicted;
 	sum->issued += stats->issued;
 	sum->events += stats->events;
 	sum->lost += stats->lost;

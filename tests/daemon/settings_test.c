@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/settings.h"
 
@@ -111,12 +112,90 @@ static void bounds_hold_at_their_edges(void **state)
 	}
 }
 
+/* Of the file at path. */
+static int load_file(const char *text, struct settings *settings, char *error, size_t size)
+{
+	char path[] = "/tmp/millrace-settings-XXXXXX";
+	int file = mkstemp(path);
+	const struct config_sources sources = {.path = path};
+
+	assert_true(file >= 0);
+	assert_int_equal(write(file, text, strlen(text)), strlen(text));
+	close(file);
+	int rc = config_load(&settings_table, &sources, settings, &problem);
+
+	unlink(path);
+	return rc ? rc : settings_check(settings, error, size);
+}
+
+static void ranges_are_read_as_they_are_written(void **state)
+{
+	struct settings settings;
+	struct address six;
+	char error[512] = "";
+	size_t count;
+
+	(void)state;
+	assert_int_equal(0, load_file("networks:\n  ranges:\n"
+				      "  - {cidr: 10.1.0.0/16, name: eu, zone: eu-1}\n"
+				      "  - {cidr: 0.0.0.0/0}\n"
+				      "  - {cidr: '2001:db8::/32', name: six}\n"
+				      "  - {cidr: 10.1.2.3, name: one}\n",
+				      &settings, error, sizeof(error)));
+	struct range *ranges = settings_ranges(&settings, &count);
+
+	assert_int_equal(count, 4);
+	assert_int_equal(ranges[0].prefix, 16);
+	assert_string_equal(ranges[0].name, "eu");
+	assert_string_equal(ranges[0].zone, "eu-1");
+	assert_int_equal(ranges[1].prefix, 0);
+	assert_string_equal(ranges[1].name, "");
+	assert_int_equal(ranges[2].prefix, 32);
+	assert_int_equal(address_parse("2001:db8::", &six), 0);
+	assert_true(address_equal(&ranges[2].address, &six));
+	assert_int_equal(ranges[3].prefix, 32);
+	free(ranges);
+	config_free(&settings_table, &settings);
+}
+
+static void a_range_that_is_none_is_named_with_what_is_wrong(void **state)
+{
+	static const char *const wrong[][2] = {
+		{"{cidr: 10.1.0.0/33}", "10.1.0.0/33: the prefix is a number"},
+		{"{cidr: '2001:db8::/129'}", "2001:db8::/129: the prefix is a number"},
+		{"{cidr: 10.1.0.0/}", "10.1.0.0/: the prefix is a number"},
+		{"{cidr: 10.1.0.0/8x}", "10.1.0.0/8x: the prefix is a number"},
+		{"{cidr: 10.1.0.0/8}", "10.1.0.0/8: bits are set beyond the prefix"},
+		{"{cidr: '2001:db8::1/64'}", "bits are set beyond the prefix"},
+		{"{cidr: 10.1/16}", "10.1/16: it is no address"},
+		{"{cidr: '::ffff:10.0.0.0/104'}", "an IPv4 address is written as such"},
+		{"{name: lonely}", "cidr"},
+		{"{cidr: 10.0.0.0/8}, {cidr: 10.0.0.0/8}", "10.0.0.0/8 is given twice"},
+		{"{cidr: 10.0.0.1}, {cidr: 10.0.0.1/32}", "10.0.0.1/32 is given twice"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct settings settings;
+		char error[512] = "", text[256];
+
+		snprintf(text, sizeof(text), "networks: {ranges: [%s]}\n", wrong[i][0]);
+		problem.text[0] = '\0';
+		assert_int_not_equal(0, load_file(text, &settings, error, sizeof(error)));
+		if (!strstr(error, wrong[i][1]) && !strstr(problem.text, wrong[i][1]))
+			fail_msg("%s: \"%s\" \"%s\"", wrong[i][0], error, problem.text);
+		config_free(&settings_table, &settings);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_defaults_are_sound),
 		cmocka_unit_test(problems_name_their_entry),
 		cmocka_unit_test(bounds_hold_at_their_edges),
+		cmocka_unit_test(ranges_are_read_as_they_are_written),
+		cmocka_unit_test(a_range_that_is_none_is_named_with_what_is_wrong),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,6 +72,29 @@ class Metadata(unittest.TestCase):
             self.put(key, None)
             self.assertTrue(until(lambda: daemon.metric("millrace_relay_records") == 0, WITHIN_S))
 
+    @staticmethod
+    def outside(client):
+        """Whose server is at an address that no record of other tests tells of."""
+        pair = nodes.Pair(client=client)
+        pair.server.address = pair.server.address[:12] + bytes((198, 51, 100, 2))
+        return pair
+
+    def test_configured_ranges_are_told_and_a_changed_one_takes_the_place_of_the_former(self):
+        more = "networks: {ranges: [{cidr: 198.51.0.0/16, name: far, zone: abroad}, {cidr: 198.51.100.0/24, name: %s}]}\n"
+        with Millraced(self.kafka.address, more % "partner") as daemon:
+            daemon.wait_ready()
+            self.assertTrue(until(lambda: daemon.metric("millrace_relay_told_total") >= 2, WITHIN_S), daemon.log()[-3000:])
+            self.assertTrue(until(lambda: daemon.metric("millrace_metadata_objects") >= 2, WITHIN_S))
+            self.assertEqual(("partner", "", "", "range"), self.server_of(self.outside("node-e")))
+            self.assertEqual(0, daemon.terminate(15)[0])
+            daemon.config.write_text(daemon.config.read_text().replace("partner", "bank"))
+            daemon.start()
+            daemon.wait_ready()
+            self.assertTrue(until(lambda: daemon.metric("millrace_relay_told_total") >= 2, WITHIN_S))
+            self.assertTrue(until(lambda: daemon.metric("millrace_metadata_objects") >= 2, WITHIN_S))
+            time.sleep(2)  # the record is told and its pane closed
+            self.assertEqual(("bank", "", "", "range"), self.server_of(self.outside("node-f")))
+
     def test_what_ended_long_ago_is_told_by_nobody(self):
         for i in range(3):
             key, value = self.pod(f"ended{i}", f"192.0.2.{50 + i}", "ended")

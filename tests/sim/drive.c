@@ -176,7 +176,8 @@ static void put_instance(struct text *text, const struct names *names,
 	put_name(text, names, instance->node);
 	put_name(text, names, instance->container);
 	put_name(text, names, instance->process);
-	if (address)
+	/* The one resolution that makes another instance. */
+	if (address || instance->resolution == RESOLUTION_NODE_DNS)
 		put(text, resolution_name(instance->resolution));
 }
 

@@ -25,6 +25,7 @@ MUTE = 3 * S
 RETURN_PANES = 8
 VANISHED, RESET, TIMEOUT = 8, 2, 3
 AGAIN, EXISTED, GUESSED, PROBE = 1, 2, 4, 8
+ANSWER_LEAST_S, ANSWER_GREATEST_S, ANSWERS_MAX = 60, 3600, 16
 
 
 class Half:
@@ -33,7 +34,7 @@ class Half:
                  "applied", "owners", "min_rtt", "connect", "lost_at", "lost", "total", "pids", "key", "hops", "peer",
                  "settled", "told", "gone", "paired_pane", "placed", "label_pane", "home", "away_until", "leaves",
                  "vague", "label", "final_peer", "epoch", "existed", "number", "turned", "waits", "onward", "history",
-                 "lone", "repeated", "same", "gap", "alone", "lookups", "defined")
+                 "lone", "repeated", "same", "gap", "alone", "lookups", "defined", "sought")
 
     def __init__(self, number, node, slot, generation, epoch):
         self.number, self.node, self.slot, self.generation, self.epoch = number, node, slot, generation, epoch
@@ -41,6 +42,7 @@ class Half:
         self.parts, self.owners, self.pids, self.history = {}, [], [], []
         self.lookups = {}  # by place, as parts: [(code or None for a timeout, latency in us)]
         self.defined = None  # by which batch, and where that is applied
+        self.sought = None  # whom its node's lookups name at the address that it dialled, as an owner
         self.accounted = [0] * 5
         self.min_rtt = self.pid = self.cgroup = self.hops = self.connect = self.gaps = self.lost = self.lost_at = 0
         self.closed_pane = self.closed = INFINITE
@@ -138,6 +140,8 @@ class Node:
         self.mute = False
         self.hearings = []  # (pane, whether it is mute)
         self.batch_time = 0  # the latest of those applied
+        self.answers = {}  # of DNS, by process (0: any) and address: [from, until, name], oldest first
+        self.answers_since = 0
 
     def corrected(self, us, offset):
         return max(us * 1000 + offset, self.floor)
@@ -241,7 +245,7 @@ class Node:
         self.nat(b, addresses, offset, 0)
         self.definitions(b, addresses, offset)
         self.updates(b, offset)
-        self.lookups(b, offset)
+        self.lookups(b, strings, addresses, offset)
         self.closes(b, offset)
         self.nat(b, addresses, offset, 1)
 
@@ -305,15 +309,18 @@ class Node:
             self.put(self.corrected(us, offset), "update", half, [u.tx_bytes[i], u.rx_bytes[i], u.tx_segments[i],
                                                           u.rx_segments[i], sparse.get(i, 0)], u.srtt_us[i])
 
-    def lookups(self, b, offset):
-        us, d = b.base_time_us, b.dns
+    def lookups(self, b, strings, addresses, offset):
+        us, d, end = b.base_time_us, b.dns, 0
         for i, slot in enumerate(d.slot):
             us += d.dt_us[i]
+            first, end = end, end + d.answers[i]
             half, time = self.slots.get(slot), self.corrected(us, offset)
             if half is None or (b.sequence == half.defined[0] and self.place(time) < half.defined[1]):
                 self.oracle.counts["refused"] += 1  # nobody knows the socket yet
                 continue
-            self.put(time, "lookup", half, None if d.flags[i] & 1 else d.rcode[i], d.latency_us[i])
+            answers = [(addresses[d.answers_address[at]], d.answers_ttl_s[at]) for at in range(first, end)]
+            self.put(time, "lookup", half, None if d.flags[i] & 1 else d.rcode[i], d.latency_us[i], strings[d.name[i]],
+                     answers)
 
     def closes(self, b, offset):
         us, c = b.base_time_us, b.closes
@@ -383,6 +390,7 @@ class Node:
                 self.end_orphan(half, pane, late)
             self.name_owners(pane)
             self.processes, self.containers = {}, {}
+            self.answers_since = time
             self.told, self.renamed, self.fresh = {}, False, []
 
     def apply_expiry(self, pane, late, time):
@@ -491,13 +499,40 @@ class Node:
             part.srtt, part.srtt_event = srtt, self.event
         part.time = time
 
-    def apply_lookup(self, pane, late, time, half, code, latency):
+    def apply_lookup(self, pane, late, time, half, code, latency, name, answers):
         half = half.same
         if not half.applied or half.closed_pane != INFINITE:
             self.oracle.counts["refused"] += 1
             return
         place = (pane, LATE if late else NORMAL, time // TEN if late else None, None)
         half.lookups.setdefault(place, []).append((code, latency))
+        if code == 0 and half.side == CLIENT:
+            for address, ttl in answers:
+                for pid in {half.pid, 0}:
+                    self.answered(self.answers.setdefault((pid, address), []), time, ttl, name)
+
+    @staticmethod
+    def answered(known, time, ttl, name):
+        until = time + min(max(ttl, ANSWER_LEAST_S), ANSWER_GREATEST_S) * S
+        if known and known[-1][2] == name and known[-1][0] <= time <= known[-1][1]:
+            known[-1][1] = max(known[-1][1], until)
+            return
+        if len(known) == ANSWERS_MAX:
+            known.pop(0)
+        known.insert(sum(answer[0] <= time for answer in known), [time, until, name])
+
+    def asked(self, pid, half):
+        """The name under which this process, or any, knew what the half dialled when it did."""
+        for since, until, name in reversed(self.answers.get((pid, half.seen[2]), ())):
+            if self.answers_since <= since <= half.opened + MS and half.opened < until:
+                return name
+        return None
+
+    def seek(self, half):
+        others = self.asked(0, half)
+        own = others and half.pid and self.asked(half.pid, half)
+        if others:
+            half.sought = (own or others, "", "", "", "", "", "dns" if own else "node_dns")
 
     def apply_close(self, pane, late, time, half, reason, pid, total, min_rtt, connect):
         half = half.same
@@ -550,6 +585,8 @@ class Node:
             if changed and place and half.number in self.live:
                 self.oracle.server_told(pane, place, owner)
         for half in self.fresh:
+            if half.side == CLIENT:
+                self.seek(half)
             if half.serves():
                 self.last_place[half.pid, half.cgroup] = half.seen[2:]
                 self.oracle.server_told(pane, half.seen[2:], half.owners[-1][1])
@@ -630,5 +667,19 @@ def address_text(address):
     return text
 
 
+def kind_of(address):
+    """What an address of nobody is called, unless it is private: by what kind of address it is."""
+    value = ipaddress.IPv6Address(address)
+    value = value.ipv4_mapped or value
+    if value.is_loopback:
+        return "loopback"
+    if value.is_multicast or str(value) == "255.255.255.255":
+        return "multicast"
+    if value.is_link_local:
+        return "link-local"
+    return "public" if value.is_global else None
+
+
 def address_owner(address):
-    return (address_text(address), "", "", "", "", "", "address")
+    kind = kind_of(address)
+    return (kind or address_text(address), "", "", "", "", "", kind or "address")

@@ -504,7 +504,7 @@ class Ends:
             self.server_owner = server.owner_at(pane)
         else:
             told = [place for place in places.get(key[2:], ()) if place[0] <= pane]
-            self.server_owner = told[-1][1] if told else address_owner(key[2])
+            self.server_owner = told[-1][1] if told else client.sought or address_owner(key[2])
             self.vague = disputed.get(key[2:], INFINITE) <= pane
 
     def edge(self):

@@ -195,10 +195,15 @@ class Oracle:
             half.label = ends  # the label
 
 
+def instance_of(owner):
+    """Names that another process asked for are instances of their own."""
+    return "|".join(owner[:6]) + "|" + (owner[6] if owner[6] == "node_dns" else "")
+
+
 def parts_of(client, server):
     """(scope, its part of a row's key)"""
-    return ((LANE, f"{client[2]}|{server[2]}|{client[1]}|{server[1]}|"), (CLIENT_ROW, "|".join(client[:6]) + "|"),
-            (SERVER_ROW, "|".join(server[:6]) + "|"))
+    return ((LANE, f"{client[2]}|{server[2]}|{client[1]}|{server[1]}|"), (CLIENT_ROW, instance_of(client)),
+            (SERVER_ROW, instance_of(server)))
 
 
 class Rows:
