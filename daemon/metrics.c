@@ -99,6 +99,12 @@ static const struct total totals[] = {
 	{"millrace_metadata_waiting_refused_total", "counter",
 	 "Records of metadata that came more at once than there is room.",
 	 TOTAL(mirror.metadata_refused)},
+	{"millrace_rules_refused_total", "counter",
+	 "Rules in the log of events that were too long or more at once than there is room.",
+	 TOTAL(mirror.rules_refused)},
+	{"millrace_monitors_refused", "gauge",
+	 "Monitors that tasks have no place for, as those that are gone still end their episodes.",
+	 TOTAL(anomaly.monitors_refused)},
 	{"millrace_metadata_refused_total", "counter",
 	 "Tellings of pods, nodes, services and ranges that found no room in a task.",
 	 TOTAL(census.refused)},
@@ -243,11 +249,18 @@ static void relay(FILE *out, const struct relay_stats *stats)
 	head(out, "millrace_relay_records", "gauge",
 	     "Records of metadata that are told again; 0 where another instance does it.");
 	fprintf(out, "millrace_relay_records %llu\n", (unsigned long long)stats->records);
+	head(out, "millrace_relay_rules", "gauge",
+	     "Rules that are told again, of those that lately ended too; 0 likewise.");
+	fprintf(out, "millrace_relay_rules %llu\n", (unsigned long long)stats->rules);
+	head(out, "millrace_relay_rules_refused_total", "counter",
+	     "Records of millrace.rules that are no rule, or that no key in force has signed.");
+	fprintf(out, "millrace_relay_rules_refused_total %llu\n",
+		(unsigned long long)stats->rules_refused);
 	head(out, "millrace_relay_refused_total", "counter",
-	     "Records of millrace.metadata that found no room.");
+	     "Records of millrace.metadata or millrace.rules that found no room.");
 	fprintf(out, "millrace_relay_refused_total %llu\n", (unsigned long long)stats->refused);
 	head(out, "millrace_relay_told_total", "counter",
-	     "Records of metadata put into the log of events.");
+	     "Records of metadata and rules put into the log of events.");
 	fprintf(out, "millrace_relay_told_total %llu\n", (unsigned long long)stats->told);
 	head(out, "millrace_relay_failed_total", "counter",
 	     "Batches of them that Kafka did not take; they are told again.");

@@ -12,6 +12,7 @@
 #include "daemon/encode.h"
 #include "daemon/firing.h"
 #include "daemon/log.h"
+#include "daemon/monitors_api.h"
 #include "daemon/source.h"
 #include "daemon/tail.h"
 #include "daemon/topics.h"
@@ -117,6 +118,7 @@ static struct task_options task_template(const struct run *run, const struct mon
 			 .keep_ns = settings->keep_ns},
 		.lanes_max = (uint32_t)settings->lanes_max,
 		.facts_max = (uint32_t)settings->facts_max,
+		.rules_max = MONITORS_API_MAX,
 		.aggregate = {.rows_max = (uint32_t)settings->rows_max,
 			      .names_max = (uint32_t)settings->names_max},
 		.anomaly = {.monitors = monitors,

@@ -103,7 +103,7 @@ static const struct config_entry monitor_entries[] = {
 	 .help = "Only this server port; 0: all."},
 };
 
-static const struct config_table monitor_table = {
+const struct config_table settings_monitor_table = {
 	.entries = monitor_entries,
 	.count = sizeof(monitor_entries) / sizeof(monitor_entries[0]),
 	.size = sizeof(struct settings_monitor),
@@ -463,8 +463,8 @@ static const struct config_entry entries[] = {
 	 .secret = true,
 	 .min = "16",
 	 .max = "1024",
-	 .help = "Who shows it (Authorization: Bearer) may change what agents do. Without it only "
-		 "who asks from this machine may."},
+	 .help = "Who shows it (Authorization: Bearer) may change what agents do and which "
+		 "monitors are in force. Without it only who asks from this machine may."},
 	{.name = "exchange.carrier",
 	 .type = CONFIG_ENUM,
 	 SETTING(carrier),
@@ -686,7 +686,7 @@ static const struct config_entry entries[] = {
 	{.name = "monitors",
 	 .type = CONFIG_LIST,
 	 SETTING(monitors),
-	 .table = &monitor_table,
+	 .table = &settings_monitor_table,
 	 .max = "256",
 	 .help = "Threshold monitors."},
 	{.name = "receivers",
@@ -808,17 +808,18 @@ static int check_kubernetes(const struct settings *settings, char *error, size_t
 	return -EINVAL;
 }
 
-static int check_monitor(const struct settings_monitor *monitor, char *error, size_t size)
+int settings_check_monitor(const struct settings_monitor *monitor, char *error, size_t size)
 {
 	if (metric_by_name(monitor->metric) == METRICS) {
 		snprintf(error, size, "monitors: %s: there is no metric %s; see millraced --help",
 			 monitor->name, monitor->metric);
 		return -EINVAL;
 	}
-	if (strncmp(monitor->name, "millrace/", 9) == 0) {
+	if (strncmp(monitor->name, "millrace/", 9) == 0 ||
+	    strncmp(monitor->name, "baseline/", 9) == 0) {
 		snprintf(error, size,
 			 "monitors: %s: names that begin with millrace/ are those of alerts about "
-			 "Millrace itself",
+			 "Millrace itself, with baseline/ those of its baselines",
 			 monitor->name);
 		return -EINVAL;
 	}
@@ -863,7 +864,7 @@ int settings_check(const struct settings *settings, char *error, size_t size)
 	if (rc == 0)
 		rc = check_kubernetes(settings, error, size);
 	for (size_t i = 0; i < settings->monitors.count && rc == 0; i++)
-		rc = check_monitor(&monitors[i], error, size);
+		rc = settings_check_monitor(&monitors[i], error, size);
 	for (size_t i = 0; i < settings->receivers.count && rc == 0; i++)
 		rc = check_receiver(&receivers[i], settings->allow_http, error, size);
 	if (rc == 0)
@@ -878,29 +879,35 @@ int settings_check(const struct settings *settings, char *error, size_t size)
 	return rc;
 }
 
+struct monitor settings_monitor(const struct settings_monitor *from)
+{
+	struct monitor to;
+
+	memset(&to, 0, sizeof(to)); /* it is hashed and compared as bytes */
+	snprintf(to.name, sizeof(to.name), "%s", from->name);
+	to.metric = metric_by_name(from->metric);
+	to.comparison = from->comparison;
+	to.threshold = from->threshold;
+	to.clear = from->clear < 0 ? from->threshold : from->clear;
+	to.window_ns = from->window_ns;
+	to.clear_ns = from->clear_after_ns;
+	to.minimum = from->minimum;
+	to.severity = from->severity;
+	to.per_server = from->per == 1;
+	snprintf(to.client, sizeof(to.client), "%s", from->client ? from->client : "");
+	snprintf(to.server, sizeof(to.server), "%s", from->server ? from->server : "");
+	to.port = (uint16_t)from->port;
+	return to;
+}
+
 struct monitor *settings_monitors(const struct settings *settings, size_t *count)
 {
 	const struct settings_monitor *from = settings->monitors.items;
 	struct monitor *monitors = memory_zeroed(settings->monitors.count, sizeof(*monitors));
 
 	*count = settings->monitors.count;
-	for (size_t i = 0; i < *count; i++, from++) {
-		struct monitor *to = &monitors[i];
-
-		snprintf(to->name, sizeof(to->name), "%s", from->name);
-		to->metric = metric_by_name(from->metric);
-		to->comparison = from->comparison;
-		to->threshold = from->threshold;
-		to->clear = from->clear < 0 ? from->threshold : from->clear;
-		to->window_ns = from->window_ns;
-		to->clear_ns = from->clear_after_ns;
-		to->minimum = from->minimum;
-		to->severity = from->severity;
-		to->per_server = from->per == 1;
-		snprintf(to->client, sizeof(to->client), "%s", from->client ? from->client : "");
-		snprintf(to->server, sizeof(to->server), "%s", from->server ? from->server : "");
-		to->port = (uint16_t)from->port;
-	}
+	for (size_t i = 0; i < *count; i++)
+		monitors[i] = settings_monitor(&from[i]);
 	return monitors;
 }
 

@@ -47,7 +47,7 @@ struct settings {
 	char *kubeconfig, *kubernetes_context, *kubernetes_cluster;
 	struct config_strings kubernetes_labels, kubernetes_annotations;
 	uint64_t kubernetes_objects_max, metadata_keep_ns;
-	char *control_token; /* NULL: only loopback may change agents */
+	char *control_token; /* NULL: only loopback may change anything */
 	uint32_t carrier;    /* enum settings_carrier */
 	char *instance;	     /* empty: the host's name */
 	uint64_t session_ns;
@@ -79,6 +79,11 @@ extern const struct config_table settings_table;
 /* Problems that one entry alone does not show: a receiver without its URL, an unknown metric. 0 or
  * -EINVAL with the sentence in error. */
 int settings_check(const struct settings *settings, char *error, size_t size);
+
+/* One of the list `monitors`, in the configuration or as the API is given it. */
+extern const struct config_table settings_monitor_table;
+int settings_check_monitor(const struct settings_monitor *monitor, char *error, size_t size);
+struct monitor settings_monitor(const struct settings_monitor *from);
 
 /* The configured monitors as the anomaly stage takes them; the caller frees the array. */
 struct monitor *settings_monitors(const struct settings *settings, size_t *count);

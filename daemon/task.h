@@ -59,6 +59,7 @@ struct task_options {
 	struct join_options join;
 	uint32_t lanes_max; /* of live halves */
 	uint32_t facts_max; /* of metadata */
+	uint32_t rules_max; /* that stand beside the monitors of the options */
 	struct aggregate_options aggregate;
 	struct anomaly_options anomaly;
 	struct task_sinks sinks;
