@@ -224,6 +224,7 @@ struct encoded encode_alert(struct encoder *encoder, const struct output_number 
 	message.window_ms = alert->window_ms;
 	message.started_ns = alert->started_ns;
 	message.ended_ns = alert->ended_ns;
+	message.reopened_ns = alert->reopened_ns;
 	message.pane_end_ns = alert->pane_end_ns;
 	message.last_event_ns = alert->last_event_ns;
 	message.completeness = alert->completeness;
@@ -485,6 +486,7 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 		.window_ms = message->window_ms,
 		.started_ns = message->started_ns,
 		.ended_ns = message->ended_ns,
+		.reopened_ns = message->reopened_ns,
 		.pane_end_ns = message->pane_end_ns,
 		.last_event_ns = message->last_event_ns,
 		.completeness = message->completeness,

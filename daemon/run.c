@@ -119,6 +119,7 @@ static struct task_options task_template(const struct run *run, const struct mon
 		.lanes_max = (uint32_t)settings->lanes_max,
 		.facts_max = (uint32_t)settings->facts_max,
 		.rules_max = MONITORS_API_MAX,
+		.reopen_ns = settings->reopen_ns,
 		.aggregate = {.rows_max = (uint32_t)settings->rows_max,
 			      .names_max = (uint32_t)settings->names_max},
 		.anomaly = {.monitors = monitors,

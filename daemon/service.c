@@ -295,6 +295,7 @@ static uint64_t shape_of(const struct settings *settings)
 		settings->episodes_max,
 		settings->baselines,
 		settings->baselines_warmup,
+		settings->reopen_ns,
 		settings->rollups_finest_ns,
 		(uint64_t)(settings->baselines_sensitivity * 1e6),
 	};

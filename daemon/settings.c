@@ -581,6 +581,13 @@ static const struct config_entry entries[] = {
 	 .max = "10000",
 	 .unit = "windows of 10 s",
 	 .help = "What a baseline must have seen before it may alert."},
+	{.name = "incidents.reopen_within",
+	 .type = CONFIG_DURATION,
+	 SETTING(reopen_ns),
+	 .fallback = "5m",
+	 .max = "1h",
+	 .help = "What begins again within this time of its incident's end opens that again, under "
+		 "its key; 0: it is a new one."},
 	{.name = "notify.allow_http",
 	 .type = CONFIG_BOOL,
 	 SETTING(allow_http),

@@ -867,6 +867,7 @@ static void make_stages(struct task *task)
 	if (options->task == INCIDENTS_TASK)
 		task->incidents = incidents_new(
 			&(struct incident_options){.update_ns = anomaly.update_ns,
+						   .reopen_ns = options->reopen_ns,
 						   .episodes_max = anomaly.episodes_max,
 						   .sinks = incident_sinks_of(task)});
 }

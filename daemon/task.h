@@ -60,6 +60,7 @@ struct task_options {
 	uint32_t lanes_max; /* of live halves */
 	uint32_t facts_max; /* of metadata */
 	uint32_t rules_max; /* that stand beside the monitors of the options */
+	uint64_t reopen_ns; /* of incidents */
 	struct aggregate_options aggregate;
 	struct anomaly_options anomaly;
 	struct task_sinks sinks;

@@ -42,6 +42,8 @@ static const char *stage_word(const struct alert *alert)
 {
 	if (alert->state == ALERT_RESOLVED)
 		return "Resolved";
+	if (alert->reopened_ns && alert->reopened_ns == alert->pane_end_ns)
+		return "Firing again";
 	return alert->sequence > 1 ? "Update" : "Firing";
 }
 

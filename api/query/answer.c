@@ -119,6 +119,7 @@ static Millrace__V1__Alert *alert_message(struct arena *arena, const struct aler
 	message->window_ms = alert->window_ms;
 	message->started_ns = alert->started_ns;
 	message->ended_ns = alert->ended_ns;
+	message->reopened_ns = alert->reopened_ns;
 	message->pane_end_ns = alert->pane_end_ns;
 	message->last_event_ns = alert->last_event_ns;
 	message->completeness = alert->completeness;
