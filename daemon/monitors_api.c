@@ -10,7 +10,9 @@
 #include "agent/batch/seal.h"
 #include "api/http/json.h"
 #include "api/http/server.h"
+#include "api/history/read.h"
 #include "api/query/message_json.h"
+#include "api/query/rehearsal.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "daemon/keyring.h"
@@ -22,7 +24,11 @@
 #include "millrace/v1/monitors.pb-c.h"
 #include "rules/rulebook.h"
 
-enum { LOOK_MS = 500, REQUEST_BYTES_MAX = 256 << 10 };
+enum {
+	LOOK_MS = 500,
+	REQUEST_BYTES_MAX = 256 << 10,
+	TRIAL_ROWS_MAX = 300000, /* some 0.3 s of the loop that also delivers alerts */
+};
 #define WAIT_NS (10 * NS_PER_S)
 
 /* Who is answered, and how. */
@@ -189,6 +195,64 @@ static void list_done(struct list *list)
 	free(list->message.monitors);
 }
 
+/* --- what a monitor would say now --- */
+
+struct told_trial {
+	Millrace__V1__MonitorTrial message;
+	Millrace__V1__MonitorValue values[REHEARSAL_LINES_MAX], *values_at[REHEARSAL_LINES_MAX];
+	char names[REHEARSAL_LINES_MAX][2][ALERT_NAME_MAX];
+	struct rehearsal trial;
+};
+
+static void tell_value(struct monitors_api *api, struct told_trial *told, size_t number)
+{
+	const struct rehearsal_line *line = &told->trial.lines[number];
+	Millrace__V1__MonitorValue *value = &told->values[number];
+	struct history *history = api->options.history;
+
+	millrace__v1__monitor_value__init(value);
+	snprintf(told->names[number][0], ALERT_NAME_MAX, "%s",
+		 history_name(history, line->edge.client));
+	snprintf(told->names[number][1], ALERT_NAME_MAX, "%s",
+		 history_name(history, line->edge.server));
+	value->client = told->names[number][0];
+	value->server = told->names[number][1];
+	value->port = line->edge.port;
+	value->protocol = (char *)(line->edge.protocol == 6    ? "tcp"
+				   : line->edge.protocol == 17 ? "udp"
+							       : "");
+	value->known = line->known;
+	value->value = line->value;
+	value->fires = line->fires;
+	value->connections = line->connections;
+	told->values_at[number] = value;
+}
+
+/* To free; NULL: the asker was told why there is none. */
+static struct told_trial *try_monitor(struct monitors_api *api, struct asker asker,
+				      const struct monitor *monitor)
+{
+	struct told_trial *told = memory_zeroed(1, sizeof(*told));
+
+	if (rehearsal_run(api->options.history, monitor, TRIAL_ROWS_MAX, &told->trial) < 0) {
+		refuse(asker, 503,
+		       "the monitor is good; the history cannot be read, or has too many rows for "
+		       "it: give client, server or port, or a shorter window");
+		free(told);
+		return NULL;
+	}
+	millrace__v1__monitor_trial__init(&told->message);
+	told->message.start_s = (double)told->trial.start_ns / 1e9;
+	told->message.end_s = (double)told->trial.end_ns / 1e9;
+	told->message.matched = (uint32_t)told->trial.matched;
+	told->message.firing = (uint32_t)told->trial.firing;
+	told->message.n_values = told->trial.count;
+	told->message.values = told->values_at;
+	for (size_t i = 0; i < told->trial.count; i++)
+		tell_value(api, told, i);
+	return told;
+}
+
 static void answer_rules(struct asker asker, const struct rule *rules, size_t count, bool one)
 {
 	struct list list;
@@ -239,7 +303,25 @@ static void answer_list(struct monitors_api *api, struct asker asker)
 	list_done(&list);
 }
 
-static void answer_one(struct monitors_api *api, struct asker asker, const char *name, bool as_list)
+/* rule: NULL of the configuration's. */
+static void answer_tried(struct monitors_api *api, struct asker asker,
+			 const struct monitor *monitor, const struct rule *rule, bool as_list)
+{
+	struct told_trial *told = try_monitor(api, asker, monitor);
+	struct list list;
+
+	if (!told)
+		return;
+	list_init(&list, 1);
+	list_add(&list, monitor, rule);
+	list.told[0].state.trial = &told->message;
+	answer(asker, as_list ? &list.message.base : &list.told[0].state.base);
+	list_done(&list);
+	free(told);
+}
+
+static void answer_one(struct monitors_api *api, struct asker asker, const char *name, bool test,
+		       bool as_list)
 {
 	const struct monitor *own = find_own(api, name);
 	const struct rule *rule = find_rule(api, name);
@@ -247,6 +329,10 @@ static void answer_one(struct monitors_api *api, struct asker asker, const char 
 
 	if (!own && !rule) {
 		refuse(asker, 404, "no monitor of this name is in force");
+		return;
+	}
+	if (test) {
+		answer_tried(api, asker, own ? own : &rule->monitor, own ? NULL : rule, as_list);
 		return;
 	}
 	list_init(&list, 1);
@@ -532,7 +618,10 @@ static void apply(struct monitors_api *api, struct asker asker, const char *peer
 		write_rules(api, asker, rules, count, name != NULL);
 		return;
 	}
-	answer_rules(asker, rules, count, false);
+	if (count == 1)
+		answer_tried(api, asker, &rules[0].monitor, &rules[0], true);
+	else
+		answer_rules(asker, rules, count, false);
 	free(rules);
 }
 
@@ -585,7 +674,8 @@ static void serve_get(struct request *request, struct response *response, void *
 	struct asker asker = asker_of(request, response);
 
 	if (knows(api, asker))
-		answer_one(api, asker, request->rest, false);
+		answer_one(api, asker, request->rest, request_parameter(request, "test", 0) != NULL,
+			   false);
 }
 
 static void serve_apply(struct request *request, struct response *response, void *context)
@@ -624,7 +714,7 @@ static void serve_rpc_list(struct request *request, struct response *response, v
 	if (!message)
 		refuse(asker, 400, "no ListMonitorsRequest");
 	else if (knows(api, asker) && message->name[0])
-		answer_one(api, asker, message->name, true);
+		answer_one(api, asker, message->name, message->test, true);
 	else if (api->read_all)
 		answer_list(api, asker);
 	if (message)

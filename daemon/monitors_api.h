@@ -14,6 +14,7 @@
 
 #include "anomaly/monitor.h"
 
+struct history;
 struct keyring;
 struct outputs;
 struct security;
@@ -32,6 +33,7 @@ struct monitors_api_options {
 	const char *brokers;
 	struct security *security;
 	struct outputs *outputs;
+	struct history *history;       /* what a monitor is tried on */
 	const struct keyring *keyring; /* the first of its keys signs; none: rules are not signed */
 	const char *token;	       /* NULL: loopback only */
 	const struct monitor *own;

@@ -1172,6 +1172,7 @@ static void start_monitors(struct service *service)
 								.brokers = service->brokers,
 								.security = service->security,
 								.outputs = service->outputs,
+								.history = service->history,
 								.keyring = service->keyring,
 								.token = settings->control_token,
 								.own = monitors,

@@ -121,25 +121,137 @@ static int change(const struct cli *cli, const char *method, const char *path, c
 	return status;
 }
 
-static int apply(const struct cli *cli)
+/* What --file names, to free; NULL: it has been told why not. */
+static char *read_file(const struct cli *cli)
 {
-	const char *file = cli->file && strcmp(cli->file, "-") == 0 ? "/dev/stdin" : cli->file;
-	struct path path;
+	const char *file = strcmp(cli->file, "-") == 0 ? "/dev/stdin" : cli->file;
 	size_t length;
 	char *text;
-	int rc, status;
+	int rc = config_read_file(file, DOCUMENT_BYTES_MAX, &text, &length);
 
-	if (!file || cli->operands_count != 1)
+	if (rc == 0)
+		return text;
+	complain(STATUS_FAILED, "%s cannot be read: %s", cli->file, strerror(-rc));
+	return NULL;
+}
+
+static int apply(const struct cli *cli)
+{
+	struct path path;
+	char *text;
+	int status;
+
+	if (!cli->file || cli->operands_count != 1)
 		return complain(STATUS_USAGE, "monitors apply -f FILE: a monitor, or a list of "
 					      "them under monitors:, as in millraced.yaml; - is "
 					      "stdin");
-	rc = config_read_file(file, DOCUMENT_BYTES_MAX, &text, &length);
-	if (rc < 0)
-		return complain(STATUS_FAILED, "%s cannot be read: %s", cli->file, strerror(-rc));
+	text = read_file(cli);
+	if (!text)
+		return STATUS_FAILED;
 	path_begin(&path, MONITORS_PATH);
 	path_add(&path, "dry_run", cli->dry_run ? "1" : NULL);
 	status = change(cli, "POST", path.text, text);
 	free(text);
+	return status;
+}
+
+/* --- test --- */
+
+static const struct sheet_column value_columns[] = {
+	{"CLIENT", false}, {"SERVER", false},	  {"PORT", true},
+	{"VALUE", true},   {"CONNECTIONS", true}, {"WOULD", false},
+};
+
+static void add_value(struct sheet *sheet, const cJSON *value)
+{
+	const char *client = text_of(value, "client");
+
+	sheet_add(sheet, *client ? client : "all");
+	sheet_add(sheet, text_of(value, "server"));
+	sheet_addf(sheet, "%.0f", number_of(value, "port"));
+	sheet_addf(sheet, "%.4g", number_of(value, "value"));
+	sheet_addf(sheet, "%.0f", number_of(value, "connections"));
+	sheet_add(sheet, flag_of(value, "fires")   ? "fire"
+			 : flag_of(value, "known") ? "be quiet"
+						   : "be silent: too few connections");
+}
+
+static void print_trial(const struct cli *cli, const cJSON *state)
+{
+	const cJSON *monitor = cJSON_GetObjectItemCaseSensitive(state, "monitor");
+	const cJSON *trial = cJSON_GetObjectItemCaseSensitive(state, "trial"), *value;
+	char start[FIGURE_MAX], end[FIGURE_MAX];
+	struct sheet sheet;
+
+	printf("%s is valid: fires when %s is %s %g over %s.\n", text_of(monitor, "name"),
+	       text_of(monitor, "metric"), text_of(monitor, "comparison"),
+	       number_of(monitor, "threshold"), text_of(monitor, "window"));
+	printf("From %s to %s it would have fired for %.0f of %.0f %s.\n",
+	       time_text(start, number_of(trial, "start_s")),
+	       time_text(end, number_of(trial, "end_s")), number_of(trial, "firing"),
+	       number_of(trial, "matched"),
+	       strcmp(text_of(monitor, "per"), "server") == 0 ? "servers" : "edges");
+	sheet_init(&sheet, value_columns, sizeof(value_columns) / sizeof(value_columns[0]));
+	cJSON_ArrayForEach(value, list_of(trial, "values")) add_value(&sheet, value);
+	if (sheet.count)
+		sheet_print(&sheet, stdout, cli->colour);
+	sheet_done(&sheet);
+}
+
+/* Of a file's monitor the answer is a list of one. */
+static int print_tried(const struct cli *cli, const cJSON *document, const char *body)
+{
+	const cJSON *states = list_of(document, "monitors");
+	const cJSON *state = states ? cJSON_GetArrayItem(states, 0) : document;
+
+	if (cli->format != FORMAT_TABLE)
+		puts(body);
+	else if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(state, "trial")))
+		print_trial(cli, state);
+	else
+		return complain(STATUS_USAGE,
+				"the monitors of %s are valid; monitors test takes "
+				"one at a time",
+				cli->file);
+	return STATUS_DONE;
+}
+
+static int try_file(const struct cli *cli, cJSON **document, char **body)
+{
+	char *text = read_file(cli);
+	int status;
+
+	if (!text)
+		return STATUS_FAILED;
+	status = ask_change(cli, "POST", MONITORS_PATH "?dry_run=1", text, document, body);
+	free(text);
+	return status;
+}
+
+static int try_name(const struct cli *cli, cJSON **document, char **body)
+{
+	struct path path;
+	int status = path_of(cli, &path);
+
+	path.asked = false;
+	path_add(&path, "test", "1");
+	return status == STATUS_DONE ? ask_json(cli, path.text, document, body) : status;
+}
+
+static int test(const struct cli *cli)
+{
+	cJSON *document;
+	char *body;
+	int status;
+
+	if ((cli->operands_count == 1) != (cli->file != NULL))
+		return complain(STATUS_USAGE, "monitors test NAME, or test -f FILE");
+	status = cli->file ? try_file(cli, &document, &body) : try_name(cli, &document, &body);
+	if (status != STATUS_DONE)
+		return status;
+	status = print_tried(cli, document, body);
+	free(body);
+	cJSON_Delete(document);
 	return status;
 }
 
@@ -154,21 +266,24 @@ static int delete (const struct cli *cli)
 int command_monitors(const struct cli *cli)
 {
 	const char *verb = cli->operands_count ? cli->operands[0] : "list";
-	bool applies = strcmp(verb, "apply") == 0;
+	bool applies = strcmp(verb, "apply") == 0, tests = strcmp(verb, "test") == 0;
 	struct path path;
 
-	if ((cli->file || cli->dry_run) && !applies)
-		return complain(STATUS_USAGE, "--file and --dry-run belong to monitors apply");
+	if ((cli->file && !applies && !tests) || (cli->dry_run && !applies))
+		return complain(STATUS_USAGE, "--dry-run belongs to monitors apply, --file to "
+					      "apply and test");
 	if (applies)
 		return apply(cli);
+	if (tests)
+		return test(cli);
 	if (strcmp(verb, "get") == 0)
 		return show(cli);
 	if (strcmp(verb, "delete") == 0)
 		return delete (cli);
 	if (strcmp(verb, "list") != 0 || cli->operands_count > 1)
 		return complain(STATUS_USAGE,
-				"monitors takes list, get NAME, apply -f FILE or delete NAME, not "
-				"\"%s\"",
+				"monitors takes list, get NAME, apply -f FILE, delete NAME or test "
+				"NAME, not \"%s\"",
 				verb);
 	path_begin(&path, MONITORS_PATH);
 	return list(cli, &path, &listing);

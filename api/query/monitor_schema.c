@@ -9,6 +9,8 @@ void monitor_schemas(struct json *json)
 {
 	const ProtobufCMessageDescriptor *const messages[] = {
 		&millrace__v1__monitor__descriptor,
+		&millrace__v1__monitor_value__descriptor,
+		&millrace__v1__monitor_trial__descriptor,
 		&millrace__v1__monitor_state__descriptor,
 		&millrace__v1__list_monitors_response__descriptor,
 	};
@@ -54,7 +56,11 @@ static void list_operation(struct json *json)
 static void get_operation(struct json *json)
 {
 	openapi_operation(json, "get", "GetMonitor", "One of them.");
-	parameters(json, "name", "path", "Of the monitor.");
+	json_key(json, "parameters");
+	json_array_begin(json);
+	openapi_parameter(json, "name", "path", "Of the monitor.");
+	openapi_parameter(json, "test", "query", "Also what it would say now.");
+	json_array_end(json);
 	json_member_object(json, "responses");
 	openapi_reply(json, "200", "The answer.", "MonitorState");
 	openapi_reply(json, "404", "No monitor of this name is in force.", "Problem");
@@ -89,7 +95,9 @@ static void apply_operation(struct json *json)
 	openapi_operation(json, "post", "ApplyMonitors",
 			  "Puts monitors in force, new ones or in the place of those with their "
 			  "names.");
-	parameters(json, "dry_run", "query", "Only says what it would put in force.");
+	parameters(json, "dry_run", "query",
+		   "Only says what it would put in force; of one monitor, also what that would "
+		   "say now.");
 	document(json);
 	json_member_object(json, "responses");
 	openapi_reply(json, "200", "What is in force now.", "ListMonitorsResponse");

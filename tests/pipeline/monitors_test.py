@@ -225,6 +225,32 @@ class InForce(Asking):
                 if any(member["monitor"] == "told" for member in alert["alert"]["members"]) or
                 alert["alert"]["monitor"] == "told"]
 
+    def tries_monitors_on_what_was(self):
+        def trial(document):
+            done = self.cli("monitors", "test", "-f", "-", "-o", "json", given=document)
+            return json.loads(done.stdout)["monitors"][0]["trial"]
+
+        busy = "name: busy\nmetric: bytes\nthreshold: {}\nwindow: 10s\nminimum: 0\n"
+        some = millraced.until(lambda: (found := trial(busy.format(0))) and found["firing"] and found, WITHIN_S)
+        self.assertEqual(some["matched"], some["firing"])
+        self.assertEqual(10, some["end_s"] - some["start_s"])
+        self.assertAlmostEqual(time.time(), some["end_s"], delta=30)
+        values = [value["value"] for value in some["values"]]
+        self.assertEqual(sorted(values, reverse=True), values)
+        self.assertLessEqual(len(values), 20)
+        self.assertTrue(all(value["fires"] and value["known"] and value["client"] for value in some["values"]))
+        self.assertEqual(0, trial(busy.format("1e15"))["firing"])
+        self.assertEqual(0, trial(busy.format(0) + "server: nobody\n")["matched"])
+        self.assertFalse(any(value["known"] for value in trial(busy.format(0).replace(
+            "minimum: 0", "minimum: 1000000"))["values"]))
+        servers = trial(busy.format(0) + "per: server\n")
+        self.assertLess(servers["matched"], some["matched"] + 1)
+        self.assertEqual({""}, {value["client"] for value in servers["values"]})
+        self.assertIn("is valid: fires when bytes is above 0 over 10s",
+                      self.cli("monitors", "test", "-f", "-", given=busy.format(0)).stdout)
+        self.cli("monitors", "test", "nobody", status=1)
+        self.cli("monitors", "test", "-f", "-", given="name: a\n", status=2)
+
     def test_it_fires_from_then_on_outlives_a_restart_under_its_key_and_ends_when_it_is_deleted(self):
         with tempfile.TemporaryDirectory() as folder, kafka.Kafka() as broker:
             feed = fleet.Feed(folder, nodes=8, flows=200, edges=40, rate=2000, seconds=120)
@@ -233,6 +259,7 @@ class InForce(Asking):
                 sender = feed.start(broker.address)
                 self.addCleanup(processes.end, sender)
                 self.assertTrue(self.daemon.wait_metric("millrace_rollups_total", 1, WITHIN_S))
+                self.tries_monitors_on_what_was()
                 began_ns = time.time_ns()
                 self.cli("monitors", "apply", "-f", "-", given="name: told\nmetric: bytes\nthreshold: 0\nwindow: 10s\n"
                                                                "clear_after: 1m\nminimum: 0\n")
