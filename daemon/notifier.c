@@ -462,7 +462,7 @@ size_t notifier_views(const struct notifier *notifier, struct receiver_view *vie
 	for (size_t i = 0; i < count; i++) {
 		views[i] = (struct receiver_view){
 			.name = stats[i].name,
-			.type = stats[i].kind == RECEIVER_SLACK ? "slack" : "pagerduty",
+			.type = receiver_kind_name(stats[i].kind),
 			.state = state_of(&stats[i]),
 			.waiting = stats[i].pending,
 			.delivered = stats[i].sent,

@@ -6,13 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/notify/webhook.h"
 #include "base/address.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
 static const char *const comparisons[] = {"above", "below", NULL}; /* enum comparison */
 static const char *const severities[] = {"info", "warning", "error", "critical", NULL};
-static const char *const receiver_types[] = {"slack", "pagerduty", NULL}; /* enum receiver_kind */
+static const char *const receiver_types[] = {"slack", "pagerduty", "webhook",
+					     NULL}; /* enum receiver_kind */
 static const char *const data_loss_choices[] = {"continue", "stop", NULL};
 static const char *const kubernetes_sources[] = {"off", "in-cluster", "kubeconfig", NULL};
 static const char *const carriers[] = {"memory", "kafka", NULL};
@@ -124,7 +126,7 @@ static const struct config_entry receiver_entries[] = {
 	 RECEIVER(type),
 	 .choices = receiver_types,
 	 .required = true,
-	 .help = "slack: incoming webhook; pagerduty: Events API v2."},
+	 .help = "slack: incoming webhook; pagerduty: Events API v2; webhook: any other, signed."},
 	{.name = "url",
 	 .type = CONFIG_STRING,
 	 RECEIVER(url),
@@ -136,6 +138,16 @@ static const struct config_entry receiver_entries[] = {
 	 RECEIVER(routing_key),
 	 .secret = true,
 	 .help = "PagerDuty's integration key, 32 characters."},
+	{.name = "secret",
+	 .type = CONFIG_STRING,
+	 RECEIVER(secret),
+	 .secret = true,
+	 .help = "Of a webhook: signs its messages; whsec_ and 24 to 64 random bytes in base64."},
+	{.name = "former_secret",
+	 .type = CONFIG_STRING,
+	 RECEIVER(former_secret),
+	 .secret = true,
+	 .help = "Of a webhook: signs too, while receivers change to another secret."},
 	{.name = "severity",
 	 .type = CONFIG_ENUM,
 	 RECEIVER(severity),
@@ -153,14 +165,15 @@ static const struct config_entry receiver_entries[] = {
 	 .fallback = "0",
 	 .max = "60000",
 	 .unit = "messages a minute",
-	 .help = "The pace; 0: what the service allows: 60 for slack, 100 for pagerduty."},
+	 .help = "The pace; 0: what the service allows: 60 for slack, 100 for pagerduty; 600 for "
+		 "webhook."},
 	{.name = "burst",
 	 .type = CONFIG_UINT,
 	 RECEIVER(burst),
 	 .fallback = "0",
 	 .max = "1000",
 	 .unit = "messages",
-	 .help = "So many at once after a rest; 0: 3 for slack, 10 for pagerduty."},
+	 .help = "So many at once after a rest; 0: 3 for slack, 10 for pagerduty, 50 for webhook."},
 };
 
 static const struct config_table receiver_table = {
@@ -761,6 +774,19 @@ static int check_url(const struct settings_receiver *receiver, bool allow_http, 
 	return -EINVAL;
 }
 
+static int check_webhook(const struct settings_receiver *receiver, char *error, size_t size)
+{
+	if (receiver->url && receiver->secret && webhook_secret_good(receiver->secret) &&
+	    (!receiver->former_secret || webhook_secret_good(receiver->former_secret)))
+		return 0;
+	snprintf(error, size,
+		 "receivers: %s needs url, and secret (or url_file, secret_file): whsec_ and 24 to "
+		 "64 random bytes in base64, as former_secret if there is one; make one with: echo "
+		 "whsec_$(openssl rand -base64 32)",
+		 receiver->name);
+	return -EINVAL;
+}
+
 static int check_receiver(const struct settings_receiver *receiver, bool allow_http, char *error,
 			  size_t size)
 {
@@ -778,6 +804,8 @@ static int check_receiver(const struct settings_receiver *receiver, bool allow_h
 			 receiver->name);
 		return -EINVAL;
 	}
+	if (receiver->type == RECEIVER_WEBHOOK && check_webhook(receiver, error, size) < 0)
+		return -EINVAL;
 	return check_url(receiver, allow_http, error, size);
 }
 
@@ -930,6 +958,8 @@ struct receiver *settings_receivers(const struct settings *settings, size_t *cou
 			.kind = from->type,
 			.url = from->url ? from->url : "https://events.pagerduty.com/v2/enqueue",
 			.routing_key = from->routing_key,
+			.secret = from->type == RECEIVER_WEBHOOK ? from->secret : NULL,
+			.former_secret = from->former_secret,
 			.severity_min = from->severity,
 			.self_alerts = from->self_alerts,
 			.per_minute = (uint32_t)from->per_minute,

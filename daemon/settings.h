@@ -17,7 +17,7 @@ struct settings_monitor {
 };
 
 struct settings_receiver {
-	char *name, *url, *routing_key;
+	char *name, *url, *routing_key, *secret, *former_secret;
 	uint32_t type, severity;
 	bool self_alerts;
 	uint64_t per_minute, burst;

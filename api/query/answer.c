@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "api/history/read.h"
+#include "api/query/alert_json.h"
+#include "api/query/message_json.h"
 
 char *answer_name(struct query *query, uint64_t id)
 {
@@ -133,6 +135,14 @@ static Millrace__V1__Alert *alert_message(struct arena *arena, const struct aler
 	for (uint32_t i = 0; i < alert->members_count && i < ALERT_MEMBERS_MAX; i++)
 		message->members[message->n_members++] = member_message(arena, &alert->members[i]);
 	return message;
+}
+
+void alert_json(struct json *json, const struct alert *alert)
+{
+	struct arena arena = {0};
+
+	message_json(json, &alert_message(&arena, alert)->base);
+	arena_done(&arena);
 }
 
 static Millrace__V1__Delivery *delivery_message(struct arena *arena,

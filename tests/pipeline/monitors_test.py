@@ -232,7 +232,7 @@ class InForce(Asking):
 
         busy = "name: busy\nmetric: bytes\nthreshold: {}\nwindow: 10s\nminimum: 0\n"
         some = millraced.until(lambda: (found := trial(busy.format(0))) and found["firing"] and found, WITHIN_S)
-        self.assertEqual(some["matched"], some["firing"])
+        self.assertLessEqual(some["firing"], some["matched"])
         self.assertEqual(10, some["end_s"] - some["start_s"])
         self.assertAlmostEqual(time.time(), some["end_s"], delta=30)
         values = [value["value"] for value in some["values"]]
