@@ -112,8 +112,8 @@ static bool take_monitor(const Millrace__V1__MonitorRule *from, struct monitor *
 		return false;
 	to->metric = metric_by_name(from->metric);
 	to->comparison = from->below ? COMPARE_BELOW : COMPARE_ABOVE;
-	to->threshold = from->threshold;
-	to->clear = from->clear;
+	to->threshold = from->threshold + 0.0; /* no -0 */
+	to->clear = from->clear + 0.0;
 	to->window_ns = from->window_ns;
 	to->clear_ns = from->clear_after_ns;
 	to->minimum = from->minimum;

@@ -71,8 +71,8 @@ static const struct command commands[] = {
 	{"alerts", "[WORKLOAD]", "What departs from normal, newest first.", "state limit",
 	 command_alerts},
 	{"monitors", "[VERB]",
-	 "What people are told of: list, get NAME, apply -f FILE, delete NAME, test NAME.", "file dry-run",
-	 command_monitors},
+	 "What people are told of: list, get NAME, apply -f FILE, delete NAME, test NAME.",
+	 "file dry-run", command_monitors},
 	{"agents", "[VERB]",
 	 "The agents that report; show NODE: one; control, set, unset ID: what they are told.",
 	 "loss state limit node label zone region role scan-period batch-interval feature scope "
