@@ -37,6 +37,14 @@ struct way {
 	bool busy;
 };
 
+/* Each topic is read by itself, so that one that is not there yet holds up nothing of the other. */
+struct reader {
+	struct relay *relay;
+	const char *topics[2]; /* one, and the end */
+	struct tail *tail;
+	bool read_all; /* what the topic had at the start */
+};
+
 struct pile {
 	struct encoded *items;
 	size_t count, max;
@@ -46,7 +54,8 @@ struct relay {
 	struct relay_options options;
 	struct relay_stats stats;
 	struct encoder *encoder;
-	struct tail *tail;
+	struct reader metadata_reader, rules_reader;
+	bool leads;
 	uv_timer_t timer;
 	struct way *ways;	     /* by partition */
 	uint32_t next;		     /* whose turn it is first */
@@ -168,8 +177,9 @@ static void on_rule(struct relay *relay, uint64_t key, const struct tail_record 
 
 static void on_record(void *context, const struct tail_record *record)
 {
-	struct relay *relay = context;
-	bool rule = strcmp(record->topic, TOPIC_RULES) == 0;
+	const struct reader *reader = context;
+	struct relay *relay = reader->relay;
+	bool rule = reader == &relay->rules_reader;
 	uint64_t key = hash_bytes(record->key, record->key_length);
 
 	if (!record->value && !rule)
@@ -182,9 +192,9 @@ static void on_record(void *context, const struct tail_record *record)
 
 static void on_trouble(void *context, const char *sentence)
 {
-	const struct relay *relay = context;
+	const struct reader *reader = context;
 
-	relay->options.trouble(relay->options.context, sentence);
+	reader->relay->options.trouble(reader->relay->options.context, sentence);
 }
 
 /* --- telling --- */
@@ -225,6 +235,11 @@ static void sign_again(struct relay *relay, const struct held *held)
 	explicit_bzero(key, sizeof(key));
 }
 
+static const struct reader *reader_of(const struct relay *relay, const struct held *held)
+{
+	return held->rule ? &relay->rules_reader : &relay->metadata_reader;
+}
+
 /* What is due, as far as a batch goes; marked as told. */
 static size_t batch_fill(struct relay *relay, struct way *way, uint64_t now, size_t *bytes)
 {
@@ -240,7 +255,7 @@ static size_t batch_fill(struct relay *relay, struct way *way, uint64_t now, siz
 			forget(relay, way, held); /* another takes its place */
 		if (i == way->held.count)
 			break;
-		if (held->due_ns > now)
+		if (held->due_ns > now || !reader_of(relay, held)->read_all)
 			continue;
 		if (*bytes + held->length > RELAY_BATCH_BYTES && count)
 			break;
@@ -341,43 +356,55 @@ static void forget_all(struct relay *relay)
 	relay->stats.records = relay->stats.rules = 0;
 }
 
-/* Not before: what is over may stand in the topic as if it held, with its end behind it. */
+/* Nothing of a topic is told before: what is over may stand in it as if it held, with its end
+ * behind it. */
 static void on_caught_up(void *context)
 {
-	struct relay *relay = context;
+	struct reader *reader = context;
 
-	uv_timer_start(&relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
+	reader->read_all = true;
+	uv_timer_start(&reader->relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
 }
 
-static void begin(struct relay *relay)
+static void reader_begin(struct relay *relay, struct reader *reader, const char *topic)
 {
-	static const char *const topics[] = {TOPIC_METADATA, TOPIC_RULES, NULL};
 	char error[256];
 
-	relay->tail = tail_new(&(struct tail_options){.loop = relay->options.loop,
-						      .brokers = relay->options.brokers,
-						      .security = relay->options.security,
-						      .topics = topics,
-						      .context = relay,
-						      .record = on_record,
-						      .caught_up = on_caught_up,
-						      .trouble = on_trouble},
-			       error, sizeof(error));
-	if (!relay->tail)
+	*reader = (struct reader){.relay = relay, .topics = {topic}};
+	reader->tail = tail_new(&(struct tail_options){.loop = relay->options.loop,
+						       .brokers = relay->options.brokers,
+						       .security = relay->options.security,
+						       .topics = reader->topics,
+						       .context = reader,
+						       .record = on_record,
+						       .caught_up = on_caught_up,
+						       .trouble = on_trouble},
+				error, sizeof(error));
+	if (!reader->tail)
 		relay->options.trouble(relay->options.context, error);
+}
+
+static void reader_end(struct reader *reader)
+{
+	if (reader->tail)
+		tail_close(reader->tail);
+	reader->tail = NULL;
+	reader->read_all = false;
 }
 
 void relay_lead(struct relay *relay, bool leads)
 {
-	if (leads == (relay->tail != NULL))
+	if (leads == relay->leads)
 		return;
+	relay->leads = leads;
 	if (leads) {
-		begin(relay);
+		reader_begin(relay, &relay->metadata_reader, TOPIC_METADATA);
+		reader_begin(relay, &relay->rules_reader, TOPIC_RULES);
 		return;
 	}
 	uv_timer_stop(&relay->timer);
-	tail_close(relay->tail);
-	relay->tail = NULL;
+	reader_end(&relay->metadata_reader);
+	reader_end(&relay->rules_reader);
 	forget_all(relay);
 }
 
