@@ -77,6 +77,7 @@ struct alert {
 	uint32_t window_ms;
 	uint64_t started_ns;	      /* end of the pane in which the episode began */
 	uint64_t ended_ns;	      /* 0 while firing */
+	uint64_t reopened_ns;	      /* of an incident: when it fired again, last; 0: never */
 	uint64_t pane_end_ns;	      /* of this transition */
 	uint64_t last_event_ns;	      /* newest kernel event in the rows that decided it */
 	double completeness;	      /* of those rows, 0..1 */

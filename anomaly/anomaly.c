@@ -11,6 +11,7 @@
 #include "anomaly/name_text.h"
 #include "anomaly/subject.h"
 #include "anomaly/summary.h"
+#include "anomaly/watchlist.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
@@ -38,7 +39,12 @@ enum {
 	WINDOW_PANES = BASELINE_WINDOW_S * PANES_PER_S,
 	/* Windows in which baselines are judged: the first and the last of 1 s .. 10 s. */
 	BASELINE_WINDOWS = 2,
+	/* Numbers of rules: monitors' (anomaly/watchlist.h), then the kinds of baselines. */
+	RULES_MAX = MONITORS_MAX + BASELINES,
 };
+
+/* Beside a rule's number: it matches no more, and only what is open of it ends. */
+#define RULE_ENDS	  (1u << 31)
 
 #define BASELINE_CLEAR_NS (10 * NS_PER_S)
 /* Learning is slowed in an incident for this long: what lasts longer is the new usual. */
@@ -48,8 +54,7 @@ static const uint32_t baseline_seconds[BASELINE_WINDOWS] = {1, BASELINE_WINDOW_S
 
 struct anomaly {
 	struct anomaly_options options;
-	struct monitor *monitors;
-	bool per_server; /* some monitor sums over clients */
+	struct watchlist monitors;
 	struct roster edges, servers;
 	struct plan *plans;
 	struct map plan_of; /* by the hash of its rules */
@@ -67,7 +72,9 @@ struct anomaly {
 	uint32_t *rules;	/* scratch of a match */
 	uint32_t save_panes;	/* baseline_save_ns in panes, 1 at least */
 	uint32_t save_turn;	/* whose turn it is in this pane */
-	struct alert *alerts;	/* not handed on yet */
+	struct alert *waiting;	/* to be resumed when their monitors are known */
+	uint32_t waiting_count;
+	struct alert *alerts;			      /* not handed on yet */
 	uint32_t alerts_count, transitions, rankings; /* of this pane */
 	struct baseline_record *records;
 	uint32_t records_count, records_capacity;
@@ -87,14 +94,9 @@ struct anomaly *anomaly_new(const struct anomaly_options *options)
 {
 	struct anomaly *anomaly = memory_zeroed(1, sizeof(*anomaly));
 	anomaly->options = *options;
-	anomaly->monitors = memory_resize(NULL, options->monitors_count, sizeof(struct monitor));
-	for (size_t i = 0; i < options->monitors_count; i++) {
-		anomaly->monitors[i] = options->monitors[i];
-		anomaly->per_server |= options->monitors[i].per_server;
-	}
-	anomaly->options.monitors = anomaly->monitors;
-	anomaly->rules =
-		memory_resize(NULL, options->monitors_count + BASELINES, sizeof(*anomaly->rules));
+	anomaly->options.monitors = NULL;
+	watchlist_set(&anomaly->monitors, options->monitors, options->monitors_count);
+	anomaly->rules = memory_resize(NULL, RULES_MAX, sizeof(*anomaly->rules));
 	uint64_t save_panes = options->baseline_save_ns / PANE_NS;
 	anomaly->save_panes = save_panes < 1		? 1
 			      : save_panes < UINT32_MAX ? (uint32_t)save_panes
@@ -111,6 +113,15 @@ void anomaly_bind(struct anomaly *anomaly, const struct anomaly_sinks *sinks)
 	anomaly->options.sinks = *sinks;
 }
 
+static void plans_free(struct plan *plan)
+{
+	while (plan) {
+		struct plan *next = plan->next;
+		memory_free(plan);
+		plan = next;
+	}
+}
+
 void anomaly_free(struct anomaly *anomaly)
 {
 	if (!anomaly)
@@ -120,15 +131,12 @@ void anomaly_free(struct anomaly *anomaly)
 	domain_log_free(anomaly->domains);
 	map_done(&anomaly->nodes);
 	map_done(&anomaly->plan_of);
-	while (anomaly->plans) {
-		struct plan *next = anomaly->plans->next;
-		memory_free(anomaly->plans);
-		anomaly->plans = next;
-	}
+	plans_free(anomaly->plans);
 	memory_free(anomaly->records);
 	memory_free(anomaly->alerts);
+	memory_free(anomaly->waiting);
 	memory_free(anomaly->rules);
-	memory_free(anomaly->monitors);
+	watchlist_done(&anomaly->monitors);
 	memory_free(anomaly);
 }
 
@@ -140,14 +148,15 @@ static uint32_t window_panes(const struct monitor *monitor)
 	return panes < 1 ? 1 : panes > SERIES_PANES_MAX ? SERIES_PANES_MAX : (uint32_t)panes;
 }
 
+/* Also of one that is no longer in force, whose episodes end. */
 static const struct monitor *rule_monitor(const struct anomaly *anomaly, uint32_t rule)
 {
-	return rule < anomaly->options.monitors_count ? &anomaly->monitors[rule] : NULL;
+	return rule < MONITORS_MAX ? &anomaly->monitors.places[rule].monitor : NULL;
 }
 
-static uint32_t rule_kind(const struct anomaly *anomaly, uint32_t rule)
+static uint32_t rule_kind(uint32_t rule)
 {
-	return rule - (uint32_t)anomaly->options.monitors_count;
+	return rule - MONITORS_MAX;
 }
 
 static struct baseline_limits subject_limits(const struct anomaly *anomaly,
@@ -236,14 +245,16 @@ static struct plan *plan_new(const struct anomaly *anomaly, const uint32_t *rule
 	plan->watches_count = count;
 	for (uint32_t i = 0; i < count; i++) {
 		struct watch *watch = &plan->watches[i];
-		const struct monitor *monitor = rule_monitor(anomaly, rules[i]);
-		watch->rule = rules[i];
+		uint32_t rule = rules[i] & ~RULE_ENDS;
+		const struct monitor *monitor = rule_monitor(anomaly, rule);
+		watch->rule = rule;
+		watch->ends = (rules[i] & RULE_ENDS) != 0;
 		if (monitor) {
 			watch->metric = monitor->metric;
 			watch->panes = window_panes(monitor);
 			plan_monitor(plan, monitor);
 		} else {
-			watch->metric = baseline_metric(rule_kind(anomaly, rules[i]));
+			watch->metric = baseline_metric(rule_kind(rule));
 			watch->panes = baseline_seconds[0] * PANES_PER_S;
 			plan->metrics |= (uint16_t)(1u << watch->metric);
 			plan->connects = true;
@@ -270,21 +281,29 @@ static const struct plan *plan_get(struct anomaly *anomaly, const uint32_t *rule
 	return plan;
 }
 
-/* All rules that match, and the windows that they read. */
-static void subject_match(struct anomaly *anomaly, struct subject *subject, const char *client,
-			  const char *server)
+/* All rules that match, into the scratch. */
+static uint32_t rules_match(struct anomaly *anomaly, const struct subject *subject,
+			    const char *client, const char *server)
 {
 	uint32_t *rules = anomaly->rules, count = 0;
-	for (uint32_t i = 0; i < anomaly->options.monitors_count; i++) {
-		const struct monitor *monitor = &anomaly->monitors[i];
+	for (uint32_t i = 0; i < anomaly->monitors.ordered; i++) {
+		const struct monitor *monitor = watchlist_at(&anomaly->monitors, i);
 		if (monitor->per_server == subject->per_server && monitor->metric < METRICS &&
 		    monitor_matches(monitor, client, server, subject->edge.port))
-			rules[count++] = i;
+			rules[count++] = anomaly->monitors.order[i];
 	}
 	if (anomaly->options.baselines && !subject->per_server)
 		for (uint32_t kind = 0; kind < BASELINES; kind++)
-			rules[count++] = (uint32_t)anomaly->options.monitors_count + kind;
-	subject->plan = plan_get(anomaly, rules, count);
+			rules[count++] = MONITORS_MAX + kind;
+	return count;
+}
+
+/* And the windows that they read. */
+static void subject_match(struct anomaly *anomaly, struct subject *subject, const char *client,
+			  const char *server)
+{
+	uint32_t count = rules_match(anomaly, subject, client, server);
+	subject->plan = plan_get(anomaly, anomaly->rules, count);
 	series_init(&subject->series, subject->plan->panes_max, subject->plan->connects,
 		    subject->plan->transport, anomaly->tick);
 	subject_bound(anomaly, subject);
@@ -320,9 +339,10 @@ static struct subject *server_subject(struct anomaly *anomaly, const struct edge
 	if (subject || !server)
 		return subject;
 	bool wanted = false;
-	for (uint32_t i = 0; i < anomaly->options.monitors_count && !wanted; i++)
-		wanted = anomaly->monitors[i].per_server &&
-			 monitor_matches(&anomaly->monitors[i], "", server, edge->port);
+	for (uint32_t i = 0; i < anomaly->monitors.ordered && !wanted; i++) {
+		const struct monitor *monitor = watchlist_at(&anomaly->monitors, i);
+		wanted = monitor->per_server && monitor_matches(monitor, "", server, edge->port);
+	}
 	subject = wanted ? subject_add(anomaly, &anomaly->servers, &all) : NULL;
 	if (!subject)
 		return NULL;
@@ -339,7 +359,7 @@ static void edge_name(struct anomaly *anomaly, struct subject *subject)
 	if (!client || !server)
 		return;
 	subject_match(anomaly, subject, client, server);
-	if (anomaly->per_server)
+	if (anomaly->monitors.per_server)
 		subject->server = server_subject(anomaly, &subject->edge, server);
 	if (subject->server)
 		subject->server->links++;
@@ -377,7 +397,7 @@ static void push_edge(struct anomaly *anomaly, const struct rollup *rollup)
 		server = subject->server;
 	} else {
 		anomaly->stats.unwatched++;
-		if (anomaly->per_server)
+		if (anomaly->monitors.per_server)
 			server = server_subject(anomaly, &rollup->edge,
 						name_bytes(anomaly->names, rollup->edge.server));
 	}
@@ -537,7 +557,7 @@ static bool filled(const struct anomaly *anomaly, const struct subject *subject,
 static struct verdict judge_monitor(struct anomaly *anomaly, const struct subject *subject,
 				    const struct watch *watch, bool open)
 {
-	const struct monitor *monitor = &anomaly->monitors[watch->rule];
+	const struct monitor *monitor = rule_monitor(anomaly, watch->rule);
 	const struct series *series = &subject->series;
 	struct verdict verdict = {.quiet = true,
 				  .metric = monitor->metric,
@@ -545,6 +565,8 @@ static struct verdict judge_monitor(struct anomaly *anomaly, const struct subjec
 				  .panes = watch->panes,
 				  .threshold = monitor->threshold};
 	bool below = monitor->comparison == COMPARE_BELOW;
+	if (watch->ends)
+		return verdict;
 	if (monitor->metric == METRIC_CONNECT_LATENCY && !below && !open &&
 	    !series_connects_may_exceed(series, anomaly->tick, watch->panes, 0.95,
 					metric_connect_index(monitor->threshold)))
@@ -635,13 +657,13 @@ static void rule_name(const struct anomaly *anomaly, uint32_t rule, char text[AL
 		snprintf(text, ALERT_MONITOR_MAX, "%s", monitor->name);
 	else
 		snprintf(text, ALERT_MONITOR_MAX, "baseline/%s",
-			 metric_name(baseline_metric(rule_kind(anomaly, rule))));
+			 metric_name(baseline_metric(rule_kind(rule))));
 }
 
 static const char *rule_unit(const struct anomaly *anomaly, uint32_t rule)
 {
 	const struct monitor *monitor = rule_monitor(anomaly, rule);
-	return monitor ? metric_unit(monitor->metric) : baseline_unit(rule_kind(anomaly, rule));
+	return monitor ? metric_unit(monitor->metric) : baseline_unit(rule_kind(rule));
 }
 
 /* What a transition says of this pane. */
@@ -711,6 +733,16 @@ static bool emit(struct anomaly *anomaly, const struct subject *subject,
 	return true;
 }
 
+/* One more open, or one less. */
+static void episodes_count(struct anomaly *anomaly, struct subject *subject, uint32_t rule,
+			   int more)
+{
+	subject->episodes += (uint32_t)more;
+	anomaly->stats.episodes += (uint64_t)more;
+	if (rule < MONITORS_MAX)
+		anomaly->monitors.places[rule].episodes += (uint32_t)more;
+}
+
 static void episode_begin(struct anomaly *anomaly, struct subject *subject,
 			  const struct watch *watch, struct watch_state *state,
 			  const struct verdict *verdict)
@@ -742,14 +774,13 @@ static void episode_begin(struct anomaly *anomaly, struct subject *subject,
 	episode->update_ns = ranked ? anomaly->now_ns + anomaly->options.update_ns : 0;
 	emit(anomaly, subject, verdict, alert);
 	state->episode = episode;
-	subject->episodes++;
-	anomaly->stats.episodes++;
+	episodes_count(anomaly, subject, watch->rule, 1);
 	anomaly->stats.fired++;
 }
 
 /* False if the pane is full: the next one tries again. */
-static bool episode_end(struct anomaly *anomaly, struct subject *subject, struct watch_state *state,
-			const struct verdict *verdict)
+static bool episode_end(struct anomaly *anomaly, struct subject *subject, const struct watch *watch,
+			struct watch_state *state, const struct verdict *verdict)
 {
 	struct alert alert = state->episode->alert;
 	alert.state = ALERT_RESOLVED;
@@ -759,8 +790,7 @@ static bool episode_end(struct anomaly *anomaly, struct subject *subject, struct
 		return false;
 	memory_free(state->episode);
 	state->episode = NULL;
-	subject->episodes--;
-	anomaly->stats.episodes--;
+	episodes_count(anomaly, subject, watch->rule, -1);
 	anomaly->stats.resolved++;
 	return true;
 }
@@ -790,7 +820,7 @@ static void episode_step(struct anomaly *anomaly, struct subject *subject,
 {
 	struct episode *episode = state->episode;
 	const struct monitor *monitor = rule_monitor(anomaly, watch->rule);
-	uint64_t clear_ns = monitor ? monitor->clear_ns : BASELINE_CLEAR_NS;
+	uint64_t clear_ns = watch->ends ? 0 : monitor ? monitor->clear_ns : BASELINE_CLEAR_NS;
 	if (!verdict->quiet) {
 		episode->quiet_since_ns = 0;
 		episode_update(anomaly, subject, episode, verdict);
@@ -799,7 +829,7 @@ static void episode_step(struct anomaly *anomaly, struct subject *subject,
 	if (episode->quiet_since_ns == 0)
 		episode->quiet_since_ns = anomaly->now_ns;
 	if (anomaly->now_ns - episode->quiet_since_ns >= clear_ns)
-		episode_end(anomaly, subject, state, verdict);
+		episode_end(anomaly, subject, watch, state, verdict);
 }
 
 static struct verdict judge(struct anomaly *anomaly, const struct subject *subject,
@@ -807,7 +837,7 @@ static struct verdict judge(struct anomaly *anomaly, const struct subject *subje
 {
 	if (rule_monitor(anomaly, watch->rule))
 		return judge_monitor(anomaly, subject, watch, open);
-	return judge_baseline(anomaly, subject, rule_kind(anomaly, watch->rule), open);
+	return judge_baseline(anomaly, subject, rule_kind(watch->rule), open);
 }
 
 /* States are kept only while there is something to remember. */
@@ -891,7 +921,7 @@ static void subject_judge(struct anomaly *anomaly, struct subject *subject)
 static bool incident_slows(const struct anomaly *anomaly, const struct subject *subject,
 			   uint32_t kind)
 {
-	uint32_t rule = (uint32_t)anomaly->options.monitors_count + kind;
+	uint32_t rule = MONITORS_MAX + kind;
 	for (uint32_t i = 0; subject->states && i < subject->plan->watches_count; i++) {
 		const struct episode *episode = subject->states[i].episode;
 		if (subject->plan->watches[i].rule == rule && episode)
@@ -983,6 +1013,16 @@ void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records
 	}
 }
 
+static const struct monitor *monitor_named(const struct anomaly *anomaly, const char *name)
+{
+	for (uint32_t i = 0; i < anomaly->monitors.ordered; i++) {
+		const struct monitor *monitor = watchlist_at(&anomaly->monitors, i);
+		if (strcmp(monitor->name, name) == 0)
+			return monitor;
+	}
+	return NULL;
+}
+
 static struct subject *alert_subject_of(struct anomaly *anomaly, const struct alert *alert)
 {
 	const struct alert_subject *words = &alert->subject;
@@ -992,11 +1032,8 @@ static struct subject *alert_subject_of(struct anomaly *anomaly, const struct al
 		.port = words->port,
 		.protocol = words->protocol,
 	};
-	bool per_server = false;
-	for (uint32_t i = 0; i < anomaly->options.monitors_count; i++)
-		per_server |= anomaly->monitors[i].per_server &&
-			      strcmp(anomaly->monitors[i].name, alert->monitor) == 0;
-	if (per_server)
+	const struct monitor *monitor = monitor_named(anomaly, alert->monitor);
+	if (monitor && monitor->per_server)
 		return server_subject(anomaly, &edge, words->server);
 	edge.id = edge_id(&edge);
 	struct subject *subject = roster_get(&anomaly->edges, edge.id);
@@ -1005,7 +1042,7 @@ static struct subject *alert_subject_of(struct anomaly *anomaly, const struct al
 	if (!subject || subject->plan)
 		return subject;
 	subject_match(anomaly, subject, words->client, words->server);
-	if (anomaly->per_server)
+	if (anomaly->monitors.per_server)
 		subject->server = server_subject(anomaly, &edge, words->server);
 	if (subject->server)
 		subject->server->links++;
@@ -1033,20 +1070,156 @@ static bool resume(struct anomaly *anomaly, const struct alert *alert)
 			 rule_unit(anomaly, subject->plan->watches[i].rule));
 		state->episode->update_ns = alert->pane_end_ns + anomaly->options.update_ns;
 		put(anomaly, &state->episode->alert);
-		subject->episodes++;
-		anomaly->stats.episodes++;
+		episodes_count(anomaly, subject, subject->plan->watches[i].rule, 1);
 		return true;
 	}
 	return false;
+}
+
+/* Its monitor is none that is known now: it may come with the log, up to the first pane. */
+static bool resume_later(struct anomaly *anomaly, const struct alert *alert)
+{
+	if (alert->state != ALERT_FIRING || strncmp(alert->monitor, "baseline/", 9) == 0 ||
+	    monitor_named(anomaly, alert->monitor) ||
+	    anomaly->waiting_count >= anomaly->options.episodes_max)
+		return false;
+	anomaly->waiting = memory_resize(anomaly->waiting, anomaly->waiting_count + 1,
+					 sizeof(*anomaly->waiting));
+	anomaly->waiting[anomaly->waiting_count++] = *alert;
+	return true;
 }
 
 size_t anomaly_resume(struct anomaly *anomaly, const struct alert *alerts, size_t count)
 {
 	size_t resumed = 0;
 	for (size_t i = 0; i < count; i++)
-		resumed += resume(anomaly, &alerts[i]);
+		resumed += resume(anomaly, &alerts[i]) || resume_later(anomaly, &alerts[i]);
 	hand_on(anomaly);
 	return resumed;
+}
+
+/* Before the first pane is judged. */
+static void resume_waiting(struct anomaly *anomaly)
+{
+	for (uint32_t i = 0; i < anomaly->waiting_count; i++)
+		resume(anomaly, &anomaly->waiting[i]);
+	memory_free(anomaly->waiting);
+	anomaly->waiting = NULL;
+	anomaly->waiting_count = 0;
+}
+
+/* --- other monitors --- */
+
+/* Its names, as they are known or as an open episode tells them. */
+static bool subject_names(const struct anomaly *anomaly, const struct subject *subject,
+			  const char **client, const char **server)
+{
+	const struct alert_subject *words = NULL;
+	for (uint32_t i = 0; subject->states && i < subject->plan->watches_count && !words; i++)
+		if (subject->states[i].episode)
+			words = &subject->states[i].episode->alert.subject;
+	*client = words ? words->client : name_bytes(anomaly->names, subject->edge.client);
+	*server = words ? words->server : name_bytes(anomaly->names, subject->edge.server);
+	return *client && *server;
+}
+
+/* And those that no longer match and have an episode open: it ends as of a monitor that is gone. */
+static uint32_t rules_kept(struct anomaly *anomaly, const struct subject *subject, uint32_t count)
+{
+	uint32_t matched = count;
+	for (uint32_t i = 0; subject->states && i < subject->plan->watches_count; i++) {
+		uint32_t rule = subject->plan->watches[i].rule, at = 0;
+		while (at < matched && anomaly->rules[at] != rule)
+			at++;
+		if (at == matched && subject->states[i].episode)
+			anomaly->rules[count++] = rule | RULE_ENDS;
+	}
+	return count;
+}
+
+static const struct watch_state *state_of(const struct subject *subject, const struct plan *plan,
+					  uint32_t rule)
+{
+	for (uint32_t i = 0; i < plan->watches_count; i++)
+		if (plan->watches[i].rule == rule)
+			return &subject->states[i];
+	return NULL;
+}
+
+/* What the watches remember goes along to their new places. */
+static void states_move(struct subject *subject, const struct plan *plan)
+{
+	struct watch_state *states;
+	if (!subject->states)
+		return;
+	states = memory_zeroed(plan->watches_count, sizeof(*states));
+	for (uint32_t i = 0; i < plan->watches_count; i++) {
+		const struct watch_state *state =
+			state_of(subject, subject->plan, plan->watches[i].rule);
+		if (state)
+			states[i] = *state;
+	}
+	memory_free(subject->states);
+	subject->states = states;
+}
+
+/* It is matched when a row comes and its names are known again; until then nobody reads it. */
+static void subject_forget(struct subject *subject)
+{
+	uint32_t last = subject->series.last;
+	memory_free(subject->states);
+	subject->states = NULL;
+	subject->plan = NULL;
+	series_done(&subject->series);
+	series_init(&subject->series, 0, false, false, last);
+	if (subject->server)
+		subject->server->links--;
+	subject->server = NULL;
+}
+
+static void subject_rematch(struct anomaly *anomaly, struct subject *subject)
+{
+	const char *client, *server;
+	if (!subject->plan)
+		return;
+	if (!subject_names(anomaly, subject, &client, &server)) {
+		subject_forget(subject);
+		return;
+	}
+	uint32_t count =
+		rules_kept(anomaly, subject, rules_match(anomaly, subject, client, server));
+	const struct plan *plan = plan_get(anomaly, anomaly->rules, count);
+	bool longer = plan->panes_max > subject->series.panes_max;
+	states_move(subject, plan);
+	subject->plan = plan;
+	series_widen(&subject->series, plan->panes_max, plan->connects, plan->transport,
+		     anomaly->tick);
+	/* Of longer ago than it kept nothing is known, so no silence either. */
+	if (longer)
+		subject->first_pane = 0;
+	subject_bound(anomaly, subject);
+	if (!subject->per_server && anomaly->monitors.per_server && !subject->server) {
+		subject->server = server_subject(anomaly, &subject->edge, server);
+		if (subject->server)
+			subject->server->links++;
+	}
+}
+
+void anomaly_watch(struct anomaly *anomaly, const struct monitor *monitors, size_t count)
+{
+	struct plan *plans = anomaly->plans;
+	uint32_t servers;
+	anomaly->stats.monitors_refused = watchlist_set(&anomaly->monitors, monitors, count);
+	anomaly->plans = NULL;
+	map_done(&anomaly->plan_of);
+	roster_sort(&anomaly->servers);
+	roster_sort(&anomaly->edges);
+	servers = anomaly->servers.count;
+	for (uint32_t i = 0; i < servers; i++)
+		subject_rematch(anomaly, anomaly->servers.sorted[i].subject);
+	for (uint32_t i = 0; i < anomaly->edges.count; i++)
+		subject_rematch(anomaly, anomaly->edges.sorted[i].subject);
+	plans_free(plans);
 }
 
 /* --- the pane --- */
@@ -1070,8 +1243,9 @@ static void subject_expire(struct anomaly *anomaly, struct subject *subject)
 		struct watch_state *state = &subject->states[i];
 		if (!state->episode)
 			continue;
-		struct verdict verdict = judge(anomaly, subject, &subject->plan->watches[i], true);
-		if (!episode_end(anomaly, subject, state, &verdict))
+		const struct watch *watch = &subject->plan->watches[i];
+		struct verdict verdict = judge(anomaly, subject, watch, true);
+		if (!episode_end(anomaly, subject, watch, state, &verdict))
 			return;
 	}
 	subject->gone = true;
@@ -1126,6 +1300,8 @@ static void close_pane(struct anomaly *anomaly)
 	anomaly->latest = NULL;
 	anomaly->pending = false;
 	anomaly->rankings = anomaly->transitions = 0;
+	if (anomaly->waiting)
+		resume_waiting(anomaly);
 	domain_log_close(anomaly->domains);
 	roster_step(anomaly, &anomaly->edges);
 	roster_step(anomaly, &anomaly->servers);

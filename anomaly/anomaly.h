@@ -78,6 +78,7 @@ struct anomaly_options {
 struct anomaly_stats {
 	uint64_t edges, episodes; /* live now */
 	uint64_t fired, resolved, updated, suppressed, unwatched;
+	uint64_t monitors_refused; /* of those that should be in force: above MONITORS_MAX */
 };
 
 struct anomaly *anomaly_new(const struct anomaly_options *options);
@@ -90,11 +91,16 @@ void anomaly_bind(struct anomaly *anomaly, const struct anomaly_sinks *sinks);
 void anomaly_push(struct anomaly *anomaly, const struct rollup *rollups, size_t count,
 		  const struct names *names);
 void anomaly_advance(struct anomaly *anomaly, uint64_t now_ns);
+/* From the next pane on these monitors are in force and no others; names are distinct. Open
+ * episodes of those that stay, or take a monitor's name and measure the same, go on; others end in
+ * that pane, or as soon as its transitions have room. A window has at first what its edge kept. It
+ * is a walk over all edges. */
+void anomaly_watch(struct anomaly *anomaly, const struct monitor *monitors, size_t count);
 /* Nodes (name ids) whose agents sent a batch in this pane; before advance. */
 void anomaly_heard(struct anomaly *anomaly, const uint64_t *nodes, size_t count);
 /* Before the first pane: episodes that still fire (alert_member). They go on under their keys, and
- * are told with the first pane's transitions, so that the incidents know. Returns how many; one
- * whose monitor or names are gone is left. */
+ * are told with the first pane's transitions, so that the incidents know. One whose monitor is not
+ * known waits for it until then. Returns how many; one whose baseline or names are gone is left. */
 size_t anomaly_resume(struct anomaly *anomaly, const struct alert *alerts, size_t count);
 /* Before the first pane: what millrace.baselines holds. */
 void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count);

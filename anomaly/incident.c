@@ -18,6 +18,9 @@
  * have seen it. */
 #define LATELY_NS (300 * NS_PER_S)
 
+/* Of a closed incident: what it named, and what ended last. */
+enum { RULES_KEPT = 4 * ALERT_MEMBERS_MAX };
+
 struct incident {
 	uint64_t number; /* rising */
 	uint64_t opened_ns;
@@ -26,6 +29,9 @@ struct incident {
 	uint64_t cause;	    /* the member's id */
 	uint32_t episodes;  /* open */
 	bool changed;
+	uint64_t closed_ns; /* 0: it is open. Else it may be opened again, by what it ended with: */
+	uint64_t rules[RULES_KEPT];
+	uint32_t rules_count;
 };
 
 /* An episode: open, or ended in this pane. */
@@ -33,6 +39,7 @@ struct member {
 	uint64_t id; /* of its key */
 	/* Hashes; 0: none, and _other, which is many, is none. */
 	uint64_t client, server, edge, domain;
+	uint64_t rule; /* its monitor and edge: what is the same when it begins again */
 	struct incident *incident;
 	uint32_t kind; /* of what is wrong: enum kind */
 	bool deep;     /* nobody that it calls is a member */
@@ -166,6 +173,15 @@ static uint64_t subject_id(const char *workload)
 	return one ? text_id(workload) : 0;
 }
 
+static uint64_t rule_of(const char *monitor, const struct alert_subject *subject)
+{
+	const struct edge edge = {.client = text_id(subject->client),
+				  .server = text_id(subject->server),
+				  .port = subject->port,
+				  .protocol = subject->protocol};
+	return hash_mix(edge_id(&edge) ^ hash_mix(text_id(monitor)));
+}
+
 static void member_take(struct member *member, const struct alert *alert)
 {
 	const struct alert_subject *subject = &alert->subject;
@@ -177,6 +193,7 @@ static void member_take(struct member *member, const struct alert *alert)
 				  .port = subject->port,
 				  .protocol = subject->protocol};
 	member->edge = edge_id(&edge);
+	member->rule = rule_of(alert->monitor, subject);
 	member->kind = kind_of(alert);
 	member->domain = domain_of(alert);
 }
@@ -396,14 +413,47 @@ static uint32_t beginning(const struct incidents *incidents, struct incident **o
 	uint32_t known = incidents->members_count - incidents->newcomers, count = 0;
 	uint32_t at = incidents->incidents_count;
 	*oldest = NULL;
-	for (; at > 0; at--, count++) {
-		if (incidents->incidents[at - 1]->opened_ns + TOGETHER_NS <= incidents->now_ns)
+	for (; at > 0; at--) {
+		struct incident *incident = incidents->incidents[at - 1];
+		if (incident->opened_ns + TOGETHER_NS <= incidents->now_ns)
 			break;
-		*oldest = incidents->incidents[at - 1];
+		if (incident->closed_ns)
+			continue;
+		*oldest = incident;
+		count++;
 	}
 	for (uint32_t i = known; i < incidents->members_count; i++)
 		count += incidents->first[i] == i && !incidents->members[i]->ended;
 	return count;
+}
+
+static struct incident *closed_with(const struct incidents *incidents, uint64_t rule)
+{
+	for (uint32_t i = incidents->incidents_count; incidents->stats.closed && i-- > 0;) {
+		struct incident *incident = incidents->incidents[i];
+		for (uint32_t k = 0; incident->closed_ns && k < incident->rules_count; k++)
+			if (incident->rules[k] == rule)
+				return incident;
+	}
+	return NULL;
+}
+
+/* Groups with an episode that begins again go on in the incident that it ended with. */
+static void reopen(struct incidents *incidents)
+{
+	for (uint32_t i = incidents->members_count - incidents->newcomers;
+	     i < incidents->members_count; i++) {
+		const struct member *member = incidents->members[i];
+		struct incident **group = &incidents->groups[first_of(incidents->first, i)];
+		struct incident *incident =
+			*group || member->ended ? NULL : closed_with(incidents, member->rule);
+		if (!incident)
+			continue;
+		*group = incident;
+		incident->closed_ns = 0;
+		incidents->stats.closed--;
+		incidents->stats.incidents++;
+	}
 }
 
 /* To the incident of their group, or to a new one; to one and the same when too many begin. */
@@ -412,6 +462,7 @@ static void admit_newcomers(struct incidents *incidents)
 	struct incident *shared;
 	bool together = beginning(incidents, &shared) > INCIDENTS_AT_ONCE;
 	find_groups(incidents);
+	reopen(incidents);
 	for (uint32_t i = incidents->members_count - incidents->newcomers;
 	     i < incidents->members_count; i++) {
 		struct incident **group = &incidents->groups[first_of(incidents->first, i)];
@@ -508,6 +559,8 @@ static struct alert compose(const struct incidents *incidents, const struct inci
 	if (told->sequence) {
 		memcpy(alert.key, told->key, sizeof(alert.key));
 		alert.started_ns = told->started_ns;
+		alert.reopened_ns =
+			told->state == ALERT_RESOLVED ? incidents->now_ns : told->reopened_ns;
 	}
 	alert.severity = severity_of(incident, members, count);
 	alert.sequence = told->sequence + 1;
@@ -532,7 +585,7 @@ static bool worth_telling(const struct incident *incident, const struct alert *a
 			  const struct member *cause)
 {
 	const struct alert *told = &incident->alert;
-	return alert->state == ALERT_RESOLVED || alert->severity > told->severity ||
+	return alert->state != told->state || alert->severity > told->severity ||
 	       cause->id != incident->cause || alert->episodes >= 2 * told->episodes ||
 	       (alert->suspects_count && !alert_same_suspect(alert, told));
 }
@@ -546,6 +599,27 @@ static uint32_t edges_of(struct incidents *incidents, struct member *const *memb
 	return distinct(incidents->ids, open);
 }
 
+static void keep_rule(struct incident *incident, uint64_t rule)
+{
+	if (incident->rules_count < RULES_KEPT)
+		incident->rules[incident->rules_count++] = rule;
+}
+
+/* Told as it was last while it fired. */
+static void incident_close(struct incidents *incidents, struct incident *incident,
+			   struct member *const *members, uint32_t count)
+{
+	const struct alert *told = &incident->alert;
+	incident->closed_ns = incidents->now_ns;
+	incident->rules_count = 0;
+	for (uint32_t i = 0; i < told->members_count; i++)
+		keep_rule(incident, rule_of(told->members[i].monitor, &told->members[i].subject));
+	for (uint32_t i = 0; i < count; i++)
+		keep_rule(incident, members[i]->rule);
+	incidents->stats.incidents--;
+	incidents->stats.closed++;
+}
+
 static void tell(struct incidents *incidents, struct incident *incident,
 		 struct member *const *members, uint32_t count)
 {
@@ -554,7 +628,9 @@ static void tell(struct incidents *incidents, struct incident *incident,
 	bool first = incident->alert.sequence == 0;
 	/* Who hears of severe ones only must not wait, nor miss it if it is soon over. */
 	bool severer = severity_of(incident, members, count) > incident->alert.severity;
-	if (!first && incident->episodes && !severer && incidents->now_ns < incident->update_ns)
+	bool again = incident->alert.state == ALERT_RESOLVED;
+	if (!first && incident->episodes && !severer && !again &&
+	    incidents->now_ns < incident->update_ns)
 		return;
 	incident->changed = false;
 	alert = compose(incidents, incident, members, count);
@@ -562,11 +638,14 @@ static void tell(struct incidents *incidents, struct incident *incident,
 		return;
 	if (members[0]->alert.summary[0] || alert.state == ALERT_RESOLVED)
 		summary_tell(&alert, edges_of(incidents, members, count));
+	if (incident->episodes == 0)
+		incident_close(incidents, incident, members, count);
 	incident->alert = alert;
 	incident->cause = members[0]->id;
 	incident->update_ns = incidents->now_ns + incidents->options.update_ns;
 	incidents->stats.opened += first;
-	incidents->stats.updated += !first && incident->episodes;
+	incidents->stats.reopened += again;
+	incidents->stats.updated += !first && incident->episodes && !again;
 	incidents->stats.resolved += incident->episodes == 0;
 	sinks->alerts(sinks->context, &alert, 1);
 }
@@ -599,14 +678,24 @@ static void sweep(struct incidents *incidents)
 		memory_free(member);
 	}
 	incidents->members_count = kept;
-	kept = 0;
+}
+
+/* Closed incidents that nothing opened again in time, and of more than are kept the oldest. */
+static void forget_closed(struct incidents *incidents)
+{
+	uint32_t kept = 0;
+	if (incidents->stats.closed == 0)
+		return;
 	for (uint32_t i = 0; i < incidents->incidents_count; i++) {
 		struct incident *incident = incidents->incidents[i];
-		if (incident->episodes) {
+		bool old = incident->closed_ns + incidents->options.reopen_ns <= incidents->now_ns;
+		if (!incident->closed_ns ||
+		    (!old && incidents->stats.closed <= INCIDENTS_CLOSED_MAX)) {
 			incidents->incidents[kept++] = incident;
 			continue;
 		}
-		incidents->stats.incidents--;
+		incidents->stats.forgotten += !old;
+		incidents->stats.closed--;
 		memory_free(incident);
 	}
 	incidents->incidents_count = kept;
@@ -626,6 +715,7 @@ void incidents_advance(struct incidents *incidents, uint64_t now_ns)
 {
 	bool changed = incidents->newcomers != 0;
 	incidents->now_ns = now_ns;
+	forget_closed(incidents);
 	end_unconfirmed(incidents);
 	for (uint32_t i = 0; i < incidents->incidents_count; i++)
 		changed |= incidents->incidents[i]->changed;

@@ -17,7 +17,9 @@
  *   - more than INCIDENTS_AT_ONCE would begin within two seconds: something that all share.
  *
  * By chain, node and zone only what began within five minutes does, and nothing by the name _other.
- * An episode stays in the incident that it came to; two incidents are never made one.
+ * An episode stays in the incident that it came to; two incidents are never made one. What begins
+ * again within reopen_ns of the end of its incident opens it again, under its key, with all that
+ * belongs to it, unless that belongs to an open one: a fault that comes and goes is one incident.
  *
  * An incident is named by its cause, which is one of its open episodes: one whose server is not the
  * client of another, rather of failures than of latency than of volume, the severest, the earliest.
@@ -27,7 +29,9 @@
  *
  * In pane k push the transitions of all owners in the order of their tasks, then advance. What
  * comes out depends on these alone. Bounds: episodes_max open episodes (9 KB each while open, and 9
- * KB an incident); one beyond is counted as unlisted and makes no incident. Pure; one thread. */
+ * KB an incident); one beyond is counted as unlisted and makes no incident. INCIDENTS_CLOSED_MAX
+ * that may be opened again; of more the oldest is forgotten early, and counted. Pure; one thread.
+ */
 #pragma once
 
 #include <stddef.h>
@@ -35,7 +39,11 @@
 
 #include "anomaly/alert.h"
 
-enum { INCIDENTS_AT_ONCE = 8, INCIDENT_SERVERS_MIN = 3 };
+enum {
+	INCIDENTS_AT_ONCE = 8,
+	INCIDENT_SERVERS_MIN = 3,
+	INCIDENTS_CLOSED_MAX = 1024,
+};
 
 struct incidents;
 
@@ -46,13 +54,16 @@ struct incident_sinks {
 
 struct incident_options {
 	uint64_t update_ns; /* 10 s */
+	uint64_t reopen_ns; /* 0: never */
 	uint32_t episodes_max;
 	struct incident_sinks sinks;
 };
 
 struct incident_stats {
 	uint64_t incidents, episodes; /* open now */
+	uint64_t closed;	      /* that may be opened again */
 	uint64_t opened, resolved, updated, unlisted;
+	uint64_t reopened, forgotten;
 };
 
 struct incidents *incidents_new(const struct incident_options *options);

@@ -1,5 +1,6 @@
-/* A monitor: a rule over rollups. Threshold monitors come from the configuration; the baseline
- * monitors are built in and configured by sensitivity. Plain data, the same for all tasks. */
+/* A monitor: a rule over rollups. Threshold monitors come from the configuration and, by the API,
+ * from the log (anomaly/rule.h); the baseline monitors are built in and configured by sensitivity.
+ * Plain data, the same for all tasks. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,6 +20,8 @@ enum metric {
 	METRIC_RTT,		   /* mean smoothed RTT, seconds */
 	METRICS,
 };
+
+enum { MONITORS_MAX = 512 }; /* in force at once */
 
 enum comparison { COMPARE_ABOVE, COMPARE_BELOW };
 

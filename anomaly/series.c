@@ -61,11 +61,9 @@ static bool mark_within(const struct mark *mark, uint32_t tick, uint32_t panes)
 	return (uint16_t)(tick - mark->tick) < panes;
 }
 
-static void marks_grow(struct series *series)
+/* had_transport: whether the present ones have transport columns behind them. */
+static void marks_move(struct series *series, uint32_t capacity, bool had_transport)
 {
-	uint32_t capacity = series->capacity ? 2u * series->capacity : MARKS_FIRST;
-	if (capacity > series->panes_max)
-		capacity = series->panes_max;
 	size_t size =
 		sizeof(struct mark) + (series->keeps_transport ? sizeof(struct transport) : 0);
 	struct mark *marks = memory_resize(NULL, capacity, size);
@@ -74,12 +72,41 @@ static void marks_grow(struct series *series)
 		const struct mark *mark = mark_at(series, i);
 		marks[i] = *mark;
 		if (series->keeps_transport)
-			transports[i] = *transport_of(series, mark);
+			transports[i] =
+				had_transport ? *transport_of(series, mark) : series->transport;
 	}
 	memory_free(series->marks);
 	series->marks = marks;
 	series->first = 0;
 	series->capacity = (uint16_t)capacity;
+}
+
+static void marks_grow(struct series *series)
+{
+	uint32_t capacity = series->capacity ? 2u * series->capacity : MARKS_FIRST;
+	marks_move(series, capacity < series->panes_max ? capacity : series->panes_max,
+		   series->keeps_transport);
+}
+
+void series_widen(struct series *series, uint32_t panes_max, bool connects, bool transport,
+		  uint32_t tick)
+{
+	bool adds_transport = transport && !series->keeps_transport;
+	assert(panes_max <= SERIES_PANES_MAX);
+	if (series->panes_max == 0) {
+		series_init(series, panes_max, connects, transport, tick);
+		return;
+	}
+	series->keeps_connects |= connects;
+	series->keeps_transport |= transport;
+	if (adds_transport && series->capacity)
+		marks_move(series, series->capacity, false);
+	if (panes_max <= series->panes_max)
+		return;
+	series->panes_max = (uint16_t)panes_max;
+	if (series->connect_high < series->connect_high_before)
+		series->connect_high = series->connect_high_before;
+	series->block_tick = (uint16_t)tick;
 }
 
 static void marks_expire(struct series *series, uint32_t tick)

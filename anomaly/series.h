@@ -77,6 +77,10 @@ struct histogram {
 void series_init(struct series *series, uint32_t panes_max, bool connects, bool transport,
 		 uint32_t tick);
 void series_done(struct series *series);
+/* More is read of it from now on: longer windows, connect times, transport columns. What it has
+ * stays; of what it did not keep until now there is nothing yet. It never keeps less. */
+void series_widen(struct series *series, uint32_t panes_max, bool connects, bool transport,
+		  uint32_t tick);
 /* To the open pane, which ends at end_ns. */
 void series_add(struct series *series, uint32_t tick, uint64_t end_ns, const struct rollup *rollup);
 /* Gives back the memory of a series that is idle. */

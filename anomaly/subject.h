@@ -24,9 +24,10 @@ struct episode {
 
 /* One rule over a subject. */
 struct watch {
-	uint32_t rule;	/* index of the monitor; past the last one, a kind of baseline */
+	uint32_t rule;	/* number of the monitor; from MONITORS_MAX on, a kind of baseline */
 	uint32_t panes; /* of its window; a baseline's first */
 	uint32_t metric;
+	bool ends; /* it matches no more: what is open ends, and nothing begins */
 };
 
 /* The rules that match a subject and what they need: the same for all that have the same. */

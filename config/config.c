@@ -252,32 +252,57 @@ static void load_setting(struct config_target *target, const struct config_setti
 		config_report(error, &place, name, "%s", why);
 }
 
-int config_load(const struct config_table *table, const struct config_sources *sources, void *out,
-		struct config_error *error)
+static struct config_target *begin_load(const struct config_table *table, void *out,
+					struct config_error *error)
 {
 	struct config_target *target = memory_zeroed(1, sizeof(*target));
-	struct config_place place = {.origin = sources->path ? sources->path : table->program};
-	int result = 0;
 
 	error->count = error->length = 0;
 	error->text[0] = '\0';
 	memset(out, 0, table->size);
 	config_target_init(target, table, out, "");
+	return target;
+}
+
+/* Taken whole or not at all. */
+static int end_load(struct config_target *target, const struct config_place *place, int result,
+		    struct config_error *error)
+{
+	/* Of a file that was not read to its end nothing can be said to miss. */
+	if (result == 0)
+		config_target_check(target, place, error);
+	report_rest(error);
+	if (error->count) {
+		config_free(target->table, target->out);
+		result = result ? result : -EINVAL;
+	}
+	free(target);
+	return result;
+}
+
+int config_load(const struct config_table *table, const struct config_sources *sources, void *out,
+		struct config_error *error)
+{
+	struct config_target *target = begin_load(table, out, error);
+	struct config_place place = {.origin = sources->path ? sources->path : table->program};
+	int result = 0;
+
 	if (sources->path)
 		result = config_file_load(sources->path, target, error);
 	load_environment(target, error);
 	for (size_t at = 0; at < sources->settings_count; at++)
 		load_setting(target, &sources->settings[at], error);
-	/* Of a file that was not read to its end nothing can be said to miss. */
-	if (result == 0)
-		config_target_check(target, &place, error);
-	report_rest(error);
-	free(target);
-	if (error->count) {
-		config_free(table, out);
-		return result ? result : -EINVAL;
-	}
-	return 0;
+	return end_load(target, &place, result, error);
+}
+
+int config_read(const struct config_table *table, const char *origin, const char *text,
+		size_t length, void *out, struct config_error *error)
+{
+	struct config_place place = {.origin = origin};
+	struct config_target *target = begin_load(table, out, error);
+
+	return end_load(target, &place, config_text_load(origin, text, length, target, error),
+			error);
 }
 
 void config_free(const struct config_table *table, void *out)

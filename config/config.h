@@ -132,6 +132,11 @@ struct config_error {
 int config_load(const struct config_table *table, const struct config_sources *sources, void *out,
 		struct config_error *error);
 
+/* The same of a text that somebody else sent, who is told of problems as of the file `origin`: no
+ * environment, ${} is plain text, and the table has no secrets. */
+int config_read(const struct config_table *table, const char *origin, const char *text,
+		size_t length, void *out, struct config_error *error);
+
 /* Frees what *out owns and zeroes it. */
 void config_free(const struct config_table *table, void *out);
 

@@ -15,8 +15,9 @@ struct reader {
 	yaml_event_t event; /* the one being looked at */
 	const char *path;
 	struct config_error *error;
-	int depth;   /* of sections and lists that are open */
-	bool broken; /* the rest cannot be read; event is YAML_NO_EVENT from then on */
+	bool foreign; /* somebody else sent it: ${} is plain text */
+	int depth;    /* of sections and lists that are open */
+	bool broken;  /* the rest cannot be read; event is YAML_NO_EVENT from then on */
 };
 
 static struct config_place place_of(const struct reader *reader)
@@ -255,7 +256,7 @@ static char *read_string(struct reader *reader, const char *name)
 		refuse_type(reader, name, "a string");
 	else if (has_nul(reader))
 		refuse(reader, name, "holds a NUL byte");
-	else if (!strchr(scalar_text(reader), '$'))
+	else if (reader->foreign || !strchr(scalar_text(reader), '$'))
 		text = config_copy(scalar_text(reader), strlen(scalar_text(reader)));
 	else if (!(text = expand(scalar_text(reader), why)))
 		refuse(reader, name, why);
@@ -548,6 +549,20 @@ static void read_document(struct reader *reader, struct config_target *target)
 		give_up(reader, "a second document; a configuration is one");
 }
 
+static int read_all(struct reader *reader, const char *text, size_t length,
+		    struct config_target *target)
+{
+	int result = yaml_parser_initialize(&reader->parser);
+
+	assert(result == 1);
+	yaml_parser_set_encoding(&reader->parser, YAML_UTF8_ENCODING);
+	yaml_parser_set_input_string(&reader->parser, (const unsigned char *)text, length);
+	read_document(reader, target);
+	yaml_event_delete(&reader->event);
+	yaml_parser_delete(&reader->parser);
+	return reader->broken ? -EINVAL : 0;
+}
+
 int config_file_load(const char *path, struct config_target *target, struct config_error *error)
 {
 	struct reader reader = {.path = path, .error = error};
@@ -564,14 +579,16 @@ int config_file_load(const char *path, struct config_target *target, struct conf
 		config_report(error, &place, NULL, "cannot read: %s", strerror(-result));
 	if (result < 0)
 		return result;
-	result = yaml_parser_initialize(&reader.parser);
-	assert(result == 1);
-	yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
-	yaml_parser_set_input_string(&reader.parser, (const unsigned char *)text, length);
-	read_document(&reader, target);
-	yaml_event_delete(&reader.event);
-	yaml_parser_delete(&reader.parser);
+	result = read_all(&reader, text, length, target);
 	explicit_bzero(text, length); /* it may hold secrets */
 	free(text);
-	return reader.broken ? -EINVAL : 0;
+	return result;
+}
+
+int config_text_load(const char *origin, const char *text, size_t length,
+		     struct config_target *target, struct config_error *error)
+{
+	struct reader reader = {.path = origin, .error = error, .foreign = true};
+
+	return read_all(&reader, text, length, target);
 }

@@ -46,3 +46,5 @@ int config_table_section(const struct config_table *table, const char *section);
 
 /* Fills the target from YAML. 0 or -EINVAL, or -errno. */
 int config_file_load(const char *path, struct config_target *target, struct config_error *error);
+int config_text_load(const char *origin, const char *text, size_t length,
+		     struct config_target *target, struct config_error *error);

@@ -2,7 +2,6 @@
 
 #include <cjson/cJSON.h>
 #include <math.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "base/memory.h"
 #include "daemon/keyring.h"
 #include "daemon/outputs.h"
+#include "daemon/permit.h"
 #include "daemon/tail.h"
 #include "daemon/topics.h"
 
@@ -404,52 +404,6 @@ static void make_id(char id[CONTROL_ID_BYTES])
 		 random[2], random[3], random[4], random[5]);
 }
 
-/* --- who may --- */
-
-static bool is_loopback(const char *host)
-{
-	size_t length = strcspn(host, host[0] == '[' ? "]" : ":");
-
-	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-	       strncmp(host, "[::1]", 5) == 0 || strncmp(host, "::ffff:127.", 11) == 0 ||
-	       (length == 9 && strncasecmp(host, "localhost", 9) == 0);
-}
-
-static bool shows(const struct request *request, const char *token)
-{
-	static const char scheme[] = "Bearer ";
-	const char *given = request_header(request, "authorization");
-	size_t length = strlen(token);
-
-	return given && strncasecmp(given, scheme, sizeof(scheme) - 1) == 0 &&
-	       strlen(given) - (sizeof(scheme) - 1) == length &&
-	       CRYPTO_memcmp(given + sizeof(scheme) - 1, token, length) == 0;
-}
-
-static bool may_write(const struct control_api *api, const struct request *request,
-		      struct response *response)
-{
-	const char *host = request_header(request, ":authority");
-
-	if (api->options.token) {
-		if (shows(request, api->options.token))
-			return true;
-		response_header(response, "www-authenticate", "Bearer");
-		response_problem(response, 401,
-				 "the token is missing or wrong: it is millraced's control.token; "
-				 "the CLI takes it from MILLRACE_TOKEN");
-		return false;
-	}
-	if (!host)
-		host = request_header(request, "host");
-	if (is_loopback(request->peer) && host && is_loopback(host))
-		return true;
-	response_problem(response, 403,
-			 "without control.token in millraced's configuration only who asks from "
-			 "its own machine may change agents");
-	return false;
-}
-
 /* --- into the log, and the answer when it is there --- */
 
 static void end_pending(struct pending *pending)
@@ -585,7 +539,7 @@ static void serve_set(struct request *request, struct response *response, void *
 	cJSON *body;
 	bool good;
 
-	if (!may_write(api, request, response))
+	if (!permit(api->options.token, request, response))
 		return;
 	if (!type || strncasecmp(type, "application/json", 16) != 0) {
 		response_problem(response, 415, "application/json is wanted");
@@ -619,7 +573,7 @@ static void serve_unset(struct request *request, struct response *response, void
 	struct control_api *api = context;
 	struct control **place;
 
-	if (!may_write(api, request, response))
+	if (!permit(api->options.token, request, response))
 		return;
 	forget_expired(api);
 	place = place_of(api, request->rest);

@@ -3,8 +3,7 @@
  * the log has it, so what was answered is what agents see. The records that stand are those of the
  * topic, whoever wrote them.
  *
- * Who may write: with a token configured who shows it (Authorization: Bearer), else only who asks
- * from loopback, of a loopback name, so that no web page can.
+ * Who may write: daemon/permit.h.
  *
  * Bounded: CONTROL_API_RECORDS_MAX that stand, CONTROL_API_PENDING_MAX that wait for the log, 10 s.
  * The service loop's thread. */

@@ -224,6 +224,7 @@ struct encoded encode_alert(struct encoder *encoder, const struct output_number 
 	message.window_ms = alert->window_ms;
 	message.started_ns = alert->started_ns;
 	message.ended_ns = alert->ended_ns;
+	message.reopened_ns = alert->reopened_ns;
 	message.pane_end_ns = alert->pane_end_ns;
 	message.last_event_ns = alert->last_event_ns;
 	message.completeness = alert->completeness;
@@ -351,21 +352,30 @@ struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const 
 	return own_batch(encoder, &message, realtime_ns, key_id, key);
 }
 
-struct encoded encode_metadata(struct encoder *encoder, uint64_t realtime_ns,
-			       const struct encoded *records, size_t count, const char *key_id,
-			       const uint8_t *key)
+static ProtobufCBinaryData *lend(const struct encoded *records, size_t count)
+{
+	ProtobufCBinaryData *lent = memory_zeroed(count, sizeof(*lent));
+
+	for (size_t i = 0; i < count; i++)
+		lent[i] = (ProtobufCBinaryData){records[i].length,
+						(uint8_t *)(uintptr_t)records[i].bytes};
+	return lent;
+}
+
+struct encoded encode_told(struct encoder *encoder, uint64_t realtime_ns,
+			   const struct encode_told *told, const char *key_id, const uint8_t *key)
 {
 	Millrace__V1__Batch message = MILLRACE__V1__BATCH__INIT;
 	struct encoded bytes;
 
 	message.kind = MILLRACE__V1__BATCH_KIND__BATCH_KIND_METADATA;
-	message.metadata = memory_zeroed(count, sizeof(*message.metadata));
-	message.n_metadata = count;
-	for (size_t i = 0; i < count; i++)
-		message.metadata[i] = (ProtobufCBinaryData){records[i].length,
-							    (uint8_t *)(uintptr_t)records[i].bytes};
+	message.metadata = lend(told->metadata, told->metadata_count);
+	message.n_metadata = told->metadata_count;
+	message.rules = lend(told->rules, told->rules_count);
+	message.n_rules = told->rules_count;
 	bytes = own_batch(encoder, &message, realtime_ns, key_id, key);
 	memory_free(message.metadata);
+	memory_free(message.rules);
 	return bytes;
 }
 
@@ -476,6 +486,7 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 		.window_ms = message->window_ms,
 		.started_ns = message->started_ns,
 		.ended_ns = message->ended_ns,
+		.reopened_ns = message->reopened_ns,
 		.pane_end_ns = message->pane_end_ns,
 		.last_event_ns = message->last_event_ns,
 		.completeness = message->completeness,

@@ -57,10 +57,14 @@ struct encoded encode_undelivered(struct encoder *encoder, const char *receiver,
 struct encoded encode_tick(struct encoder *encoder, uint64_t realtime_ns, const char *key_id,
 			   const uint8_t *key);
 
-/* Records of millrace.metadata for a partition of millrace.events; signed likewise. */
-struct encoded encode_metadata(struct encoder *encoder, uint64_t realtime_ns,
-			       const struct encoded *records, size_t count, const char *key_id,
-			       const uint8_t *key);
+/* Records of millrace.metadata and of millrace.rules for a partition of millrace.events; signed
+ * likewise. */
+struct encode_told {
+	const struct encoded *metadata, *rules;
+	size_t metadata_count, rules_count;
+};
+struct encoded encode_told(struct encoder *encoder, uint64_t realtime_ns,
+			   const struct encode_told *told, const char *key_id, const uint8_t *key);
 
 /* 0, or -EBADMSG: not such a record. */
 int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert);

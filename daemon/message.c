@@ -5,7 +5,7 @@
 
 #include "base/memory.h"
 
-enum { ALIGNMENT = 8, BUCKET_ARRAYS = 8 };
+enum { ALIGNMENT = 8, BUCKET_ARRAYS = 9 };
 
 static struct message *message_sized(enum message_kind kind, uint32_t source, uint32_t task,
 				     uint64_t pane, size_t extra, struct heap *heap)
@@ -75,10 +75,11 @@ static struct message *halves_in(struct heap *heap, enum message_kind kind, uint
 	size_t hearings = bucket->hearings_count * sizeof(*bucket->hearings);
 	size_t facts = bucket->facts_count * sizeof(*bucket->facts);
 	size_t fact_addresses = bucket->fact_addresses_count * sizeof(*bucket->fact_addresses);
+	size_t rules = bucket->rules_words * sizeof(*bucket->rules);
 	struct message *message = message_sized(
 		kind, source, task, pane,
 		opens + closes + aliases + servers + instances + hearings + facts + fact_addresses +
-			names_bytes(names, names_count) + BUCKET_ARRAYS * ALIGNMENT,
+			rules + names_bytes(names, names_count) + BUCKET_ARRAYS * ALIGNMENT,
 		heap);
 	uint8_t *cursor = (uint8_t *)(message + 1);
 
@@ -91,6 +92,7 @@ static struct message *halves_in(struct heap *heap, enum message_kind kind, uint
 	message->bucket.hearings = append(&cursor, bucket->hearings, hearings);
 	message->bucket.facts = append(&cursor, bucket->facts, facts);
 	message->bucket.fact_addresses = append(&cursor, bucket->fact_addresses, fact_addresses);
+	message->bucket.rules = append(&cursor, bucket->rules, rules);
 	append_names(message, cursor, names, names_count);
 	return message;
 }

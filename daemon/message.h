@@ -4,7 +4,7 @@
  *
  * START  ingest -> every task   the first pane of this partition
  * HALVES ingest -> join         definitions, closes, aliases, instances and their names; facts of
- *                               metadata
+ *                               metadata; rules
  * HOPS   join   -> join         re-keyed halves, read in the next round of the pane, one a round
  * LABELS join   -> ingest       what was decided, instances and their names
  * ROWS   ingest -> aggregate    partial rows

@@ -103,6 +103,12 @@ static const struct total totals[] = {
 	{"millrace_metadata_waiting_refused_total", "counter",
 	 "Records of metadata that came more at once than there is room.",
 	 TOTAL(mirror.metadata_refused)},
+	{"millrace_rules_refused_total", "counter",
+	 "Rules in the log of events that were too long or more at once than there is room.",
+	 TOTAL(mirror.rules_refused)},
+	{"millrace_monitors_refused", "gauge",
+	 "Monitors that tasks have no place for, as those that are gone still end their episodes.",
+	 TOTAL(anomaly.monitors_refused)},
 	{"millrace_metadata_refused_total", "counter",
 	 "Tellings of pods, nodes, services and ranges that found no room in a task.",
 	 TOTAL(census.refused)},
@@ -167,6 +173,12 @@ static const struct total totals[] = {
 	 TOTAL(anomaly.episodes)},
 	{"millrace_incidents", "gauge", "Alerts firing.", TOTAL(incidents.incidents)},
 	{"millrace_alerts_fired_total", "counter", "Alerts that fired.", TOTAL(incidents.opened)},
+	{"millrace_alerts_reopened_total", "counter",
+	 "Alerts that fired again under their keys after they had resolved.",
+	 TOTAL(incidents.reopened)},
+	{"millrace_alerts_forgotten_total", "counter",
+	 "Resolved alerts that could fire again under their keys no longer, as more resolved.",
+	 TOTAL(incidents.forgotten)},
 	{"millrace_alerts_updated_total", "counter", "Alerts that were told again.",
 	 TOTAL(incidents.updated)},
 	{"millrace_alerts_resolved_total", "counter", "Alerts that resolved.",
@@ -247,11 +259,18 @@ static void relay(FILE *out, const struct relay_stats *stats)
 	head(out, "millrace_relay_records", "gauge",
 	     "Records of metadata that are told again; 0 where another instance does it.");
 	fprintf(out, "millrace_relay_records %llu\n", (unsigned long long)stats->records);
+	head(out, "millrace_relay_rules", "gauge",
+	     "Rules that are told again, of those that lately ended too; 0 likewise.");
+	fprintf(out, "millrace_relay_rules %llu\n", (unsigned long long)stats->rules);
+	head(out, "millrace_relay_rules_refused_total", "counter",
+	     "Records of millrace.rules that are no rule, or that no key in force has signed.");
+	fprintf(out, "millrace_relay_rules_refused_total %llu\n",
+		(unsigned long long)stats->rules_refused);
 	head(out, "millrace_relay_refused_total", "counter",
-	     "Records of millrace.metadata that found no room.");
+	     "Records of millrace.metadata or millrace.rules that found no room.");
 	fprintf(out, "millrace_relay_refused_total %llu\n", (unsigned long long)stats->refused);
 	head(out, "millrace_relay_told_total", "counter",
-	     "Records of metadata put into the log of events.");
+	     "Records of metadata and rules put into the log of events.");
 	fprintf(out, "millrace_relay_told_total %llu\n", (unsigned long long)stats->told);
 	head(out, "millrace_relay_failed_total", "counter",
 	     "Batches of them that Kafka did not take; they are told again.");

@@ -460,18 +460,17 @@ size_t notifier_views(const struct notifier *notifier, struct receiver_view *vie
 
 	count = count < max ? count : max;
 	for (size_t i = 0; i < count; i++) {
-		views[i] = (struct receiver_view){
-			.name = stats[i].name,
-			.type = stats[i].kind == RECEIVER_SLACK ? "slack" : "pagerduty",
-			.state = state_of(&stats[i]),
-			.waiting = stats[i].pending,
-			.delivered = stats[i].sent,
-			.retried = stats[i].retried,
-			.open = stats[i].open,
-			.delivered_ns = stats[i].delivered_ns,
-			.failing_since_ns = stats[i].failing_since_ns,
-			.resumes_in_ms = stats[i].resumes_in_ms,
-			.last_error = stats[i].last_error};
+		views[i] = (struct receiver_view){.name = stats[i].name,
+						  .type = receiver_kind_name(stats[i].kind),
+						  .state = state_of(&stats[i]),
+						  .waiting = stats[i].pending,
+						  .delivered = stats[i].sent,
+						  .retried = stats[i].retried,
+						  .open = stats[i].open,
+						  .delivered_ns = stats[i].delivered_ns,
+						  .failing_since_ns = stats[i].failing_since_ns,
+						  .resumes_in_ms = stats[i].resumes_in_ms,
+						  .last_error = stats[i].last_error};
 		for (int reason = 0; reason < NOTIFY_FAILURES; reason++)
 			views[i].failed += stats[i].failed[reason];
 	}

@@ -26,7 +26,7 @@ enum { PURGE_TIMEOUT_MS = 500 };
 
 static const char *const topics[] = {TOPIC_EVENTS,     TOPIC_FLOWS,    TOPIC_ROLLUPS,
 				     TOPIC_ALERTS,     TOPIC_DELIVERY, TOPIC_BASELINES,
-				     TOPIC_DEADLETTER, TOPIC_CONTROL};
+				     TOPIC_DEADLETTER, TOPIC_CONTROL,  TOPIC_RULES};
 
 enum { TOPICS = sizeof(topics) / sizeof(topics[0]) };
 

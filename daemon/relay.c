@@ -1,5 +1,6 @@
 #include "daemon/relay.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -17,6 +18,7 @@
 #include "daemon/tail.h"
 #include "daemon/topics.h"
 #include "metadata/census.h"
+#include "rules/rulebook.h"
 
 /* A record as it was read. */
 struct held {
@@ -25,7 +27,8 @@ struct held {
 	uint64_t due_ns; /* uv_hrtime */
 	uint8_t *bytes;
 	uint32_t length;
-	bool configured; /* not of the topic */
+	bool rule, configured; /* configured: not of the topic */
+	uint8_t pad[2];
 };
 
 struct way {
@@ -35,17 +38,29 @@ struct way {
 	bool busy;
 };
 
+/* Each topic is read by itself, so that one that is not there yet holds up nothing of the other. */
+struct reader {
+	struct relay *relay;
+	const char *topics[2]; /* one, and the end */
+	struct tail *tail;
+	bool read_all; /* what the topic had at the start */
+};
+
+struct pile {
+	struct encoded *items;
+	size_t count, max;
+};
+
 struct relay {
 	struct relay_options options;
 	struct relay_stats stats;
 	struct encoder *encoder;
-	struct tail *tail;
-	bool caught_up; /* with the topic */
+	struct reader metadata_reader, rules_reader;
+	bool leads;
 	uv_timer_t timer;
-	struct way *ways; /* by partition */
-	uint32_t next;	  /* whose turn it is first */
-	struct encoded *batch;
-	size_t batch_max;
+	struct way *ways;	     /* by partition */
+	uint32_t next;		     /* whose turn it is first */
+	struct pile metadata, rules; /* of a batch */
 };
 
 static struct way *way_of(const struct relay *relay, uint64_t key)
@@ -71,11 +86,16 @@ static bool is_over(uint64_t until_ns, uint64_t now_ns)
 
 /* --- what the topic says --- */
 
+static uint64_t *known_of(struct relay *relay, const struct held *held)
+{
+	return held->rule ? &relay->stats.rules : &relay->stats.records;
+}
+
 static void forget(struct relay *relay, struct way *way, struct held *held)
 {
+	*known_of(relay, held) -= 1;
 	free(held->bytes);
 	table_remove(&way->held, held);
-	relay->stats.records--;
 }
 
 static void drop(struct relay *relay, uint64_t key)
@@ -87,19 +107,27 @@ static void drop(struct relay *relay, uint64_t key)
 		forget(relay, way, held);
 }
 
+static bool has_room(const struct relay *relay, bool rule)
+{
+	return rule ? relay->stats.rules < 2 * relay->options.rules_max
+		    : relay->stats.records < relay->options.records_max;
+}
+
 /* NULL: there is no room. */
-static struct held *keep(struct relay *relay, uint64_t key, const uint8_t *bytes, size_t length)
+static struct held *keep(struct relay *relay, uint64_t key, const uint8_t *bytes, size_t length,
+			 bool rule)
 {
 	struct way *way = way_of(relay, key);
 	struct held *held = table_find(&way->held, &key);
 
-	if (!held && relay->stats.records == relay->options.records_max) {
+	if (!held && !has_room(relay, rule)) {
 		relay->stats.refused++;
 		return NULL;
 	}
 	if (!held) {
 		held = table_put(&way->held, &key);
-		relay->stats.records++;
+		held->rule = rule;
+		*known_of(relay, held) += 1;
 	}
 	held->bytes = memory_resize(held->bytes, length, 1);
 	memcpy(held->bytes, bytes, length);
@@ -110,27 +138,20 @@ static struct held *keep(struct relay *relay, uint64_t key, const uint8_t *bytes
 }
 
 static void keep_record(struct relay *relay, uint64_t key, const struct tail_record *record,
-			const struct fact *fact)
+			bool rule, uint64_t until_ns)
 {
 	struct held *held;
 
-	if (is_over(fact->until_ns, real_ns()))
+	if (is_over(until_ns, real_ns()))
 		drop(relay, key);
-	else if ((held = keep(relay, key, record->value, record->length)))
-		held->until_ns = fact->until_ns;
+	else if ((held = keep(relay, key, record->value, record->length, rule)))
+		held->until_ns = until_ns;
 }
 
-static void on_record(void *context, const struct tail_record *record)
+static void on_metadata(struct relay *relay, uint64_t key, const struct tail_record *record)
 {
 	struct address addresses[FACT_ADDRESSES_MAX];
-	struct relay *relay = context;
-	uint64_t key = hash_bytes(record->key, record->key_length);
 	struct fact fact;
-
-	if (!record->value) {
-		drop(relay, key);
-		return;
-	}
 	enum record_reason reason =
 		record_read(record->value, record->length, NULL, 0, &fact, addresses);
 
@@ -139,16 +160,51 @@ static void on_record(void *context, const struct tail_record *record)
 	relay->stats.read[reason]++;
 	/* What takes a record's place and is no good leaves nothing to tell. */
 	if (reason == RECORD_GOOD && fact.kind != FACT_NONE)
-		keep_record(relay, key, record, &fact);
+		keep_record(relay, key, record, false, fact.until_ns);
 	else
 		drop(relay, key);
 }
 
+/* What is no good takes no rule's place: nobody but who has the key may end one. */
+static void on_rule(struct relay *relay, uint64_t key, const struct tail_record *record)
+{
+	char why[RULE_WHY_BYTES], sentence[256];
+	struct rule rule;
+
+	if (!rule_accept(record->value, record->length, keyring_keys(relay->options.keyring), &rule,
+			 why) ||
+	    hash_bytes(rule.id, strlen(rule.id)) != key) {
+		relay->stats.rules_refused++;
+		snprintf(sentence, sizeof(sentence),
+			 "a record of " TOPIC_RULES " is passed over: %s",
+			 why[0] ? why : "its key is another's");
+		relay->options.trouble(relay->options.context, sentence);
+		return;
+	}
+	keep_record(relay, key, record, true,
+		    rule.withdrawn ? rule.issued_ns + RULEBOOK_FORGET_NS : UINT64_MAX);
+}
+
+static void on_record(void *context, const struct tail_record *record)
+{
+	const struct reader *reader = context;
+	struct relay *relay = reader->relay;
+	bool rule = reader == &relay->rules_reader;
+	uint64_t key = hash_bytes(record->key, record->key_length);
+
+	if (!record->value && !rule)
+		drop(relay, key);
+	else if (record->value && rule)
+		on_rule(relay, key, record);
+	else if (record->value)
+		on_metadata(relay, key, record);
+}
+
 static void on_trouble(void *context, const char *sentence)
 {
-	const struct relay *relay = context;
+	const struct reader *reader = context;
 
-	relay->options.trouble(relay->options.context, sentence);
+	reader->relay->options.trouble(reader->relay->options.context, sentence);
 }
 
 /* --- telling --- */
@@ -161,13 +217,37 @@ static uint64_t next_due(const struct held *held, uint64_t now)
 	return now + period_ns - hash_mix(held->key ^ now) % (period_ns / 4);
 }
 
-static void batch_add(struct relay *relay, size_t count, const struct held *held)
+static void pile_add(struct pile *pile, const struct held *held)
 {
-	if (count == relay->batch_max) {
-		relay->batch_max = memory_grown(relay->batch_max, count + 1);
-		relay->batch = memory_resize(relay->batch, relay->batch_max, sizeof(*relay->batch));
+	if (pile->count == pile->max) {
+		pile->max = memory_grown(pile->max, pile->count + 1);
+		pile->items = memory_resize(pile->items, pile->max, sizeof(*pile->items));
 	}
-	relay->batch[count] = (struct encoded){held->bytes, held->length};
+	pile->items[pile->count++] = (struct encoded){held->bytes, held->length};
+}
+
+/* The keys have changed since: the former one will not be known for ever. */
+static void sign_again(struct relay *relay, const struct held *held)
+{
+	const struct keys *keys = keyring_keys(relay->options.keyring);
+	uint8_t key[SEAL_KEY_BYTES], bytes[RULE_BYTES_MAX];
+	struct rule rule;
+
+	if (!keys_count(keys) || keys_pipeline_key(keys, 0, key) < 0)
+		return;
+	if (!seal_check(key, held->bytes, held->length) &&
+	    rule_read(held->bytes, held->length, &rule, NULL)) {
+		size_t length = rule_write(&rule, key, bytes);
+
+		outputs_offer(relay->options.outputs, TOPIC_RULES, rule.id, strlen(rule.id),
+			      (struct encoded){.bytes = bytes, .length = length});
+	}
+	explicit_bzero(key, sizeof(key));
+}
+
+static const struct reader *reader_of(const struct relay *relay, const struct held *held)
+{
+	return held->rule ? &relay->rules_reader : &relay->metadata_reader;
 }
 
 /* What is due, as far as a batch goes; marked as told. */
@@ -177,6 +257,7 @@ static size_t batch_fill(struct relay *relay, struct way *way, uint64_t now, siz
 	size_t count = 0;
 
 	*bytes = 0;
+	relay->metadata.count = relay->rules.count = 0;
 	for (uint32_t i = 0; i < way->held.count; i++) {
 		struct held *held = table_at(&way->held, i);
 
@@ -184,13 +265,16 @@ static size_t batch_fill(struct relay *relay, struct way *way, uint64_t now, siz
 			forget(relay, way, held); /* another takes its place */
 		if (i == way->held.count)
 			break;
-		if (held->due_ns > now || !(relay->caught_up || held->configured))
+		if (held->due_ns > now || !(held->configured || reader_of(relay, held)->read_all))
 			continue;
 		if (*bytes + held->length > RELAY_BATCH_BYTES && count)
 			break;
-		batch_add(relay, count++, held);
+		pile_add(held->rule ? &relay->rules : &relay->metadata, held);
+		count++;
 		*bytes += held->length;
 		held->due_ns = next_due(held, now);
+		if (held->rule)
+			sign_again(relay, held);
 	}
 	return count;
 }
@@ -222,9 +306,10 @@ static size_t way_tell(struct relay *relay, struct way *way, uint32_t partition,
 	if (!count)
 		return 0;
 	bool sealed = keys_count(keys) && keys_pipeline_key(keys, 0, key) == 0;
-	struct encoded value =
-		encode_metadata(relay->encoder, real_ns(), relay->batch, count,
-				sealed ? keys_id(keys, 0) : NULL, sealed ? key : NULL);
+	const struct encode_told told = {relay->metadata.items, relay->rules.items,
+					 relay->metadata.count, relay->rules.count};
+	struct encoded value = encode_told(relay->encoder, real_ns(), &told,
+					   sealed ? keys_id(keys, 0) : NULL, sealed ? key : NULL);
 
 	explicit_bzero(key, sizeof(key));
 	way->busy = outputs_try(relay->options.outputs, TOPIC_EVENTS, (int32_t)partition, NULL, 0,
@@ -278,15 +363,16 @@ static void forget_all(struct relay *relay)
 			free(((struct held *)table_at(held, k))->bytes);
 		table_clear(held);
 	}
-	relay->stats.records = 0;
+	relay->stats.records = relay->stats.rules = 0;
 }
 
-/* Not before: what is over may stand in the topic as if it held, with its end behind it. */
+/* Nothing of a topic is told before: what is over may stand in it as if it held, with its end
+ * behind it. */
 static void on_caught_up(void *context)
 {
-	struct relay *relay = context;
+	struct reader *reader = context;
 
-	relay->caught_up = true;
+	reader->read_all = true;
 }
 
 static void keep_ranges(struct relay *relay)
@@ -298,7 +384,7 @@ static void keep_ranges(struct relay *relay)
 		uint8_t *bytes = range_pack(&relay->options.ranges[i], real_ns(), &length);
 		enum record_reason reason = record_read(bytes, length, NULL, 0, &fact, addresses);
 		struct held *held =
-			reason == RECORD_GOOD ? keep(relay, fact.id, bytes, length) : NULL;
+			reason == RECORD_GOOD ? keep(relay, fact.id, bytes, length, false) : NULL;
 
 		relay->stats.read[reason]++;
 		if (held)
@@ -307,38 +393,47 @@ static void keep_ranges(struct relay *relay)
 	}
 }
 
-static void begin(struct relay *relay)
+static void reader_begin(struct relay *relay, struct reader *reader, const char *topic)
 {
-	static const char *const topics[] = {TOPIC_METADATA, NULL};
 	char error[256];
 
-	keep_ranges(relay);
-	relay->caught_up = false;
-	uv_timer_start(&relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
-	relay->tail = tail_new(&(struct tail_options){.loop = relay->options.loop,
-						      .brokers = relay->options.brokers,
-						      .security = relay->options.security,
-						      .topics = topics,
-						      .context = relay,
-						      .record = on_record,
-						      .caught_up = on_caught_up,
-						      .trouble = on_trouble},
-			       error, sizeof(error));
-	if (!relay->tail)
+	*reader = (struct reader){.relay = relay, .topics = {topic}};
+	reader->tail = tail_new(&(struct tail_options){.loop = relay->options.loop,
+						       .brokers = relay->options.brokers,
+						       .security = relay->options.security,
+						       .topics = reader->topics,
+						       .context = reader,
+						       .record = on_record,
+						       .caught_up = on_caught_up,
+						       .trouble = on_trouble},
+				error, sizeof(error));
+	if (!reader->tail)
 		relay->options.trouble(relay->options.context, error);
+}
+
+static void reader_end(struct reader *reader)
+{
+	if (reader->tail)
+		tail_close(reader->tail);
+	reader->tail = NULL;
+	reader->read_all = false;
 }
 
 void relay_lead(struct relay *relay, bool leads)
 {
-	if (leads == (relay->tail != NULL))
+	if (leads == relay->leads)
 		return;
+	relay->leads = leads;
 	if (leads) {
-		begin(relay);
+		keep_ranges(relay);
+		uv_timer_start(&relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
+		reader_begin(relay, &relay->metadata_reader, TOPIC_METADATA);
+		reader_begin(relay, &relay->rules_reader, TOPIC_RULES);
 		return;
 	}
 	uv_timer_stop(&relay->timer);
-	tail_close(relay->tail);
-	relay->tail = NULL;
+	reader_end(&relay->metadata_reader);
+	reader_end(&relay->rules_reader);
 	forget_all(relay);
 }
 
@@ -361,7 +456,8 @@ void relay_free(struct relay *relay)
 	for (uint32_t i = 0; i < relay->options.tasks; i++)
 		table_done(&relay->ways[i].held);
 	encoder_free(relay->encoder);
-	memory_free(relay->batch);
+	memory_free(relay->metadata.items);
+	memory_free(relay->rules.items);
 	memory_free(relay->ways);
 	memory_free(relay);
 }

@@ -1,14 +1,16 @@
-/* Puts metadata into the log of events: reads millrace.metadata whole and hands each of its records
- * to one partition of millrace.events (by the record's id), as soon as it comes and again each
- * RELAY_PERIOD_S as long as it holds or ended lately. So tasks read it as all else that they read:
- * in one order, with a log time, again after a restart, and as it was when a log is read a week
- * later. One instance does it, the one that owns task 0; what two tell in a change of hands is told
- * twice, which changes nothing. So are the configured ranges: a log that is read later says what
- * they were, whatever the configuration says by then.
+/* Puts metadata and rules into the log of events: reads millrace.metadata and millrace.rules whole
+ * and hands each of their records to one partition of millrace.events (by the record's id), as soon
+ * as it comes and again each RELAY_PERIOD_S as long as it holds or ended lately. So tasks read it
+ * as all else that they read: in one order, with a log time, again after a restart, and as it was
+ * when a log is read a week later. One instance does it, the one that owns task 0; what two tell in
+ * a change of hands is told twice, which changes nothing. So are the configured ranges: a log that
+ * is read later says what they were, whatever the configuration says by then.
  *
- * Bounds: records_max records, a newcomer above is counted; RELAY_TURN_BYTES a turn and one batch
- * under way a partition, so that a whole cluster's records leave room for events. What is no good
- * record is counted and goes no further. The service loop's thread. */
+ * Bounds: records_max records of metadata, rules_max rules that stand and as many withdrawn ones, a
+ * newcomer above is counted; RELAY_TURN_BYTES a turn and one batch under way a partition, so that a
+ * whole cluster's records leave room for events. What is no good record is counted and goes no
+ * further; so is a rule that none of the keyring's keys signed. One that a former key signed is
+ * written to its topic again, signed by the first. The service loop's thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -39,6 +41,7 @@ struct relay_options {
 	const struct keyring *keyring; /* the first of its keys signs; none: not signed */
 	uint32_t tasks;
 	uint32_t records_max;
+	uint32_t rules_max;
 	const struct range *ranges; /* as configured; they count as records */
 	size_t ranges_count;
 	void (*trouble)(void *context, const char *sentence);
@@ -46,8 +49,9 @@ struct relay_options {
 };
 
 struct relay_stats {
-	uint64_t records;	       /* known now */
+	uint64_t records, rules;       /* known now */
 	uint64_t read[RECORD_REASONS]; /* of the topic, good and refused */
+	uint64_t rules_refused;	       /* no good, or not signed */
 	uint64_t refused;	       /* without room */
 	uint64_t told, failed;	       /* to the log; batches that Kafka did not take */
 };

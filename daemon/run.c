@@ -12,6 +12,7 @@
 #include "daemon/encode.h"
 #include "daemon/firing.h"
 #include "daemon/log.h"
+#include "daemon/monitors_api.h"
 #include "daemon/source.h"
 #include "daemon/tail.h"
 #include "daemon/topics.h"
@@ -119,6 +120,8 @@ static struct task_options task_template(const struct run *run, const struct mon
 		.lanes_max = (uint32_t)settings->lanes_max,
 		.facts_max = (uint32_t)settings->facts_max,
 		.networks = run->options.networks,
+		.rules_max = MONITORS_API_MAX,
+		.reopen_ns = settings->reopen_ns,
 		.aggregate = {.rows_max = (uint32_t)settings->rows_max,
 			      .names_max = (uint32_t)settings->names_max},
 		.anomaly = {.monitors = monitors,

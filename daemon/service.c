@@ -25,6 +25,7 @@
 #include "daemon/log.h"
 #include "daemon/metrics.h"
 #include "daemon/networks.h"
+#include "daemon/monitors_api.h"
 #include "daemon/notifier.h"
 #include "daemon/relay.h"
 #include "daemon/watcher.h"
@@ -82,6 +83,7 @@ struct service {
 	struct outputs *outputs;
 	struct encoder *encoder;
 	struct control_api *control_api;
+	struct monitors_api *monitors_api;
 	struct relay *relay;
 	struct range *ranges;	   /* the relay's */
 	struct networks *networks; /* NULL: none are configured */
@@ -297,6 +299,7 @@ static uint64_t shape_of(const struct settings *settings, const struct networks 
 		settings->episodes_max,
 		settings->baselines,
 		settings->baselines_warmup,
+		settings->reopen_ns,
 		settings->rollups_finest_ns,
 		(uint64_t)(settings->baselines_sensitivity * 1e6),
 	};
@@ -479,6 +482,7 @@ static void on_running(void *context)
 		service->notifying = true;
 	}
 	control_api_start(service->control_api);
+	monitors_api_start(service->monitors_api);
 	relay_lead(service->relay, leads(service));
 	watcher_lead(service->watcher, leads(service));
 	log_line(LOG_LEVEL_INFO, "running: %u tasks on %u threads read %s at %s", owned,
@@ -913,6 +917,7 @@ static void close_rest(struct service *service)
 		snapshots_close(service->snapshots);
 	server_close(service->server, on_closed, NULL);
 	control_api_close(service->control_api);
+	monitors_api_close(service->monitors_api);
 	relay_close(service->relay);
 	watcher_close(service->watcher);
 	uv_close((uv_handle_t *)&service->terminate, NULL);
@@ -1161,6 +1166,28 @@ static void start_control(struct service *service)
 	control_api_routes(service->control_api, service->server);
 }
 
+static void start_monitors(struct service *service)
+{
+	const struct settings *settings = service->settings;
+	size_t count;
+	struct monitor *monitors = settings_monitors(settings, &count);
+
+	service->monitors_api =
+		monitors_api_new(&(struct monitors_api_options){.loop = &service->loop,
+								.brokers = service->brokers,
+								.security = service->security,
+								.outputs = service->outputs,
+								.history = service->history,
+								.keyring = service->keyring,
+								.token = settings->control_token,
+								.own = monitors,
+								.own_count = count,
+								.trouble = on_kafka_trouble,
+								.context = service});
+	free(monitors);
+	monitors_api_routes(service->monitors_api, service->server);
+}
+
 static void start_relay(struct service *service)
 {
 	size_t ranges_count;
@@ -1176,6 +1203,7 @@ static void start_relay(struct service *service)
 					.records_max = (uint32_t)service->settings->facts_max,
 					.ranges = service->ranges,
 					.ranges_count = ranges_count,
+					.rules_max = MONITORS_API_MAX,
 					.trouble = on_kafka_trouble,
 					.context = service});
 }
@@ -1332,6 +1360,7 @@ static void done(struct service *service)
 	watchdog_free(service->watchdog);
 	notifier_free(service->notifier);
 	control_api_free(service->control_api);
+	monitors_api_free(service->monitors_api);
 	relay_free(service->relay);
 	free(service->ranges);
 	watcher_free(service->watcher);
@@ -1418,6 +1447,7 @@ int service_run(const struct service_options *options)
 		return 1;
 	}
 	start_control(service);
+	start_monitors(service);
 	start_relay(service);
 	start_watcher(service);
 	start_handles(service);

@@ -6,13 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/notify/webhook.h"
 #include "base/address.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
 static const char *const comparisons[] = {"above", "below", NULL}; /* enum comparison */
 static const char *const severities[] = {"info", "warning", "error", "critical", NULL};
-static const char *const receiver_types[] = {"slack", "pagerduty", NULL}; /* enum receiver_kind */
+static const char *const receiver_types[] = {"slack", "pagerduty", "webhook",
+					     NULL}; /* enum receiver_kind */
 static const char *const data_loss_choices[] = {"continue", "stop", NULL};
 static const char *const kubernetes_sources[] = {"off", "in-cluster", "kubeconfig", NULL};
 static const char *const carriers[] = {"memory", "kafka", NULL};
@@ -103,7 +105,7 @@ static const struct config_entry monitor_entries[] = {
 	 .help = "Only this server port; 0: all."},
 };
 
-static const struct config_table monitor_table = {
+const struct config_table settings_monitor_table = {
 	.entries = monitor_entries,
 	.count = sizeof(monitor_entries) / sizeof(monitor_entries[0]),
 	.size = sizeof(struct settings_monitor),
@@ -124,7 +126,7 @@ static const struct config_entry receiver_entries[] = {
 	 RECEIVER(type),
 	 .choices = receiver_types,
 	 .required = true,
-	 .help = "slack: incoming webhook; pagerduty: Events API v2."},
+	 .help = "slack: incoming webhook; pagerduty: Events API v2; webhook: any other, signed."},
 	{.name = "url",
 	 .type = CONFIG_STRING,
 	 RECEIVER(url),
@@ -136,6 +138,16 @@ static const struct config_entry receiver_entries[] = {
 	 RECEIVER(routing_key),
 	 .secret = true,
 	 .help = "PagerDuty's integration key, 32 characters."},
+	{.name = "secret",
+	 .type = CONFIG_STRING,
+	 RECEIVER(secret),
+	 .secret = true,
+	 .help = "Of a webhook: signs its messages; whsec_ and 24 to 64 random bytes in base64."},
+	{.name = "former_secret",
+	 .type = CONFIG_STRING,
+	 RECEIVER(former_secret),
+	 .secret = true,
+	 .help = "Of a webhook: signs too, while receivers change to another secret."},
 	{.name = "severity",
 	 .type = CONFIG_ENUM,
 	 RECEIVER(severity),
@@ -153,14 +165,15 @@ static const struct config_entry receiver_entries[] = {
 	 .fallback = "0",
 	 .max = "60000",
 	 .unit = "messages a minute",
-	 .help = "The pace; 0: what the service allows: 60 for slack, 100 for pagerduty."},
+	 .help = "The pace; 0: what the service allows: 60 for slack, 100 for pagerduty; 600 for "
+		 "webhook."},
 	{.name = "burst",
 	 .type = CONFIG_UINT,
 	 RECEIVER(burst),
 	 .fallback = "0",
 	 .max = "1000",
 	 .unit = "messages",
-	 .help = "So many at once after a rest; 0: 3 for slack, 10 for pagerduty."},
+	 .help = "So many at once after a rest; 0: 3 for slack, 10 for pagerduty, 50 for webhook."},
 };
 
 static const struct config_table receiver_table = {
@@ -519,8 +532,8 @@ static const struct config_entry entries[] = {
 	 .secret = true,
 	 .min = "16",
 	 .max = "1024",
-	 .help = "Who shows it (Authorization: Bearer) may change what agents do. Without it only "
-		 "who asks from this machine may."},
+	 .help = "Who shows it (Authorization: Bearer) may change what agents do and which "
+		 "monitors are in force. Without it only who asks from this machine may."},
 	{.name = "exchange.carrier",
 	 .type = CONFIG_ENUM,
 	 SETTING(carrier),
@@ -637,6 +650,13 @@ static const struct config_entry entries[] = {
 	 .max = "10000",
 	 .unit = "windows of 10 s",
 	 .help = "What a baseline must have seen before it may alert."},
+	{.name = "incidents.reopen_within",
+	 .type = CONFIG_DURATION,
+	 SETTING(reopen_ns),
+	 .fallback = "5m",
+	 .max = "1h",
+	 .help = "What begins again within this time of its incident's end opens that again, under "
+		 "its key; 0: it is a new one."},
 	{.name = "notify.allow_http",
 	 .type = CONFIG_BOOL,
 	 SETTING(allow_http),
@@ -742,7 +762,7 @@ static const struct config_entry entries[] = {
 	{.name = "monitors",
 	 .type = CONFIG_LIST,
 	 SETTING(monitors),
-	 .table = &monitor_table,
+	 .table = &settings_monitor_table,
 	 .max = "256",
 	 .help = "Threshold monitors."},
 	{.name = "receivers",
@@ -810,6 +830,19 @@ static int check_url(const struct settings_receiver *receiver, bool allow_http, 
 	return -EINVAL;
 }
 
+static int check_webhook(const struct settings_receiver *receiver, char *error, size_t size)
+{
+	if (receiver->url && receiver->secret && webhook_secret_good(receiver->secret) &&
+	    (!receiver->former_secret || webhook_secret_good(receiver->former_secret)))
+		return 0;
+	snprintf(error, size,
+		 "receivers: %s needs url, and secret (or url_file, secret_file): whsec_ and 24 to "
+		 "64 random bytes in base64, as former_secret if there is one; make one with: echo "
+		 "whsec_$(openssl rand -base64 32)",
+		 receiver->name);
+	return -EINVAL;
+}
+
 static int check_receiver(const struct settings_receiver *receiver, bool allow_http, char *error,
 			  size_t size)
 {
@@ -827,6 +860,8 @@ static int check_receiver(const struct settings_receiver *receiver, bool allow_h
 			 receiver->name);
 		return -EINVAL;
 	}
+	if (receiver->type == RECEIVER_WEBHOOK && check_webhook(receiver, error, size) < 0)
+		return -EINVAL;
 	return check_url(receiver, allow_http, error, size);
 }
 
@@ -864,17 +899,18 @@ static int check_kubernetes(const struct settings *settings, char *error, size_t
 	return -EINVAL;
 }
 
-static int check_monitor(const struct settings_monitor *monitor, char *error, size_t size)
+int settings_check_monitor(const struct settings_monitor *monitor, char *error, size_t size)
 {
 	if (metric_by_name(monitor->metric) == METRICS) {
 		snprintf(error, size, "monitors: %s: there is no metric %s; see millraced --help",
 			 monitor->name, monitor->metric);
 		return -EINVAL;
 	}
-	if (strncmp(monitor->name, "millrace/", 9) == 0) {
+	if (strncmp(monitor->name, "millrace/", 9) == 0 ||
+	    strncmp(monitor->name, "baseline/", 9) == 0) {
 		snprintf(error, size,
 			 "monitors: %s: names that begin with millrace/ are those of alerts about "
-			 "Millrace itself",
+			 "Millrace itself, with baseline/ those of its baselines",
 			 monitor->name);
 		return -EINVAL;
 	}
@@ -940,7 +976,7 @@ int settings_check(const struct settings *settings, char *error, size_t size)
 	for (size_t i = 0; i < settings->ranges.count && rc == 0; i++)
 		rc = check_range(settings->ranges.items, i, error, size);
 	for (size_t i = 0; i < settings->monitors.count && rc == 0; i++)
-		rc = check_monitor(&monitors[i], error, size);
+		rc = settings_check_monitor(&monitors[i], error, size);
 	for (size_t i = 0; i < settings->receivers.count && rc == 0; i++)
 		rc = check_receiver(&receivers[i], settings->allow_http, error, size);
 	if (rc == 0)
@@ -955,29 +991,35 @@ int settings_check(const struct settings *settings, char *error, size_t size)
 	return rc;
 }
 
+struct monitor settings_monitor(const struct settings_monitor *from)
+{
+	struct monitor to;
+
+	memset(&to, 0, sizeof(to)); /* it is hashed and compared as bytes */
+	snprintf(to.name, sizeof(to.name), "%s", from->name);
+	to.metric = metric_by_name(from->metric);
+	to.comparison = from->comparison;
+	to.threshold = from->threshold;
+	to.clear = from->clear < 0 ? from->threshold : from->clear;
+	to.window_ns = from->window_ns;
+	to.clear_ns = from->clear_after_ns;
+	to.minimum = from->minimum;
+	to.severity = from->severity;
+	to.per_server = from->per == 1;
+	snprintf(to.client, sizeof(to.client), "%s", from->client ? from->client : "");
+	snprintf(to.server, sizeof(to.server), "%s", from->server ? from->server : "");
+	to.port = (uint16_t)from->port;
+	return to;
+}
+
 struct monitor *settings_monitors(const struct settings *settings, size_t *count)
 {
 	const struct settings_monitor *from = settings->monitors.items;
 	struct monitor *monitors = memory_zeroed(settings->monitors.count, sizeof(*monitors));
 
 	*count = settings->monitors.count;
-	for (size_t i = 0; i < *count; i++, from++) {
-		struct monitor *to = &monitors[i];
-
-		snprintf(to->name, sizeof(to->name), "%s", from->name);
-		to->metric = metric_by_name(from->metric);
-		to->comparison = from->comparison;
-		to->threshold = from->threshold;
-		to->clear = from->clear < 0 ? from->threshold : from->clear;
-		to->window_ns = from->window_ns;
-		to->clear_ns = from->clear_after_ns;
-		to->minimum = from->minimum;
-		to->severity = from->severity;
-		to->per_server = from->per == 1;
-		snprintf(to->client, sizeof(to->client), "%s", from->client ? from->client : "");
-		snprintf(to->server, sizeof(to->server), "%s", from->server ? from->server : "");
-		to->port = (uint16_t)from->port;
-	}
+	for (size_t i = 0; i < *count; i++)
+		monitors[i] = settings_monitor(&from[i]);
 	return monitors;
 }
 
@@ -993,6 +1035,8 @@ struct receiver *settings_receivers(const struct settings *settings, size_t *cou
 			.kind = from->type,
 			.url = from->url ? from->url : "https://events.pagerduty.com/v2/enqueue",
 			.routing_key = from->routing_key,
+			.secret = from->type == RECEIVER_WEBHOOK ? from->secret : NULL,
+			.former_secret = from->former_secret,
 			.severity_min = from->severity,
 			.self_alerts = from->self_alerts,
 			.per_minute = (uint32_t)from->per_minute,

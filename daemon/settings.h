@@ -18,7 +18,7 @@ struct settings_monitor {
 };
 
 struct settings_receiver {
-	char *name, *url, *routing_key;
+	char *name, *url, *routing_key, *secret, *former_secret;
 	uint32_t type, severity;
 	bool self_alerts;
 	uint64_t per_minute, burst;
@@ -54,7 +54,7 @@ struct settings {
 	uint64_t kubernetes_objects_max, metadata_keep_ns;
 	struct config_list ranges; /* of struct settings_range */
 	char *asn_database, *country_database;
-	char *control_token; /* NULL: only loopback may change agents */
+	char *control_token; /* NULL: only loopback may change anything */
 	uint32_t carrier;    /* enum settings_carrier */
 	char *instance;	     /* empty: the host's name */
 	uint64_t session_ns;
@@ -69,6 +69,7 @@ struct settings {
 	bool baselines;
 	double baselines_sensitivity;
 	uint64_t baselines_warmup;
+	uint64_t reopen_ns;
 	bool allow_http, allow_private;
 	uint64_t notify_timeout_ns, notify_life_ns, notify_pending_max;
 	uint64_t notify_retry_min_ns, notify_retry_max_ns, notify_breaker_failures;
@@ -86,6 +87,11 @@ extern const struct config_table settings_table;
 /* Problems that one entry alone does not show: a receiver without its URL, an unknown metric. 0 or
  * -EINVAL with the sentence in error. */
 int settings_check(const struct settings *settings, char *error, size_t size);
+
+/* One of the list `monitors`, in the configuration or as the API is given it. */
+extern const struct config_table settings_monitor_table;
+int settings_check_monitor(const struct settings_monitor *monitor, char *error, size_t size);
+struct monitor settings_monitor(const struct settings_monitor *from);
 
 /* The configured monitors as the anomaly stage takes them; the caller frees the array. */
 struct monitor *settings_monitors(const struct settings *settings, size_t *count);

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "daemon/networks.h"
 #include "metadata/census.h"
+#include "rules/rulebook.h"
 
 /* jemalloc's own variable, here for all programs that run tasks. Freed pages are kept for a while
  * instead of given back and faulted in anew: fetched batches and panes come and go by the second,
@@ -39,6 +40,13 @@ struct labels {
 	size_t round_ends[ROUNDS_MAX];
 };
 
+/* What one task told of rules in a pane. */
+struct told_rules {
+	uint64_t pane;
+	uint64_t *words; /* as in struct half_bucket */
+	size_t words_count;
+};
+
 struct task {
 	struct task_options options;
 	struct mirror *mirror;
@@ -49,6 +57,9 @@ struct task {
 	struct incidents *incidents; /* of all owners; NULL but for task 0 */
 	struct names *join_names;    /* of the flows' instances */
 	struct census *census;	     /* of the facts of all tasks, up to the join's pane */
+	struct rulebook *rulebook;   /* of the rules of all tasks, up to the aggregate's pane */
+	struct told_rules *rules;    /* of panes that the join had and the aggregate has not */
+	size_t rules_count, rules_max;
 	struct inbox inboxes[MESSAGE_KINDS];
 
 	bool start_sent, started;
@@ -423,6 +434,24 @@ static void name_strangers(struct task *task)
 	}
 }
 
+/* The stages behind the aggregate are told of them in their turn, as the join may be ahead. */
+static void keep_rules(struct task *task, const struct half_bucket *bucket)
+{
+	struct told_rules *told;
+
+	if (!bucket->rules_words)
+		return;
+	if (task->rules_count == task->rules_max) {
+		task->rules_max = memory_grown(task->rules_max, task->rules_count + 1);
+		task->rules = memory_resize(task->rules, task->rules_max, sizeof(*task->rules));
+	}
+	told = &task->rules[task->rules_count++];
+	told->pane = task->join_pane;
+	told->words_count = bucket->rules_words;
+	told->words = memory_resize(NULL, bucket->rules_words, sizeof(*told->words));
+	memcpy(told->words, bucket->rules, bucket->rules_words * sizeof(*told->words));
+}
+
 static void push_halves(struct task *task, enum message_kind kind, uint64_t pane)
 {
 	for (uint32_t i = 0; i < task->options.tasks; i++) {
@@ -431,6 +460,7 @@ static void push_halves(struct task *task, enum message_kind kind, uint64_t pane
 		for (size_t n = 0; n < message->names_count; n++)
 			names_learn(task->join_names, &message->names[n], task->join_pane);
 		take_facts(task, &message->bucket);
+		keep_rules(task, &message->bucket);
 		join_push(task->join, &message->bucket);
 		message->letter.next = task->lent;
 		task->lent = &message->letter;
@@ -606,10 +636,52 @@ static void send_episodes(struct task *task)
 	task->episodes_count = task->episodes_max = 0;
 }
 
+/* Whether other monitors are in force now. What no reader takes goes no further: whoever wrote it
+ * to the topic was told (daemon/relay.c). */
+static bool read_rules(struct task *task, const struct told_rules *told)
+{
+	bool changed = false;
+	size_t at = 0;
+
+	while (at < told->words_count) {
+		size_t length = told->words[at];
+		size_t words = (length + sizeof(uint64_t) - 1) / sizeof(uint64_t);
+		struct rule rule;
+
+		if (words > told->words_count - at - 1)
+			break;
+		if (rule_read((const uint8_t *)&told->words[at + 1], length, &rule, NULL))
+			changed |= rulebook_take(task->rulebook, &rule, pane_end(told->pane));
+		at += 1 + words;
+	}
+	return changed;
+}
+
+static void take_rules(struct task *task)
+{
+	size_t taken = 0, count;
+	bool changed = false;
+
+	while (taken < task->rules_count && task->rules[taken].pane <= task->aggregate_pane) {
+		changed |= read_rules(task, &task->rules[taken]);
+		memory_free(task->rules[taken++].words);
+	}
+	if (!taken)
+		return;
+	task->rules_count -= taken;
+	memmove(task->rules, task->rules + taken, task->rules_count * sizeof(*task->rules));
+	if (changed) {
+		const struct monitor *monitors = rulebook_monitors(task->rulebook, &count);
+
+		anomaly_watch(task->anomaly, monitors, count);
+	}
+}
+
 static bool run_aggregate(struct task *task)
 {
 	if (!task->started || !inbox_full(task, MESSAGE_ROWS))
 		return false;
+	take_rules(task);
 	for (uint32_t i = 0; i < task->options.tasks; i++) {
 		struct message *message =
 			inbox_take(&task->inboxes[MESSAGE_ROWS], i, task->aggregate_pane);
@@ -818,11 +890,14 @@ static void make_stages(struct task *task)
 	aggregate.sinks = aggregate_sinks_of(task);
 	task->aggregate = aggregate_new(&aggregate);
 
+	task->rulebook = rulebook_new(anomaly.monitors, anomaly.monitors_count, options->rules_max);
+
 	anomaly.sinks = anomaly_sinks_of(task);
 	task->anomaly = anomaly_new(&anomaly);
 	if (options->task == INCIDENTS_TASK)
 		task->incidents = incidents_new(
 			&(struct incident_options){.update_ns = anomaly.update_ns,
+						   .reopen_ns = options->reopen_ns,
 						   .episodes_max = anomaly.episodes_max,
 						   .sinks = incident_sinks_of(task)});
 }
@@ -918,6 +993,10 @@ void task_free(struct task *task)
 	names_free(task->join_names);
 	mirror_free(task->mirror);
 	census_free(task->census);
+	rulebook_free(task->rulebook);
+	for (size_t i = 0; i < task->rules_count; i++)
+		memory_free(task->rules[i].words);
+	memory_free(task->rules);
 	memory_free(task->outgoing);
 	memory_free(task->outgoing_hops);
 	for (uint32_t i = 0; i < task->options.tasks; i++)

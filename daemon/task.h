@@ -60,6 +60,8 @@ struct task_options {
 	struct join_options join;
 	uint32_t lanes_max;		 /* of live halves */
 	uint32_t facts_max;		 /* of metadata */
+	uint32_t rules_max;		 /* that stand beside the monitors of the options */
+	uint64_t reopen_ns;		 /* of incidents */
 	const struct networks *networks; /* lent; NULL: nothing is known of others' networks */
 	struct aggregate_options aggregate;
 	struct anomaly_options anomaly;

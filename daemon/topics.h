@@ -10,4 +10,5 @@
 #define TOPIC_DELIVERY	 "millrace.alerts.delivery"
 #define TOPIC_BASELINES	 "millrace.baselines"
 #define TOPIC_CONTROL	 "millrace.control"
+#define TOPIC_RULES	 "millrace.rules"
 #define TOPIC_DEADLETTER "millrace.deadletter"

@@ -10,7 +10,7 @@
 
 #define WIRE_MAGIC 0x4d58524dU /* "MRXM" */
 
-enum { WIRE_ARRAYS = 8, WIRE_VERSION = 2 };
+enum { WIRE_ARRAYS = 9, WIRE_VERSION = 3 };
 
 struct wire_header {
 	uint32_t magic, layout;
@@ -27,7 +27,7 @@ struct wire_header {
 static const size_t half_sizes[WIRE_ARRAYS] = {
 	sizeof(struct half_open),    sizeof(struct half_close), sizeof(struct nat_alias),
 	sizeof(struct server_place), sizeof(struct instance),	sizeof(struct hearing),
-	sizeof(struct fact),	     sizeof(struct address)};
+	sizeof(struct fact),	     sizeof(struct address),	sizeof(uint64_t)};
 static const size_t label_sizes[WIRE_ARRAYS] = {sizeof(struct label), sizeof(struct instance)};
 static const size_t episode_sizes[WIRE_ARRAYS] = {sizeof(struct alert)};
 static const size_t no_sizes[WIRE_ARRAYS];
@@ -64,13 +64,14 @@ static const size_t *sizes_of(unsigned kind)
 static void fill_halves(const struct half_bucket *bucket, uint64_t counts[WIRE_ARRAYS],
 			const void *arrays[WIRE_ARRAYS])
 {
-	const uint64_t told[WIRE_ARRAYS] = {bucket->opens_count,     bucket->closes_count,
-					    bucket->aliases_count,   bucket->servers_count,
-					    bucket->instances_count, bucket->hearings_count,
-					    bucket->facts_count,     bucket->fact_addresses_count};
+	const uint64_t told[WIRE_ARRAYS] = {
+		bucket->opens_count,   bucket->closes_count,	     bucket->aliases_count,
+		bucket->servers_count, bucket->instances_count,	     bucket->hearings_count,
+		bucket->facts_count,   bucket->fact_addresses_count, bucket->rules_words};
 	const void *const elements[WIRE_ARRAYS] = {
-		bucket->opens,	   bucket->closes,   bucket->aliases, bucket->servers,
-		bucket->instances, bucket->hearings, bucket->facts,   bucket->fact_addresses};
+		bucket->opens,	 bucket->closes,	 bucket->aliases,
+		bucket->servers, bucket->instances,	 bucket->hearings,
+		bucket->facts,	 bucket->fact_addresses, bucket->rules};
 
 	memcpy(counts, told, sizeof(told));
 	memcpy(arrays, elements, sizeof(elements));
@@ -233,6 +234,7 @@ static struct message *make_halves(const struct wire_header *header,
 		.hearings = arrays[5],
 		.facts = arrays[6],
 		.fact_addresses = arrays[7],
+		.rules = arrays[8],
 		.opens_count = header->counts[0],
 		.closes_count = header->counts[1],
 		.aliases_count = header->counts[2],
@@ -241,6 +243,7 @@ static struct message *make_halves(const struct wire_header *header,
 		.hearings_count = header->counts[5],
 		.facts_count = header->counts[6],
 		.fact_addresses_count = header->counts[7],
+		.rules_words = header->counts[8],
 	};
 	struct message *message = message_halves(header->kind, header->source, header->task,
 						 header->pane, &bucket, names, header->names);

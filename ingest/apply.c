@@ -360,6 +360,7 @@ void mirror_halves(struct mirror *mirror, uint64_t number)
 	send_held(mirror);
 	mutes_take(mirror);
 	metadata_tell(mirror);
+	rules_tell(mirror);
 	metadata_changes(mirror);
 	if (pane) {
 		apply_pane(mirror, pane);

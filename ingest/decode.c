@@ -18,13 +18,14 @@
 enum {
 	ARENA_SLACK = 256 * 1024, /* what even a small record takes: tables of columns and groups */
 	NODE_KEYS = 1024,	  /* cached; deriving one takes some us */
-	FIELD_KNOWN_MAX = 36,
+	FIELD_KNOWN_MAX = 37,
 	FIELD_KEY_ID = 35, /* before the dictionaries, so that it is found at once */
 	FIELD_HMAC = 127,
 	FIELD_STRINGS = 21,
 	FIELD_NODE_FACTS = 33,
 	FIELD_AGENT_STATE = 34,
 	FIELD_METADATA = 36,
+	FIELD_RULES = 37,
 	BOOT_ID_BYTES = 16,
 	ADDRESS_BYTES = 16,
 	V4_BYTES = 4,
@@ -345,7 +346,7 @@ static bool string_put(struct scan *scan, const struct field *field)
 /* Keeps the field for the batch. False: leave the record to protobuf-c. */
 static bool header_put(struct scan *scan, const struct field *field)
 {
-	if (field->number == FIELD_METADATA)
+	if (field->number == FIELD_METADATA || field->number == FIELD_RULES)
 		return false; /* rare, and no agent's */
 	if (field->number > FIELD_KNOWN_MAX && field->number != FIELD_HMAC)
 		return true;
@@ -388,10 +389,11 @@ static bool header_put(struct scan *scan, const struct field *field)
 }
 
 /* A field that protobuf would let a second one override: the key was chosen by the first node id,
- * so there must be no second. Only strings and metadata may repeat. */
+ * so there must be no second. Only strings, metadata and rules may repeat. */
 static bool scan_once(struct decoded *decoded, uint64_t *seen, uint32_t number)
 {
-	if (number > FIELD_KNOWN_MAX || number == FIELD_STRINGS || number == FIELD_METADATA)
+	if (number > FIELD_KNOWN_MAX || number == FIELD_STRINGS || number == FIELD_METADATA ||
+	    number == FIELD_RULES)
 		return true;
 	if (*seen >> number & 1)
 		return decoded_refuse(decoded, MIRROR_FIELD, "field %u stands twice", number);

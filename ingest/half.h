@@ -107,7 +107,9 @@ struct hearing {
 };
 
 /* All that one task has for one join task in one pane. Facts go to the census of that task
- * (metadata/census.h), each with its addresses, which stand one fact's behind the other's. */
+ * (metadata/census.h), each with its addresses, which stand one fact's behind the other's. Rules
+ * (Batch.rules) are not looked at on the way: of each a word with its length in bytes, then these,
+ * filled up with zeros to whole words. */
 struct half_bucket {
 	const struct half_open *opens;
 	const struct half_close *closes;
@@ -118,8 +120,9 @@ struct half_bucket {
 	const struct hearing *hearings; /* in the order in which they were heard of */
 	const struct fact *facts;	/* too; to every task */
 	const struct address *fact_addresses;
+	const uint64_t *rules; /* to every task too */
 	size_t opens_count, closes_count, aliases_count, servers_count, instances_count,
-		hearings_count, facts_count, fact_addresses_count;
+		hearings_count, facts_count, fact_addresses_count, rules_words;
 };
 
 enum { HOPS_MAX = 4 };

@@ -108,7 +108,8 @@ void mirror_free(struct mirror *mirror)
 		&mirror->kept_parts,  &mirror->waiting,	       &mirror->found,
 		&mirror->news,	      &mirror->hearings,       &mirror->lookups,
 		&mirror->shown,	      &mirror->facts_waiting,  &mirror->addresses_waiting,
-		&mirror->facts,	      &mirror->fact_addresses,
+		&mirror->facts,	      &mirror->fact_addresses, &mirror->rules_waiting,
+		&mirror->rules,
 	};
 	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
 		memory_free(queues[i]->items);
@@ -255,6 +256,13 @@ void mirror_pass_over(struct mirror *mirror, const struct mirror_record *passed)
 	deadletter(mirror, &record, MIRROR_CRASHED, "reading it ended the process three times", "");
 }
 
+/* What the pipeline itself has to say. */
+static void own_take(struct mirror *mirror, const Millrace__V1__Batch *batch)
+{
+	metadata_take(mirror, batch);
+	rules_take(mirror, batch);
+}
+
 static void push_record(struct mirror *mirror, struct mirror_record record)
 {
 	struct decoded *decoded = &mirror->decoded;
@@ -282,7 +290,7 @@ static void push_record(struct mirror *mirror, struct mirror_record record)
 	if (decoded->tick)
 		mirror->stats.ticks++;
 	else if (decoded->metadata)
-		metadata_take(mirror, decoded->batch);
+		own_take(mirror, decoded->batch);
 	else
 		intake_batch(mirror, &record);
 }

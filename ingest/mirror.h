@@ -111,6 +111,7 @@ struct mirror_stats {
 	uint64_t unknown_fields;	   /* of newer agents: skipped */
 	uint64_t metadata[RECORD_REASONS]; /* records of metadata: taken, and refused */
 	uint64_t metadata_refused;	   /* of those taken: more at once than there is room */
+	uint64_t rules, rules_refused;	   /* likewise; unread */
 };
 
 struct mirror_listener {

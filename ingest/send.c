@@ -209,6 +209,8 @@ void send_all(struct mirror *mirror)
 			.facts_count = mirror->facts.count,
 			.fact_addresses = mirror->fact_addresses.items,
 			.fact_addresses_count = mirror->fact_addresses.count,
+			.rules = mirror->rules.items,
+			.rules_words = mirror->rules.count,
 		};
 		opens = shares.opens[task];
 		closes = shares.closes[task];

@@ -5,6 +5,7 @@
  *                  about.c    what it tells of itself
  *                  mute.c     who is not heard any more
  *                  metadata.c what is told of pods, nodes, services and ranges
+ *                  rule.c     rules, unread
  *                  gather.c   its batch, as one run a pane
  *                  departed.c what was known of it when it was forgotten
  *   mirror_halves  apply.c    node by node: runs in the order of their sequence
@@ -231,7 +232,8 @@ struct mirror {
 	struct queue shown;    /* struct mirror_listener: of the node that is shown */
 	struct queue facts_waiting, addresses_waiting; /* metadata.c: of panes that are open */
 	struct queue facts, fact_addresses;	       /* of the pane */
-	struct table pods;			       /* whose containers are on which node */
+	struct queue rules_waiting, rules; /* rule.c: words; of panes that are open, of the pane */
+	struct table pods;		   /* whose containers are on which node */
 	struct answers answers;
 	struct queue task_opens, task_closes, task_aliases, task_instances, task_named, counts;
 	struct queue kept_deltas, kept_parts;
@@ -299,6 +301,10 @@ void mute_check(struct mirror *mirror, struct node *node); /* once a second of l
 void mute_told(struct mirror *mirror, struct node *node, uint64_t sent_ns); /* by a batch */
 void mute_gone(struct mirror *mirror, const struct node *node);
 void mutes_take(struct mirror *mirror); /* what the pane tells the join tasks */
+
+/* rule.c */
+void rules_take(struct mirror *mirror, const Millrace__V1__Batch *batch);
+void rules_tell(struct mirror *mirror); /* what the pane tells all tasks */
 
 /* metadata.c */
 void metadata_take(struct mirror *mirror, const Millrace__V1__Batch *batch);

@@ -59,8 +59,11 @@ struct change {
 static struct curl_slist *change_headers(const struct change *change)
 {
 	const char *token = getenv("MILLRACE_TOKEN");
-	struct curl_slist *headers = curl_slist_append(
-		NULL, change->body ? "Content-Type: application/json" : "Expect:");
+	/* Our own bodies are JSON; what people write may be YAML. */
+	const char *type = !change->body	    ? "Expect:"
+			   : change->body[0] == '{' ? "Content-Type: application/json"
+						    : "Content-Type: application/yaml";
+	struct curl_slist *headers = curl_slist_append(NULL, type);
 	char line[2048];
 
 	if (!token || !*token)

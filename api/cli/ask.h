@@ -20,8 +20,8 @@ struct reply {
 /* STATUS_DONE for any answer; else the trouble has been told. */
 int ask(const struct cli *cli, const char *path, struct reply *reply);
 
-/* Another method, with a JSON body or NULL, showing MILLRACE_TOKEN's value if there is one. Parses:
- * *document is the caller's. An answer that is no 200 or 201 is told. */
+/* Another method, with a body of JSON or YAML or NULL, showing MILLRACE_TOKEN's value if there is
+ * one. Parses: *document is the caller's. An answer that is no 200 or 201 is told. */
 int ask_change(const struct cli *cli, const char *method, const char *path, const char *body,
 	       struct cJSON **document, char **answer);
 

@@ -27,6 +27,8 @@ struct cli {
 		size_t count;
 	} nodes, labels, features, scope;
 	const char *region, *role, *scan_period, *batch_interval, *budget, *life, *id;
+	const char *file;
+	bool dry_run;
 	const char *csv; /* a file */
 	const char *time_column, *value_column, *sensitivity;
 	const char *actual, *expected, *attributes, *top;
@@ -40,6 +42,7 @@ int complain(enum status status, const char *format, ...) __attribute__((format(
 int command_map(const struct cli *cli);
 int command_top(const struct cli *cli);
 int command_alerts(const struct cli *cli);
+int command_monitors(const struct cli *cli);
 int command_agents(const struct cli *cli); /* and show, set, unset, control */
 int list_agents(const struct cli *cli);
 int show_agent(const struct cli *cli, const char *node);

@@ -27,6 +27,9 @@ static const struct option_entry flags[] = {
 	{"once", '1', NULL, "top: one table; so too when stdout is no terminal."},
 	{"state", 0, "STATE",
 	 "alerts: firing or resolved; agents: live, degraded, behind or silent."},
+	{"file", 'f', "FILE",
+	 "monitors apply, test: a monitor, or a list of them, as in millraced.yaml; - is stdin."},
+	{"dry-run", 0, NULL, "monitors apply: only says what would be in force."},
 	{"node", 0, "GLOB",
 	 "agents: nodes whose id matches (*, ?); for set it may be given again."},
 	{"loss", 0, NULL, "agents: what became of their events, of all or of one NODE."},
@@ -67,6 +70,9 @@ static const struct command commands[] = {
 	 command_top},
 	{"alerts", "[WORKLOAD]", "What departs from normal, newest first.", "state limit",
 	 command_alerts},
+	{"monitors", "[VERB]",
+	 "What people are told of: list, get NAME, apply -f FILE, delete NAME, test NAME.",
+	 "file dry-run", command_monitors},
 	{"agents", "[VERB]",
 	 "The agents that report; show NODE: one; control, set, unset ID: what they are told.",
 	 "loss state limit node label zone region role scan-period batch-interval feature scope "
@@ -100,7 +106,7 @@ static const struct option_table options = {
 	.program = "millrace",
 	.version = MILLRACE_VERSION,
 	.usage = "COMMAND [FLAG]...",
-	.summary = "Asks millraced: the service map, alerts, agents.",
+	.summary = "Asks millraced: the service map, alerts, monitors, agents.",
 	.entries = flags,
 	.count = sizeof(flags) / sizeof(flags[0]),
 	.print_more = print_commands,
@@ -161,6 +167,7 @@ static const char **place_of(struct cli *cli, const char *flag)
 		{"budget", &cli->budget},
 		{"for", &cli->life},
 		{"id", &cli->id},
+		{"file", &cli->file},
 		{"csv", &cli->csv},
 		{"time-column", &cli->time_column},
 		{"value-column", &cli->value_column},
@@ -214,6 +221,8 @@ static void read_flags(struct cli *cli, struct given *given, int argc, char **ar
 			cli->once = true;
 		else if (strcmp(entry->name, "loss") == 0)
 			cli->loss = true;
+		else if (strcmp(entry->name, "dry-run") == 0)
+			cli->dry_run = true;
 		else if (words_of(cli, entry->name))
 			add_word(words_of(cli, entry->name), entry->name, argument);
 		else
@@ -244,10 +253,11 @@ static const struct command *find_command(const char *name)
 		if (strcmp(commands[i].name, name) == 0)
 			return &commands[i];
 	}
-	options_refuse(&options,
-		       "there is no command %s; accepted: map, top, alerts, agents, backtest, "
-		       "localize, status, version, help",
-		       name);
+	options_refuse(
+		&options,
+		"there is no command %s; accepted: map, top, alerts, monitors, agents, backtest, "
+		"localize, status, version, help",
+		name);
 }
 
 static void check(const struct command *command, const struct cli *cli, const struct given *given)
@@ -256,7 +266,8 @@ static void check(const struct command *command, const struct cli *cli, const st
 		if (!takes(command, given->names[i]))
 			options_refuse(&options, "%s has no --%s", command->name, given->names[i]);
 	}
-	int most = command->run == command_agents ? 2 : *command->operand ? 1 : 0;
+	bool verbs = command->run == command_agents || command->run == command_monitors;
+	int most = verbs ? 2 : *command->operand ? 1 : 0;
 
 	if (cli->operands_count > most)
 		options_refuse(&options, "%s takes no \"%s\"", command->name, cli->operands[most]);
@@ -275,8 +286,8 @@ int main(int argc, char **argv)
 	if (optind >= argc)
 		options_refuse(
 			&options,
-			"which command? map, top, alerts, agents, backtest, localize, status, "
-			"version, help");
+			"which command? map, top, alerts, monitors, agents, backtest, localize, "
+			"status, version, help");
 
 	const struct command *command = find_command(argv[optind]);
 

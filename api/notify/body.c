@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/notify/text.h"
+#include "api/query/alert_json.h"
 
 /* Slack's limits: header 150 characters, section text 3,000, a field 2,000, fallback text 4,000; a
  * label is cut shorter so that one long name does not bury the rest. PagerDuty's: summary 1,024. */
@@ -42,6 +43,8 @@ static const char *stage_word(const struct alert *alert)
 {
 	if (alert->state == ALERT_RESOLVED)
 		return "Resolved";
+	if (alert->reopened_ns && alert->reopened_ns == alert->pane_end_ns)
+		return "Firing again";
 	return alert->sequence > 1 ? "Update" : "Firing";
 }
 
@@ -368,5 +371,23 @@ void body_pagerduty(struct json *json, const struct alert *alert, const char *ro
 		json_object_end(json);
 		json_array_end(json);
 	}
+	json_object_end(json);
+}
+
+void body_webhook(struct json *json, const struct alert *alert, const char *external_url)
+{
+	char at[40], url[1200];
+
+	text_time(at, sizeof(at), alert->pane_end_ns);
+	json_object_begin(json);
+	json_member(json, "type",
+		    alert->state == ALERT_RESOLVED ? "alert.resolved" : "alert.firing");
+	json_member(json, "timestamp", at);
+	if (external_url) {
+		link_text(url, sizeof(url), alert, external_url);
+		json_member(json, "url", url);
+	}
+	json_key(json, "data");
+	alert_json(json, alert);
 	json_object_end(json);
 }

@@ -1,5 +1,6 @@
 /* The bodies that receivers get, as JSON into a writer. Slack: incoming webhook with Block Kit;
- * PagerDuty: Events API v2. Within their limits whatever an alert holds. Pure. */
+ * PagerDuty: Events API v2; other webhooks: the alert as the API gives it. Within their limits
+ * whatever an alert holds. Pure. */
 #pragma once
 
 #include "anomaly/alert.h"
@@ -14,3 +15,4 @@ void body_slack(struct json *json, const struct alert *alert, const char *extern
 		bool repeat);
 void body_pagerduty(struct json *json, const struct alert *alert, const char *routing_key,
 		    const char *external_url);
+void body_webhook(struct json *json, const struct alert *alert, const char *external_url);

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "api/notify/text.h"
+#include "api/notify/webhook.h"
 #include "base/clock.h"
 #include "base/memory.h"
 
@@ -387,6 +388,21 @@ static bool may_repeat(const struct channel *channel, const struct ticket *ticke
 	return ticket->uncertain || ticket->pending->pane_end_ns < channel->began_ns;
 }
 
+static void post(struct channel *channel, struct request *request, const char *body, size_t length)
+{
+	const struct receiver *receiver = &channel->receiver;
+	const char *lines[WEBHOOK_HEADERS + 1] = {NULL};
+	struct webhook_headers headers;
+
+	if (receiver->secret) {
+		webhook_sign(&headers, receiver->secret, receiver->former_secret, &request->alert,
+			     channel->options->now_ns(), body, length);
+		for (int i = 0; i < WEBHOOK_HEADERS; i++)
+			lines[i] = headers.lines[i];
+	}
+	transport_post(channel->transport, receiver->url, lines, body, length, on_answer, request);
+}
+
 static void send_pending(struct channel *channel, struct ticket *ticket)
 {
 	struct request *request = memory_zeroed(1, sizeof(*request));
@@ -405,7 +421,7 @@ static void send_pending(struct channel *channel, struct ticket *ticket)
 	channel->dialect->body(&json, &request->alert, &channel->receiver, channel->external_url,
 			       may_repeat(channel, ticket));
 	body = json_text(&json, &length);
-	transport_post(channel->transport, channel->receiver.url, body, length, on_answer, request);
+	post(channel, request, body, length);
 	json_done(&json);
 }
 

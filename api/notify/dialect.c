@@ -30,11 +30,26 @@ static bool pagerduty_accepted(const struct answer *answer)
 	return answer->status == 202;
 }
 
+/* A repeat has the same webhook-id. */
+static void webhook_body(struct json *json, const struct alert *alert,
+			 const struct receiver *receiver, const char *external_url, bool repeat)
+{
+	(void)receiver;
+	(void)repeat;
+	body_webhook(json, alert, external_url);
+}
+
+static bool webhook_accepted(const struct answer *answer)
+{
+	return answer->status >= 200 && answer->status < 300;
+}
+
 /* Slack allows 1 message a second, in short bursts more; PagerDuty about 120 a minute, over a
  * sliding minute: 100 and the burst stay below it. */
 static const struct dialect dialects[] = {
 	[RECEIVER_SLACK] = {60, 3, slack_body, slack_accepted, false, false},
 	[RECEIVER_PAGERDUTY] = {100, 10, pagerduty_body, pagerduty_accepted, true, true},
+	[RECEIVER_WEBHOOK] = {600, 50, webhook_body, webhook_accepted, true, false},
 };
 
 const struct dialect *dialect_of(enum receiver_kind kind)

@@ -61,8 +61,8 @@ static void on_timer(uv_timer_t *timer)
 	}
 	heartbeat->next_ms = now + heartbeat->period_ms;
 	heartbeat->under_way = true;
-	transport_post(heartbeat->transport, heartbeat->url, body, sizeof(body) - 1, on_answer,
-		       heartbeat);
+	transport_post(heartbeat->transport, heartbeat->url, NULL, body, sizeof(body) - 1,
+		       on_answer, heartbeat);
 }
 
 struct heartbeat *heartbeat_new(uv_loop_t *loop, const struct heartbeat_options *options)

@@ -18,6 +18,13 @@ struct notify {
 	void *closed_context;
 };
 
+const char *receiver_kind_name(uint32_t kind)
+{
+	static const char *const names[] = {"slack", "pagerduty", "webhook"};
+
+	return kind <= RECEIVER_WEBHOOK ? names[kind] : "";
+}
+
 const char *notify_failure_name(enum notify_failure failure)
 {
 	static const char *const names[] = {"refused", "gone", "expired", "crowded"};

@@ -25,7 +25,9 @@
 #include "api/notify/delivery.h"
 #include "api/notify/retry.h"
 
-enum receiver_kind { RECEIVER_SLACK, RECEIVER_PAGERDUTY };
+enum receiver_kind { RECEIVER_SLACK, RECEIVER_PAGERDUTY, RECEIVER_WEBHOOK };
+
+const char *receiver_kind_name(uint32_t kind); /* slack, pagerduty, webhook */
 
 /* Why a transition was given up. */
 enum notify_failure {
@@ -40,10 +42,12 @@ const char *notify_failure_name(enum notify_failure failure); /* refused, gone, 
 
 struct receiver {
 	const char *name;
-	uint32_t kind;		 /* enum receiver_kind */
-	const char *url;	 /* Slack: the incoming webhook; PagerDuty: the events endpoint */
-	const char *routing_key; /* PagerDuty: 32 characters */
-	uint32_t severity_min;	 /* enum alert_severity: lesser alerts are not sent */
+	uint32_t kind;		   /* enum receiver_kind */
+	const char *url;	   /* Slack: the incoming webhook; PagerDuty: the events endpoint */
+	const char *secret;	   /* webhook: signs; api/notify/webhook.h */
+	const char *former_secret; /* signs too while the secret is changed; NULL: none */
+	const char *routing_key;   /* PagerDuty: 32 characters */
+	uint32_t severity_min;	   /* enum alert_severity: lesser alerts are not sent */
 	bool self_alerts; /* alerts about Millrace itself are sent, whatever their severity */
 	uint32_t per_minute, burst; /* messages; 0: as its kind allows */
 };

@@ -173,8 +173,8 @@ static void finish(void *request, CURLcode code)
 	post_free(post);
 }
 
-void transport_post(struct transport *transport, const char *url, const char *body, size_t length,
-		    transport_done done, void *context)
+void transport_post(struct transport *transport, const char *url, const char *const *headers,
+		    const char *body, size_t length, transport_done done, void *context)
 {
 	struct post *post = memory_zeroed(1, sizeof(*post));
 	CURL *easy = curl_easy_init();
@@ -194,6 +194,8 @@ void transport_post(struct transport *transport, const char *url, const char *bo
 	transport->posts = post;
 	post->headers = curl_slist_append(NULL, "Content-Type: application/json");
 	post->headers = curl_slist_append(post->headers, "Expect:");
+	for (; headers && *headers; headers++)
+		post->headers = curl_slist_append(post->headers, *headers);
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, post);
 	curl_easy_setopt(easy, CURLOPT_URL, url);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR,

@@ -33,9 +33,10 @@ struct answer {
 typedef void (*transport_done)(void *context, const struct answer *answer);
 
 struct transport *transport_new(const struct transport_options *options);
-/* The body is copied. done is called once, later or when the transport closes. */
-void transport_post(struct transport *transport, const char *url, const char *body, size_t length,
-		    transport_done done, void *context);
+/* headers: more lines, a NULL at the end; NULL: none. All is copied. done is called once, later or
+ * when the transport closes. */
+void transport_post(struct transport *transport, const char *url, const char *const *headers,
+		    const char *body, size_t length, transport_done done, void *context);
 /* Ends requests under way; closed is called when all handles are gone, and the transport with them.
  */
 void transport_close(struct transport *transport, void (*closed)(void *context), void *context);

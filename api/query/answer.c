@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "api/history/read.h"
+#include "api/query/alert_json.h"
+#include "api/query/message_json.h"
 
 char *answer_name(struct query *query, uint64_t id)
 {
@@ -119,6 +121,7 @@ static Millrace__V1__Alert *alert_message(struct arena *arena, const struct aler
 	message->window_ms = alert->window_ms;
 	message->started_ns = alert->started_ns;
 	message->ended_ns = alert->ended_ns;
+	message->reopened_ns = alert->reopened_ns;
 	message->pane_end_ns = alert->pane_end_ns;
 	message->last_event_ns = alert->last_event_ns;
 	message->completeness = alert->completeness;
@@ -132,6 +135,14 @@ static Millrace__V1__Alert *alert_message(struct arena *arena, const struct aler
 	for (uint32_t i = 0; i < alert->members_count && i < ALERT_MEMBERS_MAX; i++)
 		message->members[message->n_members++] = member_message(arena, &alert->members[i]);
 	return message;
+}
+
+void alert_json(struct json *json, const struct alert *alert)
+{
+	struct arena arena = {0};
+
+	message_json(json, &alert_message(&arena, alert)->base);
+	arena_done(&arena);
 }
 
 static Millrace__V1__Delivery *delivery_message(struct arena *arena,

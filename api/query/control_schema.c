@@ -1,9 +1,7 @@
 #include "api/query/control_schema.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "api/http/json.h"
+#include "api/query/openapi.h"
 
 enum kind { TEXT, TEXTS, NUMBER, TEXT_MAP, FLAG_MAP, SCHEMA, SCHEMAS };
 
@@ -79,22 +77,7 @@ static const struct object objects[] = {
 	OBJECT("Controls", list),
 };
 
-static void reference(struct json *json, const char *schema)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "#/components/schemas/%s", schema);
-	json_member(json, "$ref", path);
-}
-
 /* --- schemas --- */
-
-static void of_each(struct json *json, const char *key, const char *type)
-{
-	json_member_object(json, key);
-	json_member(json, "type", type);
-	json_object_end(json);
-}
 
 static void property_schema(struct json *json, const struct property *property)
 {
@@ -105,26 +88,26 @@ static void property_schema(struct json *json, const struct property *property)
 		break;
 	case TEXTS:
 		json_member(json, "type", "array");
-		of_each(json, "items", "string");
+		openapi_of_each(json, "items", "string");
 		break;
 	case NUMBER:
 		json_member(json, "type", "number");
 		break;
 	case TEXT_MAP:
 		json_member(json, "type", "object");
-		of_each(json, "additionalProperties", "string");
+		openapi_of_each(json, "additionalProperties", "string");
 		break;
 	case FLAG_MAP:
 		json_member(json, "type", "object");
-		of_each(json, "additionalProperties", "boolean");
+		openapi_of_each(json, "additionalProperties", "boolean");
 		break;
 	case SCHEMA:
-		reference(json, property->schema);
+		openapi_reference(json, property->schema);
 		break;
 	case SCHEMAS:
 		json_member(json, "type", "array");
 		json_member_object(json, "items");
-		reference(json, property->schema);
+		openapi_reference(json, property->schema);
 		json_object_end(json);
 		break;
 	}
@@ -160,92 +143,48 @@ void control_schemas(struct json *json)
 
 /* --- paths --- */
 
-static void content(struct json *json, const char *type, const char *schema)
-{
-	json_member_object(json, "content");
-	json_member_object(json, type);
-	json_member_object(json, "schema");
-	reference(json, schema);
-	json_object_end(json);
-	json_object_end(json);
-	json_object_end(json);
-}
-
-static void reply(struct json *json, const char *status, const char *description,
-		  const char *schema)
-{
-	json_member_object(json, status);
-	json_member(json, "description", description);
-	content(json, strcmp(schema, "Problem") ? "application/json" : "application/problem+json",
-		schema);
-	json_object_end(json);
-}
-
-static void operation(struct json *json, const char *verb, const char *id, const char *summary)
-{
-	json_member_object(json, verb);
-	json_member(json, "operationId", id);
-	json_member(json, "summary", summary);
-}
-
-static void refusals_of_writers(struct json *json)
-{
-	reply(json, "401", "control.token is configured and was not shown.", "Problem");
-	reply(json, "403", "Without control.token only who asks from the same machine may.",
-	      "Problem");
-	reply(json, "503", "Too many records wait for Kafka.", "Problem");
-	reply(json, "504", "Kafka did not take the record within 10 s; it may come yet.",
-	      "Problem");
-}
-
 static void list_operation(struct json *json)
 {
-	operation(json, "get", "Controls", "What agents are told to do differently.");
+	openapi_operation(json, "get", "Controls", "What agents are told to do differently.");
 	json_key(json, "parameters");
 	json_array_begin(json);
 	json_array_end(json);
 	json_member_object(json, "responses");
-	reply(json, "200", "The answer.", "Controls");
+	openapi_reply(json, "200", "The answer.", "Controls");
 	json_object_end(json);
 	json_object_end(json);
 }
 
 static void set_operation(struct json *json)
 {
-	operation(json, "post", "SetControl", "Tells some agents to do differently for a while.");
+	openapi_operation(json, "post", "SetControl",
+			  "Tells some agents to do differently for a while.");
 	json_member_object(json, "requestBody");
 	json_key(json, "required");
 	json_bool(json, true);
-	content(json, "application/json", "ControlWish");
+	openapi_content(json, "application/json", "ControlWish");
 	json_object_end(json);
 	json_member_object(json, "responses");
-	reply(json, "201", "The record as the log has it.", "Control");
-	reply(json, "400", "detail says what is wrong.", "Problem");
-	reply(json, "409", "256 records stand already.", "Problem");
-	reply(json, "415", "application/json is wanted.", "Problem");
-	refusals_of_writers(json);
+	openapi_reply(json, "201", "The record as the log has it.", "Control");
+	openapi_reply(json, "400", "detail says what is wrong.", "Problem");
+	openapi_reply(json, "409", "256 records stand already.", "Problem");
+	openapi_reply(json, "415", "application/json is wanted.", "Problem");
+	openapi_refusals_of_writers(json);
 	json_object_end(json);
 	json_object_end(json);
 }
 
 static void unset_operation(struct json *json)
 {
-	operation(json, "delete", "UnsetControl", "Withdraws a record.");
+	openapi_operation(json, "delete", "UnsetControl", "Withdraws a record.");
 	json_key(json, "parameters");
 	json_array_begin(json);
-	json_object_begin(json);
-	json_member(json, "name", "id");
-	json_member(json, "in", "path");
-	json_member(json, "description", "Of the record.");
-	json_key(json, "required");
-	json_bool(json, true);
-	of_each(json, "schema", "string");
-	json_object_end(json);
+	openapi_parameter(json, "id", "path", "Of the record.");
 	json_array_end(json);
 	json_member_object(json, "responses");
-	reply(json, "200", "The record that was withdrawn.", "Control");
-	reply(json, "404", "No such record stands.", "Problem");
-	refusals_of_writers(json);
+	openapi_reply(json, "200", "The record that was withdrawn.", "Control");
+	openapi_reply(json, "404", "No such record stands.", "Problem");
+	openapi_refusals_of_writers(json);
 	json_object_end(json);
 	json_object_end(json);
 }

@@ -6,6 +6,7 @@
 #include "api/http/json.h"
 #include "api/query/control_schema.h"
 #include "api/query/message_json.h"
+#include "api/query/monitor_schema.h"
 
 static const char *const states[] = {"firing", "resolved", NULL};
 static const char *const agent_states[] = {"live", "degraded", "behind", "silent", NULL};
@@ -261,6 +262,7 @@ static void components(struct json *json)
 		message_schema(json, schemas.items[i]);
 	}
 	control_schemas(json);
+	monitor_schemas(json);
 	problem_schema(json);
 	json_object_end(json);
 	json_object_end(json);
@@ -282,6 +284,7 @@ void methods_openapi(struct json *json)
 	for (size_t i = 0; i < METHODS; i++)
 		method_path(json, &methods[i]);
 	control_paths(json);
+	monitor_paths(json);
 	for (size_t i = 0; i < sizeof(plains) / sizeof(plains[0]); i++)
 		plain_path(json, &plains[i]);
 	json_object_end(json);

@@ -162,6 +162,242 @@ static void idle(struct stand *stand, uint32_t panes)
 		close_pane(stand);
 }
 
+/* --- other monitors, from a pane on --- */
+
+static void a_monitor_acts_from_the_pane_after_it_came(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(NULL, 0);
+	for (int pane = 0; pane < 3; pane++) {
+		add_counts(stand, "frontend", "cart", 0, 12);
+		close_pane(stand);
+	}
+	anomaly_watch(stand->anomaly, &failures, 1);
+	assert_int_equal(stand->alerts_count, 0);
+	add_counts(stand, "frontend", "cart", 0, 12);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 1);
+	assert_int_equal(stand->alerts[0].started_ns, pane_end(PANE_FIRST + 3));
+	stand_free(stand);
+}
+
+static void what_is_taken_out_of_force_ends_with_the_pane(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(&failures, 1);
+	add_counts(stand, "frontend", "cart", 0, 12);
+	close_pane(stand);
+	anomaly_watch(stand->anomaly, NULL, 0);
+	for (int pane = 0; pane < 20; pane++) {
+		add_counts(stand, "frontend", "cart", 0, 12);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 2);
+	assert_int_equal(stand->alerts[1].state, ALERT_RESOLVED);
+	assert_int_equal(stand->alerts[1].ended_ns, pane_end(PANE_FIRST + 1));
+	assert_string_equal(stand->alerts[1].key, stand->alerts[0].key);
+	assert_int_equal(anomaly_stats(stand->anomaly).episodes, 0);
+	anomaly_watch(stand->anomaly, &failures, 1); /* and it begins anew */
+	add_counts(stand, "frontend", "cart", 0, 12);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 3);
+	assert_string_not_equal(stand->alerts[2].key, stand->alerts[0].key);
+	stand_free(stand);
+}
+
+static void another_threshold_goes_on_with_the_episode(void **state)
+{
+	(void)state;
+	struct monitor higher = failures;
+	struct stand *stand = stand_with(&failures, 1);
+	higher.threshold = higher.clear = 0.9;
+	add_counts(stand, "frontend", "cart", 2, 10);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 1);
+	anomaly_watch(stand->anomaly, &higher, 1);
+	for (int pane = 0; pane < 8; pane++) {
+		add_counts(stand, "frontend", "cart", 2, 10);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 1); /* quiet now, and not for long enough */
+	add_counts(stand, "frontend", "cart", 2, 10);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 2);
+	assert_int_equal(stand->alerts[1].state, ALERT_RESOLVED);
+	assert_true(stand->alerts[1].threshold == 0.9);
+	stand_free(stand);
+}
+
+static void an_edge_that_no_longer_matches_ends_and_others_go_on(void **state)
+{
+	(void)state;
+	struct monitor narrow = failures;
+	struct stand *stand = stand_with(&failures, 1);
+	snprintf(narrow.client, sizeof(narrow.client), "front*");
+	for (int pane = 0; pane < 8; pane++) {
+		if (pane == 4)
+			anomaly_watch(stand->anomaly, &narrow, 1);
+		add_counts(stand, "frontend", "cart", 0, 12);
+		add_counts(stand, "checkout", "cart", 0, 12);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 3);
+	assert_int_equal(stand->alerts[2].state, ALERT_RESOLVED);
+	assert_string_equal(stand->alerts[2].subject.client, "checkout");
+	assert_int_equal(anomaly_stats(stand->anomaly).episodes, 1);
+	stand_free(stand);
+}
+
+static void a_server_may_be_watched_later_than_its_edges(void **state)
+{
+	(void)state;
+	struct monitor monitor = failures;
+	struct stand *stand = stand_with(NULL, 0);
+	monitor.per_server = true;
+	for (int pane = 0; pane < 8; pane++) {
+		if (pane == 4)
+			anomaly_watch(stand->anomaly, &monitor, 1);
+		add_counts(stand, "frontend", "cart", 0, 3);
+		add_counts(stand, "checkout", "cart", 0, 3);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 1);
+	assert_string_equal(stand->alerts[0].subject.client, "");
+	stand_free(stand);
+}
+
+static void silence_from_before_a_monitor_is_not_known(void **state)
+{
+	(void)state;
+	struct monitor below = failures;
+	struct stand *stand = stand_with(NULL, 0);
+	below.metric = METRIC_CONNECTIONS_OPENED;
+	below.comparison = COMPARE_BELOW;
+	below.threshold = below.clear = 1;
+	below.minimum = 0;
+	for (int pane = 0; pane < 4; pane++) {
+		add_counts(stand, "frontend", "cart", 4, 0);
+		add_counts(stand, "checkout", "mail", 4, 0);
+		close_pane(stand);
+	}
+	anomaly_watch(stand->anomaly, &below, 1);
+	for (int pane = 0; pane < 20; pane++) {
+		add_instance(stand, SCOPE_CLIENT, "node-1", 0, 0);
+		add_counts(stand, "checkout", "mail", 4, 0);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 0);
+	stand_free(stand);
+}
+
+static void an_edge_whose_names_are_forgotten_is_matched_when_it_is_back(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(&failures, 1);
+	add_counts(stand, "frontend", "cart", 4, 0);
+	close_pane(stand);
+	idle(stand, 100);
+	names_advance(stand->names, 1 + NAMES_KEEP_PANES + 1);
+	anomaly_watch(stand->anomaly, &failures, 1);
+	idle(stand, 4);
+	add_counts(stand, "frontend", "cart", 0, 12);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 1);
+	assert_string_equal(stand->alerts[0].subject.client, "frontend");
+	stand_free(stand);
+}
+
+/* Monitors come and go at random panes: every episode still begins once and ends once, and a second
+ * run says the same. */
+static struct stand *changing_run(uint64_t seed)
+{
+	struct stand *stand = stand_with(NULL, 0);
+	for (uint64_t pane = 0; pane < 400; pane++) {
+		struct monitor monitors[4];
+		uint64_t word = hash_mix(seed << 32 | pane);
+		size_t count = word % 5;
+		for (size_t i = 0; i < count; i++) {
+			monitors[i] = failures;
+			snprintf(monitors[i].name, sizeof(monitors[i].name), "m%d", (int)i);
+			monitors[i].window_ns = (1 + (word >> (8 + 4 * i) & 15)) * PANE_NS;
+			monitors[i].metric = (uint32_t)(word >> (24 + 3 * i)) % METRICS;
+			monitors[i].per_server = word >> (40 + i) & 1;
+			monitors[i].threshold = monitors[i].clear = 0.2;
+			monitors[i].minimum = 0;
+			if (word >> (48 + i) & 1)
+				snprintf(monitors[i].client, sizeof(monitors[i].client), "front*");
+		}
+		if (word % 7 == 0)
+			anomaly_watch(stand->anomaly, monitors, count);
+		if (word >> 52 & 3) {
+			add_counts(stand, "frontend", "cart", word >> 54 & 3, word >> 56 & 3);
+			add_counts(stand, "checkout", "cart", word >> 58 & 3, word >> 60 & 3);
+		}
+		close_pane(stand);
+	}
+	anomaly_watch(stand->anomaly, NULL, 0);
+	idle(stand, 1);
+	return stand;
+}
+
+static void changing_monitors_leave_no_episode_behind(void **state)
+{
+	(void)state;
+	uint32_t begun = 0;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct stand *one = changing_run(seed), *two = changing_run(seed);
+		struct anomaly_stats stats = anomaly_stats(one->anomaly);
+		if (stats.episodes || stats.fired != stats.resolved)
+			fail_msg("seed %lu: %lu episodes are open", (unsigned long)seed,
+				 (unsigned long)stats.episodes);
+		if (one->alerts_count != two->alerts_count ||
+		    memcmp(one->alerts, two->alerts, one->alerts_count * sizeof(struct alert)) != 0)
+			fail_msg("seed %lu: two runs differ", (unsigned long)seed);
+		begun += (uint32_t)stats.fired;
+		stand_free(one);
+		stand_free(two);
+	}
+	assert_true(begun > 100);
+}
+
+static void a_resumed_episode_waits_for_its_monitor(void **state)
+{
+	(void)state;
+	struct stand *before = stand_with(&failures, 1), *after = stand_with(NULL, 0);
+	add_counts(before, "frontend", "cart", 0, 12);
+	close_pane(before);
+	after->pane = before->pane;
+	assert_int_equal(anomaly_resume(after->anomaly, before->alerts, 1), 1);
+	assert_int_equal(after->alerts_count, 0);
+	anomaly_watch(after->anomaly, &failures, 1);
+	add_counts(after, "frontend", "cart", 0, 12);
+	close_pane(after);
+	assert_int_equal(after->alerts_count, 1);
+	assert_string_equal(after->alerts[0].key, before->alerts[0].key);
+	idle(after, 20);
+	assert_int_equal(after->alerts_count, 2);
+	assert_int_equal(after->alerts[1].state, ALERT_RESOLVED);
+	stand_free(before);
+	stand_free(after);
+}
+
+static void a_resumed_episode_whose_monitor_does_not_come_is_left(void **state)
+{
+	(void)state;
+	struct stand *before = stand_with(&failures, 1), *after = stand_with(NULL, 0);
+	add_counts(before, "frontend", "cart", 0, 12);
+	close_pane(before);
+	after->pane = before->pane;
+	anomaly_resume(after->anomaly, before->alerts, 1);
+	idle(after, 2);
+	anomaly_watch(after->anomaly, &failures, 1);
+	idle(after, 2);
+	assert_int_equal(after->alerts_count, 0);
+	assert_int_equal(anomaly_stats(after->anomaly).episodes, 0);
+	stand_free(before);
+	stand_free(after);
+}
+
 /* --- threshold monitors --- */
 
 static void an_alert_says_how_complete_its_window_is(void **state)
@@ -956,6 +1192,16 @@ static void the_split_of_pushes_changes_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_monitor_acts_from_the_pane_after_it_came),
+		cmocka_unit_test(what_is_taken_out_of_force_ends_with_the_pane),
+		cmocka_unit_test(another_threshold_goes_on_with_the_episode),
+		cmocka_unit_test(an_edge_that_no_longer_matches_ends_and_others_go_on),
+		cmocka_unit_test(a_server_may_be_watched_later_than_its_edges),
+		cmocka_unit_test(silence_from_before_a_monitor_is_not_known),
+		cmocka_unit_test(an_edge_whose_names_are_forgotten_is_matched_when_it_is_back),
+		cmocka_unit_test(changing_monitors_leave_no_episode_behind),
+		cmocka_unit_test(a_resumed_episode_waits_for_its_monitor),
+		cmocka_unit_test(a_resumed_episode_whose_monitor_does_not_come_is_left),
 		cmocka_unit_test(an_alert_says_how_complete_its_window_is),
 		cmocka_unit_test(it_fires_in_the_pane_that_meets_the_condition),
 		cmocka_unit_test(keys_can_be_computed_by_others),

@@ -16,6 +16,8 @@
 enum { TOLD_MAX = 4096, EPISODES_MAX = 2048 };
 
 /* The real stage, the pane's transitions, and all that it told. */
+#define REOPEN_NS (300 * NS_PER_S)
+
 struct stand {
 	struct incidents *incidents;
 	uint64_t now_ns;
@@ -38,6 +40,7 @@ static struct stand *stand_new(void)
 	stand->now_ns = 1000 * NS_PER_S;
 	stand->told = memory_resize(NULL, TOLD_MAX, sizeof(*stand->told));
 	stand->incidents = incidents_new(&(struct incident_options){.update_ns = 10 * NS_PER_S,
+								    .reopen_ns = REOPEN_NS,
 								    .episodes_max = EPISODES_MAX,
 								    .sinks = {stand, on_alerts}});
 	return stand;
@@ -457,7 +460,8 @@ static uint32_t draw(struct random *random, uint32_t bound)
 	return (uint32_t)(hash_mix(random->state) >> 33) % bound;
 }
 
-/* What one key was told: firing first, numbers without gaps, nothing behind its end. */
+/* What one key was told: firing first, numbers without gaps, behind its end only that it fires
+ * again. */
 static void expect_lives(const struct stand *stand)
 {
 	for (size_t i = 0; i < stand->told_count; i++) {
@@ -466,7 +470,8 @@ static void expect_lives(const struct stand *stand)
 		for (size_t k = 0; k < i; k++) {
 			if (strcmp(stand->told[k].key, alert->key) != 0)
 				continue;
-			assert_int_equal(stand->told[k].state, ALERT_FIRING);
+			assert_true(stand->told[k].state == ALERT_FIRING ||
+				    alert->reopened_ns > stand->told[k].pane_end_ns);
 			assert_true(stand->told[k].severity <= alert->severity);
 			before = stand->told[k].sequence;
 		}
@@ -533,11 +538,125 @@ static void each_incident_is_opened_once_and_resolved_once(void **state)
 		struct incident_stats stats = incidents_stats(whole->incidents);
 		assert_int_equal(stats.incidents, 0);
 		assert_int_equal(stats.episodes, 0);
-		assert_int_equal(stats.opened, stats.resolved);
-		assert_int_equal(stats.opened + stats.updated + stats.resolved, whole->told_count);
+		assert_int_equal(stats.opened + stats.reopened, stats.resolved);
+		assert_int_equal(stats.opened + stats.reopened + stats.updated + stats.resolved,
+				 whole->told_count);
 		stand_free(whole);
 		stand_free(split);
 	}
+}
+
+static void what_begins_again_in_time_is_the_same_incident(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	struct alert first = push_new(stand, "web", "api", "failure_ratio");
+	step(stand);
+	push_end(stand, first);
+	step(stand);
+	wait_ns(stand, REOPEN_NS - 2 * PANE_NS);
+	struct alert again = push_new(stand, "web", "api", "failure_ratio");
+	assert_string_not_equal(again.key, first.key);
+	assert_int_equal(step(stand), 1);
+	assert_string_equal(last(stand)->key, first.key);
+	assert_int_equal(last(stand)->sequence, 3);
+	assert_int_equal(last(stand)->state, ALERT_FIRING);
+	assert_int_equal(last(stand)->started_ns, first.started_ns);
+	assert_int_equal(last(stand)->reopened_ns, again.started_ns);
+	assert_int_equal(last(stand)->ended_ns, 0);
+	push_end(stand, again);
+	assert_int_equal(step(stand), 1);
+	assert_int_equal(last(stand)->state, ALERT_RESOLVED);
+	assert_int_equal(last(stand)->sequence, 4);
+	assert_int_equal(last(stand)->reopened_ns, again.started_ns);
+	assert_int_equal(incidents_stats(stand->incidents).reopened, 1);
+	assert_int_equal(incidents_stats(stand->incidents).opened, 1);
+	stand_free(stand);
+}
+
+static void what_begins_again_later_is_another(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	struct alert first = push_new(stand, "web", "api", "failure_ratio");
+	step(stand);
+	push_end(stand, first);
+	step(stand);
+	wait_ns(stand, REOPEN_NS - PANE_NS);
+	assert_int_equal(incidents_stats(stand->incidents).closed, 1);
+	struct alert again = push_new(stand, "web", "api", "failure_ratio");
+	assert_int_equal(step(stand), 1);
+	assert_string_equal(last(stand)->key, again.key);
+	assert_int_equal(last(stand)->sequence, 1);
+	assert_int_equal(last(stand)->reopened_ns, 0);
+	assert_int_equal(incidents_stats(stand->incidents).closed, 0);
+	stand_free(stand);
+}
+
+/* Not only the cause: what it named, and what ended with it. */
+static void a_member_that_begins_again_opens_it_for_all_that_comes_along(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	struct alert cause = push_new(stand, "web", "api", "failure_ratio");
+	struct alert other = push_new(stand, "mobile", "api", "failure_ratio");
+	step(stand);
+	push_end(stand, cause);
+	push_end(stand, other);
+	step(stand);
+	push_new(stand, "mobile", "api", "failure_ratio");
+	push_new(stand, "shop", "api", "failure_ratio");
+	assert_int_equal(step(stand), 1);
+	assert_string_equal(last(stand)->key, stand->told[0].key);
+	assert_int_equal(last(stand)->episodes, 2);
+	stand_free(stand);
+}
+
+static void what_belongs_to_an_open_incident_opens_no_other(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	struct alert first = push_new(stand, "web", "api", "failure_ratio");
+	step(stand);
+	push_end(stand, first);
+	step(stand);
+	wait_ns(stand, 10 * NS_PER_S);
+	struct alert open = push_new(stand, "mobile", "api", "failure_ratio");
+	step(stand);
+	assert_string_equal(last(stand)->key, open.key);
+	push_new(stand, "web", "api", "failure_ratio");
+	wait_ns(stand, 11 * NS_PER_S);
+	assert_string_equal(last(stand)->key, open.key);
+	assert_int_equal(last(stand)->episodes, 2);
+	assert_int_equal(incidents_stats(stand->incidents).reopened, 0);
+	stand_free(stand);
+}
+
+static void of_more_that_ended_than_are_kept_the_oldest_is_forgotten(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	struct alert first = {0}, open = {0};
+	for (int i = 0; i <= INCIDENTS_CLOSED_MAX; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "server-%d", i);
+		if (i)
+			push_end(stand, open);
+		open = push_new(stand, "web", name, "failure_ratio");
+		first = i ? first : open;
+		step(stand);
+		stand->told_count = 0;
+	}
+	push_end(stand, open);
+	step(stand);
+	step(stand);
+	struct incident_stats stats = incidents_stats(stand->incidents);
+	assert_int_equal(stats.closed, INCIDENTS_CLOSED_MAX);
+	assert_int_equal(stats.forgotten, 1);
+	push_new(stand, "web", first.subject.server, "failure_ratio");
+	step(stand);
+	assert_string_not_equal(last(stand)->key, first.key);
+	stand_free(stand);
 }
 
 int main(void)
@@ -561,6 +680,11 @@ int main(void)
 		cmocka_unit_test(an_episode_past_the_bound_is_counted_and_its_end_ignored),
 		cmocka_unit_test(what_was_firing_goes_on_under_its_key_when_its_owner_tells_of_it),
 		cmocka_unit_test(what_no_owner_goes_on_with_is_resolved),
+		cmocka_unit_test(what_begins_again_in_time_is_the_same_incident),
+		cmocka_unit_test(what_begins_again_later_is_another),
+		cmocka_unit_test(a_member_that_begins_again_opens_it_for_all_that_comes_along),
+		cmocka_unit_test(what_belongs_to_an_open_incident_opens_no_other),
+		cmocka_unit_test(of_more_that_ended_than_are_kept_the_oldest_is_forgotten),
 		cmocka_unit_test(each_incident_is_opened_once_and_resolved_once),
 	};
 	return cmocka_run_group_tests_name("anomaly/incident", tests, NULL, NULL);

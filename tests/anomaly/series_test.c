@@ -93,6 +93,79 @@ static void windows_are_the_sums_of_their_panes(void **state)
 	}
 }
 
+/* What it kept before is there, and longer windows are whole when they have been kept for so long.
+ */
+static void a_series_that_is_read_for_longer_keeps_what_it_had(void **state)
+{
+	(void)state;
+	static const uint32_t windows[] = {1, 4, 7, 40, SERIES_PANES_MAX};
+	static struct truth truth;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct series series;
+		uint32_t count = 1 + seed % 4, tick = (uint32_t)(UINT16_MAX - 200 * (seed % 4));
+		series_init(&series, windows[count - 1], true, true, tick);
+		for (int pane = 0; pane < PANES; pane++) {
+			uint64_t word = hash_mix(seed << 32 | (uint64_t)pane);
+			bool silent = hash_mix(seed << 40 | (uint64_t)pane / 60) % 3 == 0;
+			truth.failed[pane] = silent ? 0 : (int64_t)(word % 3);
+			truth.bytes[pane] = silent ? 0 : (int64_t)(word >> 8 & 1023);
+			truth.connect_ns[pane] = silent || word >> 62 ? 0 : 1 + (word >> 30);
+			if (pane == 200 || pane == 300) {
+				count += pane == 200;
+				series_widen(&series, windows[count - 1], true, true, tick);
+			}
+			push(&series, &truth, pane, ++tick);
+			for (uint32_t i = 0; i < count; i++)
+				if (pane < 200 || i + 1 < count || pane >= 200 + (int)windows[i])
+					check(&series, &truth, pane, tick, windows[i], seed);
+			if (series_idle(&series, tick))
+				series_rest(&series);
+		}
+		series_done(&series);
+	}
+}
+
+static void columns_that_were_not_kept_are_there_from_then_on(void **state)
+{
+	(void)state;
+	struct series series;
+	struct sketch_cell cell = {.index = 900, .count = 2};
+	struct rollup rollup = {.connect = &cell, .connect_cells = 1};
+	rollup.counters[COUNTER_RESETS] = 1;
+	rollup.counters[COUNTER_FAILED] = 1;
+	series_init(&series, 8, false, false, 0);
+	for (uint32_t pane = 1; pane <= 6; pane++)
+		series_add(&series, pane, pane * PANE_NS, &rollup);
+	series_widen(&series, 8, true, true, 6);
+	struct window_sums before = series_sums(&series, 6, 8);
+	assert_int_equal(before.failed, 6);
+	assert_int_equal(before.resets, 0);
+	assert_int_equal(before.connects, 0);
+	for (uint32_t pane = 7; pane <= 10; pane++)
+		series_add(&series, pane, pane * PANE_NS, &rollup);
+	struct window_sums after = series_sums(&series, 10, 8);
+	assert_int_equal(after.failed, 8);
+	assert_int_equal(after.resets, 4);
+	assert_int_equal(after.connects, 8);
+	assert_int_equal(series_sums(&series, 10, 2).resets, 2);
+	series_done(&series);
+}
+
+static void what_nobody_read_begins_when_somebody_does(void **state)
+{
+	(void)state;
+	struct series series;
+	struct rollup rollup = {0};
+	rollup.counters[COUNTER_FAILED] = 1;
+	series_init(&series, 0, false, false, 0);
+	series_add(&series, 1, PANE_NS, &rollup);
+	series_widen(&series, 4, false, false, 1);
+	assert_int_equal(series_sums(&series, 1, 4).failed, 0);
+	series_add(&series, 2, 2 * PANE_NS, &rollup);
+	assert_int_equal(series_sums(&series, 2, 4).failed, 1);
+	series_done(&series);
+}
+
 static void retransmits_are_those_of_both_ends_or_what_one_counted(void **state)
 {
 	(void)state;
@@ -166,6 +239,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(windows_are_the_sums_of_their_panes),
+		cmocka_unit_test(a_series_that_is_read_for_longer_keeps_what_it_had),
+		cmocka_unit_test(columns_that_were_not_kept_are_there_from_then_on),
+		cmocka_unit_test(what_nobody_read_begins_when_somebody_does),
 		cmocka_unit_test(retransmits_are_those_of_both_ends_or_what_one_counted),
 		cmocka_unit_test(a_busy_minute_is_as_complete_as_a_quiet_one),
 		cmocka_unit_test(ratios_of_nothing_are_unknown_and_counts_are_zero),

@@ -20,10 +20,10 @@ OUTSIDE = ["clock_gettime", "gettimeofday", "time", "clock", "rand", "random", "
 WORLD = ["pthread_create", "socket", "connect", "open", "fopen", "printf", "puts", "syslog"]
 # State is kept in the heap of its task, which only base/memory.h knows.
 MEMORY = ["malloc", "calloc", "realloc", "free", "strdup", "strndup", "reallocarray", "aligned_alloc"]
-STATE = {"base", "metadata", "ingest", "join", "aggregate", "anomaly", "kube/catalog"}
+STATE = {"base", "metadata", "ingest", "join", "aggregate", "anomaly", "rules", "kube/catalog"}
 OTHERS = {"base/memory.c", "ingest/kafka.c"}  # no state
 PURE = {"base": OUTSIDE, "metadata": OUTSIDE + WORLD, "join": OUTSIDE + WORLD, "aggregate": OUTSIDE + WORLD,
-        "anomaly": OUTSIDE + WORLD, "kube/catalog": OUTSIDE + WORLD}
+        "anomaly": OUTSIDE + WORLD, "rules": OUTSIDE + WORLD, "kube/catalog": OUTSIDE + WORLD}
 
 
 def calls(names):

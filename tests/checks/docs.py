@@ -144,7 +144,9 @@ def refusal(path, text):
     with tempfile.TemporaryDirectory() as folder:
         for secret in re.findall(r"_file: (\S+)", text):
             name = pathlib.Path(secret).name
-            value = "https://hooks.slack.com/services/T/B/X" if "url" in name else "0123456789abcdef0123456789abcdef"
+            key = "0123456789abcdef0123456789abcdef"
+            value = "https://hooks.slack.com/services/T/B/X" if "url" in name else key
+            value = f"whsec_{key}" if name == "hook-secret" else value
             pathlib.Path(folder, name).write_text(value + "\n")
         config = pathlib.Path(folder, "config.yaml")
         config.write_text(re.sub(r"(_file: )\S*/(\S+)", r"\1\2", text))

@@ -23,13 +23,14 @@ FEEDS = {
     "join": ["base", "ingest", "metadata"],
     "aggregate": ["base", "join"],
     "anomaly": ["base", "aggregate"],
+    "rules": ["base", "agent/batch", "anomaly", "proto"],  # what people told it to watch for, while it runs
     "api/http": ["base", "proto"],
     "api/history": ["base", "anomaly", "aggregate", "join", "api", "proto"],
     "api/notify": ["base", "fetch", "anomaly", "aggregate", "join", "api", "proto"],
     "api/query": ["base", "anomaly", "aggregate", "join", "api", "proto"],
     "api/cli": ["base", "config", "anomaly", "aggregate", "join", "api", "proto"],
-    "daemon": ["base", "config", "kafka", "kube", "kube/catalog", "agent/batch", "metadata", "ingest", "join", "aggregate", "anomaly", "api", "proto"],
-    "bench": ["base", "config", "kafka", "kube", "kube/catalog", "agent", "metadata", "ingest", "join", "aggregate", "anomaly", "api", "daemon", "proto"],
+    "daemon": ["base", "config", "kafka", "kube", "kube/catalog", "agent/batch", "metadata", "ingest", "join", "aggregate", "anomaly", "rules", "api", "proto"],
+    "bench": ["base", "config", "kafka", "kube", "kube/catalog", "agent", "metadata", "ingest", "join", "aggregate", "anomaly", "rules", "api", "daemon", "proto"],
 }
 ANYTHING = "tests"  # tests may include whatever they test
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')

@@ -925,6 +925,25 @@ static int remove_folder(void **state)
 	return rmdir(folder);
 }
 
+static void a_text_of_somebody_elses_sees_nothing_of_this_process(void **state)
+{
+	static const char text[] = "note: \"${HOME} $${x}\"\nrows: 7\n";
+	static const char wrong[] = "rows: 7\nratio: 3\n";
+
+	(void)state;
+	setenv("MILLTEST_NAME", "elsewhere", 1);
+	assert_int_equal(config_read(&table, "told", text, strlen(text), &settings, &error), 0);
+	assert_string_equal(settings.note, "${HOME} $${x}");
+	assert_string_equal(settings.name, "mill ${race}");
+	assert_int_equal(settings.rows, 7);
+	config_free(&table, &settings);
+	unsetenv("MILLTEST_NAME");
+	assert_int_equal(config_read(&table, "told", wrong, strlen(wrong), &settings, &error),
+			 -EINVAL);
+	assert_non_null(strstr(error.text, "told:2:"));
+	assert_null(settings.name);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -950,6 +969,7 @@ int main(void)
 		cmocka_unit_test(the_printed_defaults_are_a_file_that_is_the_defaults),
 		cmocka_unit_test(help_and_reference_name_every_entry),
 		cmocka_unit_test(a_damaged_file_is_taken_whole_or_not_at_all),
+		cmocka_unit_test(a_text_of_somebody_elses_sees_nothing_of_this_process),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -645,8 +645,8 @@ static inline void log_seal_metadata(struct log *log)
 
 		for (uint64_t at = told->at_ns; at < log->end_ns + log->flush_ns; at += SEC(45)) {
 			uint64_t now_ns = LOG_START_NS + at;
-			struct encoded sealed =
-				encode_metadata(encoder, now_ns, &record, 1, NULL, NULL);
+			const struct encode_told batch = {.metadata = &record, .metadata_count = 1};
+			struct encoded sealed = encode_told(encoder, now_ns, &batch, NULL, NULL);
 
 			log_append(log, UINT32_MAX, told->partition,
 				   &(struct batch_bytes){sealed.bytes, sealed.length, 0}, now_ns);

@@ -32,6 +32,7 @@ static inline struct message *made_halves(enum message_kind kind, uint32_t sourc
 	struct hearing hearings[6];
 	struct fact facts[7];
 	struct address fact_addresses[8];
+	uint64_t rules[9];
 	fill(opens, sizeof(opens), (uint32_t)pane);
 	fill(closes, sizeof(closes), (uint32_t)pane + 1);
 	fill(aliases, sizeof(aliases), (uint32_t)pane + 2);
@@ -40,6 +41,7 @@ static inline struct message *made_halves(enum message_kind kind, uint32_t sourc
 	fill(hearings, sizeof(hearings), (uint32_t)pane + 5);
 	fill(facts, sizeof(facts), (uint32_t)pane + 6);
 	fill(fact_addresses, sizeof(fact_addresses), (uint32_t)pane + 7);
+	fill(rules, sizeof(rules), (uint32_t)pane + 8);
 	struct half_bucket bucket = {
 		.opens = opens,
 		.opens_count = 3,
@@ -57,6 +59,8 @@ static inline struct message *made_halves(enum message_kind kind, uint32_t sourc
 		.facts_count = 7,
 		.fact_addresses = fact_addresses,
 		.fact_addresses_count = 8,
+		.rules = rules,
+		.rules_words = 9,
 	};
 	struct message *message = message_halves(kind, source, task, pane, &bucket, names, 3);
 	message->unfinished = kind == MESSAGE_HOPS && pane % 2;

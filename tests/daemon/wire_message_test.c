@@ -139,11 +139,11 @@ enum {
 	AT_KIND = 24,
 	AT_UNFINISHED = 25,
 	AT_COUNTS = 32,
-	AT_ROUND_ENDS = 96,
-	AT_NAMES = 136,
-	AT_TEXTS = 144,
-	AT_ROWS = 152,
-	HEADER = 160,
+	AT_ROUND_ENDS = 104,
+	AT_NAMES = 144,
+	AT_TEXTS = 152,
+	AT_ROWS = 160,
+	HEADER = 168,
 };
 
 static void refused_with(const uint8_t *bytes, size_t length, size_t at, uint64_t value,

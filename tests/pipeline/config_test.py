@@ -27,6 +27,7 @@ MILLRACED = [
     ("monitors:\n  - name: a\n    metric: rtt\n    threshold: many\n", 5, "threshold"),
     ("monitors:\n  - name: a\n    threshold: 1\n", 3, "metric"),
     ("receivers:\n  - name: a\n    type: pager\n", 4, "pagerduty"),
+    ("receivers:\n  - {name: a, type: webhook, url: \"https://a.example\", secret: whsec_short}\n", None, "24 to 64"),
     ("kafka: [\n", None, "YAML"),
     ("listen: 127.0.0.1:1\n", 2, "listen"),  # given twice
     ("monitors:\n  - {name: a, metric: speed, threshold: 1}\n", None, "no metric speed"),

@@ -9,6 +9,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import kafka
+import records
 from millraced import Millraced, until
 
 WITHIN_S = 40
@@ -45,6 +46,20 @@ class MissingTopics(unittest.TestCase):
         self.assertEqual(200, daemon.get("/api/v1/agents/control")[0])
         self.assertTrue(daemon.ready())
         self.create("millrace.control", 1)
+        self.assertEqual(0, daemon.terminate(15)[0])
+
+    def test_without_the_topic_of_rules_metadata_is_told_all_the_same(self):
+        self.delete("millrace.rules")
+        daemon = self.start()
+        daemon.wait_ready(WITHIN_S)
+        self.assertTrue(until(lambda: "topic millrace.rules" in daemon.log(), WITHIN_S), daemon.log()[-3000:])
+        self.assertEqual(503, daemon.get("/api/v1/monitors")[0])
+        record = records.module("metadata").Metadata(id="c/range/r/0", version=1, cluster="c", from_ns=1, observed_ns=1)
+        record.range.address, record.range.prefix, record.range.name = bytes([10, 0, 0, 0]), 8, "others"
+        self.broker.put("millrace.metadata", record.id, record.SerializeToString())
+        self.assertEqual(1, daemon.wait_metric("millrace_relay_told_total", 1, WITHIN_S), daemon.log()[-3000:])
+        self.create("millrace.rules", 1)
+        self.assertTrue(until(lambda: daemon.get("/api/v1/monitors")[0] == 200, WITHIN_S), daemon.log()[-3000:])
         self.assertEqual(0, daemon.terminate(15)[0])
 
     def test_without_the_topic_of_the_exchange_it_waits_and_with_too_few_partitions_it_ends(self):

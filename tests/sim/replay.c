@@ -32,6 +32,7 @@
 #include "daemon/pipeline.h"
 #include "daemon/snapshot.h"
 #include "millrace/v1/metadata.pb-c.h"
+#include "rules/record.h"
 
 enum {
 	HOLD_PANES = 4,
@@ -61,7 +62,7 @@ struct way {
 	int file;
 	uint64_t sequences[KINDS], written[KINDS];
 	struct encoder *encoder;
-	uint8_t tick[512];
+	uint8_t tick[1024];
 };
 
 struct run {
@@ -132,10 +133,31 @@ static void read_log(struct run *run, const char *path)
 	free(ticked);
 }
 
-/* Of every sixteenth tick: whose all addresses without agents are, which changes by the second. */
-static struct encoded encode_range(struct way *way, uint32_t partition, uint64_t append_ns)
+/* A monitor that is another each second, and each fourth is none. */
+static struct encoded pack_rule(uint32_t partition, uint64_t append_ns)
+{
+	static __thread uint8_t packed[RULE_BYTES_MAX];
+	const uint64_t second = append_ns / NS_PER_S;
+	struct rule rule = {.issued_ns = append_ns, .withdrawn = second % 4 == 3};
+	struct monitor *monitor = &rule.monitor;
+
+	snprintf(monitor->name, sizeof(monitor->name), "told-%u", partition);
+	rule_monitor_id(monitor->name, rule.id);
+	monitor->metric = second % 8 < 4 ? METRIC_CONNECTIONS_OPENED : METRIC_RTT;
+	monitor->threshold = monitor->clear = (double)(second % 3);
+	monitor->window_ns = (1 + second % 40) * PANE_NS;
+	monitor->clear_ns = NS_PER_S;
+	monitor->severity = ALERT_WARNING;
+	monitor->per_server = partition % 2 == 1;
+	return (struct encoded){packed, rule_write(&rule, NULL, packed)};
+}
+
+/* Of every sixteenth tick: whose all addresses without agents are, which changes by the second; and
+ * a monitor. */
+static struct encoded encode_both(struct way *way, uint32_t partition, uint64_t append_ns)
 {
 	static __thread uint8_t packed[256];
+	const struct encoded rule = pack_rule(partition, append_ns);
 	const uint64_t second = append_ns / NS_PER_S;
 	uint8_t any[4] = {0};
 	char id[32], name[32];
@@ -155,13 +177,15 @@ static struct encoded encode_range(struct way *way, uint32_t partition, uint64_t
 	assert(millrace__v1__metadata__get_packed_size(&metadata) <= sizeof(packed));
 	const struct encoded record = {packed, millrace__v1__metadata__pack(&metadata, packed)};
 
-	return encode_metadata(way->encoder, append_ns, &record, 1, NULL, NULL);
+	const struct encode_told told = {&record, &rule, 1, 1};
+
+	return encode_told(way->encoder, append_ns, &told, NULL, NULL);
 }
 
 static struct encoded encode_own(struct way *way, uint32_t partition, uint64_t append_ns)
 {
 	if (append_ns / TICK_NS % 16 == partition)
-		return encode_range(way, partition, append_ns);
+		return encode_both(way, partition, append_ns);
 	return encode_tick(way->encoder, append_ns, NULL, NULL);
 }
 
@@ -406,6 +430,7 @@ static struct task_options task_options(struct run *run, const struct monitor *m
 		.lanes_max = SMALL_MAX,
 		.facts_max = SMALL_MAX,
 		.aggregate = {.rows_max = SMALL_MAX, .names_max = SMALL_MAX},
+		.rules_max = SMALL_MAX,
 		.anomaly = {.monitors = monitor,
 			    .monitors_count = 1,
 			    .baselines = true,

@@ -91,7 +91,7 @@ static int teardown(void **state)
 
 static void post_to(struct fixture *fixture, const char *url)
 {
-	transport_post(fixture->transport, url, "{\"a\":1}", 7, on_answer, fixture);
+	transport_post(fixture->transport, url, NULL, "{\"a\":1}", 7, on_answer, fixture);
 }
 
 static void ask(struct fixture *fixture, struct line line)

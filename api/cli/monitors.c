@@ -1,0 +1,290 @@
+/* millrace monitors: which are in force, and changing them. */
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/cli/listing.h"
+#include "config/value.h"
+
+#define MONITORS_PATH "/api/v1/monitors"
+
+enum { DOCUMENT_BYTES_MAX = 256 << 10 };
+
+static const struct sheet_column columns[] = {
+	{"NAME", false}, {"FIRES WHEN", false}, {"OVER", true},	   {"PER", false},
+	{"OF", false},	 {"SEVERITY", false},	{"SOURCE", false}, {"CHANGED", false},
+};
+
+/* "web-* -> shop/api:8080": which edges it looks at. */
+static void add_scope(struct sheet *sheet, const cJSON *monitor)
+{
+	const char *client = text_of(monitor, "client"), *server = text_of(monitor, "server");
+	double port = number_of(monitor, "port");
+	char at[16] = "";
+
+	if (port > 0)
+		snprintf(at, sizeof(at), ":%.0f", port);
+	sheet_addf(sheet, "%s -> %s%s", *client ? client : "*", *server ? server : "*", at);
+}
+
+static void add_monitor(struct sheet *sheet, const cJSON *state)
+{
+	const cJSON *monitor = cJSON_GetObjectItemCaseSensitive(state, "monitor");
+
+	sheet_add(sheet, text_of(monitor, "name"));
+	sheet_addf(sheet, "%s %s %g", text_of(monitor, "metric"), text_of(monitor, "comparison"),
+		   number_of(monitor, "threshold"));
+	sheet_add(sheet, text_of(monitor, "window"));
+	sheet_add(sheet, text_of(monitor, "per"));
+	add_scope(sheet, monitor);
+	sheet_add(sheet, text_of(monitor, "severity"));
+	sheet_add(sheet, text_of(state, "source"));
+	add_time(sheet, number_of(state, "changed_s"));
+}
+
+static const struct listing listing = {
+	"monitors",
+	columns,
+	sizeof(columns) / sizeof(columns[0]),
+	add_monitor,
+	"No monitors: only baselines watch. monitors apply -f FILE puts some in force; so does "
+	"monitors: in millraced.yaml.",
+	NULL,
+};
+
+/* One state, or the list of an answer. */
+static int print_answer(const struct cli *cli, const cJSON *document, const char *body)
+{
+	const cJSON *states = list_of(document, "monitors"), *state;
+	struct sheet sheet;
+
+	if (cli->format != FORMAT_TABLE && (cli->format == FORMAT_JSON || !states)) {
+		puts(body);
+		return STATUS_DONE;
+	}
+	if (cli->format != FORMAT_TABLE) {
+		print_document(cli, body, states);
+		return STATUS_DONE;
+	}
+	sheet_init(&sheet, columns, sizeof(columns) / sizeof(columns[0]));
+	if (!states)
+		add_monitor(&sheet, document);
+	cJSON_ArrayForEach(state, states) add_monitor(&sheet, state);
+	sheet_print(&sheet, stdout, cli->colour);
+	sheet_done(&sheet);
+	return STATUS_DONE;
+}
+
+static int path_of(const struct cli *cli, struct path *path)
+{
+	char *name;
+
+	if (cli->operands_count != 2)
+		return complain(STATUS_USAGE, "monitors %s NAME: one that monitors list shows",
+				cli->operands[0]);
+	name = curl_easy_escape(NULL, cli->operands[1], 0);
+	snprintf(path->text, sizeof(path->text), MONITORS_PATH "/%s", name ? name : "");
+	curl_free(name);
+	return STATUS_DONE;
+}
+
+static int show(const struct cli *cli)
+{
+	struct path path;
+	cJSON *document;
+	char *body;
+	int status = path_of(cli, &path);
+
+	if (status == STATUS_DONE)
+		status = ask_json(cli, path.text, &document, &body);
+	if (status != STATUS_DONE)
+		return status;
+	status = print_answer(cli, document, body);
+	free(body);
+	cJSON_Delete(document);
+	return status;
+}
+
+/* Sends a change and prints what is in force, or was, when the log has it. */
+static int change(const struct cli *cli, const char *method, const char *path, const char *body)
+{
+	cJSON *document;
+	char *answer;
+	int status = ask_change(cli, method, path, body, &document, &answer);
+
+	if (status != STATUS_DONE)
+		return status;
+	status = print_answer(cli, document, answer);
+	free(answer);
+	cJSON_Delete(document);
+	return status;
+}
+
+/* What --file names, to free; NULL: it has been told why not. */
+static char *read_file(const struct cli *cli)
+{
+	const char *file = strcmp(cli->file, "-") == 0 ? "/dev/stdin" : cli->file;
+	size_t length;
+	char *text;
+	int rc = config_read_file(file, DOCUMENT_BYTES_MAX, &text, &length);
+
+	if (rc == 0)
+		return text;
+	complain(STATUS_FAILED, "%s cannot be read: %s", cli->file, strerror(-rc));
+	return NULL;
+}
+
+static int apply(const struct cli *cli)
+{
+	struct path path;
+	char *text;
+	int status;
+
+	if (!cli->file || cli->operands_count != 1)
+		return complain(STATUS_USAGE, "monitors apply -f FILE: a monitor, or a list of "
+					      "them under monitors:, as in millraced.yaml; - is "
+					      "stdin");
+	text = read_file(cli);
+	if (!text)
+		return STATUS_FAILED;
+	path_begin(&path, MONITORS_PATH);
+	path_add(&path, "dry_run", cli->dry_run ? "1" : NULL);
+	status = change(cli, "POST", path.text, text);
+	free(text);
+	return status;
+}
+
+/* --- test --- */
+
+static const struct sheet_column value_columns[] = {
+	{"CLIENT", false}, {"SERVER", false},	  {"PORT", true},
+	{"VALUE", true},   {"CONNECTIONS", true}, {"WOULD", false},
+};
+
+static void add_value(struct sheet *sheet, const cJSON *value)
+{
+	const char *client = text_of(value, "client");
+
+	sheet_add(sheet, *client ? client : "all");
+	sheet_add(sheet, text_of(value, "server"));
+	sheet_addf(sheet, "%.0f", number_of(value, "port"));
+	sheet_addf(sheet, "%.4g", number_of(value, "value"));
+	sheet_addf(sheet, "%.0f", number_of(value, "connections"));
+	sheet_add(sheet, flag_of(value, "fires")   ? "fire"
+			 : flag_of(value, "known") ? "be quiet"
+						   : "be silent: too few connections");
+}
+
+static void print_trial(const struct cli *cli, const cJSON *state)
+{
+	const cJSON *monitor = cJSON_GetObjectItemCaseSensitive(state, "monitor");
+	const cJSON *trial = cJSON_GetObjectItemCaseSensitive(state, "trial"), *value;
+	char start[FIGURE_MAX], end[FIGURE_MAX];
+	struct sheet sheet;
+
+	printf("%s is valid: fires when %s is %s %g over %s.\n", text_of(monitor, "name"),
+	       text_of(monitor, "metric"), text_of(monitor, "comparison"),
+	       number_of(monitor, "threshold"), text_of(monitor, "window"));
+	printf("From %s to %s it would have fired for %.0f of %.0f %s.\n",
+	       time_text(start, number_of(trial, "start_s")),
+	       time_text(end, number_of(trial, "end_s")), number_of(trial, "firing"),
+	       number_of(trial, "matched"),
+	       strcmp(text_of(monitor, "per"), "server") == 0 ? "servers" : "edges");
+	sheet_init(&sheet, value_columns, sizeof(value_columns) / sizeof(value_columns[0]));
+	cJSON_ArrayForEach(value, list_of(trial, "values")) add_value(&sheet, value);
+	if (sheet.count)
+		sheet_print(&sheet, stdout, cli->colour);
+	sheet_done(&sheet);
+}
+
+/* Of a file's monitor the answer is a list of one. */
+static int print_tried(const struct cli *cli, const cJSON *document, const char *body)
+{
+	const cJSON *states = list_of(document, "monitors");
+	const cJSON *state = states ? cJSON_GetArrayItem(states, 0) : document;
+
+	if (cli->format != FORMAT_TABLE)
+		puts(body);
+	else if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(state, "trial")))
+		print_trial(cli, state);
+	else
+		return complain(STATUS_USAGE,
+				"the monitors of %s are valid; monitors test takes "
+				"one at a time",
+				cli->file);
+	return STATUS_DONE;
+}
+
+static int try_file(const struct cli *cli, cJSON **document, char **body)
+{
+	char *text = read_file(cli);
+	int status;
+
+	if (!text)
+		return STATUS_FAILED;
+	status = ask_change(cli, "POST", MONITORS_PATH "?dry_run=1", text, document, body);
+	free(text);
+	return status;
+}
+
+static int try_name(const struct cli *cli, cJSON **document, char **body)
+{
+	struct path path;
+	int status = path_of(cli, &path);
+
+	path.asked = false;
+	path_add(&path, "test", "1");
+	return status == STATUS_DONE ? ask_json(cli, path.text, document, body) : status;
+}
+
+static int test(const struct cli *cli)
+{
+	cJSON *document;
+	char *body;
+	int status;
+
+	if ((cli->operands_count == 1) != (cli->file != NULL))
+		return complain(STATUS_USAGE, "monitors test NAME, or test -f FILE");
+	status = cli->file ? try_file(cli, &document, &body) : try_name(cli, &document, &body);
+	if (status != STATUS_DONE)
+		return status;
+	status = print_tried(cli, document, body);
+	free(body);
+	cJSON_Delete(document);
+	return status;
+}
+
+static int delete (const struct cli *cli)
+{
+	struct path path;
+	int status = path_of(cli, &path);
+
+	return status == STATUS_DONE ? change(cli, "DELETE", path.text, NULL) : status;
+}
+
+int command_monitors(const struct cli *cli)
+{
+	const char *verb = cli->operands_count ? cli->operands[0] : "list";
+	bool applies = strcmp(verb, "apply") == 0, tests = strcmp(verb, "test") == 0;
+	struct path path;
+
+	if ((cli->file && !applies && !tests) || (cli->dry_run && !applies))
+		return complain(STATUS_USAGE, "--dry-run belongs to monitors apply, --file to "
+					      "apply and test");
+	if (applies)
+		return apply(cli);
+	if (tests)
+		return test(cli);
+	if (strcmp(verb, "get") == 0)
+		return show(cli);
+	if (strcmp(verb, "delete") == 0)
+		return delete (cli);
+	if (strcmp(verb, "list") != 0 || cli->operands_count > 1)
+		return complain(STATUS_USAGE,
+				"monitors takes list, get NAME, apply -f FILE, delete NAME or test "
+				"NAME, not \"%s\"",
+				verb);
+	path_begin(&path, MONITORS_PATH);
+	return list(cli, &path, &listing);
+}

@@ -1,0 +1,212 @@
+#include "rules/record.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/batch/seal.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/utf8.h"
+#include "millrace/v1/rules.pb-c.h"
+
+enum { VERSION = 1, UNPACK_BYTES_MAX = 64 << 10, MINIMUM_MAX = 1000000000 };
+
+static bool bad(char *why, const char *what)
+{
+	if (why)
+		snprintf(why, RULE_WHY_BYTES, "%s", what);
+	return false;
+}
+
+void rule_monitor_id(const char *name, char id[RULE_ID_BYTES])
+{
+	snprintf(id, RULE_ID_BYTES, "monitor/%s", name);
+}
+
+/* --- bounds --- */
+
+static bool is_text(const char *text)
+{
+	const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
+
+	for (size_t step; at < end; at += step) {
+		if ((step = utf8_length(at, (size_t)(end - at))) == 0)
+			return false;
+	}
+	return true;
+}
+
+static bool within(uint64_t value, uint64_t min, uint64_t max)
+{
+	return value >= min && value <= max;
+}
+
+static bool check_monitor(const struct monitor *monitor, char *why)
+{
+	if (!monitor->name[0] || !is_text(monitor->name))
+		return bad(why, "name: 1 to 63 bytes of UTF-8");
+	if (strncmp(monitor->name, "millrace/", 9) == 0 ||
+	    strncmp(monitor->name, "baseline/", 9) == 0)
+		return bad(why, "name: millrace/ and baseline/ begin those of Millrace's own");
+	if (monitor->metric >= METRICS)
+		return bad(why, "metric: there is none of this name");
+	if (!isfinite(monitor->threshold) || !isfinite(monitor->clear))
+		return bad(why, "threshold, clear: finite numbers");
+	if (!within(monitor->window_ns, PANE_NS, 60 * NS_PER_S) || monitor->window_ns % PANE_NS)
+		return bad(why, "window: whole steps of 250ms, at most 60s");
+	if (!within(monitor->clear_ns, PANE_NS, 3600 * NS_PER_S))
+		return bad(why, "clear_after: 250ms to 1h");
+	if (monitor->minimum > MINIMUM_MAX)
+		return bad(why, "minimum: at most 1000000000 connections");
+	if (monitor->severity > ALERT_CRITICAL || monitor->comparison > COMPARE_BELOW)
+		return bad(why, "severity, comparison: there is none of this number");
+	return (is_text(monitor->client) && is_text(monitor->server)) ||
+	       bad(why, "client, server: UTF-8");
+}
+
+bool rule_check(const struct rule *rule, char why[RULE_WHY_BYTES])
+{
+	char id[RULE_ID_BYTES];
+
+	rule_monitor_id(rule->monitor.name, id);
+	if (strcmp(rule->id, id) != 0)
+		return bad(why, "id: it is not that of what the rule says");
+	if (!rule->issued_ns || rule->issued_ns > INT64_MAX)
+		return bad(why, "issued_ns: no time");
+	return check_monitor(&rule->monitor, why);
+}
+
+/* --- bytes to struct --- */
+
+static void *budget_take(void *context, size_t size)
+{
+	size_t *left = context;
+
+	if (size > *left)
+		return NULL; /* the record is refused as malformed */
+	*left -= size;
+	return memory_resize(NULL, 1, size);
+}
+
+static void budget_give(void *context, void *memory)
+{
+	(void)context;
+	memory_free(memory);
+}
+
+static bool take_text(char *out, size_t size, const char *text)
+{
+	size_t length = strlen(text);
+
+	if (length >= size)
+		return false;
+	memcpy(out, text, length + 1);
+	return true;
+}
+
+static bool take_monitor(const Millrace__V1__MonitorRule *from, struct monitor *to)
+{
+	if (!from)
+		return false;
+	to->metric = metric_by_name(from->metric);
+	to->comparison = from->below ? COMPARE_BELOW : COMPARE_ABOVE;
+	to->threshold = from->threshold + 0.0; /* no -0 */
+	to->clear = from->clear + 0.0;
+	to->window_ns = from->window_ns;
+	to->clear_ns = from->clear_after_ns;
+	to->minimum = from->minimum;
+	to->severity = (uint32_t)from->severity;
+	to->per_server = from->per_server;
+	to->port = (uint16_t)from->port;
+	return from->port <= UINT16_MAX && take_text(to->name, sizeof(to->name), from->name) &&
+	       take_text(to->client, sizeof(to->client), from->client) &&
+	       take_text(to->server, sizeof(to->server), from->server);
+}
+
+static bool take(const Millrace__V1__Rule *from, struct rule *to, char *why)
+{
+	if (from->version != VERSION)
+		return bad(why, "its version is not known here");
+	to->issued_ns = from->issued_ns;
+	to->withdrawn = from->withdrawn;
+	if (!take_text(to->id, sizeof(to->id), from->id) ||
+	    !take_text(to->author, sizeof(to->author), from->author) ||
+	    !take_monitor(from->monitor, &to->monitor))
+		return bad(why, "more of something than is allowed, or no rule");
+	return rule_check(to, why);
+}
+
+bool rule_read(const uint8_t *bytes, size_t length, struct rule *rule, char why[RULE_WHY_BYTES])
+{
+	size_t left = UNPACK_BYTES_MAX;
+	ProtobufCAllocator allocator = {budget_take, budget_give, &left};
+	struct heap *heap;
+	Millrace__V1__Rule *message;
+	bool good;
+
+	memset(rule, 0, sizeof(*rule));
+	if (length > RULE_BYTES_MAX)
+		return bad(why, "longer than 4 KiB");
+	/* What is unpacked points into the process, so no byte of it may stay in a task's state. */
+	heap = memory_use(NULL);
+	message = millrace__v1__rule__unpack(&allocator, length, bytes);
+	good = message ? take(message, rule, why) : bad(why, "not a Rule message");
+	if (message)
+		millrace__v1__rule__free_unpacked(message, &allocator);
+	memory_use(heap);
+	return good;
+}
+
+bool rule_accept(const uint8_t *bytes, size_t length, const struct keys *keys, struct rule *rule,
+		 char why[RULE_WHY_BYTES])
+{
+	bool sealed = keys_count(keys) == 0;
+
+	for (size_t i = 0; i < keys_count(keys) && !sealed; i++) {
+		uint8_t key[SEAL_KEY_BYTES];
+
+		sealed = keys_pipeline_key(keys, i, key) == 0 && seal_check(key, bytes, length);
+		explicit_bzero(key, sizeof(key));
+	}
+	return sealed ? rule_read(bytes, length, rule, why)
+		      : bad(why, "not signed by the pipeline's key");
+}
+
+/* --- struct to bytes --- */
+
+size_t rule_write(const struct rule *rule, const uint8_t *key, uint8_t *bytes)
+{
+	const struct monitor *from = &rule->monitor;
+	Millrace__V1__MonitorRule monitor = MILLRACE__V1__MONITOR_RULE__INIT;
+	Millrace__V1__Rule message = MILLRACE__V1__RULE__INIT;
+	size_t length;
+
+	monitor.name = (char *)from->name;
+	monitor.metric = (char *)metric_name(from->metric);
+	monitor.below = from->comparison == COMPARE_BELOW;
+	monitor.threshold = from->threshold;
+	monitor.clear = from->clear;
+	monitor.window_ns = from->window_ns;
+	monitor.clear_after_ns = from->clear_ns;
+	monitor.minimum = from->minimum;
+	monitor.severity = (Millrace__V1__Severity)from->severity;
+	monitor.per_server = from->per_server;
+	monitor.client = (char *)from->client;
+	monitor.server = (char *)from->server;
+	monitor.port = from->port;
+	message.id = (char *)rule->id;
+	message.version = VERSION;
+	message.issued_ns = rule->issued_ns;
+	message.withdrawn = rule->withdrawn;
+	message.author = (char *)rule->author;
+	message.monitor = &monitor;
+	length = millrace__v1__rule__get_packed_size(&message);
+	assert(length + SEAL_TRAILER_BYTES <= RULE_BYTES_MAX);
+	millrace__v1__rule__pack(&message, bytes);
+	if (!key)
+		return length;
+	seal_sign(key, bytes, length);
+	return length + SEAL_TRAILER_BYTES;
+}
