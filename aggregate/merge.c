@@ -243,8 +243,10 @@ static void merge_event(struct aggregate *aggregate, const struct source *source
 }
 
 /* The connection's life, and what stands behind the record. */
-static inline void merge_rest(struct aggregate *aggregate, const struct source *source,
-			      const struct record *record, const struct rows *rows)
+static inline __attribute__((always_inline)) void merge_rest(struct aggregate *aggregate,
+							     const struct source *source,
+							     const struct record *record,
+							     const struct rows *rows)
 {
 	static const struct record_more none;
 	const struct record_more *more =
@@ -554,8 +556,8 @@ static inline void stage_rows(struct aggregate *aggregate, struct staged *staged
 			__builtin_prefetch(&parts[scope]->life, 1);
 }
 
-static inline void merge_staged(struct aggregate *aggregate, const struct source *source,
-				const struct staged *staged)
+static inline __attribute__((always_inline)) void
+merge_staged(struct aggregate *aggregate, const struct source *source, const struct staged *staged)
 {
 	const struct record *record = staged->record;
 	const struct rows *rows = &staged->rows;
@@ -602,8 +604,9 @@ static void merge_empty_fields(struct aggregate *aggregate)
 }
 
 /* Up to GROUP records; returns where the next begins. */
-static const char *merge_group(struct aggregate *aggregate, const struct source *source,
-			       const char *at, const char *end, uint32_t count)
+static VECTOR_CLONES const char *merge_group(struct aggregate *aggregate,
+					     const struct source *source, const char *at,
+					     const char *end, uint32_t count)
 {
 	struct staged staged[GROUP];
 	uint32_t narrow = 0;

@@ -324,7 +324,7 @@ static inline size_t record_fill(struct record *record, const struct delta *delt
 	return __builtin_expect(rare != 0, 0) ? record_rare(record, delta) : sizeof(*record);
 }
 
-void partial_push(struct partial *partial, const struct delta *deltas, size_t count)
+VECTOR_CLONES void partial_push(struct partial *partial, const struct delta *deltas, size_t count)
 {
 	uint32_t owner_bits = partial->lanes.owner_bits;
 	for (const struct delta *delta = deltas; delta < deltas + count; delta++) {

@@ -78,9 +78,9 @@ static __attribute__((noinline)) void fill_wide(struct aggregate *aggregate, uin
 	rollup_fill(aggregate, rollup, &sum, window);
 }
 
-static void fill_compact(struct aggregate *aggregate, const struct hot *hot,
-			 const struct life *life, uint32_t active, struct rollup *rollup,
-			 enum window window)
+static VECTOR_CLONES void fill_compact(struct aggregate *aggregate, const struct hot *hot,
+				       const struct life *life, uint32_t active,
+				       struct rollup *rollup, enum window window)
 {
 	hot_store(hot, life, rollup->counters, COUNTER_ACTIVE);
 	rollup->counters[COUNTER_ACTIVE] = active;
