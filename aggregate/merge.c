@@ -226,8 +226,8 @@ static inline struct life life_of(uint32_t bits, uint64_t connect_us)
 }
 
 static void merge_event(struct aggregate *aggregate, const struct source *source,
-			const struct record *record, uint64_t connect_us, uint32_t received,
-			uint32_t lost)
+			const struct record *record, const struct rows *rows, uint64_t connect_us,
+			uint32_t received, uint32_t lost)
 {
 	uint32_t lane = source_lane(aggregate, source, record->lane);
 	struct event event = {
@@ -238,7 +238,10 @@ static void merge_event(struct aggregate *aggregate, const struct source *source
 		.connect_us = connect_us,
 		.received = received,
 		.lost = lost,
+		.edge = rows->edge,
 	};
+	for (unsigned i = 0; i < 3; i++)
+		event.parts[i] = (uint32_t)(rows->parts[SCOPE_LANE + i] - aggregate->parts.rows);
 	event_add(aggregate, &event);
 }
 
@@ -263,7 +266,7 @@ static inline __attribute__((always_inline)) void merge_rest(struct aggregate *a
 	if (more->connect_us)
 		sample_add(aggregate, rows, more->connect_us, false);
 	if (bits & RECORD_EVENTS || more->connect_us)
-		merge_event(aggregate, source, record, more->connect_us, record->received,
+		merge_event(aggregate, source, record, rows, more->connect_us, record->received,
 			    record->lost);
 }
 
@@ -386,7 +389,7 @@ static void merge_wide(struct aggregate *aggregate, const struct source *source,
 	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
 		sum_add(part_wide(aggregate, rows->parts[scope]), &sum);
 	if (record->bits & RECORD_EVENTS || connect_us)
-		merge_event(aggregate, source, record, connect_us, delta->node_received,
+		merge_event(aggregate, source, record, rows, connect_us, delta->node_received,
 			    delta->node_lost);
 }
 
