@@ -181,6 +181,7 @@ void guard_begin(struct aggregate *aggregate)
 		aggregate->edges[part->hot.edge].fresh_count = 0;
 	}
 	aggregate->fresh_parts.count = 0;
+	aggregate->moved = false;
 	aggregate->full = aggregate->regular >= guard_room(aggregate);
 }
 
@@ -479,6 +480,7 @@ void guard_settle(struct aggregate *aggregate)
 	bool own = aggregate->regular > guard_room(aggregate) || aggregate->crowded;
 	if (!own && aggregate->folded <= share / 2 && aggregate->servers <= servers_room(aggregate))
 		return;
+	aggregate->moved = true;
 	if (own)
 		settle_own(aggregate);
 	aggregate->crowded = false;

@@ -161,8 +161,8 @@ void line_into(struct aggregate *aggregate, struct edge_line *line, struct sum *
 }
 
 /* Fields of `active` do not run over: a pane's are 21 bits, and a window has 40 panes at most. */
-void line_flow(struct aggregate *aggregate, struct edge_line *line, struct edge_line *to,
-	       uint32_t edge)
+VECTOR_CLONES void line_flow(struct aggregate *aggregate, struct edge_line *line,
+			     struct edge_line *to, uint32_t edge)
 {
 	const struct addend addend = {
 		.side = line->hot.side,

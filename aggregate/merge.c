@@ -226,8 +226,8 @@ static inline struct life life_of(uint32_t bits, uint64_t connect_us)
 }
 
 static void merge_event(struct aggregate *aggregate, const struct source *source,
-			const struct record *record, uint64_t connect_us, uint32_t received,
-			uint32_t lost)
+			const struct record *record, const struct rows *rows, uint64_t connect_us,
+			uint32_t received, uint32_t lost)
 {
 	uint32_t lane = source_lane(aggregate, source, record->lane);
 	struct event event = {
@@ -238,13 +238,18 @@ static void merge_event(struct aggregate *aggregate, const struct source *source
 		.connect_us = connect_us,
 		.received = received,
 		.lost = lost,
+		.edge = rows->edge,
 	};
+	for (unsigned i = 0; i < 3; i++)
+		event.parts[i] = (uint32_t)(rows->parts[SCOPE_LANE + i] - aggregate->parts.rows);
 	event_add(aggregate, &event);
 }
 
 /* The connection's life, and what stands behind the record. */
-static inline void merge_rest(struct aggregate *aggregate, const struct source *source,
-			      const struct record *record, const struct rows *rows)
+static inline __attribute__((always_inline)) void merge_rest(struct aggregate *aggregate,
+							     const struct source *source,
+							     const struct record *record,
+							     const struct rows *rows)
 {
 	static const struct record_more none;
 	const struct record_more *more =
@@ -261,7 +266,7 @@ static inline void merge_rest(struct aggregate *aggregate, const struct source *
 	if (more->connect_us)
 		sample_add(aggregate, rows, more->connect_us, false);
 	if (bits & RECORD_EVENTS || more->connect_us)
-		merge_event(aggregate, source, record, more->connect_us, record->received,
+		merge_event(aggregate, source, record, rows, more->connect_us, record->received,
 			    record->lost);
 }
 
@@ -384,7 +389,7 @@ static void merge_wide(struct aggregate *aggregate, const struct source *source,
 	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
 		sum_add(part_wide(aggregate, rows->parts[scope]), &sum);
 	if (record->bits & RECORD_EVENTS || connect_us)
-		merge_event(aggregate, source, record, connect_us, delta->node_received,
+		merge_event(aggregate, source, record, rows, connect_us, delta->node_received,
 			    delta->node_lost);
 }
 
@@ -554,8 +559,8 @@ static inline void stage_rows(struct aggregate *aggregate, struct staged *staged
 			__builtin_prefetch(&parts[scope]->life, 1);
 }
 
-static inline void merge_staged(struct aggregate *aggregate, const struct source *source,
-				const struct staged *staged)
+static inline __attribute__((always_inline)) void
+merge_staged(struct aggregate *aggregate, const struct source *source, const struct staged *staged)
 {
 	const struct record *record = staged->record;
 	const struct rows *rows = &staged->rows;
@@ -602,8 +607,9 @@ static void merge_empty_fields(struct aggregate *aggregate)
 }
 
 /* Up to GROUP records; returns where the next begins. */
-static const char *merge_group(struct aggregate *aggregate, const struct source *source,
-			       const char *at, const char *end, uint32_t count)
+static VECTOR_CLONES const char *merge_group(struct aggregate *aggregate,
+					     const struct source *source, const char *at,
+					     const char *end, uint32_t count)
 {
 	struct staged staged[GROUP];
 	uint32_t narrow = 0;

@@ -17,6 +17,7 @@ static void slots_init(struct parts *parts, uint32_t count)
 
 void parts_init(struct parts *parts, uint32_t parts_max)
 {
+	assert(parts_max < TOLD_MAX);
 	*parts = (struct parts){.parts_max = parts_max, .used = 1};
 	parts->memory = memory_zeroed((size_t)parts_max + 2, sizeof(*parts->rows));
 	parts->rows =

@@ -10,6 +10,7 @@
 
 /* Sources' rosters and lanes bound what they tell of far below this. */
 #define PART_INSTANCES_MAX 0xfffffffU
+#define TOLD_MAX	   0x7ffffffU
 
 /* The cold line is touched by a connection's events alone. */
 struct part {
@@ -22,6 +23,7 @@ struct part {
 	uint32_t folded : 1; /* stands for others */
 	uint32_t fresh : 1;  /* made in the pane at hand */
 	uint32_t shown : 1;  /* went out before */
+	uint32_t told : 27;  /* while a pane goes out: its place in the telling (state.h), or 0 */
 };
 _Static_assert(sizeof(struct part) == 128, "a row is two cache lines");
 

@@ -324,7 +324,7 @@ static inline size_t record_fill(struct record *record, const struct delta *delt
 	return __builtin_expect(rare != 0, 0) ? record_rare(record, delta) : sizeof(*record);
 }
 
-void partial_push(struct partial *partial, const struct delta *deltas, size_t count)
+VECTOR_CLONES void partial_push(struct partial *partial, const struct delta *deltas, size_t count)
 {
 	uint32_t owner_bits = partial->lanes.owner_bits;
 	for (const struct delta *delta = deltas; delta < deltas + count; delta++) {
@@ -405,12 +405,12 @@ static void naming_add(struct naming *naming, uint64_t id)
 	naming->names[naming->count++] = name;
 }
 
-static void take_lanes(struct naming *naming, struct outbox *outbox)
+/* Their names come with the instances that deltas name beside them. */
+static void take_lanes(struct partial *partial, struct outbox *outbox)
 {
-	struct lanes *lanes = &naming->partial->lanes;
-	struct lane_owner *owner = &lanes->owners[naming->partial->owner];
-	struct bucket_lane *told =
-		outbox_room(naming->partial, outbox, owner->due_count * sizeof(*told));
+	struct lanes *lanes = &partial->lanes;
+	struct lane_owner *owner = &lanes->owners[partial->owner];
+	struct bucket_lane *told = outbox_room(partial, outbox, owner->due_count * sizeof(*told));
 	uint32_t count = 0;
 	for (uint32_t i = 0; i < owner->due_count; i++) {
 		const struct lane_entry *entry = lane_at(lanes, owner->due[i]);
@@ -419,12 +419,6 @@ static void take_lanes(struct naming *naming, struct outbox *outbox)
 		told[count++] = (struct bucket_lane){.number = lane_place(lanes, owner->due[i]),
 						     .edge = entry->edge,
 						     .lane = entry->lane};
-		naming_add(naming, entry->edge.client);
-		naming_add(naming, entry->edge.server);
-		naming_add(naming, entry->lane.client_zone);
-		naming_add(naming, entry->lane.server_zone);
-		naming_add(naming, entry->lane.client_version);
-		naming_add(naming, entry->lane.server_version);
 	}
 	owner->due_count = 0;
 	outbox->size += count * sizeof(*told);
@@ -441,8 +435,7 @@ static void name_instance(struct naming *naming, const struct instance *instance
 	naming_add(naming, instance->process);
 }
 
-/* A workload that is an address has no other source of its name; it is put before the lanes are
- * told, as they name workloads too. */
+/* A workload that is an address has no other source of its name. */
 static void put_addresses(struct naming *naming, const struct outbox *outbox)
 {
 	const struct partial_options *options = &naming->partial->options;
@@ -505,7 +498,7 @@ struct partial_bucket *partial_take(struct partial *partial, uint32_t owner, uin
 		.record_count = outbox->records,
 	};
 	put_addresses(&naming, outbox);
-	take_lanes(&naming, outbox);
+	take_lanes(partial, outbox);
 	take_instances(&naming, outbox);
 	take_names(&naming, outbox);
 

@@ -78,9 +78,9 @@ static __attribute__((noinline)) void fill_wide(struct aggregate *aggregate, uin
 	rollup_fill(aggregate, rollup, &sum, window);
 }
 
-static void fill_compact(struct aggregate *aggregate, const struct hot *hot,
-			 const struct life *life, uint32_t active, struct rollup *rollup,
-			 enum window window)
+static VECTOR_CLONES void fill_compact(struct aggregate *aggregate, const struct hot *hot,
+				       const struct life *life, uint32_t active,
+				       struct rollup *rollup, enum window window)
 {
 	hot_store(hot, life, rollup->counters, COUNTER_ACTIVE);
 	rollup->counters[COUNTER_ACTIVE] = active;
@@ -358,29 +358,38 @@ static void telling_reserve(struct telling *telling, uint32_t places)
 	       (telling->first_capacity - before) * sizeof(*telling->first));
 }
 
-static void telling_add(struct aggregate *aggregate, uint32_t event, uint32_t row)
+static uint32_t telling_item(struct telling *telling)
 {
-	struct telling *telling = &aggregate->telling;
-	if (!row)
-		return;
 	if (telling->count >= telling->capacity) {
 		telling->capacity = (uint32_t)memory_grown(telling->capacity, telling->count + 1);
 		telling->items =
 			memory_resize(telling->items, telling->capacity, sizeof(*telling->items));
 	}
-	const struct part *part = &aggregate->parts.rows[row];
-	uint32_t *first = &telling->first[aggregate->places[part->hot.edge]];
-	telling->items[telling->count] = (struct told){
+	return telling->count++;
+}
+
+static void telling_add(struct aggregate *aggregate, uint32_t event, uint32_t edge, uint32_t row)
+{
+	struct telling *telling = &aggregate->telling;
+	struct part *part = &aggregate->parts.rows[row];
+	uint32_t *next = &aggregate->events[event].next[part->scope - SCOPE_LANE];
+	if (part->told) {
+		*next = telling->items[part->told].events;
+		telling->items[part->told].events = event + 1;
+		return;
+	}
+	uint32_t number = telling_item(telling), *first = &telling->first[aggregate->places[edge]];
+	telling->items[number] = (struct told){
 		.id = part_id(aggregate, part),
 		.row = row,
 		.scope = part->scope,
 		.member = part->member,
-		.event = event,
+		.events = event + 1,
 		.next = *first,
 	};
-	*first = telling->count++;
-	/* Rows may have moved to an edge that had nothing in the pane. */
-	walk_add(aggregate, part->hot.edge);
+	*next = 0;
+	*first = number;
+	part->told = number & TOLD_MAX;
 }
 
 static bool edge_is_suspect(const struct aggregate *aggregate, uint32_t edge)
@@ -389,13 +398,30 @@ static bool edge_is_suspect(const struct aggregate *aggregate, uint32_t edge)
 	return trouble && trouble + SUSPICION_PANES >= pane_of(aggregate->start_ns);
 }
 
-/* Where the lane's own row is, its way leads too. */
-static uint32_t event_edge(const struct aggregate *aggregate, const struct event *event)
+static void tell_event(struct aggregate *aggregate, uint32_t number)
 {
-	const struct lane_way *way = &aggregate->ways[event->lane];
-	if (way->part)
-		return way->edge;
-	return guard_seek_edge(aggregate, &aggregate->lanes[event->lane].edge);
+	const struct event *event = &aggregate->events[number];
+	if (!edge_is_suspect(aggregate, event->edge))
+		return;
+	for (unsigned i = 0; i < 3; i++)
+		telling_add(aggregate, number, event->edge, event->parts[i]);
+}
+
+/* Some rows have moved, maybe to an edge that had nothing in the pane. */
+static void tell_moved(struct aggregate *aggregate, uint32_t number)
+{
+	const struct event *event = &aggregate->events[number];
+	uint32_t edge = guard_seek_edge(aggregate, &aggregate->lanes[event->lane].edge);
+	if (!edge || !edge_is_suspect(aggregate, edge))
+		return;
+	const uint32_t members[SCOPES] = {0, event->lane, event->client, event->server};
+	for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++) {
+		uint32_t row = guard_seek_part(aggregate, edge, members[scope], scope);
+		if (!row)
+			continue;
+		telling_add(aggregate, number, aggregate->parts.rows[row].hot.edge, row);
+		walk_add(aggregate, aggregate->parts.rows[row].hot.edge);
+	}
 }
 
 static void telling_begin(struct aggregate *aggregate)
@@ -406,19 +432,14 @@ static void telling_begin(struct aggregate *aggregate)
 	if (!aggregate->trouble || aggregate->trouble + SUSPICION_PANES < pane)
 		return;
 	telling_reserve(telling, aggregate->order.count);
-	for (uint32_t i = 0; i < aggregate->events_count; i++) {
-		const struct event *event = &aggregate->events[i];
-		uint32_t edge = event_edge(aggregate, event);
-		if (!edge || !edge_is_suspect(aggregate, edge))
-			continue;
-		const uint32_t members[SCOPES] = {0, event->lane, event->client, event->server};
-		for (unsigned scope = SCOPE_LANE; scope < SCOPES; scope++)
-			telling_add(aggregate, i,
-				    guard_seek_part(aggregate, edge, members[scope], scope));
-	}
+	for (uint32_t i = 0; i < aggregate->events_count; i++)
+		if (aggregate->moved)
+			tell_moved(aggregate, i);
+		else
+			tell_event(aggregate, i);
 }
 
-/* What is told of one edge, by row; returns how much. */
+/* Rows of which one edge tells, in order; returns how many. */
 static uint32_t telling_sort(struct telling *telling, uint32_t first)
 {
 	uint32_t count = 0;
@@ -473,17 +494,20 @@ static void publish_told(struct aggregate *aggregate, uint32_t edge, uint64_t st
 	*first = 0;
 	for (uint32_t i = 0; i < count; i++)
 		fetch_member(aggregate, telling->sorted[i].scope, telling->sorted[i].member);
-	for (uint32_t i = 0; i < count;) {
-		const struct told *items = telling->sorted;
-		uint32_t row = items[i].row;
-		struct part *part = &aggregate->parts.rows[row];
+	for (uint32_t i = 0; i < count; i++) {
+		const struct told *told = &telling->sorted[i];
+		struct part *part = &aggregate->parts.rows[told->row];
 		struct rollup *rollup =
 			begin_part(aggregate, identity, part, WINDOW_PANE, start_ns);
 		memset(rollup->counters, 0, sizeof(rollup->counters));
 		rollup->min_rtt_us = 0;
 		rollup->last_event_ns = 0;
-		for (; i < count && items[i].row == row; i++)
-			event_into(&aggregate->events[items[i].event], rollup->counters);
+		for (uint32_t at = told->events; at;) {
+			const struct event *event = &aggregate->events[at - 1];
+			event_into(event, rollup->counters);
+			at = event->next[told->scope - SCOPE_LANE];
+		}
+		part->told = 0;
 		end_part(aggregate, part, rollup, WINDOW_PANE);
 	}
 }

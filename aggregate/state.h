@@ -84,12 +84,14 @@ struct edge_lines {
 	struct edge_line pane, second, ten;
 };
 
-/* What happened to a connection in the pane at hand, where its delta counted. */
+/* What happened to a connection in the pane at hand, and where its delta counted. */
 struct event {
 	uint32_t lane, client, server; /* lane row, instances */
 	uint32_t bits;		       /* of the record */
 	uint64_t connect_us;	       /* 0: none */
 	uint32_t received, lost;
+	uint32_t edge, parts[3]; /* unless rows have moved since */
+	uint32_t next[3];	 /* of the parts' tellings, + 1; 0: none */
 };
 
 /* A connect time, in the lists of its edge, lane and instances, newest first. */
@@ -115,12 +117,12 @@ struct edge_row {
 	struct frozen minute, hour;
 };
 
-/* What happened to a connection, as one of its rows tells it. */
+/* A row that tells what happened to its connections. */
 struct told {
 	uint64_t id;
 	uint32_t row, scope, member;
-	uint32_t event;
-	uint32_t next; /* of the row's edge; 0: none */
+	uint32_t events; /* the newest of them, + 1 */
+	uint32_t next;	 /* of the row's edge; 0: none */
 };
 
 /* What a pane tells of edges under suspicion. */
@@ -181,6 +183,7 @@ struct aggregate {
 	struct list ways_set;  /* lanes whose way is good for this pane only */
 	struct event *events;
 	uint32_t events_count, events_capacity;
+	bool moved; /* rows did, in this pane */
 	struct sample *samples;
 	uint32_t samples_count, samples_capacity;
 	uint32_t *srtt;				       /* edge << 12 | sketch index, of the 10 s */
