@@ -1,11 +1,13 @@
 #include "daemon/relay.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "agent/batch/keys.h"
 #include "agent/batch/seal.h"
+#include "anomaly/cause.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
@@ -16,15 +18,24 @@
 #include "daemon/tail.h"
 #include "daemon/topics.h"
 #include "metadata/census.h"
+#include "millrace/v1/metadata.pb-c.h"
+
+enum {
+	SWEEP_TURNS = 4,
+	TAKEN_BACK_MAX = 1000, /* of a partition, in a sweep */
+	/* A watcher takes back what it knows of itself. */
+	SPARED_S = 60,
+};
 
 /* A record as it was read. */
 struct held {
 	uint64_t key; /* hash of the topic's key, which is the record's id */
-	uint64_t until_ns;
+	uint64_t until_ns, observed_ns;
 	uint64_t due_ns; /* uv_hrtime */
+	uint64_t watch;	 /* key of what says that its cluster is watched; 0: it is of none */
 	uint8_t *bytes;
 	uint32_t length;
-	uint32_t pad;
+	uint8_t kind; /* enum fact_kind; FACT_NONE: that a cluster is watched */
 };
 
 struct way {
@@ -44,6 +55,17 @@ struct relay {
 	uint32_t next;	  /* whose turn it is first */
 	struct encoded *batch;
 	size_t batch_max;
+	bool leads;
+	uint64_t begun_ns;  /* real time */
+	uint64_t unwatched; /* as the sweep finds */
+	bool told_unwatched;
+	uint32_t turns;
+};
+
+/* A change that is to be taken back, on its way. */
+struct taking {
+	struct output_report report; /* first: it is how it is told of */
+	struct relay *relay;
 };
 
 static struct way *way_of(const struct relay *relay, uint64_t key)
@@ -59,21 +81,31 @@ static uint64_t real_ns(void)
 	return (uint64_t)real.tv_sec * NS_PER_S + (uint64_t)real.tv_nsec;
 }
 
+static bool has_passed(uint64_t since_ns, uint64_t by_ns, uint64_t now_ns)
+{
+	return since_ns < UINT64_MAX - by_ns && since_ns + by_ns < now_ns;
+}
+
 /* Nobody believes its beginning any more, whenever that was told last. */
 static bool is_over(uint64_t until_ns, uint64_t now_ns)
 {
-	const uint64_t believed_ns = CENSUS_KEEP_NS + RELAY_PERIOD_S * NS_PER_S;
-
-	return until_ns < UINT64_MAX - believed_ns && until_ns + believed_ns < now_ns;
+	return has_passed(until_ns, CENSUS_KEEP_NS + RELAY_PERIOD_S * NS_PER_S, now_ns);
 }
 
 /* --- what the topic says --- */
 
+static uint64_t *count_of(struct relay *relay, uint8_t kind)
+{
+	return kind == FACT_CHANGE ? &relay->stats.changes : &relay->stats.records;
+}
+
 static void forget(struct relay *relay, struct way *way, struct held *held)
 {
 	free(held->bytes);
+	--*count_of(relay, held->kind);
+	if (held->kind == FACT_CHANGE)
+		relay->options.changed(relay->options.context, held->key, NULL, 0);
 	table_remove(&way->held, held);
-	relay->stats.records--;
 }
 
 static void drop(struct relay *relay, uint64_t key)
@@ -85,29 +117,61 @@ static void drop(struct relay *relay, uint64_t key)
 		forget(relay, way, held);
 }
 
+/* Where the record would stand that says that the record's cluster is watched. */
+static uint64_t watch_of(const struct tail_record *record, const struct fact *fact)
+{
+	static const char suffix[] = "/watch/watch/0";
+	char id[RECORD_ID_MAX + sizeof(suffix)];
+	Millrace__V1__Metadata *message;
+	int length;
+
+	if (fact->kind != FACT_POD && fact->kind != FACT_NODE && fact->kind != FACT_SERVICE)
+		return 0;
+	message = millrace__v1__metadata__unpack(NULL, record->length, record->value);
+	if (!message)
+		return 0;
+	length = snprintf(id, sizeof(id), "%s%s", message->cluster, suffix);
+	millrace__v1__metadata__free_unpacked(message, NULL);
+	return hash_bytes(id, (size_t)length);
+}
+
+static bool has_room(struct relay *relay, uint8_t kind)
+{
+	uint64_t most =
+		kind == FACT_CHANGE ? relay->options.changes_max : relay->options.records_max;
+
+	return *count_of(relay, kind) < most;
+}
+
 static void keep(struct relay *relay, uint64_t key, const struct tail_record *record,
 		 const struct fact *fact)
 {
 	struct way *way = way_of(relay, key);
-	struct held *held = table_find(&way->held, &key);
+	struct held *held;
 
-	if (is_over(fact->until_ns, real_ns())) {
+	if (fact->kind != FACT_CHANGE && is_over(fact->until_ns, real_ns())) {
 		drop(relay, key);
 		return;
 	}
-	if (!held && relay->stats.records == relay->options.records_max) {
+	held = table_find(&way->held, &key);
+	if (!held && !has_room(relay, fact->kind)) {
 		relay->stats.refused++;
 		return;
 	}
 	if (!held) {
 		held = table_put(&way->held, &key);
-		relay->stats.records++;
+		held->kind = fact->kind;
+		++*count_of(relay, fact->kind);
 	}
 	held->bytes = memory_resize(held->bytes, record->length, 1);
 	memcpy(held->bytes, record->value, record->length);
 	held->length = (uint32_t)record->length;
 	held->until_ns = fact->until_ns;
+	held->observed_ns = fact->observed_ns;
+	held->watch = watch_of(record, fact);
 	held->due_ns = 0;
+	if (fact->kind == FACT_CHANGE)
+		relay->options.changed(relay->options.context, key, held->bytes, held->length);
 }
 
 static void on_record(void *context, const struct tail_record *record)
@@ -128,7 +192,7 @@ static void on_record(void *context, const struct tail_record *record)
 		reason = RECORD_ID;
 	relay->stats.read[reason]++;
 	/* What takes a record's place and is no good leaves nothing to tell. */
-	if (reason == RECORD_GOOD && fact.kind != FACT_NONE)
+	if (reason == RECORD_GOOD)
 		keep(relay, key, record, &fact);
 	else
 		drop(relay, key);
@@ -160,6 +224,31 @@ static void batch_add(struct relay *relay, size_t count, const struct held *held
 	relay->batch[count] = (struct encoded){held->bytes, held->length};
 }
 
+/* Whether somebody said lately that it is looked at whether it still holds; where that was never
+ * said, it may be yet. */
+static bool is_watched(const struct relay *relay, const struct held *held, uint64_t real)
+{
+	const struct held *watch;
+
+	if (!held->watch)
+		return true;
+	watch = table_find(&way_of(relay, held->watch)->held, &held->watch);
+	return !has_passed(watch ? watch->observed_ns : relay->begun_ns, relay->options.keep_ns,
+			   real);
+}
+
+static bool is_to_tell(const struct relay *relay, const struct held *held, uint64_t real)
+{
+	switch (held->kind) {
+	case FACT_NONE:
+		return false;
+	case FACT_CHANGE:
+		return !has_passed(held->until_ns, CAUSE_BEFORE_NS, real);
+	default:
+		return is_watched(relay, held, real);
+	}
+}
+
 /* What is due, as far as a batch goes; marked as told. */
 static size_t batch_fill(struct relay *relay, struct way *way, uint64_t now, size_t *bytes)
 {
@@ -170,11 +259,7 @@ static size_t batch_fill(struct relay *relay, struct way *way, uint64_t now, siz
 	for (uint32_t i = 0; i < way->held.count; i++) {
 		struct held *held = table_at(&way->held, i);
 
-		while (i < way->held.count && is_over(held->until_ns, real))
-			forget(relay, way, held); /* another takes its place */
-		if (i == way->held.count)
-			break;
-		if (held->due_ns > now)
+		if (held->due_ns > now || !is_to_tell(relay, held, real))
 			continue;
 		if (*bytes + held->length > RELAY_BATCH_BYTES && count)
 			break;
@@ -226,11 +311,65 @@ static size_t way_tell(struct relay *relay, struct way *way, uint32_t partition,
 	return bytes;
 }
 
-static void on_turn(uv_timer_t *timer)
+/* --- what is past --- */
+
+static void on_taken(struct output_report *report, int rc)
 {
-	struct relay *relay = timer->data;
+	struct taking *taking = (struct taking *)report;
+
+	taking->relay->stats.failed += rc != 0;
+	free(taking);
+}
+
+/* Out of the topic, by a record without a value, which comes back from there; if it does not, it is
+ * tried again. */
+static void take_back(struct relay *relay, struct held *held, uint64_t now)
+{
+	const struct encoded nothing = {NULL, 0};
+	Millrace__V1__Metadata *message =
+		millrace__v1__metadata__unpack(NULL, held->length, held->bytes);
+	struct taking *taking = memory_zeroed(1, sizeof(*taking));
+
+	taking->report.told = on_taken;
+	taking->relay = relay;
+	held->due_ns = now + SPARED_S * NS_PER_S;
+	if (!message || !outputs_try(relay->options.outputs, TOPIC_METADATA, -1, message->id,
+				     strlen(message->id), nothing, &taking->report))
+		free(taking);
+	millrace__v1__metadata__free_unpacked(message, NULL);
+}
+
+static bool is_to_take_back(const struct relay *relay, const struct held *held, uint64_t real,
+			    uint64_t now)
+{
+	return relay->leads && held->kind == FACT_CHANGE && held->due_ns <= now &&
+	       has_passed(held->until_ns, relay->options.keep_ns + SPARED_S * NS_PER_S, real);
+}
+
+static void sweep(struct relay *relay, struct way *way, uint64_t now)
+{
+	uint64_t real = real_ns();
+	uint32_t taken = 0;
+
+	for (uint32_t i = 0; i < way->held.count; i++) {
+		struct held *held = table_at(&way->held, i);
+
+		relay->unwatched += !is_watched(relay, held, real);
+		if (held->kind != FACT_CHANGE && is_over(held->until_ns, real)) {
+			forget(relay, way, held); /* another takes its place */
+			i--;
+		} else if (taken < TAKEN_BACK_MAX && is_to_take_back(relay, held, real, now)) {
+			take_back(relay, held, now);
+			taken++;
+		}
+	}
+}
+
+/* --- turns --- */
+
+static void tell(struct relay *relay, uint64_t now)
+{
 	uint32_t tasks = relay->options.tasks;
-	uint64_t now = uv_hrtime();
 	size_t bytes = 0;
 
 	for (uint32_t i = 0; i < tasks && bytes < RELAY_TURN_BYTES; i++) {
@@ -238,6 +377,45 @@ static void on_turn(uv_timer_t *timer)
 
 		bytes += way_tell(relay, &relay->ways[partition], partition, now);
 	}
+}
+
+/* When it begins, and when it ends. */
+static void tell_unwatched(struct relay *relay)
+{
+	char sentence[256];
+
+	bool any = relay->unwatched != 0;
+
+	relay->stats.unwatched = relay->unwatched;
+	if (any == relay->told_unwatched || !relay->leads)
+		return;
+	relay->told_unwatched = any;
+	if (any)
+		snprintf(sentence, sizeof(sentence),
+			 "%llu pods, nodes and services of " TOPIC_METADATA " are of a cluster "
+			 "that nobody has watched for metadata.keep: they are not believed any "
+			 "more",
+			 (unsigned long long)relay->unwatched);
+	else
+		snprintf(sentence, sizeof(sentence),
+			 "all pods, nodes and services of " TOPIC_METADATA
+			 " are of a cluster that is watched");
+	relay->options.trouble(relay->options.context, sentence);
+}
+
+static void on_turn(uv_timer_t *timer)
+{
+	struct relay *relay = timer->data;
+	uint64_t now = uv_hrtime();
+
+	if (relay->turns++ % SWEEP_TURNS == 0) {
+		relay->unwatched = 0;
+		for (uint32_t i = 0; i < relay->options.tasks; i++)
+			sweep(relay, &relay->ways[i], now);
+		tell_unwatched(relay);
+	}
+	if (relay->leads)
+		tell(relay, now);
 }
 
 /* --- life --- */
@@ -259,18 +437,6 @@ struct relay *relay_new(const struct relay_options *options)
 	return relay;
 }
 
-static void forget_all(struct relay *relay)
-{
-	for (uint32_t i = 0; i < relay->options.tasks; i++) {
-		struct table *held = &relay->ways[i].held;
-
-		for (uint32_t k = 0; k < held->count; k++)
-			free(((struct held *)table_at(held, k))->bytes);
-		table_clear(held);
-	}
-	relay->stats.records = 0;
-}
-
 /* Not before: what is over may stand in the topic as if it held, with its end behind it. */
 static void on_caught_up(void *context)
 {
@@ -279,11 +445,12 @@ static void on_caught_up(void *context)
 	uv_timer_start(&relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
 }
 
-static void begin(struct relay *relay)
+void relay_start(struct relay *relay)
 {
 	static const char *const topics[] = {TOPIC_METADATA, NULL};
 	char error[256];
 
+	relay->begun_ns = real_ns();
 	relay->tail = tail_new(&(struct tail_options){.loop = relay->options.loop,
 						      .brokers = relay->options.brokers,
 						      .security = relay->options.security,
@@ -299,16 +466,9 @@ static void begin(struct relay *relay)
 
 void relay_lead(struct relay *relay, bool leads)
 {
-	if (leads == (relay->tail != NULL))
-		return;
-	if (leads) {
-		begin(relay);
-		return;
-	}
-	uv_timer_stop(&relay->timer);
-	tail_close(relay->tail);
-	relay->tail = NULL;
-	forget_all(relay);
+	for (uint32_t i = 0; leads && !relay->leads && i < relay->options.tasks; i++)
+		all_due(&relay->ways[i]);
+	relay->leads = leads;
 }
 
 struct relay_stats relay_stats(const struct relay *relay)
@@ -318,17 +478,24 @@ struct relay_stats relay_stats(const struct relay *relay)
 
 void relay_close(struct relay *relay)
 {
-	relay_lead(relay, false);
+	relay->leads = false;
+	tail_close(relay->tail);
 	uv_close((uv_handle_t *)&relay->timer, NULL);
+}
+
+static void way_done(struct way *way)
+{
+	for (uint32_t i = 0; i < way->held.count; i++)
+		free(((struct held *)table_at(&way->held, i))->bytes);
+	table_done(&way->held);
 }
 
 void relay_free(struct relay *relay)
 {
 	if (!relay)
 		return;
-	forget_all(relay);
 	for (uint32_t i = 0; i < relay->options.tasks; i++)
-		table_done(&relay->ways[i].held);
+		way_done(&relay->ways[i]);
 	encoder_free(relay->encoder);
 	memory_free(relay->batch);
 	memory_free(relay->ways);

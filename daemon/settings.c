@@ -454,7 +454,35 @@ static const struct config_entry entries[] = {
 	 .fallback = "1h",
 	 .min = "5m",
 	 .max = "30d",
-	 .help = "How long millrace.metadata keeps the record of what is gone."},
+	 .help = "How long millrace.metadata keeps the record of what is gone and of what changed; "
+		 "and how "
+		 "long what holds in a cluster is believed when nobody watches it any more."},
+	{.name = "metadata.changes",
+	 .type = CONFIG_UINT,
+	 SETTING(changes_max),
+	 .fallback = "10000",
+	 .min = "16",
+	 .max = "1000000",
+	 .unit = "changes",
+	 .help = "Deployments, restarts and other changes that are kept and shown at once."},
+	{.name = "events.learn",
+	 .type = CONFIG_DURATION,
+	 SETTING(events_learn_ns),
+	 .fallback = "10m",
+	 .min = "10s",
+	 .max = "1d",
+	 .help = "How long after a start edges and versions are taken for usual; what comes later "
+		 "is "
+		 "told as new."},
+	{.name = "events.gone",
+	 .type = CONFIG_DURATION,
+	 SETTING(events_gone_ns),
+	 .fallback = "1h",
+	 .min = "20s",
+	 .max = "30d",
+	 .help = "An edge that was there as long and is silent as long has vanished; a version "
+		 "that "
+		 "comes back later is told again."},
 	SIGNING_KEY_ENTRIES(struct settings, signing),
 	SIGNING_REVOKED_ENTRIES(struct settings, signing),
 	{.name = "control.token",
