@@ -4,7 +4,7 @@
  * 20 ms. Each flow is asked for when all records of its time are there: `wrong` were given to
  * another pod, `ambiguous_share` to none. Then 10,000 pods of 500 deployments on 300 nodes, told as
  * records: `bytes_per_pod` is of the census and the names in it, in one task; `ns_per_definition`
- * the time to look up one end by its pod's container and the other by its address, the least of
+ * the time to look up one end by its pod's uid and the other by its address, the least of
  * ROUNDS. Last as many pods are listed from an API server on the loopback (bench/drive/cluster.h),
  * with all else that is watched: `first_sync_s` is from the first request to when all kinds are
  * complete and the last record is packed for Kafka, the least of SYNCS. */
@@ -219,7 +219,7 @@ static void take_range(struct census *census, struct names *names, uint32_t numb
 	take_record(census, names, &message);
 }
 
-static double lookups_ns(const struct census *census, const struct address *containers)
+static double lookups_ns(const struct census *census, const uint64_t *uids)
 {
 	const struct fact *fact;
 	uint64_t found = 0;
@@ -227,7 +227,7 @@ static double lookups_ns(const struct census *census, const struct address *cont
 	for (uint32_t i = 0; i < LOOKUPS; i++) {
 		uint32_t own = (uint32_t)(hash_mix(i) % PODS_ASKED);
 		const struct address other = at((uint32_t)(hash_mix(~(uint64_t)i) % PODS_ASKED));
-		found += census_address(census, &containers[own], START_NS, &fact) == CENSUS_ONE;
+		found += census_pod(census, uids[own]) != NULL;
 		found += census_address(census, &other, START_NS, &fact) == CENSUS_ONE;
 	}
 	if (found != 2 * LOOKUPS) {
@@ -242,11 +242,11 @@ static void bench_pods(double *bytes, double *ns)
 {
 	struct census *census = census_new(2 * PODS_ASKED);
 	struct names *names = names_new(8 * PODS_ASKED, 0);
-	struct address *containers = memory_zeroed(PODS_ASKED, sizeof(*containers));
+	uint64_t *uids = memory_zeroed(PODS_ASKED, sizeof(*uids));
 	for (uint32_t i = 0; i < PODS_ASKED; i++) {
-		char id[65];
-		snprintf(id, sizeof(id), "%064" PRIx32, i);
-		containers[i] = fact_container(hash_bytes(id, strlen(id)));
+		char uid[64];
+		text(uid, sizeof(uid), "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3", i);
+		uids[i] = hash_bytes(uid, strlen(uid));
 		take_pod(census, names, i);
 		census_settle(census);
 	}
@@ -255,11 +255,11 @@ static void bench_pods(double *bytes, double *ns)
 		take_range(census, names, i);
 	*ns = 0;
 	for (int round = 0; round < ROUNDS; round++) {
-		double took = lookups_ns(census, containers);
+		double took = lookups_ns(census, uids);
 		if (*ns == 0 || took < *ns)
 			*ns = took;
 	}
-	memory_free(containers);
+	memory_free(uids);
 	names_free(names);
 	census_free(census);
 }

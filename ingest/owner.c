@@ -304,22 +304,21 @@ static struct process_entry *owner_process_entry(struct node *node, uint64_t pid
 	return process;
 }
 
-/* What the cluster says of the container's pod, or NULL. By the container's id first: a pod whose
- * manifest lies on its node has another uid there than in the cluster, and some runtimes' cgroups
- * tell no pod. */
+/* What the cluster says of the container's pod, or NULL: of the uid that its cgroup tells, else of
+ * the container's id then. A pod whose manifest lies on its node has another uid there than in the
+ * cluster, and some runtimes' cgroups tell none. */
 static const struct fact *pod_of(const struct mirror *mirror,
 				 const struct container_entry *container)
 {
 	const struct census *census = mirror->options.census;
 	if (!census || !container)
 		return NULL;
+	const struct fact *fact = census_pod(census, container->pod);
 	const struct address place = fact_container(container->id);
-	const struct fact *fact;
-	if (container->id &&
-	    census_address(census, &place, pane_end(mirror->pane), &fact) == CENSUS_ONE &&
-	    fact->kind == FACT_POD)
+	if (fact || !container->id ||
+	    census_address(census, &place, pane_end(mirror->pane), &fact) != CENSUS_ONE)
 		return fact;
-	return census_pod(census, container->pod);
+	return fact->kind == FACT_POD ? fact : NULL;
 }
 
 static uint64_t zone_of(const struct mirror *mirror, const struct node *node)
