@@ -95,26 +95,30 @@ const struct description *containers_get(struct containers *containers, const ch
 	return row ? row->description : NULL;
 }
 
+/* But for what is counted, which only events tell. */
 static bool says_the_same(const struct description *a, const struct description *b)
 {
 	return a && a->text_bytes == b->text_bytes &&
-	       memcmp(a, b, offsetof(struct description, text) + a->text_bytes) == 0;
+	       memcmp(a, b, offsetof(struct description, oom_kills)) == 0 &&
+	       memcmp(a->text, b->text, a->text_bytes) == 0;
 }
 
 bool containers_put(struct containers *containers, const struct description *description,
 		    uint64_t now_ns)
 {
 	struct row *row = find(containers, description->id);
-	if (row && says_the_same(row->description, description))
+	if (row && !description->oom_kills && says_the_same(row->description, description))
 		return false;
 	if (!row) {
 		struct container_path path = {0};
 		memcpy(path.id, description->id, sizeof(path.id));
 		row = add(containers, &path, now_ns);
 	}
+	uint32_t oom_kills = row->description ? row->description->oom_kills : 0;
 	containers->stats.wanted -= is_wanted(row);
 	free(row->description);
 	row->description = description_copy(description);
+	row->description->oom_kills += oom_kills;
 	containers->stats.told++;
 	containers->stats.labels_left_out += description->left_out;
 	return true;

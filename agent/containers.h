@@ -26,7 +26,7 @@ void containers_free(struct containers *containers);
 /* NULL: not described yet. Lent until the next put. */
 const struct description *containers_get(struct containers *containers, const char *id,
 					 uint64_t now_ns);
-/* Whether it says something new. */
+/* Whether it says something new; what an event counts is added. */
 bool containers_put(struct containers *containers, const struct description *description,
 		    uint64_t now_ns);
 /* Somebody saw a cgroup of it. */

@@ -34,6 +34,7 @@ struct description {
 	uint16_t labels_count;
 	uint16_t left_out; /* labels for which there was no room */
 	uint16_t text_bytes;
+	uint32_t oom_kills;		   /* of an event: that it tells of */
 	char text[DESCRIPTION_TEXT_BYTES]; /* begins with an empty one */
 };
 

@@ -224,9 +224,9 @@ static void connect_stream(struct docker *docker)
 	docker->stream = fetch_open(&(struct fetch_options){
 		.loop = docker->options.loop,
 		.socket = docker->options.socket,
-		/* filters={"type":["container"],"event":["create","start","rename"]} */
+		/* filters={"type":["container"],"event":["create","start","rename","oom"]} */
 		.target = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A"
-			  "%5B%22create%22%2C%22start%22%2C%22rename%22%5D%7D",
+			  "%5B%22create%22%2C%22start%22%2C%22rename%22%2C%22oom%22%5D%7D",
 		.timeout_ms = TIMEOUT_MS,
 		.began = on_stream,
 		.part = on_part,

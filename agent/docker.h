@@ -1,7 +1,7 @@
-/* Docker's API: who runs now, who begins or is renamed from now on (its event stream), and one
- * container on request. When the daemon goes or is not there, it is tried again after 1 s, and
- * twice as long each time up to 30 s; who runs is asked again then. All in the libuv loop; nothing
- * waits for it. The list is read in the loop's thread pool and told in steps.
+/* Docker's API: who runs now, who begins, is renamed or short of memory from now on (its event
+ * stream), and one container on request. When the daemon goes or is not there, it is tried again
+ * after 1 s, and twice as long each time up to 30 s; who runs is asked again then. All in the libuv
+ * loop; nothing waits for it. The list is read in the loop's thread pool and told in steps.
  *
  * Bounds: 8 MiB for the list, 1 MiB for a container, 64 KiB for an event, 2 s for an answer; what
  * passes them is left out and counted. One thread. */

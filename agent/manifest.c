@@ -110,11 +110,12 @@ bool manifest_event(const char *bytes, size_t length, const struct label_choice 
 		   *action = text_of(json, "Action");
 	bool good = is_id(id) && type && action && strcmp(type, "container") == 0 &&
 		    (strcmp(action, "create") == 0 || strcmp(action, "start") == 0 ||
-		     strcmp(action, "rename") == 0);
+		     strcmp(action, "rename") == 0 || strcmp(action, "oom") == 0);
 	if (good) {
 		description_init(out, id);
 		take_attributes(part_of(actor, "Attributes"), choice, out);
 		set_docker(out);
+		out->oom_kills = strcmp(action, "oom") == 0;
 	}
 	cJSON_Delete(json);
 	return good;

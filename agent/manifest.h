@@ -16,7 +16,8 @@ bool manifest_list(const char *bytes, size_t length, const struct label_choice *
 		   struct description *scratch,
 		   void (*each)(void *context, const struct description *description),
 		   void *context);
-/* One of Docker's /events: of a container that is made, started or renamed. Sets the id too. */
+/* One of Docker's /events: of a container that is made, started, renamed or short of memory. Sets
+ * the id too. */
 bool manifest_event(const char *bytes, size_t length, const struct label_choice *choice,
 		    struct description *out);
 /* An OCI bundle's config.json: annotations of containerd's CRI, CRI-O and nerdctl. */

@@ -150,6 +150,7 @@ static void tell_container(struct recorder *recorder, struct cgroup_place *place
 				    .pod_uid = pod_uid[0] ? pod_uid : place->container.pod,
 				    .labels = labels,
 				    .labels_count = known->labels_count,
+				    .oom_kills = known->oom_kills,
 			    }));
 	place->announced = true;
 }

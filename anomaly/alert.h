@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/identity.h"
+#include "metadata/change.h"
 
 enum alert_state {
 	ALERT_FIRING,
@@ -87,6 +88,8 @@ struct alert {
 	/* Of an incident: its open episodes, and the first of them, the cause first. */
 	uint32_t episodes, members_count;
 	struct alert_member members[ALERT_MEMBERS_MAX];
+	/* What was changed there shortly before (cause.h); CHANGE_NONE: nothing that is known. */
+	struct change_event cause;
 };
 
 /* Fills the key from monitor, subject and started_ns. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "aggregate/other.h"
+#include "anomaly/cause.h"
 #include "anomaly/map.h"
 #include "anomaly/metric.h"
 #include "anomaly/summary.h"
@@ -76,6 +77,7 @@ struct incidents {
 	uint32_t members_count, members_capacity;
 	uint32_t newcomers; /* of these, the last ones, without an incident yet */
 	struct map by_id;
+	struct causes *causes;
 	uint64_t numbers; /* of incidents so far */
 	bool resumed;	  /* some members may be unconfirmed */
 	uint64_t now_ns;
@@ -94,6 +96,7 @@ struct incidents *incidents_new(const struct incident_options *options)
 {
 	struct incidents *incidents = memory_zeroed(1, sizeof(*incidents));
 	incidents->options = *options;
+	incidents->causes = causes_new();
 	return incidents;
 }
 
@@ -117,6 +120,7 @@ void incidents_free(struct incidents *incidents)
 	memory_free(incidents->groups);
 	memory_free(incidents->ids);
 	memory_free(incidents->sorted);
+	causes_free(incidents->causes);
 	map_done(&incidents->by_id);
 	memory_free(incidents);
 }
@@ -569,6 +573,7 @@ static struct alert compose(const struct incidents *incidents, const struct inci
 	alert.ended_ns = incident->episodes ? 0 : incidents->now_ns;
 	alert.episodes = incident->episodes;
 	alert.members_count = 0;
+	alert.cause = told->cause;
 	for (uint32_t i = 0; i < count; i++) {
 		const struct alert *member = &members[i]->alert;
 		alert.last_event_ns = member->last_event_ns > alert.last_event_ns
@@ -577,6 +582,8 @@ static struct alert compose(const struct incidents *incidents, const struct inci
 		if (!members[i]->ended && alert.members_count < ALERT_MEMBERS_MAX)
 			alert.members[alert.members_count++] = member_words(member);
 	}
+	if (!alert.cause.kind)
+		causes_pick(incidents->causes, &alert, &alert.cause);
 	return alert;
 }
 
@@ -587,6 +594,7 @@ static bool worth_telling(const struct incident *incident, const struct alert *a
 	const struct alert *told = &incident->alert;
 	return alert->state != told->state || alert->severity > told->severity ||
 	       cause->id != incident->cause || alert->episodes >= 2 * told->episodes ||
+	       alert->cause.kind != told->cause.kind ||
 	       (alert->suspects_count && !alert_same_suspect(alert, told));
 }
 
@@ -664,6 +672,20 @@ static void tell_all(struct incidents *incidents)
 
 /* --- the pane --- */
 
+void incidents_change(struct incidents *incidents, uint64_t id, const struct change_event *change,
+		      uint64_t told_ns)
+{
+	causes_tell(incidents->causes, id, change, told_ns);
+}
+
+/* Those of which nobody knows what they come of are looked at again. */
+static void take_changes(struct incidents *incidents)
+{
+	bool any = causes_advance(incidents->causes, incidents->now_ns);
+	for (uint32_t i = 0; any && i < incidents->incidents_count; i++)
+		incidents->incidents[i]->changed |= !incidents->incidents[i]->alert.cause.kind;
+}
+
 /* What ended leaves. */
 static void sweep(struct incidents *incidents)
 {
@@ -717,6 +739,7 @@ void incidents_advance(struct incidents *incidents, uint64_t now_ns)
 	incidents->now_ns = now_ns;
 	forget_closed(incidents);
 	end_unconfirmed(incidents);
+	take_changes(incidents);
 	for (uint32_t i = 0; i < incidents->incidents_count; i++)
 		changed |= incidents->incidents[i]->changed;
 	if (!changed)

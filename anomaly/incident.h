@@ -25,11 +25,12 @@
  * client of another, rather of failures than of latency than of volume, the severest, the earliest.
  * Its key is that of the episode that named it when it began, its severity the highest of all. It
  * is told again at once when it is severer, and at most every update_ns when its cause or the
- * cause's first suspect is another or twice as many episodes are open; it is resolved when none is.
+ * cause's first suspect is another, twice as many episodes are open, or what was changed before it
+ * (anomaly/cause.h) comes to be known; it is resolved when none is.
  *
  * In pane k push the transitions of all owners in the order of their tasks, then advance. What
- * comes out depends on these alone. Bounds: episodes_max open episodes (9 KB each while open, and 9
- * KB an incident); one beyond is counted as unlisted and makes no incident. INCIDENTS_CLOSED_MAX
+ * comes out depends on these alone. Bounds: episodes_max open episodes (11 KB each while open, and
+ * 11 KB an incident); one beyond is counted as unlisted and makes no incident. INCIDENTS_CLOSED_MAX
  * that may be opened again; of more the oldest is forgotten early, and counted. Pure; one thread.
  */
 #pragma once
@@ -38,6 +39,7 @@
 #include <stdint.h>
 
 #include "anomaly/alert.h"
+#include "metadata/change.h"
 
 enum {
 	INCIDENTS_AT_ONCE = 8,
@@ -72,6 +74,9 @@ void incidents_free(struct incidents *incidents);
 void incidents_bind(struct incidents *incidents, const struct incident_sinks *sinks);
 /* Transitions of one owner's episodes in the pane. */
 void incidents_push(struct incidents *incidents, const struct alert *alerts, size_t count);
+/* Something that happened to a workload or node, as causes_tell. */
+void incidents_change(struct incidents *incidents, uint64_t id, const struct change_event *change,
+		      uint64_t told_ns);
 void incidents_advance(struct incidents *incidents, uint64_t now_ns); /* end of the pane */
 /* Before the first pane: an incident that still fires, as its latest transition told it. Its
  * members that no owner tells of in that pane (anomaly_resume) are over. False if it is none or

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "anomaly/cause.h"
 #include "base/clock.h"
 
 enum { QUANTITY_TEXT = 48, PLACE_TEXT = 2 * ALERT_NAME_MAX + 64 };
@@ -188,4 +189,9 @@ void summary_tell(struct alert *alert, uint32_t edges)
 	say_suspect(&sentence, alert);
 	if (edges > 1)
 		say(&sentence, "; %" PRIu32 " edges are affected", edges);
+	if (alert->cause.kind) {
+		char likely[CHANGE_TEXT_BYTES + 32];
+		cause_text(&alert->cause, alert->started_ns, likely, sizeof(likely));
+		say(&sentence, "; likely cause: %s", likely);
+	}
 }

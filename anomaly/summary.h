@@ -1,5 +1,6 @@
 /* The sentence of an alert, for people: what happened, where, how much against what; and of an
- * incident also how long it lasted, its first suspect and how many edges it touches. Pure. */
+ * incident also how long it lasted, its first suspect, how many edges it touches and what was
+ * changed before it. Pure. */
 #pragma once
 
 #include "anomaly/alert.h"

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/batch/seal.h"
+#include "anomaly/cause.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "daemon/bulk.h"
@@ -200,6 +201,26 @@ static Millrace__V1__AlertMember *member_message(struct encoder *encoder,
 	return message;
 }
 
+static Millrace__V1__LikelyCause *cause_message(struct encoder *encoder, const struct alert *alert)
+{
+	const struct change_event *cause = &alert->cause;
+	Millrace__V1__LikelyCause *message = scratch(encoder, sizeof(*message));
+	char phrase[CHANGE_TEXT_BYTES + 32];
+
+	millrace__v1__likely_cause__init(message);
+	cause_text(cause, alert->started_ns, phrase, sizeof(phrase));
+	message->kind = text(encoder, change_kind_name(cause->kind));
+	message->time_ns = cause->time_ns;
+	message->workload = text(encoder, cause->workload);
+	message->node = text(encoder, cause->node);
+	message->instance = text(encoder, cause->instance);
+	message->before = text(encoder, cause->before);
+	message->after = text(encoder, cause->after);
+	message->reason = text(encoder, cause->reason);
+	message->text = text(encoder, phrase);
+	return message;
+}
+
 struct encoded encode_alert(struct encoder *encoder, const struct output_number *number,
 			    const struct alert *alert)
 {
@@ -238,6 +259,8 @@ struct encoded encode_alert(struct encoder *encoder, const struct output_number 
 	message.members = scratch(encoder, alert->members_count * sizeof(*message.members));
 	for (uint32_t i = 0; i < alert->members_count; i++)
 		message.members[i] = member_message(encoder, &alert->members[i]);
+	if (alert->cause.kind)
+		message.likely_cause = cause_message(encoder, alert);
 	message.epoch = number->epoch;
 	message.task = number->task;
 	message.output = number->sequence;
@@ -467,6 +490,20 @@ static void read_members(struct alert *alert, const Millrace__V1__Alert *message
 	}
 }
 
+static void read_cause(struct change_event *cause, const Millrace__V1__LikelyCause *message)
+{
+	if (!message)
+		return;
+	cause->kind = change_kind_by_name(message->kind);
+	cause->time_ns = message->time_ns;
+	cut(cause->workload, sizeof(cause->workload), message->workload);
+	cut(cause->node, sizeof(cause->node), message->node);
+	cut(cause->instance, sizeof(cause->instance), message->instance);
+	cut(cause->before, sizeof(cause->before), message->before);
+	cut(cause->after, sizeof(cause->after), message->after);
+	cut(cause->reason, sizeof(cause->reason), message->reason);
+}
+
 int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 {
 	Millrace__V1__Alert *message = unpacked(&millrace__v1__alert__descriptor, bytes, length);
@@ -501,6 +538,7 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 	cut(alert->summary, sizeof(alert->summary), message->summary);
 	read_suspects(alert, message);
 	read_members(alert, message);
+	read_cause(&alert->cause, message->likely_cause);
 
 	int rc = message->version == SCHEMA_VERSION && alert->key[0] &&
 				 alert->state <= ALERT_RESOLVED

@@ -257,10 +257,13 @@ static void relay(FILE *out, const struct relay_stats *stats)
 			record_reason_name((enum record_reason)reason),
 			(unsigned long long)stats->read[reason]);
 	head(out, "millrace_relay_records", "gauge",
-	     "Records of metadata that are told again; 0 where another instance does it.");
+	     "Records of millrace.metadata that hold, as this instance has read them.");
 	fprintf(out, "millrace_relay_records %llu\n", (unsigned long long)stats->records);
+	head(out, "millrace_relay_unwatched", "gauge",
+	     "Of them, of clusters that nobody watches any more: they are not told to tasks.");
+	fprintf(out, "millrace_relay_unwatched %llu\n", (unsigned long long)stats->unwatched);
 	head(out, "millrace_relay_rules", "gauge",
-	     "Rules that are told again, of those that lately ended too; 0 likewise.");
+	     "Rules that hold or ended lately, as this instance has read them.");
 	fprintf(out, "millrace_relay_rules %llu\n", (unsigned long long)stats->rules);
 	head(out, "millrace_relay_rules_refused_total", "counter",
 	     "Records of millrace.rules that are no rule, or that no key in force has signed.");
@@ -275,6 +278,33 @@ static void relay(FILE *out, const struct relay_stats *stats)
 	head(out, "millrace_relay_failed_total", "counter",
 	     "Batches of them that Kafka did not take; they are told again.");
 	fprintf(out, "millrace_relay_failed_total %llu\n", (unsigned long long)stats->failed);
+}
+
+static void events(FILE *out, const struct herald_stats *herald,
+		   const struct chronicle_stats *chronicle)
+{
+	head(out, "millrace_events", "gauge", "Changes that are kept and shown.");
+	fprintf(out, "millrace_events %llu\n", (unsigned long long)chronicle->changes);
+	head(out, "millrace_events_evicted_total", "counter",
+	     "Changes that left before metadata.keep, as there are metadata.changes.");
+	fprintf(out, "millrace_events_evicted_total %llu\n",
+		(unsigned long long)chronicle->evicted);
+	head(out, "millrace_events_told_total", "counter",
+	     "Changes that this instance saw in the pipeline and wrote to millrace.metadata.");
+	for (uint32_t kind = 1; kind < CHANGE_KINDS; kind++)
+		fprintf(out, "millrace_events_told_total{kind=\"%s\"} %llu\n",
+			change_kind_name(kind), (unsigned long long)herald->told[kind]);
+	head(out, "millrace_events_failed_total", "counter",
+	     "Of them, those that Kafka did not take.");
+	fprintf(out, "millrace_events_failed_total %llu\n", (unsigned long long)herald->failed);
+	head(out, "millrace_events_left_out_total", "counter",
+	     "Edges and versions that were new or vanished and not told: too many in a minute.");
+	fprintf(out, "millrace_events_left_out_total %llu\n",
+		(unsigned long long)herald->novelty.left_out);
+	head(out, "millrace_events_forgotten_total", "counter",
+	     "Edges and versions forgotten for want of room (limits.edges): they are new again.");
+	fprintf(out, "millrace_events_forgotten_total %llu\n",
+		(unsigned long long)herald->novelty.evicted);
 }
 
 struct kind_row {
@@ -674,6 +704,7 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	deadletters(out, metrics);
 	metadata(out, metrics);
 	relay(out, &metrics->relay);
+	events(out, &metrics->herald, &metrics->chronicle);
 	kubernetes(out, metrics->watcher);
 	drops(out, metrics);
 	one(out, "millrace_key_changes_total", "counter",

@@ -10,6 +10,7 @@
 #include "api/http/server.h"
 #include "api/query/query.h"
 #include "daemon/histogram.h"
+#include "daemon/herald.h"
 #include "daemon/instances.h"
 #include "daemon/outputs.h"
 #include "daemon/keyring.h"
@@ -42,6 +43,8 @@ struct metrics {
 	size_t passed_over;		/* records that ended the process */
 	const struct notifier_stats *notifier;
 	struct relay_stats relay;
+	struct herald_stats herald;
+	struct chronicle_stats chronicle;
 	const struct watcher_stats *watcher;
 	const struct histogram *event_to_rollup;
 	struct agents_stats agents;

@@ -5,10 +5,12 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "metadata/change.h"
 #include "millrace/v1/events.pb-c.h"
 
 struct parcels {
 	uint32_t task;
+	uint64_t happened; /* number of what befell containers next */
 	struct names *told;
 	const struct name **due; /* scratch */
 	size_t due_count, due_max;
@@ -324,6 +326,15 @@ static void add_view(void *context, const struct mirror_node *node)
 		pack_about(view, node);
 }
 
+static void add_change(void *context, const struct change_event *change)
+{
+	struct parcel *parcel = context;
+
+	parcel->changes =
+		memory_resize(parcel->changes, parcel->changes_count + 1, sizeof(*parcel->changes));
+	parcel->changes[parcel->changes_count++] = *change;
+}
+
 struct parcel *parcels_stats(struct parcels *parcels, const struct task_stats *stats,
 			     struct mirror *mirror)
 {
@@ -336,6 +347,7 @@ struct parcel *parcels_stats(struct parcels *parcels, const struct task_stats *s
 	parcel->stats = *stats;
 	parcel->agents = views.views;
 	parcel->agents_count = views.count;
+	parcels->happened = mirror_happenings(mirror, parcels->happened, add_change, parcel);
 	return parcel;
 }
 
@@ -346,5 +358,6 @@ void parcel_free(struct parcel *parcel)
 		free((uint8_t *)(uintptr_t)parcel->agents[i].about);
 	}
 	free(parcel->agents);
+	free(parcel->changes);
 	free(parcel);
 }

@@ -10,6 +10,7 @@
 #include "api/query/query.h"
 #include "daemon/mailbox.h"
 #include "daemon/task.h"
+#include "metadata/change.h"
 
 /* Rows a parcel: the service stores them in some milliseconds, and its other work has its turn.
  * Sketches are seldom wide; were all of them, their cells would come to 120 MB. */
@@ -30,6 +31,8 @@ struct parcel {
 	struct task_stats stats;
 	struct agent_view *agents;
 	size_t agents_count;
+	struct change_event *changes; /* that agents told of */
+	size_t changes_count;
 };
 
 /* One a task: remembers which names were sent. */

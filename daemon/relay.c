@@ -7,6 +7,7 @@
 
 #include "agent/batch/keys.h"
 #include "agent/batch/seal.h"
+#include "anomaly/cause.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
@@ -18,17 +19,26 @@
 #include "daemon/tail.h"
 #include "daemon/topics.h"
 #include "metadata/census.h"
+#include "millrace/v1/metadata.pb-c.h"
 #include "rules/rulebook.h"
+
+enum {
+	SWEEP_TURNS = 4,
+	TAKEN_BACK_MAX = 1000, /* of a partition, in a sweep */
+	/* A watcher takes back what it knows of itself. */
+	SPARED_S = 60,
+};
 
 /* A record as it was read. */
 struct held {
 	uint64_t key; /* hash of the topic's key, which is the record's id */
-	uint64_t until_ns;
+	uint64_t until_ns, observed_ns;
 	uint64_t due_ns; /* uv_hrtime */
+	uint64_t watch;	 /* key of what says that its cluster is watched; 0: it is of none */
 	uint8_t *bytes;
 	uint32_t length;
+	uint8_t kind;	       /* enum fact_kind; FACT_NONE: that a cluster is watched, or a rule */
 	bool rule, configured; /* configured: not of the topic */
-	uint8_t pad[2];
 };
 
 struct way {
@@ -61,6 +71,16 @@ struct relay {
 	struct way *ways;	     /* by partition */
 	uint32_t next;		     /* whose turn it is first */
 	struct pile metadata, rules; /* of a batch */
+	uint64_t begun_ns;	     /* real time */
+	uint64_t unwatched;	     /* as the sweep finds */
+	bool told_unwatched;
+	uint32_t turns;
+};
+
+/* A change that is to be taken back, on its way. */
+struct taking {
+	struct output_report report; /* first: it is how it is told of */
+	struct relay *relay;
 };
 
 static struct way *way_of(const struct relay *relay, uint64_t key)
@@ -76,25 +96,32 @@ static uint64_t real_ns(void)
 	return (uint64_t)real.tv_sec * NS_PER_S + (uint64_t)real.tv_nsec;
 }
 
+static bool has_passed(uint64_t since_ns, uint64_t by_ns, uint64_t now_ns)
+{
+	return since_ns < UINT64_MAX - by_ns && since_ns + by_ns < now_ns;
+}
+
 /* Nobody believes its beginning any more, whenever that was told last. */
 static bool is_over(uint64_t until_ns, uint64_t now_ns)
 {
-	const uint64_t believed_ns = CENSUS_KEEP_NS + RELAY_PERIOD_S * NS_PER_S;
-
-	return until_ns < UINT64_MAX - believed_ns && until_ns + believed_ns < now_ns;
+	return has_passed(until_ns, CENSUS_KEEP_NS + RELAY_PERIOD_S * NS_PER_S, now_ns);
 }
 
 /* --- what the topic says --- */
 
-static uint64_t *known_of(struct relay *relay, const struct held *held)
+static uint64_t *count_of(struct relay *relay, uint8_t kind, bool rule)
 {
-	return held->rule ? &relay->stats.rules : &relay->stats.records;
+	if (rule)
+		return &relay->stats.rules;
+	return kind == FACT_CHANGE ? &relay->stats.changes : &relay->stats.records;
 }
 
 static void forget(struct relay *relay, struct way *way, struct held *held)
 {
-	*known_of(relay, held) -= 1;
 	free(held->bytes);
+	--*count_of(relay, held->kind, held->rule);
+	if (held->kind == FACT_CHANGE)
+		relay->options.changed(relay->options.context, held->key, NULL, 0);
 	table_remove(&way->held, held);
 }
 
@@ -107,27 +134,50 @@ static void drop(struct relay *relay, uint64_t key)
 		forget(relay, way, held);
 }
 
-static bool has_room(const struct relay *relay, bool rule)
+/* Where the record would stand that says that the record's cluster is watched. */
+static uint64_t watch_of(const struct tail_record *record, const struct fact *fact)
 {
-	return rule ? relay->stats.rules < 2 * relay->options.rules_max
-		    : relay->stats.records < relay->options.records_max;
+	static const char suffix[] = "/watch/watch/0";
+	char id[RECORD_ID_MAX + sizeof(suffix)];
+	Millrace__V1__Metadata *message;
+	int length;
+
+	if (fact->kind != FACT_POD && fact->kind != FACT_NODE && fact->kind != FACT_SERVICE)
+		return 0;
+	message = millrace__v1__metadata__unpack(NULL, record->length, record->value);
+	if (!message)
+		return 0;
+	length = snprintf(id, sizeof(id), "%s%s", message->cluster, suffix);
+	millrace__v1__metadata__free_unpacked(message, NULL);
+	return hash_bytes(id, (size_t)length);
+}
+
+static bool has_room(struct relay *relay, uint8_t kind, bool rule)
+{
+	uint64_t most = rule		      ? 2ULL * relay->options.rules_max
+			: kind == FACT_CHANGE ? relay->options.changes_max
+					      : relay->options.records_max;
+
+	return *count_of(relay, kind, rule) < most;
 }
 
 /* NULL: there is no room. */
 static struct held *keep(struct relay *relay, uint64_t key, const uint8_t *bytes, size_t length,
-			 bool rule)
+			 uint8_t kind, bool rule)
 {
 	struct way *way = way_of(relay, key);
-	struct held *held = table_find(&way->held, &key);
+	struct held *held;
 
-	if (!held && !has_room(relay, rule)) {
+	held = table_find(&way->held, &key);
+	if (!held && !has_room(relay, kind, rule)) {
 		relay->stats.refused++;
 		return NULL;
 	}
 	if (!held) {
 		held = table_put(&way->held, &key);
+		held->kind = kind;
 		held->rule = rule;
-		*known_of(relay, held) += 1;
+		++*count_of(relay, kind, rule);
 	}
 	held->bytes = memory_resize(held->bytes, length, 1);
 	memcpy(held->bytes, bytes, length);
@@ -137,15 +187,23 @@ static struct held *keep(struct relay *relay, uint64_t key, const uint8_t *bytes
 	return held;
 }
 
-static void keep_record(struct relay *relay, uint64_t key, const struct tail_record *record,
-			bool rule, uint64_t until_ns)
+static void keep_fact(struct relay *relay, uint64_t key, const struct tail_record *record,
+		      const struct fact *fact)
 {
 	struct held *held;
 
-	if (is_over(until_ns, real_ns()))
+	if (fact->kind != FACT_CHANGE && is_over(fact->until_ns, real_ns())) {
 		drop(relay, key);
-	else if ((held = keep(relay, key, record->value, record->length, rule)))
-		held->until_ns = until_ns;
+		return;
+	}
+	held = keep(relay, key, record->value, record->length, (uint8_t)fact->kind, false);
+	if (!held)
+		return;
+	held->until_ns = fact->until_ns;
+	held->observed_ns = fact->observed_ns;
+	held->watch = watch_of(record, fact);
+	if (fact->kind == FACT_CHANGE)
+		relay->options.changed(relay->options.context, key, held->bytes, held->length);
 }
 
 static void on_metadata(struct relay *relay, uint64_t key, const struct tail_record *record)
@@ -159,8 +217,8 @@ static void on_metadata(struct relay *relay, uint64_t key, const struct tail_rec
 		reason = RECORD_ID;
 	relay->stats.read[reason]++;
 	/* What takes a record's place and is no good leaves nothing to tell. */
-	if (reason == RECORD_GOOD && fact.kind != FACT_NONE)
-		keep_record(relay, key, record, false, fact.until_ns);
+	if (reason == RECORD_GOOD)
+		keep_fact(relay, key, record, &fact);
 	else
 		drop(relay, key);
 }
@@ -169,6 +227,8 @@ static void on_metadata(struct relay *relay, uint64_t key, const struct tail_rec
 static void on_rule(struct relay *relay, uint64_t key, const struct tail_record *record)
 {
 	char why[RULE_WHY_BYTES], sentence[256];
+	uint64_t until_ns;
+	struct held *held;
 	struct rule rule;
 
 	if (!rule_accept(record->value, record->length, keyring_keys(relay->options.keyring), &rule,
@@ -181,8 +241,11 @@ static void on_rule(struct relay *relay, uint64_t key, const struct tail_record 
 		relay->options.trouble(relay->options.context, sentence);
 		return;
 	}
-	keep_record(relay, key, record, true,
-		    rule.withdrawn ? rule.issued_ns + RULEBOOK_FORGET_NS : UINT64_MAX);
+	until_ns = rule.withdrawn ? rule.issued_ns + RULEBOOK_FORGET_NS : UINT64_MAX;
+	if (is_over(until_ns, real_ns()))
+		drop(relay, key);
+	else if ((held = keep(relay, key, record->value, record->length, FACT_NONE, true)))
+		held->until_ns = until_ns;
 }
 
 static void on_record(void *context, const struct tail_record *record)
@@ -250,6 +313,37 @@ static const struct reader *reader_of(const struct relay *relay, const struct he
 	return held->rule ? &relay->rules_reader : &relay->metadata_reader;
 }
 
+/* Whether somebody said lately that it is looked at whether it still holds; where that was never
+ * said, it may be yet. */
+static bool is_watched(const struct relay *relay, const struct held *held, uint64_t real)
+{
+	const struct held *watch;
+
+	if (!held->watch)
+		return true;
+	watch = table_find(&way_of(relay, held->watch)->held, &held->watch);
+	return !has_passed(watch ? watch->observed_ns : relay->begun_ns, relay->options.keep_ns,
+			   real);
+}
+
+static bool is_to_tell(const struct relay *relay, const struct held *held, uint64_t real)
+{
+	if (held->configured)
+		return true;
+	if (!reader_of(relay, held)->read_all)
+		return false;
+	if (held->rule)
+		return true;
+	switch (held->kind) {
+	case FACT_NONE:
+		return false;
+	case FACT_CHANGE:
+		return !has_passed(held->until_ns, CAUSE_BEFORE_NS, real);
+	default:
+		return is_watched(relay, held, real);
+	}
+}
+
 /* What is due, as far as a batch goes; marked as told. */
 static size_t batch_fill(struct relay *relay, struct way *way, uint64_t now, size_t *bytes)
 {
@@ -261,11 +355,7 @@ static size_t batch_fill(struct relay *relay, struct way *way, uint64_t now, siz
 	for (uint32_t i = 0; i < way->held.count; i++) {
 		struct held *held = table_at(&way->held, i);
 
-		while (i < way->held.count && is_over(held->until_ns, real))
-			forget(relay, way, held); /* another takes its place */
-		if (i == way->held.count)
-			break;
-		if (held->due_ns > now || !(held->configured || reader_of(relay, held)->read_all))
+		if (held->due_ns > now || !is_to_tell(relay, held, real))
 			continue;
 		if (*bytes + held->length > RELAY_BATCH_BYTES && count)
 			break;
@@ -321,11 +411,66 @@ static size_t way_tell(struct relay *relay, struct way *way, uint32_t partition,
 	return bytes;
 }
 
-static void on_turn(uv_timer_t *timer)
+/* --- what is past --- */
+
+static void on_taken(struct output_report *report, int rc)
 {
-	struct relay *relay = timer->data;
+	struct taking *taking = (struct taking *)report;
+
+	taking->relay->stats.failed += rc != 0;
+	free(taking);
+}
+
+/* Out of the topic, by a record without a value, which comes back from there; if it does not, it is
+ * tried again. */
+static void take_back(struct relay *relay, struct held *held, uint64_t now)
+{
+	const struct encoded nothing = {NULL, 0};
+	Millrace__V1__Metadata *message =
+		millrace__v1__metadata__unpack(NULL, held->length, held->bytes);
+	struct taking *taking = memory_zeroed(1, sizeof(*taking));
+
+	taking->report.told = on_taken;
+	taking->relay = relay;
+	held->due_ns = now + SPARED_S * NS_PER_S;
+	if (!message || !outputs_try(relay->options.outputs, TOPIC_METADATA, -1, message->id,
+				     strlen(message->id), nothing, &taking->report))
+		free(taking);
+	millrace__v1__metadata__free_unpacked(message, NULL);
+}
+
+static bool is_to_take_back(const struct relay *relay, const struct held *held, uint64_t real,
+			    uint64_t now)
+{
+	return relay->leads && relay->metadata_reader.read_all && held->kind == FACT_CHANGE &&
+	       held->due_ns <= now &&
+	       has_passed(held->until_ns, relay->options.keep_ns + SPARED_S * NS_PER_S, real);
+}
+
+static void sweep(struct relay *relay, struct way *way, uint64_t now)
+{
+	uint64_t real = real_ns();
+	uint32_t taken = 0;
+
+	for (uint32_t i = 0; i < way->held.count; i++) {
+		struct held *held = table_at(&way->held, i);
+
+		relay->unwatched += !is_watched(relay, held, real);
+		if (held->kind != FACT_CHANGE && is_over(held->until_ns, real)) {
+			forget(relay, way, held); /* another takes its place */
+			i--;
+		} else if (taken < TAKEN_BACK_MAX && is_to_take_back(relay, held, real, now)) {
+			take_back(relay, held, now);
+			taken++;
+		}
+	}
+}
+
+/* --- turns --- */
+
+static void tell(struct relay *relay, uint64_t now)
+{
 	uint32_t tasks = relay->options.tasks;
-	uint64_t now = uv_hrtime();
 	size_t bytes = 0;
 
 	for (uint32_t i = 0; i < tasks && bytes < RELAY_TURN_BYTES; i++) {
@@ -333,6 +478,45 @@ static void on_turn(uv_timer_t *timer)
 
 		bytes += way_tell(relay, &relay->ways[partition], partition, now);
 	}
+}
+
+/* When it begins, and when it ends. */
+static void tell_unwatched(struct relay *relay)
+{
+	char sentence[256];
+
+	bool any = relay->unwatched != 0;
+
+	relay->stats.unwatched = relay->unwatched;
+	if (any == relay->told_unwatched || !relay->leads)
+		return;
+	relay->told_unwatched = any;
+	if (any)
+		snprintf(sentence, sizeof(sentence),
+			 "%llu pods, nodes and services of " TOPIC_METADATA " are of a cluster "
+			 "that nobody has watched for metadata.keep: they are not believed any "
+			 "more",
+			 (unsigned long long)relay->unwatched);
+	else
+		snprintf(sentence, sizeof(sentence),
+			 "all pods, nodes and services of " TOPIC_METADATA
+			 " are of a cluster that is watched");
+	relay->options.trouble(relay->options.context, sentence);
+}
+
+static void on_turn(uv_timer_t *timer)
+{
+	struct relay *relay = timer->data;
+	uint64_t now = uv_hrtime();
+
+	if (relay->turns++ % SWEEP_TURNS == 0) {
+		relay->unwatched = 0;
+		for (uint32_t i = 0; i < relay->options.tasks; i++)
+			sweep(relay, &relay->ways[i], now);
+		tell_unwatched(relay);
+	}
+	if (relay->leads)
+		tell(relay, now);
 }
 
 /* --- life --- */
@@ -354,18 +538,6 @@ struct relay *relay_new(const struct relay_options *options)
 	return relay;
 }
 
-static void forget_all(struct relay *relay)
-{
-	for (uint32_t i = 0; i < relay->options.tasks; i++) {
-		struct table *held = &relay->ways[i].held;
-
-		for (uint32_t k = 0; k < held->count; k++)
-			free(((struct held *)table_at(held, k))->bytes);
-		table_clear(held);
-	}
-	relay->stats.records = relay->stats.rules = 0;
-}
-
 /* Nothing of a topic is told before: what is over may stand in it as if it held, with its end
  * behind it. */
 static void on_caught_up(void *context)
@@ -383,8 +555,9 @@ static void keep_ranges(struct relay *relay)
 		size_t length;
 		uint8_t *bytes = range_pack(&relay->options.ranges[i], real_ns(), &length);
 		enum record_reason reason = record_read(bytes, length, NULL, 0, &fact, addresses);
-		struct held *held =
-			reason == RECORD_GOOD ? keep(relay, fact.id, bytes, length, false) : NULL;
+		struct held *held = reason == RECORD_GOOD
+					    ? keep(relay, fact.id, bytes, length, fact.kind, false)
+					    : NULL;
 
 		relay->stats.read[reason]++;
 		if (held)
@@ -411,6 +584,15 @@ static void reader_begin(struct relay *relay, struct reader *reader, const char 
 		relay->options.trouble(relay->options.context, error);
 }
 
+void relay_start(struct relay *relay)
+{
+	relay->begun_ns = real_ns();
+	keep_ranges(relay);
+	uv_timer_start(&relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
+	reader_begin(relay, &relay->metadata_reader, TOPIC_METADATA);
+	reader_begin(relay, &relay->rules_reader, TOPIC_RULES);
+}
+
 static void reader_end(struct reader *reader)
 {
 	if (reader->tail)
@@ -421,20 +603,9 @@ static void reader_end(struct reader *reader)
 
 void relay_lead(struct relay *relay, bool leads)
 {
-	if (leads == relay->leads)
-		return;
+	for (uint32_t i = 0; leads && !relay->leads && i < relay->options.tasks; i++)
+		all_due(&relay->ways[i]);
 	relay->leads = leads;
-	if (leads) {
-		keep_ranges(relay);
-		uv_timer_start(&relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
-		reader_begin(relay, &relay->metadata_reader, TOPIC_METADATA);
-		reader_begin(relay, &relay->rules_reader, TOPIC_RULES);
-		return;
-	}
-	uv_timer_stop(&relay->timer);
-	reader_end(&relay->metadata_reader);
-	reader_end(&relay->rules_reader);
-	forget_all(relay);
 }
 
 struct relay_stats relay_stats(const struct relay *relay)
@@ -444,17 +615,25 @@ struct relay_stats relay_stats(const struct relay *relay)
 
 void relay_close(struct relay *relay)
 {
-	relay_lead(relay, false);
+	relay->leads = false;
+	reader_end(&relay->metadata_reader);
+	reader_end(&relay->rules_reader);
 	uv_close((uv_handle_t *)&relay->timer, NULL);
+}
+
+static void way_done(struct way *way)
+{
+	for (uint32_t i = 0; i < way->held.count; i++)
+		free(((struct held *)table_at(&way->held, i))->bytes);
+	table_done(&way->held);
 }
 
 void relay_free(struct relay *relay)
 {
 	if (!relay)
 		return;
-	forget_all(relay);
 	for (uint32_t i = 0; i < relay->options.tasks; i++)
-		table_done(&relay->ways[i].held);
+		way_done(&relay->ways[i]);
 	encoder_free(relay->encoder);
 	memory_free(relay->metadata.items);
 	memory_free(relay->rules.items);

@@ -20,6 +20,7 @@
 #include "agent/batch/control.h"
 #include "agent/batch/keys.h"
 #include "daemon/embedded.h"
+#include "daemon/herald.h"
 #include "daemon/instances.h"
 #include "daemon/keyring.h"
 #include "daemon/log.h"
@@ -87,6 +88,7 @@ struct service {
 	struct relay *relay;
 	struct range *ranges;	   /* the relay's */
 	struct networks *networks; /* NULL: none are configured */
+	struct herald *herald;
 	struct watcher *watcher;
 	struct security *security;
 	struct keyring *keyring;
@@ -157,6 +159,7 @@ static void take_rollups(struct service *service, const struct parcel *parcel)
 	for (size_t i = 0; i < parcel->names_count; i++)
 		names_learn(service->names, &parcel->names[i], pane);
 	history_append(service->history, parcel->rollups, parcel->rollups_count, service->names);
+	herald_rows(service->herald, parcel->rollups, parcel->rollups_count);
 	for (size_t i = 0; i < parcel->rollups_count; i++) {
 		const struct rollup *rollup = &parcel->rollups[i];
 
@@ -177,6 +180,8 @@ static void take_stats(struct service *service, const struct parcel *parcel, boo
 	query_ledger(service->query, parcel->task, &ledger);
 	query_agents(service->query, parcel->task, parcel->stats.clock_ns, parcel->agents,
 		     parcel->agents_count);
+	for (size_t i = 0; i < parcel->changes_count; i++)
+		herald_change(service->herald, &parcel->changes[i]);
 }
 
 static void show_parcel(struct service *service, struct parcel *parcel, bool is_ours)
@@ -333,6 +338,7 @@ static void on_owned(void *context)
 		notifier_pause(service->notifier);
 	if (!leads(service)) {
 		relay_lead(service->relay, false);
+		herald_lead(service->herald, false);
 		watcher_lead(service->watcher, false);
 	}
 }
@@ -484,6 +490,7 @@ static void on_running(void *context)
 	control_api_start(service->control_api);
 	monitors_api_start(service->monitors_api);
 	relay_lead(service->relay, leads(service));
+	herald_lead(service->herald, leads(service));
 	watcher_lead(service->watcher, leads(service));
 	log_line(LOG_LEVEL_INFO, "running: %u tasks on %u threads read %s at %s", owned,
 		 run_workers(service->settings, owned), TOPIC_EVENTS, service->brokers);
@@ -761,6 +768,8 @@ static void serve_metrics(struct request *request, struct response *response, vo
 				  .keyring = keyring_stats(service->keyring),
 				  .notifier = &notifier,
 				  .relay = relay_stats(service->relay),
+				  .herald = herald_stats(service->herald),
+				  .chronicle = query_chronicle_stats(service->query),
 				  .watcher = &watcher,
 				  .agents = query_agents_stats(service->query),
 				  .event_to_rollup = &service->event_to_rollup,
@@ -877,6 +886,7 @@ static void on_turn(uv_timer_t *timer)
 	look_at_descriptors(service);
 	history_advance(service->history, now_ns());
 	names_advance(service->names, pane_of(now_ns()));
+	herald_turn(service->herald);
 	watch_oneself(service);
 	server_health(service->server, "", is_ready(service, &reason));
 }
@@ -1188,6 +1198,28 @@ static void start_monitors(struct service *service)
 	monitors_api_routes(service->monitors_api, service->server);
 }
 
+static void on_change(void *context, uint64_t key, const uint8_t *bytes, size_t length)
+{
+	struct service *service = context;
+
+	query_change(service->query, key, bytes, length);
+	if (bytes)
+		herald_read(service->herald, bytes, length);
+}
+
+static void start_herald(struct service *service)
+{
+	const struct settings *settings = service->settings;
+
+	service->herald =
+		herald_new(&(struct herald_options){.outputs = service->outputs,
+						    .cluster = settings->kubernetes_cluster,
+						    .learn_ns = settings->events_learn_ns,
+						    .gone_ns = settings->events_gone_ns,
+						    .edges_max = (uint32_t)settings->edges_max,
+						    .history = service->history});
+}
+
 static void start_relay(struct service *service)
 {
 	size_t ranges_count;
@@ -1204,8 +1236,12 @@ static void start_relay(struct service *service)
 					.ranges = service->ranges,
 					.ranges_count = ranges_count,
 					.rules_max = MONITORS_API_MAX,
+					.changes_max = (uint32_t)service->settings->changes_max,
+					.keep_ns = service->settings->metadata_keep_ns,
+					.changed = on_change,
 					.trouble = on_kafka_trouble,
 					.context = service});
+	relay_start(service->relay);
 }
 
 static void on_watcher_trouble(void *context, const char *sentence)
@@ -1269,13 +1305,15 @@ static int start_history(struct service *service)
 		log_line(LOG_LEVEL_ERROR, "history.path %s: %s", settings->history_path, error);
 		return -EINVAL;
 	}
-	service->query = query_new(&(struct query_options){.history = service->history,
-							   .tasks = service->tasks,
-							   .episodes_max = EPISODES_MAX,
-							   .now_ns = now_ns,
-							   .control = control_of,
-							   .receivers = receivers_of,
-							   .context = service});
+	service->query =
+		query_new(&(struct query_options){.history = service->history,
+						  .tasks = service->tasks,
+						  .episodes_max = EPISODES_MAX,
+						  .changes_max = (uint32_t)settings->changes_max,
+						  .now_ns = now_ns,
+						  .control = control_of,
+						  .receivers = receivers_of,
+						  .context = service});
 	return 0;
 }
 
@@ -1363,6 +1401,7 @@ static void done(struct service *service)
 	monitors_api_free(service->monitors_api);
 	relay_free(service->relay);
 	free(service->ranges);
+	herald_free(service->herald);
 	watcher_free(service->watcher);
 	query_free(service->query);
 	history_free(service->history);
@@ -1448,6 +1487,7 @@ int service_run(const struct service_options *options)
 	}
 	start_control(service);
 	start_monitors(service);
+	start_herald(service);
 	start_relay(service);
 	start_watcher(service);
 	start_handles(service);

@@ -51,7 +51,8 @@ struct settings {
 	uint32_t kubernetes; /* enum watcher_source */
 	char *kubeconfig, *kubernetes_context, *kubernetes_cluster;
 	struct config_strings kubernetes_labels, kubernetes_annotations;
-	uint64_t kubernetes_objects_max, metadata_keep_ns;
+	uint64_t kubernetes_objects_max, metadata_keep_ns, changes_max;
+	uint64_t events_learn_ns, events_gone_ns;
 	struct config_list ranges; /* of struct settings_range */
 	char *asn_database, *country_database;
 	char *control_token; /* NULL: only loopback may change anything */

@@ -1,6 +1,7 @@
 #include "daemon/task.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -175,6 +176,8 @@ static void collect_fact(struct task *task, const struct fact *fact, uint32_t de
 	collect_name(task, fact->zone, destination, find, count);
 	collect_name(task, fact->node, destination, find, count);
 	collect_name(task, fact->instance, destination, find, count);
+	if (fact->kind == FACT_CHANGE)
+		collect_name(task, fact->object, destination, find, count);
 }
 
 /* Names travel with the instances and facts that use them. */
@@ -394,6 +397,29 @@ static void learn_fact(struct task *task, const struct fact *fact)
 	}
 }
 
+static void put_text(const struct task *task, uint64_t id, char text[CHANGE_NAME_BYTES])
+{
+	const struct name *name = id ? names_get(task->join_names, id) : NULL;
+
+	snprintf(text, CHANGE_NAME_BYTES, "%s", name ? name->bytes : "");
+}
+
+/* What happened is for the incidents alone. */
+static void take_change(struct task *task, const struct fact *fact)
+{
+	struct change_event change = {.time_ns = fact->from_ns, .kind = fact->change};
+
+	if (!task->incidents)
+		return;
+	put_text(task, fact->workload, change.workload);
+	put_text(task, fact->node, change.node);
+	put_text(task, fact->instance, change.instance);
+	put_text(task, fact->before, change.before);
+	put_text(task, fact->after, change.after);
+	put_text(task, fact->object, change.reason);
+	incidents_change(task->incidents, fact->id, &change, pane_end(task->join_pane));
+}
+
 static void take_facts(struct task *task, const struct half_bucket *bucket)
 {
 	const struct address *addresses = bucket->fact_addresses;
@@ -401,6 +427,10 @@ static void take_facts(struct task *task, const struct half_bucket *bucket)
 	for (size_t i = 0; i < bucket->facts_count; i++) {
 		const struct fact *fact = &bucket->facts[i];
 
+		if (fact->kind == FACT_CHANGE) {
+			take_change(task, fact);
+			continue;
+		}
 		learn_fact(task, fact);
 		census_take(task->census, fact, addresses, pane_end(task->join_pane));
 		addresses += fact->addresses_count;

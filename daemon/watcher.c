@@ -17,6 +17,7 @@
 
 enum {
 	TURN_MS = 1000,
+	CONFIRM_TURNS = 60, /* between two records that the cluster is watched */
 	/* After a start that failed, or records that Kafka did not take; then twice as long each
 	 * time, until one has lived for AGAIN_TURNS_MAX. */
 	AGAIN_TURNS = 5,
@@ -34,11 +35,13 @@ struct watcher {
 	bool ending;		  /* of the watch: its handles are not gone yet */
 	struct catalog *catalog;  /* while it does either */
 	uv_timer_t timer;
-	uint32_t again_turns; /* until it begins; 0: it does not wait */
-	uint32_t wait_turns;  /* the next time that it must */
-	uint32_t lived_turns; /* of this watch */
-	bool again;	      /* this one is to end and another to begin */
-	uint8_t *bytes;	      /* scratch */
+	uint32_t again_turns;	/* until it begins; 0: it does not wait */
+	uint32_t wait_turns;	/* the next time that it must */
+	uint32_t lived_turns;	/* of this watch */
+	uint32_t confirm_turns; /* until it is said again that it goes on */
+	uint64_t since_ns;	/* when it was begun, real time */
+	bool again;		/* this one is to end and another to begin */
+	uint8_t *bytes;		/* scratch */
 	size_t bytes_max;
 	char told[KUBE_KINDS][KUBE_SENTENCE_BYTES]; /* errors as they were logged last */
 	struct watcher_stats stats;
@@ -178,6 +181,8 @@ static void watch(struct watcher *watcher)
 	watcher->stats.begun++;
 	watcher->stats.error[0] = '\0';
 	watcher->lived_turns = 0;
+	watcher->confirm_turns = 0;
+	watcher->since_ns = real_ns();
 	/* What failed before stands in the topic or is missing there, which it has just read. */
 	watcher->again = false;
 }
@@ -407,6 +412,28 @@ static void tell_errors(struct watcher *watcher)
 	}
 }
 
+/* What the pods are is known now, whatever else the API server refuses. */
+static void confirm(struct watcher *watcher)
+{
+	Millrace__V1__Metadata record = MILLRACE__V1__METADATA__INIT;
+	Millrace__V1__Watch told = MILLRACE__V1__WATCH__INIT;
+	struct kube_status_of_kind status;
+	char id[CATALOG_ID_MAX + 1];
+
+	kube_watch_status(watcher->watch, KUBE_POD, &status);
+	if (!status.synced || status.error[0])
+		return;
+	snprintf(id, sizeof(id), "%s/watch/watch/0", watcher->options.cluster);
+	record.id = id;
+	record.version = 1;
+	record.cluster = (char *)(uintptr_t)watcher->options.cluster;
+	record.from_ns = told.since_ns = watcher->since_ns;
+	record.observed_ns = real_ns();
+	record.watch = &told;
+	on_catalog(watcher, id, &record);
+	watcher->confirm_turns = CONFIRM_TURNS;
+}
+
 static void on_turn(uv_timer_t *timer)
 {
 	struct watcher *watcher = timer->data;
@@ -420,6 +447,10 @@ static void on_turn(uv_timer_t *timer)
 	follow_clock(watcher);
 	catalog_advance(watcher->catalog, real_ns());
 	tell_errors(watcher);
+	if (watcher->confirm_turns)
+		watcher->confirm_turns--;
+	else
+		confirm(watcher);
 	if (watcher->again)
 		end(watcher);
 }

@@ -11,7 +11,7 @@
 
 #define PARCEL_MAGIC 0x5058524dU /* "MRXP" */
 
-enum { PARCEL_LAYOUT = 1, SIZES = 6 };
+enum { PARCEL_LAYOUT = 1, SIZES = 8 };
 
 struct wire_agent {
 	struct agent_view view; /* about_length 0: nothing was told of what it is */
@@ -23,13 +23,14 @@ struct head {
 	uint32_t sizes[SIZES];
 	uint32_t kind; /* enum parcel_kind */
 	uint32_t task;
-	uint64_t rows, cells, names, agents;
+	uint64_t rows, cells, names, agents, changes;
 	uint64_t text_bytes; /* of names; of agents and what they are */
 };
 
-static const uint32_t our_sizes[SIZES] = {sizeof(struct head),	      sizeof(struct rollup),
-					  sizeof(struct sketch_cell), sizeof(struct wire_name),
-					  sizeof(struct task_stats),  sizeof(struct wire_agent)};
+static const uint32_t our_sizes[SIZES] = {sizeof(struct head),	       sizeof(struct rollup),
+					  sizeof(struct sketch_cell),  sizeof(struct wire_name),
+					  sizeof(struct task_stats),   sizeof(struct wire_agent),
+					  sizeof(struct change_event), sizeof(struct ledger)};
 
 /* A row of a lane names its edge's two ends and four dimensions, one of an instance two and six. */
 enum { NAMES_A_ROW = 8 };
@@ -54,6 +55,7 @@ static struct head head_of(const struct parcel *parcel)
 		.rows = parcel->rollups_count,
 		.names = parcel->names_count,
 		.agents = parcel->agents_count,
+		.changes = parcel->changes_count,
 	};
 
 	memcpy(head.sizes, our_sizes, sizeof(head.sizes));
@@ -72,6 +74,7 @@ static size_t size_of(const struct head *head)
 	return sizeof(*head) + head->rows * sizeof(struct rollup) +
 	       head->cells * sizeof(struct sketch_cell) + head->names * sizeof(struct wire_name) +
 	       (head->kind == PARCEL_STATS ? sizeof(struct task_stats) : 0) +
+	       head->changes * sizeof(struct change_event) +
 	       head->agents * sizeof(struct wire_agent) + head->text_bytes;
 }
 
@@ -120,6 +123,7 @@ uint8_t *parcel_encode(const struct parcel *parcel, size_t *length)
 	at = wire_names_append(at, parcel->names, parcel->names_count);
 	if (parcel->kind == PARCEL_STATS)
 		at = wire_append(at, &parcel->stats, sizeof(parcel->stats));
+	at = wire_append(at, parcel->changes, parcel->changes_count * sizeof(*parcel->changes));
 	at = put_agents(at, parcel->agents, parcel->agents_count);
 	assert(at == bytes + *length);
 	return bytes;
@@ -234,7 +238,7 @@ static struct parcel *read_rollups(const struct head *head, struct cursor *curso
 	const uint8_t *from = rows ? take(cursor, head->cells, sizeof(struct sketch_cell)) : NULL;
 	const uint8_t *names = from ? take(cursor, head->names, sizeof(struct wire_name)) : NULL;
 
-	if (!names || cursor->left != head->text_bytes || head->agents)
+	if (!names || cursor->left != head->text_bytes || head->agents || head->changes)
 		return NULL;
 
 	struct parcel *parcel = rollups_room(head);
@@ -302,6 +306,33 @@ static bool read_agents(struct parcel *parcel, const uint8_t *bytes, uint64_t co
 	return texts.left == 0;
 }
 
+static bool is_change(const struct change_event *change)
+{
+	const char *const texts[] = {change->workload, change->node,  change->instance,
+				     change->before,   change->after, change->reason};
+	bool ended = change->kind < CHANGE_KINDS;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		ended &= memchr(texts[i], '\0', CHANGE_NAME_BYTES) != NULL;
+	return ended;
+}
+
+static bool read_changes(struct parcel *parcel, struct cursor *cursor, uint64_t count)
+{
+	const uint8_t *bytes = take(cursor, count, sizeof(struct change_event));
+
+	if (!bytes)
+		return false;
+	parcel->changes = memory_zeroed(count, sizeof(*parcel->changes));
+	parcel->changes_count = count;
+	wire_append((uint8_t *)parcel->changes, bytes, count * sizeof(*parcel->changes));
+	for (uint64_t i = 0; i < count; i++) {
+		if (!is_change(&parcel->changes[i]))
+			return false;
+	}
+	return true;
+}
+
 static struct parcel *read_stats(const struct head *head, struct cursor *cursor)
 {
 	struct parcel *parcel = memory_zeroed(1, sizeof(*parcel));
@@ -309,7 +340,8 @@ static struct parcel *read_stats(const struct head *head, struct cursor *cursor)
 
 	parcel->kind = PARCEL_STATS;
 	parcel->task = head->task;
-	if (take_copy(cursor, &parcel->stats, sizeof(parcel->stats)))
+	if (take_copy(cursor, &parcel->stats, sizeof(parcel->stats)) &&
+	    read_changes(parcel, cursor, head->changes))
 		agents = take(cursor, head->agents, sizeof(struct wire_agent));
 	if (agents && cursor->left == head->text_bytes && !head->rows && !head->cells &&
 	    !head->names && read_agents(parcel, agents, head->agents, *cursor))

@@ -79,6 +79,7 @@ static const struct column container_columns[] = {
 	[CONTAINER_LABELS] = MAX(Containers, labels, DECODE_LABELS_MAX),
 	COLUMN(Containers, labels_key, CHECK_STRING, LENGTH_ELEMENTS, 0),
 	COLUMN(Containers, labels_value, CHECK_STRING, LENGTH_ELEMENTS, 0),
+	ANY(Containers, oom_kills),
 };
 
 static const struct column process_columns[] = {

@@ -15,7 +15,7 @@ struct waiting_fact {
 };
 
 struct pod_node {
-	uint64_t pod; /* hash of its uid */
+	uint64_t pod; /* hash of its uid, or of a container's id */
 	uint32_t node;
 	uint32_t pad;
 };
@@ -87,7 +87,7 @@ void pods_init(struct table *pods)
 /* Full: all are forgotten, and known again when their containers are told again. */
 void pod_seen(struct mirror *mirror, const struct node *node, uint64_t pod)
 {
-	if (mirror->pods.count >= mirror->options.containers_max)
+	if (mirror->pods.count >= 2 * mirror->options.containers_max)
 		table_clear(&mirror->pods);
 	((struct pod_node *)table_put(&mirror->pods, &pod))->node = node->place;
 }
@@ -105,16 +105,18 @@ void metadata_changes(struct mirror *mirror)
 	const struct census_change *changes =
 		mirror->options.census ? census_changes(mirror->options.census, &count) : NULL;
 	for (size_t i = 0; i < count; i++) {
+		bool by_object = changes[i].prefix == UINT8_MAX;
+		uint64_t key =
+			by_object ? changes[i].object : fact_container_id(&changes[i].address);
 		const struct pod_node *pod;
 		const struct {
 			uint64_t id;
 			uint32_t index;
 		} * node;
-		if (changes[i].prefix != UINT8_MAX)
-			continue;
-		if (changes[i].kind == FACT_POD &&
-		    (pod = table_find(&mirror->pods, &changes[i].object)))
+		if (changes[i].kind == FACT_POD && key && (pod = table_find(&mirror->pods, &key)))
 			node_again(mirror, pod->node);
+		if (!by_object)
+			continue;
 		if (changes[i].kind == FACT_NODE &&
 		    (node = table_find(&mirror->node_ids, &changes[i].object)))
 			node_again(mirror, node->index);

@@ -134,6 +134,7 @@ void mirror_free(struct mirror *mirror)
 	memory_free(mirror->scratch.lookups);
 	memory_free(mirror->scratch.defined);
 	memory_free(mirror->contributions);
+	memory_free(mirror->happenings);
 	memory_free(mirror);
 }
 

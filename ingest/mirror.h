@@ -34,6 +34,7 @@
 
 struct census;
 struct keys;
+struct change_event;
 struct mirror;
 
 /* Reasons for which a record goes to millrace.deadletter; mirror_reason_name() gives the word. */
@@ -197,4 +198,9 @@ struct ledger mirror_ledger(const struct mirror_stats *stats);
  * when something of it changed since the last call. */
 void mirror_nodes(struct mirror *mirror,
 		  void (*each)(void *context, const struct mirror_node *node), void *context);
+/* What befell containers from this number on (0: all that is remembered), in its order. Returns the
+ * number to go on from. Bound: the last 256; older ones are not told. */
+uint64_t mirror_happenings(const struct mirror *mirror, uint64_t from,
+			   void (*each)(void *context, const struct change_event *change),
+			   void *context);
 const char *mirror_reason_name(enum mirror_reason reason);

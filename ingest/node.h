@@ -46,10 +46,12 @@ struct process_entry {
 
 struct container_entry {
 	uint64_t cgroup;
-	uint64_t pod;					   /* hash of its uid; 0: of none */
+	uint64_t pod, id; /* hashes of its pod's uid and of its own; 0: none */
 	uint64_t workload, container, name, unit, version; /* name ids */
 	uint64_t seen_ns;
+	uint32_t oom_kills;
 	bool used;
+	bool whole; /* the container's own cgroup, not one inside of it */
 };
 
 struct listener_entry {

@@ -9,6 +9,7 @@
 #include "base/version.h"
 #include "ingest/state.h"
 #include "metadata/census.h"
+#include "metadata/change.h"
 
 /* A name of two words: "namespace/workload", "executable@role". Words are at most NAME_MAX_BYTES
  * long each before the table cuts the whole. */
@@ -57,6 +58,13 @@ static uint64_t put_unit(struct mirror *mirror, const char *unit, const char *pa
 	return put_name(mirror, unit, length - suffix_length);
 }
 
+/* The cgroup is named by the id, as a rule with more round it. */
+static bool is_whole(const char *path, const char *id)
+{
+	const char *slash = strrchr(path, '/');
+	return id[0] && strstr(slash ? slash : path, id);
+}
+
 void owner_container(struct mirror *mirror, const Millrace__V1__Batch *batch, size_t i,
 		     struct container_row *row)
 {
@@ -67,8 +75,12 @@ void owner_container(struct mirror *mirror, const Millrace__V1__Batch *batch, si
 	const char *version = batch->strings[containers->version[i]];
 	const char *replica = pod[0] ? pod : name;
 	const char *uid = batch->strings[containers->pod_uid[i]];
+	const char *id = batch->strings[containers->id[i]];
 	row->cgroup = containers->cgroup[i];
 	row->pod = uid[0] ? hash_bytes(uid, strlen(uid)) : 0;
+	row->id = id[0] ? hash_bytes(id, strlen(id)) : 0;
+	row->oom_kills = containers->oom_kills[i];
+	row->whole = is_whole(batch->strings[containers->path[i]], id);
 	row->workload = put_qualified(mirror, namespace, batch->strings[containers->workload[i]]);
 	row->name = put_qualified(mirror, namespace, name[0] ? name : pod);
 	row->container = put_name(mirror, replica, strlen(replica));
@@ -156,6 +168,33 @@ void *table_admit(struct table *table, const void *key, uint64_t *live, uint32_t
 	return entry;
 }
 
+static void tell_happening(struct apply *apply, const struct container_row *row, uint32_t kind)
+{
+	happenings_add(apply->mirror, &(struct happening){
+					      .time_ns = apply->run->batch_ns,
+					      .workload = row->workload ? row->workload : row->name,
+					      .container = row->container,
+					      .node = apply->node->name_id,
+					      .kind = kind,
+				      });
+}
+
+/* A container that is started again keeps its id and gets another cgroup. Returns how often it had
+ * been short of memory before. */
+static uint32_t tell_restart(struct apply *apply, const struct container_row *row)
+{
+	struct table *containers = &apply->node->containers;
+	for (uint32_t i = 0; row->whole && i < containers->count; i++) {
+		struct container_entry *former = table_at(containers, i);
+		if (former->id != row->id || former->cgroup == row->cgroup || !former->whole)
+			continue;
+		former->whole = false; /* told of */
+		tell_happening(apply, row, CHANGE_RESTARTED);
+		return former->oom_kills;
+	}
+	return row->oom_kills;
+}
+
 static void apply_container(struct apply *apply, const struct container_row *row)
 {
 	struct mirror *mirror = apply->mirror;
@@ -167,13 +206,22 @@ static void apply_container(struct apply *apply, const struct container_row *row
 		apply->refused++;
 		return;
 	}
+	if (!entry->seen_ns)
+		entry->oom_kills = tell_restart(apply, row);
+	if (row->whole && row->oom_kills > entry->oom_kills)
+		tell_happening(apply, row, CHANGE_OOM_KILLED);
 	if (row->pod)
 		pod_seen(mirror, node, row->pod);
-	if (entry->pod != row->pod || entry->workload != row->workload ||
+	if (row->id)
+		pod_seen(mirror, node, row->id);
+	if (entry->pod != row->pod || entry->id != row->id || entry->workload != row->workload ||
 	    entry->container != row->container || entry->name != row->name ||
 	    entry->unit != row->unit || entry->version != row->version)
 		metadata_changed(node, row->cgroup, entry->used);
 	entry->pod = row->pod;
+	entry->id = row->id;
+	entry->oom_kills = row->oom_kills;
+	entry->whole = row->whole;
 	entry->workload = row->workload;
 	entry->container = row->container;
 	entry->name = row->name;
@@ -256,12 +304,21 @@ static struct process_entry *owner_process_entry(struct node *node, uint64_t pid
 	return process;
 }
 
-/* What the cluster says of the container's pod, or NULL. */
+/* What the cluster says of the container's pod, or NULL: of the uid that its cgroup tells, else of
+ * the container's id then. A pod whose manifest lies on its node has another uid there than in the
+ * cluster, and some runtimes' cgroups tell none. */
 static const struct fact *pod_of(const struct mirror *mirror,
 				 const struct container_entry *container)
 {
 	const struct census *census = mirror->options.census;
-	return census && container ? census_pod(census, container->pod) : NULL;
+	if (!census || !container)
+		return NULL;
+	const struct fact *fact = census_pod(census, container->pod);
+	const struct address place = fact_container(container->id);
+	if (fact || !container->id ||
+	    census_address(census, &place, pane_end(mirror->pane), &fact) != CENSUS_ONE)
+		return fact;
+	return fact->kind == FACT_POD ? fact : NULL;
 }
 
 static uint64_t zone_of(const struct mirror *mirror, const struct node *node)

@@ -69,8 +69,10 @@ static inline uint64_t run_events(const struct run *run)
 
 struct container_row {
 	uint64_t cgroup;
-	uint64_t pod;					   /* hash of its uid; 0: of none */
+	uint64_t pod, id; /* hashes of its pod's uid and of its own; 0: none */
 	uint64_t workload, container, name, unit, version; /* name ids */
+	uint32_t oom_kills;
+	bool whole; /* the container's own cgroup, not one inside of it */
 };
 
 struct process_row {

@@ -13,6 +13,7 @@
  *                  lookup.c   DNS lookups: deltas
  *                  answer.c   what they were answered: names of ends without an agent
  *                  owner.c    processes and containers: who owns a half
+ *                  happening.c what befell containers, for those who show it
  *                  nat.c      NAT mappings, keys
  *                  listener.c who listens
  *                  adopt.c    halves whose agent began anew
@@ -235,6 +236,8 @@ struct mirror {
 	struct queue rules_waiting, rules; /* rule.c: words; of panes that are open, of the pane */
 	struct table pods;		   /* whose containers are on which node */
 	struct answers answers;
+	struct happening *happenings; /* a ring of the last HAPPENINGS_MAX */
+	uint64_t happenings_count;    /* ever */
 	struct queue task_opens, task_closes, task_aliases, task_instances, task_named, counts;
 	struct queue kept_deltas, kept_parts;
 
@@ -243,6 +246,16 @@ struct mirror {
 	struct contribution *contributions;
 	uint32_t contributions_used, contributions_free; /* places ever used; list */
 	uint32_t contribution_first, contribution_last;	 /* by age */
+};
+
+enum { HAPPENINGS_MAX = 256 };
+
+/* Something that befell a container, in name ids. */
+struct happening {
+	uint64_t time_ns;
+	uint64_t workload, container, node;
+	uint32_t kind; /* enum change_kind */
+	uint32_t pad;
 };
 
 /* A run being applied. */
@@ -289,6 +302,9 @@ void intake_silence(struct mirror *mirror);
 /* about.c */
 void about_take(struct mirror *mirror, struct node *node, const Millrace__V1__Batch *batch);
 void about_forget(struct mirror *mirror, struct node *node);
+
+/* happening.c */
+void happenings_add(struct mirror *mirror, const struct happening *happening);
 
 /* departed.c */
 void departed_init(struct table *departed);

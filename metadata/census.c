@@ -13,7 +13,7 @@ enum {
 	SWEEP_PANES = 16, /* all facts are looked at once in so many panes */
 	PREFIXES = 129,
 	PREFIX_WORDS = 3,
-	ADDRESSES_A_FACT = 2,  /* on average: of both families */
+	ADDRESSES_A_FACT = 4,  /* on average: of both families, and containers */
 	SPOT_PLACES_MAX = 1024 /* an address that changes hands ten times a second */
 };
 
@@ -286,7 +286,7 @@ void census_take(struct census *census, const struct fact *fact, const struct ad
 		 uint64_t now_ns)
 {
 	struct entry *entry = table_find(&census->facts, &fact->id);
-	if (fact->kind == FACT_NONE)
+	if (fact->kind == FACT_NONE || fact->kind == FACT_CHANGE)
 		return;
 	if (entry && fact->observed_ns < entry->fact.observed_ns) {
 		census->stats.outdated++;

@@ -4,18 +4,17 @@
  *
  *	pod A  |------------|                         an address's holders over time
  *	pod B                  |----------------
- *	        A  A  A  A  ?  B  B  B  B  B  B        ? no holder, or two: ambiguous, never the
- *latest
+ *	        A  A  A  A  ?  B  B  B  B  B  B        ? none, or two: never the latest
  *
  * Clocks of agents and of the cluster differ by CENSUS_SLACK_NS: so near to a change of hands two
  * may hold. Facts of one object (a pod whose record goes on under the next number) do not rival
- *each other. Pods come before nodes, these before services, and these before ranges, of which the
+ * each other. Pods come before nodes, these before services, and these before ranges, of which the
  * longest prefix answers.
  *
  * A fact that ended stays for CENSUS_LATE_NS, as flows of its time may be told late; one that was
- *not told for CENSUS_KEEP_NS is not believed any more and leaves. Bounds: facts_max facts, twice as
- *many addresses; what finds no room is counted and comes again when it is told again. Pure: time is
- * told. One thread. */
+ * not told for CENSUS_KEEP_NS is not believed any more and leaves. Bounds: facts_max facts, four
+ * times as many addresses; what finds no room is counted and comes again when it is told again.
+ * Pure: time is told. One thread. */
 #pragma once
 
 #include <stdbool.h>

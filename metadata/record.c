@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/name.h"
 #include "base/utf8.h"
+#include "metadata/change.h"
 #include "millrace/v1/metadata.pb-c.h"
 
 enum { SCHEMA_VERSION = 1, V4_BYTES = 4, V4_PREFIX = 96 };
@@ -61,7 +62,8 @@ static enum fact_kind kind_of(const Millrace__V1__Metadata *message, const char 
 		{message->node, "node", FACT_NODE},
 		{message->service, "service", FACT_SERVICE},
 		{message->range, "range", FACT_RANGE},
-		{message->change, "change", FACT_NONE},
+		{message->change, "change", FACT_CHANGE},
+		{message->watch, "watch", FACT_NONE},
 	};
 	enum fact_kind kind = FACT_NONE;
 	*word = NULL;
@@ -194,6 +196,19 @@ static bool addresses_read(const ProtobufCBinaryData *all, size_t count, struct 
 	return true;
 }
 
+/* So that an end is found by the container that its agent sees it in, whatever its address. */
+static void containers_read(const Millrace__V1__Pod *pod, struct fact *fact,
+			    struct address *addresses)
+{
+	for (size_t i = 0; i < pod->n_containers; i++) {
+		const char *id = pod->containers[i]->id;
+		const struct address place = fact_container(hash_bytes(id, strlen(id)));
+		if (!id[0] || is_among(addresses, fact->addresses_count, &place))
+			continue;
+		addresses[fact->addresses_count++] = place;
+	}
+}
+
 /* ---- what it says ---- */
 
 struct reading {
@@ -202,6 +217,10 @@ struct reading {
 	struct fact *fact;
 	struct address *addresses;
 };
+
+_Static_assert((int)RECORD_POD_ADDRESSES_MAX + RECORD_CONTAINERS_MAX <= (int)FACT_ADDRESSES_MAX &&
+		       (int)RECORD_SERVICE_ADDRESSES_MAX <= (int)FACT_ADDRESSES_MAX,
+	       "all addresses of a record fit");
 
 static enum record_reason read_pod(const struct reading *reading, const Millrace__V1__Pod *pod)
 {
@@ -222,6 +241,7 @@ static enum record_reason read_pod(const struct reading *reading, const Millrace
 	}
 	if (!addresses_read(pod->address, pod->n_address, fact, reading->addresses))
 		return RECORD_ADDRESS;
+	containers_read(pod, fact, reading->addresses);
 	const char *workload = pod->workload[0] ? pod->workload : pod->name;
 	fact->object = hash_bytes(pod->uid, strlen(pod->uid));
 	fact->workload = put_qualified(reading->names, pod->namespace_, workload, reading->pane);
@@ -253,7 +273,8 @@ static enum record_reason read_service(const struct reading *reading,
 				       const Millrace__V1__Service *service)
 {
 	struct fact *fact = reading->fact;
-	if (service->n_address > FACT_ADDRESSES_MAX || service->n_ports > RECORD_PORTS_MAX)
+	if (service->n_address > RECORD_SERVICE_ADDRESSES_MAX ||
+	    service->n_ports > RECORD_PORTS_MAX)
 		return RECORD_COUNT;
 	if (!service->uid[0] || !service->name[0] ||
 	    !TEXTS_ARE_RIGHT(service->uid, service->namespace_, service->name, service->workload,
@@ -303,6 +324,28 @@ static enum record_reason read_range(const struct reading *reading,
 	return RECORD_GOOD;
 }
 
+static enum record_reason read_change(const struct reading *reading,
+				      const Millrace__V1__Change *change)
+{
+	struct fact *fact = reading->fact;
+	uint32_t kind = change->kind;
+	if (kind == CHANGE_NONE || kind >= CHANGE_KINDS)
+		return RECORD_KIND;
+	if (!TEXTS_ARE_RIGHT(change->namespace_, change->workload, change->workload_kind,
+			     change->node, change->instance, change->before, change->after,
+			     change->reason))
+		return RECORD_TEXT;
+	fact->change = (uint8_t)kind;
+	fact->workload =
+		put_qualified(reading->names, change->namespace_, change->workload, reading->pane);
+	fact->node = put(reading->names, change->node, reading->pane);
+	fact->instance = put(reading->names, change->instance, reading->pane);
+	fact->before = put(reading->names, change->before, reading->pane);
+	fact->after = put(reading->names, change->after, reading->pane);
+	fact->object = put(reading->names, change->reason, reading->pane);
+	return RECORD_GOOD;
+}
+
 static enum record_reason read_message(const struct reading *reading,
 				       const Millrace__V1__Metadata *message)
 {
@@ -334,6 +377,8 @@ static enum record_reason read_message(const struct reading *reading,
 		return read_service(reading, message->service);
 	case FACT_RANGE:
 		return read_range(reading, message->range);
+	case FACT_CHANGE:
+		return read_change(reading, message->change);
 	case FACT_NONE:
 		break;
 	}

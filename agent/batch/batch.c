@@ -45,7 +45,7 @@ static const uint32_t ADDRESS_V6 = 1U << 31;
 struct container_row {
 	uint64_t cgroup;
 	uint32_t id, name, image, pod, namespace, workload, unit, path, version, runtime, pod_uid;
-	uint32_t labels;
+	uint32_t labels, oom_kills;
 };
 
 struct label_row {
@@ -168,7 +168,7 @@ static const struct column container_columns[] = {
 	U32(7, container_row, workload), U32(8, container_row, unit),
 	U32(9, container_row, path),	 U32(10, container_row, version),
 	U32(11, container_row, runtime), U32(12, container_row, pod_uid),
-	U32(13, container_row, labels),
+	U32(13, container_row, labels),	 U32(16, container_row, oom_kills),
 };
 
 static const struct column label_columns[] = {
@@ -569,6 +569,7 @@ bool batch_container(struct batch *batch, const struct batch_container *containe
 		.pod_uid = put_text(batch, container->pod_uid, TEXT_MAX),
 		.labels = container->labels_count < BATCH_LABELS_MAX ? container->labels_count
 								     : BATCH_LABELS_MAX,
+		.oom_kills = container->oom_kills,
 	};
 	size_t elements_cost = 0;
 	for (uint32_t i = 0; i < row.labels; i++) {

@@ -77,6 +77,7 @@ struct batch_container {
 	uint64_t cgroup;
 	const char *id, *name, *image, *pod, *namespace, *workload, *unit, *path, *version,
 		*runtime, *pod_uid; /* NULL is empty */
+	uint32_t oom_kills;
 	const struct batch_label *labels;
 	uint32_t labels_count; /* those beyond BATCH_LABELS_MAX are left out */
 };

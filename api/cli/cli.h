@@ -19,7 +19,7 @@ struct cli {
 	bool wide; /* a table with all columns */
 	bool colour;
 	/* Of single commands; NULL: not given. */
-	const char *hops, *window, *limit, *state, *by, *watch, *zone;
+	const char *hops, *window, *limit, *state, *by, *watch, *zone, *kind;
 	bool once, loss;
 	/* millrace agents set: what may be given several times, and the rest. */
 	struct words {
@@ -42,6 +42,7 @@ int complain(enum status status, const char *format, ...) __attribute__((format(
 int command_map(const struct cli *cli);
 int command_top(const struct cli *cli);
 int command_alerts(const struct cli *cli);
+int command_events(const struct cli *cli);
 int command_monitors(const struct cli *cli);
 int command_agents(const struct cli *cli); /* and show, set, unset, control */
 int list_agents(const struct cli *cli);

@@ -19,9 +19,9 @@ static const struct option_entry flags[] = {
 	{"output", 'o', "FORMAT",
 	 "table, wide (with all columns), json or jsonl (an item a line)."},
 	{"hops", 0, "N", "map: how far round the workload, 1 to 8."},
-	{"window", 'w', "DURATION", "map, top: the trailing window, such as 60s or 5m."},
+	{"window", 'w', "DURATION", "map, top, events: the trailing window, such as 60s or 5m."},
 	{"zone", 0, "ZONE", "map, top: only edges that touch it; agents: only its nodes."},
-	{"limit", 'n', "N", "map, top, alerts, agents: rows at most."},
+	{"limit", 'n', "N", "map, top, alerts, events, agents: rows at most."},
 	{"by", 0, "WHAT", "top: bytes, connections, failures or latency."},
 	{"watch", 0, "DURATION", "top: time between two tables; 2s."},
 	{"once", '1', NULL, "top: one table; so too when stdout is no terminal."},
@@ -30,8 +30,10 @@ static const struct option_entry flags[] = {
 	{"file", 'f', "FILE",
 	 "monitors apply, test: a monitor, or a list of them, as in millraced.yaml; - is stdin."},
 	{"dry-run", 0, NULL, "monitors apply: only says what would be in force."},
+	{"kind", 0, "KIND",
+	 "events: deployed, scaled, restarted, oom_killed, node_ready, edge_appeared, ..."},
 	{"node", 0, "GLOB",
-	 "agents: nodes whose id matches (*, ?); for set it may be given again."},
+	 "agents: nodes whose id matches (*, ?); for set it may be given again; events: one."},
 	{"loss", 0, NULL, "agents: what became of their events, of all or of one NODE."},
 	{"label", 0, "KEY=VALUE", "agents set: only nodes with this label; may be given again."},
 	{"region", 0, "REGION", "agents: only its nodes; so --zone and --role."},
@@ -73,6 +75,8 @@ static const struct command commands[] = {
 	{"monitors", "[VERB]",
 	 "What people are told of: list, get NAME, apply -f FILE, delete NAME, test NAME.",
 	 "file dry-run", command_monitors},
+	{"events", "[WORKLOAD]", "What changed, newest first: deployments, restarts, nodes, edges.",
+	 "window kind node limit", command_events},
 	{"agents", "[VERB]",
 	 "The agents that report; show NODE: one; control, set, unset ID: what they are told.",
 	 "loss state limit node label zone region role scan-period batch-interval feature scope "
@@ -106,7 +110,7 @@ static const struct option_table options = {
 	.program = "millrace",
 	.version = MILLRACE_VERSION,
 	.usage = "COMMAND [FLAG]...",
-	.summary = "Asks millraced: the service map, alerts, monitors, agents.",
+	.summary = "Asks millraced: the service map, alerts, monitors, events, agents.",
 	.entries = flags,
 	.count = sizeof(flags) / sizeof(flags[0]),
 	.print_more = print_commands,
@@ -162,6 +166,7 @@ static const char **place_of(struct cli *cli, const char *flag)
 		{"by", &cli->by},
 		{"watch", &cli->watch},
 		{"state", &cli->state},
+		{"kind", &cli->kind},
 		{"region", &cli->region},
 		{"role", &cli->role},
 		{"budget", &cli->budget},
@@ -255,8 +260,8 @@ static const struct command *find_command(const char *name)
 	}
 	options_refuse(
 		&options,
-		"there is no command %s; accepted: map, top, alerts, monitors, agents, backtest, "
-		"localize, status, version, help",
+		"there is no command %s; accepted: map, top, alerts, monitors, events, agents, "
+		"backtest, localize, status, version, help",
 		name);
 }
 
@@ -286,8 +291,8 @@ int main(int argc, char **argv)
 	if (optind >= argc)
 		options_refuse(
 			&options,
-			"which command? map, top, alerts, monitors, agents, backtest, localize, "
-			"status, version, help");
+			"which command? map, top, alerts, monitors, events, agents, backtest, "
+			"localize, status, version, help");
 
 	const struct command *command = find_command(argv[optind]);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "anomaly/cause.h"
 #include "api/history/read.h"
 #include "api/query/alert_json.h"
 #include "api/query/message_json.h"
@@ -97,6 +98,26 @@ static Millrace__V1__AlertMember *member_message(struct arena *arena,
 	return message;
 }
 
+static Millrace__V1__LikelyCause *cause_message(struct arena *arena, const struct alert *alert)
+{
+	const struct change_event *cause = &alert->cause;
+	Millrace__V1__LikelyCause *message = arena_take(arena, 1, sizeof(*message));
+	char text[CHANGE_TEXT_BYTES + 32];
+
+	millrace__v1__likely_cause__init(message);
+	cause_text(cause, alert->started_ns, text, sizeof(text));
+	message->kind = (char *)change_kind_name(cause->kind);
+	message->time_ns = cause->time_ns;
+	message->workload = arena_text(arena, cause->workload);
+	message->node = arena_text(arena, cause->node);
+	message->instance = arena_text(arena, cause->instance);
+	message->before = arena_text(arena, cause->before);
+	message->after = arena_text(arena, cause->after);
+	message->reason = arena_text(arena, cause->reason);
+	message->text = arena_text(arena, text);
+	return message;
+}
+
 static Millrace__V1__Alert *alert_message(struct arena *arena, const struct alert *alert)
 {
 	Millrace__V1__Alert *message = arena_take(arena, 1, sizeof(*message));
@@ -134,6 +155,8 @@ static Millrace__V1__Alert *alert_message(struct arena *arena, const struct aler
 	message->members = arena_take(arena, alert->members_count, sizeof(*message->members));
 	for (uint32_t i = 0; i < alert->members_count && i < ALERT_MEMBERS_MAX; i++)
 		message->members[message->n_members++] = member_message(arena, &alert->members[i]);
+	if (alert->cause.kind)
+		message->likely_cause = cause_message(arena, alert);
 	return message;
 }
 

@@ -1,4 +1,4 @@
-/* The seven answers. Each fills its response of query.proto, in the arena, from a checked request;
+/* The eight answers. Each fills its response of query.proto, in the arena, from a checked request;
  * NULL with *refusal set when it cannot. REST and gRPC both come here, so they say the same.
  * Bounds: limits in each request, and READ_ROWS_MAX rows of the history an answer, since the loop
  * that answers also delivers alerts. One thread. */
@@ -9,6 +9,7 @@
 #include "api/query/agents.h"
 #include "api/query/arena.h"
 #include "api/query/book.h"
+#include "api/query/chronicle.h"
 #include "api/query/groups.h"
 #include "api/query/parameter.h"
 #include "api/query/query.h"
@@ -29,12 +30,13 @@ struct method_route {
 	const struct method *method;
 };
 
-enum { QUERY_ROUTES = 7 };
+enum { QUERY_ROUTES = 8 };
 
 struct query {
 	struct query_options options;
 	struct method_route routes[QUERY_ROUTES];
 	struct book *book;
+	struct chronicle *chronicle;
 	struct agents *agents;
 	struct arena arena;
 };
@@ -57,6 +59,9 @@ const ProtobufCMessage *answer_agent(struct query *query, const ProtobufCMessage
 
 const ProtobufCMessage *answer_receivers(struct query *query, const ProtobufCMessage *request,
 					 struct refusal *refusal);
+
+const ProtobufCMessage *answer_events(struct query *query, const ProtobufCMessage *request,
+				      struct refusal *refusal);
 
 /* What series can be asked for. */
 struct measure {

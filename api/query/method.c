@@ -53,6 +53,25 @@ static const struct parameter alerts_parameters[] = {
 	{"limit", "limit", PARAMETER_COUNT, 1, 1000, 100, .help = "Episodes at most."},
 };
 
+static const char *const change_kinds[] = {
+	"deployed",	 "scaled",	  "restarted",	  "oom_killed",
+	"node_ready",	 "node_added",	  "node_removed", "node_cordoned",
+	"edge_appeared", "edge_vanished", NULL,
+};
+
+static const struct parameter events_parameters[] = {
+	{"workload", "workload", PARAMETER_TEXT,
+	 .help = "Only what happened to it, or to an edge of which it is an end."},
+	{"node", "node", PARAMETER_TEXT, .help = "Only what happened to this node, or on it."},
+	{"kind", "kind", PARAMETER_CHOICE, .choices = change_kinds, .help = "Empty: all."},
+	{"start", "start_s", PARAMETER_TIME, .help = "Not given: as long as events are kept."},
+	{"end", "end_s", PARAMETER_TIME, .help = "Not given: now."},
+	{"window", "window_s", PARAMETER_DURATION, 1, 2592000, 0,
+	 .help = "Only of so long before the end; not given: all."},
+	{"limit", "limit", PARAMETER_COUNT, 1, 10000, 100,
+	 .help = "Events at most; the newest are kept."},
+};
+
 static const struct parameter search_parameters[] = {
 	{"q", "q", PARAMETER_TEXT, .help = "Part of a name; empty: everything."},
 	{"limit", "limit", PARAMETER_COUNT, 1, 1000, 20, .help = "Hits at most."},
@@ -112,6 +131,10 @@ const struct method methods[METHODS] = {
 	 &millrace__v1__receivers_response__descriptor,
 	 {NULL, 0},
 	 answer_receivers},
+	{"/api/v1/events", "/millrace.v1.Query/Events",
+	 "What changed: deployments, scaling, restarts, nodes, edges. Newest first.", NULL,
+	 &millrace__v1__events_request__descriptor, &millrace__v1__events_response__descriptor,
+	 TABLE(events_parameters), answer_events},
 };
 
 /* --- /openapi.json --- */

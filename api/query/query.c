@@ -18,6 +18,7 @@ struct query *query_new(const struct query_options *options)
 	if (!query->options.read_rows_max)
 		query->options.read_rows_max = READ_ROWS_MAX;
 	query->book = book_new(options->episodes_max);
+	query->chronicle = chronicle_new(options->changes_max);
 	query->agents = agents_new(options->tasks);
 	return query;
 }
@@ -27,6 +28,7 @@ void query_free(struct query *query)
 	if (!query)
 		return;
 	agents_free(query->agents);
+	chronicle_free(query->chronicle);
 	book_free(query->book);
 	arena_done(&query->arena);
 	free(query);
@@ -52,6 +54,19 @@ void query_alert(struct query *query, const struct alert *alert)
 void query_delivery(struct query *query, const struct delivery *delivery)
 {
 	book_delivery(query->book, delivery);
+}
+
+struct chronicle_stats query_chronicle_stats(const struct query *query)
+{
+	return chronicle_stats(query->chronicle);
+}
+
+void query_change(struct query *query, uint64_t key, const uint8_t *bytes, size_t length)
+{
+	if (bytes)
+		chronicle_put(query->chronicle, key, bytes, length);
+	else
+		chronicle_drop(query->chronicle, key);
 }
 
 /* --- one request, by either way --- */

@@ -1,6 +1,6 @@
 /* The query API: REST under /api/v1, gRPC millrace.v1.Query and /openapi.json over one server, from
- * the history, the alert book and the agents' list. REST and gRPC give the same answers: both fill
- * the messages of query.proto. One thread: the server's loop. */
+ * the history, the alert book, the chronicle and the agents' list. REST and gRPC give the same
+ * answers: both fill the messages of query.proto. One thread: the server's loop. */
 #pragma once
 
 #include <stddef.h>
@@ -9,6 +9,7 @@
 #include "anomaly/alert.h"
 #include "api/history/history.h"
 #include "api/notify/delivery.h"
+#include "api/query/chronicle.h"
 #include "base/ledger.h"
 #include "millrace/v1/query.pb-c.h"
 
@@ -32,6 +33,7 @@ struct query_options {
 	uint32_t tasks;
 	uint32_t episodes_max; /* alert episodes kept for /alerts: 10,000; the oldest resolved leave
 				  first */
+	uint32_t changes_max;  /* kept for /events; the oldest leave first */
 	uint64_t (*now_ns)(void); /* real time: the default end of a window */
 	uint32_t read_rows_max;	  /* of the history, an answer; 0: 300,000 */
 	/* The id of the control record that an agent should apply, "" for none, lent until the next
@@ -84,3 +86,8 @@ struct agents_stats query_agents_stats(const struct query *query);
 /* A transition, in any order and repeated: the newest of an episode stands. */
 void query_alert(struct query *query, const struct alert *alert);
 void query_delivery(struct query *query, const struct delivery *delivery);
+
+struct chronicle_stats query_chronicle_stats(const struct query *query);
+/* Something that happened, by the hash of its record's id: the record of millrace.metadata, lent;
+ * without bytes: it is forgotten. */
+void query_change(struct query *query, uint64_t key, const uint8_t *bytes, size_t length);

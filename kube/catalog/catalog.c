@@ -92,8 +92,10 @@ void catalog_free(struct catalog *catalog)
 void catalog_learn(struct catalog *catalog, const Millrace__V1__Metadata *record)
 {
 	bool ours = record->version == 1 && strcmp(record->cluster, catalog->cluster) == 0;
-	if (!ours || record->range) {
-		catalog->stats.unreadable += !record->range;
+	bool others =
+		record->range || record->watch || (record->change && record->change->pipeline);
+	if (!ours || others) {
+		catalog->stats.unreadable += !others;
 		return;
 	}
 	if (record->pod)

@@ -60,6 +60,26 @@ static void who_is_wanted_is_asked_for_with_growing_waits_and_given_up(void **st
 	containers_free(containers);
 }
 
+static void ends_for_want_of_memory_are_counted_whatever_else_is_said(void **state)
+{
+	(void)state;
+	struct containers *containers = containers_new(4);
+	struct container_path path = path_of(1);
+	struct description event;
+	describe(containers, 1, "web", true);
+	description_init(&event, path.id);
+	description_set(&event, DESCRIPTION_NAME, "web");
+	event.oom_kills = 1;
+	for (uint32_t i = 1; i <= 3; i++) {
+		assert_true(containers_put(containers, &event, 1));
+		assert_int_equal(containers_get(containers, path.id, 1)->oom_kills, i);
+	}
+	describe(containers, 1, "web", false);
+	describe(containers, 1, "renamed", true);
+	assert_int_equal(containers_get(containers, path.id, 1)->oom_kills, 3);
+	containers_free(containers);
+}
+
 static void a_description_is_news_once(void **state)
 {
 	(void)state;
@@ -167,6 +187,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_is_wanted_is_asked_for_with_growing_waits_and_given_up),
+		cmocka_unit_test(ends_for_want_of_memory_are_counted_whatever_else_is_said),
 		cmocka_unit_test(a_description_is_news_once),
 		cmocka_unit_test(a_full_table_forgets_who_was_used_longest_ago_and_counts_it),
 		cmocka_unit_test(a_walk_finds_what_the_kernel_did_not_tell_of),

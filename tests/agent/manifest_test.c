@@ -129,11 +129,12 @@ static void an_event_of_no_start_says_nothing(void **state)
 	struct description found;
 	char json[512];
 	(void)state;
-	for (int i = 0; i < 3; i++) {
-		const char *types[] = {"container", "container", "network"};
-		const char *actions[] = {"rename", "die", "start"};
+	for (int i = 0; i < 4; i++) {
+		const char *types[] = {"container", "container", "container", "network"};
+		const char *actions[] = {"rename", "oom", "die", "start"};
 		snprintf(json, sizeof(json), format, types[i], actions[i]);
-		assert_int_equal(manifest_event(json, strlen(json), &all, &found), i == 0);
+		assert_int_equal(manifest_event(json, strlen(json), &all, &found), i < 2);
+		assert_int_equal(found.oom_kills, i > 0); /* the last that was one */
 	}
 	expect(&found, DESCRIPTION_NAME, "n");
 	assert_int_equal(found.labels_count, 1);

@@ -155,6 +155,56 @@ static void an_episode_alone_is_told_in_its_pane_under_its_key(void **state)
 	stand_free(stand);
 }
 
+static struct change_event deployment(const struct stand *stand, const char *workload)
+{
+	struct change_event change = {.kind = CHANGE_DEPLOYED,
+				      .time_ns = stand->now_ns - 42 * NS_PER_S,
+				      .before = "v3",
+				      .after = "v4"};
+	snprintf(change.workload, sizeof(change.workload), "%s", workload);
+	return change;
+}
+
+static void what_was_changed_before_it_is_named_with_the_incident(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	struct change_event change = deployment(stand, "shop/cart");
+	incidents_change(stand->incidents, 1, &change, stand->now_ns);
+	struct alert alone = push_new(stand, "web", "shop/cart", "failure_ratio");
+	assert_int_equal(step(stand), 1);
+	assert_int_equal(last(stand)->cause.kind, CHANGE_DEPLOYED);
+	assert_string_equal(last(stand)->cause.after, "v4");
+	assert_string_equal(last(stand)->summary,
+			    "web to shop/cart; likely cause: deployment shop/cart v3 → v4, "
+			    "42 s before");
+	push_end(stand, alone);
+	assert_int_equal(step(stand), 1);
+	assert_int_equal(last(stand)->cause.kind, CHANGE_DEPLOYED);
+	stand_free(stand);
+}
+
+static void a_change_that_is_told_late_is_an_update_and_another_is_none(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	push_new(stand, "web", "shop/cart", "failure_ratio");
+	assert_int_equal(step(stand), 1);
+	assert_int_equal(last(stand)->cause.kind, CHANGE_NONE);
+	struct change_event change = deployment(stand, "shop/cart"),
+			    other = deployment(stand, "other");
+	incidents_change(stand->incidents, 1, &other, stand->now_ns);
+	assert_int_equal(wait_ns(stand, 20 * NS_PER_S), 0);
+	incidents_change(stand->incidents, 2, &change, stand->now_ns);
+	assert_int_equal(step(stand), 1);
+	assert_int_equal(last(stand)->sequence, 2);
+	assert_string_equal(last(stand)->cause.workload, "shop/cart");
+	change.time_ns += NS_PER_S;
+	incidents_change(stand->incidents, 3, &change, stand->now_ns);
+	assert_int_equal(wait_ns(stand, 60 * NS_PER_S), 0);
+	stand_free(stand);
+}
+
 static void callers_of_one_failing_server_are_one_incident(void **state)
 {
 	(void)state;
@@ -663,6 +713,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_episode_alone_is_told_in_its_pane_under_its_key),
+		cmocka_unit_test(what_was_changed_before_it_is_named_with_the_incident),
+		cmocka_unit_test(a_change_that_is_told_late_is_an_update_and_another_is_none),
 		cmocka_unit_test(callers_of_one_failing_server_are_one_incident),
 		cmocka_unit_test(a_chain_is_named_by_what_is_deepest),
 		cmocka_unit_test(a_cause_that_shows_later_renames_the_incident_after_ten_seconds),

@@ -22,12 +22,12 @@ FEEDS = {
     "ingest": ["base", "kafka", "agent/batch", "metadata", "proto"],
     "join": ["base", "ingest", "metadata"],
     "aggregate": ["base", "join"],
-    "anomaly": ["base", "aggregate"],
-    "rules": ["base", "agent/batch", "anomaly", "proto"],  # what people told it to watch for, while it runs
+    "anomaly": ["base", "aggregate", "metadata"],
+    "rules": ["base", "agent/batch", "metadata", "anomaly", "proto"],  # what people told it to watch for, while it runs
     "api/http": ["base", "proto"],
-    "api/history": ["base", "anomaly", "aggregate", "join", "api", "proto"],
-    "api/notify": ["base", "fetch", "anomaly", "aggregate", "join", "api", "proto"],
-    "api/query": ["base", "anomaly", "aggregate", "join", "api", "proto"],
+    "api/history": ["base", "metadata", "anomaly", "aggregate", "join", "api", "proto"],
+    "api/notify": ["base", "fetch", "metadata", "anomaly", "aggregate", "join", "api", "proto"],
+    "api/query": ["base", "metadata", "anomaly", "aggregate", "join", "api", "proto"],
     "api/cli": ["base", "config", "anomaly", "aggregate", "join", "api", "proto"],
     "daemon": ["base", "config", "kafka", "kube", "kube/catalog", "agent/batch", "metadata", "ingest", "join", "aggregate", "anomaly", "rules", "api", "proto"],
     "bench": ["base", "config", "kafka", "kube", "kube/catalog", "agent", "metadata", "ingest", "join", "aggregate", "anomaly", "rules", "api", "daemon", "proto"],

@@ -1,6 +1,7 @@
 /* Who stands at an end as the cluster tells it: pods by their address and time, services, nodes and
  * ranges for ends without an agent, the top owner for those with one; told before the flow or late.
  */
+#include "metadata/change.h"
 #include "tests/conformance/tell.h"
 
 static void an_end_without_an_agent_is_the_pod_that_held_its_address(void **state)
@@ -162,6 +163,175 @@ static void what_is_told_later_of_a_pod_names_what_follows(void **state)
 	run_free(run);
 }
 
+/* A pod on its node's network, whose manifest lies there: its agent knows it under another uid. */
+static const struct batch_container manifest = {.cgroup = 77,
+						.id = "3f4e5d6c7b8a",
+						.name = "server",
+						.image = "registry.local/cart:1.4.2",
+						.pod_uid = "0a1b2c3d"};
+
+/* A connection in a container on worker-9, from this second to that one. */
+static void serve_in(struct log *log, uint32_t shop, uint32_t worker, uint16_t port, uint32_t pid,
+		     uint64_t from_s, uint64_t until_s)
+{
+	char here[32], there[32];
+
+	snprintf(here, sizeof(here), "10.0.0.1:%u", 40000U + port);
+	snprintf(there, sizeof(there), "10.0.0.9:%u", port);
+	uint32_t client = log_connect(log, SEC(from_s), shop, here, there);
+	uint32_t server =
+		log_open_as(log, SEC(from_s), worker, BATCH_ROLE_SERVER, there, here, pid);
+
+	for (uint64_t s = from_s; s < until_s; s++)
+		log_exchange(log, SEC(s) + MS(500), client, server, 100, 0);
+	log_close_both(log, SEC(until_s), client, server);
+}
+
+static void a_pod_on_its_nodes_network_is_known_by_its_container(void **state)
+{
+	struct log *log = log_new(2);
+	uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "worker-9", "node");
+
+	(void)state;
+	tell_node(log, "worker-9", "10.0.0.9", "eu-1b");
+	tell_pod_with(log, 0, "cart", "u7", NULL, manifest.id, 0, 0);
+	log_process(log, SEC(1), b, 500, "server", 77);
+	log_container(log, SEC(1), b, &manifest);
+	serve_in(log, a, b, 80, 500, 2, 12);
+	struct run *run = run_of(log);
+	const struct run_flow *flow = run_only_flow(run);
+
+	expect_server(flow, "prod/cart", RESOLUTION_WORKLOAD);
+	assert_string_equal(flow->server.version, "v4");
+	assert_string_equal(flow->server.container, "cart-u7");
+	assert_int_equal(run_edge(run, "shop", "prod/cart", COUNTER_TX_BYTES), 1000);
+	run_free(run);
+	log_free(log);
+}
+
+static void a_container_that_is_told_late_or_began_anew_names_what_follows(void **state)
+{
+	struct log *log = log_new(2);
+	uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "worker-9", "node");
+	struct batch_container again = manifest;
+
+	(void)state;
+	again.id = "9f8e7d6c5b4a";
+	again.cgroup = 78;
+	tell_pod_with(log, SEC(6), "cart", "u7", NULL, manifest.id, 0, 0);
+	tell_pod_with(log, SEC(26), "cart", "u7", NULL, again.id, 0, 0);
+	log_process(log, SEC(1), b, 500, "server", 77);
+	log_container(log, SEC(1), b, &manifest);
+	serve_in(log, a, b, 80, 500, 2, 18);
+	log_process(log, SEC(21), b, 501, "server", 78);
+	log_container(log, SEC(21), b, &again);
+	serve_in(log, a, b, 81, 501, 22, 38);
+	struct run *run = run_of(log);
+
+	assert_int_equal(run_count_flows(run, "shop", "prod/cart"), 2);
+	assert_int_equal(run_edge_at(run, 10, "shop", "prod/cart", COUNTER_TX_BYTES), 800);
+	assert_int_equal(run_edge_at(run, 30, "shop", "prod/cart", COUNTER_TX_BYTES), 800);
+	assert_int_equal(run_edge(run, "shop", NULL, COUNTER_TX_BYTES), 3200);
+	run_free(run);
+	log_free(log);
+}
+
+static void a_containers_id_that_comes_again_is_whose_it_is_then(void **state)
+{
+	struct log *log = log_new(2);
+	uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "worker-9", "node");
+
+	(void)state;
+	tell_pod_with(log, 0, "cart", "u7", NULL, manifest.id, 0, SEC(5));
+	tell_pod_with(log, 0, "pay", "u8", NULL, manifest.id, SEC(8), 0);
+	log_process(log, SEC(1), b, 500, "server", 77);
+	log_container(log, SEC(1), b, &manifest);
+	serve_in(log, a, b, 80, 500, 2, 4);
+	log_process(log, SEC(9), b, 501, "server", 77);
+	serve_in(log, a, b, 81, 501, 10, 12);
+	struct run *run = run_of(log);
+
+	assert_int_equal(run_count_flows(run, "shop", "prod/cart"), 1);
+	assert_int_equal(run_count_flows(run, "shop", "prod/pay"), 1);
+	run_free(run);
+	log_free(log);
+}
+
+static void a_pod_that_is_gone_is_not_asked_for_its_container_any_more(void **state)
+{
+	struct log *log = log_new(2);
+	uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "worker-9", "node");
+
+	(void)state;
+	tell_pod_with(log, 0, "cart", "u7", NULL, manifest.id, 0, SEC(5));
+	log_process(log, SEC(1), b, 500, "server", 77);
+	log_container(log, SEC(1), b, &manifest);
+	serve_in(log, a, b, 80, 500, 2, 4);
+	log_process(log, SEC(9), b, 501, "server", 77);
+	serve_in(log, a, b, 81, 501, 10, 12);
+	struct run *run = run_of(log);
+
+	assert_int_equal(run_count_flows(run, "shop", "prod/cart"), 1);
+	assert_int_equal(run_count_flows(run, "shop", "server"), 1); /* as its agent names it */
+	run_free(run);
+	log_free(log);
+}
+
+struct befell {
+	struct change_event changes[8];
+	size_t count;
+};
+
+static void on_befell(void *context, const struct change_event *change)
+{
+	struct befell *befell = context;
+
+	assert_true(befell->count < 8);
+	befell->changes[befell->count++] = *change;
+}
+
+static void a_container_that_is_started_again_or_short_of_memory_is_remembered(void **state)
+{
+	static const char id[] = "3f4e5d6c7b8a3f4e5d6c7b8a3f4e5d6c7b8a3f4e5d6c7b8a3f4e5d6c7b8a3f4e";
+	struct log *log = log_new(1);
+	uint32_t a = log_node(log, "a", "shop");
+	struct batch_container container = {.cgroup = 77,
+					    .id = id,
+					    .name = "web",
+					    .namespace = "shop",
+					    .workload = "front",
+					    .path = "/docker/"
+						    "3f4e5d6c7b8a3f4e5d6c7b8a3f4e5d6c7b8a3f4e5d6c7"
+						    "b8a3f4e5d6c7b8a3f4e"};
+	struct batch_container within = container;
+	struct befell befell = {0};
+
+	(void)state;
+	within.cgroup = 79;
+	within.path = "/docker/3f4e5d6c7b8a3f4e5d6c7b8a3f4e5d6c7b8a3f4e5d6c7b8a3f4e5d6c7b8a3f4e/x";
+	log_container(log, SEC(1), a, &container);
+	log_container(log, SEC(2), a, &within);
+	container.oom_kills = 1;
+	log_container(log, SEC(3), a, &container);
+	log_container(log, SEC(4), a, &container);
+	container.cgroup = 78;
+	log_container(log, SEC(5), a, &container);
+	log_container(log, SEC(6), a, &container);
+	struct run *run = run_of(log);
+
+	assert_int_equal(mirror_happenings(task_mirror(run->tasks[0]), 0, on_befell, &befell), 2);
+	assert_int_equal(befell.count, 2);
+	assert_int_equal(befell.changes[0].kind, CHANGE_OOM_KILLED);
+	assert_int_equal(befell.changes[1].kind, CHANGE_RESTARTED);
+	assert_string_equal(befell.changes[1].workload, "shop/front");
+	assert_string_equal(befell.changes[1].instance, "web");
+	assert_string_equal(befell.changes[1].node, "a");
+	assert_int_equal(mirror_happenings(task_mirror(run->tasks[0]), 2, on_befell, &befell), 2);
+	assert_int_equal(befell.count, 2);
+	run_free(run);
+	log_free(log);
+}
+
 /* Pods without agents come and go on few addresses, clients of an agent talk to them, and each
  * record comes so much later than what it tells. */
 enum { LATE_PODS = 30, LATE_ADDRESSES = 6 };
@@ -268,6 +438,12 @@ int main(void)
 		cmocka_unit_test(an_attempt_that_nobody_answered_names_the_pod_of_its_time),
 		cmocka_unit_test(a_socket_of_a_pod_belongs_to_its_top_owner_as_the_cluster_says),
 		cmocka_unit_test(what_is_told_later_of_a_pod_names_what_follows),
+		cmocka_unit_test(a_pod_on_its_nodes_network_is_known_by_its_container),
+		cmocka_unit_test(a_container_that_is_told_late_or_began_anew_names_what_follows),
+		cmocka_unit_test(a_containers_id_that_comes_again_is_whose_it_is_then),
+		cmocka_unit_test(a_pod_that_is_gone_is_not_asked_for_its_container_any_more),
+		cmocka_unit_test(
+			a_container_that_is_started_again_or_short_of_memory_is_remembered),
 		cmocka_unit_test(metadata_up_to_thirty_seconds_late_gives_the_same_ten_seconds),
 		cmocka_unit_test(the_order_in_which_tasks_run_does_not_show),
 	};

@@ -29,10 +29,13 @@ static inline ProtobufCBinaryData address_bytes(const char *text)
 				      : (ProtobufCBinaryData){16, address->bytes};
 }
 
-static inline void tell_pod(struct log *log, uint64_t told_ns, const char *workload,
-			    const char *uid, const char *address, uint64_t from_ns,
-			    uint64_t until_ns)
+/* address, container: NULL: none. */
+static inline void tell_pod_with(struct log *log, uint64_t told_ns, const char *workload,
+				 const char *uid, const char *address, const char *container,
+				 uint64_t from_ns, uint64_t until_ns)
 {
+	Millrace__V1__PodContainer only = MILLRACE__V1__POD_CONTAINER__INIT,
+				   *containers[] = {&only};
 	Millrace__V1__Metadata metadata = MILLRACE__V1__METADATA__INIT;
 	Millrace__V1__Pod pod = MILLRACE__V1__POD__INIT;
 	ProtobufCBinaryData bytes;
@@ -50,8 +53,20 @@ static inline void tell_pod(struct log *log, uint64_t told_ns, const char *workl
 		pod.address = &bytes;
 		pod.n_address = 1;
 	}
+	if (container) {
+		only.id = (char *)container;
+		pod.containers = containers;
+		pod.n_containers = 1;
+	}
 	metadata.pod = &pod;
 	tell(log, told_ns, &metadata, "pod", uid, from_ns, until_ns);
+}
+
+static inline void tell_pod(struct log *log, uint64_t told_ns, const char *workload,
+			    const char *uid, const char *address, uint64_t from_ns,
+			    uint64_t until_ns)
+{
+	tell_pod_with(log, told_ns, workload, uid, address, NULL, from_ns, until_ns);
 }
 
 static inline void tell_node(struct log *log, const char *name, const char *address,

@@ -51,6 +51,11 @@ static void an_alert_is_read_back_as_it_was(void **state)
 	strcpy(alert.metric, "failure_ratio");
 	strcpy(alert.unit, "ratio");
 	strcpy(alert.summary, "cart to redis fails");
+	alert.cause = (struct change_event){.kind = CHANGE_DEPLOYED,
+					    .time_ns = 11,
+					    .workload = "shop/cart",
+					    .before = "v3",
+					    .after = "v4"};
 	alert.suspects[0] = (struct suspect){
 		.kind = SUSPECT_SERVER_ZONE, .share = 0.9, .excess = 3, .name = "b"};
 	alert_key(&alert);
@@ -76,6 +81,11 @@ static void an_alert_is_read_back_as_it_was(void **state)
 	assert_int_equal(alert.ended_ns, back.ended_ns);
 	assert_int_equal(alert.pane_end_ns, back.pane_end_ns);
 	assert_int_equal(alert.last_event_ns, back.last_event_ns);
+	assert_int_equal(CHANGE_DEPLOYED, back.cause.kind);
+	assert_int_equal(11, back.cause.time_ns);
+	assert_string_equal("shop/cart", back.cause.workload);
+	assert_string_equal("v3", back.cause.before);
+	assert_string_equal("v4", back.cause.after);
 	assert_int_equal(1, back.suspects_count);
 	assert_int_equal(SUSPECT_SERVER_ZONE, back.suspects[0].kind);
 	assert_string_equal("b", back.suspects[0].name);

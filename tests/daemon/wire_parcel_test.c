@@ -14,7 +14,7 @@
 #include "base/memory.h"
 #include "daemon/wire_parcel.h"
 
-enum { TASKS = 4, TASK = 3, ROWS = 6, AGENTS = 3, HEAD_WORDS = 10, HEAD_COUNTS = 5 };
+enum { TASKS = 4, TASK = 3, ROWS = 6, AGENTS = 3, HEAD_WORDS = 12, HEAD_COUNTS = 6 };
 
 /* --- parcels --- */
 
@@ -132,6 +132,10 @@ static struct parcel *parcel_of_agents(void)
 		view->about_length = 0;
 	}
 	parcel->agents[1].about = packed_about("node-a", &parcel->agents[1].about_length);
+	parcel->changes = memory_zeroed(1, sizeof(*parcel->changes));
+	parcel->changes_count = 1;
+	*parcel->changes = (struct change_event){
+		.time_ns = 7, .kind = CHANGE_RESTARTED, .workload = "shop/cart", .node = "node-a"};
 	return parcel;
 }
 
@@ -185,6 +189,10 @@ static void check_parcel(const struct parcel *one, const struct parcel *other)
 		assert_int_equal(one->names[i].length, other->names[i].length);
 		assert_string_equal(one->names[i].bytes, other->names[i].bytes);
 	}
+	assert_int_equal(one->changes_count, other->changes_count);
+	if (one->changes_count)
+		assert_memory_equal(one->changes, other->changes,
+				    one->changes_count * sizeof(*one->changes));
 	for (size_t i = 0; i < one->agents_count; i++)
 		check_agent(&one->agents[i], &other->agents[i]);
 	if (one->kind == PARCEL_STATS)
@@ -299,7 +307,7 @@ static void what_is_cut_short_or_goes_on_is_refused(void **state)
 	check_prefixes(parcel_of_none());
 }
 
-/* Magic, layout, six sizes, kind and task, then five counts of eight bytes. */
+/* Magic, layout, eight sizes, kind and task, then six counts of eight bytes. */
 static void check_head(struct parcel *parcel)
 {
 	static const uint64_t changes[] = {1, 2, 1ULL << 31, 1ULL << 40, 1ULL << 61, UINT64_MAX};
@@ -443,6 +451,24 @@ static void a_name_that_is_too_long_is_refused(void **state)
 	bytes = parcel_encode(&parcel, &length);
 	check_refused(bytes, length);
 	free(bytes);
+}
+
+static void a_change_has_a_kind_and_texts_that_end(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct parcel *parcel = parcel_of_agents();
+		size_t length;
+
+		if (i == 0)
+			parcel->changes->kind = CHANGE_KINDS;
+		else
+			memset(parcel->changes->reason, 'x', sizeof(parcel->changes->reason));
+		uint8_t *bytes = taken_bytes(parcel, &length);
+
+		check_refused(bytes, length);
+		free(bytes);
+	}
 }
 
 /* The last agent's name ends the bytes. */
@@ -613,6 +639,7 @@ int main(void)
 		cmocka_unit_test(texts_that_are_nobodys_are_refused),
 		cmocka_unit_test(a_row_has_no_cells_but_those_of_its_parcel),
 		cmocka_unit_test(a_name_that_is_too_long_is_refused),
+		cmocka_unit_test(a_change_has_a_kind_and_texts_that_end),
 		cmocka_unit_test(a_node_is_named_by_a_whole_text),
 		cmocka_unit_test(what_tells_of_no_agent_is_refused),
 		cmocka_unit_test(what_an_agent_is_must_be_readable),

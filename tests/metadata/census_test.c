@@ -237,16 +237,18 @@ static void a_full_book_refuses_newcomers_until_there_is_room(void **state)
 	take(census, ended, at(2));
 	take(census, fact_of(FACT_POD, 5, 5, 900 * SECOND, 0), at(5));
 	expect_one(census, at(5), NOW, 5);
-	/* twice as many addresses as facts, for all together */
-	struct address many[6] = {at(11), at(12), at(13), at(14), at(15), at(16)};
+	/* four times as many addresses as facts, for all together */
+	struct address many[14];
 	struct fact wide = fact_of(FACT_SERVICE, 1, 1, 900 * SECOND, 0);
-	wide.addresses_count = 6;
+	for (uint32_t i = 0; i < 14; i++)
+		many[i] = at(11 + i);
+	wide.addresses_count = 14;
 	census_take(census, &wide, many, NOW);
 	expect(census, at(11), NOW, CENSUS_NONE);
-	wide.addresses_count = 5;
+	wide.addresses_count = 13;
 	census_take(census, &wide, many, NOW);
 	expect_one(census, at(11), NOW, 1);
-	assert_int_equal(census_stats(census).addresses, 8);
+	assert_int_equal(census_stats(census).addresses, 16);
 	census_free(census);
 }
 

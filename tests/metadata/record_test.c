@@ -12,6 +12,7 @@
 
 #include "base/hash.h"
 #include "base/name.h"
+#include "metadata/change.h"
 #include "millrace/v1/metadata.pb-c.h"
 
 typedef Millrace__V1__Metadata Metadata;
@@ -189,7 +190,7 @@ static struct world *service_world(void)
 	world->service.namespace_ = (char *)"shop";
 	world->service.name = (char *)"cart-svc";
 	world->service.address = world->addresses;
-	world->service.n_address = FACT_ADDRESSES_MAX;
+	world->service.n_address = RECORD_SERVICE_ADDRESSES_MAX;
 	return world;
 }
 
@@ -199,7 +200,7 @@ static void a_service_is_what_its_endpoints_are_or_itself(void **state)
 	struct world *world = service_world();
 	expect(world, RECORD_GOOD);
 	expect_name(world, world->fact.workload, "shop/cart-svc");
-	assert_int_equal(world->fact.addresses_count, FACT_ADDRESSES_MAX);
+	assert_int_equal(world->fact.addresses_count, RECORD_SERVICE_ADDRESSES_MAX);
 	world->service.workload = (char *)"cart";
 	expect(world, RECORD_GOOD);
 	expect_name(world, world->fact.workload, "shop/cart");
@@ -227,14 +228,64 @@ static void a_range_has_bits_up_to_its_prefix_and_none_beyond(void **state)
 	world_free(world);
 }
 
-static void a_change_says_nothing_of_who_is_where(void **state)
+static void a_change_says_what_happened_and_nothing_of_who_is_where(void **state)
 {
 	(void)state;
 	struct world *world = world_new();
 	world->record.id = (char *)"prod/change/5/0";
 	world->record.change = &world->change;
+	expect(world, RECORD_KIND);
+	world->change.kind = MILLRACE__V1__CHANGE_KIND__CHANGE_KIND_DEPLOYED;
+	world->change.namespace_ = (char *)"shop";
+	world->change.workload = (char *)"cart";
+	world->change.before = (char *)"v3";
+	world->change.after = (char *)"v4";
+	world->change.reason = (char *)"because";
+	expect(world, RECORD_GOOD);
+	assert_int_equal(world->fact.kind, FACT_CHANGE);
+	assert_int_equal(world->fact.change, CHANGE_DEPLOYED);
+	assert_int_equal(world->fact.addresses_count, 0);
+	expect_name(world, world->fact.workload, "shop/cart");
+	expect_name(world, world->fact.before, "v3");
+	expect_name(world, world->fact.after, "v4");
+	expect_name(world, world->fact.object, "because");
+	world->change.kind = (Millrace__V1__ChangeKind)CHANGE_KINDS;
+	expect(world, RECORD_KIND);
+	world->change.kind = MILLRACE__V1__CHANGE_KIND__CHANGE_KIND_EDGE_VANISHED;
+	world->change.node = (char *)"\xff";
+	expect(world, RECORD_TEXT);
+	world_free(world);
+}
+
+static void that_a_cluster_is_watched_says_nothing_of_who_is_where(void **state)
+{
+	(void)state;
+	struct world *world = world_new();
+	Millrace__V1__Watch watch = MILLRACE__V1__WATCH__INIT;
+	world->record.id = (char *)"prod/watch/watch/0";
+	world->record.watch = &watch;
 	expect(world, RECORD_GOOD);
 	assert_int_equal(world->fact.kind, FACT_NONE);
+	world_free(world);
+}
+
+static void containers_of_a_pod_stand_among_its_addresses_once_each(void **state)
+{
+	(void)state;
+	struct world *world = pod_world();
+	Millrace__V1__PodContainer first = MILLRACE__V1__POD_CONTAINER__INIT;
+	Millrace__V1__PodContainer waits = MILLRACE__V1__POD_CONTAINER__INIT;
+	Millrace__V1__PodContainer *containers[] = {&first, &waits, &first};
+	const struct address wanted = fact_container(hash_bytes("abc", 3));
+	world->pod.n_address = 1;
+	world->pod.containers = containers;
+	world->pod.n_containers = 3;
+	first.id = (char *)"abc";
+	expect(world, RECORD_GOOD);
+	assert_int_equal(world->fact.addresses_count, 2);
+	assert_true(address_equal(&world->got[1], &wanted));
+	assert_int_equal(fact_container_id(&world->got[1]), hash_bytes("abc", 3));
+	assert_int_equal(fact_container_id(&world->got[0]), 0);
 	world_free(world);
 }
 
@@ -379,7 +430,9 @@ int main(void)
 		cmocka_unit_test(a_node_is_known_by_its_name),
 		cmocka_unit_test(a_service_is_what_its_endpoints_are_or_itself),
 		cmocka_unit_test(a_range_has_bits_up_to_its_prefix_and_none_beyond),
-		cmocka_unit_test(a_change_says_nothing_of_who_is_where),
+		cmocka_unit_test(a_change_says_what_happened_and_nothing_of_who_is_where),
+		cmocka_unit_test(that_a_cluster_is_watched_says_nothing_of_who_is_where),
+		cmocka_unit_test(containers_of_a_pod_stand_among_its_addresses_once_each),
 		cmocka_unit_test(each_bound_is_met_and_not_passed),
 		cmocka_unit_test(an_id_names_cluster_kind_uid_and_number),
 		cmocka_unit_test(what_is_no_record_is_refused_by_its_reason),

@@ -6,6 +6,7 @@ has only Docker's files, one is there to see containers that live for a moment. 
 by hand, with the files that podman writes. Root, BTF, Docker and a static busybox are needed; else skipped."""
 
 import atexit
+import concurrent.futures
 import ctypes
 import json
 import os
@@ -23,7 +24,7 @@ import agent_test
 import kafka
 from agent_test import run
 
-IMAGE, SHORT, WITHIN_S = "lab/base:1.2", 20, 60
+IMAGE, SHORT, AT_ONCE, ROUNDS, WITHIN_S = "lab/base:1.2", 200, 8, 6, 60
 POD_UID = "1a2b3c4d-0000-1111-2222-333344445555"
 FIELDS = ("id", "name", "image", "pod", "namespace", "workload", "unit", "path", "version", "runtime", "pod_uid")
 
@@ -109,6 +110,7 @@ class Containers:
             for i, cgroup in enumerate(group.cgroup):
                 row = {name: strings[getattr(group, name)[i]] if getattr(group, name) else "" for name in FIELDS}
                 count = group.labels[i] if group.labels else 0
+                row["oom_kills"] = group.oom_kills[i] if group.oom_kills else 0
                 row["labels"] = {strings[key]: strings[value] for key, value in (next(labels) for _ in range(count))}
                 self.rows.append((cgroup, row))
             group = batch.processes
@@ -169,11 +171,34 @@ class Live(unittest.TestCase):
                          "/bin/sleep", "1003")
         many = [word for i in range(40) for word in ("--label", f"l{i:02}={i}")]
         cls.many = docker("run", "-d", "--network", "none", *many, IMAGE, "/bin/sleep", "1004")
-        cls.short = []
-        for i in range(SHORT):
+        cls.run_storms()
+
+    @classmethod
+    def run_storms(cls):
+        """SHORT containers of a moment, AT_ONCE under way; some of longer life that are renamed, stopped and started meanwhile."""
+        docker = cls.docker
+        cls.stormy = [docker("run", "-d", "--network", "none", "--name", f"storm{i}", IMAGE, "/bin/sleep", f"{1200 + i}")
+                      for i in range(AT_ONCE)]
+
+        def live_for_a_moment(i):
             name = f"{cls.folder}/cid{i}"
             docker("run", "--rm", "--network", "none", "--name", f"short{i}", "--cidfile", name, IMAGE, "/bin/true", f"short{i}")
-            cls.short.append(pathlib.Path(name).read_text())
+            return pathlib.Path(name).read_text()
+
+        def be_thrown_about(i):
+            for turn in range(ROUNDS):
+                docker("rename", f"storm{i}" if turn == 0 else f"storm{i}-{turn - 1}", f"storm{i}-{turn}")
+                docker("restart" if turn % 2 else "stop", "-t", "0", cls.stormy[i])
+                docker("start", cls.stormy[i])
+
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+            thrown = [pool.submit(be_thrown_about, i) for i in range(AT_ONCE // 2)]
+            cls.short = list(pool.map(live_for_a_moment, range(SHORT)))
+            for each in thrown:
+                each.result()
+        cls.greedy = docker("run", "-d", "--network", "none", "--name", "greedy", "--memory", "16m", "--memory-swap", "16m", IMAGE,
+                            "/bin/sh", "-c", "sleep 2; x=a; while :; do x=$x$x; done")
+        until(lambda: docker("inspect", "-f", "{{.State.OOMKilled}} {{.State.Running}}", cls.greedy) == "true false", "out of memory")
 
     @classmethod
     def run_containerd(cls):
@@ -261,6 +286,19 @@ class Live(unittest.TestCase):
             row = self.expect(self.asking, f"/bin/true short{i}", id=container, name=f"short{i}", image=IMAGE)
             self.assertTrue(row["path"].endswith(container), row["path"])
             self.assertEqual(self.reading.of(f"/bin/true short{i}")["id"], container)
+
+    def test_in_a_storm_of_stops_starts_and_names_each_cgroup_is_told_with_its_container(self):
+        for i in range(AT_ONCE // 2):
+            rows = [row for row in self.asking.all_of(self.stormy[i]) if row["path"].endswith(self.stormy[i])]
+            cgroups = {cgroup for cgroup, row in self.asking.rows if row["id"] == self.stormy[i]
+                       and row["path"].endswith(self.stormy[i])}
+            self.assertGreaterEqual(len(cgroups), ROUNDS)  # one of each start
+            self.assertEqual(f"storm{i}-{ROUNDS - 1}", rows[-1]["name"])
+            for cgroup in cgroups:
+                self.assertEqual(IMAGE, [row for other, row in self.asking.rows if other == cgroup][-1]["image"])
+
+    def test_an_end_for_want_of_memory_is_told_with_its_container(self):
+        self.assertEqual([self.greedy], sorted({row["id"] for _, row in self.asking.rows if row["oom_kills"]}))
 
     def test_a_pods_container_is_known_by_containerds_files(self):
         for number, container in self.pods.items():

@@ -54,6 +54,16 @@ class Watcher(unittest.TestCase):
                 found.setdefault(record.pod.name, []).append((record.from_ns, record.until_ns))
         return found
 
+    def written(self):
+        """Records so far, but those that say that the cluster is watched."""
+        watched = sum(record.HasField("watch") for record in records.read(self.kafka.address, "millrace.metadata"))
+        return sum(records.ends(self.kafka.address, "millrace.metadata").values()) - watched
+
+    def watched(self):
+        """What is said of this test's cluster being watched: when it was."""
+        return [record.observed_ns for record in records.read(self.kafka.address, "millrace.metadata")
+                if record.cluster == self.cluster and record.HasField("watch")]
+
     def verbose(self, daemon):
         return json.loads(daemon.get("/readyz?verbose")[1])["kubernetes"]
 
@@ -68,6 +78,7 @@ class Watcher(unittest.TestCase):
             self.assertEqual([0, 0], [first["a"][0][1], first["c"][0][1]])
             self.assertGreater(first["b"][1][1], first["b"][1][0])
             self.assertTrue(self.verbose(daemon)["pods"]["synced"])
+            self.assertTrue(until(self.watched, WITHIN_S))
             self.assertEqual(1, daemon.metric("millrace_kubernetes_watching"))
             self.assertEqual(2, daemon.metric('millrace_kubernetes_objects{kind="pods"}'))
             self.assertEqual(0, daemon.terminate(15)[0])
@@ -85,13 +96,13 @@ class Watcher(unittest.TestCase):
         record.pod.uid, record.pod.name, record.pod.node = "uid-old", "old", "n1"
         self.kafka.put("millrace.metadata", record.id, record.SerializeToString())
         self.kafka.put("millrace.metadata", record.id, None)
-        before = sum(records.ends(self.kafka.address, "millrace.metadata").values())
+        before = self.written()
         with Millraced(self.kafka.address, self.config) as daemon:
             daemon.wait_ready()
             self.assertTrue(until(lambda: self.verbose(daemon).get("pods", {}).get("synced"), WITHIN_S), daemon.log()[-3000:])
             daemon.wait_metric("millrace_metadata_written_total", 0)
             time.sleep(2.5)  # turns of the catalog
-            self.assertEqual(before, sum(records.ends(self.kafka.address, "millrace.metadata").values()))
+            self.assertEqual(before, self.written())
 
     def test_what_is_forbidden_is_told_and_the_rest_goes_on(self):
         self.answer("nodes", Answer(code=403))

@@ -289,6 +289,18 @@ class Others(World):
         everything = self.get("/api/v1/search", limit=3)
         self.assertEqual((len(everything["hits"]), everything["hits_left_out"]), (3, 4 + 3 + 2 + 3 + 4 + 3 - 3))
 
+    def test_events_are_what_changed_newest_first_by_workload_node_kind_and_time(self):
+        deployed, added = self.get("/api/v1/events")["events"]
+        self.assertEqual(("deployed", "shop/cart", "Deployment", "v3", "v4", "deployment shop/cart v3 → v4"),
+                         tuple(deployed[name] for name in ("kind", "workload", "workload_kind", "before", "after", "text")))
+        self.assertEqual(("node_added", "node-1", "node node-1 added"), tuple(added[name] for name in ("kind", "node", "text")))
+        self.assertEqual(3600, deployed["time_s"] - added["time_s"])
+        for query, wanted in (("workload=shop/cart", [deployed]), ("node=node-1", [added]), ("kind=node_added", [added]),
+                              ("window=10m", [deployed]), (f"end={added['time_s']}", [added]), ("workload=none", []),
+                              (f"start={added['time_s'] + 1}", [deployed])):
+            self.assertEqual(wanted, self.get(f"/api/v1/events?{query}")["events"], query)
+        self.assertEqual(1, self.get("/api/v1/events?limit=1")["events_left_out"])
+
     def test_receivers_say_how_they_do(self):
         team, on_call = self.get("/api/v1/receivers")["receivers"]
         self.assertEqual((team["name"], team["state"], team["delivered"], team["open"], team["last_error"]),
@@ -489,7 +501,7 @@ class OpenApi(World):
     def test_the_document_names_exactly_what_is_served(self):
         document = self.document()
         self.assertEqual(set(document["paths"]), {"/api/v1/" + name for name in ("search", "map", "series", "alerts", "agents",
-                                                                                 "agents/{node}", "receivers")}
+                                                                                 "agents/{node}", "receivers", "events")}
                          | {*self.OTHERS, "/openapi.json", "/healthz", "/readyz", "/metrics"})
         for path in set(document["paths"]) - set(self.OTHERS):
             try:

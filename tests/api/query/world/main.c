@@ -487,6 +487,32 @@ static int serve(struct query *query)
 	return 0;
 }
 
+/* A deployment a minute ago, and a node that was added an hour before. */
+static void fill_changes(struct query *query)
+{
+	uint8_t bytes[256];
+
+	for (uint64_t i = 0; i < 2; i++) {
+		Millrace__V1__Metadata record = MILLRACE__V1__METADATA__INIT;
+		Millrace__V1__Change change = MILLRACE__V1__CHANGE__INIT;
+
+		record.id = (char *)(i ? "/change/b/0" : "/change/a/0");
+		record.version = 1;
+		record.from_ns = record.until_ns = change.time_ns =
+			(now_s - (i ? 3660 : 60)) * NS_PER_S;
+		record.change = &change;
+		change.kind = i ? MILLRACE__V1__CHANGE_KIND__CHANGE_KIND_NODE_ADDED
+				: MILLRACE__V1__CHANGE_KIND__CHANGE_KIND_DEPLOYED;
+		change.namespace_ = (char *)(i ? "" : "shop");
+		change.workload = (char *)(i ? "" : "cart");
+		change.workload_kind = (char *)(i ? "" : "Deployment");
+		change.before = (char *)(i ? "" : "v3");
+		change.after = (char *)(i ? "" : "v4");
+		change.node = (char *)(i ? "node-1" : "");
+		query_change(query, i + 1, bytes, millrace__v1__metadata__pack(&record, bytes));
+	}
+}
+
 int main(int count, char **arguments)
 {
 	struct history_options options = {.keep_1s_ns = 600 * NS_PER_S,
@@ -510,6 +536,7 @@ int main(int count, char **arguments)
 		.history = history,
 		.tasks = 2,
 		.episodes_max = 100,
+		.changes_max = 100,
 		.now_ns = now_ns,
 		.control = on_control_asked,
 		.receivers = on_receivers_asked,
@@ -519,6 +546,7 @@ int main(int count, char **arguments)
 		fill_history(long_past);
 		fill_alerts(query);
 		fill_agents(query);
+		fill_changes(query);
 	}
 
 	int failed = serve(query);
