@@ -78,6 +78,12 @@ static int compare_events(const void *context, uint32_t left, uint32_t right)
 	return order ? order : memcmp(&a->to, &b->to, sizeof(a->to));
 }
 
+/* As much of that order as fits. */
+static uint32_t event_tie(const struct nat_alias *event)
+{
+	return (uint32_t)event->op << 31 | (uint32_t)(event->node >> 33);
+}
+
 static void age_unlink(struct join *join, struct alias *alias)
 {
 	struct list *list = &join->aliases_by_age;
@@ -295,7 +301,8 @@ static const struct order_place *events_order(struct join *join, size_t count)
 	array_reserve(&join->alias_order, 2 * count, sizeof(struct order_place));
 	struct order_place *places = join->alias_order.items;
 	for (size_t i = 0; i < count; i++)
-		places[i] = (struct order_place){events[i].time_ns, (uint32_t)i};
+		places[i] =
+			(struct order_place){events[i].time_ns, (uint32_t)i, event_tie(&events[i])};
 	return order_by_time(places, count, compare_events, events);
 }
 

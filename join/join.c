@@ -132,11 +132,12 @@ static void touched_go_on(struct join *join)
 	}
 }
 
-/* In the order of the closings, ties as they come: so flows are written where they stay. */
+/* In the order of the closings, so flows are written where they stay; of one connection that is
+ * listed twice either may be first. */
 static int compare_nothing(const void *context, uint32_t a, uint32_t b)
 {
-	(void)context;
-	return (a > b) - (a < b);
+	(void)context, (void)a, (void)b;
+	return 0;
 }
 
 /* Its flow is told in this round, and what is over leaves then. */
@@ -144,7 +145,7 @@ static void tell(struct join *join, uint32_t at)
 {
 	const struct detail *detail = detail_of(join, connection_at(join, at));
 	*(struct order_place *)array_add(&join->telling, sizeof(struct order_place)) =
-		(struct order_place){flow_closed_ns(join, detail), at};
+		(struct order_place){flow_closed_ns(join, detail), at, at};
 }
 
 /* Who is at the other end of a half that nobody met may be known better by now than when it was

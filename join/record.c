@@ -354,7 +354,8 @@ static const struct flow *flows_sorted(struct join *join)
 	array_reserve(&join->flow_order, 2 * count, sizeof(struct order_place));
 	struct order_place *places = join->flow_order.items;
 	for (size_t i = 0; i < count; i++)
-		places[i] = (struct order_place){flows[i].closed_ns, (uint32_t)i};
+		places[i] = (struct order_place){flows[i].closed_ns, (uint32_t)i,
+						 (uint32_t)(flows[i].id >> 32)};
 	const struct order_place *sorted = order_by_time(places, count, compare_ids, flows);
 	array_reserve(&join->flows_sorted, count, sizeof(struct flow));
 	struct flow *ordered = join->flows_sorted.items;
