@@ -24,11 +24,17 @@ static bool to_matches(const void *context, uint32_t number, const void *wanted)
 	return tuple_same(&alias_at(context, number)->keys[WAY_IN], wanted);
 }
 
-static void keys_fetch(const void *context, uint32_t number)
+static inline __attribute__((always_inline)) void keys_prefetch(const struct join *join,
+								uint32_t number)
 {
-	const struct alias *alias = alias_at(context, number);
+	const struct alias *alias = alias_at(join, number);
 	__builtin_prefetch(alias->keys);
 	__builtin_prefetch(alias->keys + WAYS);
+}
+
+static void keys_fetch(const void *context, uint32_t number)
+{
+	keys_prefetch(context, number);
 }
 
 void aliases_init(struct join *join)
@@ -284,12 +290,13 @@ static struct announcement announcement_of(const struct join *join, const struct
 }
 
 /* What its look-ups will compare with. */
-static void told_prefetch(const struct join *join, const struct announcement *told)
+static inline __attribute__((always_inline)) void told_prefetch(const struct join *join,
+								const struct announcement *told)
 {
 	for (int way = 0; way < WAYS; way++) {
 		if (!told->owned[way])
 			continue;
-		keys_fetch(join, slots_guess(&join->aliases_by_key[way], told->hashes[way]));
+		keys_prefetch(join, slots_guess(&join->aliases_by_key[way], told->hashes[way]));
 		__builtin_prefetch(
 			&connection_at(join, slots_guess(&join->index, told->hashes[way]))->hosts);
 	}
