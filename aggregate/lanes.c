@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "base/name.h"
 
-enum { SLOTS_MIN = 64 };
+enum { SLOTS_MIN = 64, HOLD_GROUP = 16 };
 
 /* What the roster's number stood for when a lane was last held with it: numbers come back. */
 struct lane_known {
@@ -165,6 +165,14 @@ static uint32_t known_class(struct lanes *lanes, uint32_t number)
 	return lanes->known[number].class;
 }
 
+/* Always in line: the compiler leaves out the call of a function that only asks for memory. */
+static inline __attribute__((always_inline)) void known_prefetch(const struct lanes *lanes,
+								 uint32_t number)
+{
+	if (number < lanes->known_count)
+		__builtin_prefetch(&lanes->known[number]);
+}
+
 /* --- lanes --- */
 
 static uint32_t slot_home(const struct lanes *lanes, const struct lane_slot *slot)
@@ -293,20 +301,39 @@ static __attribute__((noinline)) uint32_t lane_new(struct lanes *lanes, struct l
 	return slot.number;
 }
 
-uint32_t lanes_hold(struct lanes *lanes, uint32_t client, uint32_t server, uint16_t port,
-		    uint8_t protocol)
+/* Step by step for all of a group, so that they wait for memory together. */
+static void group_hold(struct lanes *lanes, struct lane_wanted *wanted, size_t count)
 {
-	const struct lane_slot wanted = {
-		.client_class = known_class(lanes, client),
-		.server_class = known_class(lanes, server),
-		.service = (uint32_t)port << 8 | protocol,
-	};
-	uint32_t number = slot_of(lanes, &wanted)->number;
-	if (__builtin_expect(!number, 0))
-		number = lane_new(lanes, wanted);
-	if (number)
-		++*lane_users(lanes, number);
-	return number;
+	struct lane_slot slots[HOLD_GROUP];
+	for (size_t i = 0; i < count; i++) {
+		known_prefetch(lanes, wanted[i].client);
+		known_prefetch(lanes, wanted[i].server);
+	}
+	for (size_t i = 0; i < count; i++) {
+		slots[i] = (struct lane_slot){
+			.client_class = known_class(lanes, wanted[i].client),
+			.server_class = known_class(lanes, wanted[i].server),
+			.service = (uint32_t)wanted[i].port << 8 | wanted[i].protocol,
+		};
+		__builtin_prefetch(&lanes->slots[slot_home(lanes, &slots[i])]);
+	}
+	for (size_t i = 0; i < count; i++) {
+		wanted[i].lane = slot_of(lanes, &slots[i])->number;
+		if (__builtin_expect(!wanted[i].lane, 0))
+			wanted[i].lane = lane_new(lanes, slots[i]);
+		if (wanted[i].lane)
+			__builtin_prefetch(lane_users(lanes, wanted[i].lane), 1);
+	}
+	for (size_t i = 0; i < count; i++)
+		if (wanted[i].lane)
+			++*lane_users(lanes, wanted[i].lane);
+}
+
+void lanes_hold(struct lanes *lanes, struct lane_wanted *wanted, size_t count)
+{
+	for (size_t start = 0; start < count; start += HOLD_GROUP)
+		group_hold(lanes, wanted + start,
+			   count - start < HOLD_GROUP ? count - start : HOLD_GROUP);
 }
 
 void lanes_drop(struct lanes *lanes, uint32_t number)

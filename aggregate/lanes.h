@@ -11,6 +11,7 @@
 
 #include "aggregate/row_index.h"
 #include "base/identity.h"
+#include "base/label.h"
 #include "base/roster.h"
 
 struct lane_entry {
@@ -61,8 +62,8 @@ struct lanes {
 void lanes_init(struct lanes *lanes, const struct roster *roster, uint32_t owners,
 		uint32_t lanes_max);
 void lanes_done(struct lanes *lanes);
-uint32_t lanes_hold(struct lanes *lanes, uint32_t client, uint32_t server, uint16_t port,
-		    uint8_t protocol);
+/* Answers each, with one more user. */
+void lanes_hold(struct lanes *lanes, struct lane_wanted *wanted, size_t count);
 void lanes_drop(struct lanes *lanes, uint32_t number);
 /* After the pane's last bucket: lanes without users leave, and one in NAMES_REFRESH_PANES of the
  * lanes and instances is to be told anew. */

@@ -67,10 +67,9 @@ void partial_free(struct partial *partial)
 	memory_free(partial);
 }
 
-uint32_t partial_lane_hold(struct partial *partial, uint32_t client, uint32_t server, uint16_t port,
-			   uint8_t protocol)
+void partial_lanes_hold(struct partial *partial, struct lane_wanted *wanted, size_t count)
 {
-	return lanes_hold(&partial->lanes, client, server, port, protocol);
+	lanes_hold(&partial->lanes, wanted, count);
 }
 
 void partial_lane_drop(struct partial *partial, uint32_t lane)

@@ -40,10 +40,9 @@ void partial_free(struct partial *partial);
 /* Between two panes: gives back what is kept for later buckets, which are of the C library's memory
  * always, as they are handed over. */
 void partial_settle(struct partial *partial);
-/* The lane of two instances (roster numbers), a server's port and protocol, with one more user; 0:
- * lanes_max are live, its deltas fold. A lane without users leaves. */
-uint32_t partial_lane_hold(struct partial *partial, uint32_t client, uint32_t server, uint16_t port,
-			   uint8_t protocol);
+/* Answers each, with one more user; 0: lanes_max are live, its deltas fold. A lane without users
+ * leaves. */
+void partial_lanes_hold(struct partial *partial, struct lane_wanted *wanted, size_t count);
 void partial_lane_drop(struct partial *partial, uint32_t lane);
 void partial_push(struct partial *partial, const struct delta *deltas, size_t count);
 void partial_amend(struct partial *partial, const struct amendment *amendments, size_t count);

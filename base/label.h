@@ -31,6 +31,16 @@ struct label {
 	uint64_t client, server; /* instance ids */
 };
 
+/* A lane that a place to come needs: of two instances (numbers as in a place), a server's port and
+ * protocol. */
+struct lane_wanted {
+	uint32_t client, server;
+	uint16_t port;
+	uint8_t protocol;
+	uint8_t pad;
+	uint32_t lane; /* the answer; 0: no room */
+};
+
 /* Which rows a delta counts in. lane numbers the pair of workloads, zones and versions with the
  * server's port and protocol in the ingest task's partial rows (0: no room, `_other`); client and
  * server number instances in the task's roster. */

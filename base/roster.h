@@ -62,6 +62,13 @@ static inline __attribute__((always_inline)) void roster_prefetch(const struct r
 	__builtin_prefetch(&roster->places[(uint32_t)id & roster->mask]);
 }
 
+static inline __attribute__((always_inline)) void
+roster_prefetch_number(const struct roster *roster, uint32_t number)
+{
+	__builtin_prefetch(&roster->entries[number].instance);
+	__builtin_prefetch(&roster->entries[number].users, 1);
+}
+
 static inline __attribute__((always_inline)) void roster_prefetch_entry(const struct roster *roster,
 									uint64_t id)
 {

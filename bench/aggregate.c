@@ -78,7 +78,9 @@ static struct place bench_place(struct bench *bench, uint32_t edge, uint32_t flo
 		.side = SIDE_CLIENT,
 		.counts_from = SIDE_CLIENT,
 	};
-	place.lane = partial_lane_hold(bench->partial, place.client, place.server, 443, 6);
+	struct lane_wanted wanted = {place.client, place.server, 443, 6, 0, 0};
+	partial_lanes_hold(bench->partial, &wanted, 1);
+	place.lane = wanted.lane;
 	return place;
 }
 

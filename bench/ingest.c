@@ -97,14 +97,11 @@ static void take_amendments(void *context, const struct amendment *amendments, s
 	(void)count;
 }
 
-static uint32_t hold_lane(void *context, uint32_t client, uint32_t server, uint16_t port,
-			  uint8_t protocol)
+static void hold_lanes(void *context, struct lane_wanted *wanted, size_t count)
 {
 	(void)context;
-	(void)client;
-	(void)server;
-	(void)protocol;
-	return port;
+	for (size_t i = 0; i < count; i++)
+		wanted[i].lane = wanted[i].port;
 }
 
 static void drop_lane(void *context, uint32_t lane)
@@ -320,7 +317,7 @@ static void bench_new(void)
 		.sinks = {.halves = take_halves,
 			  .deltas = take_deltas,
 			  .amendments = take_amendments,
-			  .lane_hold = hold_lane,
+			  .lanes_hold = hold_lanes,
 			  .lane_drop = drop_lane},
 	});
 	bench.decoder = decoder_new(&(struct decode_options){.record_bytes_max = 1048576});

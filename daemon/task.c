@@ -219,12 +219,11 @@ static void on_amendments(void *context, const struct amendment *amendments, siz
 	partial_amend(task->partial, amendments, count);
 }
 
-static uint32_t on_lane_hold(void *context, uint32_t client, uint32_t server, uint16_t port,
-			     uint8_t protocol)
+static void on_lanes_hold(void *context, struct lane_wanted *wanted, size_t count)
 {
 	struct task *task = context;
 
-	return partial_lane_hold(task->partial, client, server, port, protocol);
+	partial_lanes_hold(task->partial, wanted, count);
 }
 
 static void on_lane_drop(void *context, uint32_t lane)
@@ -859,8 +858,8 @@ void task_release(struct task *task)
 /* What a stage calls: of the process, so set anew when a task is restored. */
 static struct mirror_sinks mirror_sinks_of(struct task *task)
 {
-	return (struct mirror_sinks){task,	   on_halves,	 on_deltas,    on_amendments,
-				     on_lane_hold, on_lane_drop, on_deadletter};
+	return (struct mirror_sinks){task,	    on_halves,	  on_deltas,	on_amendments,
+				     on_lanes_hold, on_lane_drop, on_deadletter};
 }
 
 static struct join_sinks join_sinks_of(struct task *task)

@@ -355,8 +355,7 @@ void mirror_halves(struct mirror *mirror, uint64_t number)
 	struct pane *pane = panes_get(&mirror->panes, number);
 	mirror->pane = number;
 	mirror->marks = touch_marks(number);
-	mirror->openings.count = mirror->closings.count = mirror->aliases.count = 0;
-	mirror->openings_done = mirror->closings_done = mirror->servers.count = 0;
+	mirror->servers.count = 0;
 	send_held(mirror);
 	mutes_take(mirror);
 	metadata_tell(mirror);

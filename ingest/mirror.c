@@ -76,6 +76,7 @@ struct mirror *mirror_new(const struct mirror_options *options)
 	mirror->scratch.openings = memory_zeroed(2 * DECODE_SLOTS_MAX, sizeof(uint32_t));
 	mirror->scratch.lookups = memory_zeroed(2 * DECODE_SLOTS_MAX, sizeof(uint32_t));
 	mirror->scratch.defined = memory_zeroed(DECODE_SLOTS_MAX, sizeof(uint32_t));
+	mirror->outboxes = memory_zeroed(options->join_tasks, sizeof(*mirror->outboxes));
 	mirror->contributions =
 		memory_zeroed(options->amendments_max, sizeof(*mirror->contributions));
 	return mirror;
@@ -98,17 +99,15 @@ void mirror_free(struct mirror *mirror)
 	if (!mirror)
 		return;
 	struct queue *queues[] = {
-		&mirror->times,	      &mirror->picks,	       &mirror->deltas,
-		&mirror->parts,	      &mirror->made,	       &mirror->openings,
-		&mirror->closings,    &mirror->aliases,	       &mirror->held_closes,
-		&mirror->servers,     &mirror->changes,	       &mirror->released,
-		&mirror->leaving,     &mirror->amendments,     &mirror->task_opens,
-		&mirror->task_closes, &mirror->task_aliases,   &mirror->task_instances,
-		&mirror->task_named,  &mirror->counts,	       &mirror->kept_deltas,
-		&mirror->kept_parts,  &mirror->waiting,	       &mirror->found,
-		&mirror->news,	      &mirror->hearings,       &mirror->lookups,
-		&mirror->shown,	      &mirror->facts_waiting,  &mirror->addresses_waiting,
-		&mirror->facts,	      &mirror->fact_addresses, &mirror->rules_waiting,
+		&mirror->times,	     &mirror->picks,	      &mirror->deltas,
+		&mirror->parts,	     &mirror->made,	      &mirror->openings,
+		&mirror->closings,   &mirror->held_closes,    &mirror->servers,
+		&mirror->changes,    &mirror->released,	      &mirror->leaving,
+		&mirror->amendments, &mirror->counts,	      &mirror->kept_deltas,
+		&mirror->kept_parts, &mirror->waiting,	      &mirror->found,
+		&mirror->news,	     &mirror->hearings,	      &mirror->lookups,
+		&mirror->shown,	     &mirror->facts_waiting,  &mirror->addresses_waiting,
+		&mirror->facts,	     &mirror->fact_addresses, &mirror->rules_waiting,
 		&mirror->rules,
 	};
 	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
@@ -117,6 +116,7 @@ void mirror_free(struct mirror *mirror)
 		if (mirror->nodes[i])
 			node_free(mirror->nodes[i]);
 	decoder_free(mirror->decoder);
+	outboxes_done(mirror);
 	names_free(mirror->names);
 	panes_done(&mirror->panes);
 	table_done(&mirror->node_ids);

@@ -64,10 +64,8 @@ struct mirror_sinks {
 	void (*halves)(void *context, uint32_t join_task, const struct half_bucket *bucket);
 	void (*deltas)(void *context, const struct delta *deltas, size_t count);
 	void (*amendments)(void *context, const struct amendment *amendments, size_t count);
-	/* The lane of two instances (roster numbers) and a server's port and protocol, with one
-	 * more user; 0: no room. And one user less. */
-	uint32_t (*lane_hold)(void *context, uint32_t client, uint32_t server, uint16_t port,
-			      uint8_t protocol);
+	/* Answers each, with one more user. And one user less. */
+	void (*lanes_hold)(void *context, struct lane_wanted *wanted, size_t count);
 	void (*lane_drop)(void *context, uint32_t lane);
 	void (*deadletter)(void *context, const struct mirror_record *record,
 			   enum mirror_reason reason, const char *detail, const char *node);

@@ -35,6 +35,7 @@ void nat_keys(const struct node *node, struct opening **openings, size_t count)
 			    !nat_covers(nat, open->opened_ns, opening->closed_ns))
 				continue;
 			open->key = nat->to;
+			opening->mapped = true;
 			openings[mapped++] = opening;
 		}
 		count = mapped;
@@ -66,15 +67,14 @@ static void nat_note_end(struct nat_entry *entry, const struct nat_row *row, uin
 static void nat_tell(struct mirror *mirror, const struct node *node, const struct nat_row *row,
 		     uint64_t time_ns, enum nat_op op)
 {
-	*(struct sent_alias *)queue_add(&mirror->aliases, sizeof(struct sent_alias)) =
-		(struct sent_alias){
-			.alias = {.from = row->from,
-				  .to = row->to,
-				  .time_ns = time_ns,
-				  .node = node->name_id,
-				  .op = (uint8_t)op},
-			.tasks = {place_task(mirror, &row->from), place_task(mirror, &row->to)},
-		};
+	const struct nat_alias alias = {
+		.from = row->from,
+		.to = row->to,
+		.time_ns = time_ns,
+		.node = node->name_id,
+		.op = (uint8_t)op,
+	};
+	send_alias(mirror, &alias);
 }
 
 static void apply_nat(struct apply *apply, const struct nat_row *row)

@@ -39,21 +39,25 @@ void name_peer(struct mirror *mirror, uint32_t peer)
 	name_address(mirror, roster_at(mirror->roster, peer));
 }
 
-static struct place label_place(struct mirror *mirror, const struct label *label)
+/* A label of a half that is here, with the instances and the lane that it names. */
+struct outcome {
+	const struct label *label;
+	struct half *half; /* NULL: it lingers */
+	struct linger *linger;
+	struct lane_wanted *lane; /* held */
+};
+
+static struct place outcome_place(const struct outcome *outcome)
 {
-	const struct mirror_sinks *sinks = &mirror->options.sinks;
-	struct place place = {
-		.client = roster_number(mirror->roster, label->client),
-		.server = roster_number(mirror->roster, label->server),
+	const struct label *label = outcome->label;
+	return (struct place){
+		.lane = outcome->lane->lane,
+		.client = outcome->lane->client,
+		.server = outcome->lane->server,
 		.side = label->side,
 		.counts_from = label->counts_from,
 		.joined = label->joined,
 	};
-	roster_hold(mirror->roster, place.client);
-	roster_hold(mirror->roster, place.server);
-	place.lane = sinks->lane_hold(sinks->context, place.client, place.server, label->port,
-				      label->protocol);
-	return place;
 }
 
 /* When the deltas are out: some may be placed there already. */
@@ -92,10 +96,12 @@ static bool keep_change(struct mirror *mirror, uint32_t half, bool changed,
 	return true;
 }
 
-static void label_half(struct mirror *mirror, uint32_t index, struct half *half,
-		       const struct label *label)
+static void label_half(struct mirror *mirror, const struct outcome *outcome)
 {
-	struct place before = half_place(half), place = label_place(mirror, label);
+	const struct label *label = outcome->label;
+	struct half *half = outcome->half;
+	uint32_t index = label->half.index;
+	struct place before = half_place(half), place = outcome_place(outcome);
 	bool turns_matter = half->turned || label->counts_since; /* seldom */
 	struct turns former = {0}, turns = {0};
 	bool client = label->side == SIDE_CLIENT;
@@ -123,10 +129,12 @@ static void label_half(struct mirror *mirror, uint32_t index, struct half *half,
 		contributions_forget(mirror, index);
 }
 
-static void label_linger(struct mirror *mirror, struct linger *linger, const struct label *label)
+static void label_linger(struct mirror *mirror, const struct outcome *outcome)
 {
+	const struct label *label = outcome->label;
+	struct linger *linger = outcome->linger;
 	uint32_t at = (uint32_t)(linger - mirror->lingers.items);
-	struct place place = label_place(mirror, label);
+	struct place place = outcome_place(outcome);
 	struct turns former = linger->turns;
 	turns_label(&linger->turns, label, linger->labelled ? &linger->place : NULL,
 		    &place.counts_from);
@@ -173,21 +181,60 @@ prefetch_labels(const struct mirror *mirror, const struct label *labels, size_t 
 	}
 }
 
-static void keep_label(struct mirror *mirror, const struct label *label)
+/* Returns whether its half is here. */
+static bool find_half(const struct mirror *mirror, const struct label *label,
+		      struct outcome *outcome)
 {
 	const struct half_ref *ref = &label->half;
 	if (!label_is_ours(mirror, label))
-		return;
+		return false;
+	*outcome = (struct outcome){.label = label};
 	if (ref->index >> PAGE_SHIFT < mirror->pages.count) {
 		struct half *half = pages_at(&mirror->pages, ref->index);
 		if (half->live && half->generation == ref->generation) {
-			label_half(mirror, ref->index, half, label);
-			return;
+			outcome->half = half;
+			return true;
 		}
 	}
-	struct linger *linger = lingers_find(&mirror->lingers, ref->index, ref->generation);
-	if (linger)
-		label_linger(mirror, linger, label);
+	outcome->linger = lingers_find(&mirror->lingers, ref->index, ref->generation);
+	return outcome->linger != NULL;
+}
+
+static struct lane_wanted hold_instances(struct mirror *mirror, const struct label *label)
+{
+	struct lane_wanted wanted = {
+		.client = roster_number(mirror->roster, label->client),
+		.server = roster_number(mirror->roster, label->server),
+		.port = label->port,
+		.protocol = label->protocol,
+	};
+	roster_hold(mirror->roster, wanted.client);
+	roster_hold(mirror->roster, wanted.server);
+	return wanted;
+}
+
+/* At most LABELS_GROUP, whose halves, instances and lanes are fetched together. */
+static void keep_labels(struct mirror *mirror, const struct label *labels, size_t count)
+{
+	const struct mirror_sinks *sinks = &mirror->options.sinks;
+	struct outcome outcomes[LABELS_GROUP];
+	struct lane_wanted lanes[LABELS_GROUP];
+	size_t found = 0;
+	prefetch_labels(mirror, labels, count);
+	for (size_t i = 0; i < count; i++) {
+		if (!find_half(mirror, &labels[i], &outcomes[found]))
+			continue;
+		lanes[found] = hold_instances(mirror, &labels[i]);
+		outcomes[found].lane = &lanes[found];
+		found++;
+	}
+	sinks->lanes_hold(sinks->context, lanes, found);
+	for (size_t i = 0; i < found; i++) {
+		if (outcomes[i].half)
+			label_half(mirror, &outcomes[i]);
+		else
+			label_linger(mirror, &outcomes[i]);
+	}
 }
 
 void mirror_labels(struct mirror *mirror, const struct label *labels, size_t count,
@@ -197,12 +244,9 @@ void mirror_labels(struct mirror *mirror, const struct label *labels, size_t cou
 		roster_put(mirror->roster, &instances[i], mirror->pane);
 		name_address(mirror, &instances[i]);
 	}
-	for (size_t i = 0; i < count; i++) {
-		if (i % LABELS_GROUP == 0)
-			prefetch_labels(mirror, &labels[i],
-					count - i < LABELS_GROUP ? count - i : LABELS_GROUP);
-		keep_label(mirror, &labels[i]);
-	}
+	for (size_t i = 0; i < count; i += LABELS_GROUP)
+		keep_labels(mirror, &labels[i],
+			    count - i < LABELS_GROUP ? count - i : LABELS_GROUP);
 }
 
 /* ---- deltas ---- */

@@ -217,9 +217,10 @@ struct half *socket_of(const struct apply *apply, uint32_t slot, uint32_t *index
 
 /* ---- openings ---- */
 
-/* All but what it was seen as; key, pid and self come when the node is done. */
+/* All but what it was seen as, of which this is the hash; key, pid and self come when the node is
+ * done. */
 static struct half_open *opening_new(struct mirror *mirror, struct node *node, uint32_t index,
-				     struct half *half, uint64_t time_ns)
+				     struct half *half, uint64_t hash, uint64_t time_ns)
 {
 	struct opening *opening = queue_add(&mirror->openings, sizeof(*opening));
 	struct half_open *open = &opening->open;
@@ -233,9 +234,10 @@ static struct half_open *opening_new(struct mirror *mirror, struct node *node, u
 	open->time_ns = time_ns;
 	open->pad = 0;
 	opening->closed_ns = UINT64_MAX;
+	opening->hash = hash;
 	open->former = (struct half_ref){0};
 	opening->owner = half->owner;
-	opening->keyed = false;
+	opening->keyed = opening->mapped = false;
 	node->owners[half->owner].users++;
 	half->opening = 1;
 	mirror->scratch.openings[half_slot(&mirror->pages, index)] =
@@ -245,9 +247,10 @@ static struct half_open *opening_new(struct mirror *mirror, struct node *node, u
 
 /* The whole definition, to its key's owner. */
 static struct half_open *announce(struct apply *apply, uint32_t index, struct half *half,
-				  const struct definition_row *row, uint64_t opened_ns)
+				  const struct definition_row *row, uint64_t hash,
+				  uint64_t opened_ns)
 {
-	struct half_open *open = opening_new(apply->mirror, apply->node, index, half,
+	struct half_open *open = opening_new(apply->mirror, apply->node, index, half, hash,
 					     run_time(apply->run, row->time_us));
 	open->seen = row->seen;
 	open->opened_ns = opened_ns;
@@ -261,7 +264,7 @@ void socket_again(struct mirror *mirror, struct node *node, uint32_t index, stru
 {
 	if (half->opening || !half->labelled)
 		return;
-	struct half_open *open = opening_new(mirror, node, index, half, time_ns);
+	struct half_open *open = opening_new(mirror, node, index, half, 0, time_ns);
 	struct opening *opening =
 		(struct opening *)mirror->openings.items + (mirror->openings.count - 1);
 	open->number = half->number;
@@ -281,7 +284,8 @@ void socket_moved(struct apply *apply, uint32_t index, struct half *half,
 	uint64_t opened_ns = time_ns > row->age_ns ? time_ns - row->age_ns : 0;
 	half->slot_generation = generation_folded(row->generation);
 	if (!half->opening && !half->labelled)
-		announce(apply, index, half, row, opened_ns)->flags |= HALF_AGAIN;
+		announce(apply, index, half, row, tuple_hash(&row->seen), opened_ns)->flags |=
+			HALF_AGAIN;
 	socket_again(mirror, node, index, half, time_ns);
 	struct opening *opening = (struct opening *)mirror->openings.items +
 				  (mirror->scratch.openings[row->slot] - 1);
@@ -388,7 +392,8 @@ static void begin_counts(struct apply *apply, uint32_t index, struct half *half,
 }
 
 /* Every field at once, but for the generation of the place. */
-static void half_begin(struct apply *apply, struct half *half, const struct definition_row *row)
+static void half_begin(struct apply *apply, struct half *half, const struct definition_row *row,
+		       uint64_t hash)
 {
 	struct mirror *mirror = apply->mirror;
 	struct node *node = apply->node;
@@ -414,7 +419,7 @@ static void half_begin(struct apply *apply, struct half *half, const struct defi
 		.generation = half->generation,
 		.slot_generation = generation_folded(row->generation),
 		.owner = owner_take(mirror, node, row->pid, row->cgroup),
-		.print = seen_print(&row->seen),
+		.print = hash_print(hash),
 	};
 }
 
@@ -435,9 +440,10 @@ static void begin(struct apply *apply, const struct definition_row *row, uint64_
 	}
 	mirror->stats.halves++;
 	node->sockets++;
-	half_begin(apply, half, row);
+	uint64_t hash = tuple_hash(&row->seen);
+	half_begin(apply, half, row, hash);
 	begin_counts(apply, index, half, row, opened_ns, time_ns);
-	announce(apply, index, half, row, opened_ns);
+	announce(apply, index, half, row, hash, opened_ns);
 }
 
 /* A key frame. That of a half which is joined for good and whose owner is the same costs one look
@@ -461,7 +467,8 @@ static void again(struct apply *apply, uint32_t index, struct half *half,
 		socket_again(mirror, node, index, half, time_ns);
 		return;
 	}
-	announce(apply, index, half, row, time_ns > row->age_ns ? time_ns - row->age_ns : 0)
+	announce(apply, index, half, row, tuple_hash(&row->seen),
+		 time_ns > row->age_ns ? time_ns - row->age_ns : 0)
 		->flags |= HALF_AGAIN;
 }
 
@@ -679,11 +686,16 @@ void apply_retransmits(struct apply *apply, const struct retransmit_row *rows, s
 static struct half_close *close_new(struct mirror *mirror, const struct half *half,
 				    uint32_t opening, uint32_t linger)
 {
-	if (half->labelled || opening) {
+	if (half->labelled) {
+		struct outbox *outbox = &mirror->outboxes[half->join_task];
+		struct half_close *close = queue_add(&outbox->closes, sizeof(*close));
+		close->number = half->number;
+		return close;
+	}
+	if (opening) {
 		struct closing *closing = queue_add(&mirror->closings, sizeof(*closing));
-		closing->close.number = half->labelled ? half->number : 0;
-		closing->task = half->join_task;
-		closing->opening = half->labelled ? 0 : opening;
+		closing->close.number = 0;
+		closing->opening = opening;
 		return &closing->close;
 	}
 	struct held_close *held = queue_add(&mirror->held_closes, sizeof(*held));

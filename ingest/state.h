@@ -68,25 +68,22 @@ enum {
 struct opening {
 	struct half_open open;
 	uint64_t closed_ns; /* in this pane; UINT64_MAX: lives */
+	uint64_t hash;	    /* of what it was seen as */
 	uint32_t task;
-	struct opening_names {
-		uint32_t self;	 /* its instance's roster number */
-		uint32_t sought; /* and that of whom it looked up; 0: nobody */
-	} named;
 	uint16_t owner; /* of its node's; held until the opening is told */
 	bool keyed;	/* or known by its label's number */
+	bool mapped;	/* its key is another than what it was seen as */
 };
 
-/* An alias goes to the owners of both keys. */
-struct sent_alias {
-	struct nat_alias alias;
-	uint32_t tasks[2];
-};
-
+/* Of a half that is opening: goes to the same task. */
 struct closing {
 	struct half_close close;
-	uint32_t task;
-	uint32_t opening; /* of the same pane, whose task it goes to; + 1 */
+	uint32_t opening; /* place, + 1 */
+};
+
+/* What the pane tells one join task. */
+struct outbox {
+	struct queue opens, closes, aliases, instances; /* of half.h */
 };
 
 /* The close of a half that has no label yet: the join task is not known. */
@@ -209,17 +206,15 @@ struct mirror {
 	struct touch_marks marks;	   /* of it */
 	uint16_t node;			   /* being applied */
 	uint32_t node_received, node_lost; /* of each of its deltas */
-	size_t openings_done;		   /* of the pane: of these all is known */
-	size_t closings_done;		   /* and of these */
 	struct half nobody;		   /* where there is no half */
 	struct queue found;		   /* struct found: of a run's updates */
 	struct queue deltas;		   /* struct delta: of the applied node, in the making */
 	struct queue waiting;		   /* struct delta: of the pane, that wait for labels */
 	struct queue parts;		   /* struct part: theirs */
 	struct queue made;	   /* uint32_t *: where scratch has the applied node's deltas */
-	struct queue openings;	   /* struct opening */
-	struct queue closings;	   /* struct closing */
-	struct queue aliases;	   /* struct sent_alias */
+	struct queue openings;	   /* struct opening: of the applied node */
+	struct queue closings;	   /* struct closing: theirs */
+	struct outbox *outboxes;   /* by join task */
 	struct queue held_closes;  /* struct held_close */
 	struct queue servers;	   /* struct server_place */
 	struct table servers_told; /* struct told_server */
@@ -238,7 +233,7 @@ struct mirror {
 	struct answers answers;
 	struct happening *happenings; /* a ring of the last HAPPENINGS_MAX */
 	uint64_t happenings_count;    /* ever */
-	struct queue task_opens, task_closes, task_aliases, task_instances, task_named, counts;
+	struct queue counts;
 	struct queue kept_deltas, kept_parts;
 
 	struct queue lookups;	 /* struct lookup_counts: of contributions */
@@ -453,10 +448,14 @@ uint32_t orphan_adopt(struct apply *apply, const struct definition_row *row, uin
 struct page_index *slot_pages(struct node *node, uint32_t slot);
 
 /* What a half was seen as, in short: one agent's sockets may have the same by chance. */
+static inline uint32_t hash_print(uint64_t hash)
+{
+	return (uint32_t)(hash ^ hash >> 32) >> 1;
+}
+
 static inline uint32_t seen_print(const struct tuple *seen)
 {
-	uint64_t hash = tuple_hash(seen);
-	return (uint32_t)(hash ^ hash >> 32) >> 1;
+	return hash_print(tuple_hash(seen));
 }
 
 /* apply.c: ends the halves of the index's page. */
@@ -465,7 +464,10 @@ void page_end(struct apply *apply, const struct page_index *index, uint32_t at, 
 /* send.c */
 void send_node(struct mirror *mirror, struct node *node); /* what it told since it was last sent */
 void send_held(struct mirror *mirror);
+void send_close(struct mirror *mirror, uint32_t task, const struct half_close *close);
+void send_alias(struct mirror *mirror, const struct nat_alias *alias);
 void send_all(struct mirror *mirror);
+void outboxes_done(struct mirror *mirror);
 
 /* outcome.c */
 bool place_moves(const struct place *before, const struct place *after);

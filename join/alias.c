@@ -24,11 +24,17 @@ static bool to_matches(const void *context, uint32_t number, const void *wanted)
 	return tuple_same(&alias_at(context, number)->keys[WAY_IN], wanted);
 }
 
-static void keys_fetch(const void *context, uint32_t number)
+static inline __attribute__((always_inline)) void keys_prefetch(const struct join *join,
+								uint32_t number)
 {
-	const struct alias *alias = alias_at(context, number);
+	const struct alias *alias = alias_at(join, number);
 	__builtin_prefetch(alias->keys);
 	__builtin_prefetch(alias->keys + WAYS);
+}
+
+static void keys_fetch(const void *context, uint32_t number)
+{
+	keys_prefetch(context, number);
 }
 
 void aliases_init(struct join *join)
@@ -76,6 +82,12 @@ static int compare_events(const void *context, uint32_t left, uint32_t right)
 		return a->node < b->node ? -1 : 1;
 	int order = memcmp(&a->from, &b->from, sizeof(a->from));
 	return order ? order : memcmp(&a->to, &b->to, sizeof(a->to));
+}
+
+/* As much of that order as fits. */
+static uint32_t event_tie(const struct nat_alias *event)
+{
+	return (uint32_t)event->op << 31 | (uint32_t)(event->node >> 33);
 }
 
 static void age_unlink(struct join *join, struct alias *alias)
@@ -278,12 +290,13 @@ static struct announcement announcement_of(const struct join *join, const struct
 }
 
 /* What its look-ups will compare with. */
-static void told_prefetch(const struct join *join, const struct announcement *told)
+static inline __attribute__((always_inline)) void told_prefetch(const struct join *join,
+								const struct announcement *told)
 {
 	for (int way = 0; way < WAYS; way++) {
 		if (!told->owned[way])
 			continue;
-		keys_fetch(join, slots_guess(&join->aliases_by_key[way], told->hashes[way]));
+		keys_prefetch(join, slots_guess(&join->aliases_by_key[way], told->hashes[way]));
 		__builtin_prefetch(
 			&connection_at(join, slots_guess(&join->index, told->hashes[way]))->hosts);
 	}
@@ -295,7 +308,8 @@ static const struct order_place *events_order(struct join *join, size_t count)
 	array_reserve(&join->alias_order, 2 * count, sizeof(struct order_place));
 	struct order_place *places = join->alias_order.items;
 	for (size_t i = 0; i < count; i++)
-		places[i] = (struct order_place){events[i].time_ns, (uint32_t)i};
+		places[i] =
+			(struct order_place){events[i].time_ns, (uint32_t)i, event_tie(&events[i])};
 	return order_by_time(places, count, compare_events, events);
 }
 

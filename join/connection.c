@@ -214,6 +214,8 @@ void connection_move(struct join *join, uint32_t at, enum stage stage)
 		list_unlink(join, detail, connection->stage);
 	connection->stage = stage;
 	detail->since_pane = (uint32_t)join->pane;
+	if (stage == STAGE_UNSETTLED)
+		*(uint32_t *)array_add(&join->settling, sizeof(uint32_t)) = at;
 	if (stage_has_list(stage))
 		list_link(join, detail, at, stage);
 	else

@@ -41,9 +41,9 @@ void join_free(struct join *join)
 {
 	if (!join)
 		return;
-	struct array *arrays[] = {&join->buckets, &join->alias_events, &join->unnumbered,
-				  &join->seekers, &join->touched,      &join->telling,
-				  &join->guessers};
+	struct array *arrays[] = {&join->buckets,  &join->alias_events, &join->unnumbered,
+				  &join->seekers,  &join->touched,	&join->telling,
+				  &join->guessers, &join->settling};
 	for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++)
 		memory_free(arrays[i]->items);
 	for (uint32_t task = 0; task < join->options.tasks; task++)
@@ -78,12 +78,25 @@ static void own_hops_push(struct join *join)
 	join_push(join, &own);
 }
 
-static void ends_prefetch(const struct join *join, const struct connection *connection)
+static inline __attribute__((always_inline)) void ends_prefetch(const struct join *join,
+								const struct connection *connection)
 {
 	for (unsigned side = 0; side < SIDES; side++) {
 		__builtin_prefetch(host_at(join, connection->hosts[side]));
-		__builtin_prefetch(roster_at(join->roster, connection->self[side]));
+		roster_prefetch_number(join->roster, connection->self[side]);
 	}
+}
+
+/* What their flow needs besides. */
+static inline __attribute__((always_inline)) void
+closings_prefetch(const struct join *join, const struct connection *connection)
+{
+	if (!connection->detailed)
+		return; /* it has left */
+	const struct detail *detail = detail_of(join, connection);
+	for (unsigned side = 0; side < SIDES; side++)
+		__builtin_prefetch(closing_at(join, detail->seats[side].closing));
+	edge_prefetch(join, connection);
 }
 
 static void connection_label(struct join *join, uint32_t at)
@@ -132,11 +145,12 @@ static void touched_go_on(struct join *join)
 	}
 }
 
-/* In the order of the closings, ties as they come: so flows are written where they stay. */
+/* In the order of the closings, so flows are written where they stay; of one connection that is
+ * listed twice either may be first. */
 static int compare_nothing(const void *context, uint32_t a, uint32_t b)
 {
-	(void)context;
-	return (a > b) - (a < b);
+	(void)context, (void)a, (void)b;
+	return 0;
 }
 
 /* Its flow is told in this round, and what is over leaves then. */
@@ -144,7 +158,7 @@ static void tell(struct join *join, uint32_t at)
 {
 	const struct detail *detail = detail_of(join, connection_at(join, at));
 	*(struct order_place *)array_add(&join->telling, sizeof(struct order_place)) =
-		(struct order_place){flow_closed_ns(join, detail), at};
+		(struct order_place){flow_closed_ns(join, detail), at, at};
 }
 
 /* Who is at the other end of a half that nobody met may be known better by now than when it was
@@ -194,8 +208,10 @@ static void telling_done(struct join *join)
 		for (size_t i = 0; i < group; i++)
 			ends_prefetch(join, connection_at(join, places[start + i].index));
 		for (size_t i = 0; i < group; i++) {
-			keys[i] =
-				connection_key(join, connection_at(join, places[start + i].index));
+			const struct connection *connection =
+				connection_at(join, places[start + i].index);
+			closings_prefetch(join, connection);
+			keys[i] = connection_key(join, connection);
 			hashes[i] = key_hash(&keys[i]);
 			slots_prefetch(&join->index, hashes[i]);
 		}
@@ -272,12 +288,41 @@ static uint32_t due(const struct join *join, enum stage stage, uint64_t wait_ns)
 	return panes * PANE_NS >= wait_ns ? oldest : 0;
 }
 
+/* A list tells who is next only when it is there: those that come after are fetched ahead in the
+ * order in which they joined it. */
+static void settling_fetch(struct join *join, uint32_t at)
+{
+	const uint32_t *settling = join->settling.items;
+	size_t *next = &join->settling_next, count = join->settling.count;
+	while (*next < count && settling[*next] != at)
+		++*next;
+	if (*next + 2 * AHEAD < count)
+		connection_prefetch(join, settling[*next + 2 * AHEAD]);
+	if (*next + AHEAD < count)
+		detail_prefetch(join, settling[*next + AHEAD]);
+}
+
+/* Less than half of it is over, or all. */
+static void settling_cut(struct join *join)
+{
+	bool over = !join->stages[STAGE_UNSETTLED].oldest;
+	size_t left = over ? 0 : join->settling.count - join->settling_next;
+	if (left > join->settling_next || !join->settling.count)
+		return;
+	uint32_t *settling = join->settling.items;
+	memmove(settling, settling + join->settling_next, left * sizeof(*settling));
+	join->settling.count = left;
+	join->settling_next = 0;
+}
+
 static void settle_due(struct join *join)
 {
 	for (uint32_t at; (at = due(join, STAGE_UNSETTLED, join->options.one_sided_ns)) != 0;) {
+		settling_fetch(join, at);
 		connection_at(join, at)->settled = 1;
 		pair_stage(join, at);
 	}
+	settling_cut(join);
 }
 
 static void tell_due(struct join *join)

@@ -9,20 +9,6 @@
 
 enum { GROUP = 32 };
 
-static void connection_prefetch(const struct join *join, uint32_t at)
-{
-	const char *connection = (const char *)connection_at(join, at);
-	__builtin_prefetch(connection);
-	__builtin_prefetch(connection + sizeof(struct connection) - 1);
-}
-
-static void detail_prefetch(const struct join *join, uint32_t at)
-{
-	const struct connection *connection = connection_at(join, at);
-	if (connection->detailed)
-		__builtin_prefetch(detail_of(join, connection));
-}
-
 static bool half_matches(const struct join *join, uint32_t number, const struct half_ref *ref)
 {
 	uint32_t at = connection_of(number);

@@ -177,12 +177,32 @@ void labels_send(struct join *join)
 /* ---- flows ---- */
 
 /* Few edges carry most flows: their ids are kept, each at one place. Workloads are hashes. */
+static inline struct edge_cache *edge_place(const struct join *join, uint64_t client,
+					    uint64_t server, uint64_t port)
+{
+	uint64_t mixed = (client ^ port) * 0x9e3779b97f4a7c15ULL + server * 0xbf58476d1ce4e5b9ULL;
+	return &join->edges[mixed >> (64 - EDGES_CACHED_BITS)];
+}
+
+static inline uint64_t edge_port(uint16_t port, uint8_t protocol)
+{
+	return (uint64_t)port << 8 | protocol;
+}
+
+void edge_prefetch(const struct join *join, const struct connection *connection)
+{
+	const struct host *server = host_at(join, connection->hosts[SIDE_SERVER]);
+	__builtin_prefetch(
+		edge_place(join, roster_at(join->roster, connection->self[SIDE_CLIENT])->workload,
+			   roster_at(join->roster, connection->self[SIDE_SERVER])->workload,
+			   edge_port(connection->ports[SIDE_SERVER], server->protocol)),
+		1);
+}
+
 static uint64_t edge_id_cached(struct join *join, const struct edge *edge)
 {
-	uint64_t port = (uint64_t)edge->port << 8 | edge->protocol;
-	uint64_t mixed = (edge->client ^ port) * 0x9e3779b97f4a7c15ULL +
-			 edge->server * 0xbf58476d1ce4e5b9ULL;
-	struct edge_cache *cached = &join->edges[mixed >> (64 - EDGES_CACHED_BITS)];
+	uint64_t port = edge_port(edge->port, edge->protocol);
+	struct edge_cache *cached = edge_place(join, edge->client, edge->server, port);
 	if (cached->client != edge->client || cached->server != edge->server ||
 	    cached->port_protocol != port || !cached->id)
 		*cached = (struct edge_cache){edge->client, edge->server, port, edge_id(edge)};
@@ -354,7 +374,8 @@ static const struct flow *flows_sorted(struct join *join)
 	array_reserve(&join->flow_order, 2 * count, sizeof(struct order_place));
 	struct order_place *places = join->flow_order.items;
 	for (size_t i = 0; i < count; i++)
-		places[i] = (struct order_place){flows[i].closed_ns, (uint32_t)i};
+		places[i] = (struct order_place){flows[i].closed_ns, (uint32_t)i,
+						 (uint32_t)(flows[i].id >> 32)};
 	const struct order_place *sorted = order_by_time(places, count, compare_ids, flows);
 	array_reserve(&join->flows_sorted, count, sizeof(struct flow));
 	struct flow *ordered = join->flows_sorted.items;

@@ -228,6 +228,8 @@ struct join {
 	struct array seekers;  /* half numbers that may find a (better) peer */
 	struct array telling;  /* struct order_place: whose flows are told at the round's end */
 	struct array touched;  /* connections whose stage may have changed */
+	struct array settling; /* those that became pairs, by age; some left that stage since */
+	size_t settling_next;  /* none before it is due any more */
 	struct array guessers; /* struct guesser: roles on or before their trial */
 	struct label_bucket *labels; /* by source */
 	struct array flows, flow_order, flows_sorted;
@@ -407,6 +409,23 @@ static inline void half_change(struct join *join, uint32_t number)
 	connection_touch(join, connection_of(number));
 }
 
+/* Always in line: the compiler leaves out the call of a function that only asks for memory. */
+static inline __attribute__((always_inline)) void connection_prefetch(const struct join *join,
+								      uint32_t at)
+{
+	const char *connection = (const char *)connection_at(join, at);
+	__builtin_prefetch(connection);
+	__builtin_prefetch(connection + sizeof(struct connection) - 1);
+}
+
+static inline __attribute__((always_inline)) void detail_prefetch(const struct join *join,
+								  uint32_t at)
+{
+	const struct connection *connection = connection_at(join, at);
+	if (connection->detailed)
+		__builtin_prefetch(detail_of(join, connection));
+}
+
 /* host.c */
 void hosts_init(struct join *join, uint32_t hosts_max);
 void hosts_bind(struct join *join);
@@ -549,6 +568,8 @@ static inline uint64_t flow_closed_ns(const struct join *join, const struct deta
 }
 
 void flow_add(struct join *join, uint32_t at, const struct tuple *key, uint64_t hash);
+/* For the flow of a pair. */
+void edge_prefetch(const struct join *join, const struct connection *connection);
 void labels_send(struct join *join);
 void flows_send(struct join *join);
 

@@ -100,8 +100,10 @@ static inline struct place link_place(const struct link *link, struct roster *ro
 		.counts_from = link->counts_from,
 		.joined = link->joined,
 	};
-	place.lane = partial_lane_hold(partial, place.client, place.server, link->edge.port,
-				       link->edge.protocol);
+	struct lane_wanted wanted = {
+		place.client, place.server, link->edge.port, link->edge.protocol, 0, 0};
+	partial_lanes_hold(partial, &wanted, 1);
+	place.lane = wanted.lane;
 	return place;
 }
 

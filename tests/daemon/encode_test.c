@@ -201,11 +201,9 @@ static void on_amendments(void *context, const struct amendment *amendments, siz
 	(void)context, (void)amendments, (void)count;
 }
 
-static uint32_t on_lane_hold(void *context, uint32_t client, uint32_t server, uint16_t port,
-			     uint8_t protocol)
+static void on_lanes_hold(void *context, struct lane_wanted *wanted, size_t count)
 {
-	(void)context, (void)client, (void)server, (void)port, (void)protocol;
-	return 0;
+	(void)context, (void)wanted, (void)count;
 }
 
 static void on_lane_drop(void *context, uint32_t lane)
@@ -243,7 +241,7 @@ static void check_tick(const char *secret)
 					 .destinations = 2,
 					 .keys = keys,
 					 .sinks = {NULL, on_halves, on_deltas, on_amendments,
-						   on_lane_hold, on_lane_drop, on_deadletter}});
+						   on_lanes_hold, on_lane_drop, on_deadletter}});
 	struct encoder *encoder = encoder_new();
 	uint64_t now = 1700000000 * NS_PER_S;
 	uint8_t key[SEAL_KEY_BYTES];

@@ -29,11 +29,9 @@ static void take_amendments(void *context, const struct amendment *amendments, s
 }
 
 /* There is never room: nothing is labelled here. */
-static uint32_t hold_lane(void *context, uint32_t client, uint32_t server, uint16_t port,
-			  uint8_t protocol)
+static void hold_lanes(void *context, struct lane_wanted *wanted, size_t count)
 {
-	(void)context, (void)client, (void)server, (void)port, (void)protocol;
-	return 0;
+	(void)context, (void)wanted, (void)count;
 }
 
 static void drop_lane(void *context, uint32_t lane)
@@ -88,7 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 		.sinks = {.halves = take_halves,
 			  .deltas = take_deltas,
 			  .amendments = take_amendments,
-			  .lane_hold = hold_lane,
+			  .lanes_hold = hold_lanes,
 			  .lane_drop = drop_lane},
 	});
 	uint64_t append_ns = 1700000000 * NS_PER_S;

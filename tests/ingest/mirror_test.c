@@ -157,15 +157,14 @@ static void take_amendments(void *context, const struct amendment *amendments, s
 	}
 }
 
-static uint32_t hold_lane(void *context, uint32_t client, uint32_t server, uint16_t port,
-			  uint8_t protocol)
+static uint32_t hold_lane(const struct lane_wanted *wanted)
 {
 	uint32_t vacant = 0;
-	(void)context;
 	for (uint32_t i = 1; i < LANES; i++) {
 		struct lane_use *lane = &got.lanes[i];
-		if (lane->users && lane->client == client && lane->server == server &&
-		    lane->port == port && lane->protocol == protocol) {
+		if (lane->users && lane->client == wanted->client &&
+		    lane->server == wanted->server && lane->port == wanted->port &&
+		    lane->protocol == wanted->protocol) {
 			lane->users++;
 			return i;
 		}
@@ -175,8 +174,16 @@ static uint32_t hold_lane(void *context, uint32_t client, uint32_t server, uint1
 			break; /* never used: nor is what follows */
 	}
 	assert_int_not_equal(vacant, 0);
-	got.lanes[vacant] = (struct lane_use){client, server, port, protocol, 1};
+	got.lanes[vacant] = (struct lane_use){wanted->client, wanted->server, wanted->port,
+					      wanted->protocol, 1};
 	return vacant;
+}
+
+static void hold_lanes(void *context, struct lane_wanted *wanted, size_t count)
+{
+	(void)context;
+	for (size_t i = 0; i < count; i++)
+		wanted[i].lane = hold_lane(&wanted[i]);
 }
 
 static void drop_lane(void *context, uint32_t lane)
@@ -216,7 +223,7 @@ static struct mirror_options small_options(void)
 		.sinks = {.halves = take_halves,
 			  .deltas = take_deltas,
 			  .amendments = take_amendments,
-			  .lane_hold = hold_lane,
+			  .lanes_hold = hold_lanes,
 			  .lane_drop = drop_lane,
 			  .deadletter = take_letter},
 	};
