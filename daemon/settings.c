@@ -338,7 +338,7 @@ static const struct config_entry entries[] = {
 	{.name = "limits.nat_entries",
 	 .type = CONFIG_UINT,
 	 SETTING(nats_max),
-	 .fallback = "131072",
+	 .fallback = "524288",
 	 .min = "16",
 	 .max = "33554432",
 	 .unit = "entries a task",
