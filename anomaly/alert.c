@@ -48,7 +48,8 @@ struct alert alert_member(const struct alert *alert, uint32_t number)
 	memcpy(member.monitor, words->monitor, sizeof(member.monitor));
 	memcpy(member.metric, words->metric, sizeof(member.metric));
 	/* What the incident tells is measured on its cause. */
-	member.value = member.threshold = member.baseline_median = member.baseline_mad = 0;
+	member.value = member.threshold = member.score = 0;
+	member.expected = member.usual_low = member.usual_high = 0;
 	member.window_ms = 0;
 	member.unit[0] = member.summary[0] = '\0';
 	member.suspects_count = member.episodes = member.members_count = 0;

@@ -67,13 +67,16 @@ struct alert {
 	uint64_t sequence;	  /* of this transition: 1 firing, 2 .. updates, last resolved */
 	uint32_t state;		  /* enum alert_state */
 	uint32_t severity;	  /* enum alert_severity */
-	char monitor[ALERT_MONITOR_MAX]; /* threshold monitor's name, or "baseline/<counter>" */
+	/* Threshold monitor's name, "baseline/<metric>" or "burn-rate/<window>". */
+	char monitor[ALERT_MONITOR_MAX];
 	struct alert_subject subject;
 	char metric[ALERT_MONITOR_MAX]; /* what was measured: a counter's name or a derived one */
 	char unit[32];
-	double value;			      /* measured over the window */
-	double threshold;		      /* what it was compared with */
-	double baseline_median, baseline_mad; /* 0 for thresholds */
+	double value;	  /* measured over the window */
+	double threshold; /* what it was compared with */
+	/* Of a baseline, 0 for thresholds: what was expected, what is usual, and how surprising the
+	 * value was when this was told, in decades (-log10 of its probability). */
+	double expected, usual_low, usual_high, score;
 	uint32_t window_ms;
 	uint64_t started_ns;	      /* end of the pane in which the episode began */
 	uint64_t ended_ns;	      /* 0 while firing */

@@ -132,10 +132,12 @@ static uint32_t kind_of(const struct alert *alert)
 	case METRIC_CONNECTIONS_FAILED:
 	case METRIC_FAILURE_RATIO:
 	case METRIC_CONNECTIONS_RESET:
+	case METRIC_DNS_FAILURE_RATIO:
 		return KIND_FAILURE;
 	case METRIC_CONNECT_LATENCY:
 	case METRIC_RTT:
 	case METRIC_RETRANSMIT_RATIO:
+	case METRIC_DNS_LATENCY:
 		return KIND_LATENCY;
 	default:
 		return KIND_VOLUME;

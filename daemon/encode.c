@@ -219,8 +219,10 @@ struct encoded encode_alert(struct encoder *encoder, const struct output_number 
 	message.unit = text(encoder, alert->unit);
 	message.value = alert->value;
 	message.threshold = alert->threshold;
-	message.baseline_median = alert->baseline_median;
-	message.baseline_mad = alert->baseline_mad;
+	message.expected = alert->expected;
+	message.usual_low = alert->usual_low;
+	message.usual_high = alert->usual_high;
+	message.score = alert->score;
 	message.window_ms = alert->window_ms;
 	message.started_ns = alert->started_ns;
 	message.ended_ns = alert->ended_ns;
@@ -256,8 +258,8 @@ struct encoded encode_baseline(struct encoder *encoder, const struct baseline_re
 	message.metric = text(encoder, metric_name(record->metric));
 	message.samples = record->samples;
 	message.window_ns = record->window_ns;
-	message.median_millionths = record->median;
-	message.mad_millionths = record->mad;
+	message.state.data = (uint8_t *)record->state;
+	message.state.len = record->state_size;
 	return packed(encoder, &message.base);
 }
 
@@ -471,8 +473,10 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 			    .protocol = protocol_number(message->protocol)},
 		.value = message->value,
 		.threshold = message->threshold,
-		.baseline_median = message->baseline_median,
-		.baseline_mad = message->baseline_mad,
+		.expected = message->expected,
+		.usual_low = message->usual_low,
+		.usual_high = message->usual_high,
+		.score = message->score,
 		.window_ms = message->window_ms,
 		.started_ns = message->started_ns,
 		.ended_ns = message->ended_ns,
@@ -542,11 +546,17 @@ int decode_baseline(const uint8_t *bytes, size_t length, struct baseline_record 
 		.metric = metric_by_name(message->metric),
 		.samples = message->samples,
 		.window_ns = message->window_ns,
-		.median = message->median_millionths,
-		.mad = message->mad_millionths,
 	};
 
-	int rc = end && *end == '\0' && record->edge.id && record->metric < METRICS ? 0 : -EBADMSG;
+	bool fits = message->state.len <= sizeof(record->state);
+	int rc = end && *end == '\0' && record->edge.id && record->metric < METRICS && fits
+			 ? 0
+			 : -EBADMSG;
+
+	if (rc == 0 && message->state.len) {
+		record->state_size = (uint32_t)message->state.len;
+		memcpy(record->state, message->state.data, message->state.len);
+	}
 
 	millrace__v1__baseline__free_unpacked(message, NULL);
 	return rc;

@@ -295,6 +295,7 @@ static uint64_t shape_of(const struct settings *settings)
 		settings->baselines_warmup,
 		settings->rollups_finest_ns,
 		(uint64_t)(settings->baselines_sensitivity * 1e6),
+		(uint64_t)(settings->baselines_objective * 1e6),
 	};
 	size_t count;
 	struct monitor *monitors = settings_monitors(settings, &count);

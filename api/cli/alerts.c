@@ -54,7 +54,7 @@ int command_alerts(const struct cli *cli)
 		sizeof(alert_columns) / sizeof(alert_columns[0]),
 		add_alert,
 		"No alerts. Nothing departs from normal, no monitor is configured (monitors in "
-		"millraced.yaml),\nor baselines still learn: they need 5 minutes of an edge.",
+		"millraced.yaml),\nor baselines still learn: they need 10 minutes of an edge.",
 		NULL};
 	struct path path;
 

@@ -287,9 +287,11 @@ static void pagerduty_details(struct json *json, const struct alert *alert)
 	member(json, "unit", alert->unit);
 	number(json, "value", alert->value);
 	number(json, "threshold", alert->threshold);
-	if (alert->baseline_median != 0 || alert->baseline_mad != 0) {
-		number(json, "baseline_median", alert->baseline_median);
-		number(json, "baseline_mad", alert->baseline_mad);
+	if (alert->score > 0 || alert->usual_high > 0) {
+		number(json, "expected", alert->expected);
+		number(json, "usual_low", alert->usual_low);
+		number(json, "usual_high", alert->usual_high);
+		number(json, "score", alert->score);
 	}
 	number(json, "window_seconds", alert->window_ms / 1000.0);
 	number(json, "completeness", alert->completeness);

@@ -114,8 +114,10 @@ static Millrace__V1__Alert *alert_message(struct arena *arena, const struct aler
 	message->unit = arena_text(arena, alert->unit);
 	message->value = alert->value;
 	message->threshold = alert->threshold;
-	message->baseline_median = alert->baseline_median;
-	message->baseline_mad = alert->baseline_mad;
+	message->expected = alert->expected;
+	message->usual_low = alert->usual_low;
+	message->usual_high = alert->usual_high;
+	message->score = alert->score;
 	message->window_ms = alert->window_ms;
 	message->started_ns = alert->started_ns;
 	message->ended_ns = alert->ended_ns;
