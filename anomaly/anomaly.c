@@ -22,7 +22,7 @@ enum {
 	ALERTS_BUFFER = 32,
 	/* A ranking is 0.1 ms for an edge, some ms for a server of thousands of rows. */
 	RANKINGS_MAX = 64,
-	DOMAIN_ROWS_PER_EDGE = 8,
+	DOMAIN_ROWS_PER_EDGE = 12,
 	KEEP_PANES = 120 * PANES_PER_S,
 	KEEP_LONG_PANES = 3600 * PANES_PER_S,
 	/* Silence is learned as zeros this long: an edge that comes back daily keeps its usual
@@ -508,9 +508,9 @@ static void hear(struct anomaly *anomaly, uint64_t node)
 	map_put(&anomaly->nodes, node, (void *)(uintptr_t)(anomaly->pane + 2));
 }
 
-static void push_instance(struct anomaly *anomaly, const struct rollup *rollup)
+static void push_part(struct anomaly *anomaly, const struct rollup *rollup)
 {
-	uint64_t node = rollup->instance.node;
+	uint64_t node = rollup->instance.node; /* a lane has none */
 	if (rollup->window_ms == 250)
 		domain_log_add(anomaly->domains, rollup);
 	else
@@ -543,8 +543,8 @@ static void push_row(struct anomaly *anomaly, const struct rollup *rollup)
 		anomaly->row_pane = pane;
 	if (rollup->window_ms != 250 && rollup->window_ms != 10000)
 		return;
-	if (rollup->scope == SCOPE_CLIENT || rollup->scope == SCOPE_SERVER)
-		push_instance(anomaly, rollup);
+	if (rollup->scope != SCOPE_EDGE)
+		push_part(anomaly, rollup);
 	if (rollup->window_ms == 250)
 		anomaly->report_pane = anomaly->pane + 2;
 	if (rollup->scope == SCOPE_EDGE && rollup->window_ms == 250)
@@ -921,7 +921,8 @@ static void alert_measure(struct anomaly *anomaly, const struct subject *subject
 		sums->issued > sums->received ? (double)sums->received / (double)sums->issued : 1;
 }
 
-/* False if this pane has had its share of rankings, or what to rank has not come yet. */
+/* Suspects and diagnosis. False if this pane has had its share of rankings, or what to rank has not
+ * come yet. */
 static bool rank(struct anomaly *anomaly, const struct subject *subject,
 		 const struct verdict *verdict, struct alert *alert)
 {
@@ -939,12 +940,19 @@ static bool rank(struct anomaly *anomaly, const struct subject *subject,
 		.comparison = verdict->comparison,
 		.window_panes = verdict->panes,
 		.started_ns = alert->started_ns,
+		.value = verdict->value,
 	};
 	if (!domain_ready(anomaly->domains, &query))
 		return false;
 	anomaly->rankings++;
-	alert->suspects_count =
-		domain_rank(anomaly->domains, &query, anomaly->names, alert->suspects);
+	/* What was likely once is not less so when the usual is out of sight. */
+	uint32_t count = domain_rank(anomaly->domains, &query, anomaly->names, alert->suspects);
+	if (count)
+		alert->suspects_count = count;
+	struct ends ends = domain_ends(anomaly->domains, &query);
+	struct diagnosis diagnosis = diagnosis_of(&ends, query.metric);
+	if (diagnosis.kind)
+		alert->diagnosis = diagnosis;
 	return true;
 }
 
@@ -1040,7 +1048,7 @@ static bool episode_end(struct anomaly *anomaly, struct subject *subject, struct
 	return true;
 }
 
-/* While the condition holds: a new first suspect is news, none any more is not. */
+/* While the condition holds: a new first suspect or diagnosis is news, none any more is not. */
 static void episode_update(struct anomaly *anomaly, struct subject *subject,
 			   struct episode *episode, const struct verdict *verdict)
 {
@@ -1050,7 +1058,8 @@ static void episode_update(struct anomaly *anomaly, struct subject *subject,
 	if (!rank(anomaly, subject, verdict, &alert))
 		return;
 	episode->update_ns = anomaly->now_ns + anomaly->options.update_ns;
-	if (alert.suspects_count == 0 || alert_same_suspect(&alert, &episode->alert))
+	if (alert_same_suspect(&alert, &episode->alert) &&
+	    alert_same_diagnosis(&alert, &episode->alert))
 		return;
 	alert_measure(anomaly, subject, verdict, &alert);
 	if (!emit(anomaly, verdict, &alert))

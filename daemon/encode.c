@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/batch/seal.h"
+#include "anomaly/diagnosis.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "daemon/bulk.h"
@@ -200,6 +201,23 @@ static Millrace__V1__AlertMember *member_message(struct encoder *encoder,
 	return message;
 }
 
+static Millrace__V1__Diagnosis *diagnosis_message(struct encoder *encoder,
+						  const struct diagnosis *diagnosis)
+{
+	Millrace__V1__Diagnosis *message = scratch(encoder, sizeof(*message));
+	char *words = scratch(encoder, DIAGNOSIS_TEXT_MAX);
+
+	millrace__v1__diagnosis__init(message);
+	diagnosis_text(diagnosis, words);
+	message->kind = text(encoder, diagnosis_name(diagnosis->kind));
+	message->part = diagnosis->part;
+	message->whole = diagnosis->whole;
+	message->usual = diagnosis->usual;
+	message->crossing = diagnosis->crossing;
+	message->text = words;
+	return message;
+}
+
 struct encoded encode_alert(struct encoder *encoder, const struct output_number *number,
 			    const struct alert *alert)
 {
@@ -239,6 +257,8 @@ struct encoded encode_alert(struct encoder *encoder, const struct output_number 
 	message.members = scratch(encoder, alert->members_count * sizeof(*message.members));
 	for (uint32_t i = 0; i < alert->members_count; i++)
 		message.members[i] = member_message(encoder, &alert->members[i]);
+	if (alert->diagnosis.kind)
+		message.diagnosis = diagnosis_message(encoder, &alert->diagnosis);
 	message.epoch = number->epoch;
 	message.task = number->task;
 	message.output = number->sequence;
@@ -442,6 +462,21 @@ static void read_suspects(struct alert *alert, const Millrace__V1__Alert *messag
 	}
 }
 
+static void read_diagnosis(struct alert *alert, const Millrace__V1__Diagnosis *from)
+{
+	uint32_t kind = 0;
+
+	while (from && kind < DIAGNOSES && strcmp(diagnosis_name(kind), from->kind) != 0)
+		kind++;
+	if (!from || kind == DIAGNOSES)
+		return;
+	alert->diagnosis = (struct diagnosis){.kind = kind,
+					      .crossing = from->crossing,
+					      .part = from->part,
+					      .whole = from->whole,
+					      .usual = from->usual};
+}
+
 static void read_members(struct alert *alert, const Millrace__V1__Alert *message)
 {
 	for (size_t i = 0; i < message->n_members && i < ALERT_MEMBERS_MAX; i++) {
@@ -494,6 +529,7 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 	cut(alert->summary, sizeof(alert->summary), message->summary);
 	read_suspects(alert, message);
 	read_members(alert, message);
+	read_diagnosis(alert, message->diagnosis);
 
 	int rc = message->version == SCHEMA_VERSION && alert->key[0] &&
 				 alert->state <= ALERT_RESOLVED

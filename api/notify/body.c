@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "anomaly/diagnosis.h"
 #include "api/notify/text.h"
 
 /* Slack's limits: header 150 characters, section text 3,000, a field 2,000, fallback text 4,000; a
@@ -154,6 +155,18 @@ static void slack_suspects(struct json *json, const struct alert *alert)
 	slack_section(json, text);
 }
 
+static void slack_diagnosis(struct json *json, const struct alert *alert)
+{
+	char plain[DIAGNOSIS_TEXT_MAX], text[DIAGNOSIS_TEXT_MAX + 16];
+
+	if (!alert->diagnosis.kind || alert->state == ALERT_RESOLVED)
+		return;
+	/* Numbers and our own words: nothing to escape. */
+	diagnosis_text(&alert->diagnosis, plain);
+	snprintf(text, sizeof(text), "*Why*\n%s", plain);
+	slack_section(json, text);
+}
+
 /* "web to api:8080, connect_latency" */
 static void member_text(char *text, size_t size, const struct alert_member *member)
 {
@@ -241,6 +254,7 @@ void body_slack(struct json *json, const struct alert *alert, const char *extern
 		slack_section(json, summary);
 	slack_fields(json, alert);
 	slack_suspects(json, alert);
+	slack_diagnosis(json, alert);
 	slack_members(json, alert);
 	slack_context(json, alert, external_url, repeat);
 	json_array_end(json);
@@ -305,6 +319,12 @@ static void pagerduty_details(struct json *json, const struct alert *alert)
 		json_string(json, safe);
 	}
 	json_array_end(json);
+	if (alert->diagnosis.kind) {
+		char words[DIAGNOSIS_TEXT_MAX];
+
+		diagnosis_text(&alert->diagnosis, words);
+		member(json, "diagnosis", words);
+	}
 	number(json, "episodes", alert->episodes);
 	json_key(json, "affected");
 	json_array_begin(json);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "anomaly/diagnosis.h"
 #include "api/history/read.h"
 
 char *answer_name(struct query *query, uint64_t id)
@@ -95,6 +96,23 @@ static Millrace__V1__AlertMember *member_message(struct arena *arena,
 	return message;
 }
 
+static Millrace__V1__Diagnosis *diagnosis_message(struct arena *arena,
+						  const struct diagnosis *diagnosis)
+{
+	Millrace__V1__Diagnosis *message = arena_take(arena, 1, sizeof(*message));
+	char words[DIAGNOSIS_TEXT_MAX];
+
+	millrace__v1__diagnosis__init(message);
+	diagnosis_text(diagnosis, words);
+	message->kind = (char *)diagnosis_name(diagnosis->kind);
+	message->part = diagnosis->part;
+	message->whole = diagnosis->whole;
+	message->usual = diagnosis->usual;
+	message->crossing = diagnosis->crossing;
+	message->text = arena_text(arena, words);
+	return message;
+}
+
 static Millrace__V1__Alert *alert_message(struct arena *arena, const struct alert *alert)
 {
 	Millrace__V1__Alert *message = arena_take(arena, 1, sizeof(*message));
@@ -133,6 +151,8 @@ static Millrace__V1__Alert *alert_message(struct arena *arena, const struct aler
 	message->members = arena_take(arena, alert->members_count, sizeof(*message->members));
 	for (uint32_t i = 0; i < alert->members_count && i < ALERT_MEMBERS_MAX; i++)
 		message->members[message->n_members++] = member_message(arena, &alert->members[i]);
+	if (alert->diagnosis.kind)
+		message->diagnosis = diagnosis_message(arena, &alert->diagnosis);
 	return message;
 }
 

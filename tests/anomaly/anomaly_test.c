@@ -577,12 +577,16 @@ static void suspects_of_traffic_follow_with_the_next_ten_seconds(void **state)
 		if (stand->alerts_count == 1 && !fired)
 			fired = stand->pane;
 	}
-	assert_int_equal(stand->alerts_count, 2);
+	assert_int_equal(stand->alerts_count, 3);
 	assert_int_equal(stand->alerts[0].suspects_count, 0);
 	assert_string_equal(stand->alerts[1].suspects[0].name, "n1");
 	assert_int_equal(stand->alerts[1].sequence, 2);
 	uint64_t ended = (fired + 39) / 40 * 40;
 	assert_int_equal(stand->alerts[1].pane_end_ns, ended * PANE_NS);
+	/* What is likely wrong is told of ten seconds that lie within the episode. */
+	assert_int_equal(stand->alerts[1].diagnosis.kind, DIAGNOSIS_NONE);
+	assert_int_equal(stand->alerts[2].diagnosis.kind, DIAGNOSIS_SLOW_PATH);
+	assert_string_equal(stand->alerts[2].suspects[0].name, "n1");
 	stand_free(stand);
 }
 

@@ -55,6 +55,7 @@ static void an_alert_is_read_back_as_it_was(void **state)
 	strcpy(alert.summary, "cart to redis fails");
 	alert.suspects[0] = (struct suspect){
 		.kind = SUSPECT_SERVER_ZONE, .share = 0.9, .excess = 3, .name = "b"};
+	alert.diagnosis = (struct diagnosis){DIAGNOSIS_LOSSY_PATH, true, 30, 400, 0.01};
 	alert_key(&alert);
 	bytes = encode_alert(encoder, &number, &alert);
 	memset(&back, 0xff, sizeof(back));
@@ -82,6 +83,9 @@ static void an_alert_is_read_back_as_it_was(void **state)
 	assert_int_equal(1, back.suspects_count);
 	assert_int_equal(SUSPECT_SERVER_ZONE, back.suspects[0].kind);
 	assert_string_equal("b", back.suspects[0].name);
+	assert_int_equal(DIAGNOSIS_LOSSY_PATH, back.diagnosis.kind);
+	assert_true(back.diagnosis.crossing && back.diagnosis.part == 30 &&
+		    back.diagnosis.whole == 400 && back.diagnosis.usual == 0.01);
 	assert_int_equal(-EBADMSG, decode_alert(bytes.bytes, bytes.length - 1, &back));
 	assert_int_equal(-EBADMSG, decode_alert(bytes.bytes, 0, &back));
 	encoder_free(encoder);
