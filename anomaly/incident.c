@@ -8,12 +8,18 @@
 #include "anomaly/map.h"
 #include "anomaly/metric.h"
 #include "anomaly/summary.h"
+#include "anomaly/witness.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/name.h"
 
 #define TOGETHER_NS (2 * NS_PER_S)
+/* What is merely slow or unusual is not told before it is known where: instances tell of it once in
+ * ten seconds. */
+#define RIPE_NS (12 * NS_PER_S)
+/* What spreads: a zone or a path fails for busy edges at once and for others some seconds later. */
+#define SPREAD_NS (30 * NS_PER_S)
 /* What began longer ago neither draws new faults along a chain or a node, nor hides them: people
  * have seen it. */
 #define LATELY_NS (300 * NS_PER_S)
@@ -22,6 +28,7 @@ struct incident {
 	uint64_t number; /* rising */
 	uint64_t opened_ns;
 	uint64_t update_ns; /* not told again before */
+	uint64_t shared_ns; /* when it last took what has nothing to do with it but its time */
 	struct alert alert; /* as it was told last; not at all yet: sequence 0 */
 	uint64_t cause;	    /* the member's id */
 	uint32_t episodes;  /* open */
@@ -67,7 +74,7 @@ struct incidents {
 	uint32_t incidents_count, incidents_capacity;
 	struct member **members; /* in the order in which they came */
 	uint32_t members_count, members_capacity;
-	uint32_t newcomers; /* of these, the last ones, without an incident yet */
+	uint32_t newcomers; /* of these, those without an incident yet */
 	struct map by_id;
 	uint64_t numbers; /* of incidents so far */
 	bool resumed;	  /* some members may be unconfirmed */
@@ -77,6 +84,7 @@ struct incidents {
 	struct link *links;
 	uint32_t *first;
 	struct incident **groups;
+	bool *ripe; /* a group that has no incident may begin one */
 	uint64_t *ids;
 	struct member **sorted;
 	uint32_t scratch_capacity;
@@ -108,6 +116,7 @@ void incidents_free(struct incidents *incidents)
 	memory_free(incidents->links);
 	memory_free(incidents->first);
 	memory_free(incidents->groups);
+	memory_free(incidents->ripe);
 	memory_free(incidents->ids);
 	memory_free(incidents->sorted);
 	map_done(&incidents->by_id);
@@ -144,22 +153,29 @@ static uint32_t kind_of(const struct alert *alert)
 	}
 }
 
-/* A node or a zone that has at least half of the change, whichever side it is on. */
+/* A node, a zone or a path that has at least half of the change, whichever side it is on: the first
+ * that is named, be it beside an instance that is all that this edge has there. */
 static uint64_t domain_of(const struct alert *alert)
 {
-	const struct suspect *suspect = &alert->suspects[0];
-	if (alert->suspects_count == 0 || suspect->share < 0.5)
-		return 0;
-	switch (suspect->kind) {
-	case SUSPECT_CLIENT_NODE:
-	case SUSPECT_SERVER_NODE:
-		return hash_mix(text_id(suspect->name) + 1);
-	case SUSPECT_CLIENT_ZONE:
-	case SUSPECT_SERVER_ZONE:
-		return hash_mix(text_id(suspect->name) + 2);
-	default:
-		return 0;
+	for (uint32_t i = 0; i < alert->suspects_count; i++) {
+		const struct suspect *suspect = &alert->suspects[i];
+		if (suspect->share < 0.5)
+			continue;
+		switch (suspect->kind) {
+		case SUSPECT_CLIENT_NODE:
+		case SUSPECT_SERVER_NODE:
+			return hash_mix(text_id(suspect->name) + 1);
+		case SUSPECT_CLIENT_ZONE:
+		case SUSPECT_SERVER_ZONE:
+		case SUSPECT_ZONE:
+			return hash_mix(text_id(suspect->name) + 2);
+		case SUSPECT_PATH:
+			return hash_mix(text_id(suspect->name) + 5);
+		default:
+			break;
+		}
 	}
+	return 0;
 }
 
 static uint64_t subject_id(const char *workload)
@@ -246,6 +262,7 @@ static void scratch_reserve(struct incidents *incidents)
 					 sizeof(*incidents->links));
 	incidents->first = memory_resize(incidents->first, capacity, sizeof(*incidents->first));
 	incidents->groups = memory_resize(incidents->groups, capacity, sizeof(*incidents->groups));
+	incidents->ripe = memory_resize(incidents->ripe, capacity, sizeof(*incidents->ripe));
 	incidents->ids = memory_resize(incidents->ids, capacity, sizeof(*incidents->ids));
 	incidents->sorted = memory_resize(incidents->sorted, capacity, sizeof(*incidents->sorted));
 	incidents->scratch_capacity = capacity;
@@ -379,54 +396,80 @@ static void admit(struct incident *incident, struct member *member)
 	incident->changed = true;
 }
 
-/* The oldest incident of each group that has one. */
+/* Failures, and what people asked for themselves, at once; anything else once it is known where it
+ * is, or that this is not known. */
+static bool is_ripe(const struct member *member, uint64_t now_ns)
+{
+	return member->kind == KIND_FAILURE || strncmp(member->alert.monitor, "baseline/", 9) ||
+	       member->alert.suspects_count || member->alert.started_ns + RIPE_NS <= now_ns;
+}
+
+/* The oldest incident of each group that has one, and which others may begin one. */
 static void find_groups(struct incidents *incidents)
 {
-	uint32_t known = incidents->members_count - incidents->newcomers;
 	memset(incidents->groups, 0, incidents->members_count * sizeof(*incidents->groups));
-	for (uint32_t i = 0; i < known; i++) {
-		struct incident **group = &incidents->groups[first_of(incidents->first, i)];
-		struct incident *incident = incidents->members[i]->incident;
-		if (!*group || incident->number < (*group)->number)
-			*group = incident;
+	memset(incidents->ripe, 0, incidents->members_count * sizeof(*incidents->ripe));
+	for (uint32_t i = 0; i < incidents->members_count; i++) {
+		const struct member *member = incidents->members[i];
+		uint32_t first = first_of(incidents->first, i);
+		struct incident **group = &incidents->groups[first];
+		if (!member->incident)
+			incidents->ripe[first] |=
+				!member->ended && is_ripe(member, incidents->now_ns);
+		else if (!*group || member->incident->number < (*group)->number)
+			*group = member->incident;
 	}
 }
 
-/* How many incidents would have begun within two seconds, and the first of those that did. */
+/* The open incident that what spreads belongs to. */
+static struct incident *spreading(const struct incidents *incidents)
+{
+	for (uint32_t i = 0; i < incidents->incidents_count; i++) {
+		struct incident *incident = incidents->incidents[i];
+		if (incident->shared_ns && incident->shared_ns + SPREAD_NS > incidents->now_ns)
+			return incident;
+	}
+	return NULL;
+}
+
+/* How many incidents would have begun within SPREAD_NS, and the first of those that did. */
 static uint32_t beginning(const struct incidents *incidents, struct incident **oldest)
 {
-	uint32_t known = incidents->members_count - incidents->newcomers, count = 0;
-	uint32_t at = incidents->incidents_count;
+	uint32_t at = incidents->incidents_count, count = 0;
 	*oldest = NULL;
 	for (; at > 0; at--, count++) {
-		if (incidents->incidents[at - 1]->opened_ns + TOGETHER_NS <= incidents->now_ns)
+		if (incidents->incidents[at - 1]->opened_ns + SPREAD_NS <= incidents->now_ns)
 			break;
 		*oldest = incidents->incidents[at - 1];
 	}
-	for (uint32_t i = known; i < incidents->members_count; i++)
-		count += incidents->first[i] == i && !incidents->members[i]->ended;
+	for (uint32_t i = 0; i < incidents->members_count; i++)
+		count += incidents->first[i] == i && !incidents->groups[i] && incidents->ripe[i];
 	return count;
 }
 
 /* To the incident of their group, or to a new one; to one and the same when too many begin. */
 static void admit_newcomers(struct incidents *incidents)
 {
-	struct incident *shared;
-	bool together = beginning(incidents, &shared) > INCIDENTS_AT_ONCE;
+	struct incident *shared, *spread = spreading(incidents);
 	find_groups(incidents);
-	for (uint32_t i = incidents->members_count - incidents->newcomers;
-	     i < incidents->members_count; i++) {
-		struct incident **group = &incidents->groups[first_of(incidents->first, i)];
+	bool together = beginning(incidents, &shared) > INCIDENTS_AT_ONCE || spread;
+	if (spread)
+		shared = spread;
+	for (uint32_t i = 0; i < incidents->members_count; i++) {
+		struct member *member = incidents->members[i];
+		uint32_t first = first_of(incidents->first, i);
+		struct incident **group = &incidents->groups[first];
 		/* It was over before anybody heard of it. */
-		if (incidents->members[i]->ended)
+		if (member->incident || member->ended || (!*group && !incidents->ripe[first]))
 			continue;
-		if (!*group && together && shared)
+		if (!*group && together && shared) {
 			*group = shared;
+			shared->shared_ns = incidents->now_ns;
+		}
 		if (!*group)
 			*group = shared = incident_add(incidents, incidents->now_ns);
-		admit(*group, incidents->members[i]);
+		admit(*group, member);
 	}
-	incidents->newcomers = 0;
 }
 
 /* --- what is told --- */
@@ -500,6 +543,17 @@ static uint32_t severity_of(const struct incident *incident, struct member *cons
 	return severity;
 }
 
+/* What its open members agree on; long ago ended ones are gone. */
+static void agree(struct alert *alert, struct member *const *members, uint32_t count)
+{
+	const struct alert *witnesses[WITNESSES_MAX] = {NULL};
+	uint32_t open = 0;
+	for (uint32_t i = 0; i < count && open < WITNESSES_MAX; i++)
+		if (!members[i]->ended)
+			witnesses[open++] = &members[i]->alert;
+	witness_agree(alert, witnesses, open);
+}
+
 /* The incident as its cause tells it. */
 static struct alert compose(const struct incidents *incidents, const struct incident *incident,
 			    struct member *const *members, uint32_t count)
@@ -518,6 +572,7 @@ static struct alert compose(const struct incidents *incidents, const struct inci
 	alert.ended_ns = incident->episodes ? 0 : incidents->now_ns;
 	alert.episodes = incident->episodes;
 	alert.members_count = 0;
+	agree(&alert, members, count);
 	for (uint32_t i = 0; i < count; i++) {
 		const struct alert *member = &members[i]->alert;
 		alert.last_event_ns = member->last_event_ns > alert.last_event_ns
@@ -529,14 +584,15 @@ static struct alert compose(const struct incidents *incidents, const struct inci
 	return alert;
 }
 
-/* A first suspect is news, none any more is not. */
+/* A first suspect or diagnosis is news, none any more is not. */
 static bool worth_telling(const struct incident *incident, const struct alert *alert,
 			  const struct member *cause)
 {
 	const struct alert *told = &incident->alert;
 	return alert->state == ALERT_RESOLVED || alert->severity > told->severity ||
 	       cause->id != incident->cause || alert->episodes >= 2 * told->episodes ||
-	       (alert->suspects_count && !alert_same_suspect(alert, told));
+	       (alert->suspects_count && !alert_same_suspect(alert, told)) ||
+	       (alert->diagnosis.kind && !alert_same_diagnosis(alert, told));
 }
 
 static uint32_t edges_of(struct incidents *incidents, struct member *const *members, uint32_t count)
@@ -591,10 +647,12 @@ static void tell_all(struct incidents *incidents)
 static void sweep(struct incidents *incidents)
 {
 	uint32_t kept = 0;
+	incidents->newcomers = 0;
 	for (uint32_t i = 0; i < incidents->members_count; i++) {
 		struct member *member = incidents->members[i];
 		if (!member->ended) {
 			incidents->members[kept++] = member;
+			incidents->newcomers += member->incident == NULL;
 			continue;
 		}
 		map_remove(&incidents->by_id, member->id);

@@ -10,11 +10,16 @@
  *   - the server of one is the client of the other: a backend and what its callers' callers notice.
  *     Not where one is of traffic, which is no fault that others would suffer from;
  *
- *   - their first suspects are one node or zone with at least half of the change;
+ *   - their first suspects that are a node, a zone or a path between two are the same, with at
+ * least half of the change;
  *
  *   - they began within two seconds at one client and at least INCIDENT_SERVERS_MIN servers;
  *
- *   - more than INCIDENTS_AT_ONCE would begin within two seconds: something that all share.
+ *   - more than INCIDENTS_AT_ONCE would begin within 30 s, or one took such within 30 s: something
+ *     that all share, and that those who are seldom used notice later.
+ *
+ * Failures are told at once, and so is what a monitor of people's own says; of baselines, what is
+ * merely slow or unusual waits until it is known where it is, 12 s at most, or an incident has it.
  *
  * By chain, node and zone only what began within five minutes does, and nothing by the name _other.
  * An episode stays in the incident that it came to; two incidents are never made one.
@@ -35,7 +40,7 @@
 
 #include "anomaly/alert.h"
 
-enum { INCIDENTS_AT_ONCE = 8, INCIDENT_SERVERS_MIN = 3 };
+enum { INCIDENTS_AT_ONCE = 2, INCIDENT_SERVERS_MIN = 3 };
 
 struct incidents;
 
