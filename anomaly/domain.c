@@ -388,6 +388,11 @@ static struct measured long_measure(const struct long_row *row, uint32_t metric)
 		return (struct measured){row->retransmits, row->segments};
 	case METRIC_RTT:
 		return (struct measured){(double)row->srtt_us, row->srtts};
+	case METRIC_DNS_FAILURE_RATIO:
+		return (struct measured){row->lookups_failed, row->lookups};
+	case METRIC_DNS_LATENCY:
+	case METRIC_CLIENTS_NEW: /* rows of parts do not tell */
+		return (struct measured){0};
 	default:
 		return (struct measured){(double)row->bytes, (double)row->bytes};
 	}
