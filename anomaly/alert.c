@@ -48,10 +48,12 @@ struct alert alert_member(const struct alert *alert, uint32_t number)
 	memcpy(member.monitor, words->monitor, sizeof(member.monitor));
 	memcpy(member.metric, words->metric, sizeof(member.metric));
 	/* What the incident tells is measured on its cause. */
-	member.value = member.threshold = member.baseline_median = member.baseline_mad = 0;
+	member.value = member.threshold = member.score = 0;
+	member.expected = member.usual_low = member.usual_high = 0;
 	member.window_ms = 0;
 	member.unit[0] = member.summary[0] = '\0';
 	member.suspects_count = member.episodes = member.members_count = 0;
+	member.diagnosis = (struct diagnosis){0};
 	alert_key(&member);
 	return member;
 }
@@ -62,6 +64,12 @@ bool alert_same_suspect(const struct alert *a, const struct alert *b)
 		return a->suspects_count == b->suspects_count;
 	return a->suspects[0].kind == b->suspects[0].kind &&
 	       strcmp(a->suspects[0].name, b->suspects[0].name) == 0;
+}
+
+bool alert_same_diagnosis(const struct alert *a, const struct alert *b)
+{
+	return a->diagnosis.kind == b->diagnosis.kind &&
+	       a->diagnosis.crossing == b->diagnosis.crossing;
 }
 
 const char *alert_state_name(uint32_t state)
@@ -86,6 +94,25 @@ const char *suspect_kind_name(uint32_t kind)
 		[SUSPECT_SERVER_ZONE] = "server_zone",
 		[SUSPECT_CLIENT_NODE] = "client_node",
 		[SUSPECT_SERVER_NODE] = "server_node",
+		[SUSPECT_ZONE] = "zone",
+		[SUSPECT_PATH] = "path",
 	};
 	return kind < SUSPECT_KINDS ? names[kind] : "unknown";
+}
+
+const char *diagnosis_name(uint32_t kind)
+{
+	static const char *const names[DIAGNOSES] = {
+		[DIAGNOSIS_NONE] = "none",
+		[DIAGNOSIS_DROPPED] = "dropped",
+		[DIAGNOSIS_SERVER_GONE] = "server_gone",
+		[DIAGNOSIS_NO_LISTENER] = "no_listener",
+		[DIAGNOSIS_NO_ROUTE] = "no_route",
+		[DIAGNOSIS_LOSSY_PATH] = "lossy_path",
+		[DIAGNOSIS_SLOW_PATH] = "slow_path",
+		[DIAGNOSIS_SLOW_SERVER] = "slow_server",
+		[DIAGNOSIS_CLIENTS] = "clients",
+		[DIAGNOSIS_DNS] = "dns",
+	};
+	return kind < DIAGNOSES ? names[kind] : "unknown";
 }

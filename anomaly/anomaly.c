@@ -23,7 +23,7 @@ enum {
 	ALERTS_BUFFER = 32,
 	/* A ranking is 0.1 ms for an edge, some ms for a server of thousands of rows. */
 	RANKINGS_MAX = 64,
-	DOMAIN_ROWS_PER_EDGE = 8,
+	DOMAIN_ROWS_PER_EDGE = 12,
 	KEEP_PANES = 120 * PANES_PER_S,
 	KEEP_LONG_PANES = 3600 * PANES_PER_S,
 	/* Silence is learned as zeros this long: an edge that comes back daily keeps its usual
@@ -37,10 +37,20 @@ enum {
 	PREFETCH_ROWS = 4,
 	PREFETCH_SUBJECTS = 6,
 	WINDOW_PANES = BASELINE_WINDOW_S * PANES_PER_S,
-	/* Windows in which baselines are judged: the first and the last of 1 s .. 10 s. */
-	BASELINE_WINDOWS = 2,
-	/* Numbers of rules: monitors' (anomaly/watchlist.h), then the kinds of baselines. */
-	RULES_MAX = MONITORS_MAX + BASELINES,
+	/* Silence is told after two panes at least, and by a subject that was seen for ten minutes.
+	 */
+	SILENCE_PANES_MIN = 2,
+	SILENCE_AGE_PANES = 600 * PANES_PER_S,
+	/* Of a server with one edge, its edge says all. */
+	SERVER_EDGES_MIN = 2,
+	/* A signal's states that flapping goes by. */
+	HISTORY_STATES = 21,
+	/* A state is saved when its windows have grown by a share, and each hour. */
+	SAVE_WINDOWS_MIN = 6,
+	SAVE_SHARE = 8,
+	SAVE_WINDOWS_MAX = 360,
+	/* Numbers of rules: monitors' (anomaly/watchlist.h), then signals, then burn rates. */
+	RULES_MAX = MONITORS_MAX + SIGNALS + BURN_RATES,
 };
 
 /* Beside a rule's number: it matches no more, and only what is open of it ends. */
@@ -49,8 +59,36 @@ enum {
 #define BASELINE_CLEAR_NS (10 * NS_PER_S)
 /* Learning is slowed in an incident for this long: what lasts longer is the new usual. */
 #define BASELINE_SLOW_NS (3600 * NS_PER_S)
+/* Shares of the sensitivity: what counts as evidence, at most, and what all families' together must
+ * reach. */
+#define EVIDENCE_MIN 0.45f
+#define EVIDENCE_MAX 0.8f
+#define EVIDENCE_SUM 1.1f
+/* A level that departs by so many times the sensitivity is told at once; any other when it lasts
+ * longer than one stray window of ten seconds is to be seen, which is twice as long where trailing
+ * windows are looked at. */
+#define LEVEL_SURE    1.5f
+#define LEVEL_HOLD_NS (20 * NS_PER_S)
+#define CALM_HOLD_NS  (10 * NS_PER_S)
+/* How much of a signal's states change, newer ones weighing more: damped from, until. */
+#define FLAP_HIGH 0.25
+#define FLAP_LOW  0.1
+/* Openings after whose like a silence would be a chance of 10^-decades: M = decades ln 10. */
+#define LN_10 2.302585092994046
 
-static const uint32_t baseline_seconds[BASELINE_WINDOWS] = {1, BASELINE_WINDOW_S};
+/* The windows in which baselines are judged, shortest first; and of how many panes they are. */
+enum { WINDOW_SHORT, WINDOW_LONG, WINDOWS };
+static const uint32_t windows_panes[WINDOWS] = {PANES_PER_S, WINDOW_PANES};
+/* sqrt(10 s / 1 s): how much further a short window's value is from the expected by chance. */
+static const double windows_shorter[WINDOWS] = {3.1622776601683795, 1};
+
+/* What a signal of the subject at hand shows in this pane. */
+struct seen {
+	struct baseline_look look;
+	struct baseline_counts counts;
+	uint32_t window;
+	bool known; /* there is a value */
+};
 
 struct anomaly {
 	struct anomaly_options options;
@@ -62,7 +100,8 @@ struct anomaly {
 	const struct names *names;	/* of the newest push */
 	struct map nodes;		/* pane of the newest report, plus 1 */
 	bool heard;			/* anomaly_heard was used */
-	bool learns;			/* this pane ends ten seconds */
+	struct baseline_clock clock;	/* of the ten seconds that end with this pane */
+	uint32_t learn_turn;		/* whose turn it is to learn in this pane */
 	bool started, pending;		/* pane is valid; rows wait for their pane's close */
 	uint64_t pane;			/* the newest closed one */
 	uint32_t tick;			/* panes closed: the series' time */
@@ -79,6 +118,8 @@ struct anomaly {
 	struct baseline_record *records;
 	uint32_t records_count, records_capacity;
 	struct histogram scratch;
+	struct seen seen[SIGNALS];	  /* of the subject at hand */
+	struct window_sums sums[WINDOWS]; /* and its trailing sums */
 	struct anomaly_stats stats;
 };
 
@@ -86,8 +127,10 @@ struct anomaly {
 struct verdict {
 	bool fire, quiet; /* between the two an episode goes on and none begins */
 	uint32_t metric, comparison;
-	uint32_t panes; /* of the window that says so */
-	double value, threshold, median, mad;
+	uint64_t window_ms;
+	uint32_t panes;		 /* of the window that says so, as far as panes go back */
+	struct window_sums sums; /* of that window */
+	double value, threshold, expected, usual_low, usual_high, score;
 };
 
 struct anomaly *anomaly_new(const struct anomaly_options *options)
@@ -97,6 +140,7 @@ struct anomaly *anomaly_new(const struct anomaly_options *options)
 	anomaly->options.monitors = NULL;
 	watchlist_set(&anomaly->monitors, options->monitors, options->monitors_count);
 	anomaly->rules = memory_resize(NULL, RULES_MAX, sizeof(*anomaly->rules));
+	baseline_clock_init(&anomaly->clock);
 	uint64_t save_panes = options->baseline_save_ns / PANE_NS;
 	anomaly->save_panes = save_panes < 1		? 1
 			      : save_panes < UINT32_MAX ? (uint32_t)save_panes
@@ -154,57 +198,87 @@ static const struct monitor *rule_monitor(const struct anomaly *anomaly, uint32_
 	return rule < MONITORS_MAX ? &anomaly->monitors.places[rule].monitor : NULL;
 }
 
-static uint32_t rule_kind(uint32_t rule)
+/* The signal that a rule watches; from SIGNALS on a burn rate. */
+static uint32_t rule_signal(uint32_t rule)
 {
 	return rule - MONITORS_MAX;
 }
 
-static struct baseline_limits subject_limits(const struct anomaly *anomaly,
-					     const struct subject *subject, uint32_t kind,
-					     uint32_t window)
+/* Whether baselines judge it and learn of it. */
+static bool subject_has_baseline(const struct subject *subject)
 {
-	return baseline_limits(&subject->baselines[kind], kind, baseline_seconds[window],
-			       anomaly->options.sensitivity);
+	return subject->baseline && (!subject->per_server || subject->links >= SERVER_EDGES_MIN ||
+				     subject->nameless || subject->episodes);
 }
 
-static bool baseline_ready(const struct anomaly *anomaly, const struct subject *subject,
-			   uint32_t kind)
+static uint64_t subject_key(const struct subject *subject, uint32_t signal)
 {
-	return subject->baselines[kind].samples >= anomaly->options.warmup_samples;
+	return hash_mix(subject->id + signal);
 }
 
-/* A latency in microseconds as a sketch index: the highest that does not come to more. */
-static uint32_t latency_index(int64_t limit_us)
+static uint64_t whole_above(double value)
 {
-	return metric_connect_index(((double)limit_us + 0.999) / 1e6);
+	return value <= 0 ? 0 : value < 1e18 ? (uint64_t)value + 1 : UINT64_MAX;
 }
 
-/* Where the baselines of bytes (10 s sums) and latency begin to matter. Those of failures need no
- * bound: most panes have none. */
+static uint64_t whole_below(double value)
+{
+	return value <= 0 ? 0 : value < 1e18 ? (uint64_t)value : UINT64_MAX;
+}
+
+static uint32_t whole32(uint64_t value)
+{
+	return value < UINT32_MAX ? (uint32_t)value : UINT32_MAX;
+}
+
+/* The highest index whose value is not above so many ns. */
+static uint32_t latency_index(double limit_ns)
+{
+	return metric_connect_index(limit_ns / 1e9);
+}
+
+/* So long a silence is no chance: M openings were to be expected in it, and it never was half as
+ * long. */
+static uint32_t silence_panes(const struct anomaly *anomaly, const struct subject *subject)
+{
+	struct window_sums none = {0};
+	double value = 0;
+	baseline_level_value(SIGNAL_OPENED, &none, 0, &value);
+	struct baseline_look look =
+		baseline_look_level(&anomaly->clock, subject->baseline, SIGNAL_OPENED,
+				    subject_key(subject, SIGNAL_OPENED), value, 1, UINT32_MAX);
+	double a_pane = look.expected / PANES_PER_S;
+	double panes = a_pane > 1e-3 ? anomaly->options.sensitivity * LN_10 / a_pane : UINT32_MAX;
+	double gap = 2.0 * subject->gap_panes;
+	panes = panes > gap ? panes : gap;
+	return panes < SILENCE_PANES_MIN ? SILENCE_PANES_MIN
+	       : panes < UINT32_MAX	 ? (uint32_t)panes + 1
+					 : UINT32_MAX;
+}
+
+/* Where the signals that are looked at in each pane begin to matter. Failures need no bound: most
+ * panes have none. */
 static void subject_bound(struct anomaly *anomaly, struct subject *subject)
 {
-	const int64_t unit = 1000000 / BASELINE_WINDOW_S;
-	subject->bytes_low = 0;
+	subject->bytes_low = subject->opened_low = 0;
 	subject->bytes_high = UINT64_MAX;
+	subject->opened_high = subject->silence_panes = UINT32_MAX;
 	subject->connect_index = subject->plan->connect_index;
-	if (subject->per_server || !anomaly->options.baselines)
+	if (!subject_has_baseline(subject) ||
+	    subject->baseline->windows < anomaly->options.warmup_samples)
 		return;
-	if (baseline_ready(anomaly, subject, BASELINE_BYTES)) {
-		struct baseline_limits limits =
-			subject_limits(anomaly, subject, BASELINE_BYTES, BASELINE_WINDOWS - 1);
-		subject->bytes_high = (uint64_t)(limits.high / unit);
-		subject->bytes_low =
-			limits.low > 0 ? (uint64_t)((limits.low + unit - 1) / unit) : 0;
-	}
-	for (uint32_t i = 0; i < BASELINE_WINDOWS; i++) {
-		if (!baseline_ready(anomaly, subject, BASELINE_CONNECT_LATENCY))
-			break;
-		struct baseline_limits limits =
-			subject_limits(anomaly, subject, BASELINE_CONNECT_LATENCY, i);
-		uint32_t index = latency_index(limits.high_clear);
-		if (index < subject->connect_index)
-			subject->connect_index = index;
-	}
+	const struct baseline *baseline = subject->baseline;
+	struct baseline_guard guard = baseline_guard(&anomaly->clock, baseline, SIGNAL_BYTES);
+	subject->bytes_high = whole_below(guard.high);
+	subject->bytes_low = whole_above(guard.low);
+	guard = baseline_guard(&anomaly->clock, baseline, SIGNAL_OPENED);
+	subject->opened_high = whole32(whole_below(guard.high));
+	subject->opened_low = whole32(whole_above(guard.low));
+	guard = baseline_guard(&anomaly->clock, baseline, SIGNAL_CONNECT_LATENCY);
+	uint32_t index = latency_index(guard.high);
+	if (index < subject->connect_index)
+		subject->connect_index = index;
+	subject->silence_panes = silence_panes(anomaly, subject);
 }
 
 /* What a monitor reads decides what is kept, and what bound spares it. */
@@ -225,6 +299,9 @@ static void plan_monitor(struct plan *plan, const struct monitor *monitor)
 		plan->always |= bit;
 		break;
 	case METRIC_RTT:
+	case METRIC_DNS_FAILURE_RATIO:
+	case METRIC_DNS_LATENCY:
+	case METRIC_CLIENTS_NEW:
 		plan->always |= bit;
 		plan->transport = true;
 		break;
@@ -254,12 +331,12 @@ static struct plan *plan_new(const struct anomaly *anomaly, const uint32_t *rule
 			watch->panes = window_panes(monitor);
 			plan_monitor(plan, monitor);
 		} else {
-			watch->metric = baseline_metric(rule_kind(rule));
-			watch->panes = baseline_seconds[0] * PANES_PER_S;
+			uint32_t signal = rule_signal(rule);
+			watch->metric =
+				signal < SIGNALS ? signal_metric(signal) : METRIC_FAILURE_RATIO;
+			watch->panes = WINDOW_PANES;
 			plan->metrics |= (uint16_t)(1u << watch->metric);
 			plan->connects = true;
-			plan->panes_max = plan->panes_max > WINDOW_PANES ? plan->panes_max
-									 : (uint32_t)WINDOW_PANES;
 		}
 		if (watch->panes > plan->panes_max)
 			plan->panes_max = watch->panes;
@@ -281,6 +358,19 @@ static const struct plan *plan_get(struct anomaly *anomaly, const uint32_t *rule
 	return plan;
 }
 
+/* Whether it has a baseline. Of an edge whose client has no name would be told in the words of its
+ * server's sum: that has it. */
+static bool wants_baseline(const struct anomaly *anomaly, const struct subject *subject)
+{
+	return anomaly->options.baselines && (subject->per_server || subject->edge.client != 0);
+}
+
+/* An edge has no objective of its own. */
+static bool wants_burn(const struct anomaly *anomaly, const struct subject *subject)
+{
+	return anomaly->options.baselines && subject->per_server && anomaly->options.objective > 0;
+}
+
 /* All rules that match, into the scratch. */
 static uint32_t rules_match(struct anomaly *anomaly, const struct subject *subject,
 			    const char *client, const char *server)
@@ -292,18 +382,25 @@ static uint32_t rules_match(struct anomaly *anomaly, const struct subject *subje
 		    monitor_matches(monitor, client, server, subject->edge.port))
 			rules[count++] = anomaly->monitors.order[i];
 	}
-	if (anomaly->options.baselines && !subject->per_server)
-		for (uint32_t kind = 0; kind < BASELINES; kind++)
-			rules[count++] = MONITORS_MAX + kind;
+	/* An edge has one client. */
+	for (uint32_t signal = 0; wants_baseline(anomaly, subject) && signal < SIGNALS; signal++)
+		if (subject->per_server || signal != SIGNAL_CLIENTS)
+			rules[count++] = MONITORS_MAX + signal;
+	for (uint32_t rate = 0; wants_burn(anomaly, subject) && rate < BURN_RATES; rate++)
+		rules[count++] = MONITORS_MAX + SIGNALS + rate;
 	return count;
 }
 
-/* And the windows that they read. */
+/* And what they read. */
 static void subject_match(struct anomaly *anomaly, struct subject *subject, const char *client,
 			  const char *server)
 {
 	uint32_t count = rules_match(anomaly, subject, client, server);
 	subject->plan = plan_get(anomaly, anomaly->rules, count);
+	if (!subject->baseline && wants_baseline(anomaly, subject))
+		subject->baseline = memory_zeroed(1, sizeof(*subject->baseline));
+	if (!subject->burn && wants_burn(anomaly, subject))
+		subject->burn = memory_zeroed(1, sizeof(*subject->burn));
 	series_init(&subject->series, subject->plan->panes_max, subject->plan->connects,
 		    subject->plan->transport, anomaly->tick);
 	subject_bound(anomaly, subject);
@@ -316,6 +413,7 @@ static struct subject *subject_add(struct anomaly *anomaly, struct roster *roste
 	if (!subject)
 		return NULL;
 	subject->series.last = anomaly->tick;
+	subject->learn_turn = (uint16_t)(hash_mix(edge->id + 1) % WINDOW_PANES);
 	subject->save_turn =
 		anomaly->save_panes > 1 ? (uint32_t)(hash_mix(edge->id) % anomaly->save_panes) : 0;
 	return subject;
@@ -330,20 +428,27 @@ static const char *name_bytes(const struct names *names, uint64_t id)
 	return name ? name->bytes : NULL;
 }
 
+/* Whether something sums over clients. */
+static bool sums_servers(const struct anomaly *anomaly)
+{
+	return anomaly->options.baselines || anomaly->monitors.per_server;
+}
+
 static struct subject *server_subject(struct anomaly *anomaly, const struct edge *edge,
 				      const char *server)
 {
 	struct edge all = {.server = edge->server, .port = edge->port, .protocol = edge->protocol};
 	all.id = edge_id(&all);
 	struct subject *subject = roster_get(&anomaly->servers, all.id);
-	if (subject || !server)
+	if ((subject && subject->plan) || !server)
 		return subject;
-	bool wanted = false;
+	bool wanted = anomaly->options.baselines;
 	for (uint32_t i = 0; i < anomaly->monitors.ordered && !wanted; i++) {
 		const struct monitor *monitor = watchlist_at(&anomaly->monitors, i);
 		wanted = monitor->per_server && monitor_matches(monitor, "", server, edge->port);
 	}
-	subject = wanted ? subject_add(anomaly, &anomaly->servers, &all) : NULL;
+	if (wanted && !subject)
+		subject = subject_add(anomaly, &anomaly->servers, &all);
 	if (!subject)
 		return NULL;
 	subject->per_server = true;
@@ -356,13 +461,21 @@ static void edge_name(struct anomaly *anomaly, struct subject *subject)
 {
 	const char *client = name_bytes(anomaly->names, subject->edge.client);
 	const char *server = name_bytes(anomaly->names, subject->edge.server);
+	bool fresh = !subject->baseline;
 	if (!client || !server)
 		return;
 	subject_match(anomaly, subject, client, server);
-	if (anomaly->monitors.per_server)
+	if (sums_servers(anomaly))
 		subject->server = server_subject(anomaly, &subject->edge, server);
-	if (subject->server)
-		subject->server->links++;
+	if (!subject->server)
+		return;
+	subject->server->links++;
+	subject->server->nameless |= subject->edge.client == 0;
+	/* What was loaded is not new. */
+	if (fresh && subject->server->baseline)
+		subject->server->baseline->calm.clients_new++;
+	if (fresh)
+		series_add_client(&subject->server->series);
 }
 
 /* NULL when there is no room for it. */
@@ -384,8 +497,15 @@ static struct subject *edge_subject(struct anomaly *anomaly, const struct edge *
 static void subject_row(struct anomaly *anomaly, struct subject *subject,
 			const struct rollup *rollup)
 {
+	uint32_t silent = series_silent(&subject->series, anomaly->tick);
+	/* What was longer than could be chance has been told: it is learned step by step. */
+	if (subject->first_pane && silent > subject->gap_panes)
+		subject->gap_panes =
+			silent < subject->silence_panes ? silent : subject->silence_panes;
 	if (subject->first_pane == 0 && subject->plan)
 		subject->first_pane = anomaly->pane + 1;
+	if (subject->baseline)
+		transport_add(&subject->baseline->calm, rollup->counters);
 	series_add(&subject->series, anomaly->tick + 1, pane_end(anomaly->pane + 1), rollup);
 }
 
@@ -397,7 +517,7 @@ static void push_edge(struct anomaly *anomaly, const struct rollup *rollup)
 		server = subject->server;
 	} else {
 		anomaly->stats.unwatched++;
-		if (anomaly->monitors.per_server)
+		if (sums_servers(anomaly))
 			server = server_subject(anomaly, &rollup->edge,
 						name_bytes(anomaly->names, rollup->edge.server));
 	}
@@ -414,9 +534,9 @@ static void hear(struct anomaly *anomaly, uint64_t node)
 	map_put(&anomaly->nodes, node, (void *)(uintptr_t)(anomaly->pane + 2));
 }
 
-static void push_instance(struct anomaly *anomaly, const struct rollup *rollup)
+static void push_part(struct anomaly *anomaly, const struct rollup *rollup)
 {
-	uint64_t node = rollup->instance.node;
+	uint64_t node = rollup->instance.node; /* a lane has none */
 	if (rollup->window_ms == 250)
 		domain_log_add(anomaly->domains, rollup);
 	else
@@ -430,42 +550,6 @@ static void push_instance(struct anomaly *anomaly, const struct rollup *rollup)
 	subject_heard(subject, node);
 	if (subject->server)
 		subject_heard(subject->server, node);
-}
-
-static struct sample sample_of(bool known, uint64_t value)
-{
-	return (struct sample){.known = known,
-			       .value = value < INT64_MAX ? (int64_t)value : INT64_MAX};
-}
-
-static uint64_t natural(int64_t counter)
-{
-	return counter > 0 ? (uint64_t)counter : 0;
-}
-
-/* Per second, in millionths: of ten seconds' worth. */
-static uint64_t per_second(uint64_t count)
-{
-	uint64_t rate;
-	return __builtin_mul_overflow(count, 1000000 / BASELINE_WINDOW_S, &rate) ? UINT64_MAX
-										 : rate;
-}
-
-static void push_sample(struct anomaly *anomaly, const struct rollup *rollup)
-{
-	struct subject *subject = roster_get(&anomaly->edges, rollup->edge.id);
-	if (!subject)
-		return;
-	const int64_t *counters = rollup->counters;
-	uint64_t bytes = natural(counters[COUNTER_TX_BYTES]) + natural(counters[COUNTER_RX_BYTES]);
-	uint64_t connects = sketch_total(rollup->connect, rollup->connect_cells);
-	uint64_t p95_ns = sketch_quantile(rollup->connect, rollup->connect_cells, 0.95);
-	subject->sampled = true;
-	subject->samples[BASELINE_FAILED] =
-		sample_of(true, per_second(natural(counters[COUNTER_FAILED])));
-	subject->samples[BASELINE_BYTES] = sample_of(true, per_second(bytes));
-	subject->samples[BASELINE_CONNECT_LATENCY] =
-		sample_of(connects >= BASELINE_CONNECTS_MIN, p95_ns / NS_PER_US);
 }
 
 static void close_until(struct anomaly *anomaly, uint64_t pane);
@@ -485,16 +569,12 @@ static void push_row(struct anomaly *anomaly, const struct rollup *rollup)
 		anomaly->row_pane = pane;
 	if (rollup->window_ms != 250 && rollup->window_ms != 10000)
 		return;
-	if (rollup->scope == SCOPE_CLIENT || rollup->scope == SCOPE_SERVER)
-		push_instance(anomaly, rollup);
+	if (rollup->scope != SCOPE_EDGE)
+		push_part(anomaly, rollup);
 	if (rollup->window_ms == 250)
 		anomaly->report_pane = anomaly->pane + 2;
-	if (rollup->scope != SCOPE_EDGE)
-		return;
-	if (rollup->window_ms == 250)
+	if (rollup->scope == SCOPE_EDGE && rollup->window_ms == 250)
 		push_edge(anomaly, rollup);
-	else
-		push_sample(anomaly, rollup);
 }
 
 /* Rows and subjects come from far: without this a pane waits for memory two thirds of its time. Of
@@ -564,18 +644,19 @@ static struct verdict judge_monitor(struct anomaly *anomaly, const struct subjec
 				  .comparison = monitor->comparison,
 				  .panes = watch->panes,
 				  .threshold = monitor->threshold};
+	verdict.window_ms = watch->panes * (PANE_NS / NS_PER_MS);
 	bool below = monitor->comparison == COMPARE_BELOW;
 	if (watch->ends)
 		return verdict;
 	if (monitor->metric == METRIC_CONNECT_LATENCY && !below && !open &&
 	    !series_connects_may_exceed(series, anomaly->tick, watch->panes, 0.95,
 					metric_connect_index(monitor->threshold)))
-		return verdict;
-	struct window_sums sums = series_sums(series, anomaly->tick, watch->panes);
-	struct measure measure =
-		metric_measure(monitor->metric, series, anomaly->tick, &sums, &anomaly->scratch);
+		return verdict; /* its sums are not read: nothing fires */
+	verdict.sums = series_sums(series, anomaly->tick, watch->panes);
+	struct measure measure = metric_measure(monitor->metric, series, anomaly->tick,
+						&verdict.sums, &anomaly->scratch);
 	verdict.value = measure.value;
-	if (!measure.known || sums.opened + sums.failed < monitor->minimum)
+	if (!measure.known || verdict.sums.opened + verdict.sums.failed < monitor->minimum)
 		return verdict;
 	if (!below) {
 		verdict.fire = measure.value > monitor->threshold;
@@ -588,63 +669,249 @@ static struct verdict judge_monitor(struct anomaly *anomaly, const struct subjec
 	return verdict;
 }
 
-/* The trailing window's value as baselines count it. limit: up to there a latency may be given as
- * 0. */
-static int64_t baseline_value(struct anomaly *anomaly, const struct subject *subject, uint32_t kind,
-			      const struct window_sums *sums, int64_t limit)
+/* --- baselines' judgement --- */
+
+static bool learns(const struct anomaly *anomaly, const struct subject *subject)
 {
-	uint64_t seconds = sums->panes / PANES_PER_S;
-	if (kind == BASELINE_FAILED)
-		return (int64_t)(sums->failed * 1000000 / seconds);
-	if (kind == BASELINE_BYTES)
-		return sample_of(true, per_second(sums->bytes)).value;
-	if (!series_connects_may_exceed(&subject->series, anomaly->tick, sums->panes, 0.95,
-					latency_index(limit)))
+	return subject->learn_turn == anomaly->learn_turn;
+}
+
+static uint32_t warm_windows(const struct anomaly *anomaly)
+{
+	return anomaly->options.warmup_samples;
+}
+
+/* Low, and known to be. */
+static bool drop_is_sure(const struct anomaly *anomaly, const struct subject *subject)
+{
+	return filled(anomaly, subject, WINDOW_PANES) && silence_is_zero(anomaly, subject);
+}
+
+/* A pane's p95 in ns; 0 if it is surely not beyond the index and need not be told. */
+static double connect_p95(struct anomaly *anomaly, const struct subject *subject, uint32_t window,
+			  bool exact)
+{
+	uint32_t panes = windows_panes[window];
+	if (!exact && !series_connects_may_exceed(&subject->series, anomaly->tick, panes, 0.95,
+						  subject->connect_index))
 		return 0;
-	return (int64_t)(series_connect_quantile(&subject->series, anomaly->tick, sums->panes, 0.95,
-						 &anomaly->scratch) /
-			 NS_PER_US);
+	return (double)series_connect_quantile(&subject->series, anomaly->tick, panes, 0.95,
+					       &anomaly->scratch);
 }
 
-/* Bytes are judged over 10 s only: most edges' seconds differ by more than any limit. */
-static uint32_t baseline_first_window(uint32_t kind)
+static void see_level(struct anomaly *anomaly, const struct subject *subject, uint32_t signal,
+		      uint32_t window, bool exact)
 {
-	return kind == BASELINE_BYTES ? BASELINE_WINDOWS - 1 : 0;
+	struct seen *seen = &anomaly->seen[signal];
+	const struct window_sums *sums = &anomaly->sums[window];
+	double p95_ns =
+		signal == SIGNAL_CONNECT_LATENCY ? connect_p95(anomaly, subject, window, exact) : 0;
+	double value;
+	if (!baseline_level_value(signal, sums, p95_ns, &value))
+		return;
+	struct baseline_look look = baseline_look_level(
+		&anomaly->clock, subject->baseline, signal, subject_key(subject, signal), value,
+		windows_shorter[window], warm_windows(anomaly));
+	if (look.decades > 0 && look.value < look.expected && !drop_is_sure(anomaly, subject))
+		look.decades = 0;
+	if (!seen->known || look.decades > seen->look.decades)
+		*seen = (struct seen){.look = look, .window = window, .known = true};
 }
 
-static struct verdict judge_baseline(struct anomaly *anomaly, const struct subject *subject,
-				     uint32_t kind, bool open)
+static void see_share(struct anomaly *anomaly, const struct subject *subject, uint32_t signal,
+		      uint32_t window)
 {
-	const struct baseline *baseline = &subject->baselines[kind];
-	struct verdict verdict = {.quiet = true,
-				  .metric = baseline_metric(kind),
-				  .comparison = COMPARE_ABOVE,
-				  .panes = baseline_seconds[0] * PANES_PER_S,
-				  .median = (double)baseline->median / 1e6,
-				  .mad = (double)baseline->mad / 1e6};
-	if (!baseline_ready(anomaly, subject, kind))
-		return verdict;
-	for (uint32_t i = baseline_first_window(kind); i < BASELINE_WINDOWS && !verdict.fire; i++) {
-		uint32_t panes = baseline_seconds[i] * PANES_PER_S;
-		struct window_sums sums = series_sums(&subject->series, anomaly->tick, panes);
-		bool enough =
-			kind != BASELINE_CONNECT_LATENCY || sums.connects >= BASELINE_CONNECTS_MIN;
-		if (!enough && !open)
+	struct seen *seen = &anomaly->seen[signal];
+	struct baseline_counts counts = baseline_counts(signal, &anomaly->sums[window]);
+	if (counts.all <= 0)
+		return;
+	struct baseline_look look =
+		baseline_look_share(subject->baseline, signal, counts, warm_windows(anomaly));
+	if (!seen->known || look.decades > seen->look.decades)
+		*seen = (struct seen){look, counts, window, true};
+}
+
+/* The subject opened nothing, and was silent, for longer than chance would have it. */
+static void see_silence(struct anomaly *anomaly, const struct subject *subject)
+{
+	struct seen *seen = &anomaly->seen[SIGNAL_OPENED];
+	uint32_t silent = series_silent(&subject->series, anomaly->tick);
+	if (silent < subject->silence_panes || !filled(anomaly, subject, SILENCE_AGE_PANES) ||
+	    !silence_is_zero(anomaly, subject))
+		return;
+	double missed = seen->look.expected * silent / PANES_PER_S;
+	float decades = (float)(missed / LN_10);
+	seen->look.value = 0;
+	seen->known = true;
+	if (decades > seen->look.decades)
+		seen->look.decades = decades;
+}
+
+/* What did not surprise will not, until something is learned: the limits move out to it. */
+static void bound_seen(const struct anomaly *anomaly, struct subject *subject, uint32_t signal,
+		       float evidence_min)
+{
+	const struct seen *seen = &anomaly->seen[signal];
+	const struct window_sums *sums = &anomaly->sums[WINDOW_LONG];
+	if (!seen->known || seen->look.decades >= evidence_min)
+		return;
+	uint32_t opened = whole32(sums->opened);
+	if (signal == SIGNAL_BYTES && sums->bytes > subject->bytes_high)
+		subject->bytes_high = sums->bytes;
+	else if (signal == SIGNAL_BYTES && sums->bytes < subject->bytes_low &&
+		 drop_is_sure(anomaly, subject))
+		subject->bytes_low = sums->bytes;
+	else if (signal == SIGNAL_OPENED && opened > subject->opened_high)
+		subject->opened_high = opened;
+	else if (signal == SIGNAL_OPENED && opened < subject->opened_low &&
+		 drop_is_sure(anomaly, subject))
+		subject->opened_low = opened;
+}
+
+/* Looks at the signals whose metrics may be beyond a limit. */
+static void subject_see(struct anomaly *anomaly, struct subject *subject, uint32_t metrics)
+{
+	float evidence_min = EVIDENCE_MIN * (float)anomaly->options.sensitivity;
+	bool now = learns(anomaly, subject);
+	for (uint32_t i = 0; i < WINDOWS; i++)
+		anomaly->sums[i] = series_sums(&subject->series, anomaly->tick, windows_panes[i]);
+	if (now)
+		transport_sums(&subject->baseline->calm, &(struct transport){0},
+			       &anomaly->sums[WINDOW_LONG]);
+	for (uint32_t signal = 0; signal < SIGNALS; signal++) {
+		anomaly->seen[signal] = (struct seen){.window = WINDOW_LONG};
+		if (!(metrics >> signal_metric(signal) & 1) || (signal_is_calm(signal) && !now))
 			continue;
-		struct baseline_limits limits = subject_limits(anomaly, subject, kind, i);
-		int64_t value =
-			baseline_value(anomaly, subject, kind, &sums, open ? 0 : limits.high_clear);
-		bool low = value < limits.low_clear;
-		/* What is not known is not low; an episode that is open already is held. */
-		bool sure = value < limits.low && filled(anomaly, subject, panes) &&
-			    silence_is_zero(anomaly, subject);
-		verdict.fire = enough && (value > limits.high || sure);
-		verdict.quiet &= !enough || (value <= limits.high_clear && !low);
-		verdict.panes = panes;
-		verdict.comparison = low ? COMPARE_BELOW : COMPARE_ABOVE;
-		verdict.value = (double)value / 1e6;
-		verdict.threshold = (double)(low ? limits.low : limits.high) / 1e6;
+		bool both = signal == SIGNAL_CONNECT_LATENCY || signal == SIGNAL_FAILED;
+		for (uint32_t i = both ? WINDOW_SHORT : WINDOW_LONG; i < WINDOWS; i++) {
+			if (signal < SIGNAL_LEVELS)
+				see_level(anomaly, subject, signal, i, subject->episodes > 0);
+			else
+				see_share(anomaly, subject, signal, i);
+		}
+		if (signal == SIGNAL_OPENED)
+			see_silence(anomaly, subject);
+		bound_seen(anomaly, subject, signal, evidence_min);
 	}
+}
+
+/* What the families of signals say together; those that are not looked at in this pane say what
+ * they said last. */
+static float subject_evidence(const struct anomaly *anomaly, struct subject *subject)
+{
+	float sensitivity = (float)anomaly->options.sensitivity;
+	float families[SIGNAL_FAMILIES] = {0}, calm[SIGNAL_FAMILIES] = {0}, sum = 0;
+	for (uint32_t signal = 0; signal < SIGNALS; signal++) {
+		float decades = anomaly->seen[signal].look.decades;
+		float *most = signal_is_calm(signal) ? calm : families;
+		if (decades < EVIDENCE_MIN * sensitivity)
+			continue;
+		decades =
+			decades < EVIDENCE_MAX * sensitivity ? decades : EVIDENCE_MAX * sensitivity;
+		if (decades > most[signal_family(signal)])
+			most[signal_family(signal)] = decades;
+	}
+	if (learns(anomaly, subject))
+		memcpy(subject->baseline->held, calm, sizeof(calm));
+	for (uint32_t i = 0; i < SIGNAL_FAMILIES; i++) {
+		float held = subject->baseline->held[i];
+		sum += families[i] > held ? families[i] : held;
+	}
+	return sum;
+}
+
+static float decades_needed(const struct anomaly *anomaly, float evidence)
+{
+	float sensitivity = (float)anomaly->options.sensitivity;
+	return evidence >= EVIDENCE_SUM * sensitivity ? EVIDENCE_MIN * sensitivity : sensitivity;
+}
+
+static double limit_of(const struct anomaly *anomaly, const struct subject *subject,
+		       uint32_t signal, float decades)
+{
+	const struct seen *seen = &anomaly->seen[signal];
+	if (signal >= SIGNAL_LEVELS)
+		return baseline_limit_share(subject->baseline, signal, seen->counts, &seen->look,
+					    decades);
+	return baseline_limit_level(&anomaly->clock, subject->baseline, signal,
+				    subject_key(subject, signal), &seen->look,
+				    windows_shorter[seen->window], decades);
+}
+
+/* Of an open episode: half of the way back from where it fired, to what was expected then. After an
+ * hour, or if that is not known any more, what counts is what is usual by now. */
+static bool episode_quiet(const struct anomaly *anomaly, const struct episode *episode,
+			  const struct seen *seen)
+{
+	const struct alert *alert = &episode->alert;
+	float evidence_min = EVIDENCE_MIN * (float)anomaly->options.sensitivity;
+	bool old = anomaly->now_ns - alert->started_ns >= BASELINE_SLOW_NS;
+	double clear = (alert->threshold + alert->expected) / 2;
+	if (!seen->known)
+		return true;
+	if ((old || alert->threshold == alert->expected) && seen->look.decades < evidence_min)
+		return true;
+	if (alert->threshold == alert->expected)
+		return false;
+	return alert->threshold > alert->expected ? seen->look.value <= clear
+						  : seen->look.value >= clear;
+}
+
+/* After subject_see. */
+static struct verdict judge_baseline(struct anomaly *anomaly, const struct subject *subject,
+				     uint32_t signal, const struct episode *episode, float evidence)
+{
+	const struct seen *seen = &anomaly->seen[signal];
+	const struct baseline_look *look = &seen->look;
+	float needed = decades_needed(anomaly, evidence);
+	struct verdict verdict = {.quiet = true,
+				  .metric = signal_metric(signal),
+				  .comparison = look->value < look->expected ? COMPARE_BELOW
+									     : COMPARE_ABOVE,
+				  .panes = windows_panes[seen->window],
+				  .sums = anomaly->sums[seen->window],
+				  .value = look->value,
+				  .score = look->decades,
+				  .expected = look->expected,
+				  .usual_low = look->least,
+				  .usual_high = look->most};
+	verdict.window_ms = verdict.panes * (PANE_NS / NS_PER_MS);
+	if (episode) {
+		const struct alert *alert = &episode->alert;
+		verdict.quiet = episode_quiet(anomaly, episode, seen);
+		verdict.fire = !verdict.quiet;
+		verdict.threshold = alert->threshold;
+		verdict.expected = alert->expected;
+		verdict.usual_low = alert->usual_low;
+		verdict.usual_high = alert->usual_high;
+		verdict.comparison =
+			alert->threshold < alert->expected ? COMPARE_BELOW : COMPARE_ABOVE;
+		return verdict;
+	}
+	verdict.fire = seen->known && look->decades >= needed;
+	if (!verdict.fire)
+		return verdict;
+	verdict.quiet = false;
+	verdict.threshold = limit_of(anomaly, subject, signal, needed);
+	return verdict;
+}
+
+static struct verdict judge_burn(const struct anomaly *anomaly, const struct subject *subject,
+				 uint32_t rate)
+{
+	struct burn_look look =
+		burn_look(subject->burn, rate, anomaly->options.objective, anomaly->now_ns);
+	struct verdict verdict = {.fire = look.fire,
+				  .quiet = look.quiet,
+				  .metric = METRIC_FAILURE_RATIO,
+				  .comparison = COMPARE_ABOVE,
+				  .panes = WINDOW_PANES,
+				  .window_ms = look.window_ns / NS_PER_MS,
+				  .value = look.ratio,
+				  .threshold = look.limit};
+	verdict.sums = series_sums(&subject->series, anomaly->tick, WINDOW_PANES);
+	verdict.sums.failed = look.failed;
+	verdict.sums.opened = look.all - look.failed;
 	return verdict;
 }
 
@@ -653,40 +920,45 @@ static struct verdict judge_baseline(struct anomaly *anomaly, const struct subje
 static void rule_name(const struct anomaly *anomaly, uint32_t rule, char text[ALERT_MONITOR_MAX])
 {
 	const struct monitor *monitor = rule_monitor(anomaly, rule);
+	uint32_t signal = rule_signal(rule);
 	if (monitor)
 		snprintf(text, ALERT_MONITOR_MAX, "%s", monitor->name);
-	else
+	else if (signal < SIGNALS)
 		snprintf(text, ALERT_MONITOR_MAX, "baseline/%s",
-			 metric_name(baseline_metric(rule_kind(rule))));
-}
-
-static const char *rule_unit(const struct anomaly *anomaly, uint32_t rule)
-{
-	const struct monitor *monitor = rule_monitor(anomaly, rule);
-	return monitor ? metric_unit(monitor->metric) : baseline_unit(rule_kind(rule));
+			 metric_name(signal_metric(signal)));
+	else
+		snprintf(text, ALERT_MONITOR_MAX, "burn-rate/%s", burn_name(signal - SIGNALS));
 }
 
 /* What a transition says of this pane. */
 static void alert_measure(struct anomaly *anomaly, const struct subject *subject,
 			  const struct verdict *verdict, struct alert *alert)
 {
-	struct window_sums sums = series_sums(&subject->series, anomaly->tick, verdict->panes);
+	const struct window_sums *sums = &verdict->sums;
 	alert->value = verdict->value;
 	alert->threshold = verdict->threshold;
-	alert->baseline_median = verdict->median;
-	alert->baseline_mad = verdict->mad;
-	alert->window_ms = verdict->panes * (uint32_t)(PANE_NS / NS_PER_MS);
+	alert->expected = verdict->expected;
+	alert->usual_low = verdict->usual_low;
+	alert->usual_high = verdict->usual_high;
+	alert->score = verdict->score;
+	alert->window_ms = (uint32_t)verdict->window_ms;
 	alert->pane_end_ns = anomaly->now_ns;
 	alert->last_event_ns =
 		series_last_event(&subject->series, anomaly->tick, verdict->panes, anomaly->now_ns);
 	alert->completeness =
-		sums.issued > sums.received ? (double)sums.received / (double)sums.issued : 1;
+		sums->issued > sums->received ? (double)sums->received / (double)sums->issued : 1;
 }
 
-/* False if this pane has had its share of rankings, or what to rank has not come yet. */
+/* Suspects and diagnosis. False if this pane has had its share of rankings, or what to rank has not
+ * come yet. */
 static bool rank(struct anomaly *anomaly, const struct subject *subject,
 		 const struct verdict *verdict, struct alert *alert)
 {
+	/* Instances do not tell of lookups, and a new client is the suspect. */
+	if (verdict->metric >= METRIC_DNS_FAILURE_RATIO) {
+		alert->suspects_count = 0;
+		return true;
+	}
 	if (anomaly->rankings == RANKINGS_MAX)
 		return false;
 	struct domain_query query = {
@@ -696,12 +968,19 @@ static bool rank(struct anomaly *anomaly, const struct subject *subject,
 		.comparison = verdict->comparison,
 		.window_panes = verdict->panes,
 		.started_ns = alert->started_ns,
+		.value = verdict->value,
 	};
 	if (!domain_ready(anomaly->domains, &query))
 		return false;
 	anomaly->rankings++;
-	alert->suspects_count =
-		domain_rank(anomaly->domains, &query, anomaly->names, alert->suspects);
+	/* What was likely once is not less so when the usual is out of sight. */
+	uint32_t count = domain_rank(anomaly->domains, &query, anomaly->names, alert->suspects);
+	if (count)
+		alert->suspects_count = count;
+	struct ends ends = domain_ends(anomaly->domains, &query);
+	struct diagnosis diagnosis = diagnosis_of(&ends, query.metric);
+	if (diagnosis.kind)
+		alert->diagnosis = diagnosis;
 	return true;
 }
 
@@ -721,14 +1000,12 @@ static void put(struct anomaly *anomaly, const struct alert *alert)
 		hand_on(anomaly);
 }
 
-static bool emit(struct anomaly *anomaly, const struct subject *subject,
-		 const struct verdict *verdict, struct alert *alert)
+static bool emit(struct anomaly *anomaly, const struct verdict *verdict, struct alert *alert)
 {
 	if (anomaly->transitions == TRANSITIONS_MAX)
 		return false;
 	alert->sequence++;
-	struct window_sums sums = series_sums(&subject->series, anomaly->tick, verdict->panes);
-	summary_write(alert, verdict->metric, verdict->comparison, &sums);
+	summary_write(alert, verdict->metric, verdict->comparison, &verdict->sums);
 	put(anomaly, alert);
 	return true;
 }
@@ -743,6 +1020,19 @@ static void episodes_count(struct anomaly *anomaly, struct subject *subject, uin
 		anomaly->monitors.places[rule].episodes += (uint32_t)more;
 }
 
+/* A departure is a warning, unless most of it fails; a burn rate that leaves days is one too. */
+static uint32_t rule_severity(const struct anomaly *anomaly, uint32_t rule,
+			      const struct verdict *verdict)
+{
+	const struct monitor *monitor = rule_monitor(anomaly, rule);
+	uint32_t signal = rule_signal(rule);
+	if (monitor)
+		return monitor->severity;
+	if (signal >= SIGNALS)
+		return burn_pages(signal - SIGNALS) ? ALERT_ERROR : ALERT_WARNING;
+	return signal == SIGNAL_FAILED && verdict->value >= 0.5 ? ALERT_ERROR : ALERT_WARNING;
+}
+
 static void episode_begin(struct anomaly *anomaly, struct subject *subject,
 			  const struct watch *watch, struct watch_state *state,
 			  const struct verdict *verdict)
@@ -754,11 +1044,10 @@ static void episode_begin(struct anomaly *anomaly, struct subject *subject,
 	}
 	if (anomaly->transitions == TRANSITIONS_MAX)
 		return;
-	const struct monitor *monitor = rule_monitor(anomaly, watch->rule);
 	struct episode *episode = memory_zeroed(1, sizeof(*episode));
 	struct alert *alert = &episode->alert;
 	alert->state = ALERT_FIRING;
-	alert->severity = monitor ? monitor->severity : ALERT_WARNING;
+	alert->severity = rule_severity(anomaly, watch->rule, verdict);
 	rule_name(anomaly, watch->rule, alert->monitor);
 	name_text(anomaly->names, subject->edge.client, alert->subject.client);
 	name_text(anomaly->names, subject->edge.server, alert->subject.server);
@@ -766,13 +1055,13 @@ static void episode_begin(struct anomaly *anomaly, struct subject *subject,
 	alert->subject.protocol = subject->edge.protocol;
 	alert->started_ns = anomaly->now_ns;
 	snprintf(alert->metric, sizeof(alert->metric), "%s", metric_name(verdict->metric));
-	snprintf(alert->unit, sizeof(alert->unit), "%s", rule_unit(anomaly, watch->rule));
+	snprintf(alert->unit, sizeof(alert->unit), "%s", metric_unit(verdict->metric));
 	alert_key(alert);
 	alert_measure(anomaly, subject, verdict, alert);
 	/* Without its turn in the ranking, the next pane may try. */
 	bool ranked = rank(anomaly, subject, verdict, alert);
 	episode->update_ns = ranked ? anomaly->now_ns + anomaly->options.update_ns : 0;
-	emit(anomaly, subject, verdict, alert);
+	emit(anomaly, verdict, alert);
 	state->episode = episode;
 	episodes_count(anomaly, subject, watch->rule, 1);
 	anomaly->stats.fired++;
@@ -786,7 +1075,7 @@ static bool episode_end(struct anomaly *anomaly, struct subject *subject, const 
 	alert.state = ALERT_RESOLVED;
 	alert.ended_ns = anomaly->now_ns;
 	alert_measure(anomaly, subject, verdict, &alert);
-	if (!emit(anomaly, subject, verdict, &alert))
+	if (!emit(anomaly, verdict, &alert))
 		return false;
 	memory_free(state->episode);
 	state->episode = NULL;
@@ -795,7 +1084,7 @@ static bool episode_end(struct anomaly *anomaly, struct subject *subject, const 
 	return true;
 }
 
-/* While the condition holds: a new first suspect is news, none any more is not. */
+/* While the condition holds: a new first suspect or diagnosis is news, none any more is not. */
 static void episode_update(struct anomaly *anomaly, struct subject *subject,
 			   struct episode *episode, const struct verdict *verdict)
 {
@@ -805,10 +1094,11 @@ static void episode_update(struct anomaly *anomaly, struct subject *subject,
 	if (!rank(anomaly, subject, verdict, &alert))
 		return;
 	episode->update_ns = anomaly->now_ns + anomaly->options.update_ns;
-	if (alert.suspects_count == 0 || alert_same_suspect(&alert, &episode->alert))
+	if (alert_same_suspect(&alert, &episode->alert) &&
+	    alert_same_diagnosis(&alert, &episode->alert))
 		return;
 	alert_measure(anomaly, subject, verdict, &alert);
-	if (!emit(anomaly, subject, verdict, &alert))
+	if (!emit(anomaly, verdict, &alert))
 		return;
 	episode->alert = alert;
 	anomaly->stats.updated++;
@@ -828,16 +1118,20 @@ static void episode_step(struct anomaly *anomaly, struct subject *subject,
 	}
 	if (episode->quiet_since_ns == 0)
 		episode->quiet_since_ns = anomaly->now_ns;
-	if (anomaly->now_ns - episode->quiet_since_ns >= clear_ns)
+	if (anomaly->now_ns - episode->quiet_since_ns >= clear_ns && !state->flapping)
 		episode_end(anomaly, subject, watch, state, verdict);
 }
 
 static struct verdict judge(struct anomaly *anomaly, const struct subject *subject,
-			    const struct watch *watch, bool open)
+			    const struct watch *watch, const struct episode *episode,
+			    float evidence)
 {
+	uint32_t signal = rule_signal(watch->rule);
 	if (rule_monitor(anomaly, watch->rule))
-		return judge_monitor(anomaly, subject, watch, open);
-	return judge_baseline(anomaly, subject, rule_kind(watch->rule), open);
+		return judge_monitor(anomaly, subject, watch, episode != NULL);
+	if (signal < SIGNALS)
+		return judge_baseline(anomaly, subject, signal, episode, evidence);
+	return judge_burn(anomaly, subject, signal - SIGNALS);
 }
 
 /* States are kept only while there is something to remember. */
@@ -853,25 +1147,91 @@ static void states_drop(struct subject *subject)
 {
 	uint32_t used = subject->episodes;
 	for (uint32_t i = 0; i < subject->plan->watches_count; i++)
-		used += subject->states[i].suppressed;
+		used += subject->states[i].suppressed || subject->states[i].history ||
+			subject->states[i].since_ns || subject->states[i].hot;
 	if (used)
 		return;
 	memory_free(subject->states);
 	subject->states = NULL;
 }
 
-static void watch_step(struct anomaly *anomaly, struct subject *subject, uint32_t number)
+/* Whether what fires is to be told now. */
+static bool departure_is_sure(const struct anomaly *anomaly, uint32_t rule,
+			      struct watch_state *state, const struct verdict *verdict)
+{
+	uint32_t signal = rule_signal(rule);
+	if (rule_monitor(anomaly, rule) || signal >= SIGNAL_LEVELS ||
+	    verdict->score >= LEVEL_SURE * anomaly->options.sensitivity)
+		return true;
+	if (state->since_ns == 0)
+		state->since_ns = anomaly->now_ns;
+	return anomaly->now_ns - state->since_ns >=
+	       (signal_is_calm(signal) ? CALM_HOLD_NS : LEVEL_HOLD_NS);
+}
+
+static void watch_step(struct anomaly *anomaly, struct subject *subject, uint32_t number,
+		       float evidence)
 {
 	const struct watch *watch = &subject->plan->watches[number];
 	struct watch_state *state = subject->states ? &subject->states[number] : NULL;
-	bool open = state && state->episode;
-	struct verdict verdict = judge(anomaly, subject, watch, open);
-	if (open)
+	const struct episode *episode = state ? state->episode : NULL;
+	struct verdict verdict = judge(anomaly, subject, watch, episode, evidence);
+	if (episode) {
 		episode_step(anomaly, subject, watch, state, &verdict);
-	else if (verdict.fire)
-		episode_begin(anomaly, subject, watch, &watch_states(subject)[number], &verdict);
-	if (!verdict.fire && state)
-		state->suppressed = false;
+	} else if (verdict.fire) {
+		state = &watch_states(subject)[number];
+		if (departure_is_sure(anomaly, watch->rule, state, &verdict))
+			episode_begin(anomaly, subject, watch, state, &verdict);
+	}
+	if (!state)
+		return;
+	state->hot |= !verdict.quiet && !rule_monitor(anomaly, watch->rule);
+	state->since_ns = verdict.fire && !state->episode ? state->since_ns : 0;
+	state->suppressed &= verdict.fire;
+}
+
+/* What of the last states changed, 0 to 1; the newest change weighs half as much again as the
+ * oldest. */
+static double flap_share(uint32_t history)
+{
+	double sum = 0;
+	for (uint32_t i = 0; i + 1 < HISTORY_STATES; i++)
+		if ((history >> i & 1) != (history >> (i + 1) & 1))
+			sum += 1.2 - 0.4 * i / (HISTORY_STATES - 2);
+	return sum / (HISTORY_STATES - 1);
+}
+
+/* Of baselines, each ten seconds. */
+static void subject_remember(struct anomaly *anomaly, struct subject *subject)
+{
+	for (uint32_t i = 0; i < subject->plan->watches_count; i++) {
+		struct watch_state *state = &subject->states[i];
+		if (rule_monitor(anomaly, subject->plan->watches[i].rule))
+			continue;
+		state->history = (state->history << 1 | state->hot) & ((1u << HISTORY_STATES) - 1);
+		state->hot = false;
+		double share = flap_share(state->history);
+		state->flapping = share >= FLAP_HIGH || (state->flapping && share > FLAP_LOW);
+	}
+	states_drop(subject);
+}
+
+/* The metrics, a bit each, that are looked at once in ten seconds and have something to show. */
+static uint32_t subject_calm(const struct subject *subject)
+{
+	const struct transport *calm = &subject->baseline->calm;
+	uint32_t metrics = 0;
+	if (calm->srtt_count)
+		metrics |= 1u << METRIC_RTT;
+	if (calm->retransmits)
+		metrics |= 1u << METRIC_RETRANSMIT_RATIO;
+	if (calm->resets)
+		metrics |= 1u << METRIC_CONNECTIONS_RESET;
+	if (calm->dns_queries)
+		metrics |= 1u << METRIC_DNS_FAILURE_RATIO | 1u << METRIC_DNS_LATENCY;
+	if (calm->clients_new)
+		metrics |= 1u << METRIC_CLIENTS_NEW;
+	return metrics;
 }
 
 /* The metrics, a bit each, whose windows could be beyond some limit: all others are quiet. */
@@ -890,6 +1250,12 @@ static uint32_t subject_suspicion(const struct anomaly *anomaly, const struct su
 	uint64_t bytes = series->totals.bytes - before->bytes;
 	if (bytes > subject->bytes_high || bytes < subject->bytes_low)
 		metrics |= 1u << METRIC_BYTES;
+	uint32_t opened = series->totals.opened - before->opened;
+	if (opened > subject->opened_high || opened < subject->opened_low ||
+	    series_silent(series, anomaly->tick) >= subject->silence_panes)
+		metrics |= 1u << METRIC_CONNECTIONS_OPENED;
+	if (subject->baseline && learns(anomaly, subject))
+		metrics |= subject_calm(subject);
 	if (!plan->transport)
 		return metrics;
 	const struct transport *transport =
@@ -901,6 +1267,18 @@ static uint32_t subject_suspicion(const struct anomaly *anomaly, const struct su
 	return metrics;
 }
 
+/* Baselines' watches of what is calm, and burn rates, once in ten seconds. */
+static bool watch_is_due(const struct anomaly *anomaly, const struct subject *subject,
+			 const struct watch *watch, bool baseline)
+{
+	uint32_t signal = rule_signal(watch->rule);
+	if (rule_monitor(anomaly, watch->rule))
+		return true;
+	if (signal >= SIGNALS)
+		return learns(anomaly, subject);
+	return baseline && (!signal_is_calm(signal) || learns(anomaly, subject));
+}
+
 static void subject_judge(struct anomaly *anomaly, struct subject *subject)
 {
 	const struct plan *plan = subject->plan;
@@ -909,9 +1287,16 @@ static void subject_judge(struct anomaly *anomaly, struct subject *subject)
 		metrics &= subject_suspicion(anomaly, subject);
 	if (!metrics)
 		return;
+	float evidence = 0;
+	bool baseline = subject_has_baseline(subject);
+	if (baseline) {
+		subject_see(anomaly, subject, metrics);
+		evidence = subject_evidence(anomaly, subject);
+	}
 	for (uint32_t i = 0; i < plan->watches_count; i++)
-		if (metrics >> plan->watches[i].metric & 1)
-			watch_step(anomaly, subject, i);
+		if (metrics >> plan->watches[i].metric & 1 &&
+		    watch_is_due(anomaly, subject, &plan->watches[i], baseline))
+			watch_step(anomaly, subject, i, evidence);
 	if (subject->states)
 		states_drop(subject);
 }
@@ -919,9 +1304,9 @@ static void subject_judge(struct anomaly *anomaly, struct subject *subject)
 /* --- baselines --- */
 
 static bool incident_slows(const struct anomaly *anomaly, const struct subject *subject,
-			   uint32_t kind)
+			   uint32_t signal)
 {
-	uint32_t rule = MONITORS_MAX + kind;
+	uint32_t rule = MONITORS_MAX + signal;
 	for (uint32_t i = 0; subject->states && i < subject->plan->watches_count; i++) {
 		const struct episode *episode = subject->states[i].episode;
 		if (subject->plan->watches[i].rule == rule && episode)
@@ -930,39 +1315,88 @@ static bool incident_slows(const struct anomaly *anomaly, const struct subject *
 	return false;
 }
 
-static void learn(struct anomaly *anomaly, struct subject *subject, uint32_t kind, int64_t value)
+static void learn_level(struct anomaly *anomaly, struct subject *subject, uint32_t signal,
+			double value)
 {
-	baseline_learn(&subject->baselines[kind], kind, value, anomaly->now_ns,
-		       incident_slows(anomaly, subject, kind));
-	subject->dirty |= (uint8_t)(1u << kind);
+	bool room = anomaly->stats.detectors < anomaly->options.edges_max;
+	const struct level *level = subject->baseline->levels[signal];
+	bool held = level && level->held;
+	anomaly->stats.detectors += baseline_learn_level(&anomaly->clock, subject->baseline, signal,
+							 subject_key(subject, signal), value, room);
+	anomaly->stats.held += !held && level && level->held;
 }
 
-/* At the end of each ten seconds; a silent edge's rates are 0 where that is known. */
+static void learn_all(struct anomaly *anomaly, struct subject *subject,
+		      const struct window_sums *sums)
+{
+	struct baseline *baseline = subject->baseline;
+	double p95_ns = 0, value;
+	if (sums->connects)
+		p95_ns = (double)series_connect_quantile(&subject->series, anomaly->tick,
+							 WINDOW_PANES, 0.95, &anomaly->scratch);
+	for (uint32_t signal = 0; signal < SIGNAL_LEVELS; signal++)
+		if (baseline_level_value(signal, sums, p95_ns, &value))
+			learn_level(anomaly, subject, signal, value);
+	for (uint32_t signal = SIGNAL_LEVELS; signal < SIGNALS; signal++) {
+		struct baseline_counts counts = baseline_counts(signal, sums);
+		if (counts.all > 0)
+			baseline_learn_share(baseline, signal, counts,
+					     incident_slows(anomaly, subject, signal));
+	}
+	baseline->windows++;
+}
+
+/* At the end of each ten seconds of its own. A silent subject's counts are 0 where that is known,
+ * and its gauges are as they were. */
 static void subject_learn(struct anomaly *anomaly, struct subject *subject)
 {
-	if (subject->sampled) {
-		for (uint32_t kind = 0; kind < BASELINES; kind++)
-			if (subject->samples[kind].known)
-				learn(anomaly, subject, kind, subject->samples[kind].value);
-		subject->sampled = false;
-		subject_bound(anomaly, subject);
+	struct baseline *baseline = subject->baseline;
+	uint32_t silent = series_silent(&subject->series, anomaly->tick);
+	if (silent < WINDOW_PANES) {
+		if (filled(anomaly, subject, WINDOW_PANES)) {
+			struct window_sums sums =
+				series_sums(&subject->series, anomaly->tick, WINDOW_PANES);
+			transport_sums(&baseline->calm, &(struct transport){0}, &sums);
+			learn_all(anomaly, subject, &sums);
+		}
+		/* What was seldom silent so long forgets that it was. */
+		if (baseline->windows % SAVE_WINDOWS_MAX == 0)
+			subject->gap_panes -= subject->gap_panes / 16;
+	} else if (silent <= LEARN_SILENCE_PANES && baseline->windows &&
+		   silence_is_zero(anomaly, subject)) {
+		learn_level(anomaly, subject, SIGNAL_OPENED, 0);
+		learn_level(anomaly, subject, SIGNAL_BYTES, 0);
+		baseline->windows++;
+	} else {
 		return;
 	}
-	uint32_t silent = series_silent(&subject->series, anomaly->tick);
-	if (silent < WINDOW_PANES || silent > LEARN_SILENCE_PANES ||
-	    !silence_is_zero(anomaly, subject))
-		return;
-	learn(anomaly, subject, BASELINE_FAILED, 0);
-	learn(anomaly, subject, BASELINE_BYTES, 0);
+	baseline->calm = (struct transport){0};
 	subject_bound(anomaly, subject);
 }
 
-/* Each edge has its pane in every baseline_save_ns, by its hash: no pane has them all. */
+static void subject_burn(struct anomaly *anomaly, struct subject *subject)
+{
+	struct window_sums sums = series_sums(&subject->series, anomaly->tick, WINDOW_PANES);
+	if (sums.opened + sums.failed)
+		burn_add(subject->burn, anomaly->now_ns, sums.failed, sums.opened + sums.failed);
+}
+
+static bool save_is_due(const struct baseline *baseline)
+{
+	uint32_t since = baseline->windows - baseline->saved, share = baseline->saved / SAVE_SHARE;
+	return since >= SAVE_WINDOWS_MAX || (since >= SAVE_WINDOWS_MIN && since >= share);
+}
+
+/* Each subject has its pane in every baseline_save_ns, by its hash: no pane has them all. */
 static void subject_save(struct anomaly *anomaly, struct subject *subject)
 {
-	for (uint32_t kind = 0; kind < BASELINES; kind++) {
-		const struct baseline *baseline = &subject->baselines[kind];
-		if (!(subject->dirty >> kind & 1))
+	for (uint32_t signal = 0; signal < SIGNALS; signal++) {
+		struct baseline_record record = {.edge = subject->edge,
+						 .metric = signal_metric(signal),
+						 .samples = subject->baseline->windows,
+						 .window_ns = anomaly->now_ns};
+		record.state_size = baseline_save(subject->baseline, signal, record.state);
+		if (record.state_size == 0)
 			continue;
 		if (anomaly->records_count == anomaly->records_capacity) {
 			anomaly->records_capacity = (uint32_t)memory_grown(
@@ -971,46 +1405,57 @@ static void subject_save(struct anomaly *anomaly, struct subject *subject)
 				memory_resize(anomaly->records, anomaly->records_capacity,
 					      sizeof(*anomaly->records));
 		}
-		anomaly->records[anomaly->records_count++] = (struct baseline_record){
-			.edge = subject->edge,
-			.metric = baseline_metric(kind),
-			.samples = baseline->samples,
-			.window_ns = baseline->window_ns,
-			.median = baseline->median,
-			.mad = baseline->mad,
-		};
+		anomaly->records[anomaly->records_count++] = record;
 	}
-	subject->dirty = 0;
+	subject->baseline->saved = subject->baseline->windows;
 }
 
-/* A topic's record may hold anything: a value that no learning gives would overflow the limits. */
-static bool record_sound(const struct baseline_record *record)
+static void load_record(struct anomaly *anomaly, const struct baseline_record *record)
 {
-	const int64_t most = 1000000000000000000; /* 10^12 units */
-	return record->edge.id && baseline_by_metric(record->metric) < BASELINES &&
-	       record->median >= 0 && record->median <= most && record->mad >= 0 &&
-	       record->mad <= most;
+	uint32_t signal = signal_by_metric(record->metric);
+	struct roster *roster = record->edge.client ? &anomaly->edges : &anomaly->servers;
+	struct baseline loaded = {0};
+	if (!record->edge.id || signal == SIGNALS || record->state_size > sizeof(record->state))
+		return;
+	struct subject *subject = roster_get(roster, record->edge.id);
+	const struct level *level = subject && subject->baseline && signal < SIGNAL_LEVELS
+					    ? subject->baseline->levels[signal]
+					    : NULL;
+	bool had = level && level->full;
+	bool room = had || anomaly->stats.detectors < anomaly->options.edges_max;
+	/* What is not believed makes no subject. */
+	struct baseline *to = subject && subject->baseline ? subject->baseline : &loaded;
+	if (!baseline_load(to, signal, record->state, record->state_size, room))
+		return;
+	if (!subject)
+		subject = subject_add(anomaly, roster, &record->edge);
+	if (subject && !subject->baseline) {
+		subject->baseline = memory_zeroed(1, sizeof(*subject->baseline));
+		*subject->baseline = loaded;
+		subject->per_server = roster == &anomaly->servers;
+	} else if (!subject) {
+		baseline_clear(&loaded);
+		return;
+	}
+	if (signal < SIGNAL_LEVELS && subject->baseline->levels[signal]->full)
+		anomaly->stats.detectors += !had;
+	if (record->samples > subject->baseline->windows)
+		subject->baseline->windows = subject->baseline->saved = record->samples;
+	if (subject->plan)
+		subject_bound(anomaly, subject);
 }
 
 void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
-		const struct baseline_record *record = &records[i];
-		if (!record_sound(record))
-			continue;
-		struct subject *subject = roster_get(&anomaly->edges, record->edge.id);
-		if (!subject)
-			subject = subject_add(anomaly, &anomaly->edges, &record->edge);
-		if (!subject)
-			continue;
-		uint32_t kind = baseline_by_metric(record->metric);
-		subject->baselines[kind] = (struct baseline){.samples = record->samples,
-							     .window_ns = record->window_ns,
-							     .median = record->median,
-							     .mad = record->mad};
-		if (subject->plan)
-			subject_bound(anomaly, subject);
-	}
+	if (!anomaly->options.baselines)
+		return;
+	for (size_t i = 0; i < count; i++)
+		load_record(anomaly, &records[i]);
+}
+
+static bool rule_is_built_in(const char *name)
+{
+	return strncmp(name, "baseline/", 9) == 0 || strncmp(name, "burn-rate/", 10) == 0;
 }
 
 static const struct monitor *monitor_named(const struct anomaly *anomaly, const char *name)
@@ -1033,7 +1478,9 @@ static struct subject *alert_subject_of(struct anomaly *anomaly, const struct al
 		.protocol = words->protocol,
 	};
 	const struct monitor *monitor = monitor_named(anomaly, alert->monitor);
-	if (monitor && monitor->per_server)
+	bool per_server = monitor ? monitor->per_server
+				  : !words->client[0] && rule_is_built_in(alert->monitor);
+	if (per_server)
 		return server_subject(anomaly, &edge, words->server);
 	edge.id = edge_id(&edge);
 	struct subject *subject = roster_get(&anomaly->edges, edge.id);
@@ -1042,7 +1489,7 @@ static struct subject *alert_subject_of(struct anomaly *anomaly, const struct al
 	if (!subject || subject->plan)
 		return subject;
 	subject_match(anomaly, subject, words->client, words->server);
-	if (anomaly->monitors.per_server)
+	if (sums_servers(anomaly))
 		subject->server = server_subject(anomaly, &edge, words->server);
 	if (subject->server)
 		subject->server->links++;
@@ -1067,7 +1514,7 @@ static bool resume(struct anomaly *anomaly, const struct alert *alert)
 		state->episode = memory_zeroed(1, sizeof(*state->episode));
 		state->episode->alert = *alert;
 		snprintf(state->episode->alert.unit, sizeof(state->episode->alert.unit), "%s",
-			 rule_unit(anomaly, subject->plan->watches[i].rule));
+			 metric_unit(subject->plan->watches[i].metric));
 		state->episode->update_ns = alert->pane_end_ns + anomaly->options.update_ns;
 		put(anomaly, &state->episode->alert);
 		episodes_count(anomaly, subject, subject->plan->watches[i].rule, 1);
@@ -1079,7 +1526,7 @@ static bool resume(struct anomaly *anomaly, const struct alert *alert)
 /* Its monitor is none that is known now: it may come with the log, up to the first pane. */
 static bool resume_later(struct anomaly *anomaly, const struct alert *alert)
 {
-	if (alert->state != ALERT_FIRING || strncmp(alert->monitor, "baseline/", 9) == 0 ||
+	if (alert->state != ALERT_FIRING || rule_is_built_in(alert->monitor) ||
 	    monitor_named(anomaly, alert->monitor) ||
 	    anomaly->waiting_count >= anomaly->options.episodes_max)
 		return false;
@@ -1198,10 +1645,13 @@ static void subject_rematch(struct anomaly *anomaly, struct subject *subject)
 	if (longer)
 		subject->first_pane = 0;
 	subject_bound(anomaly, subject);
-	if (!subject->per_server && anomaly->monitors.per_server && !subject->server) {
-		subject->server = server_subject(anomaly, &subject->edge, server);
-		if (subject->server)
-			subject->server->links++;
+	if (subject->per_server || !sums_servers(anomaly))
+		return;
+	/* One that nobody could name is matched here too. */
+	struct subject *sum = server_subject(anomaly, &subject->edge, server);
+	if (sum && !subject->server) {
+		subject->server = sum;
+		sum->links++;
 	}
 }
 
@@ -1226,10 +1676,8 @@ void anomaly_watch(struct anomaly *anomaly, const struct monitor *monitors, size
 
 static bool keep_long(const struct anomaly *anomaly, const struct subject *subject)
 {
-	bool ready = false;
-	for (uint32_t kind = 0; kind < BASELINES; kind++)
-		ready |= subject->baselines[kind].samples >= anomaly->options.warmup_samples &&
-			 subject->baselines[kind].samples > 0;
+	bool ready = subject->baseline && subject->baseline->windows &&
+		     subject->baseline->windows >= anomaly->options.warmup_samples;
 	return ready || (subject->plan && subject->plan->below) || subject->episodes;
 }
 
@@ -1239,34 +1687,54 @@ static void subject_expire(struct anomaly *anomaly, struct subject *subject)
 	uint32_t silent = series_silent(&subject->series, anomaly->tick);
 	if (subject->links || (silent < KEEP_LONG_PANES && keep_long(anomaly, subject)))
 		return;
+	if (subject->states && subject->baseline)
+		subject_see(anomaly, subject, subject->plan->metrics);
 	for (uint32_t i = 0; subject->states && i < subject->plan->watches_count; i++) {
 		struct watch_state *state = &subject->states[i];
 		if (!state->episode)
 			continue;
 		const struct watch *watch = &subject->plan->watches[i];
-		struct verdict verdict = judge(anomaly, subject, watch, true);
+		struct verdict verdict = judge(anomaly, subject, watch, state->episode, 0);
 		if (!episode_end(anomaly, subject, watch, state, &verdict))
 			return;
 	}
+	anomaly->stats.detectors -= baseline_detectors(subject->baseline);
 	subject->gone = true;
+}
+
+/* What follows on the judgement of a pane. */
+static void subject_baseline(struct anomaly *anomaly, struct subject *subject)
+{
+	if (learns(anomaly, subject)) {
+		if (subject->states)
+			subject_remember(anomaly, subject);
+		if (subject_has_baseline(subject))
+			subject_learn(anomaly, subject);
+		else
+			subject->baseline->calm = (struct transport){0};
+	}
+	if (subject->save_turn == anomaly->save_turn && save_is_due(subject->baseline))
+		subject_save(anomaly, subject);
 }
 
 static void subject_step(struct anomaly *anomaly, struct subject *subject)
 {
 	const struct plan *plan = subject->plan;
 	bool idle = series_idle(&subject->series, anomaly->tick);
+	if (subject->baseline && learns(anomaly, subject))
+		memset(subject->baseline->held, 0, sizeof(subject->baseline->held));
 	/* What is silent for longer than its windows has nothing that could fire but silence
 	 * itself. */
-	if (plan && (!idle || subject->episodes || plan->below))
+	if (plan && (!idle || subject->states || plan->below ||
+		     series_silent(&subject->series, anomaly->tick) >= subject->silence_panes)) {
+		if (subject->burn && learns(anomaly, subject))
+			subject_burn(anomaly, subject);
 		subject_judge(anomaly, subject);
+	}
+	if (plan && subject->baseline)
+		subject_baseline(anomaly, subject);
 	if (idle && subject->series.capacity)
 		series_rest(&subject->series);
-	if (anomaly->options.baselines && !subject->per_server && plan) {
-		if (anomaly->learns || subject->sampled)
-			subject_learn(anomaly, subject);
-		if (subject->dirty && subject->save_turn == anomaly->save_turn)
-			subject_save(anomaly, subject);
-	}
 	if (series_silent(&subject->series, anomaly->tick) >= KEEP_PANES)
 		subject_expire(anomaly, subject);
 }
@@ -1293,7 +1761,8 @@ static void close_pane(struct anomaly *anomaly)
 	const struct anomaly_sinks *sinks = &anomaly->options.sinks;
 	anomaly->now_ns = pane_end(++anomaly->pane);
 	anomaly->tick++;
-	anomaly->learns = (anomaly->pane + 1) % WINDOW_PANES == 0;
+	anomaly->learn_turn = (uint32_t)(anomaly->pane % WINDOW_PANES);
+	baseline_clock_set(&anomaly->clock, anomaly->now_ns);
 	anomaly->save_turn =
 		(uint32_t)((anomaly->save_panes - anomaly->pane % anomaly->save_panes) %
 			   anomaly->save_panes);

@@ -1,12 +1,25 @@
 /* One owner's anomaly stage: reads its aggregate's rows, keeps trailing windows and a baseline
- * (running median and MAD, in integers) per edge for failures, latency and throughput, and emits
- * the transitions of episodes, of which the incidents (anomaly/incident.h) are made.
+ * (anomaly/baseline.h) per edge and per server workload and port, and emits the transitions of
+ * episodes, of which the incidents (anomaly/incident.h) are made.
  *
  * Each pane: push the pane's rows, then advance. Threshold monitors look at trailing sums of panes;
  * baselines at trailing seconds. An episode fires in the pane in which its condition is met, is
  * updated at most every update_ns when its first suspect changes, and resolves after clear_ns of
- * quiet. A baseline never fires below its warm-up. What comes out depends on the rows of each pane
- * alone, in the order of edges, not on how they were split over pushes.
+ * quiet. What comes out depends on the rows of each pane alone, in the order of edges, not on how
+ * they were split over pushes.
+ *
+ * Baselines. Openings, bytes, connect latency and failures are looked at each pane, over the
+ * trailing 10 s and, of latency and failures, 1 s; round trips, retransmits, resets, lookups and
+ * new clients once in ten seconds, each subject in its own pane of them. A signal fires when it
+ * surprises by `sensitivity` decades, or by less than half of that if signals of other families of
+ * the same subject agree (EVIDENCE_*): one weak departure is evidence and never told alone. A level
+ * must last for two windows, unless it is 1.5 times as far.
+ * It is quiet again when half of the way back from where it fired. One that flaps (its last 21
+ * tens of seconds) stays open until it is calm. Silence is no chance when e^-M says so, M being the
+ * openings that were to be expected in it, and when it is twice as long as any that ended before.
+ * A server is watched so only while more than one edge leads to it: else its edge says the same.
+ * Below warmup_samples nothing fires but what fails outright: at least half of 20 attempts.
+ * A server also has its burn rates (anomaly/burn.h).
  *
  * Suspects are ranked from the CLIENT and SERVER rows: those of failures, resets, openings and
  * connect latency from the window's panes, at once; those of throughput, retransmits and round
@@ -14,25 +27,26 @@
  * began.
  *
  * Silence. Counts and rates of a silent edge are 0: quiet for a monitor that looks for too much.
- * For one that looks for too little (COMPARE_BELOW, a baseline's drop) it is 0 only if the edge was
+ * For what looks for too little (COMPARE_BELOW, a baseline's drop) it is 0 only if the edge was
  * seen a whole window ago and an agent of one of its nodes reported since it fell silent and within
  * 10 s; else nothing is known and the state is held. Nodes report by their rows here and by
  * anomaly_heard(); while that was never called, any row counts. Ratios and latencies of nothing are
  * unknown: quiet.
  *
- * Cost. An edge whose sums are within all limits, told by bounds, is not judged: about 500
- * instructions an edge and pane with traffic, its instances' and 10 s rows included.
+ * Cost. A subject whose sums are within all limits, told by bounds, is not judged.
  *
- * Bounds: edges_max edges; past it an edge is watched only through its server's sum, counted in
- * unwatched. An edge leaves after 2 min of silence, after 1 h if it has a baseline or a
- * COMPARE_BELOW monitor; an episode still open then resolves. Open episodes are never evicted; past
- * episodes_max one is suppressed and counted. At most 256 transitions a pane, 64 of them with
- * ranked suspects: the rest follow in the next panes, suspects as updates. Memory: 0.4 KB an edge
- * and 40 bytes for each pane with rows of the longest window that a rule of this edge reads, so 2
- * KB at most with baselines and windows up to 10 s (64 bytes and up to 16 KB with monitors of
- * resets, retransmits or round trips over 60 s), 4 bytes for each distinct connect time of a pane,
- * and nothing but the 0.4 KB while it is silent. Instance rows: 8 an edge, 112 bytes each, and
- * twice as many of 10 s, 56 bytes each. Pure; one thread. */
+ * Bounds: edges_max edges, and as many servers; past it an edge is watched only through its
+ * server's sum, counted in unwatched. As many full detectors; past it a series stays in the small
+ * tier, counted in held. An edge leaves after 2 min of silence, after 1 h if its baseline is warm
+ * or it has a COMPARE_BELOW monitor; an episode still open then resolves. Open episodes are never
+ * evicted; past episodes_max one is suppressed and counted. At most 256 transitions a pane, 64 of
+ * them with ranked suspects: the rest follow in the next panes, suspects as updates. Memory: 0.3 KB
+ * a subject, 0.2 to 0.5 KB its baseline and 256 bytes for each full detector, 1.2 KB the burn rates
+ * of a server, 48 bytes for each pane with rows of the longest window that a rule of this edge
+ * reads, so 2 KB at most with baselines and windows up to 10 s (96 bytes and up to 23 KB with
+ * monitors of resets, retransmits, lookups, clients or round trips over 60 s), 4 bytes for each
+ * distinct connect time of a pane. Instance rows: 8 an edge, 112 bytes each, and twice as many of
+ * 10 s, 56 bytes each. Pure; one thread. */
 #pragma once
 
 #include <stddef.h>
@@ -44,21 +58,22 @@
 
 struct anomaly;
 
-/* A baseline as it is kept in millrace.baselines: the latest record of a key replaces older ones.
- */
+/* One signal's baseline as it is kept in millrace.baselines: the latest record of a key replaces
+ * older ones. */
 struct baseline_record {
-	struct edge edge; /* its id is the key together with metric */
+	struct edge edge; /* its id is the key together with metric; of a server's sum: client 0 */
 	uint32_t metric;
-	uint32_t samples;
+	uint32_t samples;    /* windows of 10 s that the subject learned from */
 	uint64_t window_ns;  /* end of the newest window in it */
-	int64_t median, mad; /* in millionths of the metric's unit */
+	uint32_t state_size; /* bytes of its state, which tell what it is */
+	uint8_t state[256];
 };
 
 struct anomaly_sinks {
 	void *context;
 	void (*alerts)(void *context, const struct alert *alerts, size_t count);
-	/* Baselines that changed, spread over time: each live edge's about once every
-	 * baseline_save_ns. */
+	/* Baselines that changed, spread over time: each live subject's once every
+	 * baseline_save_ns while it is young, up to an hour apart later. */
 	void (*baselines)(void *context, const struct baseline_record *records, size_t count,
 			  const struct names *names);
 };
@@ -66,9 +81,11 @@ struct anomaly_sinks {
 struct anomaly_options {
 	const struct monitor *monitors; /* copied */
 	size_t monitors_count;
-	bool baselines;		   /* built-in baseline monitors on */
-	double sensitivity;	   /* deviations (MADs) that fire: 6 */
-	uint32_t warmup_samples;   /* 10 s windows before a baseline may fire: 30 */
+	bool baselines;		   /* built-in baselines and burn rates on */
+	double sensitivity;	   /* decades that fire: 9 */
+	uint32_t warmup_samples;   /* 10 s windows before a baseline may fire: 60 */
+	double objective;	   /* share of a server's connections that are to succeed: 0.99;
+				      0: no burn rates */
 	uint64_t update_ns;	   /* 10 s */
 	uint64_t baseline_save_ns; /* 60 s */
 	uint32_t edges_max, episodes_max;
@@ -79,15 +96,16 @@ struct anomaly_stats {
 	uint64_t edges, episodes; /* live now */
 	uint64_t fired, resolved, updated, suppressed, unwatched;
 	uint64_t monitors_refused; /* of those that should be in force: above MONITORS_MAX */
+	uint64_t detectors;	   /* full ones, now */
+	uint64_t held;		   /* series that stayed in the small tier for want of room */
 };
 
 struct anomaly *anomaly_new(const struct anomaly_options *options);
 void anomaly_free(struct anomaly *anomaly);
 /* The stage is as another process left it, at the same addresses (base/heap.h). */
 void anomaly_bind(struct anomaly *anomaly, const struct anomaly_sinks *sinks);
-/* Rows of one window length as aggregate emits them; 250 ms rows drive detection, 10 s rows the
- * baselines and the suspects of traffic. Rows that come sorted by edge are found by walking along.
- */
+/* Rows of one window length as aggregate emits them; 250 ms rows drive detection and baselines,
+ * 10 s rows the suspects of traffic. Rows that come sorted by edge are found by walking along. */
 void anomaly_push(struct anomaly *anomaly, const struct rollup *rollups, size_t count,
 		  const struct names *names);
 void anomaly_advance(struct anomaly *anomaly, uint64_t now_ns);

@@ -196,22 +196,44 @@ static void look_at_change(struct look *look)
 	detector->previous = look->x;
 }
 
+/* What is usual at this moment, from the anchor. */
+static inline float season_usual(const struct detector *detector,
+				 const struct detector_window *window)
+{
+	const int16_t *profile = detector->profile[window->weekend];
+	float share = window->share;
+
+	return ((float)profile[window->hour] * (1.0f - share) +
+		(float)profile[window->next] * share) *
+	       unit_of(detector->told.exponent);
+}
+
+/* The spread of this hour alone. */
+static inline float season_of_hour(const struct detector_plan *plan,
+				   const struct detector *detector,
+				   const struct detector_window *window)
+{
+	return plan->hour_ratio[detector->hour_spread[window->hour / 2] - INT8_MIN] *
+	       detector->season_spread;
+}
+
+static inline float season_spread(const struct detector_plan *plan, const struct detector *detector,
+				  float of_hour, float least)
+{
+	return detector->season_spread + least +
+	       plan->params.hour_share * (of_hour - detector->season_spread);
+}
+
 static void look_at_season(struct look *look)
 {
 	const struct detector_plan *plan = look->plan;
 	const struct detector_window *window = look->window;
 	struct detector *detector = look->detector;
-	int16_t *profile = detector->profile[window->weekend];
 	int8_t *hour = &detector->hour_spread[window->hour / 2];
 	uint32_t days = (uint32_t)detector->days[window->weekend] - 1;
-	float share = window->share, unit = unit_of(detector->told.exponent);
-	float usual = ((float)profile[window->hour] * (1.0f - share) +
-		       (float)profile[window->next] * share) *
-		      unit;
-	float of_hour = plan->hour_ratio[*hour - INT8_MIN] * detector->season_spread;
-	float spread = detector->season_spread + look->least +
-		       plan->params.hour_share * (of_hour - detector->season_spread);
-	float off = look->x - usual, ratio = off / spread;
+	float of_hour = season_of_hour(plan, detector, window);
+	float spread = season_spread(plan, detector, of_hour, look->least);
+	float off = look->x - season_usual(detector, window), ratio = off / spread;
 
 	look->season = days > 0;
 	put_both(look, VIEW_SEASON, ratio);
@@ -355,12 +377,11 @@ static void record_learn(struct detector *detector, float x)
 	record[1] = larger(record[1], x);
 }
 
-static bool season_is_open(const struct look *look)
+static bool season_is_open(const struct detector_plan *plan, const struct detector *detector,
+			   const struct detector_window *window)
 {
-	const struct detector_params *params = &look->plan->params;
-
-	return look->detector->days[look->window->weekend] > params->season_days &&
-	       look->detector->season_count >= params->season_young;
+	return detector->days[window->weekend] > plan->params.season_days &&
+	       detector->season_count >= plan->params.season_young;
 }
 
 static float surprise_of(const struct look *look)
@@ -378,7 +399,7 @@ static float surprise_of(const struct look *look)
 			      params->weight_step * most_of(look, VIEW_STEP, 2));
 	float shift = params->weight_shift * most_of(look, VIEW_SHIFT, 6);
 	float restless = params->weight_restless * most_of(look, VIEW_RESTLESS, 2);
-	float season = season_is_open(look)
+	float season = season_is_open(look->plan, look->detector, look->window)
 			       ? larger(params->weight_season * most_of(look, VIEW_SEASON, 2),
 					params->weight_smooth * most_of(look, VIEW_SMOOTH, 4))
 			       : 0;
@@ -426,4 +447,55 @@ struct detection detector_alert(const struct detector_plan *plan, struct detecto
 				float surprise)
 {
 	return detector_tell(plan, &detector->told, detector->count, surprise);
+}
+
+float detector_peek(const struct detector_plan *plan, const struct detector *detector, uint64_t key,
+		    const struct detector_window *window, double value)
+{
+	struct detector copy = *detector;
+
+	return detector_step(plan, &copy, key, window, value);
+}
+
+struct detector_usual detector_usual(const struct detector_plan *plan,
+				     const struct detector *detector,
+				     const struct detector_window *window)
+{
+	float least = spread_least(plan, detector->anchor + detector->level, detector->spread);
+	float mean = detector->level, spread = detector->spread + least;
+	int view = VIEW_LEVEL;
+
+	if (season_is_open(plan, detector, window)) {
+		float of_hour = season_of_hour(plan, detector, window);
+
+		mean = season_usual(detector, window);
+		spread = season_spread(plan, detector, of_hour, least);
+		view = VIEW_SEASON;
+	}
+	double expected = (double)detector->anchor + (double)mean;
+
+	return (struct detector_usual){
+		.expected = expected,
+		.least = expected - (double)(at_place(detector->quantile[view + 1]) * spread),
+		.most = expected + (double)(at_place(detector->quantile[view]) * spread),
+	};
+}
+
+bool detector_sound(const struct detector *detector)
+{
+	const float signed_ones[] = {detector->anchor,	     detector->level,
+				     detector->previous,     detector->fast[0],
+				     detector->fast[1],	     detector->fast[2],
+				     detector->record[0][0], detector->record[0][1],
+				     detector->record[1][0], detector->record[1][1]};
+	const float spreads[] = {detector->spread, detector->change, detector->season_spread};
+	uint32_t weekday = (detector->day + 4u) % 7;
+	bool weekend = weekday == 0 || weekday == 6;
+
+	return floats_sound(signed_ones, sizeof(signed_ones) / sizeof(*signed_ones), -1e30f) &&
+	       floats_sound(spreads, sizeof(spreads) / sizeof(*spreads), 0) &&
+	       excess_sound(detector->excess, DETECTOR_VIEWS) && detector->told.exponent >= -120 &&
+	       detector->told.exponent <= 120 && detector->days[0] <= DETECTOR_DAYS &&
+	       detector->days[1] <= DETECTOR_DAYS && detector->days[weekend] > 0 &&
+	       detector->count > 0;
 }

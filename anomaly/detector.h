@@ -153,6 +153,7 @@ struct detector {
 	int16_t quantile[DETECTOR_VIEWS]; /* log2, Q6.10 */
 	uint16_t excess[DETECTOR_VIEWS];  /* natural log, Q4.12 */
 	uint8_t days[2];		  /* of weekdays and weekends that began */
+	uint8_t unused[2];
 };
 
 _Static_assert(sizeof(struct detector) <= 256, "the full tier's state");
@@ -183,6 +184,27 @@ float detector_step(const struct detector_plan *plan, struct detector *detector,
 		    const struct detector_window *window, double value);
 float detector_small_step(const struct detector_plan *plan, struct detector_small *small,
 			  uint64_t key, const struct detector_window *window, double value);
+
+/* The surprise of a value that is not learned. */
+float detector_peek(const struct detector_plan *plan, const struct detector *detector, uint64_t key,
+		    const struct detector_window *window, double value);
+float detector_small_peek(const struct detector_plan *plan, const struct detector_small *small,
+			  uint64_t key, const struct detector_window *window, double value);
+
+/* What is expected, at this hour once the season speaks, and between which values a share of
+ * tail_share to either side lies. */
+struct detector_usual {
+	double expected, least, most;
+};
+struct detector_usual detector_usual(const struct detector_plan *plan,
+				     const struct detector *detector,
+				     const struct detector_window *window);
+struct detector_usual detector_small_usual(const struct detector_plan *plan,
+					   const struct detector_small *small);
+
+/* Whether foreign bytes are a state that steps could have left. */
+bool detector_sound(const struct detector *detector);
+bool detector_small_sound(const struct detector_small *small);
 
 /* Brings a state near that is stepped soon: all of it is read and written. */
 static inline void detector_prefetch(const struct detector *detector)

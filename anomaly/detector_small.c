@@ -78,3 +78,32 @@ bool detector_small_is_ripe(const struct detector_small *small)
 {
 	return small->steady >= DETECTOR_PROMOTE;
 }
+
+float detector_small_peek(const struct detector_plan *plan, const struct detector_small *small,
+			  uint64_t key, const struct detector_window *window, double value)
+{
+	struct detector_small copy = *small;
+
+	return detector_small_step(plan, &copy, key, window, value);
+}
+
+struct detector_usual detector_small_usual(const struct detector_plan *plan,
+					   const struct detector_small *small)
+{
+	double mean = (double)small->anchor + (double)small->level;
+	float wide =
+		small->spread + spread_least(plan, small->anchor + small->level, small->spread);
+
+	return (struct detector_usual){
+		.expected = mean,
+		.least = mean - (double)(at_place(small->quantile[1]) * wide),
+		.most = mean + (double)(at_place(small->quantile[0]) * wide),
+	};
+}
+
+bool detector_small_sound(const struct detector_small *small)
+{
+	return floats_sound(&small->anchor, 1, -1e30f) && floats_sound(&small->level, 1, -1e30f) &&
+	       floats_sound(&small->spread, 1, 0) && excess_sound(small->excess, 2) &&
+	       small->steady <= DETECTOR_PROMOTE && small->count > 0;
+}

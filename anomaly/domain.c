@@ -1,5 +1,6 @@
 #include "anomaly/domain.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,9 @@
 
 #define DOMAIN_WINDOW_NS (DOMAIN_WINDOW_PANES * PANE_NS)
 
+/* Distinct zones of one ranking's lanes; what passes to and from others is of no pair. */
+enum { ZONES_MAX = 64 };
+
 enum dimension {
 	DIMENSION_INSTANCE,
 	DIMENSION_VERSION,
@@ -20,7 +24,11 @@ enum dimension {
 	DIMENSIONS
 };
 
-/* Who a row is of. */
+/* Of a row: rows of scope LANE have both. */
+enum side { SIDE_CLIENT, SIDE_SERVER, SIDE_LANE, SIDES };
+
+/* Who a row is of; of a lane its id and, as `name` and `process`, the zones of its client and its
+ * server. */
 struct domain_instance {
 	uint64_t values[DIMENSIONS]; /* instance id, and name ids */
 	uint64_t name, process;	     /* its container, else its process */
@@ -31,9 +39,10 @@ struct domain_row {
 	uint64_t edge, server;
 	struct domain_instance instance;
 	uint32_t opened, failed, resets;
+	uint32_t refused, unreachable; /* of those that failed */
 	uint16_t port;
 	uint8_t protocol;
-	uint8_t side; /* 0 client, 1 server */
+	uint8_t side; /* enum side */
 };
 
 /* And of ten seconds. */
@@ -41,11 +50,13 @@ struct long_row {
 	uint64_t edge, server;
 	uint64_t bytes, srtt_us, connect_us;
 	uint32_t srtts, retransmits, segments, active;
-	uint32_t connects, opened, failed;
+	uint32_t connects, opened, failed, resets;
+	uint32_t lookups, lookups_failed;
 	uint32_t instance; /* index */
 	uint16_t port;
 	uint8_t protocol;
 	uint8_t side;
+	bool told; /* by an agent at that side */
 };
 
 /* Ten seconds; each instance is in it once, in the order they came. */
@@ -67,8 +78,8 @@ struct domain_log {
 	struct domain_pane panes[DOMAIN_PANES];
 	uint32_t head; /* the open pane */
 	uint32_t rows_max, rows;
-	struct domain_pane spare;	 /* memory of a forgotten pane, for the next one */
-	struct domain_window windows[2]; /* the newest, and the one before */
+	struct domain_pane spare; /* memory of a forgotten pane, for the next one */
+	struct domain_window windows[DOMAIN_WINDOWS]; /* newest first */
 	uint64_t dropped;
 	struct leaf *leaves; /* of one ranking */
 	uint32_t leaves_capacity;
@@ -83,8 +94,11 @@ struct measured {
 struct leaf {
 	struct domain_instance instance;
 	double change, traffic;
-	double before; /* the change in the time before the window */
-	double usual;  /* the traffic of the newest 10 s, where panes tell of the change */
+	double before;	/* the change in the usual time, */
+	double count;	/* of so much traffic; */
+	double earlier; /* and in the time before that */
+	double usual;	/* the traffic of the newest 10 s, where panes tell of the change */
+	double active, was_active; /* connections in the newest 10 s, and in the usual time */
 	uint8_t side;
 	bool explained;
 };
@@ -94,7 +108,7 @@ struct candidate {
 	enum dimension dimension;
 	uint64_t value, name, process;
 	uint64_t leaves; /* sum of hashes: equal for equal sets */
-	double change, traffic;
+	double change, traffic, active;
 	double score;
 };
 
@@ -109,7 +123,7 @@ void domain_log_free(struct domain_log *log)
 {
 	for (uint32_t i = 0; i < DOMAIN_PANES; i++)
 		memory_free(log->panes[i].rows);
-	for (uint32_t i = 0; i < 2; i++) {
+	for (uint32_t i = 0; i < DOMAIN_WINDOWS; i++) {
 		memory_free(log->windows[i].rows);
 		memory_free(log->windows[i].instances);
 		map_done(&log->windows[i].numbers);
@@ -184,19 +198,38 @@ static struct domain_instance instance_of(const struct instance *instance)
 	};
 }
 
+static uint8_t side_of(const struct rollup *rollup)
+{
+	return rollup->scope == SCOPE_LANE     ? SIDE_LANE
+	       : rollup->scope == SCOPE_SERVER ? SIDE_SERVER
+					       : SIDE_CLIENT;
+}
+
+static struct domain_instance place_of(const struct rollup *rollup)
+{
+	const struct lane *lane = &rollup->lane;
+	if (rollup->scope != SCOPE_LANE)
+		return instance_of(&rollup->instance);
+	return (struct domain_instance){.values = {[DIMENSION_INSTANCE] = lane->id},
+					.name = lane->client_zone,
+					.process = lane->server_zone};
+}
+
 static struct domain_row row_of(const struct rollup *rollup)
 {
 	const int64_t *counters = rollup->counters;
 	return (struct domain_row){
 		.edge = rollup->edge.id,
 		.server = rollup->edge.server,
-		.instance = instance_of(&rollup->instance),
+		.instance = place_of(rollup),
 		.opened = count32(counters[COUNTER_OPENED]),
 		.failed = count32(counters[COUNTER_FAILED]),
 		.resets = count32(counters[COUNTER_RESETS]),
+		.refused = count32(counters[COUNTER_FAILED_REFUSED]),
+		.unreachable = count32(counters[COUNTER_FAILED_UNREACHABLE]),
 		.port = rollup->edge.port,
 		.protocol = rollup->edge.protocol,
-		.side = rollup->scope == SCOPE_SERVER,
+		.side = side_of(rollup),
 	};
 }
 
@@ -231,14 +264,14 @@ void domain_log_close(struct domain_log *log)
 
 /* --- ten seconds --- */
 
-/* The newest becomes the one before, and its memory serves the next. */
+/* All become older by one, and the oldest one's memory serves the next. */
 static struct domain_window *window_of(struct domain_log *log, uint64_t start_ns)
 {
 	struct domain_window *newest = &log->windows[0];
 	if (newest->start_ns >= start_ns)
 		return newest->start_ns == start_ns ? newest : NULL;
-	struct domain_window next = log->windows[1];
-	log->windows[1] = *newest;
+	struct domain_window next = log->windows[DOMAIN_WINDOWS - 1];
+	memmove(&log->windows[1], newest, (DOMAIN_WINDOWS - 1) * sizeof(*newest));
 	map_done(&next.numbers);
 	next.start_ns = start_ns;
 	next.count = next.instances_count = 0;
@@ -246,9 +279,10 @@ static struct domain_window *window_of(struct domain_log *log, uint64_t start_ns
 	return newest;
 }
 
-static uint32_t window_instance(struct domain_window *window, const struct instance *instance)
+static uint32_t window_instance(struct domain_window *window, const struct rollup *rollup)
 {
-	uint32_t number = (uint32_t)(uintptr_t)map_get(&window->numbers, instance->id);
+	uint64_t id = rollup->scope == SCOPE_LANE ? rollup->lane.id : rollup->instance.id;
+	uint32_t number = (uint32_t)(uintptr_t)map_get(&window->numbers, id);
 	if (number)
 		return number - 1;
 	if (window->instances_count == window->instances_capacity) {
@@ -257,9 +291,18 @@ static uint32_t window_instance(struct domain_window *window, const struct insta
 		window->instances = memory_resize(window->instances, window->instances_capacity,
 						  sizeof(*window->instances));
 	}
-	window->instances[window->instances_count++] = instance_of(instance);
-	map_put(&window->numbers, instance->id, (void *)(uintptr_t)window->instances_count);
+	window->instances[window->instances_count++] = place_of(rollup);
+	map_put(&window->numbers, id, (void *)(uintptr_t)window->instances_count);
 	return window->instances_count - 1;
+}
+
+/* By agents at the row's own side. */
+static int64_t told_bytes(const struct rollup *rollup)
+{
+	const int64_t *counters = rollup->counters;
+	return rollup->scope == SCOPE_SERVER
+		       ? counters[COUNTER_SERVER_TX_BYTES] + counters[COUNTER_SERVER_RX_BYTES]
+		       : counters[COUNTER_CLIENT_TX_BYTES] + counters[COUNTER_CLIENT_RX_BYTES];
 }
 
 void domain_log_add_long(struct domain_log *log, const struct rollup *rollup)
@@ -276,6 +319,8 @@ void domain_log_add_long(struct domain_log *log, const struct rollup *rollup)
 	const int64_t *counters = rollup->counters;
 	bool server = rollup->scope == SCOPE_SERVER;
 	int64_t own = counters[server ? COUNTER_SERVER_RETRANSMITS : COUNTER_CLIENT_RETRANSMITS];
+	if (rollup->scope == SCOPE_LANE)
+		own += counters[COUNTER_SERVER_RETRANSMITS];
 	window->rows[window->count++] = (struct long_row){
 		.edge = rollup->edge.id,
 		.server = rollup->edge.server,
@@ -289,10 +334,16 @@ void domain_log_add_long(struct domain_log *log, const struct rollup *rollup)
 		.connects = count32(counters[COUNTER_CONNECT_COUNT]),
 		.opened = count32(counters[COUNTER_OPENED]),
 		.failed = count32(counters[COUNTER_FAILED]),
-		.instance = window_instance(window, &rollup->instance),
+		.resets = count32(counters[COUNTER_RESETS]),
+		.lookups = count32(counters[COUNTER_DNS_QUERIES]),
+		.lookups_failed =
+			count32(counters[COUNTER_DNS_SERVFAIL] + counters[COUNTER_DNS_REFUSED] +
+				counters[COUNTER_DNS_OTHER] + counters[COUNTER_DNS_TIMEOUTS]),
+		.instance = window_instance(window, rollup),
 		.port = rollup->edge.port,
 		.protocol = rollup->edge.protocol,
-		.side = server,
+		.side = side_of(rollup),
+		.told = told_bytes(rollup) > 0,
 	};
 }
 
@@ -337,6 +388,11 @@ static struct measured long_measure(const struct long_row *row, uint32_t metric)
 		return (struct measured){row->retransmits, row->segments};
 	case METRIC_RTT:
 		return (struct measured){(double)row->srtt_us, row->srtts};
+	case METRIC_DNS_FAILURE_RATIO:
+		return (struct measured){row->lookups_failed, row->lookups};
+	case METRIC_DNS_LATENCY:
+	case METRIC_CLIENTS_NEW: /* rows of parts do not tell */
+		return (struct measured){0};
 	default:
 		return (struct measured){(double)row->bytes, (double)row->bytes};
 	}
@@ -395,7 +451,7 @@ static uint32_t gather_pane(struct domain_log *log, const struct domain_pane *pa
 	return count;
 }
 
-enum told { TOLD_NOW, TOLD_BEFORE, TOLD_USUAL };
+enum told { TOLD_NOW, TOLD_BEFORE, TOLD_EARLIER, TOLD_USUAL };
 
 /* Such rankings are rare, and rows may come in any order: all are looked at. */
 static uint32_t gather_window(struct domain_log *log, const struct domain_window *window,
@@ -411,11 +467,17 @@ static uint32_t gather_window(struct domain_log *log, const struct domain_window
 				      .side = row->side};
 		if (told == TOLD_BEFORE) {
 			leaf->before = measured.change;
+			leaf->count = measured.traffic;
+			leaf->was_active = row->active;
+		} else if (told == TOLD_EARLIER) {
+			leaf->earlier = measured.change;
 		} else if (told == TOLD_USUAL) {
 			leaf->usual = measured.traffic;
+			leaf->active = row->active;
 		} else {
 			leaf->change = measured.change;
 			leaf->traffic = measured.traffic;
+			leaf->active = row->active;
 		}
 	}
 	return count;
@@ -446,9 +508,18 @@ static uint32_t merge_leaves(struct leaf *leaves, uint32_t count)
 		leaf->change += leaves[i].change;
 		leaf->traffic += leaves[i].traffic;
 		leaf->before += leaves[i].before;
+		leaf->count += leaves[i].count;
+		leaf->earlier += leaves[i].earlier;
 		leaf->usual += leaves[i].usual;
+		leaf->active += leaves[i].active;
+		leaf->was_active += leaves[i].was_active;
 	}
 	return kept;
+}
+
+static double larger(double a, double b)
+{
+	return a > b ? a : b;
 }
 
 static bool metric_is_volume(uint32_t metric)
@@ -456,40 +527,87 @@ static bool metric_is_volume(uint32_t metric)
 	return metric == METRIC_BYTES || metric == METRIC_CONNECTIONS_OPENED;
 }
 
-/* For volumes the change is against the time before; what is not a count is brought to the scale
- * of one: latencies to connects, volumes to VOLUME_UNITS, an amount of evidence that ranks but does
- * not drown the penalty. */
+/* How many bytes count as one by chance: volumes scatter by their own past, which tells from one
+ * ten seconds to the next (variance over mean, of a Poisson count 1). Two windows of few instances
+ * may be alike by luck, so it is VOLUME_UNITS in all at most. */
+static double volume_unit(const struct leaf *leaves, uint32_t count, double change)
+{
+	enum { VOLUME_UNITS = 100 };
+	double before = 0, earlier = 0, scatter = 0, least = change / VOLUME_UNITS;
+	for (uint32_t i = 0; i < count; i++) {
+		before += leaves[i].before;
+		earlier += leaves[i].earlier;
+	}
+	if (before <= 0 || earlier <= 0 || count < 2)
+		return least;
+	for (uint32_t i = 0; i < count; i++) {
+		double expected = leaves[i].earlier * before / earlier;
+		double off = leaves[i].before - expected, sum = leaves[i].before + expected;
+		scatter += sum > 0 ? off * off / sum : 0;
+	}
+	scatter /= count - 1;
+	return scatter > least ? scatter : least;
+}
+
+/* For volumes the change is against the usual time. */
+static void scale_volumes(struct leaf *leaves, uint32_t count, const struct domain_query *query,
+			  bool follows)
+{
+	double change = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		struct leaf *leaf = &leaves[i];
+		double rise = leaf->change - leaf->before;
+		leaf->traffic = leaf->change > leaf->before ? leaf->change : leaf->before;
+		leaf->change = query->comparison == COMPARE_BELOW ? -rise : rise;
+		if (leaf->change < 0 || !follows)
+			leaf->change = 0;
+		change += leaf->change;
+	}
+	double unit = volume_unit(leaves, count, change);
+	for (uint32_t i = 0; unit > 0 && i < count; i++)
+		leaves[i].change /= unit;
+}
+
+/* Latencies as if each slow one took as long as the metric's value says, and all others as long as
+ * usual: a count of slow ones. */
+static void scale_latencies(struct leaf *leaves, uint32_t count, const struct domain_query *query)
+{
+	double before = 0, connects = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		before += leaves[i].before;
+		connects += leaves[i].count;
+	}
+	double usual_us = connects > 0 ? before / connects : 0;
+	double slow_us = query->value * 1e6 - usual_us;
+	for (uint32_t i = 0; i < count; i++) {
+		struct leaf *leaf = &leaves[i];
+		double more = leaf->change - usual_us * leaf->traffic;
+		double slow = more > 0 && slow_us > 0 ? more / slow_us : 0;
+		leaf->change = slow < leaf->traffic ? slow : leaf->traffic;
+	}
+}
+
+/* Everything is brought to the scale of counts. */
 static void scale_changes(struct leaf *leaves, uint32_t count, const struct domain_query *query,
 			  bool follows)
 {
-	enum { VOLUME_UNITS = 100 };
-	double change = 0, traffic = 0;
+	if (metric_is_volume(query->metric))
+		scale_volumes(leaves, count, query, follows);
+	else if (query->metric == METRIC_CONNECT_LATENCY || query->metric == METRIC_RTT)
+		scale_latencies(leaves, count, query);
+	/* Panes tell of the time since something broke alone, when most may be gone. */
 	for (uint32_t i = 0; i < count; i++) {
 		struct leaf *leaf = &leaves[i];
-		if (metric_is_volume(query->metric)) {
-			double rise = leaf->change - leaf->before;
-			leaf->traffic = leaf->change > leaf->before ? leaf->change : leaf->before;
-			leaf->change = query->comparison == COMPARE_BELOW ? -rise : rise;
-			if (leaf->change < 0 || !follows)
-				leaf->change = 0;
-		}
-		/* Panes tell of the time since something broke alone. */
-		if (leaf->traffic < leaf->usual)
-			leaf->traffic = leaf->usual;
-		change += leaf->change;
-		traffic += leaf->traffic;
+		leaf->traffic = larger(leaf->traffic, leaf->usual);
+		if (!metric_is_long(query->metric))
+			leaf->traffic = larger(leaf->traffic, leaf->count);
+		leaf->active = larger(leaf->active, leaf->was_active);
 	}
-	if (change <= 0 || query->metric <= METRIC_FAILURE_RATIO ||
-	    query->metric == METRIC_CONNECTIONS_RESET || query->metric == METRIC_RETRANSMIT_RATIO)
-		return;
-	double units = metric_is_volume(query->metric) ? VOLUME_UNITS : traffic;
-	for (uint32_t i = 0; i < count; i++)
-		leaves[i].change *= units / change;
 }
 
 /* One side's totals of what is not yet explained. */
 struct totals {
-	double change, traffic;
+	double change, traffic, active;
 };
 
 static struct totals totals_of(const struct leaf *leaves, uint32_t count)
@@ -500,6 +618,7 @@ static struct totals totals_of(const struct leaf *leaves, uint32_t count)
 			continue;
 		totals.change += leaves[i].change;
 		totals.traffic += leaves[i].traffic;
+		totals.active += leaves[i].active;
 	}
 	return totals;
 }
@@ -510,7 +629,11 @@ static double candidate_score(const struct candidate *candidate, const struct to
 			      uint32_t values)
 {
 	enum { EXCESS_PER_CENT_MIN = 125 };
-	double expected = totals->change * candidate->traffic / totals->traffic;
+	double share = candidate->traffic / totals->traffic;
+	/* Few attempts tell little of who makes them: so do the connections that they made. */
+	if (totals->active > 0 && candidate->active / totals->active > share)
+		share = candidate->active / totals->active;
+	double expected = totals->change * share;
 	if (candidate->change * 100 < expected * EXCESS_PER_CENT_MIN || candidate->change <= 0)
 		return 0;
 	/* No traffic and yet some change cannot be: but never divide by it. */
@@ -555,6 +678,7 @@ static uint32_t list_candidates(const struct leaf *leaves, uint32_t count, enum 
 		candidate->leaves += hash_mix(leaf->instance.values[DIMENSION_INSTANCE]);
 		candidate->change += leaf->change;
 		candidate->traffic += leaf->traffic;
+		candidate->active += leaf->active;
 	}
 	return listed;
 }
@@ -597,6 +721,39 @@ static struct finding find_best(const struct leaf *leaves, uint32_t count,
 	return finding;
 }
 
+/* --- of lanes: between zones --- */
+
+static bool lane_crosses(const struct domain_instance *lane)
+{
+	return lane->name && lane->process && lane->name != lane->process;
+}
+
+/* What passes between two zones, either way; zone b 0: between a and all others. */
+struct border {
+	uint64_t a, b;
+};
+
+static bool border_has(const struct border *border, const struct domain_instance *lane)
+{
+	bool at_a = lane->name == border->a || lane->process == border->a;
+	bool at_b = border->b == 0 || lane->name == border->b || lane->process == border->b;
+	return lane_crosses(lane) && at_a && at_b;
+}
+
+static struct candidate border_sum(const struct border *border, const struct leaf *leaves,
+				   uint32_t count)
+{
+	struct candidate candidate = {.name = border->a, .process = border->b};
+	for (uint32_t i = 0; i < count; i++) {
+		if (!border_has(border, &leaves[i].instance))
+			continue;
+		candidate.change += leaves[i].change;
+		candidate.traffic += leaves[i].traffic;
+		candidate.active += leaves[i].active;
+	}
+	return candidate;
+}
+
 static const uint8_t suspect_kinds[2][DIMENSIONS] = {
 	{SUSPECT_CLIENT_INSTANCE, SUSPECT_CLIENT_VERSION, SUSPECT_CLIENT_NODE, SUSPECT_CLIENT_ZONE},
 	{SUSPECT_SERVER_INSTANCE, SUSPECT_SERVER_VERSION, SUSPECT_SERVER_NODE, SUSPECT_SERVER_ZONE},
@@ -607,19 +764,13 @@ struct ranked {
 	struct suspect suspect;
 };
 
-static struct suspect suspect_of(const struct candidate *candidate, uint32_t side,
-				 const struct totals *whole, const struct names *names)
+static struct suspect suspect_of(const struct candidate *candidate, uint32_t kind,
+				 const struct totals *whole)
 {
-	struct suspect suspect = {
-		.kind = suspect_kinds[side][candidate->dimension],
-		.share = candidate->change / whole->change,
-	};
+	struct suspect suspect = {.kind = kind, .share = candidate->change / whole->change};
 	double traffic = candidate->traffic / whole->traffic;
 	/* New here and without usual traffic: as much as one unit of it would give. */
 	suspect.excess = suspect.share / (traffic > 0 ? traffic : 1 / whole->traffic);
-	uint64_t name =
-		candidate->dimension == DIMENSION_INSTANCE ? candidate->name : candidate->value;
-	name_text(names, name, suspect.name);
 	return suspect;
 }
 
@@ -645,10 +796,16 @@ static uint32_t rank_side(struct leaf *leaves, uint32_t count, uint32_t side,
 		struct finding finding = find_best(leaves, count, &left, keyed, candidates);
 		if (finding.count == 0)
 			break;
-		for (uint32_t i = 0; i < finding.count && found < ALERT_SUSPECTS_MAX; i++)
-			ranked[found++] = (struct ranked){
-				.score = finding.score,
-				.suspect = suspect_of(&finding.names[i], side, &whole, names)};
+		for (uint32_t i = 0; i < finding.count && found < ALERT_SUSPECTS_MAX; i++) {
+			const struct candidate *candidate = &finding.names[i];
+			uint32_t kind = suspect_kinds[side][candidate->dimension];
+			ranked[found].score = finding.score;
+			ranked[found].suspect = suspect_of(candidate, kind, &whole);
+			name_text(names,
+				  candidate->dimension == DIMENSION_INSTANCE ? candidate->name
+									     : candidate->value,
+				  ranked[found++].suspect.name);
+		}
 		explain(leaves, count, &finding.names[0]);
 		left = totals_of(leaves, count);
 	}
@@ -657,21 +814,93 @@ static uint32_t rank_side(struct leaf *leaves, uint32_t count, uint32_t side,
 	return found;
 }
 
-/* Both sides' findings, best score first; the client's on a tie. Each side's are in order. */
-static uint32_t merge_sides(struct ranked sides[2][ALERT_SUSPECTS_MAX], const uint32_t counts[2],
+static void border_name(const struct border *border, const struct names *names,
+			char text[ALERT_NAME_MAX])
+{
+	char zones[2][ALERT_NAME_MAX];
+	name_text(names, border->a, text);
+	if (border->b == 0)
+		return;
+	memcpy(zones[0], text, sizeof(zones[0]));
+	name_text(names, border->b, zones[1]);
+	bool turned = strcmp(zones[0], zones[1]) > 0;
+	/* Names of zones are short; what does not fit is not named at all. */
+	int length = snprintf(text, ALERT_NAME_MAX, "%s - %s", zones[turned], zones[!turned]);
+	if (length >= ALERT_NAME_MAX)
+		memcpy(text, zones[0], sizeof(zones[0]));
+}
+
+static uint32_t list_zones(const struct leaf *leaves, uint32_t count, uint64_t zones[ZONES_MAX])
+{
+	uint32_t listed = 0;
+	for (uint32_t i = 0; i < 2 * count; i++) {
+		const struct domain_instance *lane = &leaves[i / 2].instance;
+		uint64_t zone = i % 2 ? lane->process : lane->name;
+		uint32_t at = 0;
+		while (at < listed && zones[at] != zone)
+			at++;
+		if (at == listed && zone && listed < ZONES_MAX)
+			zones[listed++] = zone;
+	}
+	return listed;
+}
+
+/* The one border that stands out. */
+static uint32_t rank_lanes(const struct leaf *leaves, uint32_t count, const struct names *names,
+			   struct ranked *ranked)
+{
+	uint64_t zones[ZONES_MAX];
+	struct totals whole = totals_of(leaves, count);
+	struct border best = {0};
+	struct candidate sum = {0};
+	uint32_t zones_count = list_zones(leaves, count, zones);
+	uint32_t pairs = zones_count * (zones_count - 1) / 2;
+	ranked->score = 0;
+	if (whole.change <= 0 || whole.traffic <= 0 || zones_count < 2)
+		return 0;
+	/* Of each zone its pairs, then itself: with two zones the pair is all there is to say. */
+	for (uint32_t i = 0; i < zones_count; i++)
+		for (uint32_t k = i + 1; k <= zones_count; k++) {
+			struct border border = {zones[i], k < zones_count ? zones[k] : 0};
+			struct candidate candidate = border_sum(&border, leaves, count);
+			double score =
+				candidate_score(&candidate, &whole, border.b ? pairs : zones_count);
+			if (score <= ranked->score)
+				continue;
+			ranked->score = score;
+			best = border;
+			sum = candidate;
+		}
+	if (ranked->score <= 0)
+		return 0;
+	ranked->suspect = suspect_of(&sum, SUSPECT_ZONE, &whole);
+	ranked->suspect.kind = best.b ? SUSPECT_PATH : SUSPECT_ZONE;
+	border_name(&best, names, ranked->suspect.name);
+	return 1;
+}
+
+/* All sides' findings, best score first; the earlier side's on a tie. Each side's are in order. */
+static uint32_t merge_sides(struct ranked sides[SIDES][ALERT_SUSPECTS_MAX],
+			    const uint32_t counts[SIDES],
 			    struct suspect suspects[ALERT_SUSPECTS_MAX])
 {
-	uint32_t at[2] = {0}, count = 0;
-	while (count < ALERT_SUSPECTS_MAX && (at[0] < counts[0] || at[1] < counts[1])) {
-		uint32_t side =
-			at[0] == counts[0] ||
-			(at[1] < counts[1] && sides[1][at[1]].score > sides[0][at[0]].score);
-		suspects[count++] = sides[side][at[side]++].suspect;
+	uint32_t at[SIDES] = {0}, count = 0;
+	for (; count < ALERT_SUSPECTS_MAX; count++) {
+		uint32_t best = SIDES;
+		for (uint32_t side = 0; side < SIDES; side++)
+			if (at[side] < counts[side] &&
+			    (best == SIDES ||
+			     sides[side][at[side]].score > sides[best][at[best]].score))
+				best = side;
+		if (best == SIDES)
+			break;
+		suspects[count] = sides[best][at[best]++].suspect;
 	}
 	return count;
 }
 
-static uint32_t gather_panes(struct domain_log *log, const struct domain_query *query)
+static uint32_t gather_panes(struct domain_log *log, const struct domain_query *query,
+			     const struct domain_window *usual)
 {
 	uint32_t count = 0;
 	uint32_t panes = query->window_panes < DOMAIN_WINDOW_PANES ? query->window_panes
@@ -681,44 +910,216 @@ static uint32_t gather_panes(struct domain_log *log, const struct domain_query *
 		uint32_t at = (log->head + DOMAIN_PANES - back) % DOMAIN_PANES;
 		count = gather_pane(log, &log->panes[at], query, count);
 	}
-	return gather_window(log, &log->windows[0], query, TOLD_USUAL, count);
+	count = gather_window(log, &log->windows[0], query, TOLD_USUAL, count);
+	return usual ? gather_window(log, usual, query, TOLD_BEFORE, count) : count;
 }
 
-/* The window before the newest says what a volume was. */
-static bool domain_follows(const struct domain_log *log, const struct domain_query *query)
+/* Which ten seconds say what is usual: the newest that ended before anything was wrong, as far as
+ * is known, or else the oldest that began before. NULL: none of the last minute did. */
+static const struct domain_window *usual_window(const struct domain_log *log, uint64_t started_ns)
 {
-	const struct domain_window *newest = &log->windows[0], *older = &log->windows[1];
-	return metric_is_volume(query->metric) && older->start_ns &&
-	       older->start_ns + DOMAIN_WINDOW_NS == newest->start_ns;
+	const struct domain_window *newest = &log->windows[0], *usual = NULL;
+	for (uint32_t i = 1; i < DOMAIN_WINDOWS; i++) {
+		const struct domain_window *window = &log->windows[i];
+		if (window->start_ns == 0 ||
+		    window->start_ns + DOMAIN_WINDOWS * DOMAIN_WINDOW_NS <= newest->start_ns)
+			break;
+		if (window->start_ns < started_ns)
+			usual = window;
+		if (window->start_ns + 2 * DOMAIN_WINDOW_NS <= started_ns)
+			break;
+	}
+	return usual;
 }
 
-static uint32_t gather_windows(struct domain_log *log, const struct domain_query *query)
+static uint32_t gather_windows(struct domain_log *log, const struct domain_query *query,
+			       const struct domain_window *usual)
 {
 	uint32_t count = gather_window(log, &log->windows[0], query, TOLD_NOW, 0);
-	if (!domain_follows(log, query))
+	if (!usual)
 		return count;
-	return gather_window(log, &log->windows[1], query, TOLD_BEFORE, count);
+	count = gather_window(log, usual, query, TOLD_BEFORE, count);
+	return usual + 1 < log->windows + DOMAIN_WINDOWS
+		       ? gather_window(log, usual + 1, query, TOLD_EARLIER, count)
+		       : count;
 }
 
 uint32_t domain_rank(struct domain_log *log, const struct domain_query *query,
 		     const struct names *names, struct suspect suspects[ALERT_SUSPECTS_MAX])
 {
-	struct ranked sides[2][ALERT_SUSPECTS_MAX];
-	uint32_t counts[2] = {0}, clients = 0;
-	uint32_t leaves = metric_is_long(query->metric) ? gather_windows(log, query)
-							: gather_panes(log, query);
-	bool follows = domain_follows(log, query);
+	const struct domain_window *usual =
+		metric_is_volume(query->metric) ? usual_window(log, query->started_ns) : NULL;
+	struct ranked sides[SIDES][ALERT_SUSPECTS_MAX];
+	uint32_t counts[SIDES] = {0}, first = 0, end = 0;
+	/* What is usual is out of sight: what was said of it then was better. */
+	if (!usual && log->windows[0].start_ns > query->started_ns)
+		return 0;
+	uint32_t leaves = metric_is_long(query->metric) ? gather_windows(log, query, usual)
+							: gather_panes(log, query, usual);
 	leaves = merge_leaves(log->leaves, leaves);
-	while (clients < leaves && log->leaves[clients].side == 0)
-		clients++;
-	uint32_t sizes[2] = {clients, leaves - clients};
-	for (uint32_t side = 0; side < 2; side++) {
-		uint32_t size = sizes[side] < DOMAIN_LEAVES_MAX ? sizes[side] : DOMAIN_LEAVES_MAX;
+	for (uint32_t side = 0; side < SIDES; side++, first = end) {
+		while (end < leaves && log->leaves[end].side == side)
+			end++;
+		uint32_t size = end - first < DOMAIN_LEAVES_MAX ? end - first : DOMAIN_LEAVES_MAX;
 		if (size == 0)
 			continue;
-		struct leaf *first = log->leaves + (side ? clients : 0);
-		scale_changes(first, size, query, follows);
-		counts[side] = rank_side(first, size, side, names, sides[side]);
+		struct leaf *of_side = log->leaves + first;
+		scale_changes(of_side, size, query, usual != NULL);
+		counts[side] = side == SIDE_LANE
+				       ? rank_lanes(of_side, size, names, sides[side])
+				       : rank_side(of_side, size, side, names, sides[side]);
 	}
 	return merge_sides(sides, counts, suspects);
+}
+
+/* --- both ends --- */
+
+static void add_long(struct end_sums *sums, const struct long_row *row)
+{
+	sums->attempts += (double)row->opened + row->failed;
+	sums->failed += row->failed;
+	sums->connect_us += (double)row->connect_us;
+	sums->connects += row->connects;
+	sums->srtt_us += (double)row->srtt_us;
+	sums->srtts += row->srtts;
+	sums->retransmits += row->retransmits;
+	sums->segments += row->segments;
+	sums->bytes += (double)row->bytes;
+	sums->resets += row->resets;
+	sums->lookups += row->lookups;
+	sums->lookups_failed += row->lookups_failed;
+}
+
+/* Each end tells of the whole edge, but for what it sent again itself. */
+static struct end_sums either_end(const struct end_sums sums[SIDES])
+{
+	struct end_sums either = sums[sums[SIDE_CLIENT].segments > 0 ? SIDE_CLIENT : SIDE_SERVER];
+	either.retransmits = sums[SIDE_CLIENT].retransmits + sums[SIDE_SERVER].retransmits;
+	return either;
+}
+
+/* Two zones, either way, or one. */
+struct pair {
+	uint64_t low, high;
+	double retransmits, segments;
+};
+
+/* Of the zones between which most is lost, what is sent again and all: the whole edge hides a path
+ * that few of its connections take. */
+static void worst_pair(const struct domain_window *window, const struct domain_query *query,
+		       struct end_sums *sums)
+{
+	struct pair pairs[ZONES_MAX];
+	uint32_t count = 0;
+	for (uint32_t i = 0; window && i < window->count; i++) {
+		const struct long_row *row = &window->rows[i];
+		const struct domain_instance *lane = &window->instances[row->instance];
+		if (row->side != SIDE_LANE ||
+		    !row_asked(query, row->edge, row->server, row->port, row->protocol))
+			continue;
+		bool turned = lane->name > lane->process;
+		struct pair pair = {turned ? lane->process : lane->name,
+				    turned ? lane->name : lane->process, 0, 0};
+		uint32_t at = 0;
+		while (at < count && (pairs[at].low != pair.low || pairs[at].high != pair.high))
+			at++;
+		if (at == ZONES_MAX)
+			continue;
+		if (at == count)
+			pairs[count++] = pair;
+		pairs[at].retransmits += row->retransmits;
+		pairs[at].segments += row->segments;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		if (pairs[i].retransmits >= sums->retransmits / 2 &&
+		    pairs[i].retransmits * sums->segments > sums->retransmits * pairs[i].segments) {
+			sums->retransmits = pairs[i].retransmits;
+			sums->segments = pairs[i].segments;
+		}
+}
+
+static struct end_sums window_ends(const struct domain_window *window,
+				   const struct domain_query *query)
+{
+	struct end_sums sums[SIDES] = {0};
+	for (uint32_t i = 0; window && i < window->count; i++) {
+		const struct long_row *row = &window->rows[i];
+		if (row_asked(query, row->edge, row->server, row->port, row->protocol))
+			add_long(&sums[row->side], row);
+	}
+	struct end_sums either = either_end(sums);
+	worst_pair(window, query, &either);
+	return either;
+}
+
+static void add_attempts(struct ends *ends, const struct domain_row *row)
+{
+	struct end_sums *sums = &ends->panes;
+	if (row->side == SIDE_CLIENT) {
+		sums->attempts += (double)row->opened + row->failed;
+		sums->failed += row->failed;
+		sums->refused += row->refused;
+		sums->unreachable += row->unreachable;
+	}
+	if (row->side != SIDE_LANE)
+		return;
+	double bad = (double)row->failed + row->resets, all = (double)row->opened + row->failed;
+	bool crosses = lane_crosses(&row->instance);
+	ends->bad += bad;
+	ends->all += all;
+	ends->bad_crossing += crosses ? bad : 0;
+	ends->crossing += crosses ? all : 0;
+}
+
+/* Where nothing fails: segments that were sent again. */
+static void window_crossing(const struct domain_window *window, const struct domain_query *query,
+			    struct ends *ends)
+{
+	for (uint32_t i = 0; i < window->count; i++) {
+		const struct long_row *row = &window->rows[i];
+		if (row->side != SIDE_LANE ||
+		    !row_asked(query, row->edge, row->server, row->port, row->protocol))
+			continue;
+		bool crosses = lane_crosses(&window->instances[row->instance]);
+		ends->bad += row->retransmits;
+		ends->all += row->segments;
+		ends->bad_crossing += crosses ? row->retransmits : 0;
+		ends->crossing += crosses ? row->segments : 0;
+	}
+}
+
+static bool server_tells(const struct domain_window *window, const struct domain_query *query)
+{
+	for (uint32_t i = 0; i < window->count; i++) {
+		const struct long_row *row = &window->rows[i];
+		if (row->side == SIDE_SERVER && row->told && row->server == query->edge.server)
+			return true;
+	}
+	return false;
+}
+
+struct ends domain_ends(const struct domain_log *log, const struct domain_query *query)
+{
+	/* What fails, failed a moment before the episode began. */
+	const uint64_t before_ns = 2 * NS_PER_S;
+	const struct domain_window *newest = &log->windows[0];
+	struct ends ends = {0};
+	for (uint32_t i = 0; i < DOMAIN_PANES; i++) {
+		const struct domain_pane *pane = &log->panes[i];
+		uint32_t at = query->per_server ? 0 : pane_find(pane, query->edge.id);
+		for (; at < pane->count; at++) {
+			const struct domain_row *row = &pane->rows[at];
+			if (row_asked(query, row->edge, row->server, row->port, row->protocol))
+				add_attempts(&ends, row);
+			else if (!query->per_server)
+				break;
+		}
+	}
+	ends.settled = newest->start_ns && newest->start_ns + before_ns >= query->started_ns;
+	ends.server_tells = server_tells(newest, query);
+	ends.now = window_ends(newest, query);
+	ends.before = window_ends(usual_window(log, query->started_ns), query);
+	if (ends.bad <= 0)
+		window_crossing(newest, query, &ends);
+	return ends;
 }

@@ -9,12 +9,18 @@
 #include "anomaly/map.h"
 #include "anomaly/metric.h"
 #include "anomaly/summary.h"
+#include "anomaly/witness.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/name.h"
 
 #define TOGETHER_NS (2 * NS_PER_S)
+/* What is merely slow or unusual is not told before it is known where: instances tell of it once in
+ * ten seconds. */
+#define RIPE_NS (12 * NS_PER_S)
+/* What spreads: a zone or a path fails for busy edges at once and for others some seconds later. */
+#define SPREAD_NS (30 * NS_PER_S)
 /* What began longer ago neither draws new faults along a chain or a node, nor hides them: people
  * have seen it. */
 #define LATELY_NS (300 * NS_PER_S)
@@ -26,8 +32,9 @@ struct incident {
 	uint64_t number; /* rising */
 	uint64_t opened_ns;
 	uint64_t update_ns; /* not told again before */
+	uint64_t shared_ns; /* when it last took what has nothing to do with it but its time */
 	struct alert alert; /* as it was told last; not at all yet: sequence 0 */
-	uint64_t cause;	    /* the member's id */
+	uint64_t trouble;   /* its cause's, as it was told last */
 	uint32_t episodes;  /* open */
 	bool changed;
 	uint64_t closed_ns; /* 0: it is open. Else it may be opened again, by what it ended with: */
@@ -75,7 +82,7 @@ struct incidents {
 	uint32_t incidents_count, incidents_capacity;
 	struct member **members; /* in the order in which they came */
 	uint32_t members_count, members_capacity;
-	uint32_t newcomers; /* of these, the last ones, without an incident yet */
+	uint32_t newcomers; /* of these, those without an incident yet */
 	struct map by_id;
 	struct causes *causes;
 	uint64_t numbers; /* of incidents so far */
@@ -86,6 +93,7 @@ struct incidents {
 	struct link *links;
 	uint32_t *first;
 	struct incident **groups;
+	bool *ripe; /* a group that has no incident may begin one */
 	uint64_t *ids;
 	struct member **sorted;
 	uint32_t scratch_capacity;
@@ -118,6 +126,7 @@ void incidents_free(struct incidents *incidents)
 	memory_free(incidents->links);
 	memory_free(incidents->first);
 	memory_free(incidents->groups);
+	memory_free(incidents->ripe);
 	memory_free(incidents->ids);
 	memory_free(incidents->sorted);
 	causes_free(incidents->causes);
@@ -143,32 +152,41 @@ static uint32_t kind_of(const struct alert *alert)
 	case METRIC_CONNECTIONS_FAILED:
 	case METRIC_FAILURE_RATIO:
 	case METRIC_CONNECTIONS_RESET:
+	case METRIC_DNS_FAILURE_RATIO:
 		return KIND_FAILURE;
 	case METRIC_CONNECT_LATENCY:
 	case METRIC_RTT:
 	case METRIC_RETRANSMIT_RATIO:
+	case METRIC_DNS_LATENCY:
 		return KIND_LATENCY;
 	default:
 		return KIND_VOLUME;
 	}
 }
 
-/* A node or a zone that has at least half of the change, whichever side it is on. */
+/* A node, a zone or a path that has at least half of the change, whichever side it is on: the first
+ * that is named, be it beside an instance that is all that this edge has there. */
 static uint64_t domain_of(const struct alert *alert)
 {
-	const struct suspect *suspect = &alert->suspects[0];
-	if (alert->suspects_count == 0 || suspect->share < 0.5)
-		return 0;
-	switch (suspect->kind) {
-	case SUSPECT_CLIENT_NODE:
-	case SUSPECT_SERVER_NODE:
-		return hash_mix(text_id(suspect->name) + 1);
-	case SUSPECT_CLIENT_ZONE:
-	case SUSPECT_SERVER_ZONE:
-		return hash_mix(text_id(suspect->name) + 2);
-	default:
-		return 0;
+	for (uint32_t i = 0; i < alert->suspects_count; i++) {
+		const struct suspect *suspect = &alert->suspects[i];
+		if (suspect->share < 0.5)
+			continue;
+		switch (suspect->kind) {
+		case SUSPECT_CLIENT_NODE:
+		case SUSPECT_SERVER_NODE:
+			return hash_mix(text_id(suspect->name) + 1);
+		case SUSPECT_CLIENT_ZONE:
+		case SUSPECT_SERVER_ZONE:
+		case SUSPECT_ZONE:
+			return hash_mix(text_id(suspect->name) + 2);
+		case SUSPECT_PATH:
+			return hash_mix(text_id(suspect->name) + 5);
+		default:
+			break;
+		}
 	}
+	return 0;
 }
 
 static uint64_t subject_id(const char *workload)
@@ -265,6 +283,7 @@ static void scratch_reserve(struct incidents *incidents)
 					 sizeof(*incidents->links));
 	incidents->first = memory_resize(incidents->first, capacity, sizeof(*incidents->first));
 	incidents->groups = memory_resize(incidents->groups, capacity, sizeof(*incidents->groups));
+	incidents->ripe = memory_resize(incidents->ripe, capacity, sizeof(*incidents->ripe));
 	incidents->ids = memory_resize(incidents->ids, capacity, sizeof(*incidents->ids));
 	incidents->sorted = memory_resize(incidents->sorted, capacity, sizeof(*incidents->sorted));
 	incidents->scratch_capacity = capacity;
@@ -398,42 +417,65 @@ static void admit(struct incident *incident, struct member *member)
 	incident->changed = true;
 }
 
-/* The oldest incident of each group that has one. */
+/* Failures, and what people asked for themselves, at once; anything else once it is known where it
+ * is, or that this is not known. */
+static bool is_ripe(const struct member *member, uint64_t now_ns)
+{
+	return member->kind == KIND_FAILURE || strncmp(member->alert.monitor, "baseline/", 9) ||
+	       member->alert.suspects_count || member->alert.started_ns + RIPE_NS <= now_ns;
+}
+
+/* The oldest incident of each group that has one, and which others may begin one. */
 static void find_groups(struct incidents *incidents)
 {
-	uint32_t known = incidents->members_count - incidents->newcomers;
 	memset(incidents->groups, 0, incidents->members_count * sizeof(*incidents->groups));
-	for (uint32_t i = 0; i < known; i++) {
-		struct incident **group = &incidents->groups[first_of(incidents->first, i)];
-		struct incident *incident = incidents->members[i]->incident;
-		if (!*group || incident->number < (*group)->number)
-			*group = incident;
+	memset(incidents->ripe, 0, incidents->members_count * sizeof(*incidents->ripe));
+	for (uint32_t i = 0; i < incidents->members_count; i++) {
+		const struct member *member = incidents->members[i];
+		uint32_t first = first_of(incidents->first, i);
+		struct incident **group = &incidents->groups[first];
+		if (!member->incident)
+			incidents->ripe[first] |=
+				!member->ended && is_ripe(member, incidents->now_ns);
+		else if (!*group || member->incident->number < (*group)->number)
+			*group = member->incident;
 	}
 }
 
-/* How many incidents would have begun within two seconds, and the first of those that did. */
+/* The open incident that what spreads belongs to. */
+static struct incident *spreading(const struct incidents *incidents)
+{
+	for (uint32_t i = 0; i < incidents->incidents_count; i++) {
+		struct incident *incident = incidents->incidents[i];
+		if (!incident->closed_ns && incident->shared_ns &&
+		    incident->shared_ns + SPREAD_NS > incidents->now_ns)
+			return incident;
+	}
+	return NULL;
+}
+
+/* How many incidents would have begun within SPREAD_NS, and the first of those that did. */
 static uint32_t beginning(const struct incidents *incidents, struct incident **oldest)
 {
-	uint32_t known = incidents->members_count - incidents->newcomers, count = 0;
-	uint32_t at = incidents->incidents_count;
+	uint32_t at = incidents->incidents_count, count = 0;
 	*oldest = NULL;
 	for (; at > 0; at--) {
 		struct incident *incident = incidents->incidents[at - 1];
-		if (incident->opened_ns + TOGETHER_NS <= incidents->now_ns)
+		if (incident->opened_ns + SPREAD_NS <= incidents->now_ns)
 			break;
 		if (incident->closed_ns)
 			continue;
 		*oldest = incident;
 		count++;
 	}
-	for (uint32_t i = known; i < incidents->members_count; i++)
-		count += incidents->first[i] == i && !incidents->members[i]->ended;
+	for (uint32_t i = 0; i < incidents->members_count; i++)
+		count += incidents->first[i] == i && !incidents->groups[i] && incidents->ripe[i];
 	return count;
 }
 
 static struct incident *closed_with(const struct incidents *incidents, uint64_t rule)
 {
-	for (uint32_t i = incidents->incidents_count; incidents->stats.closed && i-- > 0;) {
+	for (uint32_t i = incidents->incidents_count; i-- > 0;) {
 		struct incident *incident = incidents->incidents[i];
 		for (uint32_t k = 0; incident->closed_ns && k < incident->rules_count; k++)
 			if (incident->rules[k] == rule)
@@ -445,12 +487,12 @@ static struct incident *closed_with(const struct incidents *incidents, uint64_t 
 /* Groups with an episode that begins again go on in the incident that it ended with. */
 static void reopen(struct incidents *incidents)
 {
-	for (uint32_t i = incidents->members_count - incidents->newcomers;
-	     i < incidents->members_count; i++) {
+	for (uint32_t i = 0; incidents->stats.closed && i < incidents->members_count; i++) {
 		const struct member *member = incidents->members[i];
 		struct incident **group = &incidents->groups[first_of(incidents->first, i)];
-		struct incident *incident =
-			*group || member->ended ? NULL : closed_with(incidents, member->rule);
+		struct incident *incident = *group || member->incident || member->ended
+						    ? NULL
+						    : closed_with(incidents, member->rule);
 		if (!incident)
 			continue;
 		*group = incident;
@@ -463,23 +505,27 @@ static void reopen(struct incidents *incidents)
 /* To the incident of their group, or to a new one; to one and the same when too many begin. */
 static void admit_newcomers(struct incidents *incidents)
 {
-	struct incident *shared;
-	bool together = beginning(incidents, &shared) > INCIDENTS_AT_ONCE;
+	struct incident *shared, *spread = spreading(incidents);
 	find_groups(incidents);
 	reopen(incidents);
-	for (uint32_t i = incidents->members_count - incidents->newcomers;
-	     i < incidents->members_count; i++) {
-		struct incident **group = &incidents->groups[first_of(incidents->first, i)];
+	bool together = beginning(incidents, &shared) > INCIDENTS_AT_ONCE || spread;
+	if (spread)
+		shared = spread;
+	for (uint32_t i = 0; i < incidents->members_count; i++) {
+		struct member *member = incidents->members[i];
+		uint32_t first = first_of(incidents->first, i);
+		struct incident **group = &incidents->groups[first];
 		/* It was over before anybody heard of it. */
-		if (incidents->members[i]->ended)
+		if (member->incident || member->ended || (!*group && !incidents->ripe[first]))
 			continue;
-		if (!*group && together && shared)
+		if (!*group && together && shared) {
 			*group = shared;
+			shared->shared_ns = incidents->now_ns;
+		}
 		if (!*group)
 			*group = shared = incident_add(incidents, incidents->now_ns);
-		admit(*group, incidents->members[i]);
+		admit(*group, member);
 	}
-	incidents->newcomers = 0;
 }
 
 /* --- what is told --- */
@@ -553,6 +599,33 @@ static uint32_t severity_of(const struct incident *incident, struct member *cons
 	return severity;
 }
 
+/* What its open members agree on; long ago ended ones are gone. */
+static void agree(struct alert *alert, struct member *const *members, uint32_t count)
+{
+	const struct alert *witnesses[WITNESSES_MAX] = {NULL};
+	uint32_t open = 0;
+	for (uint32_t i = 0; i < count && open < WITNESSES_MAX; i++)
+		if (!members[i]->ended)
+			witnesses[open++] = &members[i]->alert;
+	witness_agree(alert, witnesses, open);
+}
+
+/* What is wrong where. Of all that says the same, an edge or its server's sum, one ends first: that
+ * another names the incident then is no news. */
+static uint64_t trouble_of(const struct member *member)
+{
+	return hash_mix((member->server ? member->server : member->edge) + member->kind);
+}
+
+/* A cause that is too small to be diagnosed is what another is that says the same: its server's
+ * sum, mostly. */
+static void diagnose(struct alert *alert, struct member *const *members, uint32_t count)
+{
+	for (uint32_t i = 1; i < count && !alert->diagnosis.kind; i++)
+		if (!members[i]->ended && trouble_of(members[i]) == trouble_of(members[0]))
+			alert->diagnosis = members[i]->alert.diagnosis;
+}
+
 /* The incident as its cause tells it. */
 static struct alert compose(const struct incidents *incidents, const struct incident *incident,
 			    struct member *const *members, uint32_t count)
@@ -574,6 +647,8 @@ static struct alert compose(const struct incidents *incidents, const struct inci
 	alert.episodes = incident->episodes;
 	alert.members_count = 0;
 	alert.cause = told->cause;
+	agree(&alert, members, count);
+	diagnose(&alert, members, count);
 	for (uint32_t i = 0; i < count; i++) {
 		const struct alert *member = &members[i]->alert;
 		alert.last_event_ns = member->last_event_ns > alert.last_event_ns
@@ -587,22 +662,24 @@ static struct alert compose(const struct incidents *incidents, const struct inci
 	return alert;
 }
 
-/* A first suspect is news, none any more is not. */
+/* A first suspect or diagnosis is news, none any more is not. */
 static bool worth_telling(const struct incident *incident, const struct alert *alert,
 			  const struct member *cause)
 {
 	const struct alert *told = &incident->alert;
 	return alert->state != told->state || alert->severity > told->severity ||
-	       cause->id != incident->cause || alert->episodes >= 2 * told->episodes ||
+	       trouble_of(cause) != incident->trouble || alert->episodes >= 2 * told->episodes ||
 	       alert->cause.kind != told->cause.kind ||
-	       (alert->suspects_count && !alert_same_suspect(alert, told));
+	       (alert->suspects_count && !alert_same_suspect(alert, told)) ||
+	       (alert->diagnosis.kind && !alert_same_diagnosis(alert, told));
 }
 
+/* A sum over clients is no edge beside theirs. */
 static uint32_t edges_of(struct incidents *incidents, struct member *const *members, uint32_t count)
 {
 	uint32_t open = 0;
 	for (uint32_t i = 0; i < count; i++)
-		if (!members[i]->ended)
+		if (!members[i]->ended && members[i]->alert.subject.client[0])
 			incidents->ids[open++] = members[i]->edge;
 	return distinct(incidents->ids, open);
 }
@@ -649,7 +726,7 @@ static void tell(struct incidents *incidents, struct incident *incident,
 	if (incident->episodes == 0)
 		incident_close(incidents, incident, members, count);
 	incident->alert = alert;
-	incident->cause = members[0]->id;
+	incident->trouble = trouble_of(members[0]);
 	incident->update_ns = incidents->now_ns + incidents->options.update_ns;
 	incidents->stats.opened += first;
 	incidents->stats.reopened += again;
@@ -690,10 +767,12 @@ static void take_changes(struct incidents *incidents)
 static void sweep(struct incidents *incidents)
 {
 	uint32_t kept = 0;
+	incidents->newcomers = 0;
 	for (uint32_t i = 0; i < incidents->members_count; i++) {
 		struct member *member = incidents->members[i];
 		if (!member->ended) {
 			incidents->members[kept++] = member;
+			incidents->newcomers += member->incident == NULL;
 			continue;
 		}
 		map_remove(&incidents->by_id, member->id);
@@ -766,7 +845,7 @@ static void resume_member(struct incidents *incidents, struct incident *incident
 	member->unconfirmed = true;
 	admit(incident, member);
 	if (number == 0)
-		incident->cause = member->id;
+		incident->trouble = trouble_of(member);
 }
 
 bool incidents_resume(struct incidents *incidents, const struct alert *alert)

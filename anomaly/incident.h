@@ -10,11 +10,16 @@
  *   - the server of one is the client of the other: a backend and what its callers' callers notice.
  *     Not where one is of traffic, which is no fault that others would suffer from;
  *
- *   - their first suspects are one node or zone with at least half of the change;
+ *   - their first suspects that are a node, a zone or a path between two are the same, with at
+ *     least half of the change;
  *
  *   - they began within two seconds at one client and at least INCIDENT_SERVERS_MIN servers;
  *
- *   - more than INCIDENTS_AT_ONCE would begin within two seconds: something that all share.
+ *   - more than INCIDENTS_AT_ONCE would begin within 30 s, or one took such within 30 s: something
+ *     that all share, and that those who are seldom used notice later.
+ *
+ * Failures are told at once, and so is what a monitor of people's own says; of baselines, what is
+ * merely slow or unusual waits until it is known where it is, 12 s at most, or an incident has it.
  *
  * By chain, node and zone only what began within five minutes does, and nothing by the name _other.
  * An episode stays in the incident that it came to; two incidents are never made one. What begins
@@ -24,9 +29,10 @@
  * An incident is named by its cause, which is one of its open episodes: one whose server is not the
  * client of another, rather of failures than of latency than of volume, the severest, the earliest.
  * Its key is that of the episode that named it when it began, its severity the highest of all. It
- * is told again at once when it is severer, and at most every update_ns when its cause or the
- * cause's first suspect is another, twice as many episodes are open, or what was changed before it
- * (anomaly/cause.h) comes to be known; it is resolved when none is.
+ * is told again at once when it is severer, and at most every update_ns when its cause is of
+ * another server or kind, the first suspect or the diagnosis is another, twice as many episodes are
+ * open, or what was changed before it (anomaly/cause.h) comes to be known; it is resolved when none
+ * is.
  *
  * In pane k push the transitions of all owners in the order of their tasks, then advance. What
  * comes out depends on these alone. Bounds: episodes_max open episodes (11 KB each while open, and
@@ -42,7 +48,7 @@
 #include "metadata/change.h"
 
 enum {
-	INCIDENTS_AT_ONCE = 8,
+	INCIDENTS_AT_ONCE = 2,
 	INCIDENT_SERVERS_MIN = 3,
 	INCIDENTS_CLOSED_MAX = 1024,
 };

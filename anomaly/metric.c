@@ -56,6 +56,21 @@ static struct measure read_rtt(const struct window_sums *sums)
 	return ratio((double)sums->srtt_us / 1e6, (double)sums->srtt_count);
 }
 
+static struct measure read_dns_failures(const struct window_sums *sums)
+{
+	return ratio((double)sums->dns_failed, (double)sums->dns_queries);
+}
+
+static struct measure read_dns_latency(const struct window_sums *sums)
+{
+	return ratio((double)sums->dns_us / 1e6, (double)sums->dns_count);
+}
+
+static struct measure read_clients_new(const struct window_sums *sums)
+{
+	return known((double)sums->clients_new);
+}
+
 /* read is NULL where the sums do not suffice: the p95 of the connect sketches. */
 static const struct {
 	const char *name, *unit;
@@ -69,6 +84,9 @@ static const struct {
 	[METRIC_RETRANSMIT_RATIO] = {"retransmit_ratio", "ratio", read_retransmit_ratio},
 	[METRIC_CONNECT_LATENCY] = {"connect_latency", "seconds", NULL},
 	[METRIC_RTT] = {"rtt", "seconds", read_rtt},
+	[METRIC_DNS_FAILURE_RATIO] = {"dns_failure_ratio", "ratio", read_dns_failures},
+	[METRIC_DNS_LATENCY] = {"dns_latency", "seconds", read_dns_latency},
+	[METRIC_CLIENTS_NEW] = {"clients_new", "clients", read_clients_new},
 };
 
 const char *metric_name(uint32_t metric)

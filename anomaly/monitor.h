@@ -18,6 +18,9 @@ enum metric {
 	METRIC_RETRANSMIT_RATIO,   /* retransmitted / sent segments */
 	METRIC_CONNECT_LATENCY,	   /* p95, seconds */
 	METRIC_RTT,		   /* mean smoothed RTT, seconds */
+	METRIC_DNS_FAILURE_RATIO,  /* lookups without a useful answer / lookups, 0..1 */
+	METRIC_DNS_LATENCY,	   /* mean time to an answer, seconds */
+	METRIC_CLIENTS_NEW,	   /* clients of a server not seen lately, count */
 	METRICS,
 };
 

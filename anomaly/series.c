@@ -159,7 +159,14 @@ static int64_t row_retransmits(const int64_t counters[COUNTERS])
 	return both > counted ? both : counted;
 }
 
-static void add_transport(struct transport *transport, const int64_t counters[COUNTERS])
+/* That a name does not exist is an answer: search lists ask for many that do not. */
+static int64_t row_dns_failed(const int64_t counters[COUNTERS])
+{
+	return counters[COUNTER_DNS_SERVFAIL] + counters[COUNTER_DNS_REFUSED] +
+	       counters[COUNTER_DNS_OTHER] + counters[COUNTER_DNS_TIMEOUTS];
+}
+
+void transport_add(struct transport *transport, const int64_t counters[COUNTERS])
 {
 	transport->srtt_us += natural(counters[COUNTER_SRTT_US]);
 	transport->srtt_count += count32(counters[COUNTER_SRTT_COUNT]);
@@ -167,6 +174,17 @@ static void add_transport(struct transport *transport, const int64_t counters[CO
 	transport->retransmits += count32(row_retransmits(counters));
 	transport->segments += count32(counters[COUNTER_TX_SEGMENTS]);
 	transport->segments += count32(counters[COUNTER_RX_SEGMENTS]);
+	if (counters[COUNTER_DNS_QUERIES] == 0)
+		return;
+	transport->dns_us += natural(counters[COUNTER_DNS_US]);
+	transport->dns_queries += count32(counters[COUNTER_DNS_QUERIES]);
+	transport->dns_failed += count32(row_dns_failed(counters));
+	transport->dns_count += count32(counters[COUNTER_DNS_COUNT]);
+}
+
+void series_add_client(struct series *series)
+{
+	series->transport.clients_new++;
 }
 
 static void words_reserve(struct series *series, uint32_t more)
@@ -250,7 +268,7 @@ void series_add(struct series *series, uint32_t tick, uint64_t end_ns, const str
 		mark->event_age_ns = age < mark->event_age_ns ? age : mark->event_age_ns;
 	}
 	if (series->keeps_transport)
-		add_transport(&series->transport, counters);
+		transport_add(&series->transport, counters);
 	if (series->keeps_connects && rollup->connect_cells)
 		add_connects(series, mark, tick, rollup);
 }
@@ -291,12 +309,25 @@ const struct transport *series_transport_before(const struct series *series, uin
 		       : &series->transport;
 }
 
+void transport_sums(const struct transport *now, const struct transport *before,
+		    struct window_sums *sums)
+{
+	sums->srtt_us = now->srtt_us - before->srtt_us;
+	sums->srtt_count = now->srtt_count - before->srtt_count;
+	sums->resets = now->resets - before->resets;
+	sums->retransmits = now->retransmits - before->retransmits;
+	sums->segments = now->segments - before->segments;
+	sums->dns_us = now->dns_us - before->dns_us;
+	sums->dns_queries = now->dns_queries - before->dns_queries;
+	sums->dns_failed = now->dns_failed - before->dns_failed;
+	sums->dns_count = now->dns_count - before->dns_count;
+	sums->clients_new = now->clients_new - before->clients_new;
+}
+
 struct window_sums series_sums(const struct series *series, uint32_t tick, uint32_t panes)
 {
 	const struct totals *now = &series->totals, *before = series_before(series, tick, panes);
-	const struct transport *moved = &series->transport,
-			       *moved_before = series_transport_before(series, tick, panes);
-	return (struct window_sums){
+	struct window_sums sums = {
 		.panes = panes,
 		.bytes = now->bytes - before->bytes,
 		.failed = now->failed - before->failed,
@@ -304,12 +335,11 @@ struct window_sums series_sums(const struct series *series, uint32_t tick, uint3
 		.connects = now->connects - before->connects,
 		.received = now->received - before->received,
 		.issued = now->issued - before->issued,
-		.srtt_us = moved->srtt_us - moved_before->srtt_us,
-		.srtt_count = moved->srtt_count - moved_before->srtt_count,
-		.resets = moved->resets - moved_before->resets,
-		.retransmits = moved->retransmits - moved_before->retransmits,
-		.segments = moved->segments - moved_before->segments,
 	};
+	if (series->keeps_transport)
+		transport_sums(&series->transport, series_transport_before(series, tick, panes),
+			       &sums);
+	return sums;
 }
 
 /* The rank of quantile q among so many: as sketch_quantile's. */

@@ -11,7 +11,7 @@
  * Time is the count of panes that were closed, told by the caller: `tick` of a read is the newest
  * closed pane's, of series_add the open one's. Counts wrap: a window of fewer than 2^32 is right.
  *
- * Bound: 48 bytes a pane with rows, 72 with transport columns, for the longest window's panes (1.9
+ * Bound: 48 bytes a pane with rows, 96 with transport columns, for the longest window's panes (1.9
  * KB for 10 s); 4 bytes for each distinct connect time of a pane when latency is read. Pure; one
  * thread. */
 #pragma once
@@ -34,8 +34,9 @@ struct totals {
 };
 
 struct transport {
-	uint64_t srtt_us;
+	uint64_t srtt_us, dns_us;
 	uint32_t srtt_count, resets, retransmits, segments;
+	uint32_t dns_queries, dns_failed, dns_count, clients_new;
 };
 
 struct mark {
@@ -63,8 +64,9 @@ struct series {
 /* What passed in one window. */
 struct window_sums {
 	uint32_t panes;
-	uint64_t bytes, srtt_us;
+	uint64_t bytes, srtt_us, dns_us;
 	uint64_t opened, failed, resets, retransmits, segments, srtt_count;
+	uint64_t dns_queries, dns_failed, dns_count, clients_new;
 	uint64_t received, issued;
 	uint64_t connects;
 };
@@ -83,6 +85,13 @@ void series_widen(struct series *series, uint32_t panes_max, bool connects, bool
 		  uint32_t tick);
 /* To the open pane, which ends at end_ns. */
 void series_add(struct series *series, uint32_t tick, uint64_t end_ns, const struct rollup *rollup);
+/* A client that was not known before, after its row. */
+void series_add_client(struct series *series);
+/* The transport columns of a row, added to what is there. */
+void transport_add(struct transport *transport, const int64_t counters[COUNTERS]);
+/* As the sums of a window. */
+void transport_sums(const struct transport *now, const struct transport *before,
+		    struct window_sums *sums);
 /* Gives back the memory of a series that is idle. */
 void series_rest(struct series *series);
 

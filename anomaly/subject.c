@@ -13,6 +13,8 @@ static void subject_free(struct subject *subject)
 	for (uint32_t i = 0; subject->states && i < subject->plan->watches_count; i++)
 		memory_free(subject->states[i].episode);
 	memory_free(subject->states);
+	baseline_free(subject->baseline);
+	memory_free(subject->burn);
 	series_done(&subject->series);
 	memory_free(subject);
 }

@@ -1,6 +1,6 @@
 /* What is watched: an edge, or all edges to one port of a server workload. It has its trailing
- * sums, the plan of the rules that match it and, when it is an edge, its baselines. What a pane in
- * which nothing is wrong reads of it comes first, in three cache lines.
+ * sums, the plan of the rules that match it and its baseline. What a pane in which nothing is wrong
+ * reads of it comes first, in three cache lines.
  *
  * A roster is a population of them, walked in the order of ids whatever order they came in. Rows
  * come in that order too, so they are found by walking in step. Bounded by its max. One thread. */
@@ -11,6 +11,7 @@
 
 #include "anomaly/alert.h"
 #include "anomaly/baseline.h"
+#include "anomaly/burn.h"
 #include "anomaly/map.h"
 #include "anomaly/series.h"
 
@@ -24,8 +25,8 @@ struct episode {
 
 /* One rule over a subject. */
 struct watch {
-	uint32_t rule;	/* number of the monitor; from MONITORS_MAX on, a kind of baseline */
-	uint32_t panes; /* of its window; a baseline's first */
+	uint32_t rule; /* number of the monitor; from MONITORS_MAX on, a signal; then a burn rate */
+	uint32_t panes; /* of its window; a baseline's longest */
 	uint32_t metric;
 	bool ends; /* it matches no more: what is open ends, and nothing begins */
 };
@@ -46,12 +47,11 @@ struct plan {
 /* What a watch of one subject remembers. */
 struct watch_state {
 	struct episode *episode; /* NULL: none is open */
-	bool suppressed;	 /* its episode was counted as suppressed */
-};
-
-struct sample {
-	bool known;
-	int64_t value; /* millionths */
+	uint64_t since_ns;	 /* of a baseline: what would fire if it lasts; 0: nothing */
+	uint32_t history;	 /* a bit each ten seconds, set if its condition was met in them */
+	bool hot;		 /* it was in these */
+	bool flapping;
+	bool suppressed; /* its episode was counted as suppressed */
 };
 
 struct subject {
@@ -59,14 +59,18 @@ struct subject {
 	const struct plan *plan;    /* NULL: its names are not known yet */
 	struct watch_state *states; /* of the plan's watches; NULL: nothing to remember */
 	struct subject *server;	    /* sums this edge too; may be NULL */
-	/* Within these the baselines of bytes and latency are not left. */
+	struct baseline *baseline;  /* NULL: it has none */
+	/* Within these the trailing sums do not surprise. */
 	uint64_t bytes_low, bytes_high;
+	uint32_t opened_low, opened_high;
 	uint32_t connect_index;
-	uint32_t save_turn; /* which pane of the save time is its own */
-	uint8_t dirty;	    /* baselines to be saved, a bit each */
+	uint32_t silence_panes; /* silence that is no chance */
+	uint32_t gap_panes;	/* the longest silence that was followed by traffic */
+	uint16_t learn_turn;	/* which pane of ten seconds is its own */
 	bool per_server;
-	bool gone;    /* leaves at the end of the pane */
-	bool sampled; /* its 10 s row came */
+	bool nameless;	    /* a server: some client of it has no name */
+	bool gone;	    /* leaves at the end of the pane */
+	uint32_t save_turn; /* which pane of the save time is its own */
 	uint32_t episodes;
 	uint64_t id;
 	struct edge edge;    /* of a server's sum: client 0 */
@@ -74,8 +78,7 @@ struct subject {
 	uint32_t links;	     /* edges that point here */
 	uint32_t nodes_next;
 	uint64_t nodes[SUBJECT_NODES];
-	struct sample samples[BASELINES];
-	struct baseline baselines[BASELINES];
+	struct burn *burn; /* of a server; NULL: it has none */
 };
 
 struct roster_entry {

@@ -46,8 +46,10 @@ static const char *duration_text(double seconds, char text[QUANTITY_TEXT])
 		snprintf(text, QUANTITY_TEXT, "%.3g us", seconds * 1e6);
 	else if (seconds < 1)
 		snprintf(text, QUANTITY_TEXT, "%.3g ms", seconds * 1e3);
-	else
+	else if (seconds < 7200)
 		snprintf(text, QUANTITY_TEXT, "%.6g s", seconds);
+	else
+		snprintf(text, QUANTITY_TEXT, "%.3g h", seconds / 3600);
 	return text;
 }
 
@@ -96,7 +98,9 @@ static bool measured(uint32_t metric, const struct window_sums *sums)
 {
 	return !(metric == METRIC_RETRANSMIT_RATIO && sums->segments == 0) &&
 	       !(metric == METRIC_CONNECT_LATENCY && sums->connects == 0) &&
-	       !(metric == METRIC_RTT && sums->srtt_count == 0);
+	       !(metric == METRIC_RTT && sums->srtt_count == 0) &&
+	       !(metric == METRIC_DNS_FAILURE_RATIO && sums->dns_queries == 0) &&
+	       !(metric == METRIC_DNS_LATENCY && sums->dns_count == 0);
 }
 
 static void say_what(struct sentence *sentence, const struct alert *alert, uint32_t metric,
@@ -131,6 +135,16 @@ static void say_what(struct sentence *sentence, const struct alert *alert, uint3
 		say(sentence, "connecting %s took %s (p95 of %" PRIu64 ")", place, value,
 		    sums->connects);
 		break;
+	case METRIC_DNS_FAILURE_RATIO:
+		say(sentence, "%" PRIu64 " of %" PRIu64 " lookups %s failed", sums->dns_failed,
+		    sums->dns_queries, place);
+		break;
+	case METRIC_DNS_LATENCY:
+		say(sentence, "lookups %s took %s on average", place, value);
+		break;
+	case METRIC_CLIENTS_NEW:
+		say(sentence, "%" PRIu64 " new clients came %s", sums->clients_new, place);
+		break;
 	default:
 		say(sentence, "round trips %s took %s on average", place, value);
 		break;
@@ -139,16 +153,19 @@ static void say_what(struct sentence *sentence, const struct alert *alert, uint3
 
 static void say_limit(struct sentence *sentence, const struct alert *alert, uint32_t comparison)
 {
-	char threshold[QUANTITY_TEXT], median[QUANTITY_TEXT], mad[QUANTITY_TEXT];
+	char threshold[QUANTITY_TEXT], expected[QUANTITY_TEXT];
+	char low[QUANTITY_TEXT], high[QUANTITY_TEXT];
 	const char *side = comparison == COMPARE_BELOW ? "below" : "above";
 	quantity_text(alert, alert->threshold, threshold);
 	if (strncmp(alert->monitor, "baseline/", 9) != 0) {
 		say(sentence, " (threshold: %s %s)", side, threshold);
 		return;
 	}
-	quantity_text(alert, alert->baseline_median, median);
-	quantity_text(alert, alert->baseline_mad, mad);
-	say(sentence, " (usual: %s, deviation %s; unusual %s %s)", median, mad, side, threshold);
+	quantity_text(alert, alert->expected, expected);
+	quantity_text(alert, alert->usual_low, low);
+	quantity_text(alert, alert->usual_high, high);
+	say(sentence, " (expected: %s; usual: %s to %s; unusual %s %s)", expected, low, high, side,
+	    threshold);
 }
 
 static void say_suspect(struct sentence *sentence, const struct alert *alert)

@@ -152,6 +152,12 @@ static inline int32_t place_of(float f)
 	return ((int32_t)bits_of(f) >> PLACE_SHIFT) - PLACE_OF_ONE;
 }
 
+/* The statistic that stands there. */
+static inline float at_place(int32_t place)
+{
+	return float_of((uint32_t)(place + PLACE_OF_ONE) << PLACE_SHIFT);
+}
+
 static inline ints places_of(floats f)
 {
 	return ((ints)f >> PLACE_SHIFT) - PLACE_OF_ONE;
@@ -182,7 +188,7 @@ static inline int16_t quantile_fall(const struct detector_plan *plan, int16_t qu
 /* Of a statistic beyond it, it goes up. Returns by how many octaves f was beyond. */
 static inline float quantile_rise(int16_t *quantile, float f, int32_t by, uint64_t bits)
 {
-	float at = float_of((uint32_t)(*quantile + PLACE_OF_ONE) << PLACE_SHIFT);
+	float at = at_place(*quantile);
 	floats logs = log2_of((floats){f, at, 1, 1});
 	int32_t next = (*quantile * FRACTION + by + (int32_t)(bits % FRACTION)) >> FRACTION_BITS;
 	*quantile = (int16_t)(next < QUANTILE_MAX ? next : QUANTILE_MAX);
@@ -237,6 +243,23 @@ static inline uint16_t detector_incident(const struct detector_plan *plan, uint1
 	int32_t slow = (incident >> 1) + (surprised ? 1 : -1);
 
 	return (uint16_t)(bounded(slow, 0, DETECTOR_INCIDENT_MAX) << 1 | surprised);
+}
+
+/* Of foreign bytes. */
+static inline bool floats_sound(const float *values, size_t count, float least)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!(values[i] >= least && values[i] <= 1e30f))
+			return false;
+	return true;
+}
+
+static inline bool excess_sound(const uint16_t *excess, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (excess[i] < EXCESS_ONE / 50)
+			return false;
+	return true;
 }
 
 struct detection detector_tell(const struct detector_plan *plan, struct detector_told *told,

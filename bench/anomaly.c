@@ -1,8 +1,8 @@
 /* What the anomaly stage costs an edge and pane when nothing is wrong: one JSON line. bench-anomaly
  * [--json] [edges] [panes]. Every edge has traffic in every pane, every eighth a new connection on
  * one pair of instances besides; baselines are on and warm, no monitor is set. Rows of 10 s come at
- * their ends and are in the figures. The panes are timed after 80 of warm-up (the trailing windows
- * are full then) and a multiple of 40 of them, so that each kind of row has its share. */
+ * their ends and are in the figures. The panes are timed after 1,400 of warm-up (the baselines
+ * are warm then) and a multiple of 40 of them, so that each kind of row has its share. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,7 @@
 #include "base/memory.h"
 #include "bench/drive/cost.h"
 
-enum { WARM_PANES = 80, INSTANCES = 64, PANE_FIRST = 4000000 };
+enum { WARM_PANES = 1400, INSTANCES = 64, PANE_FIRST = 4000000 };
 
 struct bench {
 	uint32_t edges, panes;
@@ -159,8 +159,9 @@ static struct bench *bench_new(uint32_t edges, uint32_t panes)
 	bench->rss_before = resident_bytes();
 	bench->anomaly = anomaly_new(&(struct anomaly_options){
 		.baselines = true,
-		.sensitivity = 6,
-		.warmup_samples = 1,
+		.sensitivity = 9,
+		.warmup_samples = 30,
+		.objective = 0.99,
 		.update_ns = 10 * NS_PER_S,
 		.baseline_save_ns = 60 * NS_PER_S,
 		.edges_max = edges,

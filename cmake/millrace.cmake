@@ -173,12 +173,17 @@ function(millrace_benches)
   millrace_library(bench_world FOLDER bench/world LINK batch base proto PkgConfig::RDKAFKA PkgConfig::UV)
   millrace_library(bench_fleet FOLDER bench/fleet LINK bench_world batch base PkgConfig::RDKAFKA PkgConfig::CJSON)
   millrace_library(bench_drive FOLDER bench/drive LINK bench_fleet daemon PkgConfig::JEMALLOC)
+  millrace_library(bench_detection FOLDER bench/detection LINK bench_fleet anomaly)
   # bench/drive/anomaly.c stands before the stage, to leave it out or to measure it apart.
   target_link_options(millrace_bench_drive INTERFACE -Wl,--wrap=anomaly_push,--wrap=anomaly_advance)
   file(GLOB mains CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bench/*.c)
   foreach(main ${mains})
     get_filename_component(noun ${main} NAME_WE)
     add_executable(bench-${noun} ${main})
+    if(noun STREQUAL detection) # its stages are whole, and several
+      target_link_libraries(bench-${noun} PRIVATE millrace_bench_detection)
+      continue()
+    endif()
     target_link_libraries(bench-${noun} PRIVATE millrace_bench_drive millrace_bench_world millrace_agent millrace_daemon
                           PkgConfig::JEMALLOC PkgConfig::ZSTD)
   endforeach()

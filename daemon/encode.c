@@ -7,6 +7,7 @@
 
 #include "agent/batch/seal.h"
 #include "anomaly/cause.h"
+#include "anomaly/diagnosis.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "daemon/bulk.h"
@@ -221,6 +222,23 @@ static Millrace__V1__LikelyCause *cause_message(struct encoder *encoder, const s
 	return message;
 }
 
+static Millrace__V1__Diagnosis *diagnosis_message(struct encoder *encoder,
+						  const struct diagnosis *diagnosis)
+{
+	Millrace__V1__Diagnosis *message = scratch(encoder, sizeof(*message));
+	char *words = scratch(encoder, DIAGNOSIS_TEXT_MAX);
+
+	millrace__v1__diagnosis__init(message);
+	diagnosis_text(diagnosis, words);
+	message->kind = text(encoder, diagnosis_name(diagnosis->kind));
+	message->part = diagnosis->part;
+	message->whole = diagnosis->whole;
+	message->usual = diagnosis->usual;
+	message->crossing = diagnosis->crossing;
+	message->text = words;
+	return message;
+}
+
 struct encoded encode_alert(struct encoder *encoder, const struct output_number *number,
 			    const struct alert *alert)
 {
@@ -240,8 +258,10 @@ struct encoded encode_alert(struct encoder *encoder, const struct output_number 
 	message.unit = text(encoder, alert->unit);
 	message.value = alert->value;
 	message.threshold = alert->threshold;
-	message.baseline_median = alert->baseline_median;
-	message.baseline_mad = alert->baseline_mad;
+	message.expected = alert->expected;
+	message.usual_low = alert->usual_low;
+	message.usual_high = alert->usual_high;
+	message.score = alert->score;
 	message.window_ms = alert->window_ms;
 	message.started_ns = alert->started_ns;
 	message.ended_ns = alert->ended_ns;
@@ -261,6 +281,8 @@ struct encoded encode_alert(struct encoder *encoder, const struct output_number 
 		message.members[i] = member_message(encoder, &alert->members[i]);
 	if (alert->cause.kind)
 		message.likely_cause = cause_message(encoder, alert);
+	if (alert->diagnosis.kind)
+		message.diagnosis = diagnosis_message(encoder, &alert->diagnosis);
 	message.epoch = number->epoch;
 	message.task = number->task;
 	message.output = number->sequence;
@@ -280,8 +302,8 @@ struct encoded encode_baseline(struct encoder *encoder, const struct baseline_re
 	message.metric = text(encoder, metric_name(record->metric));
 	message.samples = record->samples;
 	message.window_ns = record->window_ns;
-	message.median_millionths = record->median;
-	message.mad_millionths = record->mad;
+	message.state.data = (uint8_t *)record->state;
+	message.state.len = record->state_size;
 	return packed(encoder, &message.base);
 }
 
@@ -473,6 +495,21 @@ static void read_suspects(struct alert *alert, const Millrace__V1__Alert *messag
 	}
 }
 
+static void read_diagnosis(struct alert *alert, const Millrace__V1__Diagnosis *from)
+{
+	uint32_t kind = 0;
+
+	while (from && kind < DIAGNOSES && strcmp(diagnosis_name(kind), from->kind) != 0)
+		kind++;
+	if (!from || kind == DIAGNOSES)
+		return;
+	alert->diagnosis = (struct diagnosis){.kind = kind,
+					      .crossing = from->crossing,
+					      .part = from->part,
+					      .whole = from->whole,
+					      .usual = from->usual};
+}
+
 static void read_members(struct alert *alert, const Millrace__V1__Alert *message)
 {
 	for (size_t i = 0; i < message->n_members && i < ALERT_MEMBERS_MAX; i++) {
@@ -518,8 +555,10 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 			    .protocol = protocol_number(message->protocol)},
 		.value = message->value,
 		.threshold = message->threshold,
-		.baseline_median = message->baseline_median,
-		.baseline_mad = message->baseline_mad,
+		.expected = message->expected,
+		.usual_low = message->usual_low,
+		.usual_high = message->usual_high,
+		.score = message->score,
 		.window_ms = message->window_ms,
 		.started_ns = message->started_ns,
 		.ended_ns = message->ended_ns,
@@ -539,6 +578,7 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 	read_suspects(alert, message);
 	read_members(alert, message);
 	read_cause(&alert->cause, message->likely_cause);
+	read_diagnosis(alert, message->diagnosis);
 
 	int rc = message->version == SCHEMA_VERSION && alert->key[0] &&
 				 alert->state <= ALERT_RESOLVED
@@ -591,11 +631,17 @@ int decode_baseline(const uint8_t *bytes, size_t length, struct baseline_record 
 		.metric = metric_by_name(message->metric),
 		.samples = message->samples,
 		.window_ns = message->window_ns,
-		.median = message->median_millionths,
-		.mad = message->mad_millionths,
 	};
 
-	int rc = end && *end == '\0' && record->edge.id && record->metric < METRICS ? 0 : -EBADMSG;
+	bool fits = message->state.len <= sizeof(record->state);
+	int rc = end && *end == '\0' && record->edge.id && record->metric < METRICS && fits
+			 ? 0
+			 : -EBADMSG;
+
+	if (rc == 0 && message->state.len) {
+		record->state_size = (uint32_t)message->state.len;
+		memcpy(record->state, message->state.data, message->state.len);
+	}
 
 	millrace__v1__baseline__free_unpacked(message, NULL);
 	return rc;

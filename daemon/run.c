@@ -129,6 +129,7 @@ static struct task_options task_template(const struct run *run, const struct mon
 			    .baselines = settings->baselines,
 			    .sensitivity = settings->baselines_sensitivity,
 			    .warmup_samples = (uint32_t)settings->baselines_warmup,
+			    .objective = settings->baselines_objective,
 			    .update_ns = 10 * NS_PER_S,
 			    .baseline_save_ns = 60 * NS_PER_S,
 			    .edges_max = (uint32_t)settings->edges_max,

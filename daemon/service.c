@@ -307,6 +307,7 @@ static uint64_t shape_of(const struct settings *settings, const struct networks 
 		settings->reopen_ns,
 		settings->rollups_finest_ns,
 		(uint64_t)(settings->baselines_sensitivity * 1e6),
+		(uint64_t)(settings->baselines_objective * 1e6),
 	};
 	size_t count;
 	struct monitor *monitors = settings_monitors(settings, &count);

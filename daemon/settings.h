@@ -71,6 +71,7 @@ struct settings {
 	double baselines_sensitivity;
 	uint64_t baselines_warmup;
 	uint64_t reopen_ns;
+	double baselines_objective;
 	bool allow_http, allow_private;
 	uint64_t notify_timeout_ns, notify_life_ns, notify_pending_max;
 	uint64_t notify_retry_min_ns, notify_retry_max_ns, notify_breaker_failures;

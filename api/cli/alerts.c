@@ -4,9 +4,9 @@
 #include "api/cli/listing.h"
 
 static const struct sheet_column alert_columns[] = {
-	{"STATE", false},   {"SEVERITY", false}, {"STARTED", false},
-	{"MONITOR", false}, {"SUMMARY", false},	 {"SUSPECT", false},
-	{"COMPLETE", true}, {"SENT TO", false},	 {"AFTER", true},
+	{"STATE", false},   {"SEVERITY", false}, {"STARTED", false}, {"MONITOR", false},
+	{"SUMMARY", false}, {"SUSPECT", false},	 {"LIKELY", false},  {"COMPLETE", true},
+	{"SENT TO", false}, {"AFTER", true},
 };
 
 static void add_receivers(struct sheet *sheet, const cJSON *deliveries)
@@ -30,6 +30,7 @@ static void add_alert(struct sheet *sheet, const cJSON *episode)
 {
 	const cJSON *alert = cJSON_GetObjectItemCaseSensitive(episode, "alert");
 	const cJSON *suspect = cJSON_GetArrayItem(list_of(alert, "suspects"), 0);
+	const cJSON *diagnosis = cJSON_GetObjectItemCaseSensitive(alert, "diagnosis");
 	char figure[FIGURE_MAX];
 
 	sheet_add(sheet, text_of(alert, "state"));
@@ -41,6 +42,7 @@ static void add_alert(struct sheet *sheet, const cJSON *episode)
 		sheet_addf(sheet, "%s %s", text_of(suspect, "kind"), text_of(suspect, "name"));
 	else
 		sheet_add(sheet, "-");
+	sheet_add(sheet, diagnosis ? text_of(diagnosis, "kind") : "-");
 	sheet_add(sheet, figure_complete(figure, number_of(alert, "completeness")));
 	add_receivers(sheet, list_of(episode, "deliveries"));
 	sheet_add(sheet, figure_seconds(figure, number_of(episode, "event_to_webhook_s")));
@@ -54,7 +56,7 @@ int command_alerts(const struct cli *cli)
 		sizeof(alert_columns) / sizeof(alert_columns[0]),
 		add_alert,
 		"No alerts. Nothing departs from normal, no monitor is configured (monitors in "
-		"millraced.yaml),\nor baselines still learn: they need 5 minutes of an edge.",
+		"millraced.yaml),\nor baselines still learn: they need 10 minutes of an edge.",
 		NULL};
 	struct path path;
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "anomaly/diagnosis.h"
 #include "api/notify/text.h"
 #include "api/query/alert_json.h"
 
@@ -157,6 +158,18 @@ static void slack_suspects(struct json *json, const struct alert *alert)
 	slack_section(json, text);
 }
 
+static void slack_diagnosis(struct json *json, const struct alert *alert)
+{
+	char plain[DIAGNOSIS_TEXT_MAX], text[DIAGNOSIS_TEXT_MAX + 16];
+
+	if (!alert->diagnosis.kind || alert->state == ALERT_RESOLVED)
+		return;
+	/* Numbers and our own words: nothing to escape. */
+	diagnosis_text(&alert->diagnosis, plain);
+	snprintf(text, sizeof(text), "*Why*\n%s", plain);
+	slack_section(json, text);
+}
+
 /* "web to api:8080, connect_latency" */
 static void member_text(char *text, size_t size, const struct alert_member *member)
 {
@@ -244,6 +257,7 @@ void body_slack(struct json *json, const struct alert *alert, const char *extern
 		slack_section(json, summary);
 	slack_fields(json, alert);
 	slack_suspects(json, alert);
+	slack_diagnosis(json, alert);
 	slack_members(json, alert);
 	slack_context(json, alert, external_url, repeat);
 	json_array_end(json);
@@ -290,9 +304,11 @@ static void pagerduty_details(struct json *json, const struct alert *alert)
 	member(json, "unit", alert->unit);
 	number(json, "value", alert->value);
 	number(json, "threshold", alert->threshold);
-	if (alert->baseline_median != 0 || alert->baseline_mad != 0) {
-		number(json, "baseline_median", alert->baseline_median);
-		number(json, "baseline_mad", alert->baseline_mad);
+	if (alert->score > 0 || alert->usual_high > 0) {
+		number(json, "expected", alert->expected);
+		number(json, "usual_low", alert->usual_low);
+		number(json, "usual_high", alert->usual_high);
+		number(json, "score", alert->score);
 	}
 	number(json, "window_seconds", alert->window_ms / 1000.0);
 	number(json, "completeness", alert->completeness);
@@ -306,6 +322,12 @@ static void pagerduty_details(struct json *json, const struct alert *alert)
 		json_string(json, safe);
 	}
 	json_array_end(json);
+	if (alert->diagnosis.kind) {
+		char words[DIAGNOSIS_TEXT_MAX];
+
+		diagnosis_text(&alert->diagnosis, words);
+		member(json, "diagnosis", words);
+	}
 	number(json, "episodes", alert->episodes);
 	json_key(json, "affected");
 	json_array_begin(json);

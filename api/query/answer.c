@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "anomaly/cause.h"
+#include "anomaly/diagnosis.h"
 #include "api/history/read.h"
 #include "api/query/alert_json.h"
 #include "api/query/message_json.h"
@@ -118,6 +119,23 @@ static Millrace__V1__LikelyCause *cause_message(struct arena *arena, const struc
 	return message;
 }
 
+static Millrace__V1__Diagnosis *diagnosis_message(struct arena *arena,
+						  const struct diagnosis *diagnosis)
+{
+	Millrace__V1__Diagnosis *message = arena_take(arena, 1, sizeof(*message));
+	char words[DIAGNOSIS_TEXT_MAX];
+
+	millrace__v1__diagnosis__init(message);
+	diagnosis_text(diagnosis, words);
+	message->kind = (char *)diagnosis_name(diagnosis->kind);
+	message->part = diagnosis->part;
+	message->whole = diagnosis->whole;
+	message->usual = diagnosis->usual;
+	message->crossing = diagnosis->crossing;
+	message->text = arena_text(arena, words);
+	return message;
+}
+
 static Millrace__V1__Alert *alert_message(struct arena *arena, const struct alert *alert)
 {
 	Millrace__V1__Alert *message = arena_take(arena, 1, sizeof(*message));
@@ -137,8 +155,10 @@ static Millrace__V1__Alert *alert_message(struct arena *arena, const struct aler
 	message->unit = arena_text(arena, alert->unit);
 	message->value = alert->value;
 	message->threshold = alert->threshold;
-	message->baseline_median = alert->baseline_median;
-	message->baseline_mad = alert->baseline_mad;
+	message->expected = alert->expected;
+	message->usual_low = alert->usual_low;
+	message->usual_high = alert->usual_high;
+	message->score = alert->score;
 	message->window_ms = alert->window_ms;
 	message->started_ns = alert->started_ns;
 	message->ended_ns = alert->ended_ns;
@@ -157,6 +177,8 @@ static Millrace__V1__Alert *alert_message(struct arena *arena, const struct aler
 		message->members[message->n_members++] = member_message(arena, &alert->members[i]);
 	if (alert->cause.kind)
 		message->likely_cause = cause_message(arena, alert);
+	if (alert->diagnosis.kind)
+		message->diagnosis = diagnosis_message(arena, &alert->diagnosis);
 	return message;
 }
 

@@ -60,7 +60,8 @@ static uint32_t rank(struct stand *stand, uint32_t metric, uint32_t comparison,
 	struct domain_query query = {.edge = {.id = EDGE},
 				     .metric = metric,
 				     .comparison = comparison,
-				     .window_panes = 4};
+				     .window_panes = 4,
+				     .started_ns = 39 * NS_PER_S};
 	return domain_rank(stand->log, &query, stand->names, suspects);
 }
 
@@ -227,7 +228,120 @@ static void resets_are_compared_with_what_was_active(void **state)
 	assert_true(suspects[0].excess == 4);
 }
 
-static void only_two_windows_of_ten_seconds_are_kept_and_bounded(void **state)
+static void add_lane(struct stand *stand, const char *from, const char *to, int64_t opened,
+		     int64_t failed)
+{
+	struct rollup rollup = {.scope = SCOPE_LANE, .window_ms = 250, .edge = {.id = EDGE}};
+	rollup.lane =
+		(struct lane){.client_zone = named(stand, from), .server_zone = named(stand, to)};
+	rollup.lane.id = lane_id(&rollup.lane);
+	rollup.counters[COUNTER_OPENED] = opened;
+	rollup.counters[COUNTER_FAILED] = failed;
+	domain_log_add(stand->log, &rollup);
+}
+
+/* All pairs of three zones; what fails is told by a function. */
+static void add_lanes(struct stand *stand, bool (*fails)(int from, int to))
+{
+	static const char *const zones[] = {"a", "b", "c"};
+	for (int from = 0; from < 3; from++)
+		for (int to = 0; to < 3; to++)
+			add_lane(stand, zones[from], zones[to], 20, fails(from, to) ? 20 : 0);
+	domain_log_close(stand->log);
+}
+
+static bool between_a_and_c(int from, int to)
+{
+	return from + to == 2 && from != to;
+}
+
+static bool to_and_from_b(int from, int to)
+{
+	return (from == 1) != (to == 1);
+}
+
+static bool everywhere(int from, int to)
+{
+	return from != to;
+}
+
+static void nothing_is_ranked_once_the_usual_is_out_of_sight(void **state)
+{
+	struct stand *stand = *state;
+	struct suspect suspects[ALERT_SUSPECTS_MAX];
+	for (int window = 2; window < 8; window++) {
+		for (int i = 0; i < 4; i++) {
+			char pod[24];
+			snprintf(pod, sizeof(pod), "cart-%d", i);
+			add_long(stand, (uint64_t)window * 10 * NS_PER_S, pod,
+				 i == 2 && window > 3 ? 1000 : 1000000, 5, 0);
+		}
+		/* The newest begins at 40 s, then up to 30 s after the episode. */
+		uint32_t found = rank(stand, METRIC_BYTES, COMPARE_BELOW, suspects);
+		if (window > 3)
+			assert_int_equal(found > 0, window < 7);
+	}
+}
+
+static void a_path_between_two_zones_is_named_either_way(void **state)
+{
+	struct stand *stand = *state;
+	struct suspect suspects[ALERT_SUSPECTS_MAX];
+	add_lanes(stand, between_a_and_c);
+	assert_int_equal(rank(stand, METRIC_CONNECTIONS_FAILED, COMPARE_ABOVE, suspects), 1);
+	assert_int_equal(suspects[0].kind, SUSPECT_PATH);
+	assert_string_equal(suspects[0].name, "a - c");
+	assert_true(suspects[0].share == 1);
+}
+
+static void a_zone_that_is_cut_off_is_named_rather_than_its_paths(void **state)
+{
+	struct stand *stand = *state;
+	struct suspect suspects[ALERT_SUSPECTS_MAX];
+	add_lanes(stand, to_and_from_b);
+	assert_int_equal(rank(stand, METRIC_CONNECTIONS_FAILED, COMPARE_ABOVE, suspects), 1);
+	assert_int_equal(suspects[0].kind, SUSPECT_ZONE);
+	assert_string_equal(suspects[0].name, "b");
+}
+
+static void what_fails_between_all_zones_is_of_no_zone(void **state)
+{
+	struct stand *stand = *state;
+	struct suspect suspects[ALERT_SUSPECTS_MAX];
+	struct domain_query query = {
+		.edge = {.id = EDGE}, .metric = METRIC_CONNECTIONS_FAILED, .window_panes = 4};
+	struct ends ends;
+	add_lanes(stand, everywhere);
+	rank(stand, METRIC_CONNECTIONS_FAILED, COMPARE_ABOVE, suspects);
+	ends = domain_ends(stand->log, &query);
+	assert_true(ends.bad == 120 && ends.bad_crossing == 120);
+	assert_true(ends.all == 300 && ends.crossing == 240);
+}
+
+static void both_ends_are_told_of_apart(void **state)
+{
+	struct stand *stand = *state;
+	struct domain_query query = {.edge = {.id = EDGE},
+				     .metric = METRIC_BYTES,
+				     .window_panes = 4,
+				     .started_ns = 45 * NS_PER_S};
+	add(stand, SCOPE_CLIENT, "web-1", "v1", "a", "n1", 3, 7);
+	add(stand, SCOPE_SERVER, "cart-1", "v1", "a", "n1", 3, 0);
+	domain_log_close(stand->log);
+	/* The newest that ended ten seconds before it began is what is usual. */
+	for (uint64_t window = 1; window < 5; window++)
+		add_long(stand, window * 10 * NS_PER_S, "cart-1", (int64_t)window * 1000, 5, 3);
+	struct ends ends = domain_ends(stand->log, &query);
+	assert_true(ends.panes.attempts == 10 && ends.panes.failed == 7);
+	assert_true(ends.now.bytes == 4000 && ends.before.bytes == 2000);
+	assert_true(ends.now.retransmits == 3);
+	assert_false(ends.settled);
+	assert_false(ends.server_tells); /* no agent at the server counted these */
+	query.started_ns = 41 * NS_PER_S;
+	assert_true(domain_ends(stand->log, &query).settled);
+}
+
+static void four_windows_of_ten_seconds_are_kept_and_bounded(void **state)
 {
 	struct stand *stand = *state;
 	struct domain_log *log = stand->log;
@@ -314,7 +428,12 @@ int main(void)
 		STAND(the_instance_that_went_silent_explains_a_drop),
 		STAND(traffic_is_ranked_once_ten_seconds_ended_after_the_beginning),
 		STAND(resets_are_compared_with_what_was_active),
-		STAND(only_two_windows_of_ten_seconds_are_kept_and_bounded),
+		STAND(nothing_is_ranked_once_the_usual_is_out_of_sight),
+		STAND(a_path_between_two_zones_is_named_either_way),
+		STAND(a_zone_that_is_cut_off_is_named_rather_than_its_paths),
+		STAND(what_fails_between_all_zones_is_of_no_zone),
+		STAND(both_ends_are_told_of_apart),
+		STAND(four_windows_of_ten_seconds_are_kept_and_bounded),
 		STAND(the_order_of_rows_does_not_matter),
 		STAND(a_full_log_forgets_its_oldest_panes),
 	};

@@ -292,6 +292,7 @@ static void a_node_or_zone_that_has_half_of_each_change_is_one(void **state)
 	push(stand, at_suspect(episode(stand, "c", "d", "failure_ratio"), SUSPECT_CLIENT_NODE,
 			       "node-7", 0.9));
 	assert_int_equal(step(stand), 1);
+	wait_ns(stand, 30 * NS_PER_S);
 	push(stand, at_suspect(episode(stand, "e", "f", "failure_ratio"), SUSPECT_SERVER_NODE,
 			       "node-7", 0.49));
 	push(stand, at_suspect(episode(stand, "g", "h", "failure_ratio"), SUSPECT_SERVER_ZONE,
@@ -336,7 +337,7 @@ static void as_many_as_the_bound_are_told_apart(void **state)
 	push(stand, numbered(stand, INCIDENTS_AT_ONCE));
 	assert_int_equal(step(stand), 0);
 	assert_int_equal(incidents_stats(stand->incidents).incidents, INCIDENTS_AT_ONCE);
-	wait_ns(stand, 2 * NS_PER_S);
+	wait_ns(stand, 30 * NS_PER_S);
 	push(stand, numbered(stand, INCIDENTS_AT_ONCE + 1));
 	assert_int_equal(step(stand), 1);
 	stand_free(stand);
@@ -389,7 +390,29 @@ static void traffic_that_is_unusual_is_in_no_chain(void **state)
 	struct stand *stand = stand_new();
 	push_new(stand, "internet", "ingress", "bytes");
 	push_new(stand, "ingress", "api", "failure_ratio");
-	assert_int_equal(step(stand), 2);
+	assert_int_equal(step(stand), 1);
+	assert_int_equal(wait_ns(stand, 12 * NS_PER_S), 1);
+	assert_int_equal(incidents_stats(stand->incidents).incidents, 2);
+	stand_free(stand);
+}
+
+static void what_is_merely_unusual_waits_until_it_is_known_where(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	struct alert located = push_new(stand, "web", "api", "bytes");
+	struct alert brief = push_new(stand, "jobs", "db", "connect_latency");
+	assert_int_equal(step(stand), 0);
+	assert_int_equal(wait_ns(stand, 5 * NS_PER_S), 0);
+	push_end(stand, brief); /* nobody hears of it */
+	located.sequence++;
+	located.suspects_count = 1;
+	located.suspects[0] = (struct suspect){SUSPECT_SERVER_NODE, 0.9, 4, "n1"};
+	push(stand, located);
+	assert_int_equal(step(stand), 1);
+	assert_string_equal(last(stand)->suspects[0].name, "n1");
+	assert_int_equal(wait_ns(stand, 20 * NS_PER_S), 0);
+	assert_int_equal(incidents_stats(stand->incidents).episodes, 1);
 	stand_free(stand);
 }
 
@@ -399,9 +422,11 @@ static void what_was_folded_belongs_to_nobody(void **state)
 	struct stand *stand = stand_new();
 	push_new(stand, "_other", "_other", "failure_ratio");
 	push_new(stand, "_other", "api", "failure_ratio");
+	assert_int_equal(step(stand), 2);
+	wait_ns(stand, 30 * NS_PER_S);
 	push_new(stand, "_other", "cart", "failure_ratio");
 	push_new(stand, "web", "_other", "failure_ratio");
-	assert_int_equal(step(stand), 4);
+	assert_int_equal(step(stand), 2);
 	stand_free(stand);
 }
 
@@ -624,6 +649,43 @@ static void what_begins_again_in_time_is_the_same_incident(void **state)
 	stand_free(stand);
 }
 
+static void what_was_known_to_be_unusual_does_not_wait_again(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	struct alert first = push_new(stand, "web", "api", "bytes");
+	assert_int_equal(wait_ns(stand, 13 * NS_PER_S), 1);
+	push_end(stand, first);
+	assert_int_equal(step(stand), 1);
+	wait_ns(stand, 60 * NS_PER_S);
+	push_new(stand, "web", "api", "bytes");
+	assert_int_equal(step(stand), 1);
+	assert_string_equal(last(stand)->key, first.key);
+	assert_int_equal(last(stand)->state, ALERT_FIRING);
+	stand_free(stand);
+}
+
+static void another_that_says_the_same_of_a_server_is_no_news(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	struct alert edge = push_new(stand, "web", "api", "failure_ratio");
+	struct alert sum = episode(stand, "", "api", "failure_ratio");
+	sum.diagnosis = (struct diagnosis){.kind = DIAGNOSIS_NO_LISTENER, .part = 90, .whole = 90};
+	push(stand, sum);
+	assert_int_equal(step(stand), 1);
+	assert_int_equal(last(stand)->episodes, 2);
+	/* The sum's, of which there is more to see. */
+	assert_int_equal(last(stand)->diagnosis.kind, DIAGNOSIS_NO_LISTENER);
+	push_end(stand, edge);
+	assert_int_equal(wait_ns(stand, 20 * NS_PER_S), 0);
+	push_end(stand, sum);
+	assert_int_equal(step(stand), 1);
+	assert_int_equal(last(stand)->state, ALERT_RESOLVED);
+	assert_int_equal(last(stand)->sequence, 2);
+	stand_free(stand);
+}
+
 static void what_begins_again_later_is_another(void **state)
 {
 	(void)state;
@@ -726,6 +788,7 @@ int main(void)
 		cmocka_unit_test(a_severer_member_is_told_at_once_and_the_highest_severity_stays),
 		cmocka_unit_test(what_began_long_ago_draws_nothing_along_a_chain),
 		cmocka_unit_test(traffic_that_is_unusual_is_in_no_chain),
+		cmocka_unit_test(what_is_merely_unusual_waits_until_it_is_known_where),
 		cmocka_unit_test(what_was_folded_belongs_to_nobody),
 		cmocka_unit_test(twice_as_many_episodes_are_news),
 		cmocka_unit_test(a_first_suspect_is_news_and_none_any_more_is_not),
@@ -733,6 +796,8 @@ int main(void)
 		cmocka_unit_test(what_was_firing_goes_on_under_its_key_when_its_owner_tells_of_it),
 		cmocka_unit_test(what_no_owner_goes_on_with_is_resolved),
 		cmocka_unit_test(what_begins_again_in_time_is_the_same_incident),
+		cmocka_unit_test(what_was_known_to_be_unusual_does_not_wait_again),
+		cmocka_unit_test(another_that_says_the_same_of_a_server_is_no_news),
 		cmocka_unit_test(what_begins_again_later_is_another),
 		cmocka_unit_test(a_member_that_begins_again_opens_it_for_all_that_comes_along),
 		cmocka_unit_test(what_belongs_to_an_open_incident_opens_no_other),

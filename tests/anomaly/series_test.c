@@ -214,7 +214,8 @@ static void ratios_of_nothing_are_unknown_and_counts_are_zero(void **state)
 	for (uint32_t metric = 0; metric < METRICS; metric++) {
 		struct measure measure = metric_measure(metric, &series, 0, &sums, &scratch);
 		bool gauge = metric == METRIC_FAILURE_RATIO || metric == METRIC_RETRANSMIT_RATIO ||
-			     metric == METRIC_CONNECT_LATENCY || metric == METRIC_RTT;
+			     metric == METRIC_CONNECT_LATENCY || metric == METRIC_RTT ||
+			     metric == METRIC_DNS_FAILURE_RATIO || metric == METRIC_DNS_LATENCY;
 		assert_int_equal(measure.known, !gauge);
 		assert_true(measure.value == 0);
 		assert_int_equal(metric_by_name(metric_name(metric)), metric);

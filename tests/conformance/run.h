@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 
+#include "base/hash.h"
 #include "daemon/task.h"
 #include "tests/conformance/log.h"
 #include "tests/support/ledger.h"
@@ -270,8 +271,8 @@ static inline void run_on_baselines(void *context, uint32_t task,
 	(void)names;
 	for (size_t i = 0; i < count; i++)
 		run_line(context, task, RUN_BASELINES,
-			 "baseline %016" PRIx64 " %u %" PRId64 " %" PRId64 "\n", records[i].edge.id,
-			 records[i].metric, records[i].median, records[i].mad);
+			 "baseline %016" PRIx64 " %u %016" PRIx64 "\n", records[i].edge.id,
+			 records[i].metric, hash_bytes(records[i].state, records[i].state_size));
 }
 
 static inline void run_on_deadletter(void *context, uint32_t task,
@@ -354,8 +355,9 @@ static inline struct task_options run_task_options(struct run *run)
 		.anomaly = {.monitors = options->monitors,
 			    .monitors_count = options->monitors_count,
 			    .baselines = true,
-			    .sensitivity = 6,
-			    .warmup_samples = 30,
+			    .sensitivity = 9,
+			    .warmup_samples = 60,
+			    .objective = 0.99,
 			    .update_ns = SEC(10),
 			    .baseline_save_ns = SEC(60),
 			    .edges_max = 1024,

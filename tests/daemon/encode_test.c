@@ -34,8 +34,10 @@ static void an_alert_is_read_back_as_it_was(void **state)
 					  .protocol = 6},
 			      .value = 0.5,
 			      .threshold = 0.05,
-			      .baseline_median = 0.01,
-			      .baseline_mad = 0.002,
+			      .expected = 0.01,
+			      .usual_low = 0.002,
+			      .usual_high = 0.03,
+			      .score = 12.5,
 			      .window_ms = 1000,
 			      .started_ns = 1 * NS_PER_S,
 			      .ended_ns = 9 * NS_PER_S,
@@ -58,6 +60,7 @@ static void an_alert_is_read_back_as_it_was(void **state)
 					    .after = "v4"};
 	alert.suspects[0] = (struct suspect){
 		.kind = SUSPECT_SERVER_ZONE, .share = 0.9, .excess = 3, .name = "b"};
+	alert.diagnosis = (struct diagnosis){DIAGNOSIS_LOSSY_PATH, true, 30, 400, 0.01};
 	alert_key(&alert);
 	bytes = encode_alert(encoder, &number, &alert);
 	memset(&back, 0xff, sizeof(back));
@@ -75,7 +78,8 @@ static void an_alert_is_read_back_as_it_was(void **state)
 	assert_int_equal(ALERT_RESOLVED, back.state);
 	assert_int_equal(ALERT_CRITICAL, back.severity);
 	assert_true(back.value == 0.5 && back.threshold == 0.05 && back.completeness == 0.75);
-	assert_true(back.baseline_median == 0.01 && back.baseline_mad == 0.002);
+	assert_true(back.expected == 0.01 && back.score == 12.5);
+	assert_true(back.usual_low == 0.002 && back.usual_high == 0.03);
 	assert_int_equal(1000, back.window_ms);
 	assert_int_equal(alert.started_ns, back.started_ns);
 	assert_int_equal(alert.ended_ns, back.ended_ns);
@@ -89,6 +93,9 @@ static void an_alert_is_read_back_as_it_was(void **state)
 	assert_int_equal(1, back.suspects_count);
 	assert_int_equal(SUSPECT_SERVER_ZONE, back.suspects[0].kind);
 	assert_string_equal("b", back.suspects[0].name);
+	assert_int_equal(DIAGNOSIS_LOSSY_PATH, back.diagnosis.kind);
+	assert_true(back.diagnosis.crossing && back.diagnosis.part == 30 &&
+		    back.diagnosis.whole == 400 && back.diagnosis.usual == 0.01);
 	assert_int_equal(-EBADMSG, decode_alert(bytes.bytes, bytes.length - 1, &back));
 	assert_int_equal(-EBADMSG, decode_alert(bytes.bytes, 0, &back));
 	encoder_free(encoder);
@@ -165,8 +172,8 @@ static void a_baseline_is_read_back_as_it_was(void **state)
 					 .metric = METRIC_FAILURE_RATIO,
 					 .samples = 99,
 					 .window_ns = 10 * NS_PER_S,
-					 .median = 250000,
-					 .mad = 1000};
+					 .state_size = 3,
+					 .state = {7, 8, 9}};
 	struct baseline_record back;
 	struct encoded bytes = encode_baseline(encoder, &record, names);
 
@@ -180,8 +187,8 @@ static void a_baseline_is_read_back_as_it_was(void **state)
 	assert_int_equal(record.metric, back.metric);
 	assert_int_equal(99, back.samples);
 	assert_int_equal(record.window_ns, back.window_ns);
-	assert_int_equal(250000, back.median);
-	assert_int_equal(1000, back.mad);
+	assert_int_equal(3, back.state_size);
+	assert_memory_equal(record.state, back.state, sizeof(back.state));
 	names_free(names);
 	encoder_free(encoder);
 }

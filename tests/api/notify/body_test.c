@@ -198,6 +198,28 @@ static void slack_says_who_what_how_much_and_where(void **state)
 	check_slack(&alert);
 }
 
+static void what_is_likely_wrong_is_said_in_a_line(void **state)
+{
+	struct alert alert = plain();
+	cJSON *body;
+	char *text;
+
+	(void)state;
+	alert.diagnosis = (struct diagnosis){DIAGNOSIS_NO_LISTENER, false, 25, 100, 0};
+	body = slack(&alert);
+	text = cJSON_PrintUnformatted(body);
+	assert_non_null(strstr(text, "likely nobody listens: 25 of 100 attempts were refused"));
+	free(text);
+	cJSON_Delete(body);
+	check_slack(&alert);
+	body = pagerduty(&alert);
+	text = cJSON_PrintUnformatted(body);
+	assert_non_null(strstr(text, "likely nobody listens: 25 of 100 attempts were refused"));
+	free(text);
+	cJSON_Delete(body);
+	check_pagerduty(&alert);
+}
+
 static void pagerduty_has_its_actions_and_details(void **state)
 {
 	struct alert alert = plain();
@@ -338,6 +360,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(slack_says_who_what_how_much_and_where),
+		cmocka_unit_test(what_is_likely_wrong_is_said_in_a_line),
 		cmocka_unit_test(pagerduty_has_its_actions_and_details),
 		cmocka_unit_test(a_pod_may_be_called_anything),
 		cmocka_unit_test(an_alert_without_words_still_is_a_message),
