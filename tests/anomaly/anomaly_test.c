@@ -307,6 +307,23 @@ static void an_edge_whose_names_are_forgotten_is_matched_when_it_is_back(void **
 	stand_free(stand);
 }
 
+static void an_edge_that_has_long_been_silent_may_be_read_for_longer(void **state)
+{
+	(void)state;
+	struct monitor longer = failures;
+	struct stand *stand = stand_with(&failures, 1);
+	longer.window_ns = 10 * NS_PER_S;
+	add_counts(stand, "frontend", "cart", 4, 0);
+	close_pane(stand);
+	idle(stand, 8);
+	anomaly_watch(stand->anomaly, &longer, 1);
+	idle(stand, 1);
+	add_counts(stand, "frontend", "cart", 0, 12);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 1);
+	stand_free(stand);
+}
+
 /* Monitors come and go at random panes: every episode still begins once and ends once, and a second
  * run says the same. */
 static struct stand *changing_run(uint64_t seed)
@@ -1199,6 +1216,7 @@ int main(void)
 		cmocka_unit_test(a_server_may_be_watched_later_than_its_edges),
 		cmocka_unit_test(silence_from_before_a_monitor_is_not_known),
 		cmocka_unit_test(an_edge_whose_names_are_forgotten_is_matched_when_it_is_back),
+		cmocka_unit_test(an_edge_that_has_long_been_silent_may_be_read_for_longer),
 		cmocka_unit_test(changing_monitors_leave_no_episode_behind),
 		cmocka_unit_test(a_resumed_episode_waits_for_its_monitor),
 		cmocka_unit_test(a_resumed_episode_whose_monitor_does_not_come_is_left),
