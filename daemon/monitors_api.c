@@ -551,15 +551,15 @@ static size_t read_document(struct monitors_api *api, const char *text, size_t l
 	struct settings_monitor monitor;
 	struct document document;
 	size_t count = 0;
+	bool list = config_begins_with(text, length, "monitors");
 
 	*why = api->error.text;
-	if (memmem(text, length, "monitors", 8) &&
+	if (list &&
 	    config_read(&document_table, "line", text, length, &document, &api->error) == 0) {
 		count = rules_of_list(api, &document.monitors, rules, why);
 		config_free(&document_table, &document);
-	} else if (!memmem(text, length, "monitors", 8) &&
-		   config_read(&settings_monitor_table, "line", text, length, &monitor,
-			       &api->error) == 0) {
+	} else if (!list && config_read(&settings_monitor_table, "line", text, length, &monitor,
+					&api->error) == 0) {
 		const struct config_list one = {&monitor, 1};
 
 		count = rules_of_list(api, &one, rules, why);

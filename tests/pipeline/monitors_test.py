@@ -174,6 +174,15 @@ class Api(Asking):
             f"  - {{name: n{i}, metric: rtt, threshold: 1}}\n" for i in range(65)))
         self.assertEqual(400, status, problem)
 
+    def test_a_list_is_what_begins_as_one(self):
+        for text in ("name: a\nmetric: rtt\nthreshold: 1\nserver: x/monitors\n",
+                     "# one of the monitors\nname: a\nmetric: rtt\nthreshold: 1\n",
+                     '{"name": "monitors", "metric": "rtt", "threshold": 1}',
+                     '# more\n---\n"monitors": [{name: a, metric: rtt, threshold: 1}]'):
+            status, answer = self.ask("POST", PATH, text)
+            self.assertEqual(200, status, (text, answer))
+            self.assertEqual(1, len(answer["monitors"]))
+
     def test_grpc_gives_the_same_answers(self):
         messages = records.module("monitors")
         with grpc.insecure_channel(self.daemon.api) as channel:
