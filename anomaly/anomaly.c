@@ -336,6 +336,9 @@ static struct subject *server_subject(struct anomaly *anomaly, const struct edge
 	struct edge all = {.server = edge->server, .port = edge->port, .protocol = edge->protocol};
 	all.id = edge_id(&all);
 	struct subject *subject = roster_get(&anomaly->servers, all.id);
+	/* It may have been forgotten. */
+	if (subject && !subject->plan && server)
+		subject_match(anomaly, subject, "", server);
 	if (subject || !server)
 		return subject;
 	bool wanted = false;
@@ -1198,9 +1201,11 @@ static void subject_rematch(struct anomaly *anomaly, struct subject *subject)
 	if (longer)
 		subject->first_pane = 0;
 	subject_bound(anomaly, subject);
-	if (!subject->per_server && anomaly->monitors.per_server && !subject->server) {
+	if (!subject->per_server && anomaly->monitors.per_server &&
+	    (!subject->server || !subject->server->plan)) {
+		bool linked = subject->server != NULL;
 		subject->server = server_subject(anomaly, &subject->edge, server);
-		if (subject->server)
+		if (subject->server && !linked)
 			subject->server->links++;
 	}
 }
