@@ -6,6 +6,8 @@
 #include "aggregate/other.h"
 #include "base/memory.h"
 
+enum { WAITING_MAX = 2 * CAUSES_MAX };
+
 struct told {
 	uint64_t id, told_ns;
 	struct change_event change;
@@ -13,7 +15,7 @@ struct told {
 
 struct causes {
 	struct told *ring; /* grows up to CAUSES_MAX; then the oldest gives its place */
-	uint32_t count, capacity, next;
+	uint32_t count, capacity;
 	/* Told in panes that are not closed yet, in their order. */
 	struct told *waiting;
 	uint32_t waiting_count, waiting_capacity;
@@ -36,6 +38,8 @@ void causes_free(struct causes *causes)
 void causes_tell(struct causes *causes, uint64_t id, const struct change_event *change,
 		 uint64_t told_ns)
 {
+	if (causes->waiting_count == WAITING_MAX)
+		return; /* it is told again within a minute */
 	if (causes->waiting_count == causes->waiting_capacity) {
 		causes->waiting_capacity =
 			(uint32_t)memory_grown(causes->waiting_capacity, causes->waiting_count + 1);
@@ -54,7 +58,16 @@ static bool is_known(const struct causes *causes, uint64_t id)
 	return false;
 }
 
-static void keep(struct causes *causes, const struct told *told)
+static bool is_older(const struct told *one, const struct told *other)
+{
+	return one->change.time_ns != other->change.time_ns
+		       ? one->change.time_ns < other->change.time_ns
+		       : one->id < other->id;
+}
+
+/* Where there is no room it takes the place of the oldest, unless it is that itself: else what is
+ * told again would come and go for ever. */
+static bool keep(struct causes *causes, const struct told *told)
 {
 	if (causes->count == causes->capacity && causes->capacity < CAUSES_MAX) {
 		uint32_t capacity =
@@ -62,10 +75,18 @@ static void keep(struct causes *causes, const struct told *told)
 		causes->capacity = capacity < CAUSES_MAX ? capacity : CAUSES_MAX;
 		causes->ring = memory_resize(causes->ring, causes->capacity, sizeof(struct told));
 	}
-	if (causes->count < causes->capacity)
-		causes->next = causes->count++;
-	causes->ring[causes->next] = *told;
-	causes->next = (causes->next + 1) % CAUSES_MAX;
+	if (causes->count < causes->capacity) {
+		causes->ring[causes->count++] = *told;
+		return true;
+	}
+	struct told *oldest = &causes->ring[0];
+	for (uint32_t i = 1; i < causes->count; i++)
+		if (is_older(&causes->ring[i], oldest))
+			oldest = &causes->ring[i];
+	if (is_older(told, oldest))
+		return false;
+	*oldest = *told;
+	return true;
 }
 
 bool causes_advance(struct causes *causes, uint64_t now_ns)
@@ -73,10 +94,9 @@ bool causes_advance(struct causes *causes, uint64_t now_ns)
 	uint32_t taken = 0;
 	bool any = false;
 	for (; taken < causes->waiting_count && causes->waiting[taken].told_ns <= now_ns; taken++) {
-		if (is_known(causes, causes->waiting[taken].id))
-			continue;
-		keep(causes, &causes->waiting[taken]);
-		any = true;
+		const struct told *told = &causes->waiting[taken];
+		if (told->change.time_ns + CAUSE_BEFORE_NS >= now_ns && !is_known(causes, told->id))
+			any |= keep(causes, told);
 	}
 	causes->waiting_count -= taken;
 	if (taken && causes->waiting_count)

@@ -11,8 +11,9 @@
  *	   memory, a restart, a new client;
  *	4. the latest before the incident.
  *
- * A change acts from the pane in which it was told. Told again it changes nothing. Bound: the
- * CAUSES_MAX newest told, 1.6 KB each; older ones leave. Pure; one thread. */
+ * A change acts from the pane in which it was told. Told again it changes nothing; nor does what is
+ * older than CAUSE_BEFORE_NS when it is told. Bound: the CAUSES_MAX newest, 1.6 KB each, and twice
+ * as many told in panes that are not closed yet. Pure; one thread. */
 #pragma once
 
 #include <stdbool.h>

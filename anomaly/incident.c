@@ -37,7 +37,8 @@ struct incident {
 	uint64_t trouble;   /* its cause's, as it was told last */
 	uint32_t episodes;  /* open */
 	bool changed;
-	uint64_t closed_ns; /* 0: it is open. Else it may be opened again, by what it ended with: */
+	uint64_t closed_ns; /* 0: it is open. Else it may be opened again */
+	uint64_t ended_ns;  /* when it closed last, and with what: that belongs to it */
 	uint64_t rules[RULES_KEPT];
 	uint32_t rules_count;
 };
@@ -473,11 +474,13 @@ static uint32_t beginning(const struct incidents *incidents, struct incident **o
 	return count;
 }
 
-static struct incident *closed_with(const struct incidents *incidents, uint64_t rule)
+/* The newest, closed or open again. */
+static struct incident *ended_with(const struct incidents *incidents, uint64_t rule)
 {
 	for (uint32_t i = incidents->incidents_count; i-- > 0;) {
 		struct incident *incident = incidents->incidents[i];
-		for (uint32_t k = 0; incident->closed_ns && k < incident->rules_count; k++)
+		bool old = incident->ended_ns + incidents->options.reopen_ns <= incidents->now_ns;
+		for (uint32_t k = 0; !old && k < incident->rules_count; k++)
 			if (incident->rules[k] == rule)
 				return incident;
 	}
@@ -487,15 +490,17 @@ static struct incident *closed_with(const struct incidents *incidents, uint64_t 
 /* Groups with an episode that begins again go on in the incident that it ended with. */
 static void reopen(struct incidents *incidents)
 {
-	for (uint32_t i = 0; incidents->stats.closed && i < incidents->members_count; i++) {
+	for (uint32_t i = 0; i < incidents->members_count; i++) {
 		const struct member *member = incidents->members[i];
 		struct incident **group = &incidents->groups[first_of(incidents->first, i)];
 		struct incident *incident = *group || member->incident || member->ended
 						    ? NULL
-						    : closed_with(incidents, member->rule);
+						    : ended_with(incidents, member->rule);
 		if (!incident)
 			continue;
 		*group = incident;
+		if (!incident->closed_ns)
+			continue;
 		incident->closed_ns = 0;
 		incidents->stats.closed--;
 		incidents->stats.incidents++;
@@ -695,7 +700,7 @@ static void incident_close(struct incidents *incidents, struct incident *inciden
 			   struct member *const *members, uint32_t count)
 {
 	const struct alert *told = &incident->alert;
-	incident->closed_ns = incidents->now_ns;
+	incident->closed_ns = incident->ended_ns = incidents->now_ns;
 	incident->rules_count = 0;
 	for (uint32_t i = 0; i < told->members_count; i++)
 		keep_rule(incident, rule_of(told->members[i].monitor, &told->members[i].subject));
@@ -760,7 +765,8 @@ static void take_changes(struct incidents *incidents)
 {
 	bool any = causes_advance(incidents->causes, incidents->now_ns);
 	for (uint32_t i = 0; any && i < incidents->incidents_count; i++)
-		incidents->incidents[i]->changed |= !incidents->incidents[i]->alert.cause.kind;
+		incidents->incidents[i]->changed |= !incidents->incidents[i]->closed_ns &&
+						    !incidents->incidents[i]->alert.cause.kind;
 }
 
 /* What ended leaves. */

@@ -25,6 +25,7 @@
  * An episode stays in the incident that it came to; two incidents are never made one. What begins
  * again within reopen_ns of the end of its incident opens it again, under its key, with all that
  * belongs to it, unless that belongs to an open one: a fault that comes and goes is one incident.
+ * Likewise what comes back after others of it did.
  *
  * An incident is named by its cause, which is one of its open episodes: one whose server is not the
  * client of another, rather of failures than of latency than of volume, the severest, the earliest.

@@ -1,5 +1,5 @@
 /* A monitor: a rule over rollups. Threshold monitors come from the configuration and, by the API,
- * from the log (anomaly/rule.h); the baseline monitors are built in and configured by sensitivity.
+ * from the log (rules/record.h); the baseline monitors are built in and configured by sensitivity.
  * Plain data, the same for all tasks. */
 #pragma once
 

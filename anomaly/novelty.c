@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "base/table.h"
 
-enum { WINDOW_MS = 10000, EDGES_A_LOOK = 1000 };
+enum { WINDOW_MS = 10000, EDGES_A_LOOK = 1000, EVICT_LOOKS = 64 };
 
 #define MINUTE_NS (60 * NS_PER_S)
 
@@ -18,7 +18,7 @@ struct seen_edge {
 	uint64_t first_ns, last_ns; /* of its present life */
 	uint16_t port;
 	uint8_t protocol;
-	bool gone;
+	bool gone, vanished; /* vanished: and that is told when it comes back */
 };
 
 struct version_key {
@@ -39,8 +39,10 @@ struct novelty {
 	struct novelty_options options;
 	struct table edges, versions, workloads;
 	uint64_t learns_until_ns; /* 0: no row came yet */
+	uint64_t clock_ns;	  /* of the newest row */
 	uint64_t minute, told_in_minute;
 	uint32_t hand; /* of the look for what vanished */
+	uint32_t evict_hand;
 	struct novelty_stats stats;
 };
 
@@ -76,11 +78,11 @@ static bool put_name(const struct novelty *novelty, uint64_t id, char text[CHANG
 	return snprintf(text, CHANGE_NAME_BYTES, "%s", name_of(novelty, id)) > 0;
 }
 
-static bool may_tell(struct novelty *novelty, uint64_t time_ns)
+static bool may_tell(struct novelty *novelty)
 {
-	if (time_ns / MINUTE_NS != novelty->minute)
+	if (novelty->clock_ns / MINUTE_NS != novelty->minute)
 		novelty->told_in_minute = 0;
-	novelty->minute = time_ns / MINUTE_NS;
+	novelty->minute = novelty->clock_ns / MINUTE_NS;
 	if (novelty->told_in_minute == novelty->options.told_max) {
 		novelty->stats.left_out++;
 		return false;
@@ -92,7 +94,7 @@ static bool may_tell(struct novelty *novelty, uint64_t time_ns)
 
 static void tell(struct novelty *novelty, const struct change_event *change)
 {
-	if (may_tell(novelty, change->time_ns))
+	if (may_tell(novelty))
 		novelty->options.told(novelty->options.context, change);
 }
 
@@ -143,16 +145,19 @@ static bool is_other(const struct edge *edge)
 
 static bool is_watched(const struct edge *edge)
 {
-	return is_ours(edge->client_resolution) && edge->server &&
-	       !resolution_is_address(edge->server_resolution) && !is_other(edge);
+	bool server_is_known =
+		is_ours(edge->server_resolution) || edge->server_resolution == RESOLUTION_RANGE;
+	return is_ours(edge->client_resolution) && server_is_known && edge->server &&
+	       !is_other(edge);
 }
 
 static void evict_edge(struct novelty *novelty)
 {
-	struct seen_edge *oldest = table_at(&novelty->edges, 0);
-	for (uint32_t i = 1; i < novelty->edges.count; i++) {
-		struct seen_edge *edge = table_at(&novelty->edges, i);
-		if (edge->last_ns < oldest->last_ns)
+	struct seen_edge *oldest = NULL;
+	for (uint32_t i = 0; i < EVICT_LOOKS && i < novelty->edges.count; i++) {
+		novelty->evict_hand = (novelty->evict_hand + 1) % novelty->edges.count;
+		struct seen_edge *edge = table_at(&novelty->edges, novelty->evict_hand);
+		if (!oldest || edge->last_ns < oldest->last_ns)
 			oldest = edge;
 	}
 	table_remove(&novelty->edges, oldest);
@@ -179,7 +184,7 @@ static void edge_seen(struct novelty *novelty, const struct rollup *rollup)
 {
 	uint64_t time_ns = rollup->window_start_ns;
 	struct seen_edge *seen = table_find(&novelty->edges, &rollup->edge.id);
-	bool news = time_ns >= novelty->learns_until_ns && (!seen || seen->gone);
+	bool news = time_ns >= novelty->learns_until_ns && (!seen || seen->vanished);
 	if (!is_watched(&rollup->edge))
 		return;
 	/* Names may come after the row: then the next one tells. */
@@ -190,7 +195,7 @@ static void edge_seen(struct novelty *novelty, const struct rollup *rollup)
 		seen = edge_add(novelty, &rollup->edge, time_ns);
 	if (seen->gone)
 		seen->first_ns = time_ns;
-	seen->gone = false;
+	seen->gone = seen->vanished = false;
 	seen->last_ns = time_ns > seen->last_ns ? time_ns : seen->last_ns;
 	if (news)
 		tell_edge(novelty, seen, CHANGE_EDGE_APPEARED, time_ns);
@@ -202,16 +207,17 @@ void novelty_remember(struct novelty *novelty, const struct edge *edge, uint64_t
 		edge_add(novelty, edge, time_ns);
 }
 
-void novelty_advance(struct novelty *novelty, uint64_t now_ns)
+void novelty_advance(struct novelty *novelty)
 {
-	uint64_t gone_ns = novelty->options.gone_ns;
+	uint64_t gone_ns = novelty->options.gone_ns, now_ns = novelty->clock_ns;
 	for (int i = 0; i < EDGES_A_LOOK && i < (int)novelty->edges.count; i++) {
 		novelty->hand = (novelty->hand + 1) % novelty->edges.count;
 		struct seen_edge *edge = table_at(&novelty->edges, novelty->hand);
 		if (edge->gone || edge->last_ns + gone_ns > now_ns)
 			continue;
 		edge->gone = true;
-		if (edge->last_ns - edge->first_ns >= gone_ns)
+		edge->vanished = edge->last_ns - edge->first_ns >= gone_ns;
+		if (edge->vanished)
 			tell_edge(novelty, edge, CHANGE_EDGE_VANISHED, edge->last_ns);
 	}
 }
@@ -220,10 +226,11 @@ void novelty_advance(struct novelty *novelty, uint64_t now_ns)
 
 static void evict_version(struct novelty *novelty)
 {
-	struct seen_version *oldest = table_at(&novelty->versions, 0);
-	for (uint32_t i = 1; i < novelty->versions.count; i++) {
-		struct seen_version *version = table_at(&novelty->versions, i);
-		if (version->last_ns < oldest->last_ns)
+	struct seen_version *oldest = NULL;
+	for (uint32_t i = 0; i < EVICT_LOOKS && i < novelty->versions.count; i++) {
+		novelty->evict_hand = (novelty->evict_hand + 1) % novelty->versions.count;
+		struct seen_version *version = table_at(&novelty->versions, novelty->evict_hand);
+		if (!oldest || version->last_ns < oldest->last_ns)
 			oldest = version;
 	}
 	table_remove(&novelty->versions, oldest);
@@ -282,6 +289,8 @@ void novelty_push(struct novelty *novelty, const struct rollup *rollups, size_t 
 		const struct edge *edge = &rollup->edge;
 		if (rollup->window_ms != WINDOW_MS || rollup->amendment)
 			continue;
+		if (rollup->window_start_ns > novelty->clock_ns)
+			novelty->clock_ns = rollup->window_start_ns;
 		if (!novelty->learns_until_ns)
 			novelty->learns_until_ns =
 				rollup->window_start_ns + novelty->options.learn_ns;

@@ -6,11 +6,12 @@
  * vanished; it has vanished when it was silent for gone_ns and had been there as long before. A
  * version is new to a workload that had another, and again after gone_ns without it; what was told
  * of it by others (novelty_learn) is no news. Edges of clients that are not ours (addresses,
- * ranges) are passed over, and so is _other.
+ * ranges) are passed over, so are those to addresses and names of DNS, and _other.
  *
- * Bounds: edges_max edges, 48 bytes each, and as many versions of workloads; the longest silent
- * gives its place. told_max changes a minute of the rows' time; more are counted as left out, for a
- * network that is new as a whole is no list of events. Pure: time is that of the rows. One thread.
+ * Bounds: edges_max edges, 48 bytes each, and as many versions of workloads; of 64 the longest
+ * silent gives its place. told_max changes a minute of the rows' time; more are counted as left
+ * out, for a network that is new as a whole is no list of events. Pure: time is that of the rows.
+ * One thread.
  */
 #pragma once
 
@@ -44,6 +45,6 @@ void novelty_push(struct novelty *novelty, const struct rollup *rollups, size_t 
 void novelty_learn(struct novelty *novelty, uint64_t workload, uint64_t version, uint64_t time_ns);
 /* An edge that is known from before. */
 void novelty_remember(struct novelty *novelty, const struct edge *edge, uint64_t time_ns);
-/* Looks for what vanished up to this time; a share of the edges at each call. */
-void novelty_advance(struct novelty *novelty, uint64_t now_ns);
+/* Looks for what vanished up to the newest row; a share of the edges at each call. */
+void novelty_advance(struct novelty *novelty);
 struct novelty_stats novelty_stats(const struct novelty *novelty);

@@ -275,12 +275,13 @@ void series_add(struct series *series, uint32_t tick, uint64_t end_ns, const str
 
 /* --- windows --- */
 
-/* The number of the window's first mark; count if it has none. At most one mark a pane: if all its
- * panes have rows it is found at once. */
+/* The number of the window's first mark; count if it has none, or no marks any more: a series that
+ * rested may be read for longer than it has been silent. At most one mark a pane: if all its panes
+ * have rows it is found at once. */
 static uint32_t window_first(const struct series *series, uint32_t tick, uint32_t panes)
 {
 	uint32_t high = series->count, low = high > panes ? high - panes : 0;
-	if (series_silent(series, tick) >= panes)
+	if (!high || series_silent(series, tick) >= panes)
 		return high;
 	if (mark_within(mark_at(series, low), tick, panes))
 		return low;

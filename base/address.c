@@ -26,43 +26,12 @@ bool address_is_v4(const struct address *address)
 	return memcmp(address->bytes, v4_prefix, sizeof(v4_prefix)) == 0;
 }
 
-static uint32_t address_v4_host_order(const struct address *address)
-{
-	uint32_t network_order;
-	memcpy(&network_order, address->bytes + sizeof(v4_prefix), sizeof(network_order));
-	return ntohl(network_order);
-}
-
 bool address_is_loopback(const struct address *address)
 {
 	static const uint8_t loopback[16] = {[15] = 1};
 	if (address_is_v4(address))
 		return address->bytes[12] == 127;
 	return memcmp(address->bytes, loopback, sizeof(loopback)) == 0;
-}
-
-bool address_is_private(const struct address *address)
-{
-	static const struct {
-		uint32_t net, mask;
-	} nets[] = {
-		{0x0a000000, 0xff000000}, /* 10/8, 172.16/12, 192.168/16: RFC 1918 */
-		{0xac100000, 0xfff00000}, {0xc0a80000, 0xffff0000},
-		{0x64400000, 0xffc00000}, /* 100.64/10, carrier-grade NAT: RFC 6598 */
-		{0xa9fe0000, 0xffff0000}, /* 169.254/16, link-local: RFC 3927 */
-	};
-	if (address_is_loopback(address))
-		return true;
-	if (!address_is_v4(address)) {
-		bool unique_local = (address->bytes[0] & 0xfe) == 0xfc; /* fc00::/7, RFC 4193 */
-		bool link_local = address->bytes[0] == 0xfe && (address->bytes[1] & 0xc0) == 0x80;
-		return unique_local || link_local;
-	}
-	uint32_t v4 = address_v4_host_order(address);
-	for (size_t i = 0; i < sizeof(nets) / sizeof(nets[0]); i++)
-		if ((v4 & nets[i].mask) == nets[i].net)
-			return true;
-	return false;
 }
 
 /* Whether the first bits are these. */
@@ -118,6 +87,8 @@ static const struct {
 	{V6(0x01), 64, ADDRESS_PRIVATE}, /* discard only */
 	{V6(0x20, 0x01, 0x0d, 0xb8), 32, ADDRESS_PRIVATE},
 	{V6(0x3f, 0xff), 20, ADDRESS_PRIVATE},
+	{V6(0x00, 0x64, 0xff, 0x9b, 0x00, 0x01), 48, ADDRESS_PRIVATE},
+	{V6(0x5f), 16, ADDRESS_PRIVATE},
 	{V6(0), 0, ADDRESS_PUBLIC},
 };
 

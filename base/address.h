@@ -31,10 +31,6 @@ enum address_class {
 
 enum address_class address_class(const struct address *address);
 
-/* Private, link-local, loopback or unique-local: not reachable from the internet (RFC 1918, 6598,
- * 4193). */
-bool address_is_private(const struct address *address);
-
 /* Writes the RFC 5952 text (dotted quad for IPv4) and returns its length. */
 size_t address_format(const struct address *address, char text[ADDRESS_TEXT_MAX]);
 

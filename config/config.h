@@ -137,6 +137,9 @@ int config_load(const struct config_table *table, const struct config_sources *s
 int config_read(const struct config_table *table, const char *origin, const char *text,
 		size_t length, void *out, struct config_error *error);
 
+/* Whether the text is a mapping whose first key is this. */
+bool config_begins_with(const char *text, size_t length, const char *key);
+
 /* Frees what *out owns and zeroes it. */
 void config_free(const struct config_table *table, void *out);
 

@@ -592,3 +592,25 @@ int config_text_load(const char *origin, const char *text, size_t length,
 
 	return read_all(&reader, text, length, target);
 }
+
+bool config_begins_with(const char *text, size_t length, const char *key)
+{
+	static const yaml_event_type_t opening[] = {YAML_STREAM_START_EVENT,
+						    YAML_DOCUMENT_START_EVENT,
+						    YAML_MAPPING_START_EVENT, YAML_SCALAR_EVENT};
+	yaml_parser_t parser;
+	yaml_event_t event;
+	bool begins = yaml_parser_initialize(&parser) == 1;
+
+	assert(begins);
+	yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
+	yaml_parser_set_input_string(&parser, (const unsigned char *)text, length);
+	for (size_t i = 0; i < sizeof(opening) / sizeof(opening[0]) && begins; i++) {
+		begins = yaml_parser_parse(&parser, &event) && event.type == opening[i];
+		if (begins && event.type == YAML_SCALAR_EVENT)
+			begins = strcmp((const char *)event.data.scalar.value, key) == 0;
+		yaml_event_delete(&event);
+	}
+	yaml_parser_delete(&parser);
+	return begins;
+}

@@ -147,7 +147,7 @@ static const char *on_name(void *context, uint64_t id)
 
 void herald_turn(struct herald *herald)
 {
-	novelty_advance(herald->novelty, real_ns());
+	novelty_advance(herald->novelty);
 }
 
 /* --- life --- */

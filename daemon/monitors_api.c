@@ -43,7 +43,8 @@ struct pending {
 	struct rule *rules;
 	size_t count, left; /* to be read back */
 	uint64_t issued_ns, until_ns;
-	bool one; /* the answer is a MonitorState */
+	bool one;     /* the answer is a MonitorState */
+	bool refused; /* one of them did not come to stand as it was issued */
 };
 
 struct monitors_api {
@@ -412,15 +413,26 @@ static void write_rules(struct monitors_api *api, struct asker asker, struct rul
 		write_rule(api, &rules[i]);
 }
 
+/* What was read was shown to the rulebook. */
 static void answer_pending(struct monitors_api *api, const struct rule *read)
 {
+	const struct rule *stands = rulebook_find(api->book, read->id);
+	bool refused = !stands || stands->issued_ns != read->issued_ns;
+
 	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
 		struct pending *pending = &api->pending[i];
 
-		if (!pending->asker.response || pending->issued_ns != read->issued_ns ||
-		    --pending->left)
+		if (!pending->asker.response || pending->issued_ns != read->issued_ns)
 			continue;
-		answer_rules(pending->asker, pending->rules, pending->count, pending->one);
+		pending->refused |= refused;
+		if (--pending->left)
+			continue;
+		if (pending->refused)
+			refuse(pending->asker, 409,
+			       "others changed monitors at the same time: not all of this is in "
+			       "force; see GET /api/v1/monitors");
+		else
+			answer_rules(pending->asker, pending->rules, pending->count, pending->one);
 		end_pending(pending);
 	}
 }
@@ -551,15 +563,15 @@ static size_t read_document(struct monitors_api *api, const char *text, size_t l
 	struct settings_monitor monitor;
 	struct document document;
 	size_t count = 0;
+	bool list = config_begins_with(text, length, "monitors");
 
 	*why = api->error.text;
-	if (memmem(text, length, "monitors", 8) &&
+	if (list &&
 	    config_read(&document_table, "line", text, length, &document, &api->error) == 0) {
 		count = rules_of_list(api, &document.monitors, rules, why);
 		config_free(&document_table, &document);
-	} else if (!memmem(text, length, "monitors", 8) &&
-		   config_read(&settings_monitor_table, "line", text, length, &monitor,
-			       &api->error) == 0) {
+	} else if (!list && config_read(&settings_monitor_table, "line", text, length, &monitor,
+					&api->error) == 0) {
 		const struct config_list one = {&monitor, 1};
 
 		count = rules_of_list(api, &one, rules, why);
@@ -575,16 +587,18 @@ static size_t newcomers(const struct monitors_api *api, const struct rule *rules
 	size_t found = 0;
 
 	for (size_t i = 0; i < count; i++)
-		found += find_rule(api, rules[i].monitor.name) == NULL;
+		found += !rules[i].withdrawn && find_rule(api, rules[i].monitor.name) == NULL;
 	return found;
 }
 
+/* Of the rulebook, and of requests that wait for it. */
 static size_t standing(const struct monitors_api *api)
 {
-	size_t count;
+	size_t count = rulebook_standing(api->book);
 
-	rulebook_monitors(api->book, &count);
-	return count - rulebook_own(api->book);
+	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++)
+		count += newcomers(api, api->pending[i].rules, api->pending[i].count);
+	return count;
 }
 
 /* name: which one it must be; NULL: any, and as many. */

@@ -5,14 +5,36 @@
 #include <strings.h>
 
 #include "api/http/server.h"
+#include "base/address.h"
 
-static bool is_loopback(const char *host)
+/* The name before a port, out of its brackets; false if there is something else behind it. */
+static bool cut_host(const char *authority, char *host, size_t size)
 {
-	size_t length = strcspn(host, host[0] == '[' ? "]" : ":");
+	bool bracketed = authority[0] == '[';
+	const char *begin = authority + bracketed;
+	size_t length = strcspn(begin, bracketed ? "]" : ":");
+	const char *rest = begin + length;
 
-	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-	       strncmp(host, "[::1]", 5) == 0 || strncmp(host, "::ffff:127.", 11) == 0 ||
-	       (length == 9 && strncasecmp(host, "localhost", 9) == 0);
+	if (length >= size || (bracketed && *rest != ']'))
+		return false;
+	rest += bracketed;
+	memcpy(host, begin, length);
+	host[length] = '\0';
+	return *rest == '\0' || (*rest == ':' && rest[1 + strspn(rest + 1, "0123456789")] == '\0');
+}
+
+/* Who answers for any other name decides where it leads, so a page of his may have it lead here. */
+static bool is_loopback(const char *authority)
+{
+	char host[ADDRESS_TEXT_MAX];
+	struct address address;
+
+	if (address_parse(authority, &address) == 0)
+		return address_is_loopback(&address);
+	if (!cut_host(authority, host, sizeof(host)))
+		return false;
+	return strcasecmp(host, "localhost") == 0 ||
+	       (address_parse(host, &address) == 0 && address_is_loopback(&address));
 }
 
 static bool shows(const struct request *request, const char *token)

@@ -71,8 +71,10 @@ struct relay {
 	struct way *ways;	     /* by partition */
 	uint32_t next;		     /* whose turn it is first */
 	struct pile metadata, rules; /* of a batch */
-	uint64_t begun_ns;	     /* real time */
-	uint64_t unwatched;	     /* as the sweep finds */
+	uint64_t watches;
+	uint64_t changes_floor_ns, rules_floor_ns; /* what lasted no longer is not kept */
+	uint64_t begun_ns;			   /* real time */
+	uint64_t unwatched;			   /* as the sweep finds */
 	bool told_unwatched;
 	uint32_t turns;
 };
@@ -113,6 +115,8 @@ static uint64_t *count_of(struct relay *relay, uint8_t kind, bool rule)
 {
 	if (rule)
 		return &relay->stats.rules;
+	if (kind == FACT_NONE)
+		return &relay->watches;
 	return kind == FACT_CHANGE ? &relay->stats.changes : &relay->stats.records;
 }
 
@@ -125,12 +129,18 @@ static void forget(struct relay *relay, struct way *way, struct held *held)
 	table_remove(&way->held, held);
 }
 
-static void drop(struct relay *relay, uint64_t key)
+/* What one topic says ends nothing of the other's, nor what is configured. */
+static bool is_others(const struct held *held, bool rule)
+{
+	return held->rule != rule || held->configured;
+}
+
+static void drop(struct relay *relay, uint64_t key, bool rule)
 {
 	struct way *way = way_of(relay, key);
 	struct held *held = table_find(&way->held, &key);
 
-	if (held)
+	if (held && !is_others(held, rule))
 		forget(relay, way, held);
 }
 
@@ -156,22 +166,91 @@ static bool has_room(struct relay *relay, uint8_t kind, bool rule)
 {
 	uint64_t most = rule		      ? 2ULL * relay->options.rules_max
 			: kind == FACT_CHANGE ? relay->options.changes_max
+			: kind == FACT_NONE   ? RELAY_WATCHES_MAX
 					      : relay->options.records_max;
 
 	return *count_of(relay, kind, rule) < most;
 }
 
-/* NULL: there is no room. */
+static bool is_of(const struct held *held, uint8_t kind, bool rule)
+{
+	return held->rule == rule && held->kind == kind;
+}
+
+static int by_time(const void *a, const void *b)
+{
+	uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
+
+	return one < other ? -1 : one > other;
+}
+
+/* The time up to which a sixteenth of a kind lasted, at least one; 0: there is none. */
+static uint64_t oldest_until(const struct relay *relay, uint8_t kind, bool rule, uint64_t count)
+{
+	uint64_t *times = memory_zeroed((size_t)count + 1, sizeof(*times)), found = 0, until_ns;
+
+	for (uint32_t i = 0; i < relay->options.tasks; i++) {
+		const struct table *table = &relay->ways[i].held;
+
+		for (uint32_t k = 0; k < table->count; k++) {
+			const struct held *held = table_at(table, k);
+
+			if (is_of(held, kind, rule) && found < count)
+				times[found++] = held->until_ns;
+		}
+	}
+	qsort(times, found, sizeof(*times), by_time);
+	until_ns = found ? times[(found - 1) / 16] : 0;
+	memory_free(times);
+	return until_ns;
+}
+
+/* Changes give their places to a later one, withdrawn rules to any other, a sixteenth at once: to
+ * look for the oldest costs a look at all. False: what comes is older itself. */
+static bool make_room(struct relay *relay, uint8_t kind, bool rule, uint64_t until_ns)
+{
+	uint64_t oldest_ns;
+
+	if (!rule && kind != FACT_CHANGE)
+		return false;
+	if (rule ? until_ns <= relay->rules_floor_ns : until_ns <= relay->changes_floor_ns)
+		return false;
+	oldest_ns = oldest_until(relay, kind, rule, *count_of(relay, kind, rule));
+	if (oldest_ns == UINT64_MAX)
+		return false; /* all stand */
+	*(rule ? &relay->rules_floor_ns : &relay->changes_floor_ns) = oldest_ns;
+	if (oldest_ns >= until_ns)
+		return false;
+	for (uint32_t i = 0; i < relay->options.tasks; i++) {
+		struct way *way = &relay->ways[i];
+
+		for (uint32_t k = 0; k < way->held.count; k++) {
+			struct held *held = table_at(&way->held, k);
+
+			if (is_of(held, kind, rule) && held->until_ns <= oldest_ns)
+				forget(relay, way, table_at(&way->held, k--));
+		}
+	}
+	return true;
+}
+
+/* NULL: there is no room, or its place is another's. */
 static struct held *keep(struct relay *relay, uint64_t key, const uint8_t *bytes, size_t length,
-			 uint8_t kind, bool rule)
+			 uint8_t kind, bool rule, uint64_t until_ns)
 {
 	struct way *way = way_of(relay, key);
-	struct held *held;
+	struct held *held = table_find(&way->held, &key);
 
-	held = table_find(&way->held, &key);
+	if (held && is_others(held, rule))
+		return NULL;
+	if (held && held->kind != kind) {
+		forget(relay, way, held);
+		held = NULL;
+	}
 	if (!held && !has_room(relay, kind, rule)) {
 		relay->stats.refused++;
-		return NULL;
+		if (!make_room(relay, kind, rule, until_ns))
+			return NULL;
 	}
 	if (!held) {
 		held = table_put(&way->held, &key);
@@ -182,7 +261,7 @@ static struct held *keep(struct relay *relay, uint64_t key, const uint8_t *bytes
 	held->bytes = memory_resize(held->bytes, length, 1);
 	memcpy(held->bytes, bytes, length);
 	held->length = (uint32_t)length;
-	held->until_ns = UINT64_MAX;
+	held->until_ns = until_ns;
 	held->due_ns = 0;
 	return held;
 }
@@ -193,13 +272,13 @@ static void keep_fact(struct relay *relay, uint64_t key, const struct tail_recor
 	struct held *held;
 
 	if (fact->kind != FACT_CHANGE && is_over(fact->until_ns, real_ns())) {
-		drop(relay, key);
+		drop(relay, key, false);
 		return;
 	}
-	held = keep(relay, key, record->value, record->length, (uint8_t)fact->kind, false);
+	held = keep(relay, key, record->value, record->length, (uint8_t)fact->kind, false,
+		    fact->until_ns);
 	if (!held)
 		return;
-	held->until_ns = fact->until_ns;
 	held->observed_ns = fact->observed_ns;
 	held->watch = watch_of(record, fact);
 	if (fact->kind == FACT_CHANGE)
@@ -220,13 +299,28 @@ static void on_metadata(struct relay *relay, uint64_t key, const struct tail_rec
 	if (reason == RECORD_GOOD)
 		keep_fact(relay, key, record, &fact);
 	else
-		drop(relay, key);
+		drop(relay, key, false);
+}
+
+static bool is_newer(const struct held *held, const struct rule *than)
+{
+	struct rule rule;
+
+	return rule_read(held->bytes, held->length, &rule, NULL) &&
+	       rule.issued_ns > than->issued_ns;
+}
+
+/* To its topic again, whose newest record of an id must be the one that was issued last. */
+static void offer(struct relay *relay, const struct rule *rule, const struct held *held)
+{
+	outputs_offer(relay->options.outputs, TOPIC_RULES, rule->id, strlen(rule->id),
+		      (struct encoded){.bytes = held->bytes, .length = held->length});
 }
 
 /* What is no good takes no rule's place: nobody but who has the key may end one. */
 static void on_rule(struct relay *relay, uint64_t key, const struct tail_record *record)
 {
-	char why[RULE_WHY_BYTES], sentence[256];
+	char why[RULE_WHY_BYTES] = "", sentence[256];
 	uint64_t until_ns;
 	struct held *held;
 	struct rule rule;
@@ -242,10 +336,13 @@ static void on_rule(struct relay *relay, uint64_t key, const struct tail_record 
 		return;
 	}
 	until_ns = rule.withdrawn ? rule.issued_ns + RULEBOOK_FORGET_NS : UINT64_MAX;
-	if (is_over(until_ns, real_ns()))
-		drop(relay, key);
-	else if ((held = keep(relay, key, record->value, record->length, FACT_NONE, true)))
-		held->until_ns = until_ns;
+	held = table_find(&way_of(relay, key)->held, &key);
+	if (held && held->rule && is_newer(held, &rule))
+		offer(relay, &rule, held);
+	else if (is_over(until_ns, real_ns()))
+		drop(relay, key, true);
+	else
+		keep(relay, key, record->value, record->length, FACT_NONE, true, until_ns);
 }
 
 static void on_record(void *context, const struct tail_record *record)
@@ -256,7 +353,7 @@ static void on_record(void *context, const struct tail_record *record)
 	uint64_t key = hash_bytes(record->key, record->key_length);
 
 	if (!record->value && !rule)
-		drop(relay, key);
+		drop(relay, key, false);
 	else if (record->value && rule)
 		on_rule(relay, key, record);
 	else if (record->value)
@@ -402,12 +499,15 @@ static size_t way_tell(struct relay *relay, struct way *way, uint32_t partition,
 					   sealed ? keys_id(keys, 0) : NULL, sealed ? key : NULL);
 
 	explicit_bzero(key, sizeof(key));
-	way->busy = outputs_try(relay->options.outputs, TOPIC_EVENTS, (int32_t)partition, NULL, 0,
-				value, &way->report);
-	if (way->busy)
-		relay->stats.told += count;
-	else
+	/* A refusal is told of within the call. */
+	way->busy = true;
+	if (outputs_try(relay->options.outputs, TOPIC_EVENTS, (int32_t)partition, NULL, 0, value,
+			&way->report)) {
+		relay->stats.told += way->busy ? count : 0;
+	} else {
+		way->busy = false;
 		all_due(way);
+	}
 	return bytes;
 }
 
@@ -556,7 +656,8 @@ static void keep_ranges(struct relay *relay)
 		uint8_t *bytes = range_pack(&relay->options.ranges[i], real_ns(), &length);
 		enum record_reason reason = record_read(bytes, length, NULL, 0, &fact, addresses);
 		struct held *held = reason == RECORD_GOOD
-					    ? keep(relay, fact.id, bytes, length, fact.kind, false)
+					    ? keep(relay, fact.id, bytes, length,
+						   (uint8_t)fact.kind, false, UINT64_MAX)
 					    : NULL;
 
 		relay->stats.read[reason]++;

@@ -12,11 +12,13 @@
  * whether it does. Changes are taken back out of the topic when they are keep_ns old, whoever wrote
  * them.
  *
- * Bounds: records_max records of metadata, changes_max changes, rules_max rules that stand and as
- * many withdrawn ones, a newcomer above is counted; RELAY_TURN_BYTES a turn and one batch under way
- * a partition, so that a whole cluster's records leave room for events. What is no good record is
- * counted and goes no further; so is a rule that none of the keyring's keys signed. One that a
- * former key signed is written to its topic again, signed by the first. The service loop's thread.
+ * Bounds: records_max records of metadata and RELAY_WATCHES_MAX of watches: a newcomer above is
+ * refused; changes_max changes, and twice rules_max rules: the oldest sixteenth of the changes, or
+ * of the withdrawn rules, gives its place. Each is counted. RELAY_TURN_BYTES a turn and one batch
+ * under way a partition, so that a whole cluster's records leave room for events. What is no good
+ * record is counted and goes no further; so is a rule that none of the keyring's keys signed. One
+ * that a former key signed is written to its topic again, signed by the first. The service loop's
+ * thread.
  */
 #pragma once
 
@@ -38,6 +40,7 @@ enum {
 	RELAY_TURN_MS = 250,
 	RELAY_TURN_BYTES = 1 << 20,
 	RELAY_BATCH_BYTES = 256 * 1024,
+	RELAY_WATCHES_MAX = 1024, /* clusters that are known to be watched */
 };
 
 /* All lent for its life. */

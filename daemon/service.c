@@ -1211,13 +1211,15 @@ static void on_change(void *context, uint64_t key, const uint8_t *bytes, size_t 
 static void start_herald(struct service *service)
 {
 	const struct settings *settings = service->settings;
+	/* It sees the edges of all tasks. */
+	uint32_t edges_max = (uint32_t)(settings->edges_max * service->tasks);
 
 	service->herald =
 		herald_new(&(struct herald_options){.outputs = service->outputs,
 						    .cluster = settings->kubernetes_cluster,
 						    .learn_ns = settings->events_learn_ns,
 						    .gone_ns = settings->events_gone_ns,
-						    .edges_max = (uint32_t)settings->edges_max,
+						    .edges_max = edges_max,
 						    .history = service->history});
 }
 

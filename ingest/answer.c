@@ -64,6 +64,16 @@ static void age_unlink(struct answers *answers, const struct answer *answer)
 		answer->before;
 }
 
+static void age_append(struct answers *answers, uint32_t number)
+{
+	struct answer *answer = answer_at(answers, number);
+	answer->before = answers->youngest;
+	answer->after = 0;
+	*(answers->youngest ? &answer_at(answers, answers->youngest)->after : &answers->oldest) =
+		number;
+	answers->youngest = number;
+}
+
 static void answer_leave(struct mirror *mirror, uint32_t number)
 {
 	struct answers *answers = &mirror->answers;
@@ -114,13 +124,9 @@ static void answer_add(struct mirror *mirror, const struct answer *told)
 	struct answer *answer = answer_at(answers, number);
 	*answer = *told;
 	answer->older = *link;
-	answer->before = answers->youngest;
-	answer->after = 0;
 	*link = number;
 	entry->count++;
-	*(answers->youngest ? &answer_at(answers, answers->youngest)->after : &answers->oldest) =
-		number;
-	answers->youngest = number;
+	age_append(answers, number);
 	roster_hold(mirror->roster, answer->instance);
 	mirror->stats.answers++;
 }
@@ -135,7 +141,7 @@ static uint32_t oldest_of(const struct answers *answers, const struct answer_ent
 
 /* ---- what was answered ---- */
 
-/* The same again, while the former holds, lengthens that. */
+/* The same again, while the former holds, lengthens that, and makes it the youngest. */
 static bool answer_again(struct answers *answers, const struct answer_entry *entry,
 			 const struct answer *told)
 {
@@ -145,6 +151,8 @@ static bool answer_again(struct answers *answers, const struct answer_entry *ent
 		return false;
 	if (told->until_ns > newest->until_ns)
 		newest->until_ns = told->until_ns;
+	age_unlink(answers, newest);
+	age_append(answers, entry->newest);
 	return true;
 }
 
@@ -236,13 +244,15 @@ static uint32_t asked_by(const struct mirror *mirror, const struct node *node, u
 	return 0;
 }
 
-/* A process is only asked for where the node has an answer. */
+/* A process is only asked for where its node was answered. */
 uint32_t answer_find(const struct mirror *mirror, const struct node *node, uint32_t pid,
 		     const struct address *address, uint64_t time_ns)
 {
 	if (!mirror->answers.keys.count)
 		return 0;
-	uint32_t others = asked_by(mirror, node, 0, address, time_ns);
-	uint32_t own = others && pid ? asked_by(mirror, node, pid, address, time_ns) : 0;
-	return own ? own : others;
+	const struct answer_key of_node = {.node = node->name_id, .address = *address};
+	if (!table_find(&mirror->answers.keys, &of_node))
+		return 0;
+	uint32_t own = pid ? asked_by(mirror, node, pid, address, time_ns) : 0;
+	return own ? own : asked_by(mirror, node, 0, address, time_ns);
 }

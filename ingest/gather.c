@@ -459,11 +459,18 @@ static void mark_defined(const struct gather *gather, bool defined)
 }
 
 /* A name that a host can have: what else stands in an answer names nobody, and cannot be taken for
- * "namespace/name" or "executable@role". */
+ * "namespace/name", "executable@role", an address, or a word that Millrace itself calls ends by. */
 static bool is_host_name(const char *name)
 {
 	size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.");
-	return length && length <= NAME_MAX_BYTES && !name[length];
+	struct address address;
+	if (!length || length > NAME_MAX_BYTES || name[length] || name[0] == '_' ||
+	    address_parse(name, &address) == 0)
+		return false;
+	for (uint32_t resolution = RESOLUTION_PUBLIC; resolution < RESOLUTIONS; resolution++)
+		if (strcmp(name, resolution_name(resolution)) == 0)
+			return false;
+	return true;
 }
 
 static void name_lookup(const struct gather *gather, size_t i, struct lookup_row *row)

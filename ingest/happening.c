@@ -13,10 +13,12 @@ void happenings_add(struct mirror *mirror, const struct happening *happening)
 	mirror->happenings[mirror->happenings_count++ % HAPPENINGS_MAX] = *happening;
 }
 
-static void put_text(const struct mirror *mirror, uint64_t id, char text[CHANGE_NAME_BYTES])
+/* False: the name has left since. */
+static bool put_text(const struct mirror *mirror, uint64_t id, char text[CHANGE_NAME_BYTES])
 {
 	const struct name *name = id ? names_get(mirror->names, id) : NULL;
 	snprintf(text, CHANGE_NAME_BYTES, "%s", name ? name->bytes : "");
+	return !id || name;
 }
 
 uint64_t mirror_happenings(const struct mirror *mirror, uint64_t from,
@@ -29,10 +31,12 @@ uint64_t mirror_happenings(const struct mirror *mirror, uint64_t from,
 		const struct happening *happening = &mirror->happenings[i % HAPPENINGS_MAX];
 		struct change_event change = {.time_ns = happening->time_ns,
 					      .kind = happening->kind};
-		put_text(mirror, happening->workload, change.workload);
-		put_text(mirror, happening->container, change.instance);
-		put_text(mirror, happening->node, change.node);
-		each(context, &change);
+		/* Without its names it would be another change than the one that was told in time.
+		 */
+		if (put_text(mirror, happening->workload, change.workload) &&
+		    put_text(mirror, happening->container, change.instance) &&
+		    put_text(mirror, happening->node, change.node))
+			each(context, &change);
 	}
 	return count;
 }

@@ -8,7 +8,7 @@
 enum {
 	WORD = sizeof(uint64_t),
 	RULE_BYTES_MAX = 4096,	     /* as rules/record.h has it */
-	WAITING_WORDS_MAX = 1 << 17, /* all rules that there may be, at their longest, four times */
+	WAITING_WORDS_MAX = 1 << 17, /* 256 rules, as many as may stand, at their longest */
 };
 
 static size_t words_of(uint64_t length)

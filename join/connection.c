@@ -215,7 +215,8 @@ void connection_move(struct join *join, uint32_t at, enum stage stage)
 	connection->stage = stage;
 	detail->since_pane = (uint32_t)join->pane;
 	if (stage == STAGE_UNSETTLED)
-		*(uint32_t *)array_add(&join->settling, sizeof(uint32_t)) = at;
+		*(struct settling *)array_add(&join->settling, sizeof(struct settling)) =
+			(struct settling){at, detail->since_pane};
 	if (stage_has_list(stage))
 		list_link(join, detail, at, stage);
 	else

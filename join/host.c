@@ -152,8 +152,8 @@ static uint32_t fact_instance(struct join *join, const struct fact *fact)
 	return roster_put(join->roster, &instance, join->pane);
 }
 
-/* Addresses of networks of their own are nobody's in the cluster. A range without a name leaves its
- * addresses theirs. */
+/* Addresses of networks of their own are nobody's in the cluster. In a range without a name each
+ * goes by itself. */
 uint32_t census_instance(struct join *join, const struct address *address, uint32_t scope,
 			 uint64_t time_ns)
 {
@@ -162,7 +162,10 @@ uint32_t census_instance(struct join *join, const struct address *address, uint3
 		return 0;
 	switch (census_address(join->options.census, address, time_ns, &fact)) {
 	case CENSUS_ONE:
-		return fact->workload ? fact_instance(join, fact) : 0;
+		if (fact->workload)
+			return fact_instance(join, fact);
+		return fact->kind == FACT_RANGE ? instance_put(join, address, RESOLUTION_ADDRESS)
+						: 0;
 	case CENSUS_AMBIGUOUS:
 		return instance_put(join, address, RESOLUTION_AMBIGUOUS);
 	case CENSUS_NONE:
@@ -194,7 +197,9 @@ uint32_t host_instance(struct join *join, uint32_t number, uint64_t time_ns, uin
 	struct host *host = host_at(join, number);
 	host->asked = 1;
 	uint32_t named = census_instance(join, &host->address, host->scope, time_ns);
-	if (sought && (!named || roster_at(join->roster, named)->resolution == RESOLUTION_RANGE))
+	uint32_t resolution = named ? roster_at(join->roster, named)->resolution : 0;
+	if (sought &&
+	    (!named || resolution == RESOLUTION_RANGE || resolution == RESOLUTION_ADDRESS))
 		return sought;
 	if (named)
 		return named;

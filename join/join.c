@@ -288,28 +288,32 @@ static uint32_t due(const struct join *join, enum stage stage, uint64_t wait_ns)
 	return panes * PANE_NS >= wait_ns ? oldest : 0;
 }
 
-/* A list tells who is next only when it is there: those that come after are fetched ahead in the
- * order in which they joined it. */
+/* A list tells who is next only when it is there: those that come after the oldest are fetched
+ * ahead in the order in which they joined it. */
 static void settling_fetch(struct join *join, uint32_t at)
 {
-	const uint32_t *settling = join->settling.items;
+	const struct settling *settling = join->settling.items;
+	uint32_t pane = detail_of(join, connection_at(join, at))->since_pane;
 	size_t *next = &join->settling_next, count = join->settling.count;
-	while (*next < count && settling[*next] != at)
+	while (*next < count && (settling[*next].at != at || settling[*next].pane != pane))
 		++*next;
 	if (*next + 2 * AHEAD < count)
-		connection_prefetch(join, settling[*next + 2 * AHEAD]);
+		connection_prefetch(join, settling[*next + 2 * AHEAD].at);
 	if (*next + AHEAD < count)
-		detail_prefetch(join, settling[*next + AHEAD]);
+		detail_prefetch(join, settling[*next + AHEAD].at);
 }
 
 /* Less than half of it is over, or all. */
 static void settling_cut(struct join *join)
 {
-	bool over = !join->stages[STAGE_UNSETTLED].oldest;
-	size_t left = over ? 0 : join->settling.count - join->settling_next;
+	uint32_t oldest = join->stages[STAGE_UNSETTLED].oldest;
+	/* Those before it closed before they were due. */
+	if (oldest)
+		settling_fetch(join, oldest);
+	size_t left = oldest ? join->settling.count - join->settling_next : 0;
 	if (left > join->settling_next || !join->settling.count)
 		return;
-	uint32_t *settling = join->settling.items;
+	struct settling *settling = join->settling.items;
 	memmove(settling, settling + join->settling_next, left * sizeof(*settling));
 	join->settling.count = left;
 	join->settling_next = 0;

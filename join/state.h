@@ -183,6 +183,12 @@ struct label_bucket {
 	struct array labels, instances;
 };
 
+/* That became a pair; the number may be another's by now, of a later pane. */
+struct settling {
+	uint32_t at;
+	uint32_t pane; /* as the detail's since_pane */
+};
+
 struct guesser {
 	uint32_t number;
 	struct half_ref ref; /* the number may have another half by now */
@@ -228,7 +234,8 @@ struct join {
 	struct array seekers;  /* half numbers that may find a (better) peer */
 	struct array telling;  /* struct order_place: whose flows are told at the round's end */
 	struct array touched;  /* connections whose stage may have changed */
-	struct array settling; /* those that became pairs, by age; some left that stage since */
+	struct array settling; /* struct settling, by age; some left that stage since. At most
+				  twice those of the last one_sided_ns */
 	size_t settling_next;  /* none before it is due any more */
 	struct array guessers; /* struct guesser: roles on or before their trial */
 	struct label_bucket *labels; /* by source */

@@ -331,6 +331,8 @@ static enum record_reason read_change(const struct reading *reading,
 	uint32_t kind = change->kind;
 	if (kind == CHANGE_NONE || kind >= CHANGE_KINDS)
 		return RECORD_KIND;
+	if (fact->until_ns != fact->from_ns)
+		return RECORD_INTERVAL;
 	if (!TEXTS_ARE_RIGHT(change->namespace_, change->workload, change->workload_kind,
 			     change->node, change->instance, change->before, change->after,
 			     change->reason))

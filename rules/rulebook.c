@@ -155,6 +155,11 @@ const struct rule *rulebook_find(const struct rulebook *book, const char *id)
 	return found ? book->rules[place] : NULL;
 }
 
+uint32_t rulebook_standing(const struct rulebook *book)
+{
+	return book->standing;
+}
+
 bool rulebook_full(const struct rulebook *book)
 {
 	return book->standing >= book->rules_max;

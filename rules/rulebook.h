@@ -29,7 +29,8 @@ bool rulebook_take(struct rulebook *book, const struct rule *rule, uint64_t now_
 size_t rulebook_count(const struct rulebook *book);
 const struct rule *rulebook_at(const struct rulebook *book, size_t number);
 const struct rule *rulebook_find(const struct rulebook *book, const char *id);
-bool rulebook_full(const struct rulebook *book); /* no room for another that stands */
+uint32_t rulebook_standing(const struct rulebook *book); /* those that are not withdrawn */
+bool rulebook_full(const struct rulebook *book);	 /* no room for another that stands */
 
 /* The monitors in force, distinct in name; the first are the configuration's. Lent likewise. */
 const struct monitor *rulebook_monitors(const struct rulebook *book, size_t *count);

@@ -102,7 +102,6 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *context)
 
 static bool address_allowed(const struct transport *transport, const struct curl_sockaddr *to)
 {
-	static const struct address unspecified = {{0}};
 	struct address address;
 
 	if (transport->options.allow_private)
@@ -114,9 +113,7 @@ static bool address_allowed(const struct transport *transport, const struct curl
 		address = address_v6(((const struct sockaddr_in6 *)&to->addr)->sin6_addr.s6_addr);
 	else
 		return false;
-	/* Linux connects 0.0.0.0 and :: to loopback. */
-	return !address_is_private(&address) && !address_equal(&address, &unspecified) &&
-	       !(address_is_v4(&address) && address.bytes[12] == 0);
+	return address_class(&address) == ADDRESS_PUBLIC;
 }
 
 static curl_socket_t on_open(void *context, curlsocktype purpose, struct curl_sockaddr *to)

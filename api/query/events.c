@@ -5,27 +5,36 @@
 #include "api/query/answer.h"
 #include "base/clock.h"
 #include "base/name.h"
+#include "base/utf8.h"
 #include "metadata/change.h"
+#include "metadata/record.h"
 
 struct events {
 	struct query *query;
 	Millrace__V1__EventsResponse *message;
 };
 
+/* As far as there is room, in whole characters. */
 static void copy(char to[CHANGE_NAME_BYTES], const char *from)
 {
-	snprintf(to, CHANGE_NAME_BYTES, "%s", from);
+	size_t length = 0, step;
+
+	while (from[length] && (step = utf8_length((const uint8_t *)from + length, 4)) > 0 &&
+	       length + step < CHANGE_NAME_BYTES)
+		length += step;
+	memcpy(to, from, length);
+	to[length] = '\0';
 }
 
 static struct change_event change_of(const Millrace__V1__Change *message)
 {
 	struct change_event change = {.time_ns = message->time_ns, .kind = message->kind};
 
-	if (message->namespace_[0] && message->workload[0])
-		snprintf(change.workload, sizeof(change.workload), "%s/%s", message->namespace_,
-			 message->workload);
-	else
-		copy(change.workload, message->workload);
+	char workload[2 * RECORD_TEXT_MAX + 2];
+
+	snprintf(workload, sizeof(workload), "%s%s%s", message->namespace_,
+		 message->namespace_[0] && message->workload[0] ? "/" : "", message->workload);
+	copy(change.workload, message->workload[0] ? workload : "");
 	copy(change.node, message->node);
 	copy(change.instance, message->instance);
 	copy(change.before, message->before);

@@ -306,6 +306,63 @@ static void an_edge_whose_names_are_forgotten_is_matched_when_it_is_back(void **
 	stand_free(stand);
 }
 
+static void an_edge_that_has_long_been_silent_may_be_read_for_longer(void **state)
+{
+	(void)state;
+	struct monitor longer = failures;
+	struct stand *stand = stand_with(&failures, 1);
+	longer.window_ns = 10 * NS_PER_S;
+	add_counts(stand, "frontend", "cart", 4, 0);
+	close_pane(stand);
+	idle(stand, 8);
+	anomaly_watch(stand->anomaly, &longer, 1);
+	idle(stand, 1);
+	add_counts(stand, "frontend", "cart", 0, 12);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 1);
+	stand_free(stand);
+}
+
+/* A start without a snapshot: the episode tells its edge's names, and nobody the server's. */
+static void a_server_is_watched_again_when_its_name_is_known_again(void **state)
+{
+	(void)state;
+	struct monitor both[] = {failures, failures};
+	snprintf(both[1].name, sizeof(both[1].name), "servers");
+	both[1].per_server = true;
+	struct stand *before = stand_with(&failures, 1), *after = stand_with(both, 2);
+	add_counts(before, "frontend", "cart", 0, 12);
+	close_pane(before);
+	after->pane = before->pane;
+	assert_int_equal(anomaly_resume(after->anomaly, before->alerts, 1), 1);
+	anomaly_watch(after->anomaly, both, 2);
+	add_counts(after, "frontend", "cart", 0, 12);
+	close_pane(after);
+	assert_int_equal(anomaly_stats(after->anomaly).episodes, 2);
+	assert_string_equal(after->alerts[after->alerts_count - 1].monitor, "servers");
+	stand_free(before);
+	stand_free(after);
+}
+
+/* Likewise of an edge that comes after its server was forgotten. */
+static void a_forgotten_server_is_matched_with_the_edge_that_names_it(void **state)
+{
+	(void)state;
+	struct monitor servers = failures;
+	struct stand *stand = stand_with(NULL, 0);
+	servers.per_server = true;
+	anomaly_watch(stand->anomaly, &servers, 1);
+	add_counts(stand, "frontend", "cart", 4, 0);
+	close_pane(stand);
+	idle(stand, 100);
+	names_advance(stand->names, 1 + NAMES_KEEP_PANES + 1);
+	anomaly_watch(stand->anomaly, &servers, 1);
+	add_counts(stand, "frontend", "cart", 0, 12);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 1);
+	stand_free(stand);
+}
+
 /* Monitors come and go at random panes: every episode still begins once and ends once, and a second
  * run says the same. */
 static struct stand *changing_run(uint64_t seed)
@@ -1411,6 +1468,9 @@ int main(void)
 		cmocka_unit_test(a_server_may_be_watched_later_than_its_edges),
 		cmocka_unit_test(silence_from_before_a_monitor_is_not_known),
 		cmocka_unit_test(an_edge_whose_names_are_forgotten_is_matched_when_it_is_back),
+		cmocka_unit_test(an_edge_that_has_long_been_silent_may_be_read_for_longer),
+		cmocka_unit_test(a_server_is_watched_again_when_its_name_is_known_again),
+		cmocka_unit_test(a_forgotten_server_is_matched_with_the_edge_that_names_it),
 		cmocka_unit_test(changing_monitors_leave_no_episode_behind),
 		cmocka_unit_test(a_resumed_episode_waits_for_its_monitor),
 		cmocka_unit_test(a_resumed_episode_whose_monitor_does_not_come_is_left),

@@ -724,6 +724,44 @@ static void a_member_that_begins_again_opens_it_for_all_that_comes_along(void **
 	stand_free(stand);
 }
 
+/* Ten that nothing links were one, as they began at once: whoever of them comes back belongs to it,
+ * in one pane or in several. */
+static void all_that_begin_again_go_on_in_the_incident_that_they_were_of(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	struct alert alerts[10];
+	for (int i = 0; i < 10; i++) {
+		char client[32], server[32];
+		snprintf(client, sizeof(client), "client-%d", i);
+		snprintf(server, sizeof(server), "server-%d", i);
+		alerts[i] = push_new(stand, client, server, "failure_ratio");
+	}
+	assert_int_equal(step(stand), 1);
+	for (int i = 0; i < 10; i++)
+		push_end(stand, alerts[i]);
+	assert_int_equal(step(stand), 1);
+	wait_ns(stand, 20 * NS_PER_S);
+	for (int i = 0; i < 5; i++) {
+		const struct alert_subject *subject = &alerts[i].subject;
+		alerts[i] = push_new(stand, subject->client, subject->server, alerts[i].metric);
+		if (i == 2)
+			wait_ns(stand, 5 * NS_PER_S);
+	}
+	wait_ns(stand, 20 * NS_PER_S);
+	for (size_t i = 0; i < stand->told_count; i++)
+		assert_string_equal(stand->told[i].key, stand->told[0].key);
+	assert_int_equal(incidents_stats(stand->incidents).incidents, 1);
+	assert_int_equal(incidents_stats(stand->incidents).reopened, 1);
+	assert_int_equal(incidents_stats(stand->incidents).closed, 0);
+	for (int i = 0; i < 5; i++)
+		push_end(stand, alerts[i]);
+	step(stand);
+	assert_int_equal(last(stand)->state, ALERT_RESOLVED);
+	assert_int_equal(incidents_stats(stand->incidents).closed, 1);
+	stand_free(stand);
+}
+
 static void what_belongs_to_an_open_incident_opens_no_other(void **state)
 {
 	(void)state;
@@ -800,6 +838,7 @@ int main(void)
 		cmocka_unit_test(another_that_says_the_same_of_a_server_is_no_news),
 		cmocka_unit_test(what_begins_again_later_is_another),
 		cmocka_unit_test(a_member_that_begins_again_opens_it_for_all_that_comes_along),
+		cmocka_unit_test(all_that_begin_again_go_on_in_the_incident_that_they_were_of),
 		cmocka_unit_test(what_belongs_to_an_open_incident_opens_no_other),
 		cmocka_unit_test(of_more_that_ended_than_are_kept_the_oldest_is_forgotten),
 		cmocka_unit_test(each_incident_is_opened_once_and_resolved_once),

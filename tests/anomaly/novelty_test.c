@@ -99,10 +99,12 @@ static void push_version(struct stand *stand, const char *server, const char *ve
 	novelty_push(stand->novelty, &row, 1);
 }
 
+/* While it waits there is another's row. */
 static void wait_ns(struct stand *stand, uint64_t ns)
 {
 	stand->now_ns += ns;
-	novelty_advance(stand->novelty, stand->now_ns);
+	push_edge(stand, "_other", "_other");
+	novelty_advance(stand->novelty);
 }
 
 static void expect(const struct stand *stand, size_t number, uint32_t kind, const char *workload,
@@ -153,6 +155,7 @@ static void an_edge_has_vanished_when_it_is_silent_as_long_as_it_was_there(void 
 	expect(stand, 0, CHANGE_EDGE_VANISHED, "cart", "80/tcp", "");
 	assert_int_equal(stand->told[0].time_ns, last_ns);
 	wait_ns(stand, 10 * GONE_NS);
+	push_edge(stand, "web", "seldom"); /* that was never told gone */
 	assert_int_equal(stand->count, 1);
 	push_edge(stand, "web", "cart");
 	assert_int_equal(stand->count, 2);
@@ -217,6 +220,10 @@ static void ends_that_are_not_ours_are_passed_over(void **state)
 	novelty_push(stand->novelty, &row, 1);
 	push_edge(stand, "_other", "cart");
 	push_edge(stand, "web", "_other");
+	row.edge.server_resolution = RESOLUTION_DNS;
+	novelty_push(stand->novelty, &row, 1);
+	row.edge.server_resolution = RESOLUTION_NETWORK;
+	novelty_push(stand->novelty, &row, 1);
 	assert_int_equal(stand->count, 0);
 	row.edge.server_resolution = RESOLUTION_RANGE;
 	novelty_push(stand->novelty, &row, 1);
@@ -265,6 +272,28 @@ static void a_storm_is_told_up_to_its_bound_a_minute_and_counted(void **state)
 	stand_free(stand);
 }
 
+static void what_vanished_an_hour_ago_counts_in_the_minute_in_which_it_is_told(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	char name[16];
+	for (int half = 0; half < 3; half++) {
+		for (int i = 0; i < TOLD_MAX + 5; i++) {
+			snprintf(name, sizeof(name), "old%d", i);
+			push_edge(stand, name, "cart");
+		}
+		wait_ns(stand, GONE_NS / 2);
+	}
+	stand->now_ns += GONE_NS;
+	for (int i = 0; i < TOLD_MAX; i++) {
+		snprintf(name, sizeof(name), "new%d", i);
+		push_edge(stand, name, "cart");
+		novelty_advance(stand->novelty);
+	}
+	assert_int_equal(stand->count, TOLD_MAX);
+	stand_free(stand);
+}
+
 static void at_the_bound_the_longest_silent_edge_gives_its_place(void **state)
 {
 	(void)state;
@@ -298,6 +327,8 @@ int main(void)
 		cmocka_unit_test(ends_that_are_not_ours_are_passed_over),
 		cmocka_unit_test(other_windows_amendments_and_names_to_come_tell_nothing),
 		cmocka_unit_test(a_storm_is_told_up_to_its_bound_a_minute_and_counted),
+		cmocka_unit_test(
+			what_vanished_an_hour_ago_counts_in_the_minute_in_which_it_is_told),
 		cmocka_unit_test(at_the_bound_the_longest_silent_edge_gives_its_place),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

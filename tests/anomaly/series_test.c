@@ -166,6 +166,30 @@ static void what_nobody_read_begins_when_somebody_does(void **state)
 	series_done(&series);
 }
 
+/* It rested, and is then read for longer than it has been silent. */
+static void a_series_that_rests_may_be_read_for_longer(void **state)
+{
+	(void)state;
+	static struct histogram scratch;
+	struct series series;
+	struct rollup rollup = {.last_event_ns = PANE_NS};
+	rollup.counters[COUNTER_FAILED] = 3;
+	series_init(&series, 4, true, true, 0);
+	series_add(&series, 1, PANE_NS, &rollup);
+	series_rest(&series);
+	series_widen(&series, 40, true, true, 8);
+	assert_false(series_idle(&series, 8));
+	struct window_sums sums = series_sums(&series, 8, 40);
+	assert_int_equal(sums.failed, 0);
+	assert_false(series_connects_may_exceed(&series, 8, 40, 0.5, 0));
+	assert_int_equal(series_connect_quantile(&series, 8, 40, 0.5, &scratch), 0);
+	assert_int_equal(series_last_event(&series, 8, 40, 8 * PANE_NS), 0);
+	series_add(&series, 9, 9 * PANE_NS, &rollup);
+	sums = series_sums(&series, 9, 40);
+	assert_int_equal(sums.failed, 3);
+	series_done(&series);
+}
+
 static void retransmits_are_those_of_both_ends_or_what_one_counted(void **state)
 {
 	(void)state;
@@ -243,6 +267,7 @@ int main(void)
 		cmocka_unit_test(a_series_that_is_read_for_longer_keeps_what_it_had),
 		cmocka_unit_test(columns_that_were_not_kept_are_there_from_then_on),
 		cmocka_unit_test(what_nobody_read_begins_when_somebody_does),
+		cmocka_unit_test(a_series_that_rests_may_be_read_for_longer),
 		cmocka_unit_test(retransmits_are_those_of_both_ends_or_what_one_counted),
 		cmocka_unit_test(a_busy_minute_is_as_complete_as_a_quiet_one),
 		cmocka_unit_test(ratios_of_nothing_are_unknown_and_counts_are_zero),

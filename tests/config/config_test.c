@@ -944,6 +944,30 @@ static void a_text_of_somebody_elses_sees_nothing_of_this_process(void **state)
 	assert_null(settings.name);
 }
 
+static void what_a_text_begins_with_is_its_first_key(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		bool begins;
+	} cases[] = {
+		{"monitors: []\n", true},
+		{"# a comment\n---\nmonitors:\n  - {name: a}\n", true},
+		{"{\"monitors\": [", true}, /* what is wrong behind it is told by who reads it */
+		{"name: monitors\nmonitors: []\n", false},
+		{"# monitors\nname: a\n", false},
+		{"monitors", false},
+		{"[monitors]", false},
+		{"", false},
+		{"{", false},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(
+			config_begins_with(cases[i].text, strlen(cases[i].text), "monitors"),
+			cases[i].begins);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -970,6 +994,7 @@ int main(void)
 		cmocka_unit_test(help_and_reference_name_every_entry),
 		cmocka_unit_test(a_damaged_file_is_taken_whole_or_not_at_all),
 		cmocka_unit_test(a_text_of_somebody_elses_sees_nothing_of_this_process),
+		cmocka_unit_test(what_a_text_begins_with_is_its_first_key),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

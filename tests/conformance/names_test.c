@@ -265,8 +265,9 @@ static void a_name_goes_along_through_nat(void **state)
 
 static void what_no_host_can_be_called_names_nobody(void **state)
 {
-	static const char *const names[] = {"shop/cart", "cart@web", "pay example",
-					    "p\u00e4y.example", ""};
+	static const char *const names[] = {"shop/cart",	"cart@web", "pay example",
+					    "p\u00e4y.example", "",	    "_other",
+					    "public",		"loopback", "10.0.0.5"};
 	struct log *log = log_new(2);
 	struct asker a = asker_on(log, "a");
 
@@ -277,7 +278,7 @@ static void what_no_host_can_be_called_names_nobody(void **state)
 	}
 	struct run *run = run_of(log);
 
-	assert_int_equal(run_edge(run, "shop", "public", COUNTER_TX_BYTES), 5000);
+	assert_int_equal(run_edge(run, "shop", "public", COUNTER_TX_BYTES), 9000);
 	assert_int_equal(run->ingest.answers, 0);
 	run_free(run);
 	log_free(log);
@@ -434,6 +435,8 @@ static void a_public_address_that_nothing_else_names_is_its_networks(void **stat
 
 	(void)state;
 	tell_range(log, "partner", "93.184.7.0", 24);
+	tell_range(log, "", "93.184.9.0", 24);
+	dials(&a, SEC(3), LOG_PID, "93.184.9.1:443");
 	told(&a, SEC(2), LOG_PID, "pay.example", "93.184.216.34", 300);
 	dials(&a, SEC(3), LOG_PID, "93.184.216.34:443");
 	dials(&a, SEC(3), LOG_PID, "93.184.7.1:443");
@@ -446,6 +449,7 @@ static void a_public_address_that_nothing_else_names_is_its_networks(void **stat
 	struct run *run = run_with(log, &(struct run_options){.networks = networks});
 
 	expect_server(flow_to(run, "93.184.216.34:443"), "pay.example", RESOLUTION_DNS);
+	expect_server(flow_to(run, "93.184.9.1:443"), "93.184.9.1", RESOLUTION_ADDRESS);
 	expect_server(flow_to(run, "93.184.7.1:443"), "partner", RESOLUTION_RANGE);
 	expect_server(flow_to(run, "93.184.8.1:443"), "AS64496 Example Networks",
 		      RESOLUTION_NETWORK);

@@ -109,7 +109,7 @@ static inline void tell_range(struct log *log, const char *name, const char *add
 	range.prefix = prefix;
 	range.name = (char *)name;
 	metadata.range = &range;
-	tell(log, 0, &metadata, "range", name, 0, 0);
+	tell(log, 0, &metadata, "range", address, 0, 0);
 }
 
 /* From the one node with an agent to an address without. */

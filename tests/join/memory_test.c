@@ -1,6 +1,9 @@
 /* What a joined flow costs in memory, and what comes by number. */
 #include "tests/join/rig.h"
 
+#include "base/heap.h"
+#include "base/memory.h"
+
 enum { FLOWS = 1000000, FLOWS_A_PANE = 2000, SERVERS = 500, CLIENTS = 2000 };
 
 static struct half_open nth_half(uint32_t flow, enum side side, uint64_t opened_ns)
@@ -62,6 +65,61 @@ static void a_joined_flow_costs_at_most_72_bytes(void **state)
 	print_message("%.1f bytes a joined flow\n", bytes);
 	assert_true(bytes <= 72);
 	join_free(join);
+}
+
+enum { LABELS_KEPT = 4096 };
+
+static void keep_numbers(void *context, uint32_t source, const struct label *labels, size_t count,
+			 const struct instance *instances, size_t instances_count)
+{
+	uint32_t *numbers = context;
+	(void)source, (void)instances, (void)instances_count;
+	for (size_t i = 0; i < count; i++)
+		numbers[labels[i].half.index % LABELS_KEPT] = labels[i].number;
+}
+
+static void ignore_flows(void *context, const struct flow *flows, size_t count)
+{
+	(void)context, (void)flows, (void)count;
+}
+
+/* Pairs that close before they settle leave nothing behind, though some are always young. */
+static void pairs_that_never_settle_are_not_remembered(void **state)
+{
+	(void)state;
+	enum { PANES = 4000, LIFE = 4, A_PANE = 8, HALVES = 2 * A_PANE };
+	static uint32_t numbers[LABELS_KEPT];
+	static struct half_open opens[HALVES];
+	static struct half_close closes[HALVES];
+	struct heap *heap = heap_new(1), *used = memory_use(heap);
+	struct join *join = join_alone();
+	size_t warm = 0;
+	assert_non_null(heap);
+	join_bind(join, &(struct join_sinks){
+				.context = numbers, .labels = keep_numbers, .flows = ignore_flows});
+	for (uint64_t pane = 4000; pane < 4000 + PANES; pane++) {
+		for (uint32_t i = 0; i < HALVES; i++) {
+			uint32_t flow = (uint32_t)(pane * A_PANE + i / 2);
+			opens[i] = nth_half(flow, (enum side)(i % 2), pane * PANE_NS);
+			const struct half_open over =
+				nth_half(flow - LIFE * A_PANE, (enum side)(i % 2), 0);
+			closes[i] = close_of(&over, pane * PANE_NS);
+			closes[i].number = numbers[over.ref.index % LABELS_KEPT];
+		}
+		const struct half_bucket bucket = {.opens = opens,
+						   .closes = closes,
+						   .opens_count = HALVES,
+						   .closes_count = pane < 4000 + LIFE ? 0 : HALVES};
+		join_push(join, &bucket);
+		join_advance(join, pane_end(pane));
+		if (pane == 4000 + PANES / 10)
+			warm = heap_bytes(heap);
+	}
+	assert_int_equal(join_stats(join).flows, LIFE * A_PANE);
+	assert_int_equal(heap_bytes(heap), warm);
+	join_free(join);
+	memory_use(used);
+	heap_free(heap);
 }
 
 static void a_close_or_news_by_a_number_of_another_half_changes_nothing(void **state)
@@ -179,6 +237,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_joined_flow_costs_at_most_72_bytes),
+		cmocka_unit_test(pairs_that_never_settle_are_not_remembered),
 		cmocka_unit_test(a_close_or_news_by_a_number_of_another_half_changes_nothing),
 		cmocka_unit_test(news_of_a_half_that_left_begin_it_anew_at_its_keys_owner),
 		cmocka_unit_test(a_half_whose_owner_nobody_told_of_is_nobodys),

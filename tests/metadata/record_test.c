@@ -236,6 +236,9 @@ static void a_change_says_what_happened_and_nothing_of_who_is_where(void **state
 	world->record.change = &world->change;
 	expect(world, RECORD_KIND);
 	world->change.kind = MILLRACE__V1__CHANGE_KIND__CHANGE_KIND_DEPLOYED;
+	world->record.until_ns = 0; /* it has one time */
+	expect(world, RECORD_INTERVAL);
+	world->record.until_ns = world->record.from_ns;
 	world->change.namespace_ = (char *)"shop";
 	world->change.workload = (char *)"cart";
 	world->change.before = (char *)"v3";

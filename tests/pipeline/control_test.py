@@ -177,7 +177,12 @@ class Control(unittest.TestCase):
         self.assertEqual(415, self.ask("POST", PATH, json.dumps(good))[0])
         self.assertEqual(403, self.post(good, Host="rebound.example")[0])
         self.assertEqual(403, self.ask("DELETE", PATH + "/x", Host="rebound.example")[0])
-        self.assertEqual(201, self.post({**good, "for_s": 5}, Host="localhost:1")[0])
+        for host in ("127.evil.example", "127.0.0.1.evil.example:80", "localhost.evil.example", "localhost:1.example",
+                     "[::1].evil.example", "[::1", "::ffff:127.evil.example", "10.0.0.1", "[::2]:80", "", ":80"):
+            self.assertEqual(403, self.post(good, Host=host)[0], host)
+        for host in ("localhost:1", "LOCALHOST", "127.0.0.1", "127.9.9.9:80", "[::1]", "[::1]:80", "::1",
+                     "[::ffff:127.0.0.1]:80"):
+            self.assertEqual(201, self.post({**good, "for_s": 5}, Host=host)[0], host)
 
     def test_with_a_token_only_who_shows_it_may_write(self):
         with millraced.Millraced(self.kafka.address,

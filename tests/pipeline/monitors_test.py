@@ -2,6 +2,7 @@
 """Monitors over the API: written in the configuration's language, signed into a real Kafka, in force from a pane on in
 all tasks, still there after a restart, gone when they are deleted; whoever may not or says nonsense is refused."""
 
+import concurrent.futures
 import hmac
 import http.client
 import json
@@ -173,6 +174,50 @@ class Api(Asking):
         status, problem = self.ask("POST", PATH, "monitors:\n" + "".join(
             f"  - {{name: n{i}, metric: rtt, threshold: 1}}\n" for i in range(65)))
         self.assertEqual(400, status, problem)
+
+    def put_lists(self, letters, daemons):
+        def put(at, letter):
+            document = "monitors:\n" + "".join(
+                f"  - {{name: {letter}{i}, metric: rtt, threshold: 1}}\n" for i in range(64))
+            return self.ask("POST", PATH, document, daemon=daemons[at % len(daemons)])[0]
+
+        with concurrent.futures.ThreadPoolExecutor(len(letters)) as pool:
+            statuses = list(pool.map(put, range(len(letters)), letters))
+        stand = self.names()[1:]
+        self.assertLessEqual(len(stand), 256)
+        for letter, status in zip(letters, statuses):
+            if status == 200:
+                self.assertEqual(64, sum(name[0] == letter for name in stand), (letter, statuses))
+        return sorted(statuses)
+
+    def test_of_requests_at_once_as_many_are_taken_as_can_stand(self):
+        self.assertEqual([200] * 4 + [409] * 2, self.put_lists("abcdef", [self.daemon]))
+
+    def test_what_another_instance_left_no_room_for_is_refused(self):
+        with millraced.Millraced(self.kafka.address, f'key: "{SECRET}"\nkafka.group: second\n{OWN}') as second:
+            second.wait_ready()
+            self.assertTrue(millraced.until(lambda: second.get(PATH)[0] == 200, WITHIN_S))
+            statuses = self.put_lists("abcdef", [self.daemon, second])
+            self.assertLessEqual({409}, set(statuses))
+            self.assertLessEqual(set(statuses), {200, 409})
+
+    def test_what_a_configured_monitor_hides_counts_too(self):
+        self.assertEqual([200] * 4, self.put_lists("abcd", [self.daemon]))
+        own = "monitors:\n  - {name: a0, metric: rtt, threshold: 9}\n"
+        with millraced.Millraced(self.kafka.address, f'key: "{SECRET}"\nkafka.group: hiding\n{own}') as daemon:
+            daemon.wait_ready()
+            self.assertTrue(millraced.until(lambda: daemon.get(PATH)[0] == 200, WITHIN_S))
+            self.assertEqual(256, len(self.names(daemon)))
+            self.assertEqual(409, self.ask("POST", PATH, ERRORS, daemon=daemon)[0])
+
+    def test_a_list_is_what_begins_as_one(self):
+        for text in ("name: a\nmetric: rtt\nthreshold: 1\nserver: x/monitors\n",
+                     "# one of the monitors\nname: a\nmetric: rtt\nthreshold: 1\n",
+                     '{"name": "monitors", "metric": "rtt", "threshold": 1}',
+                     '# more\n---\n"monitors": [{name: a, metric: rtt, threshold: 1}]'):
+            status, answer = self.ask("POST", PATH, text)
+            self.assertEqual(200, status, (text, answer))
+            self.assertEqual(1, len(answer["monitors"]))
 
     def test_grpc_gives_the_same_answers(self):
         messages = records.module("monitors")

@@ -457,7 +457,8 @@ class Grpc(World):
 
 
 class OpenApi(World):
-    OTHERS = ("/api/v1/agents/control", "/api/v1/agents/control/{id}")  # the daemon's: see tests/pipeline/control_test.py
+    # The daemon's: see tests/pipeline/control_test.py and monitors_test.py.
+    OTHERS = ("/api/v1/agents/control", "/api/v1/agents/control/{id}", "/api/v1/monitors", "/api/v1/monitors/{name}")
 
     @classmethod
     def served(cls, document):
