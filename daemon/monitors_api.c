@@ -413,18 +413,39 @@ static void write_rules(struct monitors_api *api, struct asker asker, struct rul
 		write_rule(api, &rules[i]);
 }
 
+/* Later than all that is known, whatever the clock does: of one id the last stands. */
+static uint64_t issue(struct monitors_api *api)
+{
+	uint64_t now = now_ns();
+
+	api->issued_ns = api->issued_ns >= now ? api->issued_ns + 1 : now;
+	return api->issued_ns;
+}
+
+/* What found no room must not come to stand by itself when there is some. */
+static void take_back(struct monitors_api *api, struct rule *rule)
+{
+	rule->withdrawn = true;
+	rule->issued_ns = issue(api);
+	write_rule(api, rule);
+}
+
 /* What was read was shown to the rulebook. */
-static void answer_pending(struct monitors_api *api, const struct rule *read)
+static void answer_pending(struct monitors_api *api, struct rule *read)
 {
 	const struct rule *stands = rulebook_find(api->book, read->id);
 	bool refused = !stands || stands->issued_ns != read->issued_ns;
+	bool homeless = refused && (!stands || stands->withdrawn) && !read->withdrawn;
+	uint64_t issued_ns = read->issued_ns;
 
 	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
 		struct pending *pending = &api->pending[i];
 
-		if (!pending->asker.response || pending->issued_ns != read->issued_ns)
+		if (!pending->asker.response || pending->issued_ns != issued_ns)
 			continue;
 		pending->refused |= refused;
+		if (homeless && !read->withdrawn)
+			take_back(api, read);
 		if (--pending->left)
 			continue;
 		if (pending->refused)
@@ -468,15 +489,6 @@ static void on_timer(uv_timer_t *timer)
 		       "Kafka did not take the change within 10 s; it may come yet: see "
 		       "GET /api/v1/monitors");
 	}
-}
-
-/* Later than all that is known, whatever the clock does: of one id the last stands. */
-static uint64_t issue(struct monitors_api *api)
-{
-	uint64_t now = now_ns();
-
-	api->issued_ns = api->issued_ns >= now ? api->issued_ns + 1 : now;
-	return api->issued_ns;
 }
 
 /* --- documents --- */

@@ -201,6 +201,13 @@ class Api(Asking):
             self.assertLessEqual({409}, set(statuses))
             self.assertLessEqual(set(statuses), {200, 409})
 
+            def standing():
+                rules = [records.module("rules").Rule.FromString(value)
+                         for value in records.raw(self.kafka.address, "millrace.rules")]
+                return {name for name, rule in {rule.monitor.name: rule for rule in rules}.items() if not rule.withdrawn}
+
+            self.assertTrue(millraced.until(lambda: standing() == set(self.names()[1:]), WITHIN_S))
+
     def test_what_a_configured_monitor_hides_counts_too(self):
         self.assertEqual([200] * 4, self.put_lists("abcd", [self.daemon]))
         own = "monitors:\n  - {name: a0, metric: rtt, threshold: 9}\n"
