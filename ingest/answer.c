@@ -141,13 +141,14 @@ static uint32_t oldest_of(const struct answers *answers, const struct answer_ent
 
 /* ---- what was answered ---- */
 
-/* The same again, while the former holds, lengthens that, and makes it the youngest. */
+/* The same again, while the former holds and is of the same boot, lengthens that, and makes it the
+ * youngest. */
 static bool answer_again(struct answers *answers, const struct answer_entry *entry,
-			 const struct answer *told)
+			 const struct answer *told, uint64_t since_ns)
 {
 	struct answer *newest = answer_at(answers, entry->newest);
 	if (newest->instance != told->instance || told->from_ns < newest->from_ns ||
-	    told->from_ns > newest->until_ns)
+	    told->from_ns > newest->until_ns || newest->from_ns < since_ns)
 		return false;
 	if (told->until_ns > newest->until_ns)
 		newest->until_ns = told->until_ns;
@@ -156,11 +157,11 @@ static bool answer_again(struct answers *answers, const struct answer_entry *ent
 	return true;
 }
 
-static void answer_put(struct mirror *mirror, const struct answer *told)
+static void answer_put(struct mirror *mirror, const struct answer *told, uint64_t since_ns)
 {
 	struct answers *answers = &mirror->answers;
 	const struct answer_entry *entry = table_find(&answers->keys, &told->key);
-	if (entry && answer_again(answers, entry, told))
+	if (entry && answer_again(answers, entry, told, since_ns))
 		return;
 	if (entry && entry->count == ANSWERS_OF_KEY_MAX) {
 		answer_leave(mirror, oldest_of(answers, entry));
@@ -206,7 +207,7 @@ void answers_take(struct apply *apply, uint32_t pid, const struct lookup_row *lo
 				.instance = askers[asker].instance,
 			};
 			if (told.instance)
-				answer_put(mirror, &told);
+				answer_put(mirror, &told, apply->node->answers_since_ns);
 		}
 	}
 }

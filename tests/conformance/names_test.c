@@ -15,17 +15,17 @@ struct asker {
 	uint32_t sockets[2]; /* shop's, cron's */
 };
 
-static struct asker asker_on(struct log *log, const char *name)
+/* Of this boot. */
+static void asker_open(struct asker *asker, uint64_t at_ns)
 {
 	const uint32_t pids[] = {LOG_PID, OTHER_PID};
-	struct asker asker = {.log = log, .node = log_node(log, name, "shop")};
 
-	log_process(log, 0, asker.node, OTHER_PID, "cron", 0);
+	log_process(asker->log, at_ns, asker->node, OTHER_PID, "cron", 0);
 	for (size_t i = 0; i < 2; i++) {
 		struct endpoint there = place("10.0.0.53:53"), here = place("10.0.0.1:5000");
 
-		asker.sockets[i] = log_define(
-			log, MS(500), asker.node,
+		asker->sockets[i] = log_define(
+			asker->log, at_ns + MS(500), asker->node,
 			&(struct batch_definition){.role = BATCH_ROLE_CLIENT,
 						   .protocol = PROTOCOL_UDP,
 						   .local = here.address,
@@ -34,6 +34,13 @@ static struct asker asker_on(struct log *log, const char *name)
 						   .remote_port = there.port,
 						   .pid = pids[i]});
 	}
+}
+
+static struct asker asker_on(struct log *log, const char *name)
+{
+	struct asker asker = {.log = log, .node = log_node(log, name, "shop")};
+
+	asker_open(&asker, 0);
 	return asker;
 }
 
@@ -367,6 +374,27 @@ static void another_boot_knows_no_names_of_the_former(void **state)
 	log_free(log);
 }
 
+static void another_boot_that_asks_again_knows_the_name_anew(void **state)
+{
+	struct log *log = log_new(2);
+	struct asker a = asker_on(log, "a");
+
+	(void)state;
+	told(&a, SEC(2), LOG_PID, "pay.example", "93.184.216.34", 300);
+	log_reboot(log, SEC(4), a.node);
+	log_process(log, SEC(4) + MS(1), a.node, LOG_PID, "shop", 0);
+	asker_open(&a, SEC(4) + MS(1));
+	told(&a, SEC(6), LOG_PID, "pay.example", "93.184.216.34", 300);
+	dials(&a, SEC(7), LOG_PID, "93.184.216.34:443");
+	dials(&a, SEC(7), OTHER_PID, "93.184.216.34:444");
+	struct run *run = run_of(log);
+
+	expect_server(flow_to(run, "93.184.216.34:443"), "pay.example", RESOLUTION_DNS);
+	expect_server(flow_to(run, "93.184.216.34:444"), "pay.example", RESOLUTION_NODE_DNS);
+	run_free(run);
+	log_free(log);
+}
+
 static void kinds_of_addresses_name_what_nobody_knows(void **state)
 {
 	static const struct {
@@ -515,6 +543,7 @@ int main(void)
 		cmocka_unit_test(of_one_address_only_the_newest_names_are_kept),
 		cmocka_unit_test(answers_leave_when_nobody_can_ask_for_them),
 		cmocka_unit_test(another_boot_knows_no_names_of_the_former),
+		cmocka_unit_test(another_boot_that_asks_again_knows_the_name_anew),
 		cmocka_unit_test(kinds_of_addresses_name_what_nobody_knows),
 		cmocka_unit_test(a_public_address_that_nothing_else_names_is_its_networks),
 		cmocka_unit_test(the_order_in_which_tasks_run_does_not_show),

@@ -511,10 +511,9 @@ class Node:
                 for pid in {half.pid, 0}:
                     self.answered(self.answers.setdefault((pid, address), []), time, ttl, name)
 
-    @staticmethod
-    def answered(known, time, ttl, name):
+    def answered(self, known, time, ttl, name):
         until = time + min(max(ttl, ANSWER_LEAST_S), ANSWER_GREATEST_S) * S
-        if known and known[-1][2] == name and known[-1][0] <= time <= known[-1][1]:
+        if known and known[-1][2] == name and self.answers_since <= known[-1][0] <= time <= known[-1][1]:
             known[-1][1] = max(known[-1][1], until)
             return
         if len(known) == ANSWERS_MAX:
@@ -529,9 +528,9 @@ class Node:
         return None
 
     def seek(self, half):
+        own = half.pid and self.asked(half.pid, half)
         others = self.asked(0, half)
-        own = others and half.pid and self.asked(half.pid, half)
-        if others:
+        if own or others:
             half.sought = (own or others, "", "", "", "", "", "dns" if own else "node_dns")
 
     def apply_close(self, pane, late, time, half, reason, pid, total, min_rtt, connect):
