@@ -1013,10 +1013,17 @@ static void start_handles(struct agent *agent)
 	uv_signal_start(&agent->terminate, on_signal, SIGTERM);
 }
 
-/* Nobody after us can tell: batches that the spool dropped since the last header, and those that
- * end with us. */
+/* Nobody after us can tell: batches that the spool dropped since the last header, those that end
+ * with us, and which events no batch ever held. */
 static void tell_losses(const struct agent *agent)
 {
+	for (int loss = 0; loss < LOSS_SPOOL; loss++)
+		if (agent->metrics.losses.events[loss])
+			fprintf(stderr,
+				"millrace-agent: %" PRIu64 " events of kind \"%s\" were lost "
+				"(%s)\n",
+				agent->metrics.losses.events[loss], loss_kind(loss),
+				loss_place(loss));
 	struct spool_stats spool = publisher_stats(agent->publisher).spool;
 	if (spool.waiting + spool.sent)
 		fprintf(stderr,
