@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "anomaly/anomaly.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "bench/drive/cost.h"
+#include "bench/drive/heap.h"
 
 enum { WARM_PANES = 1400, INSTANCES = 64, PANE_FIRST = 4000000 };
 
@@ -33,17 +33,6 @@ static void on_alerts(void *context, const struct alert *alerts, size_t count)
 	struct bench *bench = context;
 	(void)alerts;
 	bench->alerts += count;
-}
-
-static uint64_t resident_bytes(void)
-{
-	unsigned long whole = 0, resident = 0;
-	FILE *file = fopen("/proc/self/statm", "r");
-	if (file && fscanf(file, "%lu %lu", &whole, &resident) != 2)
-		resident = 0;
-	if (file)
-		fclose(file);
-	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static uint64_t bench_name(struct bench *bench, const char *kind, uint32_t number)
@@ -156,7 +145,7 @@ static struct bench *bench_new(uint32_t edges, uint32_t panes)
 	make_edges(bench);
 	make_rows(bench, PANE_FIRST);
 	make_tens(bench, PANE_FIRST);
-	bench->rss_before = resident_bytes();
+	bench->rss_before = heap_resident();
 	bench->anomaly = anomaly_new(&(struct anomaly_options){
 		.baselines = true,
 		.sensitivity = 9,
@@ -197,7 +186,7 @@ static void bench_run(struct bench *bench, bool json)
 		slowest_ns = ns > slowest_ns ? ns : slowest_ns;
 	}
 	double ns = (double)spent_ns / bench->panes / bench->edges;
-	double bytes = (double)(resident_bytes() - bench->rss_before) / bench->edges;
+	double bytes = (double)(heap_resident() - bench->rss_before) / bench->edges;
 	printf(json ? "{\"bench\":\"anomaly\",\"edges\":%u,\"panes\":%u,\"ns\":%.1f,"
 		      "\"slowest_pane_ms\":%.2f,\"bytes_per_edge\":%.0f,\"alerts\":%llu}\n"
 		    : "%u edges, %u panes: %.1f ns an edge and pane, slowest pane %.2f ms, "

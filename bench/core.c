@@ -174,8 +174,8 @@ static size_t figures_of(const struct command *command, const struct trial *tria
 		{"joined_share", trial->joined_share, 5},
 		{"bytes_truth", (double)trial->bytes_truth, 0},
 		{"bytes_rows", (double)trial->bytes_rows, 0},
-		{"bytes_per_flow", (double)trial->heap_grown / trial->live, 0},
-		{"heap_bytes", (double)trial->heap, 0},
+		{"bytes_per_flow", (double)trial->state / trial->live, 0},
+		{"state_bytes", (double)trial->state, 0},
 		{"rss_bytes", (double)trial->resident, 0},
 		{"log_bytes", (double)trial->log_bytes, 0},
 		{"rows_per_s", (double)trial->rows / seconds, 0},
@@ -200,7 +200,7 @@ static void print_json(const struct command *command, const struct trial *trial,
 	size_t count = figures_of(command, trial, figures);
 
 	printf("{\"bench\":\"core\",\"anomaly\":%s,\"bytes_exact\":%s,\"bytes_per_flow_by\":"
-	       "\"growth of jemalloc's stats.allocated over the start\"",
+	       "\"resident state of the tasks: flows, edges, instances\"",
 	       command->trial.anomaly ? "true" : "false",
 	       trial->bytes_rows == trial->bytes_truth ? "true" : "false");
 	for (size_t i = 0; i < count; i++)

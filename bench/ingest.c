@@ -9,13 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/batch/batch.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "bench/drive/cost.h"
+#include "bench/drive/heap.h"
 #include "ingest/decode.h"
 #include "ingest/mirror.h"
 
@@ -285,17 +285,6 @@ static void define_all(uint32_t first, uint32_t end)
 	run_panes(WARM_PANES, put_nothing);
 }
 
-/* Resident memory, whatever the allocator. */
-static size_t resident(void)
-{
-	unsigned long size, pages;
-	FILE *file = fopen("/proc/self/statm", "r");
-	if (!file || fscanf(file, "%lu %lu", &size, &pages) != 2)
-		abort();
-	fclose(file);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
 /* ---- all ---- */
 
 static void bench_new(void)
@@ -366,9 +355,9 @@ int main(int argc, char **argv)
 	}
 	bench_new();
 	define_all(0, bench.halves / 2);
-	size_t before = resident();
+	uint64_t before = heap_resident();
 	define_all(bench.halves / 2, bench.halves);
-	double bytes = (double)(resident() - before) /
+	double bytes = (double)(heap_resident() - before) /
 		       (double)(bench.nodes * (bench.halves - bench.halves / 2));
 	run_panes(WARM_PANES, put_updates);
 	uint64_t deltas = bench.deltas;

@@ -148,7 +148,7 @@ static void print_json_size(const struct size *size)
 		       ",\"bytes_per_flow\":%.0f,\"joined_share\":%.5f,\"bytes_exact\":%s"
 		       ",\"instructions_per_event\":",
 		       size->trial.events, ns_an_event(size), (double)size->trial.resident / MB,
-		       (double)size->trial.heap_grown / size->trial.live, size->trial.joined_share,
+		       (double)size->trial.state / size->trial.live, size->trial.joined_share,
 		       size->trial.bytes_rows == size->trial.bytes_truth ? "true" : "false");
 		if (cost_counts_instructions())
 			printf("%.0f",
@@ -194,7 +194,7 @@ static void print_table(const struct size sizes[4])
 		else
 			printf("%12.1f %10.0f %10.0f\n", ns_an_event(size),
 			       (double)size->trial.resident / MB,
-			       (double)size->trial.heap_grown / size->trial.live);
+			       (double)size->trial.state / size->trial.live);
 	}
 }
 

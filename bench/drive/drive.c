@@ -5,6 +5,7 @@
 
 #include "agent/batch/wire.h"
 #include "base/clock.h"
+#include "base/heap.h"
 #include "base/memory.h"
 #include "bench/drive/anomaly.h"
 #include "daemon/task.h"
@@ -22,6 +23,7 @@ struct input {
 
 struct drive {
 	struct drive_options options;
+	struct heap **heaps; /* of the tasks, as millraced has them */
 	struct task **tasks;
 	struct input *inputs;
 	uint8_t *ticks; /* TICK_BYTES each, of the loaded log's time */
@@ -148,8 +150,11 @@ struct drive *drive_new(const struct drive_options *options)
 					 .alerts = on_alerts,
 					 .baselines = on_baselines,
 					 .deadletter = on_deadletter};
+	drive->heaps = memory_zeroed(options->tasks, sizeof(*drive->heaps));
 	for (uint32_t i = 0; i < options->tasks; i++) {
 		task.task = i;
+		task.heap = drive->heaps[i] = heap_new(i);
+		assert(task.heap);
 		drive->tasks[i] = task_new(&task);
 	}
 	return drive;
@@ -161,8 +166,10 @@ void drive_free(struct drive *drive)
 		return;
 	for (uint32_t i = 0; i < drive->options.tasks; i++) {
 		task_free(drive->tasks[i]);
+		heap_free(drive->heaps[i]);
 		free(drive->inputs[i].records);
 	}
+	free(drive->heaps);
 	free(drive->tasks);
 	free(drive->inputs);
 	free(drive->ticks);

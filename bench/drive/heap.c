@@ -1,19 +1,12 @@
 #include "bench/drive/heap.h"
 
+#include <inttypes.h>
 #include <jemalloc/jemalloc.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
-uint64_t heap_allocated(void)
-{
-	uint64_t epoch = 1;
-	size_t allocated = 0, size = sizeof(allocated);
-
-	if (mallctl("epoch", NULL, NULL, &epoch, sizeof(epoch)) ||
-	    mallctl("stats.allocated", &allocated, &size, NULL, 0))
-		return 0;
-	return allocated;
-}
+#include "base/heap.h"
 
 void heap_purge(void)
 {
@@ -34,4 +27,24 @@ uint64_t heap_resident(void)
 		pages = 0;
 	fclose(file);
 	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t heap_of_tasks(void)
+{
+	FILE *file = fopen("/proc/self/smaps", "re");
+	char line[512];
+	uint64_t begin, end, kib, bytes = 0;
+	bool of_a_task = false;
+
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &begin, &end) == 2)
+			of_a_task = begin >= HEAP_BASE &&
+				    begin < HEAP_BASE + HEAP_NUMBERS * HEAP_BYTES_MAX;
+		else if (of_a_task && sscanf(line, "Rss: %" SCNu64 " kB", &kib) == 1)
+			bytes += kib << 10;
+	}
+	fclose(file);
+	return bytes;
 }

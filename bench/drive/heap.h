@@ -1,9 +1,9 @@
-/* How much memory this process has: jemalloc's stats.allocated, and the kernel's resident set. */
+/* How much memory this process has, as the kernel says. */
 #pragma once
 
 #include <stdint.h>
 
-uint64_t heap_allocated(void);
 uint64_t heap_resident(void);
-/* Gives what is free back to the kernel, so that the resident set is what is in use. */
+uint64_t heap_of_tasks(void); /* in the heaps of tasks (base/heap.h) alone */
+/* Gives what jemalloc holds free back to the kernel, so that the resident set is what is in use. */
 void heap_purge(void);

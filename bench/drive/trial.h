@@ -21,11 +21,11 @@ struct trial {
 	struct cost cost, anomaly;	      /* anomaly's is in cost */
 	uint64_t rows;			      /* that came out of the stretch */
 	uint32_t live;			      /* flows after the start */
-	double joined_share; /* of the ended connections with two agents: told as joined */
-	uint64_t heap_grown; /* by the start, of tasks that were empty */
-	uint64_t heap, resident, log_bytes; /* after the stretch */
-	uint64_t bytes_truth, bytes_rows;   /* both ways, to the end */
-	struct drive_stats stats;	    /* at the end */
+	double joined_share;	      /* of the ended connections with two agents: told as joined */
+	uint64_t state;		      /* resident bytes of the tasks' heaps, after the stretch */
+	uint64_t resident, log_bytes; /* of all with the generator, likewise */
+	uint64_t bytes_truth, bytes_rows; /* both ways, to the end */
+	struct drive_stats stats;	  /* at the end */
 };
 
 struct trial trial_run(const struct trial_options *options);
