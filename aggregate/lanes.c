@@ -221,28 +221,26 @@ static void slot_clear(struct lanes *lanes, struct lane_slot *slot)
 	lanes->slots[hole] = (struct lane_slot){0};
 }
 
-static struct lane_entry lane_make(const struct lanes *lanes, uint32_t client_class,
-				   uint32_t server_class, uint16_t port, uint8_t protocol)
+bool lane_describe(const struct lanes *lanes, uint32_t number, struct edge *edge, struct lane *lane)
 {
-	const struct lane_class *client = &lanes->classes[client_class];
-	const struct lane_class *server = &lanes->classes[server_class];
-	struct lane_entry entry = {
-		.edge = {.client = client->workload,
-			 .server = server->workload,
-			 .port = port,
-			 .protocol = protocol,
-			 .client_resolution = (uint8_t)client->resolution,
-			 .server_resolution = (uint8_t)server->resolution},
-		.lane = {.client_zone = client->zone,
-			 .server_zone = server->zone,
-			 .client_version = client->version,
-			 .server_version = server->version},
-		.client_class = client_class,
-		.server_class = server_class,
-	};
-	entry.edge.id = edge_id(&entry.edge);
-	entry.lane.id = lane_id(&entry.lane);
-	return entry;
+	const struct lane_entry *entry = lane_at(lanes, number);
+	if (!entry->client_class)
+		return false;
+	const struct lane_class *client = &lanes->classes[entry->client_class];
+	const struct lane_class *server = &lanes->classes[entry->server_class];
+	*edge = (struct edge){.client = client->workload,
+			      .server = server->workload,
+			      .port = (uint16_t)(entry->service >> 8),
+			      .protocol = (uint8_t)entry->service,
+			      .client_resolution = (uint8_t)client->resolution,
+			      .server_resolution = (uint8_t)server->resolution};
+	*lane = (struct lane){.client_zone = client->zone,
+			      .server_zone = server->zone,
+			      .client_version = client->version,
+			      .server_version = server->version};
+	edge->id = edge_id(edge);
+	lane->id = lane_id(lane);
+	return true;
 }
 
 static uint32_t owner_place(struct lane_owner *owner)
@@ -273,16 +271,19 @@ static void owner_due(struct lane_owner *owner, uint32_t number)
 }
 
 /* Without users yet. */
-static uint32_t lane_add(struct lanes *lanes, const struct lane_entry *entry)
+static uint32_t lane_add(struct lanes *lanes, const struct lane_slot *slot)
 {
-	uint32_t owner_number = hash_owner(entry->edge.server, lanes->owners_count);
+	const struct lane_class *server = &lanes->classes[slot->server_class];
+	uint32_t owner_number = hash_owner(server->workload, lanes->owners_count);
 	struct lane_owner *owner = &lanes->owners[owner_number];
 	uint32_t place = owner_place(owner);
 	uint32_t number = place << lanes->owner_bits | owner_number;
-	owner->entries[place] = *entry;
+	owner->entries[place] = (struct lane_entry){.client_class = slot->client_class,
+						    .server_class = slot->server_class,
+						    .service = slot->service};
 	owner->users[place] = 0;
-	lanes->classes[entry->client_class].users++;
-	lanes->classes[entry->server_class].users++;
+	lanes->classes[slot->client_class].users++;
+	lanes->classes[slot->server_class].users++;
 	lanes->count++;
 	owner_due(owner, number);
 	return number;
@@ -292,11 +293,9 @@ static __attribute__((noinline)) uint32_t lane_new(struct lanes *lanes, struct l
 {
 	if (lanes->count == lanes->lanes_max)
 		return 0;
-	struct lane_entry entry = lane_make(lanes, slot.client_class, slot.server_class,
-					    (uint16_t)(slot.service >> 8), (uint8_t)slot.service);
 	if (2 * (lanes->count + 1) > lanes->slots_mask)
 		slots_grow(lanes);
-	slot.number = lane_add(lanes, &entry);
+	slot.number = lane_add(lanes, &slot);
 	*slot_of(lanes, &slot) = slot;
 	return slot.number;
 }
@@ -358,12 +357,12 @@ static void lane_leave(struct lanes *lanes, uint32_t number)
 {
 	struct lane_entry *entry = lane_at(lanes, number);
 	struct lane_owner *owner = &lanes->owners[lane_owner_of(lanes, number)];
-	if (*lane_users(lanes, number) || !entry->edge.id)
+	if (*lane_users(lanes, number) || !entry->client_class)
 		return;
 	const struct lane_slot slot = {
 		.client_class = entry->client_class,
 		.server_class = entry->server_class,
-		.service = (uint32_t)entry->edge.port << 8 | entry->edge.protocol,
+		.service = entry->service,
 	};
 	slot_clear(lanes, slot_of(lanes, &slot));
 	class_drop(lanes, entry->client_class);

@@ -14,18 +14,16 @@
 #include "base/label.h"
 #include "base/roster.h"
 
+/* All that a lane is found by: who it is, when it is to be told, follows from its classes. */
 struct lane_entry {
-	struct edge edge; /* id 0: vacant */
-	struct lane lane;
-	uint32_t client_class, server_class;
-	uint32_t next; /* vacant */
+	uint32_t client_class, server_class; /* 0: vacant */
+	uint32_t service;		     /* port << 8 | protocol */
+	uint32_t next;			     /* vacant */
 };
 
-/* All that a lane is found by, and its number; 0: empty. */
 struct lane_slot {
-	uint32_t client_class, server_class;
-	uint32_t service; /* port << 8 | protocol */
-	uint32_t number;
+	uint32_t client_class, server_class, service;
+	uint32_t number; /* 0: empty */
 };
 
 /* What an owner must be told in its next bucket. */
@@ -78,6 +76,10 @@ static inline uint32_t lane_place(const struct lanes *lanes, uint32_t number)
 {
 	return number >> lanes->owner_bits;
 }
+
+/* False: it was held and has left. */
+bool lane_describe(const struct lanes *lanes, uint32_t number, struct edge *edge,
+		   struct lane *lane);
 
 static inline struct lane_entry *lane_at(const struct lanes *lanes, uint32_t number)
 {

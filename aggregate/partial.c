@@ -412,12 +412,9 @@ static void take_lanes(struct partial *partial, struct outbox *outbox)
 	struct bucket_lane *told = outbox_room(partial, outbox, owner->due_count * sizeof(*told));
 	uint32_t count = 0;
 	for (uint32_t i = 0; i < owner->due_count; i++) {
-		const struct lane_entry *entry = lane_at(lanes, owner->due[i]);
-		if (!entry->edge.id) /* held and left between two buckets */
-			continue;
-		told[count++] = (struct bucket_lane){.number = lane_place(lanes, owner->due[i]),
-						     .edge = entry->edge,
-						     .lane = entry->lane};
+		struct bucket_lane *lane = &told[count];
+		*lane = (struct bucket_lane){.number = lane_place(lanes, owner->due[i])};
+		count += lane_describe(lanes, owner->due[i], &lane->edge, &lane->lane);
 	}
 	owner->due_count = 0;
 	outbox->size += count * sizeof(*told);
