@@ -22,7 +22,7 @@ static const struct parameter map_parameters[] = {
 	{"window", "window_s", PARAMETER_DURATION, 1, 2592000, 60,
 	 .help = "The trailing window that figures are about."},
 	{"limit", "limit", PARAMETER_COUNT, 1, 2000, 200,
-	 .help = "Edges at most; the busiest are kept."},
+	 .help = "Edges at most; those that alert or fail are kept first, then the busiest."},
 	{"zone", "zone", PARAMETER_TEXT, .help = "Only edges that touch this zone."},
 	{"at", "at_s", PARAMETER_TIME, .help = "End of the window; not given: now."},
 };

@@ -203,6 +203,17 @@ class Answers(Cli):
         self.assertIn("EDGE", out)
 
 
+class Many(Cli):
+    ARGUMENTS = ["1800000005", "many"]
+
+    def test_top_finds_what_fails_among_many_and_says_what_it_left_out(self):
+        result = self.run_cli("top", "--by", "failures", "--limit", "3")
+        self.assertIn("ops/probe -> shop/gone:9", result.stdout)
+        self.assertIn("1997 more edges; --limit shows them.", result.stderr)
+        self.assertIn("104 edges are left out before they are ranked: 2000 are", result.stderr)
+        self.assertIn("104 edges are left out", self.run_cli("top", "-o", "json").stderr)
+
+
 class Nothing(Cli):
     ARGUMENTS = ["1800000005", "empty"]
 

@@ -209,6 +209,21 @@ class LongPast(Edges):
             self.assertEqual(self.get("/api/v1/series", metric=metric, group_by=group_by, step=25)["step_s"], 30)
 
 
+class Many(Edges):
+    """More edges than an answer takes, nearly all busier than those that alert or fail."""
+    ARGUMENTS = ["many"]
+
+    def test_edges_that_alert_or_fail_are_left_out_last(self):
+        def clients(limit):
+            answer = self.get("/api/v1/map", limit=limit)
+            self.assertEqual(answer["edges_left_out"], 2104 - limit)
+            return [row["edge"]["client"] for row in answer["edges"]]
+        # One alerts, over one nothing gets; of two a tenth fails; the others are well.
+        self.assertEqual(clients(2), ["shop/web", "ops/probe"])
+        self.assertEqual(clients(4), ["shop/web", "ops/probe", "shop/api", "ops/batch"])
+        self.assertEqual({name.split("-")[0] for name in clients(2000)[4:]}, {"load/client"})
+
+
 class Empty(World):
     ARGUMENTS = ["empty"]
 
