@@ -230,7 +230,7 @@ class Empty(World):
     def test_an_empty_history_gives_empty_answers(self):
         self.assertEqual(self.get("/api/v1/map")["edges"], [])
         self.assertEqual(self.get("/api/v1/series", metric="opened")["series"], [])
-        self.assertEqual(self.get("/api/v1/alerts"), {"alerts": []})
+        self.assertEqual(self.get("/api/v1/alerts"), {"alerts": [], "alerts_left_out": 0})
         self.assertEqual(self.get("/api/v1/search")["hits"], [])
         self.assertEqual(self.get("/api/v1/agents"), {"agents": [], "agents_left_out": 0, "total": None, "others": None})
 
@@ -271,6 +271,12 @@ class Others(World):
         self.assertGreater(len(names), 40)
         for name in names:
             self.get("/api/v1/series", metric=name, start=self.NOW - 10)
+
+    def test_alerts_past_the_limit_are_counted(self):
+        answer = self.get("/api/v1/alerts", limit=1)
+        self.assertEqual([one["alert"]["key"] for one in answer["alerts"]], ["firing-key"])
+        self.assertEqual(answer["alerts_left_out"], 1)
+        self.assertEqual(self.get("/api/v1/alerts")["alerts_left_out"], 0)
 
     def test_alerts_show_the_newest_transition_and_its_delivery(self):
         alerts = self.get("/api/v1/alerts")["alerts"]
