@@ -138,12 +138,14 @@ class Answers(Cli):
         result = self.run_cli("status", status=1)
         self.assertRegex(result.stdout, r"lag +0\.75 s")
         self.assertRegex(result.stdout, r"agents +3")
+        self.assertRegex(result.stdout, r"alerts firing +1\n")  # what millrace alerts shows, not episodes
         self.assertRegex(result.stdout, r"receiver team +ok\n")
         self.assertRegex(result.stdout, r"receiver on-call +open, 7 waiting: the receiver answered 503; trying again")
         self.assertIn("Not ready: reading state", result.stderr)
         document = json.loads(self.run_cli("status", "-o", "json", status=1).stdout)
         self.assertEqual((document["ready"], document["metrics"]["millrace_events_lost_total"]), (False, 5))
         self.assertEqual([one["waiting"] for one in document["receivers"]], [0, 7])
+        self.assertEqual(document["alerts_firing"], 1)
 
     def test_wrong_usage_ends_with_2_and_says_what_is_right(self):
         for arguments, wanted in ((["frob"], "accepted: map, top"), ([], "which command"), (["map", "--by", "x"], "map has no --by"),

@@ -462,7 +462,8 @@ static void on_metrics(struct request *request, struct response *response, void 
 				   "# TYPE millrace_agents gauge\nmillrace_agents 3\n"
 				   "millrace_lag_seconds 0.75\nmillrace_edges 3\n"
 				   "millrace_events_lost_total 5\n"
-				   "millrace_events_received_total 2900\n";
+				   "millrace_events_received_total 2900\n"
+				   "millrace_episodes 6\n";
 
 	(void)request;
 	(void)context;
