@@ -16,6 +16,8 @@
 static const struct option_entry flags[] = {
 	{"server", 's', "URL",
 	 "Address of millraced; " DEFAULT_SERVER ", or MILLRACE_SERVER's value."},
+	{"ca", 0, "FILE",
+	 "PEM file of the authorities that may vouch for an https server; the system's."},
 	{"output", 'o', "FORMAT",
 	 "table, wide (with all columns), json or jsonl (an item a line)."},
 	{"hops", 0, "N", "map: how far round the workload, 1 to 8."},
@@ -159,6 +161,7 @@ static const char **place_of(struct cli *cli, const char *flag)
 		const char **place;
 	} places[] = {
 		{"server", &cli->server},
+		{"ca", &cli->ca},
 		{"hops", &cli->hops},
 		{"window", &cli->window},
 		{"zone", &cli->zone},
@@ -214,6 +217,12 @@ struct given {
 	size_t count;
 };
 
+static bool of_all(const char *flag)
+{
+	return strcmp(flag, "server") == 0 || strcmp(flag, "ca") == 0 ||
+	       strcmp(flag, "output") == 0;
+}
+
 static void read_flags(struct cli *cli, struct given *given, int argc, char **argv)
 {
 	const struct option_entry *entry;
@@ -232,8 +241,7 @@ static void read_flags(struct cli *cli, struct given *given, int argc, char **ar
 			add_word(words_of(cli, entry->name), entry->name, argument);
 		else
 			*place_of(cli, entry->name) = argument;
-		if (strcmp(entry->name, "output") != 0 && strcmp(entry->name, "server") != 0 &&
-		    given->count < OPTIONS_MAX)
+		if (!of_all(entry->name) && given->count < OPTIONS_MAX)
 			given->names[given->count++] = entry->name;
 	}
 }
