@@ -589,8 +589,8 @@ static const struct config_entry entries[] = {
 	 SETTING(snapshots_folder),
 	 .fallback = "",
 	 .help = "Folder for the pipeline's state, so that a restart goes on where it was, with "
-		 "the "
-		 "same output to the byte; for this process alone. Empty: each start begins anew."},
+		 "the same output to the byte. One for each process, or one that the instances of "
+		 "exchange.carrier: kafka share. Empty: each start begins anew."},
 	{.name = "snapshots.period",
 	 .type = CONFIG_DURATION,
 	 SETTING(snapshots_period_ns),
