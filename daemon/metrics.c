@@ -174,6 +174,10 @@ static const struct total totals[] = {
 	{"millrace_held_detectors_total", "counter",
 	 "Series that were ripe for a full baseline when limits.edges were there.",
 	 TOTAL(anomaly.held)},
+	{"millrace_suspect_rows_dropped_total", "counter",
+	 "Rows of instances and lanes in which no suspects are looked for, as limits.edges leaves "
+	 "no room.",
+	 TOTAL(anomaly.suspects_dropped)},
 	{"millrace_episodes", "gauge", "Rules that hold on an edge or a server now.",
 	 TOTAL(anomaly.episodes)},
 	{"millrace_incidents", "gauge", "Alerts firing.", TOTAL(incidents.incidents)},
