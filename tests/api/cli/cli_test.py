@@ -174,7 +174,23 @@ class Answers(Cli):
 
     def test_version_and_help(self):
         self.assertRegex(self.run_cli("version").stdout, r"^millrace \d+\.\d+\.\d+\n$")
-        self.assertIn("Exit status: 0 done", self.run_cli("help").stdout)
+        general = self.run_cli("help").stdout
+        for words in ("Exit status: 0 done", "MILLRACE_TOKEN", "--server URL", "--ca FILE", "localize", "COMMAND --help"):
+            self.assertIn(words, general)
+        self.assertNotIn("--csv", general)
+        self.assertEqual(general, self.run_cli("--help").stdout)
+        self.assertIn("no command frob", self.run_cli("help", "frob", status=2).stderr)
+
+    def test_a_commands_help_has_its_own_flags_and_those_of_all(self):
+        def flags(*words):
+            return re.findall(r"^ .{4} --([a-z-]+)", self.run_cli(*words).stdout, re.M)
+        of_all = ["server", "ca", "output", "help", "version"]
+        for command, own in (("top", "window zone limit by watch once"), ("alerts", "limit state"), ("status", ""),
+                             ("localize", "csv actual expected attributes top")):
+            self.assertEqual(sorted(flags(command, "--help")), sorted(own.split() + of_all), command)
+        self.assertEqual(flags("-o", "json", "--help", "top"), flags("top", "--help"))
+        self.assertEqual(flags("help", "top"), flags("top", "--help"))
+        self.assertTrue(self.run_cli("map", "--help").stdout.startswith("Usage: millrace map [WORKLOAD] [FLAG]...\n"))
 
     def terminal(self, arguments, enough, **environment):
         """What comes to a terminal until `enough` of it has come; then an interrupt."""
