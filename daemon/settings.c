@@ -256,7 +256,8 @@ static const struct config_entry entries[] = {
 	 .type = CONFIG_STRING,
 	 SETTING(embedded_listen),
 	 .fallback = "127.0.0.1:7472",
-	 .help = "With --embedded: where the embedded broker listens."},
+	 .help = "With --embedded: where the embedded broker listens; kafka.brokers of agents that "
+		 "report to it."},
 	{.name = "pipeline.workers",
 	 .type = CONFIG_UINT,
 	 SETTING(workers),
