@@ -1,6 +1,4 @@
 /* millrace-agent: reads its arguments and configuration, checks the host, runs. */
-#include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +7,37 @@
 #include "agent/agent.h"
 #include "agent/options.h"
 #include "agent/preflight.h"
+#include "config/options.h"
 
 #define DEFAULT_PATH "/etc/millrace/agent.yaml"
 
-enum { SETTINGS_MAX = 64, EXIT_USAGE = 2 };
+enum { SETTINGS_MAX = 64, EXIT_USAGE = OPTIONS_USAGE_STATUS };
+
+static const struct option_entry flags[] = {
+	{"config", 'c', "PATH", "Configuration file; " DEFAULT_PATH " is read when it exists."},
+	{"set", 's', "NAME=VALUE", "Set one entry of the configuration; may be repeated."},
+	{"check", 0, NULL, "Say what this host lets the agent do, and exit."},
+	{"check-config", 0, NULL, "Check the configuration, and exit."},
+	{"print-defaults", 0, NULL,
+	 "Print a commented configuration file with all defaults, and exit."},
+	{"print-reference", 0, NULL,
+	 "Print the reference of the configuration as Markdown, and exit."},
+};
+
+static void print_reference(FILE *file)
+{
+	config_print_help(file, &agent_options_table);
+}
+
+static const struct option_table options_table = {
+	.program = "millrace-agent",
+	.version = MILLRACE_VERSION,
+	.usage = "[FLAG]...",
+	.summary = "Tells connections, NAT and processes of this host to Kafka.",
+	.entries = flags,
+	.count = sizeof(flags) / sizeof(flags[0]),
+	.print_more = print_reference,
+};
 
 struct arguments {
 	const char *path;
@@ -21,78 +46,38 @@ struct arguments {
 	bool check, check_config;
 };
 
-static void print_help(void)
+static void add_setting(struct arguments *arguments, const char *value)
 {
-	printf("millrace-agent: connections, NAT and processes of this host, to Kafka.\n\n"
-	       "  --config FILE       configuration (default " DEFAULT_PATH
-	       ", which may be absent)\n"
-	       "  --set NAME=VALUE    one setting, over file and environment; repeatable\n"
-	       "  --check             say what this host lets the agent do, and end\n"
-	       "  --check-config      read the configuration, and end\n"
-	       "  --print-defaults    a commented configuration\n"
-	       "  --print-reference   the reference of the configuration as Markdown\n"
-	       "  --version, --help\n\n");
-	config_print_help(stdout, &agent_options_table);
+	if (arguments->settings_count == SETTINGS_MAX)
+		options_refuse(&options_table, "--set may be given %d times", SETTINGS_MAX);
+	arguments->settings[arguments->settings_count++] =
+		(struct config_setting){.value = value, .origin = "--set"};
 }
 
-/* Whether the program goes on; else *status is its exit status. */
-static bool parse(int count, char **words, struct arguments *arguments, int *status)
+static void read_flags(int count, char **words, struct arguments *arguments)
 {
-	static const struct option flags[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"set", required_argument, NULL, 's'},
-		{"check", no_argument, NULL, 'k'},
-		{"check-config", no_argument, NULL, 'C'},
-		{"print-defaults", no_argument, NULL, 'd'},
-		{"print-reference", no_argument, NULL, 'r'},
-		{"version", no_argument, NULL, 'v'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
-	};
-	*status = EXIT_SUCCESS;
-	for (int flag; (flag = getopt_long(count, words, "", flags, NULL)) != -1;) {
-		switch (flag) {
-		case 'c':
-			arguments->path = optarg;
-			break;
-		case 's':
-			if (arguments->settings_count == SETTINGS_MAX) {
-				fprintf(stderr, "millrace-agent: more than %d --set\n",
-					SETTINGS_MAX);
-				*status = EXIT_USAGE;
-				return false;
-			}
-			arguments->settings[arguments->settings_count++] =
-				(struct config_setting){.value = optarg, .origin = "--set"};
-			break;
-		case 'k':
+	const struct option_entry *flag;
+	const char *argument;
+
+	while ((flag = options_next(&options_table, count, words, &argument)) != NULL) {
+		if (strcmp(flag->name, "config") == 0)
+			arguments->path = argument;
+		else if (strcmp(flag->name, "set") == 0)
+			add_setting(arguments, argument);
+		else if (strcmp(flag->name, "check") == 0)
 			arguments->check = true;
-			break;
-		case 'C':
+		else if (strcmp(flag->name, "check-config") == 0)
 			arguments->check_config = true;
-			break;
-		case 'd':
+		else if (strcmp(flag->name, "print-defaults") == 0) {
 			config_print_defaults(stdout, &agent_options_table);
-			return false;
-		case 'r':
+			exit(EXIT_SUCCESS);
+		} else {
 			config_print_markdown(stdout, &agent_options_table);
-			return false;
-		case 'v':
-			printf("millrace-agent %s\n", MILLRACE_VERSION);
-			return false;
-		case 'h':
-			print_help();
-			return false;
-		default:
-			*status = EXIT_USAGE;
-			return false;
+			exit(EXIT_SUCCESS);
 		}
 	}
-	if (optind == count)
-		return true;
-	fprintf(stderr, "millrace-agent: what is %s? See --help\n", words[optind]);
-	*status = EXIT_USAGE;
-	return false;
+	if (optind < count)
+		options_refuse(&options_table, "%s is not a flag", words[optind]);
 }
 
 /* The arguments are lent to what it returns. */
@@ -141,9 +126,8 @@ int main(int count, char **words)
 	struct arguments arguments = {0};
 	struct agent_options options;
 	struct preflight preflight;
-	int status;
-	if (!parse(count, words, &arguments, &status))
-		return status;
+	int status = EXIT_SUCCESS;
+	read_flags(count, words, &arguments);
 	if (!load(&arguments, &options))
 		return EXIT_USAGE;
 	if (arguments.check_config) {

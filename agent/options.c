@@ -61,7 +61,7 @@ static const struct config_entry entries[] = {
 	{.name = "kafka.brokers",
 	 .type = CONFIG_STRINGS,
 	 FIELD(brokers),
-	 .fallback = "127.0.0.1:7472",
+	 .fallback = "127.0.0.1:9092",
 	 .min = "1",
 	 .help = "Kafka brokers, host:port."},
 	{.name = "kafka.topic",

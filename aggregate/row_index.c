@@ -21,13 +21,6 @@ void row_index_done(struct row_index *index)
 	*index = (struct row_index){0};
 }
 
-void row_index_clear(struct row_index *index)
-{
-	if (index->count)
-		memset(index->slots, 0, ((size_t)index->mask + 1) * sizeof(*index->slots));
-	index->count = 0;
-}
-
 static void row_index_put(struct row_index *index, uint64_t slot)
 {
 	uint64_t at = (slot >> 32) & index->mask;

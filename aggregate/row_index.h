@@ -15,7 +15,6 @@ enum { ROW_NONE = UINT32_MAX };
 
 void row_index_init(struct row_index *index, uint32_t count); /* room for count before it grows */
 void row_index_done(struct row_index *index);
-void row_index_clear(struct row_index *index);
 void row_index_add(struct row_index *index, uint64_t hash,
 		   uint32_t position); /* the key is not there yet */
 void row_index_remove(struct row_index *index, uint64_t hash,

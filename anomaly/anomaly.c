@@ -1815,5 +1815,6 @@ struct anomaly_stats anomaly_stats(const struct anomaly *anomaly)
 {
 	struct anomaly_stats stats = anomaly->stats;
 	stats.edges = anomaly->edges.count;
+	stats.suspects_dropped = domain_log_dropped(anomaly->domains);
 	return stats;
 }

@@ -98,6 +98,7 @@ struct anomaly_stats {
 	uint64_t monitors_refused; /* of those that should be in force: above MONITORS_MAX */
 	uint64_t detectors;	   /* full ones, now */
 	uint64_t held;		   /* series that stayed in the small tier for want of room */
+	uint64_t suspects_dropped; /* rows that found no room where suspects are looked for */
 };
 
 struct anomaly *anomaly_new(const struct anomaly_options *options);

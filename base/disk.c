@@ -2,7 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/hash.h"
 
 int disk_write(int descriptor, const void *bytes, size_t length)
 {
@@ -30,4 +33,23 @@ int disk_sync_folder(const char *folder)
 	if (descriptor >= 0)
 		close(descriptor);
 	return rc;
+}
+
+uint64_t disk_stamp(const char *const *paths, size_t count)
+{
+	uint64_t stamp = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t seen[5] = {stamp};
+		struct stat status;
+
+		if (paths[i] && stat(paths[i], &status) == 0) {
+			seen[1] = (uint64_t)status.st_mtim.tv_sec;
+			seen[2] = (uint64_t)status.st_mtim.tv_nsec;
+			seen[3] = status.st_ino;
+			seen[4] = (uint64_t)status.st_size;
+		}
+		stamp = hash_bytes(seen, sizeof(seen));
+	}
+	return stamp;
 }

@@ -31,6 +31,8 @@ void options_print_help(FILE *file, const struct option_table *table)
 	for (size_t at = 0; at < table->count; at++) {
 		const struct option_entry *entry = &table->entries[at];
 
+		if (table->shown && !table->shown(entry))
+			continue;
 		print_flag(file, entry->letter, entry->name, entry->argument, entry->help);
 	}
 	print_flag(file, 0, "help", NULL, "Print this and exit.");

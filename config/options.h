@@ -25,6 +25,7 @@ struct option_table {
 	const char *summary; /* what the program does, a sentence */
 	const struct option_entry *entries;
 	size_t count;
+	bool (*shown)(const struct option_entry *entry); /* in --help; NULL: all are */
 	void (*print_more)(
 		FILE *file); /* at the end of --help: the configuration's table; may be NULL */
 };

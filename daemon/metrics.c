@@ -174,6 +174,10 @@ static const struct total totals[] = {
 	{"millrace_held_detectors_total", "counter",
 	 "Series that were ripe for a full baseline when limits.edges were there.",
 	 TOTAL(anomaly.held)},
+	{"millrace_suspect_rows_dropped_total", "counter",
+	 "Rows of instances and lanes in which no suspects are looked for, as limits.edges leaves "
+	 "no room.",
+	 TOTAL(anomaly.suspects_dropped)},
 	{"millrace_episodes", "gauge", "Rules that hold on an edge or a server now.",
 	 TOTAL(anomaly.episodes)},
 	{"millrace_incidents", "gauge", "Alerts firing.", TOTAL(incidents.incidents)},
@@ -470,13 +474,13 @@ static void receivers(FILE *out, const struct notifier_stats *notifier, uint64_t
 	of_receivers(out, "millrace_notifications_pending", "gauge", "Notifications waiting.",
 		     notifier, OF_RECEIVER(pending));
 	of_receivers(out, "millrace_notifications_unrecorded", "gauge",
-		     "Episodes whose delivery Kafka does not have yet.", notifier,
+		     "Alerts whose delivery Kafka does not have yet.", notifier,
 		     OF_RECEIVER(unrecorded));
 	of_receivers(out, "millrace_notifications_open", "gauge",
-		     "Episodes of which the receiver holds a firing: their end is owed.", notifier,
+		     "Alerts of which the receiver holds a firing: their end is owed.", notifier,
 		     OF_RECEIVER(open));
 	of_receivers(out, "millrace_notifications_forgotten_total", "counter",
-		     "Episodes whose end will not be told as too many were open.", notifier,
+		     "Alerts whose end will not be told as too many were open.", notifier,
 		     OF_RECEIVER(forgotten));
 	of_receivers(out, "millrace_receiver_breaker_opened_total", "counter",
 		     "Times that the receiver's circuit breaker opened.", notifier,

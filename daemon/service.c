@@ -14,6 +14,7 @@
 #include "api/http/server.h"
 #include "api/query/query.h"
 #include "base/clock.h"
+#include "base/disk.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "daemon/control_api.h"
@@ -78,6 +79,7 @@ struct service {
 	uint64_t started_ns;
 	struct embedded *embedded;
 	struct server *server;
+	uint64_t tls_stamp; /* of the files that it speaks TLS with */
 	struct history *history;
 	struct query *query;
 	struct notifier *notifier;
@@ -1060,6 +1062,32 @@ static int start_embedded(struct service *service)
 	return 0;
 }
 
+static uint64_t tls_stamp(const struct settings *settings)
+{
+	const char *const paths[] = {settings->tls_certificate, settings->tls_key};
+
+	return disk_stamp(paths, sizeof(paths) / sizeof(paths[0]));
+}
+
+/* When one of its files changed, or when it is asked for. A certificate whose key is yet to come is
+ * refused, and taken when that changes. */
+static void reload_certificate(struct service *service, bool asked)
+{
+	const struct settings *settings = service->settings;
+	uint64_t stamp = tls_stamp(settings); /* before the files are read */
+
+	if (!settings->tls_certificate || (!asked && stamp == service->tls_stamp))
+		return;
+	service->tls_stamp = stamp;
+	if (server_reload_certificate(service->server))
+		log_line(LOG_LEVEL_ERROR,
+			 "the API's certificate stays as it was: tls.certificate %s or tls.key %s "
+			 "cannot be read, or they do not fit each other",
+			 settings->tls_certificate, settings->tls_key);
+	else
+		log_line(LOG_LEVEL_INFO, "the API's certificate was read again");
+}
+
 static int start_server(struct service *service)
 {
 	const struct settings *settings = service->settings;
@@ -1072,6 +1100,7 @@ static int start_server(struct service *service)
 	char *address = strdup(settings->listen);
 	int rc = address ? split_address(address, &options.host, &options.port) : -ENOMEM;
 
+	service->tls_stamp = tls_stamp(settings);
 	if (rc == 0)
 		rc = server_new(&service->loop, &options, &service->server);
 	if (rc == 0) {
@@ -1350,12 +1379,14 @@ static void reload_keys(struct service *service)
 static void on_keys_timer(uv_timer_t *timer)
 {
 	reload_keys(timer->data);
+	reload_certificate(timer->data, false);
 }
 
 static void on_hangup(uv_signal_t *hangup, int number)
 {
 	(void)number;
 	reload_keys(hangup->data);
+	reload_certificate(hangup->data, true);
 }
 
 /* They keep no loop alive. */

@@ -218,11 +218,12 @@ static const struct config_entry entries[] = {
 	 .type = CONFIG_STRING,
 	 SETTING(listen),
 	 .fallback = "127.0.0.1:7470",
-	 .help = "Address of the API, the web page, gRPC and metrics."},
+	 .help = "Address of the API, gRPC and metrics."},
 	{.name = "external_url",
 	 .type = CONFIG_STRING,
 	 SETTING(external_url),
-	 .help = "How people reach that address; alerts link to it."},
+	 .help = "How people reach that address: messages link to their alert at the API, as "
+		 "JSON."},
 	{.name = "tls.certificate",
 	 .type = CONFIG_STRING,
 	 SETTING(tls_certificate),
@@ -255,7 +256,8 @@ static const struct config_entry entries[] = {
 	 .type = CONFIG_STRING,
 	 SETTING(embedded_listen),
 	 .fallback = "127.0.0.1:7472",
-	 .help = "With --embedded: where the embedded broker listens."},
+	 .help = "With --embedded: where the embedded broker listens; kafka.brokers of agents that "
+		 "report to it."},
 	{.name = "pipeline.workers",
 	 .type = CONFIG_UINT,
 	 SETTING(workers),
@@ -588,8 +590,8 @@ static const struct config_entry entries[] = {
 	 SETTING(snapshots_folder),
 	 .fallback = "",
 	 .help = "Folder for the pipeline's state, so that a restart goes on where it was, with "
-		 "the "
-		 "same output to the byte; for this process alone. Empty: each start begins anew."},
+		 "the same output to the byte. One for each process, or one that the instances of "
+		 "exchange.carrier: kafka share. Empty: each start begins anew."},
 	{.name = "snapshots.period",
 	 .type = CONFIG_DURATION,
 	 SETTING(snapshots_period_ns),

@@ -79,9 +79,3 @@ bool intern_drop(struct intern *intern, uint32_t number)
 	intern->live--;
 	return true;
 }
-
-size_t intern_bytes(const struct intern *intern)
-{
-	return slots_bytes(&intern->table) +
-	       (size_t)intern->fresh * (intern->record_size + sizeof(*intern->users));
-}

@@ -38,8 +38,6 @@ uint32_t intern_hold(struct intern *intern, const void *record);
 /* One user less. Returns whether it was the last. */
 bool intern_drop(struct intern *intern, uint32_t number);
 
-size_t intern_bytes(const struct intern *intern);
-
 static inline const void *intern_at(const struct intern *intern, uint32_t number)
 {
 	return intern->records + (uint64_t)number * intern->record_size;

@@ -9,11 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/hash.h"
+#include "base/disk.h"
 #include "base/memory.h"
 #include "kafka/fetch.h"
 #include "kafka/token.h"
@@ -320,20 +319,8 @@ uint64_t security_files(const struct security *security)
 {
 	const struct kafka_options *options = security->options;
 	const char *const paths[] = {options->tls_ca, options->tls_certificate, options->tls_key};
-	struct {
-		int64_t seconds, ns;
-		uint64_t inode, size;
-	} seen[3] = {0};
-	for (int i = 0; i < 3; i++) {
-		struct stat status;
-		if (!paths[i] || stat(paths[i], &status))
-			continue;
-		seen[i].seconds = status.st_mtim.tv_sec;
-		seen[i].ns = status.st_mtim.tv_nsec;
-		seen[i].inode = status.st_ino;
-		seen[i].size = (uint64_t)status.st_size;
-	}
-	return hash_bytes(seen, sizeof(seen));
+
+	return disk_stamp(paths, sizeof(paths) / sizeof(paths[0]));
 }
 
 /* ---- life ---- */

@@ -138,16 +138,6 @@ bool rulebook_take(struct rulebook *book, const struct rule *rule, uint64_t now_
 	return stood || !rule->withdrawn;
 }
 
-size_t rulebook_count(const struct rulebook *book)
-{
-	return book->count;
-}
-
-const struct rule *rulebook_at(const struct rulebook *book, size_t number)
-{
-	return book->rules[number];
-}
-
 const struct rule *rulebook_find(const struct rulebook *book, const char *id)
 {
 	bool found;

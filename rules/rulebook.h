@@ -25,9 +25,7 @@ void rulebook_free(struct rulebook *book);
 /* now_ns: the same clock's as the rules' times, roughly. Whether what stands is another now. */
 bool rulebook_take(struct rulebook *book, const struct rule *rule, uint64_t now_ns);
 
-/* All, withdrawn ones too, in the order of their ids; lent until the next is taken. */
-size_t rulebook_count(const struct rulebook *book);
-const struct rule *rulebook_at(const struct rulebook *book, size_t number);
+/* Withdrawn ones too; lent until the next is taken. */
 const struct rule *rulebook_find(const struct rulebook *book, const char *id);
 uint32_t rulebook_standing(const struct rulebook *book); /* those that are not withdrawn */
 bool rulebook_full(const struct rulebook *book);	 /* no room for another that stands */

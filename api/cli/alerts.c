@@ -4,8 +4,8 @@
 #include "api/cli/listing.h"
 
 static const struct sheet_column alert_columns[] = {
-	{"STATE", false},   {"SEVERITY", false}, {"STARTED", false}, {"MONITOR", false},
-	{"SUMMARY", false}, {"SUSPECT", false},	 {"LIKELY", false},  {"COMPLETE", true},
+	{"STATE", false},   {"SEVERITY", false}, {"STARTED", false},   {"MONITOR", false},
+	{"SUMMARY", false}, {"SUSPECT", false},	 {"DIAGNOSIS", false}, {"COMPLETE", true},
 	{"SENT TO", false}, {"AFTER", true},
 };
 
@@ -57,7 +57,7 @@ int command_alerts(const struct cli *cli)
 		add_alert,
 		"No alerts. Nothing departs from normal, no monitor is configured (monitors in "
 		"millraced.yaml),\nor baselines still learn: they need 10 minutes of an edge.",
-		NULL};
+		"alerts_left_out"};
 	struct path path;
 
 	path_begin(&path, "/api/v1/alerts");

@@ -51,6 +51,15 @@ static int unreachable(const struct cli *cli, const char *why)
 			cli->server, why);
 }
 
+static int untrusted(const struct cli *cli, const char *why)
+{
+	return complain(STATUS_UNREACHABLE,
+			"%s is not trusted: %s\n"
+			"Name the file of its authority with --ca, and the server as its "
+			"certificate does.",
+			cli->server, why);
+}
+
 /* What a change adds to a GET. */
 struct change {
 	const char *method, *body;
@@ -95,7 +104,8 @@ static int perform(const struct cli *cli, const char *path, const struct change 
 	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 5L);
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(curl, CURLOPT_USERAGENT, "millrace/" MILLRACE_VERSION);
-
+	if (cli->ca)
+		curl_easy_setopt(curl, CURLOPT_CAINFO, cli->ca);
 	if (change) {
 		curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, change->method);
 		curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
@@ -119,6 +129,10 @@ static int perform(const struct cli *cli, const char *path, const struct change 
 		return complain(STATUS_USAGE,
 				"--server %s is no address; write it as http://127.0.0.1:7470",
 				cli->server);
+	if (rc == CURLE_SSL_CACERT_BADFILE)
+		return complain(STATUS_USAGE, "--ca %s: %s", cli->ca, why);
+	if (rc == CURLE_PEER_FAILED_VERIFICATION)
+		return untrusted(cli, why);
 	return unreachable(cli, why[0] ? why : curl_easy_strerror(rc));
 }
 

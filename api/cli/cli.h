@@ -15,6 +15,7 @@ enum format { FORMAT_TABLE, FORMAT_JSON, FORMAT_JSONL };
 
 struct cli {
 	const char *server; /* http://127.0.0.1:7470 */
+	const char *ca;	    /* a file; NULL: the system's authorities */
 	enum format format;
 	bool wide; /* a table with all columns */
 	bool colour;

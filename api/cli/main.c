@@ -16,6 +16,8 @@
 static const struct option_entry flags[] = {
 	{"server", 's', "URL",
 	 "Address of millraced; " DEFAULT_SERVER ", or MILLRACE_SERVER's value."},
+	{"ca", 0, "FILE",
+	 "PEM file of the authorities that may vouch for an https server; the system's."},
 	{"output", 'o', "FORMAT",
 	 "table, wide (with all columns), json or jsonl (an item a line)."},
 	{"hops", 0, "N", "map: how far round the workload, 1 to 8."},
@@ -91,10 +93,38 @@ static const struct command commands[] = {
 	 "csv actual expected attributes top", command_localize},
 	{"status", "", "Whether millraced is ready, and its main figures.", "", command_status},
 	{"version", "", "This program's version.", "", NULL},
-	{"help", "", "This text.", "", NULL},
+	{"help", "[COMMAND]", "This text, or a command's.", "", NULL},
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static bool of_all(const char *flag)
+{
+	return strcmp(flag, "server") == 0 || strcmp(flag, "ca") == 0 ||
+	       strcmp(flag, "output") == 0;
+}
+
+static bool takes(const struct command *command, const char *flag)
+{
+	size_t length = strlen(flag);
+
+	for (const char *at = command->flags; *at; at += strspn(at, " ")) {
+		size_t word = strcspn(at, " ");
+
+		if (word == length && strncmp(at, flag, length) == 0)
+			return true;
+		at += word;
+	}
+	return false;
+}
+
+/* Whose help is asked for; NULL: the program's, with the flags that all commands have. */
+static const struct command *asked;
+
+static bool shown(const struct option_entry *entry)
+{
+	return of_all(entry->name) || (asked && takes(asked, entry->name));
+}
 
 static void print_commands(FILE *file)
 {
@@ -102,19 +132,43 @@ static void print_commands(FILE *file)
 	for (int i = 0; i < COMMANDS; i++)
 		fprintf(file, "  %-9s%-12s %s\n", commands[i].name, commands[i].operand,
 			commands[i].help);
-	fputs("\nExit status: 0 done, 1 failed or not ready, 2 usage, 3 millraced not reachable.\n",
+	fputs("\n'millrace COMMAND --help' prints the flags of one.\n", file);
+}
+
+static void print_more(FILE *file)
+{
+	if (!asked)
+		print_commands(file);
+	fputs("\nEnvironment:\n"
+	      "  MILLRACE_SERVER  The address, where --server is not given.\n"
+	      "  MILLRACE_TOKEN   control.token of millraced, for what changes monitors and "
+	      "agents.\n"
+	      "  NO_COLOR         If it is not empty, tables have no colours.\n"
+	      "\nExit status: 0 done, 1 failed or not ready, 2 usage, 3 millraced not reachable.\n",
 	      file);
 }
 
-static const struct option_table options = {
+static struct option_table options = {
 	.program = "millrace",
 	.version = MILLRACE_VERSION,
 	.usage = "COMMAND [FLAG]...",
 	.summary = "Asks millraced: the service map, alerts, monitors, events, agents.",
 	.entries = flags,
 	.count = sizeof(flags) / sizeof(flags[0]),
-	.print_more = print_commands,
+	.shown = shown,
+	.print_more = print_more,
 };
+
+static void help_about(const struct command *command)
+{
+	static char usage[64];
+
+	snprintf(usage, sizeof(usage), "%s %s%s[FLAG]...", command->name, command->operand,
+		 *command->operand ? " " : "");
+	asked = command;
+	options.usage = usage;
+	options.summary = command->help;
+}
 
 int complain(enum status status, const char *format, ...)
 {
@@ -159,6 +213,7 @@ static const char **place_of(struct cli *cli, const char *flag)
 		const char **place;
 	} places[] = {
 		{"server", &cli->server},
+		{"ca", &cli->ca},
 		{"hops", &cli->hops},
 		{"window", &cli->window},
 		{"zone", &cli->zone},
@@ -232,32 +287,37 @@ static void read_flags(struct cli *cli, struct given *given, int argc, char **ar
 			add_word(words_of(cli, entry->name), entry->name, argument);
 		else
 			*place_of(cli, entry->name) = argument;
-		if (strcmp(entry->name, "output") != 0 && strcmp(entry->name, "server") != 0 &&
-		    given->count < OPTIONS_MAX)
+		if (!of_all(entry->name) && given->count < OPTIONS_MAX)
 			given->names[given->count++] = entry->name;
 	}
 }
 
-static bool takes(const struct command *command, const char *flag)
-{
-	size_t length = strlen(flag);
-
-	for (const char *at = command->flags; *at; at += strspn(at, " ")) {
-		size_t word = strcspn(at, " ");
-
-		if (word == length && strncmp(at, flag, length) == 0)
-			return true;
-		at += word;
-	}
-	return false;
-}
-
-static const struct command *find_command(const char *name)
+static const struct command *known_command(const char *name)
 {
 	for (int i = 0; i < COMMANDS; i++) {
 		if (strcmp(commands[i].name, name) == 0)
 			return &commands[i];
 	}
+	return NULL;
+}
+
+/* --help ends the process as soon as it is met, so whose it is must be known before. */
+static void find_asked(int argc, char **argv)
+{
+	for (int i = 1; i < argc && !asked; i++) {
+		const struct command *command = known_command(argv[i]);
+
+		if (command && command->run)
+			help_about(command);
+	}
+}
+
+static const struct command *find_command(const char *name)
+{
+	const struct command *command = known_command(name);
+
+	if (command)
+		return command;
 	options_refuse(
 		&options,
 		"there is no command %s; accepted: map, top, alerts, monitors, events, agents, "
@@ -286,6 +346,7 @@ int main(int argc, char **argv)
 	struct given given = {0};
 
 	setlocale(LC_CTYPE, "");
+	find_asked(argc, argv);
 	read_flags(&cli, &given, argc, argv);
 	cli.colour = isatty(STDOUT_FILENO) && !(no_colour && *no_colour);
 	if (optind >= argc)
@@ -300,6 +361,8 @@ int main(int argc, char **argv)
 	cli.operands_count = argc - optind - 1;
 	check(command, &cli, &given);
 	if (strcmp(command->name, "help") == 0) {
+		if (cli.operands_count)
+			find_command(cli.operands[0]);
 		options_print_help(stdout, &options);
 		return STATUS_DONE;
 	}

@@ -172,7 +172,20 @@ static void print_lines(const struct cli *cli, const cJSON *const *rows, size_t 
 		puts("]");
 }
 
-/* The server ranks by bytes, so all that it gives is asked for and ranked here. */
+/* The table says that it shows the first few only; past what the server gives even these may be
+ * others. */
+static void tell_left_out(const struct cli *cli, size_t more, double unranked)
+{
+	if (cli->format == FORMAT_TABLE && more)
+		fprintf(stderr, "%zu more edges; --limit shows them.\n", more);
+	if (unranked > 0)
+		fprintf(stderr,
+			"%.0f edges are left out before they are ranked: %d are, those that alert "
+			"or fail first, then those with most bytes.\n",
+			unranked, TOP_LIMIT_MAX);
+}
+
+/* The server ranks in its own way, so all that it gives is asked for and ranked here. */
 static int top_once(const struct cli *cli, size_t limit, bool screen)
 {
 	const cJSON **rows;
@@ -190,6 +203,8 @@ static int top_once(const struct cli *cli, size_t limit, bool screen)
 
 	size_t count = collect(list_of(document, "edges"), &rows);
 
+	size_t ranked = count;
+
 	if (count)
 		qsort(rows, count, sizeof(*rows), largest_first);
 	if (count > limit)
@@ -203,6 +218,7 @@ static int top_once(const struct cli *cli, size_t limit, bool screen)
 	else
 		explain_empty(NULL);
 	fflush(stdout);
+	tell_left_out(cli, ranked - count, number_of(document, "edges_left_out"));
 	free(rows);
 	cJSON_Delete(document);
 	return STATUS_DONE;

@@ -1,7 +1,4 @@
 #include "api/http/field.h"
-
-#include <string.h>
-
 enum wire_type { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 
 static bool read_varint(struct fields *fields, uint64_t *value)
@@ -54,12 +51,6 @@ bool fields_next(struct fields *fields, struct field *field)
 			    !read_value(fields, field, key & 7);
 	field->number = (uint32_t)(key >> 3);
 	return !fields->malformed;
-}
-
-bool field_is(const struct field *field, const char *text)
-{
-	return field->bytes && field->size == strlen(text) &&
-	       !memcmp(field->bytes, text, field->size);
 }
 
 static void put_raw(struct buffer *out, uint64_t value)

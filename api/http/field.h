@@ -30,8 +30,5 @@ static inline struct fields field_inside(const struct field *field)
 	return (struct fields){.at = field->bytes, .end = field->bytes + field->size};
 }
 
-/* Whether the field is a string equal to `text`. */
-bool field_is(const struct field *field, const char *text);
-
 void field_put_varint(struct buffer *out, uint32_t number, uint64_t value);
 void field_put_bytes(struct buffer *out, uint32_t number, const void *bytes, size_t size);

@@ -17,13 +17,6 @@ void json_done(struct json *json)
 	buffer_done(&json->text);
 }
 
-void json_clear(struct json *json)
-{
-	struct buffer text = json->text;
-	buffer_clear(&text);
-	*json = (struct json){.text = text};
-}
-
 static uint32_t level(const struct json *json)
 {
 	return UINT32_C(1) << (json->depth - 1);

@@ -27,7 +27,6 @@ struct json {
 
 void json_init(struct json *json);
 void json_done(struct json *json);
-void json_clear(struct json *json);
 
 void json_object_begin(struct json *json);
 void json_object_end(struct json *json);

@@ -215,7 +215,8 @@ static void slack_context(struct json *json, const struct alert *alert, const ch
 	length = snprintf(text, sizeof(text), "since %s, alert `%s`", started, alert->key);
 	if (external_url) {
 		link_text(url, sizeof(url), alert, external_url);
-		snprintf(text + length, sizeof(text) - (size_t)length, ", <%s|open>", url);
+		snprintf(text + length, sizeof(text) - (size_t)length, ", <%s|details as JSON>",
+			 url);
 	}
 	json_object_begin(json);
 	json_key(json, "type");
@@ -367,6 +368,10 @@ static void pagerduty_payload(struct json *json, const struct alert *alert)
 void body_pagerduty(struct json *json, const struct alert *alert, const char *routing_key,
 		    const char *external_url)
 {
+	char url[1200];
+
+	if (external_url)
+		link_text(url, sizeof(url), alert, external_url);
 	json_object_begin(json);
 	json_key(json, "routing_key");
 	json_string(json, routing_key);
@@ -376,20 +381,17 @@ void body_pagerduty(struct json *json, const struct alert *alert, const char *ro
 	json_string(json, alert->key);
 	json_key(json, "client");
 	json_string(json, "Millrace");
-	if (external_url)
-		member(json, "client_url", external_url);
+	if (external_url) /* the address alone answers 404 */
+		json_member(json, "client_url", url);
 	pagerduty_payload(json, alert);
 	if (external_url) {
-		char url[1200];
-
-		link_text(url, sizeof(url), alert, external_url);
 		json_key(json, "links");
 		json_array_begin(json);
 		json_object_begin(json);
 		json_key(json, "href");
 		json_string(json, url);
 		json_key(json, "text");
-		json_string(json, "Millrace");
+		json_string(json, "Details as JSON");
 		json_object_end(json);
 		json_array_end(json);
 	}

@@ -274,6 +274,7 @@ const ProtobufCMessage *answer_alerts(struct query *query, const ProtobufCMessag
 	}
 	qsort(found, count, sizeof(struct episode *), newest_first);
 	message->n_alerts = count < asked->limit ? count : asked->limit;
+	message->alerts_left_out = (uint32_t)(count - message->n_alerts);
 	message->alerts = arena_take(arena, message->n_alerts, sizeof(*message->alerts));
 	for (size_t i = 0; i < message->n_alerts; i++)
 		message->alerts[i] = episode_message(arena, found[i]);

@@ -30,7 +30,7 @@ static const struct property selector[] = {
 static const struct property settings[] = {
 	{"scan_period_s", NUMBER,
 	 .help = "How often counters of open sockets are read, 0.1 to 15."},
-	{"batch_interval_s", NUMBER, .help = "How long events are gathered, 0.01 to 5."},
+	{"batch_interval_s", NUMBER, .help = "How long events are gathered, 0.01 to 2."},
 	{"cpu_budget", NUMBER, .help = "Of the node's CPUs together, more than 0 to 1."},
 	{"features", FLAG_MAP,
 	 .help = "udp, dns, drops, nat, processes, cmdlines, owners: on or off."},

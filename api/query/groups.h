@@ -26,7 +26,7 @@ struct group {
 	/* The map. */
 	int64_t active_10s, active_1s;
 	uint32_t hops;
-	bool chosen;
+	bool chosen, alerting;
 	/* Series: the sums above are those of the step that begins here. */
 	uint64_t start_ns;
 	struct point *points;

@@ -280,6 +280,8 @@ struct node {
 struct map {
 	struct query *query;
 	struct groups groups;
+	uint64_t *alerting; /* servers of alerts that fire, sorted; the query's arena */
+	size_t alerting_count;
 	struct node *nodes; /* found by a scan of `order`, sorted by workload id */
 	size_t nodes_count, nodes_room;
 };
@@ -361,11 +363,53 @@ static int64_t bytes_of(const struct group *group)
 	return group->counters[COUNTER_TX_BYTES] + group->counters[COUNTER_RX_BYTES];
 }
 
-static int busiest_first(const void *one, const void *other)
+static int by_id(const void *one, const void *other)
+{
+	const uint64_t *a = one, *b = other;
+
+	return *a < *b ? -1 : *a > *b;
+}
+
+static void find_alerting(struct map *map)
+{
+	const struct book *book = map->query->book;
+
+	map->alerting = arena_take(&map->query->arena, book_count(book), sizeof(*map->alerting));
+	for (size_t i = 0; i < book_count(book); i++) {
+		if (episode_firing(book_at(book, i)))
+			map->alerting[map->alerting_count++] = book_at(book, i)->server;
+	}
+	if (map->alerting_count)
+		qsort(map->alerting, map->alerting_count, sizeof(*map->alerting), by_id);
+}
+
+/* Edges are many and so are the book's alerts: only an edge whose server has one that fires is
+ * looked for among them. */
+static bool alerts(const struct map *map, const struct edge *edge)
+{
+	return map->alerting_count &&
+	       bsearch(&edge->server, map->alerting, map->alerting_count, sizeof(*map->alerting),
+		       by_id) &&
+	       book_alerting(map->query->book, edge);
+}
+
+/* An edge over which nothing gets passes no bytes, so bytes alone would leave it out first. */
+static uint8_t trouble_of(const struct group *group)
+{
+	int64_t failed = group->counters[COUNTER_FAILED];
+
+	if (group->alerting || (failed > 0 && failed >= group->counters[COUNTER_OPENED]))
+		return 2;
+	return failed > 0;
+}
+
+static int broken_first(const void *one, const void *other)
 {
 	const struct group *a = *(const struct group *const *)one;
 	const struct group *b = *(const struct group *const *)other;
 
+	if (trouble_of(a) != trouble_of(b))
+		return trouble_of(a) < trouble_of(b) ? 1 : -1;
 	if (bytes_of(a) != bytes_of(b))
 		return bytes_of(a) < bytes_of(b) ? 1 : -1;
 	return a->key < b->key ? -1 : a->key > b->key;
@@ -519,26 +563,29 @@ static Millrace__V1__MapEdge *map_edge_message(struct query *query, const struct
 	group_srtt_avg(group, &message->srtt_avg_s);
 	group_joined_ratio(group, &message->joined_ratio);
 	group_completeness(group, &message->completeness);
-	message->alerting = book_alerting(query->book, &group->edge);
+	message->alerting = group->alerting;
 	return message;
 }
 
-/* Kept edges to the front, busiest first; returns how many there are. */
+/* Kept edges to the front: those that alert or of which half fails, then others of which some
+ * fail, then the rest; of each the busiest first. Returns how many there are. */
 static size_t rank_edges(struct map *map, bool by_zone)
 {
 	struct groups *groups = &map->groups;
 	size_t kept = 0;
 
+	find_alerting(map);
 	for (size_t i = 0; i < groups->count; i++) {
 		struct group *group = groups->items[i];
 
 		if (!group->hops || (by_zone && !group->chosen) || is_empty(group))
 			continue;
+		group->alerting = alerts(map, &group->edge);
 		groups->items[i] = groups->items[kept];
 		groups->items[kept++] = group;
 	}
 	if (kept)
-		qsort(groups->items, kept, sizeof(struct group *), busiest_first);
+		qsort(groups->items, kept, sizeof(struct group *), broken_first);
 	return kept;
 }
 

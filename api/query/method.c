@@ -22,7 +22,7 @@ static const struct parameter map_parameters[] = {
 	{"window", "window_s", PARAMETER_DURATION, 1, 2592000, 60,
 	 .help = "The trailing window that figures are about."},
 	{"limit", "limit", PARAMETER_COUNT, 1, 2000, 200,
-	 .help = "Edges at most; the busiest are kept."},
+	 .help = "Edges at most; those that alert or fail are kept first, then the busiest."},
 	{"zone", "zone", PARAMETER_TEXT, .help = "Only edges that touch this zone."},
 	{"at", "at_s", PARAMETER_TIME, .help = "End of the window; not given: now."},
 };
@@ -49,8 +49,9 @@ static const struct parameter alerts_parameters[] = {
 	{"state", "state", PARAMETER_CHOICE, .choices = states, .help = "Empty: all."},
 	{"workload", "workload", PARAMETER_TEXT, .help = "Only alerts that name it."},
 	{"key", "key", PARAMETER_TEXT,
-	 .help = "Only this episode, as the links in notifications say."},
-	{"limit", "limit", PARAMETER_COUNT, 1, 1000, 100, .help = "Episodes at most."},
+	 .help = "Only the alert with this key, as the links in notifications say."},
+	{"limit", "limit", PARAMETER_COUNT, 1, 1000, 100,
+	 .help = "Alerts at most; the newest are kept."},
 };
 
 static const char *const change_kinds[] = {
@@ -108,7 +109,7 @@ const struct method methods[METHODS] = {
 	{"/api/v1/series", "/millrace.v1.Query/Series", "Time series of one metric.", NULL,
 	 &millrace__v1__series_request__descriptor, &millrace__v1__series_response__descriptor,
 	 TABLE(series_parameters), answer_series},
-	{"/api/v1/alerts", "/millrace.v1.Query/Alerts", "Alert episodes, newest first.", NULL,
+	{"/api/v1/alerts", "/millrace.v1.Query/Alerts", "Alerts, newest first.", NULL,
 	 &millrace__v1__alerts_request__descriptor, &millrace__v1__alerts_response__descriptor,
 	 TABLE(alerts_parameters), answer_alerts},
 	{"/api/v1/search", "/millrace.v1.Query/Search",

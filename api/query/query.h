@@ -83,7 +83,7 @@ struct agents_stats {
 };
 struct agents_stats query_agents_stats(const struct query *query);
 
-/* A transition, in any order and repeated: the newest of an episode stands. */
+/* A transition, in any order and repeated: the newest of an alert stands. */
 void query_alert(struct query *query, const struct alert *alert);
 void query_delivery(struct query *query, const struct delivery *delivery);
 

@@ -45,7 +45,7 @@ static void an_absent_file_gives_the_documented_defaults(void **state)
 	assert_int_equal(agent_options_finish(&options, why), 0);
 	assert_true(strlen(options.node) > 0);
 	assert_int_equal(options.brokers.count, 1);
-	assert_string_equal(options.brokers.items[0], "127.0.0.1:7472");
+	assert_string_equal(options.brokers.items[0], "127.0.0.1:9092");
 	assert_string_equal(options.topic, "millrace.events");
 	assert_string_equal(options.listen, "127.0.0.1:7471");
 	assert_int_equal(options.batch_interval_ns, 100000000);

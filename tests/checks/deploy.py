@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """What deploy/ ships works: the configurations are accepted by the program that they are for, with their commented
-parts too, systemd takes the units and finds them no more exposed than they were, and the role for a cluster grants to
-read what is watched there and nothing else."""
+parts too, the units hand over every file that these name and only root may read, systemd takes the units and finds them
+no more exposed than they were, and the role for a cluster grants to read what is watched there and nothing else."""
 
 import pathlib
 import re
@@ -15,6 +15,8 @@ import docs
 import source
 
 CONFIG = {"deploy/config/millraced.yaml": "millraced", "deploy/config/agent.yaml": "millrace-agent"}
+HANDED = {"deploy/config/millraced.yaml": "deploy/systemd/millraced.service",
+          "deploy/config/agent.yaml": "deploy/systemd/millrace-agent.service"}  # who hands over what is named where
 UNITS = {"deploy/systemd/millraced.service": 15, "deploy/systemd/millrace-agent.service": 25}  # exposure in tenths
 ROLE, WATCHED = "deploy/kubernetes/rbac.yaml", "kube/reflector.c"
 SETTING = re.compile(r"^( *)# ?( *(?:- )?[a-z_.]+:(?: .*)?)$", re.M)
@@ -31,6 +33,21 @@ def refusals(path, name, text):
         refused = docs.refusal(path, whole)
         if refused:
             yield f"{name}: {path.name} refuses it: {refused}"
+
+
+def not_handed_over(config, text, unit, unit_text):
+    """A unit's user may read neither the configuration nor the secrets that root alone may: lines of the unit, those in
+    comments too, name them."""
+    handed = set(re.findall(r"^#?LoadCredential=([^:\n]+):", unit_text, re.M))
+    own = pathlib.Path(config).name
+    if own not in handed or f"--config %d/{own}" not in unit_text:
+        yield f"{unit}: does not hand over {own}"
+    for path in re.findall(r"_file: (\S+)", text):
+        if not path.startswith("${CREDENTIALS_DIRECTORY}/"):
+            yield f"{config}: {path} cannot be read by the unit's user"
+    for name in re.findall(r"\$\{CREDENTIALS_DIRECTORY\}/(\S+)", text):
+        if name not in handed:
+            yield f"{unit}: does not hand over {name}, which {config} names"
 
 
 def verified(root, name):
@@ -75,6 +92,9 @@ def problems(root):
         path = docs.program(source.ROOT, program)
         if path and (root / name).exists():
             found += list(refusals(path, name, (root / name).read_text()))
+    for name, unit in HANDED.items():
+        if (root / name).exists() and (root / unit).exists():
+            found += list(not_handed_over(name, (root / name).read_text(), unit, (root / unit).read_text()))
     for name, limit in UNITS.items():
         if (root / name).exists():
             found += list(verified(root, name)) + list(exposure(root, name, limit))
@@ -83,9 +103,14 @@ def problems(root):
 
 RULES = (source.ROOT / ROLE).read_text()
 UNIT = (source.ROOT / "deploy/systemd/millraced.service").read_text()
-GOOD = {"deploy/systemd/millraced.service": UNIT, ROLE: RULES}
+CONFIGURED = (source.ROOT / "deploy/config/millraced.yaml").read_text()
+GOOD = {"deploy/systemd/millraced.service": UNIT, "deploy/config/millraced.yaml": CONFIGURED, ROLE: RULES}
 FAULTS = [({"deploy/systemd/millraced.service": UNIT.replace("RestartSec", "RestartSecs")}, "RestartSecs"),
           ({"deploy/systemd/millraced.service": UNIT.replace("CapabilityBoundingSet=\n", "")}, "at most 1.5 is wanted"),
+          ({"deploy/systemd/millraced.service": UNIT.replace("%d/", "/etc/millrace/")}, "does not hand over millraced.yaml"),
+          ({"deploy/systemd/millraced.service": UNIT.replace("=slack-url:", "=slack:")}, "hand over slack-url"),
+          ({"deploy/config/millraced.yaml": CONFIGURED.replace("url_file: ${CREDENTIALS_DIRECTORY}", "url_file: /etc")},
+           "cannot be read by the unit's user"),
           ({ROLE: RULES.replace("[jobs]", "[jobs, secrets]")}, "secrets of batch may be read and are not watched"),
           ({ROLE: RULES.replace("nodes, ", "")}, "nodes of the core are watched and may not be read"),
           ({ROLE: RULES.replace("list, watch", "list, watch, delete", 1)}, "grants more than to read")]

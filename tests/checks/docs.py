@@ -151,7 +151,7 @@ def refusal(path, text):
         config = pathlib.Path(folder, "config.yaml")
         config.write_text(re.sub(r"(_file: )\S*/(\S+)", r"\1\2", text))
         result = subprocess.run([path, "--config", config, "--check-config"], capture_output=True, text=True,
-                                env={"KAFKA_PASSWORD": "secret"})
+                                env={"KAFKA_PASSWORD": "secret", "CREDENTIALS_DIRECTORY": folder})
     return result.stderr.strip() if result.returncode else ""
 
 

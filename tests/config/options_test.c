@@ -16,7 +16,13 @@ static const struct option_entry entries[] = {
 	{.name = "check-config", .help = "Only check."},
 	{.name = "set", .argument = "NAME=VALUE", .help = "One setting."},
 	{.name = "verbose", .letter = 'v', .help = "Say more."},
+	{.name = "wary", .help = "Not for everybody."},
 };
+
+static bool shown(const struct option_entry *entry)
+{
+	return strcmp(entry->name, "wary") != 0;
+}
 
 static void print_more(FILE *file)
 {
@@ -28,7 +34,8 @@ static const struct option_table table = {.program = "mill",
 					  .usage = "[FLAG]...",
 					  .summary = "Mills.",
 					  .entries = entries,
-					  .count = 4,
+					  .count = 5,
+					  .shown = shown,
 					  .print_more = print_more};
 
 /* Every flag as "name=argument;", in argv's order, then the operands. */

@@ -115,8 +115,12 @@ class Config(unittest.TestCase):
             status, told, _ = self.run_program(program, "", ["--set", "kafka.brokerz=x"])
             self.assertEqual(2, status)
             self.assertIn("kafka.brokerz", told)
-            status, _, _ = self.run_program(program, "", ["--no-such-flag"])
+            status, told, _ = self.run_program(program, "", ["--chek-config"])
             self.assertEqual(2, status)
+            self.assertIn("did you mean --check-config", told)
+            status, told, _ = self.run_program(program, "", ["-s", "kafka.brokerz=x"])
+            self.assertEqual(2, status)
+            self.assertIn("kafka.brokerz", told)
         os.environ["MILLRACE_PIPELINE_LATENESS"] = "soon"
         try:
             status, told, _ = self.run_program("millraced", "")

@@ -64,6 +64,8 @@ class Answers(Cli):
         self.assertEqual(len(alerts), 2)
         for word in ("error", "2027-01-15T07:59:35Z", "server_instance api-0", "100 %", "pager", "800.0 ms"):
             self.assertIn(word, alerts[1])
+        self.assertRegex(alerts[0], r"SUSPECT +DIAGNOSIS +COMPLETE")
+        self.assertIn("1 more alerts; --limit shows them.", self.run_cli("alerts", "--limit", "1").stderr)
 
     def test_agents_say_how_they_do_and_why(self):
         lines = self.run_cli("agents").stdout.splitlines()
@@ -136,12 +138,14 @@ class Answers(Cli):
         result = self.run_cli("status", status=1)
         self.assertRegex(result.stdout, r"lag +0\.75 s")
         self.assertRegex(result.stdout, r"agents +3")
+        self.assertRegex(result.stdout, r"alerts firing +1\n")  # what millrace alerts shows, not episodes
         self.assertRegex(result.stdout, r"receiver team +ok\n")
         self.assertRegex(result.stdout, r"receiver on-call +open, 7 waiting: the receiver answered 503; trying again")
         self.assertIn("Not ready: reading state", result.stderr)
         document = json.loads(self.run_cli("status", "-o", "json", status=1).stdout)
         self.assertEqual((document["ready"], document["metrics"]["millrace_events_lost_total"]), (False, 5))
         self.assertEqual([one["waiting"] for one in document["receivers"]], [0, 7])
+        self.assertEqual(document["alerts_firing"], 1)
 
     def test_wrong_usage_ends_with_2_and_says_what_is_right(self):
         for arguments, wanted in ((["frob"], "accepted: map, top"), ([], "which command"), (["map", "--by", "x"], "map has no --by"),
@@ -170,7 +174,23 @@ class Answers(Cli):
 
     def test_version_and_help(self):
         self.assertRegex(self.run_cli("version").stdout, r"^millrace \d+\.\d+\.\d+\n$")
-        self.assertIn("Exit status: 0 done", self.run_cli("help").stdout)
+        general = self.run_cli("help").stdout
+        for words in ("Exit status: 0 done", "MILLRACE_TOKEN", "--server URL", "--ca FILE", "localize", "COMMAND --help"):
+            self.assertIn(words, general)
+        self.assertNotIn("--csv", general)
+        self.assertEqual(general, self.run_cli("--help").stdout)
+        self.assertIn("no command frob", self.run_cli("help", "frob", status=2).stderr)
+
+    def test_a_commands_help_has_its_own_flags_and_those_of_all(self):
+        def flags(*words):
+            return re.findall(r"^ .{4} --([a-z-]+)", self.run_cli(*words).stdout, re.M)
+        of_all = ["server", "ca", "output", "help", "version"]
+        for command, own in (("top", "window zone limit by watch once"), ("alerts", "limit state"), ("status", ""),
+                             ("localize", "csv actual expected attributes top")):
+            self.assertEqual(sorted(flags(command, "--help")), sorted(own.split() + of_all), command)
+        self.assertEqual(flags("-o", "json", "--help", "top"), flags("top", "--help"))
+        self.assertEqual(flags("help", "top"), flags("top", "--help"))
+        self.assertTrue(self.run_cli("map", "--help").stdout.startswith("Usage: millrace map [WORKLOAD] [FLAG]...\n"))
 
     def terminal(self, arguments, enough, **environment):
         """What comes to a terminal until `enough` of it has come; then an interrupt."""
@@ -201,6 +221,17 @@ class Answers(Cli):
         out = self.terminal(["top", "--watch", "100ms"], lambda out: out.count(b"firing") >= 1, NO_COLOR="1")
         self.assertNotIn("\033[1m", out)
         self.assertIn("EDGE", out)
+
+
+class Many(Cli):
+    ARGUMENTS = ["1800000005", "many"]
+
+    def test_top_finds_what_fails_among_many_and_says_what_it_left_out(self):
+        result = self.run_cli("top", "--by", "failures", "--limit", "3")
+        self.assertIn("ops/probe -> shop/gone:9", result.stdout)
+        self.assertIn("1997 more edges; --limit shows them.", result.stderr)
+        self.assertIn("104 edges are left out before they are ranked: 2000 are", result.stderr)
+        self.assertIn("104 edges are left out", self.run_cli("top", "-o", "json").stderr)
 
 
 class Nothing(Cli):

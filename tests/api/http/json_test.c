@@ -82,7 +82,8 @@ static void any_bytes_read_back_as_python_replaces_them(void **state)
 			raw[i] = draw & 1 ? telling[(draw >> 8) % sizeof(telling)]
 					  : (uint8_t)(draw >> 8);
 		}
-		json_clear(&json);
+		json_done(&json);
+		json_init(&json);
 		json_string_n(&json, raw, size);
 		reader_line(reader, 's', raw, size, &json);
 	}
@@ -109,7 +110,8 @@ static void any_double_reads_back_exactly_in_the_fewest_digits(void **state)
 			value = telling[line];
 		else if (line % 2)
 			value = (double)(int64_t)(bits >> 20) / 1000;
-		json_clear(&json);
+		json_done(&json);
+		json_init(&json);
 		json_double(&json, value);
 		reader_line(reader, 'd', &value, sizeof(value), &json);
 	}

@@ -79,7 +79,7 @@ static void is_defused(const char *text)
 		if (*at == '<')
 			assert_ptr_equal(at, link);
 		if (*at == '>')
-			assert_true(link && strncmp(at - 5, "|open", 5) == 0);
+			assert_true(link && strncmp(at - 16, "|details as JSON", 16) == 0);
 		if (*at == '&')
 			assert_true(strncmp(at, "&amp;", 5) == 0 || strncmp(at, "&lt;", 4) == 0 ||
 				    strncmp(at, "&gt;", 4) == 0);
@@ -136,6 +136,8 @@ static void check_pagerduty(const struct alert *alert)
 
 	within(cJSON_GetObjectItem(body, "routing_key"), 32, 32);
 	within(cJSON_GetObjectItem(body, "dedup_key"), 1, 255);
+	assert_non_null(strstr(cJSON_GetObjectItem(body, "client_url")->valuestring,
+			       "/api/v1/alerts?key="));
 	within(cJSON_GetObjectItem(payload, "summary"), 1, 1024);
 	within(cJSON_GetObjectItem(payload, "source"), 1, 1024);
 	assert_true(cJSON_IsObject(cJSON_GetObjectItem(payload, "custom_details")));

@@ -209,13 +209,28 @@ class LongPast(Edges):
             self.assertEqual(self.get("/api/v1/series", metric=metric, group_by=group_by, step=25)["step_s"], 30)
 
 
+class Many(Edges):
+    """More edges than an answer takes, nearly all busier than those that alert or fail."""
+    ARGUMENTS = ["many"]
+
+    def test_edges_that_alert_or_fail_are_left_out_last(self):
+        def clients(limit):
+            answer = self.get("/api/v1/map", limit=limit)
+            self.assertEqual(answer["edges_left_out"], 2104 - limit)
+            return [row["edge"]["client"] for row in answer["edges"]]
+        # One alerts, over one nothing gets; of two a tenth fails; the others are well.
+        self.assertEqual(clients(2), ["shop/web", "ops/probe"])
+        self.assertEqual(clients(4), ["shop/web", "ops/probe", "shop/api", "ops/batch"])
+        self.assertEqual({name.split("-")[0] for name in clients(2000)[4:]}, {"load/client"})
+
+
 class Empty(World):
     ARGUMENTS = ["empty"]
 
     def test_an_empty_history_gives_empty_answers(self):
         self.assertEqual(self.get("/api/v1/map")["edges"], [])
         self.assertEqual(self.get("/api/v1/series", metric="opened")["series"], [])
-        self.assertEqual(self.get("/api/v1/alerts"), {"alerts": []})
+        self.assertEqual(self.get("/api/v1/alerts"), {"alerts": [], "alerts_left_out": 0})
         self.assertEqual(self.get("/api/v1/search")["hits"], [])
         self.assertEqual(self.get("/api/v1/agents"), {"agents": [], "agents_left_out": 0, "total": None, "others": None})
 
@@ -256,6 +271,12 @@ class Others(World):
         self.assertGreater(len(names), 40)
         for name in names:
             self.get("/api/v1/series", metric=name, start=self.NOW - 10)
+
+    def test_alerts_past_the_limit_are_counted(self):
+        answer = self.get("/api/v1/alerts", limit=1)
+        self.assertEqual([one["alert"]["key"] for one in answer["alerts"]], ["firing-key"])
+        self.assertEqual(answer["alerts_left_out"], 1)
+        self.assertEqual(self.get("/api/v1/alerts")["alerts_left_out"], 0)
 
     def test_alerts_show_the_newest_transition_and_its_delivery(self):
         alerts = self.get("/api/v1/alerts")["alerts"]

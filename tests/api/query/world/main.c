@@ -1,6 +1,6 @@
 /* A server over a small world that is the same each time, for independent clients: the API's tests
  * and the command line's. Prints its port, then serves until SIGTERM.
- * Arguments: now in seconds since 1970 [empty | rows an answer may read]. */
+ * Arguments: now in seconds since 1970 [empty | many | rows an answer may read [long-past]]. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 
 extern const uint8_t mr_descriptors[], mr_descriptors_end[];
 
-enum { SECONDS = 120 };
+enum { SECONDS = 120, MANY = 2100 };
 
 static uint64_t now_s;
 static struct names *names;
@@ -178,6 +178,23 @@ static void fill_history(bool long_past)
 	fill_windows(10, long_past ? 1200 : SECONDS);
 	fill_windows(60, 3 * 3600);
 	fill_windows(3600, 20 * 3600);
+}
+
+/* More edges than one answer takes, of the newest second: all with more bytes than the world's but
+ * one, over which nothing gets. */
+static void fill_many(void)
+{
+	struct rollup made = row(edge("ops/probe", "shop/gone", 9), now_s - 1, 1, 0);
+	char client[32];
+
+	made.counters[COUNTER_FAILED] = 70;
+	append(made);
+	for (int i = 0; i < MANY; i++) {
+		snprintf(client, sizeof(client), "load/client-%d", i);
+		made = row(edge(client, "load/sink", 80), now_s - 1, 1, 10000);
+		made.counters[COUNTER_FAILED] = 0;
+		append(made);
+	}
 }
 
 static struct alert alert(const char *key, uint64_t sequence, uint32_t state)
@@ -445,7 +462,8 @@ static void on_metrics(struct request *request, struct response *response, void 
 				   "# TYPE millrace_agents gauge\nmillrace_agents 3\n"
 				   "millrace_lag_seconds 0.75\nmillrace_edges 3\n"
 				   "millrace_events_lost_total 5\n"
-				   "millrace_events_received_total 2900\n";
+				   "millrace_events_received_total 2900\n"
+				   "millrace_episodes 6\n";
 
 	(void)request;
 	(void)context;
@@ -529,7 +547,7 @@ int main(int count, char **arguments)
 	}
 	now_s = count > 1 ? strtoull(arguments[1], NULL, 10) : 1800000000;
 	signal(SIGPIPE, SIG_IGN);
-	names = names_new(1000, 0);
+	names = names_new(2 * MANY, 0);
 	history = history_new(&options, &error);
 
 	struct query *query = query_new(&(struct query_options){
@@ -544,6 +562,8 @@ int main(int count, char **arguments)
 
 	if (count <= 2 || strcmp(arguments[2], "empty") != 0) {
 		fill_history(long_past);
+		if (count > 2 && strcmp(arguments[2], "many") == 0)
+			fill_many();
 		fill_alerts(query);
 		fill_agents(query);
 		fill_changes(query);
