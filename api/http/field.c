@@ -1,4 +1,5 @@
 #include "api/http/field.h"
+
 enum wire_type { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 
 static bool read_varint(struct fields *fields, uint64_t *value)
