@@ -471,13 +471,12 @@ static void begin_dump(struct natwatch *natwatch, bool whole)
  * more rarely, as that costs more. */
 static void list_new_namespaces(struct natwatch *natwatch)
 {
-	static const char *const folders[] = {"/run/netns", "/run/docker/netns"};
 	uint64_t now = boottime_ns(), changed = 0;
 	struct stat folder;
 	if (natwatch->listing)
 		return; /* it may have looked there already */
-	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
-		if (stat(folders[i], &folder) == 0)
+	for (const char *const *name = netns_folders; *name; name++)
+		if (stat(*name, &folder) == 0)
 			changed += (uint64_t)folder.st_mtim.tv_sec * 1000000000 +
 				   (uint64_t)folder.st_mtim.tv_nsec;
 	if (changed == natwatch->folders_changed && now - natwatch->listed_ns < RELIST_EVERY_NS)
