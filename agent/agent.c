@@ -493,13 +493,15 @@ static void on_walked(uv_work_t *work, int status)
 	if (status)
 		return;
 	read_clock(agent);
-	cgroups_take(agent->cgroups, agent->cgroups_found, agent->boottime_ns);
+	cgroups_take(agent->cgroups, agent->cgroups_found, agent->cgroups_walked_ns,
+		     agent->boottime_ns);
 	cgroup_list_free(agent->cgroups_found);
 }
 
 static void list_cgroups(struct agent *agent)
 {
-	uint64_t lost = agent->metrics.losses.events[MR_CGROUP];
+	const uint64_t *counts = agent->metrics.losses.events;
+	uint64_t lost = counts[MR_CGROUP] + counts[MR_CGROUP_END];
 	if (lost == agent->cgroups_lost || agent->walking ||
 	    agent->boottime_ns - agent->cgroups_walked_ns < ROLL_CALL_EVERY_NS)
 		return;
