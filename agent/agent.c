@@ -7,13 +7,13 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <uv.h>
 
 #include "agent/absence.h"
 #include "agent/batch/batch.h"
 #include "agent/cgroups.h"
 #include "agent/claims.h"
+#include "agent/clocks.h"
 #include "agent/drops.h"
 #include "agent/health.h"
 #include "agent/inspector.h"
@@ -119,13 +119,6 @@ struct agent {
 	bool absent; /* sockets whose end nobody told */
 	struct metrics metrics;
 };
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 static int complain(const char *what, int error)
 {
