@@ -7,13 +7,13 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <uv.h>
 
 #include "agent/absence.h"
 #include "agent/batch/batch.h"
 #include "agent/cgroups.h"
 #include "agent/claims.h"
+#include "agent/clocks.h"
 #include "agent/drops.h"
 #include "agent/health.h"
 #include "agent/inspector.h"
@@ -28,6 +28,7 @@
 #include "agent/probe.h"
 #include "agent/publisher.h"
 #include "agent/recorder.h"
+#include "agent/rollcall.h"
 #include "agent/self.h"
 #include "agent/signer.h"
 #include "agent/syscalls.h"
@@ -45,8 +46,6 @@ enum {
 	CLOCK_NS_MAX = NS_PER_MS / 10, /* from one look at the clocks to the next */
 	CLOCK_TRIES = 4,
 };
-/* A roll call tells of every socket, so not at each loss of a storm. */
-#define ROLL_CALL_EVERY_NS (30 * NS_PER_S)
 /* Without a loss: whatever was told of wrongly is told of no longer than this. */
 #define ROLL_CALL_ANYWAY_NS (600 * NS_PER_S)
 /* Run times of BPF programs are measured so long, so often: not in step with what happens once a
@@ -55,12 +54,6 @@ enum {
 #define SAMPLE_EVERY_NS (6100 * NS_PER_MS) /* the budget counts on less than a window (10 s) */
 /* Then the loop has a turn, before it goes on reading the ring: scrapes, timers, conntrack. */
 #define DRAIN_SLICE_NS (10 * NS_PER_MS)
-
-/* Everyone was asked to answer through the ring: over when it was read up to the mark. */
-struct call {
-	bool waiting;
-	uint64_t mark, began_ns, lost, unanswered;
-};
 
 struct agent {
 	const struct agent_options *options;
@@ -98,15 +91,10 @@ struct agent {
 	struct batch_sender sender;
 	uint64_t boottime_ns, realtime_ns;
 	uint64_t scan_cpu_ns; /* of one scan, smoothed */
-	uint64_t roll_lost;   /* losses that a roll call has mended */
-	uint64_t roll_called_ns;
-	uint64_t processes_lost, processes_called_ns; /* likewise */
-	struct call roll_call, process_call;
+	struct rollcall roll_call, process_call, cgroup_call;
 	uint64_t tick_ns, ticked_ns; /* the interval; the last one, or when it was set */
-	uint64_t cgroups_lost, cgroups_walked_ns;
 	uv_work_t cgroups_work;
 	struct cgroup_list *cgroups_found; /* by the walk that runs in the pool */
-	bool walking;
 	uv_work_t sample_work;
 	uint64_t sample_due_ns;	 /* its end, while one is taken */
 	bool sampling, enabling; /* run times are measured, or will be */
@@ -119,13 +107,6 @@ struct agent {
 	bool absent; /* sockets whose end nobody told */
 	struct metrics metrics;
 };
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 static int complain(const char *what, int error)
 {
@@ -173,30 +154,23 @@ static uint64_t lost_answers(const struct agent *agent)
 	return agent->metrics.losses.events[MR_UPDATE] + agent->metrics.losses.events[MR_LISTEN];
 }
 
-static void end_roll_call(struct agent *agent)
+/* Whether all answers to it were read just now. */
+static bool is_answered(struct agent *agent, const struct rollcall *call)
 {
-	struct call *call = &agent->roll_call;
 	if (!call->waiting || !tracer_passed(agent->tracer, call->mark))
-		return;
-	call->waiting = false;
+		return false;
 	count_losses(agent);
-	if (lost_answers(agent) != call->unanswered)
-		return; /* not all answers found room: again later */
-	recorder_roll_called(agent->recorder, call->began_ns);
-	agent->roll_lost = call->lost;
+	return true;
 }
 
-static void end_process_call(struct agent *agent)
+static void end_calls(struct agent *agent)
 {
-	struct call *call = &agent->process_call;
-	if (!call->waiting || !tracer_passed(agent->tracer, call->mark))
-		return;
-	call->waiting = false;
-	count_losses(agent);
-	if (agent->metrics.losses.events[MR_TASK] != call->unanswered)
-		return; /* not all answers found room: again later */
-	recorder_process_called(agent->recorder, call->began_ns);
-	agent->processes_lost = call->lost;
+	struct rollcall *sockets = &agent->roll_call, *processes = &agent->process_call;
+	if (is_answered(agent, sockets) && rollcall_end(sockets, lost_answers(agent)))
+		recorder_roll_called(agent->recorder, sockets->began_ns);
+	if (is_answered(agent, processes) &&
+	    rollcall_end(processes, agent->metrics.losses.events[MR_TASK]))
+		recorder_process_called(agent->recorder, processes->began_ns);
 }
 
 static void on_more(uv_idle_t *idle);
@@ -210,8 +184,7 @@ static bool drain(struct agent *agent)
 		agent->metrics.ring_peak_bytes = waiting;
 	bool whole = tracer_drain(agent->tracer, DRAIN_SLICE_NS);
 	agent->metrics.records = tracer_records(agent->tracer);
-	end_roll_call(agent);
-	end_process_call(agent);
+	end_calls(agent);
 	if (whole)
 		uv_idle_stop(&agent->more);
 	else if (!uv_is_closing((uv_handle_t *)&agent->more))
@@ -416,26 +389,18 @@ static uint64_t scan_period_ms(const struct agent *agent)
 }
 
 /* Lost openings and ends leave slots and sockets that do not agree: after a loss, or when a scan
- * finds too few, every socket answers once, and slots that no socket answers for are gone. */
-static bool roll_call_is_due(const struct agent *agent, uint64_t lost)
-{
-	uint64_t since_ns = agent->boottime_ns - agent->roll_called_ns;
-	/* The first scan is one: a socket may have ended while it was listed. */
-	if (!agent->roll_called_ns || since_ns >= ROLL_CALL_ANYWAY_NS)
-		return true;
-	return (lost != agent->roll_lost || agent->absent) && since_ns >= ROLL_CALL_EVERY_NS;
-}
-
+ * finds too few, every socket answers once, and slots that no socket answers for are gone. The
+ * first scan is such a roll call: a socket may have ended while it was listed. */
 static void scan(struct agent *agent)
 {
-	struct call *call = &agent->roll_call;
+	struct rollcall *call = &agent->roll_call;
 	bool whole = drain(agent);
 	count_losses(agent);
 	uint64_t lost =
 		agent->metrics.losses.events[MR_OPEN] + agent->metrics.losses.events[MR_CLOSE] +
 		agent->metrics.losses.events[MR_FAIL] + agent->metrics.losses.events[MR_LISTEN];
 	/* What is in the ring before is no answer. */
-	bool roll_call = whole && !call->waiting && roll_call_is_due(agent, lost);
+	bool roll_call = whole && rollcall_due(call, agent->boottime_ns, lost, agent->absent);
 	uint64_t began_ns = agent->boottime_ns, unanswered = lost_answers(agent);
 	struct recorder_stats before = recorder_stats(agent->recorder);
 	if (roll_call)
@@ -450,8 +415,8 @@ static void scan(struct agent *agent)
 	}
 	look_for_owners(agent, scanned.guesses);
 	if (roll_call) {
-		agent->roll_called_ns = began_ns;
-		*call = (struct call){true, tracer_mark(agent->tracer), began_ns, lost, unanswered};
+		rollcall_begin(call, began_ns, lost, unanswered);
+		call->mark = tracer_mark(agent->tracer);
 	}
 	if (drain(agent) && whole)
 		agent->absent =
@@ -465,16 +430,16 @@ static void list_processes(struct agent *agent)
 	const uint64_t *counts = agent->metrics.losses.events;
 	uint64_t lost = counts[MR_FORK] + counts[MR_EXEC] + counts[MR_EXIT] + counts[MR_TASK] +
 			counts[MR_MOVE];
-	struct call *call = &agent->process_call;
-	if (!agent->options->processes || lost == agent->processes_lost || call->waiting ||
-	    agent->boottime_ns - agent->processes_called_ns < ROLL_CALL_EVERY_NS || !drain(agent))
+	struct rollcall *call = &agent->process_call;
+	if (!agent->options->processes || !rollcall_due(call, agent->boottime_ns, lost, false) ||
+	    !drain(agent))
 		return;
 	uint64_t began_ns = agent->boottime_ns, unanswered = counts[MR_TASK];
-	agent->processes_called_ns = began_ns;
 	recorder_process_call(agent->recorder);
 	if (tracer_list_processes(agent->tracer))
 		return;
-	*call = (struct call){true, tracer_mark(agent->tracer), began_ns, lost, unanswered};
+	rollcall_begin(call, began_ns, lost, unanswered);
+	call->mark = tracer_mark(agent->tracer);
 	drain(agent);
 }
 
@@ -489,25 +454,24 @@ static void walk_cgroups(uv_work_t *work)
 static void on_walked(uv_work_t *work, int status)
 {
 	struct agent *agent = work->data;
-	agent->walking = false;
+	rollcall_end(&agent->cgroup_call, 0);
 	if (status)
 		return;
 	read_clock(agent);
-	cgroups_take(agent->cgroups, agent->cgroups_found, agent->boottime_ns);
+	cgroups_take(agent->cgroups, agent->cgroups_found, agent->cgroup_call.began_ns,
+		     agent->boottime_ns);
 	cgroup_list_free(agent->cgroups_found);
 }
 
 static void list_cgroups(struct agent *agent)
 {
-	uint64_t lost = agent->metrics.losses.events[MR_CGROUP];
-	if (lost == agent->cgroups_lost || agent->walking ||
-	    agent->boottime_ns - agent->cgroups_walked_ns < ROLL_CALL_EVERY_NS)
+	const uint64_t *counts = agent->metrics.losses.events;
+	uint64_t lost = counts[MR_CGROUP] + counts[MR_CGROUP_END];
+	if (!rollcall_due(&agent->cgroup_call, agent->boottime_ns, lost, false))
 		return;
-	agent->cgroups_lost = lost;
-	agent->cgroups_walked_ns = agent->boottime_ns;
 	agent->cgroups_work.data = agent;
-	agent->walking =
-		uv_queue_work(&agent->loop, &agent->cgroups_work, walk_cgroups, on_walked) == 0;
+	if (uv_queue_work(&agent->loop, &agent->cgroups_work, walk_cgroups, on_walked) == 0)
+		rollcall_begin(&agent->cgroup_call, agent->boottime_ns, lost, 0);
 }
 
 static void on_scan(uv_timer_t *timer)
@@ -1128,6 +1092,7 @@ int agent_run(const struct agent_options *options, const struct config_sources *
 	agent->sources = sources;
 	agent->preflight = preflight;
 	agent->notify = notify_new();
+	agent->roll_call.anyway_ns = ROLL_CALL_ANYWAY_NS;
 	int error = begin_privileges(agent);
 	uv_loop_init(&agent->loop);
 	if (!error)

@@ -17,6 +17,7 @@
 #include "base/memory.h"
 
 enum {
+	ROOT_ID = 1,				    /* of each hierarchy (kernfs) */
 	DEPTH_MAX = 24,				    /* Kubernetes in Docker in Kubernetes is 18 */
 	PROC_CGROUP_BYTES = 16 * CGROUP_PATH_BYTES, /* a line for each v1 controller */
 };
@@ -110,7 +111,7 @@ static struct cgroup_place *add(struct cgroups *cgroups, uint64_t id, const char
 	uint32_t number =
 		cgroups->free_count ? cgroups->free[--cgroups->free_count] : cgroups->high++;
 	struct cgroup_place *place = &cgroups->places[number];
-	*place = (struct cgroup_place){.id = id, .used_ns = now_ns};
+	*place = (struct cgroup_place){.id = id, .used_ns = now_ns, .known_ns = now_ns};
 	set_path(cgroups, place, path, now_ns);
 	index_put(&cgroups->index, id, number);
 	return place;
@@ -127,12 +128,16 @@ struct cgroup_list {
 		char *path;
 	} * items;
 	size_t count, capacity, max;
+	bool whole;		 /* of the tree that is being walked nothing was left out */
+	bool v2_whole, v1_whole; /* so, when done */
 };
 
 static void found(struct cgroup_list *list, uint64_t id, const char *path)
 {
-	if (list->count == list->max)
+	if (list->count == list->max) {
+		list->whole = false;
 		return;
+	}
 	if (list->count == list->capacity) {
 		list->capacity = memory_grown(list->capacity, list->count + 1);
 		list->items = memory_resize(list->items, list->capacity, sizeof(*list->items));
@@ -143,20 +148,30 @@ static void found(struct cgroup_list *list, uint64_t id, const char *path)
 	memcpy(item->path, path, size);
 }
 
+static bool is_child(const struct dirent *entry)
+{
+	return entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 &&
+	       strcmp(entry->d_name, "..") != 0;
+}
+
 /* Directories below fd; path is the caller's buffer and is as it was when this returns. */
 static void walk(struct cgroup_list *list, int fd, char path[CGROUP_PATH_BYTES], size_t length,
 		 uint64_t bit, unsigned depth)
 {
 	DIR *directory = fdopendir(fd);
 	if (!directory) {
+		list->whole = false;
 		close(fd);
 		return;
 	}
 	for (struct dirent *entry; (entry = readdir(directory));) {
 		size_t name = strlen(entry->d_name);
-		if (entry->d_type != DT_DIR || entry->d_name[0] == '.' ||
-		    length + name + 2 > CGROUP_PATH_BYTES || depth == DEPTH_MAX)
+		if (!is_child(entry))
 			continue;
+		if (length + name + 2 > CGROUP_PATH_BYTES || depth == DEPTH_MAX) {
+			list->whole = false;
+			continue;
+		}
 		path[length] = '/';
 		memcpy(path + length + 1, entry->d_name, name + 1);
 		int child =
@@ -166,29 +181,38 @@ static void walk(struct cgroup_list *list, int fd, char path[CGROUP_PATH_BYTES],
 			found(list, (uint64_t)stat.st_ino | bit, path);
 			walk(list, child, path, length + 1 + name, bit, depth + 1);
 		} else if (child >= 0) {
+			list->whole = false;
 			close(child);
+		} else if (errno != ENOENT) { /* that would be its end */
+			list->whole = false;
 		}
 		path[length] = 0;
 	}
 	closedir(directory);
 }
 
-static void walk_tree(struct cgroup_list *list, const char *mount, uint64_t bit,
+/* Whether all of the hierarchy was read: in a cgroup namespace of its own the agent sees a part of
+ * what the kernel tells it of. */
+static bool walk_tree(struct cgroup_list *list, const char *mount, uint64_t bit,
 		      uint32_t cgroups_max)
 {
 	int fd = mount ? open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	char path[CGROUP_PATH_BYTES] = "";
+	struct stat root;
 	list->max += cgroups_max;
-	if (fd >= 0)
-		walk(list, fd, path, 0, bit, 0);
+	if (fd < 0)
+		return false;
+	list->whole = fstat(fd, &root) == 0 && root.st_ino == ROOT_ID;
+	walk(list, fd, path, 0, bit, 0);
+	return list->whole;
 }
 
 struct cgroup_list *cgroup_list_read(const char *v2_mount, const char *v1_mount,
 				     uint32_t cgroups_max)
 {
 	struct cgroup_list *list = memory_zeroed(1, sizeof(*list));
-	walk_tree(list, v2_mount, 0, cgroups_max);
-	walk_tree(list, v1_mount, MR_CGROUP_V1, cgroups_max);
+	list->v2_whole = walk_tree(list, v2_mount, 0, cgroups_max);
+	list->v1_whole = walk_tree(list, v1_mount, MR_CGROUP_V1, cgroups_max);
 	return list;
 }
 
@@ -202,20 +226,41 @@ void cgroup_list_free(struct cgroup_list *list)
 	free(list);
 }
 
-/* Only what is new is added: a full table would otherwise push out what is in use. */
-void cgroups_take(struct cgroups *cgroups, const struct cgroup_list *list, uint64_t now_ns)
+/* The root is not below itself, so no list has it. */
+static bool is_missing(const struct cgroups *cgroups, const struct cgroup_list *list,
+		       const struct cgroup_place *place, uint64_t began_ns)
 {
-	for (size_t i = 0; i < list->count && !is_full(cgroups); i++)
-		if (!find(cgroups, list->items[i].id))
-			add(cgroups, list->items[i].id, list->items[i].path, now_ns);
+	bool whole = place->id & MR_CGROUP_V1 ? list->v1_whole : list->v2_whole;
+	return whole && !place->ended && place->walk != cgroups->stats.walks &&
+	       place->known_ns < began_ns && (place->id & ~MR_CGROUP_V1) > ROOT_ID;
+}
+
+/* Only what is new is added: a full table would otherwise push out what is in use. */
+void cgroups_take(struct cgroups *cgroups, const struct cgroup_list *list, uint64_t began_ns,
+		  uint64_t now_ns)
+{
 	cgroups->stats.walks++;
+	for (size_t i = 0; i < list->count; i++) {
+		struct cgroup_place *place = find(cgroups, list->items[i].id);
+		if (!place && !is_full(cgroups))
+			place = add(cgroups, list->items[i].id, list->items[i].path, now_ns);
+		if (place)
+			place->walk = cgroups->stats.walks;
+	}
+	for (uint32_t i = 0; i < cgroups_high(cgroups); i++) {
+		struct cgroup_place *place = cgroups_at(cgroups, i);
+		if (!place || !is_missing(cgroups, list, place, began_ns))
+			continue;
+		place->ended = true;
+		cgroups->stats.vanished++;
+	}
 }
 
 void cgroups_walk(struct cgroups *cgroups, uint64_t now_ns)
 {
 	struct cgroup_list *list = cgroup_list_read(
 		cgroups->options.v2_mount, cgroups->options.v1_mount, cgroups->options.cgroups_max);
-	cgroups_take(cgroups, list, now_ns);
+	cgroups_take(cgroups, list, now_ns, now_ns);
 	cgroup_list_free(list);
 }
 
@@ -229,13 +274,18 @@ void cgroups_made(struct cgroups *cgroups, uint64_t id, const char *path, uint64
 		add(cgroups, id, path, now_ns);
 	} else if (strcmp(place->path, path) != 0) { /* renamed */
 		place->announced = place->ended = false;
+		place->known_ns = now_ns;
 		set_path(cgroups, place, path, now_ns);
 	}
 }
 
-void cgroups_ended(struct cgroups *cgroups, uint64_t id)
+/* One that is not known is kept all the same, if there is room: a walk that runs may have read it
+ * just before, and would bring it back. */
+void cgroups_ended(struct cgroups *cgroups, uint64_t id, const char *path, uint64_t now_ns)
 {
 	struct cgroup_place *place = find(cgroups, id);
+	if (!place && id && !is_full(cgroups))
+		place = add(cgroups, id, path, now_ns);
 	if (place)
 		place->ended = true;
 }
@@ -256,7 +306,7 @@ struct cgroup_place *cgroups_get(struct cgroups *cgroups, uint64_t id, uint32_t 
 {
 	struct cgroup_place *place = find(cgroups, id);
 	char path[CGROUP_PATH_BYTES];
-	if (!place && id <= 1) /* the root is not found below itself */
+	if (!place && id <= ROOT_ID) /* no walk finds it */
 		place = add(cgroups, id, "/", now_ns);
 	else if (!place && pid && read_process_path(pid, id & MR_CGROUP_V1, path))
 		place = add(cgroups, id, path, now_ns);

@@ -1,7 +1,8 @@
 /* Which path, container or unit a cgroup id is. The id is the inode number of the cgroup's
  * directory: the trees are walked at start, and from then on the kernel tells what is made, renamed
- * and removed, so that no event makes the agent read directories; /proc/<pid>/cgroup answers what
- * both missed. A cgroup that is gone stays known while its sockets are told again.
+ * and removed, so that no event makes the agent read directories; a walk mends what of that was
+ * lost, and /proc/<pid>/cgroup answers what both missed. A cgroup that is gone stays known while
+ * its sockets are told again.
  *
  * Bounded by cgroups_new; when full one that is gone goes first, else the one used longest ago,
  * counted. One thread; reads the file system. */
@@ -18,7 +19,9 @@ enum { CGROUP_PATH_BYTES = 512 };
 struct cgroup_place {
 	uint64_t id; /* 0: free */
 	uint64_t used_ns;
-	bool announced; /* told in this epoch, so it takes part in key frames */
+	uint64_t known_ns; /* by this path since then */
+	uint64_t walk;	   /* the number of the last that found it */
+	bool announced;	   /* told in this epoch, so it takes part in key frames */
 	bool in_scope;
 	bool ended; /* its directory is gone */
 	struct container_path container;
@@ -36,6 +39,7 @@ struct cgroups_options {
 struct cgroups_stats {
 	uint32_t live;
 	uint64_t made, walks, evicted, unknown, cut; /* unknown: looked for in vain; cut: paths */
+	uint64_t vanished;			     /* ends that a walk found */
 };
 
 struct cgroups;
@@ -47,12 +51,14 @@ struct cgroup_list;
 struct cgroup_list *cgroup_list_read(const char *v2_mount, const char *v1_mount,
 				     uint32_t cgroups_max);
 void cgroup_list_free(struct cgroup_list *list);
-/* Those that are not known yet. */
-void cgroups_take(struct cgroups *cgroups, const struct cgroup_list *list, uint64_t now_ns);
+/* Those that are not known yet. And those that were known when the list was begun and are not in it
+ * have ended, if it has all of their tree. */
+void cgroups_take(struct cgroups *cgroups, const struct cgroup_list *list, uint64_t began_ns,
+		  uint64_t now_ns);
 void cgroups_walk(struct cgroups *cgroups, uint64_t now_ns); /* reads and takes */
 /* The kernel's word. path: foreign. */
 void cgroups_made(struct cgroups *cgroups, uint64_t id, const char *path, uint64_t now_ns);
-void cgroups_ended(struct cgroups *cgroups, uint64_t id);
+void cgroups_ended(struct cgroups *cgroups, uint64_t id, const char *path, uint64_t now_ns);
 /* NULL: unknown. pid: somebody in it, or 0. */
 struct cgroup_place *cgroups_get(struct cgroups *cgroups, uint64_t id, uint32_t pid,
 				 uint64_t now_ns);

@@ -18,7 +18,6 @@ enum {
 	DNS_CNAME = 5,
 	DNS_AAAA = 28,
 	DNS_OPT = 41,
-	DNS_ANY = 255,
 };
 
 enum dns_verdict {

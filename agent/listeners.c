@@ -34,19 +34,12 @@ void listeners_free(struct listeners *listeners)
 	free(listeners);
 }
 
-struct listener *listeners_get(struct listeners *listeners, uint64_t cookie)
-{
-	uint32_t row = index_get(&listeners->index, cookie);
-	return row == INDEX_NONE ? NULL : &listeners->rows[row];
-}
-
 struct listener *listeners_put(struct listeners *listeners, uint64_t cookie)
 {
 	assert(cookie);
-	struct listener *listener = listeners_get(listeners, cookie);
-	if (listener)
-		return listener;
-	uint32_t row;
+	uint32_t row = index_get(&listeners->index, cookie);
+	if (row != INDEX_NONE)
+		return &listeners->rows[row];
 	if (listeners->free_count) {
 		row = listeners->free[--listeners->free_count];
 	} else if (listeners->high < listeners->max) {

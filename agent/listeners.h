@@ -24,7 +24,6 @@ struct listeners *listeners_new(uint32_t listeners_max);
 void listeners_free(struct listeners *listeners);
 /* A new one has no told_ns. NULL: full. */
 struct listener *listeners_put(struct listeners *listeners, uint64_t cookie);
-struct listener *listeners_get(struct listeners *listeners, uint64_t cookie); /* NULL: unknown */
 void listeners_end(struct listeners *listeners, struct listener *listener);
 uint32_t listeners_high(const struct listeners *listeners);
 struct listener *listeners_at(struct listeners *listeners, uint32_t number); /* NULL: free */

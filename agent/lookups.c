@@ -9,7 +9,12 @@
 
 #define ABANDONED_NS (500 * NS_PER_MS)
 
-enum { NONE = 0 }; /* rows are numbered from 1 */
+enum {
+	NONE = 0, /* rows are numbered from 1 */
+	/* Rows of a bucket, which each message walks: one on average when the table is full, but a
+	 * program may ask any number of names with one id. */
+	BUCKET_MAX = 32,
+};
 
 /* Each row is in three lists: its hash bucket's, its slot's, and by age.
  *
@@ -103,12 +108,26 @@ static void drop(struct lookups *lookups, uint32_t number)
 	lookups->stats.waiting--;
 }
 
+static void evict(struct lookups *lookups, uint32_t number)
+{
+	lookups->stats.evicted++;
+	drop(lookups, number);
+}
+
+/* The oldest of a full bucket leaves. */
+static void bound_bucket(struct lookups *lookups, uint32_t bucket)
+{
+	uint32_t rows = 0, last = NONE;
+	for (uint32_t at = bucket; at; at = lookups->rows[at].bucket_next, rows++)
+		last = at;
+	if (rows == BUCKET_MAX)
+		evict(lookups, last);
+}
+
 static uint32_t take_row(struct lookups *lookups)
 {
-	if (!lookups->free && lookups->high == lookups->options.lookups_max) {
-		lookups->stats.evicted++;
-		drop(lookups, lookups->oldest);
-	}
+	if (!lookups->free && lookups->high == lookups->options.lookups_max)
+		evict(lookups, lookups->oldest);
 	uint32_t number = lookups->free;
 	if (!number)
 		return ++lookups->high;
@@ -118,9 +137,10 @@ static uint32_t take_row(struct lookups *lookups)
 
 static void add(struct lookups *lookups, const struct lookup *lookup)
 {
+	uint32_t *bucket = bucket_of(lookups, lookup->slot, lookup->id, lookup->sent);
+	bound_bucket(lookups, *bucket);
 	uint32_t number = take_row(lookups);
 	struct row *row = &lookups->rows[number];
-	uint32_t *bucket = bucket_of(lookups, lookup->slot, lookup->id, lookup->sent);
 	uint32_t *slot = &lookups->slots[lookup->slot];
 	*row = (struct row){
 		.lookup = *lookup,

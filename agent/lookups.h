@@ -5,8 +5,9 @@
  *
  * Without an answer within the timeout, or until the socket ends, a lookup has timed out; but who
  * closes within half a second has no need of it any more (its other server was faster): abandoned,
- * and only counted. Bounded by options; when full the oldest leaves, counted. Times are boottime
- * ns. One thread. */
+ * and only counted. Bounded by options; when full the oldest leaves, counted, and so does the
+ * oldest of many with one id: what a message costs is bounded, too. Times are boottime ns. One
+ * thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -39,7 +40,7 @@ struct lookups_stats {
 	uint64_t unmatched; /* answers that nobody waits for: late, repeated, of the time before us
 			     */
 	uint64_t abandoned; /* their socket closed soon */
-	uint64_t evicted;   /* the table was full */
+	uint64_t evicted;   /* the table was full, or there were too many of one id */
 };
 
 struct lookups *lookups_new(const struct lookups_options *options);

@@ -87,6 +87,9 @@ static void write_containers(const struct metrics *metrics, FILE *file)
 	gauge(file, "cgroups", "Cgroups known.", cgroups->live);
 	counter(file, "cgroups_made_total", "Cgroups that the kernel told of as they were made.",
 		cgroups->made);
+	counter(file, "vanished_cgroups_total",
+		"Cgroups gone without an end that was seen: a walk did not find them.",
+		cgroups->vanished);
 	counter(file, "cgroup_walks_total", "Times the cgroup trees were read.", cgroups->walks);
 	counter(file, "cgroups_evicted_total",
 		"Cgroups forgotten because limits.cgroups was reached.", cgroups->evicted);

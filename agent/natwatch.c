@@ -13,9 +13,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "agent/clocks.h"
 #include "agent/keeper.h"
 #include "agent/netns.h"
 #include "base/clock.h"
@@ -82,20 +82,6 @@ struct natwatch {
 	struct natwatch_stats stats;
 	uint8_t datagram[DATAGRAM_BYTES];
 };
-
-static uint64_t boottime_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
-static uint64_t thread_cpu_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 static bool in_scope(const uint32_t *scope, uint32_t count, uint32_t netns)
 {
@@ -258,9 +244,9 @@ static void dump_all(struct dump *dump)
 static void on_work(uv_work_t *work)
 {
 	struct dump *dump = work->data;
-	uint64_t before = thread_cpu_ns();
+	uint64_t before = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	dump_all(dump);
-	dump->cpu_ns = thread_cpu_ns() - before;
+	dump->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - before;
 }
 
 static void dump_free(struct dump *dump)
@@ -392,7 +378,7 @@ static void on_step(uv_idle_t *step)
 {
 	struct natwatch *natwatch = step->data;
 	struct dump *dump = natwatch->taking;
-	uint64_t now_ns = boottime_ns();
+	uint64_t now_ns = clock_ns(CLOCK_BOOTTIME);
 	size_t end = dump->count - dump->taken < ENTRIES_A_STEP ? dump->count
 								: dump->taken + ENTRIES_A_STEP;
 	if (dump->taken < end) {
@@ -442,7 +428,7 @@ static void begin_dump(struct natwatch *natwatch, bool whole)
 	dump->work.data = dump;
 	dump->scope = natwatch->options.scope;
 	dump->scope_count = natwatch->options.scope_count;
-	dump->began_ns = boottime_ns();
+	dump->began_ns = clock_ns(CLOCK_BOOTTIME);
 	if (whole) {
 		dump->namespaces = memory_zeroed(1, sizeof(*dump->namespaces));
 		dump->resync = natwatch->overrun;
@@ -471,13 +457,12 @@ static void begin_dump(struct natwatch *natwatch, bool whole)
  * more rarely, as that costs more. */
 static void list_new_namespaces(struct natwatch *natwatch)
 {
-	static const char *const folders[] = {"/run/netns", "/run/docker/netns"};
-	uint64_t now = boottime_ns(), changed = 0;
+	uint64_t now = clock_ns(CLOCK_BOOTTIME), changed = 0;
 	struct stat folder;
 	if (natwatch->listing)
 		return; /* it may have looked there already */
-	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
-		if (stat(folders[i], &folder) == 0)
+	for (const char *const *name = netns_folders; *name; name++)
+		if (stat(*name, &folder) == 0)
 			changed += (uint64_t)folder.st_mtim.tv_sec * 1000000000 +
 				   (uint64_t)folder.st_mtim.tv_nsec;
 	if (changed == natwatch->folders_changed && now - natwatch->listed_ns < RELIST_EVERY_NS)
@@ -502,7 +487,7 @@ static bool resync_is_due(const struct natwatch *natwatch, uint64_t now)
 
 static void dump_what_is_due(struct natwatch *natwatch)
 {
-	uint64_t now = boottime_ns();
+	uint64_t now = clock_ns(CLOCK_BOOTTIME);
 	if (natwatch->dumping || !natwatch->namespaces_ns)
 		return;
 	if (now - natwatch->dumped_ns >= natwatch->options.sweep_ns || resync_is_due(natwatch, now))
@@ -602,7 +587,7 @@ static uint32_t find_netns(struct natwatch *natwatch, struct msghdr *message)
 	if (!read_nsid(message, &nsid))
 		return natwatch->namespaces->own;
 	const struct netns *netns = netns_by_nsid(natwatch->namespaces, nsid);
-	uint64_t now = boottime_ns();
+	uint64_t now = clock_ns(CLOCK_BOOTTIME);
 	if (!netns && now - natwatch->listed_ns >= LIST_EVERY_NS)
 		relist(natwatch, now);
 	return netns ? netns->inode : 0;
@@ -626,7 +611,7 @@ static void take_events(struct natwatch *natwatch, const uint8_t *bytes, size_t 
 		if (!netns)
 			natwatch->stats.unknown_namespace++;
 		else if (in_scope(natwatch->options.scope, natwatch->options.scope_count, netns))
-			nat_put(natwatch->options.nat, &entry, boottime_ns());
+			nat_put(natwatch->options.nat, &entry, clock_ns(CLOCK_BOOTTIME));
 	}
 }
 
@@ -637,7 +622,7 @@ static void overrun_ends(struct natwatch *natwatch)
 		return;
 	natwatch->overrunning = false;
 	natwatch->overrun = true;
-	natwatch->overrun_ns = boottime_ns();
+	natwatch->overrun_ns = clock_ns(CLOCK_BOOTTIME);
 	uint32_t memory[MEMINFO_MAX] = {0};
 	socklen_t length = sizeof(memory);
 	/* since Linux 4.12; the counter has 32 bits */
@@ -722,7 +707,7 @@ int natwatch_open(struct natwatch **out, const struct natwatch_options *options)
 	uv_idle_init(options->loop, &natwatch->step);
 	uv_poll_start(&natwatch->poll, UV_READABLE, on_events);
 	uv_timer_start(&natwatch->timer, on_timer, TIMER_MS, TIMER_MS);
-	relist(natwatch, boottime_ns()); /* then the first dump */
+	relist(natwatch, clock_ns(CLOCK_BOOTTIME)); /* then the first dump */
 	*out = natwatch;
 	return 0;
 }

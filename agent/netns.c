@@ -16,8 +16,12 @@
 
 #include "base/hash.h"
 
-/* Inodes of namespaces begin here (kernel: PROC_DYNAMIC_FIRST), pids end long before. */
-#define FIRST_INODE 0xf0000000UL
+/* Pids are below (kernel: PID_MAX_LIMIT), and the inodes of namespaces far above. */
+#define PIDS_END (4UL << 20)
+
+#define OWN	 "/proc/self/ns/net"
+
+const char *const netns_folders[] = {"/run/netns", "/run/docker/netns", NULL};
 
 static int inode_of(const char *path, uint32_t *inode)
 {
@@ -45,11 +49,13 @@ static size_t nsid_cell(const struct netns_list *list, int nsid)
 	return at;
 }
 
+/* A file on which nothing is mounted any more, or nothing that we see, is no namespace. */
 static void add(struct netns_list *list, const char *path)
 {
-	uint32_t inode;
-	if (inode_of(path, &inode))
+	struct stat found;
+	if (stat(path, &found) || found.st_dev != list->device)
 		return;
+	uint32_t inode = (uint32_t)found.st_ino;
 	size_t cell = inode_cell(list, inode);
 	if (list->by_inode[cell])
 		return;
@@ -181,7 +187,7 @@ static int read_nsids(struct netns_list *list)
 
 int netns_own(uint32_t *inode)
 {
-	return inode_of("/proc/self/ns/net", inode);
+	return inode_of(OWN, inode);
 }
 
 int netns_list_read(struct netns_list *list)
@@ -189,11 +195,14 @@ int netns_list_read(struct netns_list *list)
 	list->count = list->left_out = 0;
 	memset(list->by_inode, 0, sizeof(list->by_inode));
 	memset(list->by_nsid, 0, sizeof(list->by_nsid));
-	int error = netns_own(&list->own);
-	if (error)
-		return error;
-	add(list, "/proc/self/ns/net");
-	add_folder(list, "/run/netns", false);
+	struct stat own;
+	if (stat(OWN, &own))
+		return -errno;
+	list->own = (uint32_t)own.st_ino;
+	list->device = own.st_dev;
+	add(list, OWN);
+	for (const char *const *folder = netns_folders; *folder; folder++)
+		add_folder(list, *folder, false);
 	add_folder(list, "/proc", true);
 	return read_nsids(list);
 }
@@ -216,7 +225,7 @@ int netns_parse(const char *text, uint32_t *inode)
 	char *end;
 	unsigned long number = strtoul(text, &end, 10);
 	bool is_number = *text && !*end;
-	if (is_number && number >= FIRST_INODE && number <= UINT32_MAX) {
+	if (is_number && number >= PIDS_END && number <= UINT32_MAX) {
 		*inode = (uint32_t)number;
 		return 0;
 	}

@@ -1,10 +1,11 @@
-/* The network namespaces of this host: those of processes and those named in /run/netns, each once,
- * by inode. Bounded by NETNS_MAX (more are left out and counted). Reads files and, for nsids, a
- * netlink socket; any thread. */
+/* The network namespaces of this host: those of processes and those that runtimes hold by a name
+ * (netns_folders), each once, by inode. Bounded by NETNS_MAX (more are left out and counted). Reads
+ * files and, for nsids, a netlink socket; any thread. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum {
 	NETNS_MAX = 4096, /* a Kubernetes node has at most some hundreds of pods */
@@ -20,9 +21,13 @@ struct netns {
 struct netns_list {
 	size_t count, left_out;
 	uint32_t own; /* inode of the process's first thread's */
+	dev_t device; /* of namespaces' files */
 	struct netns items[NETNS_MAX];
 	uint16_t by_inode[NETNS_CELLS], by_nsid[NETNS_CELLS]; /* item + 1; 0: empty */
 };
+
+/* In which runtimes put their namespaces: Docker's may hold NAT and no process. NULL at the end. */
+extern const char *const netns_folders[];
 
 /* 0 or -errno, all. */
 int netns_own(uint32_t *inode);

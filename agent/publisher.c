@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent/client.h"
+#include "agent/clocks.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "kafka/security.h"
@@ -214,13 +214,6 @@ static void drain(struct publisher *publisher)
 	}
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
-}
-
 static void handle_next(struct publisher *publisher)
 {
 	rd_kafka_event_t *event = rd_kafka_queue_poll(publisher->events, 10);
@@ -238,8 +231,8 @@ static void client_close(struct publisher *publisher)
 		return;
 	security_end(&publisher->access);
 	rd_kafka_purge(publisher->client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-	for (uint64_t end_ms = now_ms() + REPORTS_MS;
-	     rd_kafka_outq_len(publisher->client) > 0 && now_ms() < end_ms;)
+	for (uint64_t end_ns = clock_ns(CLOCK_MONOTONIC) + REPORTS_MS * NS_PER_MS;
+	     rd_kafka_outq_len(publisher->client) > 0 && clock_ns(CLOCK_MONOTONIC) < end_ns;)
 		handle_next(publisher);
 	rd_kafka_queue_destroy(publisher->events);
 	rd_kafka_destroy(publisher->client);
@@ -338,12 +331,12 @@ void publisher_put(struct publisher *publisher, const uint8_t *bytes, size_t len
 
 bool publisher_flush(struct publisher *publisher, uint64_t wait_ms)
 {
-	for (uint64_t end_ms = now_ms() + wait_ms;;) {
+	for (uint64_t end_ns = clock_ns(CLOCK_MONOTONIC) + wait_ms * NS_PER_MS;;) {
 		publisher_poll(publisher, UINT64_MAX);
 		struct spool_stats spool = spool_stats(publisher->spool);
 		if (!spool.waiting && !spool.sent)
 			return true;
-		if (now_ms() >= end_ms || !publisher->events)
+		if (clock_ns(CLOCK_MONOTONIC) >= end_ns || !publisher->events)
 			return false;
 		handle_next(publisher);
 	}

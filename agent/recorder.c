@@ -619,7 +619,8 @@ void recorder_push(struct recorder *recorder, const struct mr_head *record)
 			     ((const struct mr_cgroup *)record)->path, recorder->boottime_ns);
 		break;
 	case MR_CGROUP_END:
-		cgroups_ended(recorder->options.cgroups, ((const struct mr_cgroup *)record)->id);
+		cgroups_ended(recorder->options.cgroups, ((const struct mr_cgroup *)record)->id,
+			      ((const struct mr_cgroup *)record)->path, recorder->boottime_ns);
 		break;
 	case MR_MOVE:
 		push_move(recorder, (const struct mr_task *)record);
@@ -718,9 +719,11 @@ static void tell_key_frames(struct recorder *recorder)
 	     n--) {
 		struct cgroup_place *place = cgroups_at(
 			recorder->options.cgroups, cursor_next(&recorder->cgroups_cursor, rows));
-		if (place && place->announced &&
-		    !cgroups_forget(recorder->options.cgroups, place, recorder->boottime_ns,
-				    UNUSED_FRAMES * recorder->options.key_frame_ns))
+		if (!place ||
+		    cgroups_forget(recorder->options.cgroups, place, recorder->boottime_ns,
+				   UNUSED_FRAMES * recorder->options.key_frame_ns))
+			continue;
+		if (place->announced)
 			tell_container(recorder, place);
 	}
 	rows = processes_high(recorder->processes);

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "agent/batch/batch.h"
 #include "agent/budget.h"
 #include "agent/cgroups.h"
+#include "agent/clocks.h"
 #include "agent/facts.h"
 #include "agent/features.h"
 #include "agent/losses.h"
@@ -60,13 +60,6 @@ struct self {
 	uint64_t losses_told; /* all that was lost when the state was told */
 	struct self_stats stats;
 };
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 /* --- facts --- */
 

@@ -10,14 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "agent/privileges.h"
+#include "agent/clocks.h"
 #include "agent/keeper.h"
 #include "agent/meter.h"
+#include "agent/privileges.h"
 #include "agent/record.h"
-#include "base/clock.h"
 #include "base/memory.h"
 
 extern const char mr_bpf_socket[], mr_bpf_socket_end[];
@@ -362,13 +361,6 @@ static int fill_scope(struct tracer *tracer)
 	return 0;
 }
 
-static uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 /* What is negative ends the reading, behind this record. */
 static int take_record(void *context, void *record, size_t size)
 {
@@ -379,7 +371,7 @@ static int take_record(void *context, void *record, size_t size)
 		tracer->malformed++;
 	if (++tracer->records % RECORDS_A_LOOK)
 		return 0;
-	return monotonic_ns() < tracer->slice_end_ns ? 0 : -EAGAIN;
+	return clock_ns(CLOCK_MONOTONIC) < tracer->slice_end_ns ? 0 : -EAGAIN;
 }
 
 static int map_positions(struct tracer *tracer)
@@ -600,7 +592,7 @@ int tracer_fd(const struct tracer *tracer)
 
 bool tracer_drain(struct tracer *tracer, uint64_t slice_ns)
 {
-	tracer->slice_end_ns = monotonic_ns() + slice_ns;
+	tracer->slice_end_ns = clock_ns(CLOCK_MONOTONIC) + slice_ns;
 	return ring_buffer__consume(tracer->ring) != -EAGAIN;
 }
 
@@ -670,13 +662,6 @@ int tracer_list(struct tracer *tracer)
 	return error ? error : set_switches(tracer, (struct mr_switches){.listed = 1});
 }
 
-static uint64_t thread_cpu_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 static uint64_t count_of(const struct tracer *tracer, enum mr_count place)
 {
 	uint32_t key = place;
@@ -721,7 +706,7 @@ static int add_counts(const struct tracer *tracer, enum part part, struct tracer
 
 int tracer_scan(struct tracer *tracer, bool roll_call, struct tracer_scanned *scanned)
 {
-	uint64_t before = thread_cpu_ns();
+	uint64_t before = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	*scanned = (struct tracer_scanned){0};
 	int error = set_switches(tracer, (struct mr_switches){.roll_call = roll_call, .listed = 1});
 	if (!error)
@@ -736,7 +721,7 @@ int tracer_scan(struct tracer *tracer, bool roll_call, struct tracer_scanned *sc
 		int reset = set_switches(tracer, (struct mr_switches){.listed = 1});
 		error = error ? error : reset;
 	}
-	scanned->cpu_ns = thread_cpu_ns() - before;
+	scanned->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - before;
 	return error;
 }
 
@@ -790,7 +775,7 @@ static struct tracer_cost raw_cost(const struct tracer *tracer)
 struct tracer_cost tracer_cost(const struct tracer *tracer)
 {
 	struct tracer_cost cost = raw_cost(tracer);
-	uint64_t now_ns = monotonic_ns();
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	cost.run_ns = meter_total(&tracer->run_ns, now_ns, cost.run_ns);
 	cost.runs = meter_total(&tracer->runs, now_ns, cost.runs);
 	return cost;
@@ -819,7 +804,7 @@ int tracer_enable_stats(void)
 void tracer_sample_begin(struct tracer *tracer, int stats_fd)
 {
 	struct tracer_cost raw = raw_cost(tracer);
-	uint64_t now_ns = monotonic_ns();
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	tracer->stats_fd = stats_fd;
 	meter_begin(&tracer->run_ns, now_ns, raw.run_ns);
 	meter_begin(&tracer->runs, now_ns, raw.runs);
@@ -830,7 +815,7 @@ void tracer_sample_end(struct tracer *tracer)
 	if (tracer->stats_fd < 0)
 		return;
 	struct tracer_cost raw = raw_cost(tracer);
-	uint64_t now_ns = monotonic_ns();
+	uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 	meter_end(&tracer->run_ns, now_ns, raw.run_ns);
 	meter_end(&tracer->runs, now_ns, raw.runs);
 	close(tracer->stats_fd);

@@ -441,8 +441,8 @@ static uint32_t put_address(struct batch *batch, const struct address *address)
 }
 
 /* The kernel's names are any bytes, proto3 strings are UTF-8: what is none becomes '?'. Cuts at
- * length_max. */
-static size_t text_clean(const char *text, size_t length_max, char *clean)
+ * length_max. The length; no NUL follows. */
+static size_t write_utf8(char *clean, size_t length_max, const char *text)
 {
 	/* Three bytes more, to tell a character that is cut by the bound from one that is broken.
 	 */
@@ -467,7 +467,7 @@ static size_t text_clean(const char *text, size_t length_max, char *clean)
 static uint32_t put_text(struct batch *batch, const char *text, size_t length_max)
 {
 	char clean[BATCH_CMDLINE_MAX];
-	return batch_dictionary_put(&batch->strings, clean, text_clean(text, length_max, clean));
+	return batch_dictionary_put(&batch->strings, clean, write_utf8(clean, length_max, text));
 }
 
 static uint64_t column_value(const struct column *column, const void *row)
@@ -834,7 +834,7 @@ bool batch_listener(struct batch *batch, const struct batch_listener *listener)
 static uint8_t *write_text(uint8_t *at, uint32_t field, const char *text)
 {
 	char clean[HEADER_TEXT_MAX];
-	return wire_bytes(at, field, clean, text_clean(text, HEADER_TEXT_MAX, clean));
+	return wire_bytes(at, field, clean, write_utf8(clean, HEADER_TEXT_MAX, text));
 }
 
 /* An element of a repeated field is written when it is empty, too. */
@@ -842,7 +842,7 @@ static uint8_t *write_texts(uint8_t *at, uint32_t field, const char *const *text
 {
 	char clean[HEADER_TEXT_MAX];
 	for (uint32_t i = 0; i < count; i++)
-		at = wire_element(at, field, clean, text_clean(texts[i], HEADER_TEXT_MAX, clean));
+		at = wire_element(at, field, clean, write_utf8(clean, HEADER_TEXT_MAX, texts[i]));
 	return at;
 }
 

@@ -183,13 +183,16 @@ static __always_inline __u16 told_flags(const struct tcp_sock *tp, const struct 
 	       (state->flags & STATE_LIVE && tp->snd_wnd == 0 ? MR_ZERO_WINDOW : 0);
 }
 
+/* What finds no room is counted the first time alone, however often scans try again. */
 static __always_inline void tell_open(struct tcp_sock *tp, struct socket_state *state, __u16 kind,
-				      __u32 reason, __u64 now_ns)
+				      __u32 reason, __u64 now_ns, _Bool again)
 {
 	struct mr_open *open = bpf_ringbuf_reserve(&ring, sizeof(*open), 0);
 	if (!open) {
-		if (kind == MR_FAIL || !(state_set(state, STATE_MISSED) & STATE_MISSED))
-			count_lost(kind); /* once, however often scans try again */
+		if (kind == MR_OPEN)
+			state_set(state, STATE_MISSED);
+		if (!again)
+			count_lost(kind);
 		return;
 	}
 	open->head.kind = kind;
@@ -318,7 +321,7 @@ static __always_inline void established(struct sock *sk, struct tcp_sock *tp, in
 		/* connect() may have come before the programs */
 		state->role = before == TCP_SYN_SENT ? MR_ROLE_CLIENT : MR_ROLE_SERVER;
 	}
-	tell_open(tp, state, MR_OPEN, 0, now_ns);
+	tell_open(tp, state, MR_OPEN, 0, now_ns, 0);
 	state_set(state, STATE_LIVE); /* from here on the scan sees it */
 }
 
@@ -336,7 +339,7 @@ static __always_inline struct socket_state *begin_late(struct sock *sk, struct t
 	}
 	if (state_set(state, STATE_LIVE) & STATE_LIVE)
 		return 0;
-	tell_open(tp, state, MR_OPEN, 0, now_ns);
+	tell_open(tp, state, MR_OPEN, 0, now_ns, 0);
 	return state;
 }
 
@@ -370,7 +373,7 @@ static __always_inline void tell_end(struct tcp_sock *tp, struct socket_state *s
 	if (state_set(state, STATE_ENDED) & STATE_ENDED)
 		return;
 	if (state_unset(state, STATE_MISSED) & STATE_MISSED)
-		tell_open(tp, state, MR_OPEN, 0, ended_ns);
+		tell_open(tp, state, MR_OPEN, 0, ended_ns, 1);
 	tell_moved(tp, state, MR_CLOSE, reason, ended_ns);
 }
 
@@ -410,7 +413,7 @@ static __always_inline void tell_failure(struct sock *sk, struct tcp_sock *tp,
 	if (!error)
 		error = sk->sk_err_soft;
 	state->connect_us = (now_ns - state->opened_ns) / 1000;
-	tell_open(tp, state, MR_FAIL, failure_reason(error), now_ns);
+	tell_open(tp, state, MR_FAIL, failure_reason(error), now_ns, 0);
 }
 
 /* A handshake that got no further, by the state before the end; where that was not seen (0), by
@@ -603,7 +606,7 @@ static __always_inline void tell_existing(struct tcp_sock *tp, struct socket_sta
 {
 	state->flags = STATE_EXISTED | STATE_GUESSED;
 	state->role = bpf_map_lookup_elem(&listeners, key) ? MR_ROLE_SERVER : MR_ROLE_CLIENT;
-	tell_open(tp, state, MR_OPEN, 0, now_ns);
+	tell_open(tp, state, MR_OPEN, 0, now_ns, 0);
 	state_set(state, STATE_LIVE);
 }
 
@@ -668,7 +671,7 @@ static __always_inline void scan_missed(struct tcp_sock *tp, struct socket_state
 {
 	if (!(state_unset(state, STATE_MISSED) & STATE_MISSED))
 		return;
-	tell_open(tp, state, MR_OPEN, 0, bpf_ktime_get_boot_ns());
+	tell_open(tp, state, MR_OPEN, 0, bpf_ktime_get_boot_ns(), 1);
 	if (state->flags & STATE_ENDED)
 		tell_moved(tp, state, MR_CLOSE, CLOSE_NORMAL, bpf_ktime_get_boot_ns());
 }

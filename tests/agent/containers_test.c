@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "agent/bpf/event.h"
 #include "agent/cgroups.h"
 #include "agent/containers.h"
 #include "base/clock.h"
@@ -130,14 +131,14 @@ static void cgroups_are_known_from_the_kernels_word_and_forgotten_when_gone_and_
 	assert_string_equal(place->path, "/other");
 	assert_string_equal(place->container.id, "");
 	/* the one that is gone makes room, though another was used longer ago */
-	cgroups_ended(cgroups, 103);
+	cgroups_ended(cgroups, 103, "", 11);
 	cgroups_made(cgroups, 104, "/new", 12);
 	assert_null(cgroups_get(cgroups, 103, 0, 12));
 	assert_non_null(cgroups_get(cgroups, 101, 0, 12));
 	assert_int_equal(cgroups_stats(cgroups).evicted, 1);
 	assert_int_equal(cgroups_stats(cgroups).unknown, 1);
 	assert_false(cgroups_forget(cgroups, place, 1000, 5)); /* it is there */
-	cgroups_ended(cgroups, 102);
+	cgroups_ended(cgroups, 102, "", 12);
 	cgroups_touch(cgroups, 102, 998);
 	assert_false(cgroups_forget(cgroups, place, 1000, 5));
 	assert_true(cgroups_forget(cgroups, place, 1003, 5));
@@ -166,11 +167,14 @@ static void a_walk_finds_what_the_kernel_did_not_tell_of(void **state)
 		.cgroups_max = 3, .containers = containers, .v2_mount = root});
 	struct cgroup_list *list = cgroup_list_read(root, NULL, 3);
 	cgroups_made(cgroups, ids[1], "/renamed", 1);
-	cgroups_take(cgroups, list, 2);
+	cgroups_ended(cgroups, ids[2], "/c", 1); /* read just before */
+	cgroups_take(cgroups, list, 1, 2);
 	cgroup_list_free(list);
 	assert_string_equal(cgroups_get(cgroups, ids[0], 0, 3)->path, "/a");
 	assert_string_equal(cgroups_get(cgroups, ids[1], 0, 3)->path, "/renamed");
 	assert_string_equal(cgroups_get(cgroups, ids[2], 0, 3)->path, "/c");
+	assert_false(cgroups_get(cgroups, ids[0], 0, 3)->ended);
+	assert_true(cgroups_get(cgroups, ids[2], 0, 3)->ended);
 	cgroups_walk(cgroups, 4); /* full: nobody goes for what is known */
 	assert_int_equal(cgroups_stats(cgroups).evicted, 0);
 	assert_int_equal(cgroups_stats(cgroups).walks, 2);
@@ -183,6 +187,78 @@ static void a_walk_finds_what_the_kernel_did_not_tell_of(void **state)
 	rmdir(root);
 }
 
+/* Who is missing in the list of a whole tree has ended, unless the list is older. */
+static void a_walk_tells_who_ended_unheard(void **state)
+{
+	(void)state;
+	struct cgroup_mounts mounts;
+	struct stat found;
+	char stays[300], goes[300];
+	assert_int_equal(cgroup_mounts_read("/proc/self/mounts", &mounts), 0);
+	if (!mounts.v2[0] || stat(mounts.v2, &found) || found.st_ino != 1)
+		skip(); /* a part of the tree */
+	snprintf(stays, sizeof(stays), "%s/millrace-stays-%d", mounts.v2, getpid());
+	snprintf(goes, sizeof(goes), "%s/millrace-goes-%d", mounts.v2, getpid());
+	if (mkdir(stays, 0700) || mkdir(goes, 0700))
+		skip();
+	stat(stays, &found);
+	uint64_t staying = found.st_ino;
+	stat(goes, &found);
+	uint64_t going = found.st_ino, later = UINT64_MAX >> 3, of_v1 = 5 | MR_CGROUP_V1;
+	struct containers *containers = containers_new(8);
+	struct cgroups *cgroups = cgroups_new(&(struct cgroups_options){
+		.cgroups_max = 4096, .containers = containers, .v2_mount = mounts.v2});
+	cgroups_walk(cgroups, 1);
+	cgroups_made(cgroups, of_v1, "/v1", 1); /* whose tree is not read */
+	assert_non_null(cgroups_get(cgroups, 1, 0, 1));
+	struct cgroup_list *list = cgroup_list_read(mounts.v2, NULL, 1); /* more are there */
+	cgroups_take(cgroups, list, 2, 2);
+	cgroup_list_free(list);
+	assert_int_equal(cgroups_stats(cgroups).vanished, 0);
+	rmdir(goes);
+	list = cgroup_list_read(mounts.v2, NULL, 4096);
+	cgroups_made(cgroups, later, "/later", 3);
+	cgroups_take(cgroups, list, 2, 4);
+	assert_true(cgroups_get(cgroups, going, 0, 4)->ended);
+	assert_false(cgroups_get(cgroups, staying, 0, 4)->ended);
+	assert_false(cgroups_get(cgroups, later, 0, 4)->ended);
+	assert_true(cgroups_stats(cgroups).vanished >= 1);
+	cgroups_take(cgroups, list, 5, 6);
+	assert_true(cgroups_get(cgroups, later, 0, 6)->ended);
+	assert_false(cgroups_get(cgroups, of_v1, 0, 6)->ended);
+	assert_false(cgroups_get(cgroups, 1, 0, 6)->ended); /* the root */
+	cgroup_list_free(list);
+	cgroups_free(cgroups);
+	containers_free(containers);
+	rmdir(stays);
+}
+
+/* Who is missing may be elsewhere in the tree. */
+static void a_walk_of_a_part_ends_nobody(void **state)
+{
+	(void)state;
+	char root[] = "/tmp/millrace-cgroups-XXXXXX";
+	assert_non_null(mkdtemp(root));
+	struct cgroup_list *const lists[] = {
+		cgroup_list_read(root, root, 8),
+		cgroup_list_read(NULL, NULL, 8),
+	};
+	struct containers *containers = containers_new(8);
+	struct cgroups *cgroups =
+		cgroups_new(&(struct cgroups_options){.cgroups_max = 8, .containers = containers});
+	cgroups_made(cgroups, 7, "/a", 1);
+	cgroups_made(cgroups, 7 | MR_CGROUP_V1, "/b", 1);
+	for (int i = 0; i < 2; i++) {
+		cgroups_take(cgroups, lists[i], 2, 3);
+		cgroup_list_free(lists[i]);
+	}
+	assert_int_equal(cgroups_stats(cgroups).vanished, 0);
+	assert_int_equal(cgroups_stats(cgroups).walks, 2);
+	cgroups_free(cgroups);
+	containers_free(containers);
+	rmdir(root);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +267,8 @@ int main(void)
 		cmocka_unit_test(a_description_is_news_once),
 		cmocka_unit_test(a_full_table_forgets_who_was_used_longest_ago_and_counts_it),
 		cmocka_unit_test(a_walk_finds_what_the_kernel_did_not_tell_of),
+		cmocka_unit_test(a_walk_tells_who_ended_unheard),
+		cmocka_unit_test(a_walk_of_a_part_ends_nobody),
 		cmocka_unit_test(
 			cgroups_are_known_from_the_kernels_word_and_forgotten_when_gone_and_unused),
 	};

@@ -197,6 +197,26 @@ static void a_full_table_loses_its_oldest_and_counts_it(void **state)
 	end(world);
 }
 
+/* One socket, one id, any number of names: what a message costs stays bounded. */
+static void of_many_names_with_one_id_the_oldest_is_lost_and_counted(void **state)
+{
+	(void)state;
+	enum { KEPT = 32, NAMES = 40 };
+	struct world *world = begin(1024);
+	ask(world, 1, 7, 'a', 999); /* another socket's */
+	for (int i = 0; i < NAMES; i++)
+		ask(world, 0, 7, (char)('0' + i), 1000 + (uint64_t)i);
+	assert_int_equal(lookups_stats(world->lookups).waiting, 1 + KEPT);
+	assert_int_equal(lookups_stats(world->lookups).evicted, NAMES - KEPT);
+	for (int i = 0; i < NAMES; i++)
+		answer(world, 0, 7, (char)('0' + i), 5000);
+	assert_int_equal(world->count, KEPT);
+	assert_int_equal(world->told[0].lookup.name.bytes[1], '0' + NAMES - KEPT);
+	answer(world, 1, 7, 'a', 6000);
+	assert_int_equal(world->count, KEPT + 1);
+	end(world);
+}
+
 /* asked = told + repeated + abandoned + evicted + waiting, whatever happens. */
 static void every_query_ends_in_one_place(void **state)
 {
@@ -245,6 +265,7 @@ int main(void)
 		cmocka_unit_test(silence_is_a_timeout_after_the_configured_time),
 		cmocka_unit_test(who_closes_late_gave_up_and_who_closes_soon_had_no_need),
 		cmocka_unit_test(a_full_table_loses_its_oldest_and_counts_it),
+		cmocka_unit_test(of_many_names_with_one_id_the_oldest_is_lost_and_counted),
 		cmocka_unit_test(every_query_ends_in_one_place),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -272,6 +272,29 @@ static void a_dropped_packet_names_its_socket_while_that_lives(void **state)
 	end(world);
 }
 
+static void push_cgroup(struct world *world, uint16_t kind, uint64_t id)
+{
+	struct mr_cgroup cgroup = {
+		.head = {.kind = kind, .time_ns = world->now_ns}, .id = id, .path = "/short"};
+	recorder_push(world->recorder, &cgroup.head);
+}
+
+static void a_cgroup_that_is_gone_is_forgotten_told_or_not(void **state)
+{
+	(void)state;
+	struct world *world = begin(16, 1000);
+	push_cgroup(world, MR_CGROUP, 5);
+	push_cgroup(world, MR_CGROUP, 6);
+	push_cgroup(world, MR_CGROUP_END, 6);
+	for (int i = 0; i < 4 * TICKS; i++) {
+		at(world, world->now_ns + 100 * NS_PER_MS);
+		recorder_tick(world->recorder);
+	}
+	assert_int_equal(cgroups_stats(world->cgroups).live, 1);
+	assert_non_null(cgroups_get(world->cgroups, 5, 0, world->now_ns));
+	end(world);
+}
+
 static void push_peer(struct world *world, uint64_t number, uint64_t socket, uint16_t remote_port)
 {
 	struct mr_open open = {
@@ -714,6 +737,7 @@ int main(void)
 			a_shut_window_is_told_though_nothing_moved_and_resets_with_the_end),
 		cmocka_unit_test(a_connection_is_defined_updated_by_differences_and_closed),
 		cmocka_unit_test(a_dropped_packet_names_its_socket_while_that_lives),
+		cmocka_unit_test(a_cgroup_that_is_gone_is_forgotten_told_or_not),
 		cmocka_unit_test(a_failed_connect_is_a_definition_and_a_close_in_one),
 		cmocka_unit_test(a_dropped_datagram_names_the_peer_that_it_came_from_or_went_to),
 		cmocka_unit_test(a_better_owner_is_told_at_the_next_batchs_start),

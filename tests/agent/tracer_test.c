@@ -22,6 +22,7 @@
 
 #include "agent/cgroups.h"
 #include "agent/tracer.h"
+#include "base/clock.h"
 
 enum { SKIPPED = 77 };
 
@@ -96,11 +97,16 @@ static void a_link_of_a_cgroup_that_is_gone_does_not_hold(void **state)
 
 /* ---- scans */
 
-enum { CONNECTIONS = 5, PORT = 7401 };
+enum { CONNECTIONS = 5, FILLING = 200, PORT = 7401 };
 
 static void ignore(void *context, const struct mr_head *record)
 {
 	(void)context, (void)record;
+}
+
+static void count_openings(void *context, const struct mr_head *record)
+{
+	*(unsigned *)context += record->kind == MR_OPEN;
 }
 
 /* A network namespace of this test's own, so that only its connections are in scope. */
@@ -114,6 +120,42 @@ static uint32_t own_namespace(void)
 	struct stat found;
 	assert_int_equal(stat("/proc/self/ns/net", &found), 0);
 	return (uint32_t)found.st_ino;
+}
+
+struct pair {
+	int near, far;
+};
+
+static struct sockaddr_in local(void)
+{
+	return (struct sockaddr_in){.sin_family = AF_INET,
+				    .sin_port = htons(PORT),
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
+
+static int listen_here(void)
+{
+	struct sockaddr_in address = local();
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(listener, CONNECTIONS), 0);
+	return listener;
+}
+
+static struct pair connect_here(int listener)
+{
+	struct sockaddr_in address = local();
+	struct pair pair = {.near = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+	assert_int_equal(connect(pair.near, (struct sockaddr *)&address, sizeof(address)), 0);
+	pair.far = accept(listener, NULL, NULL);
+	assert_true(pair.far >= 0);
+	return pair;
+}
+
+static void close_pair(struct pair pair)
+{
+	close(pair.near);
+	close(pair.far);
 }
 
 static uint32_t visited(struct tracer *tracer)
@@ -132,26 +174,73 @@ static void a_scan_counts_the_connections_of_its_scope(void **state)
 	struct tracer_options options = {
 		.scoped = true, .netns = &netns, .netns_count = 1, .record = ignore};
 	assert_int_equal(tracer_open(&tracer, &options, why), 0);
-	struct sockaddr_in address = {.sin_family = AF_INET,
-				      .sin_port = htons(PORT),
-				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(listener, CONNECTIONS), 0);
+	int listener = listen_here();
 	assert_int_equal(visited(tracer), 0);
-	int near[CONNECTIONS], far[CONNECTIONS];
-	for (int i = 0; i < CONNECTIONS; i++) {
-		near[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		assert_int_equal(connect(near[i], (struct sockaddr *)&address, sizeof(address)), 0);
-		far[i] = accept(listener, NULL, NULL);
-		assert_true(far[i] >= 0);
-	}
+	struct pair pairs[CONNECTIONS];
+	for (int i = 0; i < CONNECTIONS; i++)
+		pairs[i] = connect_here(listener);
 	assert_int_equal(visited(tracer), 2 * CONNECTIONS);
 	for (int i = 0; i < CONNECTIONS; i++) {
-		close(near[i]);
-		close(far[i]);
+		close_pair(pairs[i]);
 		assert_int_equal(visited(tracer), 2 * (CONNECTIONS - 1 - i));
 	}
+	close(listener);
+	tracer_free(tracer);
+}
+
+/* Records of which the ring has no room, by roll calls that nobody reads. */
+static void fill_ring(struct tracer *tracer)
+{
+	uint64_t lost[MR_LOST_COUNTERS] = {0};
+	while (!lost[MR_UPDATE]) {
+		struct tracer_scanned scanned;
+		assert_int_equal(tracer_scan(tracer, true, &scanned), 0);
+		tracer_lost(tracer, lost);
+	}
+}
+
+static uint64_t lost_openings(struct tracer *tracer)
+{
+	uint64_t lost[MR_LOST_COUNTERS];
+	tracer_lost(tracer, lost);
+	return lost[MR_OPEN];
+}
+
+static void an_opening_that_found_no_room_is_counted_once_and_told_later(void **state)
+{
+	(void)state;
+	uint32_t netns = own_namespace();
+	unsigned told = 0;
+	struct tracer *tracer;
+	char why[TRACER_WHY_BYTES];
+	struct tracer_options options = {.scoped = true,
+					 .netns = &netns,
+					 .netns_count = 1,
+					 .record = count_openings,
+					 .context = &told};
+	assert_int_equal(tracer_open(&tracer, &options, why), 0);
+	int listener = listen_here();
+	struct pair filling[FILLING];
+	for (int i = 0; i < FILLING; i++)
+		filling[i] = connect_here(listener);
+	fill_ring(tracer);
+	struct pair ends = connect_here(listener), stays = connect_here(listener);
+	assert_int_equal(lost_openings(tracer), 4);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(visited(tracer), 2 * FILLING); /* those that were told */
+	close_pair(ends);
+	assert_int_equal(lost_openings(tracer), 4);
+	while (!tracer_drain(tracer, NS_PER_S))
+		;
+	assert_int_equal(told, 2 * FILLING);
+	visited(tracer);
+	while (!tracer_drain(tracer, NS_PER_S))
+		;
+	assert_int_equal(told, 2 * FILLING + 2);
+	assert_int_equal(lost_openings(tracer), 4);
+	close_pair(stays);
+	for (int i = 0; i < FILLING; i++)
+		close_pair(filling[i]);
 	close(listener);
 	tracer_free(tracer);
 }
@@ -262,6 +351,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_link_of_a_cgroup_that_is_gone_does_not_hold,
 						begin, end),
 		cmocka_unit_test(a_scan_counts_the_connections_of_its_scope),
+		cmocka_unit_test(an_opening_that_found_no_room_is_counted_once_and_told_later),
 		cmocka_unit_test(programs_for_owners_rest_and_come_back),
 		cmocka_unit_test(programs_for_owners_that_are_switched_off_stay_off),
 		cmocka_unit_test(run_times_go_on_between_samples),
