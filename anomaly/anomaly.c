@@ -1545,14 +1545,28 @@ size_t anomaly_resume(struct anomaly *anomaly, const struct alert *alerts, size_
 	return resumed;
 }
 
-/* Before the first pane is judged. */
-static void resume_waiting(struct anomaly *anomaly)
+/* Whether its monitor is in force, as it was. */
+static bool is_watched(const struct anomaly *anomaly, const struct alert *alert)
 {
-	for (uint32_t i = 0; i < anomaly->waiting_count; i++)
-		resume(anomaly, &anomaly->waiting[i]);
+	const struct monitor *monitor = monitor_named(anomaly, alert->monitor);
+	return monitor && strcmp(metric_name(monitor->metric), alert->metric) == 0;
+}
+
+/* Those whose monitor has come. The last ones before the first pane is judged. */
+static void resume_waiting(struct anomaly *anomaly, bool last)
+{
+	uint32_t left = 0;
+	for (uint32_t i = 0; i < anomaly->waiting_count; i++) {
+		bool resumed = (last || is_watched(anomaly, &anomaly->waiting[i])) &&
+			       resume(anomaly, &anomaly->waiting[i]);
+		if (!resumed && !last)
+			anomaly->waiting[left++] = anomaly->waiting[i];
+	}
+	anomaly->waiting_count = left;
+	if (left)
+		return;
 	memory_free(anomaly->waiting);
 	anomaly->waiting = NULL;
-	anomaly->waiting_count = 0;
 }
 
 /* --- other monitors --- */
@@ -1670,6 +1684,10 @@ void anomaly_watch(struct anomaly *anomaly, const struct monitor *monitors, size
 	for (uint32_t i = 0; i < anomaly->edges.count; i++)
 		subject_rematch(anomaly, anomaly->edges.sorted[i].subject);
 	plans_free(plans);
+	if (!anomaly->waiting)
+		return;
+	resume_waiting(anomaly, false);
+	hand_on(anomaly);
 }
 
 /* --- the pane --- */
@@ -1770,7 +1788,7 @@ static void close_pane(struct anomaly *anomaly)
 	anomaly->pending = false;
 	anomaly->rankings = anomaly->transitions = 0;
 	if (anomaly->waiting)
-		resume_waiting(anomaly);
+		resume_waiting(anomaly, true);
 	domain_log_close(anomaly->domains);
 	roster_step(anomaly, &anomaly->edges);
 	roster_step(anomaly, &anomaly->servers);

@@ -117,8 +117,9 @@ void anomaly_watch(struct anomaly *anomaly, const struct monitor *monitors, size
 /* Nodes (name ids) whose agents sent a batch in this pane; before advance. */
 void anomaly_heard(struct anomaly *anomaly, const uint64_t *nodes, size_t count);
 /* Before the first pane: episodes that still fire (alert_member). They go on under their keys, and
- * are told with the first pane's transitions, so that the incidents know. One whose monitor is not
- * known waits for it until then. Returns how many; one whose baseline or names are gone is left. */
+ * are told at once, so that the incidents know; one whose monitor is not in force waits for it
+ * (anomaly_watch), up to the first pane, and is told then. Returns how many; one whose baseline or
+ * names are gone is left. */
 size_t anomaly_resume(struct anomaly *anomaly, const struct alert *alerts, size_t count);
 /* Before the first pane: what millrace.baselines holds. */
 void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count);
