@@ -93,6 +93,8 @@ struct seen {
 struct anomaly {
 	struct anomaly_options options;
 	struct watchlist monitors;
+	struct monitor *wanted; /* all that should be in force while some have no place; or NULL */
+	size_t wanted_count;
 	struct roster edges, servers;
 	struct plan *plans;
 	struct map plan_of; /* by the hash of its rules */
@@ -179,6 +181,7 @@ void anomaly_free(struct anomaly *anomaly)
 	memory_free(anomaly->records);
 	memory_free(anomaly->alerts);
 	memory_free(anomaly->waiting);
+	memory_free(anomaly->wanted);
 	memory_free(anomaly->rules);
 	watchlist_done(&anomaly->monitors);
 	memory_free(anomaly);
@@ -1669,11 +1672,25 @@ static void subject_rematch(struct anomaly *anomaly, struct subject *subject)
 	}
 }
 
+/* Those that have no place get one as soon as there is one. */
+static void keep_wanted(struct anomaly *anomaly, const struct monitor *monitors, size_t count)
+{
+	struct monitor *former = anomaly->wanted;
+	anomaly->wanted = NULL;
+	if (anomaly->stats.monitors_refused) {
+		anomaly->wanted = memory_resize(NULL, count, sizeof(*anomaly->wanted));
+		memcpy(anomaly->wanted, monitors, count * sizeof(*anomaly->wanted));
+		anomaly->wanted_count = count;
+	}
+	memory_free(former); /* monitors may be these */
+}
+
 void anomaly_watch(struct anomaly *anomaly, const struct monitor *monitors, size_t count)
 {
 	struct plan *plans = anomaly->plans;
 	uint32_t servers;
 	anomaly->stats.monitors_refused = watchlist_set(&anomaly->monitors, monitors, count);
+	keep_wanted(anomaly, monitors, count);
 	anomaly->plans = NULL;
 	map_done(&anomaly->plan_of);
 	roster_sort(&anomaly->servers);
@@ -1793,6 +1810,8 @@ static void close_pane(struct anomaly *anomaly)
 	roster_step(anomaly, &anomaly->edges);
 	roster_step(anomaly, &anomaly->servers);
 	hand_on(anomaly);
+	if (anomaly->wanted && watchlist_has_place(&anomaly->monitors))
+		anomaly_watch(anomaly, anomaly->wanted, anomaly->wanted_count);
 	if (anomaly->records_count && sinks->baselines)
 		sinks->baselines(sinks->context, anomaly->records, anomaly->records_count,
 				 anomaly->names);

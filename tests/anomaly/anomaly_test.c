@@ -363,6 +363,34 @@ static void a_forgotten_server_is_matched_with_the_edge_that_names_it(void **sta
 	stand_free(stand);
 }
 
+static void a_monitor_without_a_place_gets_the_first_that_is_left(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(NULL, 0);
+	struct monitor *monitors = memory_zeroed(MONITORS_MAX, sizeof(*monitors));
+	for (int i = 0; i < MONITORS_MAX; i++) {
+		monitors[i] = failures;
+		snprintf(monitors[i].name, sizeof(monitors[i].name), "m%d", i);
+		snprintf(monitors[i].server, sizeof(monitors[i].server), i ? "nobody" : "cart");
+	}
+	anomaly_watch(stand->anomaly, monitors, MONITORS_MAX);
+	add_counts(stand, "frontend", "cart", 0, 12);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 1);
+	snprintf(monitors[0].name, sizeof(monitors[0].name), "instead");
+	anomaly_watch(stand->anomaly, monitors, MONITORS_MAX);
+	assert_int_equal(anomaly_stats(stand->anomaly).monitors_refused, 1);
+	idle(stand, 1); /* the episode of the one that is gone ends */
+	assert_int_equal(stand->alerts_count, 2);
+	assert_int_equal(anomaly_stats(stand->anomaly).monitors_refused, 0);
+	add_counts(stand, "frontend", "cart", 0, 12);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 3);
+	assert_string_equal(stand->alerts[2].monitor, "instead");
+	memory_free(monitors);
+	stand_free(stand);
+}
+
 /* Monitors come and go at random panes: every episode still begins once and ends once, and a second
  * run says the same. */
 static struct stand *changing_run(uint64_t seed)
@@ -1477,6 +1505,7 @@ int main(void)
 		cmocka_unit_test(an_edge_that_has_long_been_silent_may_be_read_for_longer),
 		cmocka_unit_test(a_server_is_watched_again_when_its_name_is_known_again),
 		cmocka_unit_test(a_forgotten_server_is_matched_with_the_edge_that_names_it),
+		cmocka_unit_test(a_monitor_without_a_place_gets_the_first_that_is_left),
 		cmocka_unit_test(changing_monitors_leave_no_episode_behind),
 		cmocka_unit_test(a_resumed_episode_waits_for_its_monitor),
 		cmocka_unit_test(a_resumed_episode_whose_monitor_does_not_come_is_left),
