@@ -59,6 +59,8 @@ enum {
 #define BASELINE_CLEAR_NS (10 * NS_PER_S)
 /* Learning is slowed in an incident for this long: what lasts longer is the new usual. */
 #define BASELINE_SLOW_NS (3600 * NS_PER_S)
+/* What is live was saved within half a day: in each hour it learns five minutes at least. */
+#define LOAD_NS (86400 * NS_PER_S)
 /* Shares of the sensitivity: what counts as evidence, at most, and what all families' together must
  * reach. */
 #define EVIDENCE_MIN 0.45f
@@ -1448,12 +1450,14 @@ static void load_record(struct anomaly *anomaly, const struct baseline_record *r
 		subject_bound(anomaly, subject);
 }
 
-void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count)
+void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count,
+		  uint64_t known_ns)
 {
 	if (!anomaly->options.baselines)
 		return;
 	for (size_t i = 0; i < count; i++)
-		load_record(anomaly, &records[i]);
+		if (records[i].window_ns + LOAD_NS >= known_ns)
+			load_record(anomaly, &records[i]);
 }
 
 static bool rule_is_built_in(const char *name)

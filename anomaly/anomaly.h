@@ -122,6 +122,9 @@ void anomaly_heard(struct anomaly *anomaly, const uint64_t *nodes, size_t count)
  * (anomaly_watch), up to the first pane, and is told then. Returns how many; one whose baseline or
  * names are gone is left. */
 size_t anomaly_resume(struct anomaly *anomaly, const struct alert *alerts, size_t count);
-/* Before the first pane: what millrace.baselines holds. */
-void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count);
+/* Before the first pane: what millrace.baselines holds. known_ns: up to which a former process has
+ * told all (0: none has). What is more than a day older it had forgotten itself, and is left: dead
+ * edges would take the places of live ones. */
+void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count,
+		  uint64_t known_ns);
 struct anomaly_stats anomaly_stats(const struct anomaly *anomaly);

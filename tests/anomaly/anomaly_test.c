@@ -1251,7 +1251,8 @@ static void what_was_saved_decides_like_what_went_on(void **state)
 	while (stand->records_count > 7)
 		memmove(stand->records, stand->records + 7,
 			(stand->records_count -= 7) * sizeof(stand->records[0]));
-	anomaly_load(loaded->anomaly, stand->records, stand->records_count);
+	anomaly_load(loaded->anomaly, stand->records, stand->records_count,
+		     pane_end(stand->pane - 1));
 	assert_int_equal(anomaly_stats(loaded->anomaly).edges, 1);
 	loaded->pane = stand->pane;
 	for (uint32_t pane = 0; pane < 40 * 80; pane++) {
@@ -1266,6 +1267,20 @@ static void what_was_saved_decides_like_what_went_on(void **state)
 		assert_string_equal(stand->alerts[i].key, loaded->alerts[i].key);
 	stand_free(stand);
 	stand_free(loaded);
+}
+
+static void what_was_forgotten_before_a_restart_is_not_loaded(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with_baselines(), *after = stand_with_baselines();
+	warm_up(stand, 40 * 51);
+	uint64_t saved_ns = stand->records[0].window_ns;
+	anomaly_load(after->anomaly, stand->records, 1, saved_ns + 86400 * NS_PER_S + 1);
+	assert_int_equal(anomaly_stats(after->anomaly).edges, 0);
+	anomaly_load(after->anomaly, stand->records, 1, saved_ns + 86400 * NS_PER_S);
+	assert_int_equal(anomaly_stats(after->anomaly).edges, 1);
+	stand_free(stand);
+	stand_free(after);
 }
 
 static void records_are_spread_over_the_save_time(void **state)
@@ -1306,7 +1321,7 @@ static void foreign_records_are_not_believed(void **state)
 		{.edge = {.id = 4, .client = 1}, .metric = METRIC_BYTES, .state_size = UINT32_MAX},
 		{.edge = {.id = 5, .client = 1}, .metric = METRIC_BYTES},
 	};
-	anomaly_load(stand->anomaly, records, 6);
+	anomaly_load(stand->anomaly, records, 6, 0);
 	assert_int_equal(anomaly_stats(stand->anomaly).edges, 0);
 	stand_free(stand);
 }
@@ -1540,6 +1555,7 @@ int main(void)
 		cmocka_unit_test(a_server_is_judged_over_all_its_clients),
 		cmocka_unit_test(a_server_that_fails_a_little_for_long_burns_its_budget),
 		cmocka_unit_test(what_was_saved_decides_like_what_went_on),
+		cmocka_unit_test(what_was_forgotten_before_a_restart_is_not_loaded),
 		cmocka_unit_test(records_are_spread_over_the_save_time),
 		cmocka_unit_test(foreign_records_are_not_believed),
 		cmocka_unit_test(past_the_bound_series_stay_in_the_small_tier_and_are_counted),
