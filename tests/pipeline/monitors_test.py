@@ -327,6 +327,32 @@ class InForce(Asking):
         self.cli("monitors", "test", "nobody", status=1)
         self.cli("monitors", "test", "-f", "-", given="name: a\n", status=2)
 
+    def test_a_withdrawal_that_nobody_told_in_time_is_told_late(self):
+        def put(issued_s, withdrawn):
+            rule = records.module("rules").Rule(id="monitor/told", version=1, withdrawn=withdrawn,
+                                                issued_ns=time.time_ns() - issued_s * 10**9)
+            rule.monitor.name, rule.monitor.metric = "told", "bytes"
+            rule.monitor.window_ns, rule.monitor.clear_after_ns = 10 * 10**9, 600 * 10**9
+            broker.put("millrace.rules", rule.id, rule.SerializeToString())
+
+        with tempfile.TemporaryDirectory() as folder, kafka.Kafka() as broker:
+            put(7200, False)
+            feed = fleet.Feed(folder, nodes=8, flows=200, edges=40, rate=2000, seconds=180)
+            with millraced.Millraced(broker.address, "baselines:\n  enabled: false\n"
+                                     f"snapshots: {{folder: '{folder}/snapshots', period: 1s}}\n") as self.daemon:
+                self.daemon.wait_ready()
+                sender = feed.start(broker.address)
+                self.addCleanup(processes.end, sender)
+                self.assertTrue(millraced.until(lambda: self.fired("firing"), WITHIN_S), self.daemon.log()[-3000:])
+                written = self.daemon.metric("millrace_snapshots_total")
+                self.daemon.wait_metric("millrace_snapshots_total", written + 2)
+                self.daemon.kill()
+                put(3600, True)
+                self.daemon.start()
+                self.daemon.wait_ready()
+                self.assertIn("going on from the snapshot", self.daemon.log())
+                self.assertTrue(millraced.until(lambda: not self.fired("firing"), WITHIN_S), self.daemon.log()[-3000:])
+
     def test_it_fires_from_then_on_outlives_a_restart_under_its_key_and_ends_when_it_is_deleted(self):
         with tempfile.TemporaryDirectory() as folder, kafka.Kafka() as broker:
             feed = fleet.Feed(folder, nodes=8, flows=200, edges=40, rate=2000, seconds=120)
