@@ -68,6 +68,7 @@ struct notifier {
 	/* Until then, or as long as more comes, the outbox is read before anything of it is sent;
 	 * 0: it was read. */
 	uint64_t reading_until_ns;
+	bool started;
 	bool handed_over; /* another process may go on in this one's place */
 	bool replaced;	  /* and does, since before this one knew */
 	/* When it last looked at the time, and until when it does not know whether it is replaced.
@@ -108,10 +109,11 @@ static bool in_doubt(struct notifier *notifier)
 	if (settings->carrier == CARRIER_KAFKA && !notifier->closing &&
 	    stood_ns > settings->session_ns / 2) {
 		notifier->doubt_until_ns = now + DOUBT_MS * NS_PER_MS;
-		log_line(LOG_LEVEL_WARNING,
-			 "it stood still for %.1f s: nothing is sent before it is clear who "
-			 "notifies now",
-			 (double)stood_ns / NS_PER_S);
+		if (notifier->started)
+			log_line(LOG_LEVEL_WARNING,
+				 "it stood still for %.1f s: nothing is sent before it is clear "
+				 "who notifies now",
+				 (double)stood_ns / NS_PER_S);
 	}
 	return now < notifier->doubt_until_ns;
 }
@@ -353,7 +355,7 @@ static void on_caught_up(void *context)
 	send_or_rest(notifier);
 }
 
-void notifier_start(struct notifier *notifier)
+static void open_outbox(struct notifier *notifier)
 {
 	static const char *const topics[] = {TOPIC_ALERTS, NULL};
 	const struct notifier_options *options = &notifier->options;
@@ -366,12 +368,26 @@ void notifier_start(struct notifier *notifier)
 				    .record = on_outbox,
 				    .caught_up = on_caught_up,
 				    .trouble = on_kafka_trouble};
-	const struct firing_alert *fires;
-	char error[256];
+	char error[256], sentence[320];
 
+	notifier->outbox = tail_new(&tail, error, sizeof(error));
+	if (notifier->outbox) {
+		notifier->reading_until_ns = reading_until();
+		send_or_rest(notifier);
+		return;
+	}
+	snprintf(sentence, sizeof(sentence), "alerts cannot be read back, it is tried again: %s",
+		 error);
+	on_kafka_trouble(notifier, sentence);
+}
+
+void notifier_start(struct notifier *notifier)
+{
+	const struct firing_alert *fires;
+
+	notifier->started = true;
 	notifier->reading_until_ns = reading_until();
 	send_or_rest(notifier);
-
 	/* What still fires is offered to each receiver again: one that was added since the outbox
 	 * was read hears of it, too. */
 	for (size_t at = 0; (fires = firing_next(notifier->firing, &at));) {
@@ -380,9 +396,7 @@ void notifier_start(struct notifier *notifier)
 	}
 	firing_free(notifier->firing);
 	notifier->firing = NULL;
-	notifier->outbox = tail_new(&tail, error, sizeof(error));
-	if (!notifier->outbox)
-		log_line(LOG_LEVEL_ERROR, "alerts cannot be read back: %s", error);
+	open_outbox(notifier);
 }
 
 /* --- a change of hands --- */
@@ -485,6 +499,8 @@ void notifier_turn(struct notifier *notifier, bool running, uint64_t clock_ns)
 	view.receivers_count = notify_stats(notifier->notify, receivers, NOTIFIER_RECEIVERS_MAX);
 	selfwatch_look(notifier->watch, &view);
 	notifier_room(notifier);
+	if (notifier->started && !notifier->outbox)
+		open_outbox(notifier);
 	if (notifier->reading_until_ns && uv_hrtime() >= notifier->reading_until_ns)
 		on_caught_up(notifier);
 	if (in_doubt(notifier))

@@ -613,21 +613,6 @@ static void tell_unwatched(struct relay *relay)
 	relay->options.trouble(relay->options.context, sentence);
 }
 
-static void on_turn(uv_timer_t *timer)
-{
-	struct relay *relay = timer->data;
-	uint64_t now = uv_hrtime();
-
-	if (relay->turns++ % SWEEP_TURNS == 0) {
-		relay->unwatched = 0;
-		for (uint32_t i = 0; i < relay->options.tasks; i++)
-			sweep(relay, &relay->ways[i], now);
-		tell_unwatched(relay);
-	}
-	if (relay->leads)
-		tell(relay, now);
-}
-
 /* --- life --- */
 
 struct relay *relay_new(const struct relay_options *options)
@@ -680,6 +665,8 @@ static void reader_begin(struct relay *relay, struct reader *reader, const char 
 {
 	char error[256];
 
+	if (reader->tail)
+		return;
 	*reader = (struct reader){.relay = relay, .topics = {topic}};
 	reader->tail = tail_new(&(struct tail_options){.loop = relay->options.loop,
 						       .brokers = relay->options.brokers,
@@ -694,13 +681,35 @@ static void reader_begin(struct relay *relay, struct reader *reader, const char 
 		relay->options.trouble(relay->options.context, error);
 }
 
+/* Again, where there was no room for it, for descriptors or threads. */
+static void readers_begin(struct relay *relay)
+{
+	reader_begin(relay, &relay->metadata_reader, TOPIC_METADATA);
+	reader_begin(relay, &relay->rules_reader, TOPIC_RULES);
+}
+
+static void on_turn(uv_timer_t *timer)
+{
+	struct relay *relay = timer->data;
+	uint64_t now = uv_hrtime();
+
+	if (relay->turns++ % SWEEP_TURNS == 0) {
+		relay->unwatched = 0;
+		for (uint32_t i = 0; i < relay->options.tasks; i++)
+			sweep(relay, &relay->ways[i], now);
+		tell_unwatched(relay);
+		readers_begin(relay);
+	}
+	if (relay->leads)
+		tell(relay, now);
+}
+
 void relay_start(struct relay *relay)
 {
 	relay->begun_ns = real_ns();
 	keep_ranges(relay);
 	uv_timer_start(&relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
-	reader_begin(relay, &relay->metadata_reader, TOPIC_METADATA);
-	reader_begin(relay, &relay->rules_reader, TOPIC_RULES);
+	readers_begin(relay);
 }
 
 static void reader_end(struct reader *reader)
