@@ -59,6 +59,8 @@ enum {
 #define BASELINE_CLEAR_NS (10 * NS_PER_S)
 /* Learning is slowed in an incident for this long: what lasts longer is the new usual. */
 #define BASELINE_SLOW_NS (3600 * NS_PER_S)
+/* What is live was saved within half a day: in each hour it learns five minutes at least. */
+#define LOAD_NS (86400 * NS_PER_S)
 /* Shares of the sensitivity: what counts as evidence, at most, and what all families' together must
  * reach. */
 #define EVIDENCE_MIN 0.45f
@@ -93,6 +95,8 @@ struct seen {
 struct anomaly {
 	struct anomaly_options options;
 	struct watchlist monitors;
+	struct monitor *wanted; /* all that should be in force while some have no place; or NULL */
+	size_t wanted_count;
 	struct roster edges, servers;
 	struct plan *plans;
 	struct map plan_of; /* by the hash of its rules */
@@ -179,6 +183,7 @@ void anomaly_free(struct anomaly *anomaly)
 	memory_free(anomaly->records);
 	memory_free(anomaly->alerts);
 	memory_free(anomaly->waiting);
+	memory_free(anomaly->wanted);
 	memory_free(anomaly->rules);
 	watchlist_done(&anomaly->monitors);
 	memory_free(anomaly);
@@ -1445,12 +1450,14 @@ static void load_record(struct anomaly *anomaly, const struct baseline_record *r
 		subject_bound(anomaly, subject);
 }
 
-void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count)
+void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count,
+		  uint64_t known_ns)
 {
 	if (!anomaly->options.baselines)
 		return;
 	for (size_t i = 0; i < count; i++)
-		load_record(anomaly, &records[i]);
+		if (records[i].window_ns + LOAD_NS >= known_ns)
+			load_record(anomaly, &records[i]);
 }
 
 static bool rule_is_built_in(const char *name)
@@ -1545,14 +1552,28 @@ size_t anomaly_resume(struct anomaly *anomaly, const struct alert *alerts, size_
 	return resumed;
 }
 
-/* Before the first pane is judged. */
-static void resume_waiting(struct anomaly *anomaly)
+/* Whether its monitor is in force, as it was. */
+static bool is_watched(const struct anomaly *anomaly, const struct alert *alert)
 {
-	for (uint32_t i = 0; i < anomaly->waiting_count; i++)
-		resume(anomaly, &anomaly->waiting[i]);
+	const struct monitor *monitor = monitor_named(anomaly, alert->monitor);
+	return monitor && strcmp(metric_name(monitor->metric), alert->metric) == 0;
+}
+
+/* Those whose monitor has come. The last ones before the first pane is judged. */
+static void resume_waiting(struct anomaly *anomaly, bool last)
+{
+	uint32_t left = 0;
+	for (uint32_t i = 0; i < anomaly->waiting_count; i++) {
+		bool resumed = (last || is_watched(anomaly, &anomaly->waiting[i])) &&
+			       resume(anomaly, &anomaly->waiting[i]);
+		if (!resumed && !last)
+			anomaly->waiting[left++] = anomaly->waiting[i];
+	}
+	anomaly->waiting_count = left;
+	if (left)
+		return;
 	memory_free(anomaly->waiting);
 	anomaly->waiting = NULL;
-	anomaly->waiting_count = 0;
 }
 
 /* --- other monitors --- */
@@ -1655,11 +1676,25 @@ static void subject_rematch(struct anomaly *anomaly, struct subject *subject)
 	}
 }
 
+/* Those that have no place get one as soon as there is one. */
+static void keep_wanted(struct anomaly *anomaly, const struct monitor *monitors, size_t count)
+{
+	struct monitor *former = anomaly->wanted;
+	anomaly->wanted = NULL;
+	if (anomaly->stats.monitors_refused) {
+		anomaly->wanted = memory_resize(NULL, count, sizeof(*anomaly->wanted));
+		memcpy(anomaly->wanted, monitors, count * sizeof(*anomaly->wanted));
+		anomaly->wanted_count = count;
+	}
+	memory_free(former); /* monitors may be these */
+}
+
 void anomaly_watch(struct anomaly *anomaly, const struct monitor *monitors, size_t count)
 {
 	struct plan *plans = anomaly->plans;
 	uint32_t servers;
 	anomaly->stats.monitors_refused = watchlist_set(&anomaly->monitors, monitors, count);
+	keep_wanted(anomaly, monitors, count);
 	anomaly->plans = NULL;
 	map_done(&anomaly->plan_of);
 	roster_sort(&anomaly->servers);
@@ -1670,6 +1705,10 @@ void anomaly_watch(struct anomaly *anomaly, const struct monitor *monitors, size
 	for (uint32_t i = 0; i < anomaly->edges.count; i++)
 		subject_rematch(anomaly, anomaly->edges.sorted[i].subject);
 	plans_free(plans);
+	if (!anomaly->waiting)
+		return;
+	resume_waiting(anomaly, false);
+	hand_on(anomaly);
 }
 
 /* --- the pane --- */
@@ -1770,11 +1809,13 @@ static void close_pane(struct anomaly *anomaly)
 	anomaly->pending = false;
 	anomaly->rankings = anomaly->transitions = 0;
 	if (anomaly->waiting)
-		resume_waiting(anomaly);
+		resume_waiting(anomaly, true);
 	domain_log_close(anomaly->domains);
 	roster_step(anomaly, &anomaly->edges);
 	roster_step(anomaly, &anomaly->servers);
 	hand_on(anomaly);
+	if (anomaly->wanted && watchlist_has_place(&anomaly->monitors))
+		anomaly_watch(anomaly, anomaly->wanted, anomaly->wanted_count);
 	if (anomaly->records_count && sinks->baselines)
 		sinks->baselines(sinks->context, anomaly->records, anomaly->records_count,
 				 anomaly->names);

@@ -95,7 +95,7 @@ struct anomaly_options {
 struct anomaly_stats {
 	uint64_t edges, episodes; /* live now */
 	uint64_t fired, resolved, updated, suppressed, unwatched;
-	uint64_t monitors_refused; /* of those that should be in force: above MONITORS_MAX */
+	uint64_t monitors_refused; /* of those that should be in force: without a place, now */
 	uint64_t detectors;	   /* full ones, now */
 	uint64_t held;		   /* series that stayed in the small tier for want of room */
 	uint64_t suspects_dropped; /* rows that found no room where suspects are looked for */
@@ -112,15 +112,20 @@ void anomaly_push(struct anomaly *anomaly, const struct rollup *rollups, size_t 
 void anomaly_advance(struct anomaly *anomaly, uint64_t now_ns);
 /* From the next pane on these monitors are in force and no others; names are distinct. Open
  * episodes of those that stay, or take a monitor's name and measure the same, go on; others end in
- * that pane, or as soon as its transitions have room. A window has at first what its edge kept. It
- * is a walk over all edges. */
+ * that pane, or as soon as its transitions have room. A window has at first what its edge kept. One
+ * that has no place, as those that are gone still end their episodes, gets the first that they
+ * leave. It is a walk over all edges. */
 void anomaly_watch(struct anomaly *anomaly, const struct monitor *monitors, size_t count);
 /* Nodes (name ids) whose agents sent a batch in this pane; before advance. */
 void anomaly_heard(struct anomaly *anomaly, const uint64_t *nodes, size_t count);
 /* Before the first pane: episodes that still fire (alert_member). They go on under their keys, and
- * are told with the first pane's transitions, so that the incidents know. One whose monitor is not
- * known waits for it until then. Returns how many; one whose baseline or names are gone is left. */
+ * are told at once, so that the incidents know; one whose monitor is not in force waits for it
+ * (anomaly_watch), up to the first pane, and is told then. Returns how many; one whose baseline or
+ * names are gone is left. */
 size_t anomaly_resume(struct anomaly *anomaly, const struct alert *alerts, size_t count);
-/* Before the first pane: what millrace.baselines holds. */
-void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count);
+/* Before the first pane: what millrace.baselines holds. known_ns: up to which a former process has
+ * told all (0: none has). What is more than a day older it had forgotten itself, and is left: dead
+ * edges would take the places of live ones. */
+void anomaly_load(struct anomaly *anomaly, const struct baseline_record *records, size_t count,
+		  uint64_t known_ns);
 struct anomaly_stats anomaly_stats(const struct anomaly *anomaly);

@@ -808,8 +808,10 @@ static void forget_closed(struct incidents *incidents)
 	incidents->incidents_count = kept;
 }
 
-/* Nobody goes on with them: their monitors are gone. Owners tell of what they resumed in the first
- * pane of all, whatever they know from before. */
+/* Nobody goes on with them: their monitors are gone. Owners tell of what they resumed before any
+ * pane is looked at here, or as soon as the log says their monitors, whatever they know from
+ * before.
+ */
 static void end_unconfirmed(struct incidents *incidents)
 {
 	for (uint32_t i = 0; incidents->resumed && i < incidents->members_count; i++)

@@ -73,6 +73,14 @@ uint32_t watchlist_set(struct watchlist *list, const struct monitor *monitors, s
 	return (uint32_t)count - list->ordered;
 }
 
+bool watchlist_has_place(const struct watchlist *list)
+{
+	for (uint32_t i = 0; i < list->count; i++)
+		if (!list->places[i].in_force && !list->places[i].episodes)
+			return true;
+	return list->count < MONITORS_MAX;
+}
+
 void watchlist_done(struct watchlist *list)
 {
 	memory_free(list->places);

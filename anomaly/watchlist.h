@@ -25,6 +25,8 @@ struct watchlist {
 
 /* These monitors and no others, from now on; names are distinct. Returns how many had no place. */
 uint32_t watchlist_set(struct watchlist *list, const struct monitor *monitors, size_t count);
+/* Whether one more would have a place if all were given again. */
+bool watchlist_has_place(const struct watchlist *list);
 void watchlist_done(struct watchlist *list);
 
 /* The i-th of those in force. */

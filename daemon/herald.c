@@ -15,10 +15,21 @@
 #include "metadata/record.h"
 #include "millrace/v1/metadata.pb-c.h"
 
+/* Of the changes that another is to tell. */
+enum { SEEN_MAX = 64 };
+#define SEEN_NS (120 * NS_PER_S)
+
+struct seen {
+	struct change_event change;
+	uint64_t at_ns;
+};
+
 struct herald {
 	struct herald_options options;
 	struct novelty *novelty;
 	bool leads;
+	struct seen seen[SEEN_MAX]; /* the last, by turns */
+	uint64_t seen_count;
 	uint64_t begun_ns;
 	struct herald_stats stats;
 };
@@ -76,15 +87,13 @@ static uint64_t digest_of(const struct change_event *change)
 	return hash_bytes(change, offsetof(struct change_event, reason) + sizeof(change->reason));
 }
 
-void herald_change(struct herald *herald, const struct change_event *change)
+static void tell(struct herald *herald, const struct change_event *change)
 {
 	Millrace__V1__Metadata record = MILLRACE__V1__METADATA__INIT;
 	Millrace__V1__Change told = MILLRACE__V1__CHANGE__INIT;
 	char id[RECORD_ID_MAX + 1], namespace[CHANGE_NAME_BYTES] = "";
 	const char *slash = strchr(change->workload, '/');
 
-	if (!herald->leads)
-		return;
 	if (slash && slash != change->workload)
 		snprintf(namespace, sizeof(namespace), "%.*s", (int)(slash - change->workload),
 			 change->workload);
@@ -107,6 +116,14 @@ void herald_change(struct herald *herald, const struct change_event *change)
 	record.change = &told;
 	herald->stats.told[change->kind]++;
 	write_record(herald, &record);
+}
+
+void herald_change(struct herald *herald, const struct change_event *change)
+{
+	if (herald->leads)
+		tell(herald, change);
+	else
+		herald->seen[herald->seen_count++ % SEEN_MAX] = (struct seen){*change, real_ns()};
 }
 
 static void on_novelty(void *context, const struct change_event *change)
@@ -178,9 +195,21 @@ void herald_free(struct herald *herald)
 	memory_free(herald);
 }
 
+/* What was seen since the former leader died nobody has told; what it has told before is told once
+ * more, which changes nothing. */
 void herald_lead(struct herald *herald, bool leads)
 {
+	uint64_t count = herald->seen_count, now = real_ns();
+
 	herald->leads = leads;
+	for (uint64_t i = count > SEEN_MAX ? count - SEEN_MAX : 0; leads && i < count; i++) {
+		const struct seen *seen = &herald->seen[i % SEEN_MAX];
+
+		if (seen->at_ns + SEEN_NS > now)
+			tell(herald, &seen->change);
+	}
+	if (leads)
+		herald->seen_count = 0;
 }
 
 struct herald_stats herald_stats(const struct herald *herald)

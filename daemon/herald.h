@@ -1,7 +1,8 @@
 /* Tells in millrace.metadata what the pipeline itself sees happen: edges that appear and vanish and
  * versions that are new (anomaly/novelty.h), containers that began anew or ran out of memory (as
- * agents tell, daemon/parcel.h). All instances look, the one that owns task 0 tells. A record's id
- * is made of what it says, so telling it twice is telling it once; the relay takes it back.
+ * agents tell, daemon/parcel.h). All instances look, the one that owns task 0 tells; who follows it
+ * tells what itself has seen in the last two minutes, 64 changes at most. A record's id is made of
+ * what it says, so telling it twice is telling it once; the relay takes it back.
  *
  * It is an observer, not a part of what is computed: its records come into the log of events as all
  * metadata does, and from there on they are what was known at that time. The service loop's thread.

@@ -26,6 +26,7 @@
 
 enum {
 	LOOK_MS = 500,
+	ISSUED_KEPT = 1024, /* more than are taken within ten minutes */
 	REQUEST_BYTES_MAX = 256 << 10,
 	TRIAL_ROWS_MAX = 300000, /* some 0.3 s of the loop that also delivers alerts */
 };
@@ -53,7 +54,8 @@ struct monitors_api {
 	struct tail *tail;
 	bool read_all; /* what the topic had at the start */
 	uv_timer_t timer;
-	uint64_t issued_ns; /* the last */
+	uint64_t issued_ns;			    /* the last */
+	uint64_t issued[ISSUED_KEPT], issued_count; /* by this process: the last of its requests */
 	struct pending pending[MONITORS_API_PENDING_MAX];
 	struct rule read;
 	struct config_error error;
@@ -409,6 +411,7 @@ static void write_rules(struct monitors_api *api, struct asker asker, struct rul
 				    .until_ns = now_ns() + WAIT_NS,
 				    .one = one};
 	response_on_gone(asker.response, on_gone, pending);
+	api->issued[api->issued_count++ % ISSUED_KEPT] = pending->issued_ns;
 	for (size_t i = 0; i < count; i++)
 		write_rule(api, &rules[i]);
 }
@@ -430,6 +433,16 @@ static void take_back(struct monitors_api *api, struct rule *rule)
 	write_rule(api, rule);
 }
 
+/* Whoever asked for it may be gone: the rule comes all the same. */
+static bool is_ours(const struct monitors_api *api, uint64_t issued_ns)
+{
+	bool ours = false;
+
+	for (size_t i = 0; i < ISSUED_KEPT && !ours; i++)
+		ours = api->issued[i] == issued_ns;
+	return ours;
+}
+
 /* What was read was shown to the rulebook. */
 static void answer_pending(struct monitors_api *api, struct rule *read)
 {
@@ -438,14 +451,14 @@ static void answer_pending(struct monitors_api *api, struct rule *read)
 	bool homeless = refused && (!stands || stands->withdrawn) && !read->withdrawn;
 	uint64_t issued_ns = read->issued_ns;
 
+	if (homeless && is_ours(api, issued_ns))
+		take_back(api, read);
 	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
 		struct pending *pending = &api->pending[i];
 
 		if (!pending->asker.response || pending->issued_ns != issued_ns)
 			continue;
 		pending->refused |= refused;
-		if (homeless && !read->withdrawn)
-			take_back(api, read);
 		if (--pending->left)
 			continue;
 		if (pending->refused)

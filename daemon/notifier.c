@@ -21,6 +21,8 @@ enum {
 	/* A record takes Kafka some 10 ms. Longer than this it is away, not slow. */
 	ANNOUNCE_WAIT_MS = 5000,
 	READING_WAIT_MS = 10000, /* to find the outbox, and for each next record of it */
+	/* By then the group has answered a sign of life, or said that it does not know this one. */
+	DOUBT_MS = 3000,
 };
 
 #define COMMIT_NS NS_PER_S
@@ -66,7 +68,12 @@ struct notifier {
 	/* Until then, or as long as more comes, the outbox is read before anything of it is sent;
 	 * 0: it was read. */
 	uint64_t reading_until_ns;
+	bool started;
 	bool handed_over; /* another process may go on in this one's place */
+	bool replaced;	  /* and does, since before this one knew */
+	/* When it last looked at the time, and until when it does not know whether it is replaced.
+	 */
+	uint64_t awake_ns, doubt_until_ns;
 	bool closing, closed;
 };
 
@@ -76,6 +83,44 @@ static uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* --- a stand-still --- */
+
+/* That goes on while the machine sleeps. */
+static uint64_t boot_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* Among several instances one that stood still may have been replaced: its timers run before it
+ * hears of that, and a firing whose end the other has sent opens again what is closed, for ever.
+ * Looked at in each turn, and before anything is sent or written down. */
+static bool in_doubt(struct notifier *notifier)
+{
+	const struct settings *settings = notifier->options.settings;
+	uint64_t now = boot_ns(), stood_ns = now - notifier->awake_ns;
+
+	notifier->awake_ns = now;
+	/* One that is closing has no turns any more. */
+	if (settings->carrier == CARRIER_KAFKA && !notifier->closing &&
+	    stood_ns > settings->session_ns / 2) {
+		notifier->doubt_until_ns = now + DOUBT_MS * NS_PER_MS;
+		if (notifier->started)
+			log_line(LOG_LEVEL_WARNING,
+				 "it stood still for %.1f s: nothing is sent before it is clear "
+				 "who notifies now",
+				 (double)stood_ns / NS_PER_S);
+	}
+	return now < notifier->doubt_until_ns;
+}
+
+static bool doubts(void *context)
+{
+	return in_doubt(context);
 }
 
 static void on_kafka_trouble(void *context, const char *sentence)
@@ -139,10 +184,11 @@ static void wait_for_room(struct notifier *notifier, struct kept *kept)
 	notifier->waiting_end = &kept->next;
 }
 
-/* In their order: the last record of a key is the one that counts. */
+/* In their order: the last record of a key is the one that counts, so none may come behind those of
+ * who has taken over. */
 void notifier_room(struct notifier *notifier)
 {
-	while (notifier->waiting) {
+	while (notifier->waiting && !in_doubt(notifier)) {
 		struct kept *kept = notifier->waiting, *next = kept->next;
 
 		kept->next = NULL;
@@ -156,6 +202,22 @@ void notifier_room(struct notifier *notifier)
 	}
 }
 
+/* Whoever took over has read that it may have been sent, and has gone on from there. */
+static void drop_waiting(struct notifier *notifier)
+{
+	struct kept *kept = notifier->waiting;
+
+	notifier->waiting = NULL;
+	notifier->waiting_end = &notifier->waiting;
+	while (kept) {
+		struct kept *next = kept->next;
+
+		notify_recorded(kept->receipt);
+		free(kept);
+		kept = next;
+	}
+}
+
 static void on_record(void *context, const struct delivery *delivery,
 		      struct notify_receipt *receipt)
 {
@@ -165,6 +227,10 @@ static void on_record(void *context, const struct delivery *delivery,
 
 	if (delivery->local) {
 		selfwatch_keep(notifier->watch, delivery);
+		notify_recorded(receipt);
+		return;
+	}
+	if (notifier->replaced) {
 		notify_recorded(receipt);
 		return;
 	}
@@ -181,7 +247,7 @@ static void on_record(void *context, const struct delivery *delivery,
 		query_delivery(notifier->options.query, delivery);
 		observe_delivery(notifier, delivery);
 	}
-	if (notifier->waiting || !hand_over(notifier, kept))
+	if (notifier->waiting || in_doubt(notifier) || !hand_over(notifier, kept))
 		wait_for_room(notifier, kept);
 }
 
@@ -289,7 +355,7 @@ static void on_caught_up(void *context)
 	send_or_rest(notifier);
 }
 
-void notifier_start(struct notifier *notifier)
+static void open_outbox(struct notifier *notifier)
 {
 	static const char *const topics[] = {TOPIC_ALERTS, NULL};
 	const struct notifier_options *options = &notifier->options;
@@ -302,12 +368,26 @@ void notifier_start(struct notifier *notifier)
 				    .record = on_outbox,
 				    .caught_up = on_caught_up,
 				    .trouble = on_kafka_trouble};
-	const struct firing_alert *fires;
-	char error[256];
+	char error[256], sentence[320];
 
+	notifier->outbox = tail_new(&tail, error, sizeof(error));
+	if (notifier->outbox) {
+		notifier->reading_until_ns = reading_until();
+		send_or_rest(notifier);
+		return;
+	}
+	snprintf(sentence, sizeof(sentence), "alerts cannot be read back, it is tried again: %s",
+		 error);
+	on_kafka_trouble(notifier, sentence);
+}
+
+void notifier_start(struct notifier *notifier)
+{
+	const struct firing_alert *fires;
+
+	notifier->started = true;
 	notifier->reading_until_ns = reading_until();
 	send_or_rest(notifier);
-
 	/* What still fires is offered to each receiver again: one that was added since the outbox
 	 * was read hears of it, too. */
 	for (size_t at = 0; (fires = firing_next(notifier->firing, &at));) {
@@ -316,9 +396,7 @@ void notifier_start(struct notifier *notifier)
 	}
 	firing_free(notifier->firing);
 	notifier->firing = NULL;
-	notifier->outbox = tail_new(&tail, error, sizeof(error));
-	if (!notifier->outbox)
-		log_line(LOG_LEVEL_ERROR, "alerts cannot be read back: %s", error);
+	open_outbox(notifier);
 }
 
 /* --- a change of hands --- */
@@ -327,11 +405,14 @@ void notifier_pause(struct notifier *notifier)
 {
 	notifier->handed_over = true;
 	send_or_rest(notifier);
+	notifier->replaced |= in_doubt(notifier);
+	if (notifier->replaced)
+		drop_waiting(notifier);
 }
 
 void notifier_resume(struct notifier *notifier)
 {
-	notifier->handed_over = false;
+	notifier->handed_over = notifier->replaced = false;
 	send_or_rest(notifier);
 }
 
@@ -418,8 +499,16 @@ void notifier_turn(struct notifier *notifier, bool running, uint64_t clock_ns)
 	view.receivers_count = notify_stats(notifier->notify, receivers, NOTIFIER_RECEIVERS_MAX);
 	selfwatch_look(notifier->watch, &view);
 	notifier_room(notifier);
+	if (notifier->started && !notifier->outbox)
+		open_outbox(notifier);
 	if (notifier->reading_until_ns && uv_hrtime() >= notifier->reading_until_ns)
 		on_caught_up(notifier);
+	if (in_doubt(notifier))
+		return;
+	if (notifier->doubt_until_ns) {
+		notifier->doubt_until_ns = 0;
+		send_or_rest(notifier);
+	}
 	if (notifier->outbox && !notifier->handed_over)
 		commit(notifier);
 }
@@ -496,6 +585,7 @@ static struct notify *make_notify(struct notifier *notifier, const struct receiv
 						   settings->notify_retry_max_ns / NS_PER_MS},
 					 .now_ns = now_ns,
 					 .context = notifier,
+					 .doubts = doubts,
 					 .record = on_record,
 					 .given_up = on_given_up,
 					 .trouble = on_receiver_trouble};
@@ -549,6 +639,7 @@ struct notifier *notifier_new(const struct notifier_options *options)
 	const char *error = NULL;
 
 	notifier->options = *options;
+	notifier->awake_ns = boot_ns();
 	notifier->waiting_end = &notifier->waiting;
 	notifier->encoder = encoder_new();
 	notifier->firing = firing_new();

@@ -135,12 +135,12 @@ static bool is_others(const struct held *held, bool rule)
 	return held->rule != rule || held->configured;
 }
 
-static void drop(struct relay *relay, uint64_t key, bool rule)
+static void drop_fact(struct relay *relay, uint64_t key)
 {
 	struct way *way = way_of(relay, key);
 	struct held *held = table_find(&way->held, &key);
 
-	if (held && !is_others(held, rule))
+	if (held && !is_others(held, false))
 		forget(relay, way, held);
 }
 
@@ -248,7 +248,8 @@ static struct held *keep(struct relay *relay, uint64_t key, const uint8_t *bytes
 		held = NULL;
 	}
 	if (!held && !has_room(relay, kind, rule)) {
-		relay->stats.refused++;
+		/* Of rules that ended long ago there may be any number. */
+		relay->stats.refused += !rule || !is_over(until_ns, real_ns());
 		if (!make_room(relay, kind, rule, until_ns))
 			return NULL;
 	}
@@ -272,7 +273,7 @@ static void keep_fact(struct relay *relay, uint64_t key, const struct tail_recor
 	struct held *held;
 
 	if (fact->kind != FACT_CHANGE && is_over(fact->until_ns, real_ns())) {
-		drop(relay, key, false);
+		drop_fact(relay, key);
 		return;
 	}
 	held = keep(relay, key, record->value, record->length, (uint8_t)fact->kind, false,
@@ -299,7 +300,7 @@ static void on_metadata(struct relay *relay, uint64_t key, const struct tail_rec
 	if (reason == RECORD_GOOD)
 		keep_fact(relay, key, record, &fact);
 	else
-		drop(relay, key, false);
+		drop_fact(relay, key);
 }
 
 static bool is_newer(const struct held *held, const struct rule *than)
@@ -339,8 +340,6 @@ static void on_rule(struct relay *relay, uint64_t key, const struct tail_record 
 	held = table_find(&way_of(relay, key)->held, &key);
 	if (held && held->rule && is_newer(held, &rule))
 		offer(relay, &rule, held);
-	else if (is_over(until_ns, real_ns()))
-		drop(relay, key, true);
 	else
 		keep(relay, key, record->value, record->length, FACT_NONE, true, until_ns);
 }
@@ -353,7 +352,7 @@ static void on_record(void *context, const struct tail_record *record)
 	uint64_t key = hash_bytes(record->key, record->key_length);
 
 	if (!record->value && !rule)
-		drop(relay, key, false);
+		drop_fact(relay, key);
 	else if (record->value && rule)
 		on_rule(relay, key, record);
 	else if (record->value)
@@ -547,6 +546,16 @@ static bool is_to_take_back(const struct relay *relay, const struct held *held, 
 	       has_passed(held->until_ns, relay->options.keep_ns + SPARED_S * NS_PER_S, real);
 }
 
+/* Tasks that go on from a snapshot may hold a rule of which they were not told in time that it was
+ * withdrawn: nobody led, or that part of the log is lost. So a withdrawal stays until this one has
+ * told it, however old it is. */
+static bool is_to_forget(const struct way *way, const struct held *held, uint64_t real)
+{
+	bool told = held->due_ns && !way->busy;
+
+	return held->kind != FACT_CHANGE && is_over(held->until_ns, real) && (!held->rule || told);
+}
+
 static void sweep(struct relay *relay, struct way *way, uint64_t now)
 {
 	uint64_t real = real_ns();
@@ -556,7 +565,7 @@ static void sweep(struct relay *relay, struct way *way, uint64_t now)
 		struct held *held = table_at(&way->held, i);
 
 		relay->unwatched += !is_watched(relay, held, real);
-		if (held->kind != FACT_CHANGE && is_over(held->until_ns, real)) {
+		if (is_to_forget(way, held, real)) {
 			forget(relay, way, held); /* another takes its place */
 			i--;
 		} else if (taken < TAKEN_BACK_MAX && is_to_take_back(relay, held, real, now)) {
@@ -602,21 +611,6 @@ static void tell_unwatched(struct relay *relay)
 			 "all pods, nodes and services of " TOPIC_METADATA
 			 " are of a cluster that is watched");
 	relay->options.trouble(relay->options.context, sentence);
-}
-
-static void on_turn(uv_timer_t *timer)
-{
-	struct relay *relay = timer->data;
-	uint64_t now = uv_hrtime();
-
-	if (relay->turns++ % SWEEP_TURNS == 0) {
-		relay->unwatched = 0;
-		for (uint32_t i = 0; i < relay->options.tasks; i++)
-			sweep(relay, &relay->ways[i], now);
-		tell_unwatched(relay);
-	}
-	if (relay->leads)
-		tell(relay, now);
 }
 
 /* --- life --- */
@@ -671,6 +665,8 @@ static void reader_begin(struct relay *relay, struct reader *reader, const char 
 {
 	char error[256];
 
+	if (reader->tail)
+		return;
 	*reader = (struct reader){.relay = relay, .topics = {topic}};
 	reader->tail = tail_new(&(struct tail_options){.loop = relay->options.loop,
 						       .brokers = relay->options.brokers,
@@ -685,13 +681,35 @@ static void reader_begin(struct relay *relay, struct reader *reader, const char 
 		relay->options.trouble(relay->options.context, error);
 }
 
+/* Again, where there was no room for it, for descriptors or threads. */
+static void readers_begin(struct relay *relay)
+{
+	reader_begin(relay, &relay->metadata_reader, TOPIC_METADATA);
+	reader_begin(relay, &relay->rules_reader, TOPIC_RULES);
+}
+
+static void on_turn(uv_timer_t *timer)
+{
+	struct relay *relay = timer->data;
+	uint64_t now = uv_hrtime();
+
+	if (relay->turns++ % SWEEP_TURNS == 0) {
+		relay->unwatched = 0;
+		for (uint32_t i = 0; i < relay->options.tasks; i++)
+			sweep(relay, &relay->ways[i], now);
+		tell_unwatched(relay);
+		readers_begin(relay);
+	}
+	if (relay->leads)
+		tell(relay, now);
+}
+
 void relay_start(struct relay *relay)
 {
 	relay->begun_ns = real_ns();
 	keep_ranges(relay);
 	uv_timer_start(&relay->timer, on_turn, RELAY_TURN_MS, RELAY_TURN_MS);
-	reader_begin(relay, &relay->metadata_reader, TOPIC_METADATA);
-	reader_begin(relay, &relay->rules_reader, TOPIC_RULES);
+	readers_begin(relay);
 }
 
 static void reader_end(struct reader *reader)

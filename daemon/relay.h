@@ -5,8 +5,9 @@
  * else that they read: in one order, with a log time, again after a restart, and as it was when a
  * log is read a week later. One instance does it, the one that owns task 0; what two tell in a
  * change of hands is told twice, which changes nothing. The others read along, so that each can
- * show what changed. So are the configured ranges told: a log that is read later says what they
- * were, whatever the configuration says by then.
+ * show what changed. A withdrawn rule is told for as long as one that is told late could bring it
+ * back, and by whoever begins to tell at least once. So are the configured ranges told: a log that
+ * is read later says what they were, whatever the configuration says by then.
  *
  * What holds in a cluster that nobody watched for keep_ns is not told any more: nobody knows
  * whether it does. Changes are taken back out of the topic when they are keep_ns old, whoever wrote

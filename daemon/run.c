@@ -284,8 +284,7 @@ static void load_baseline(struct run *run, const struct baseline_record *record)
 {
 	uint32_t owner = hash_owner(record->edge.server, run->options.tasks);
 
-	/* A snapshot holds what is newer. */
-	if (!run->resume.goes_on && task_set_has(&run->options.owned, owner))
+	if (task_set_has(&run->options.owned, owner))
 		task_load(pipeline_task(run->pipeline, owner), record, 1);
 }
 
@@ -367,12 +366,14 @@ static void on_state_read(void *context)
 
 static void begin_pipeline(struct run *run)
 {
-	static const char *const topics[] = {TOPIC_DELIVERY, TOPIC_BASELINES, TOPIC_ALERTS, NULL};
+	/* A snapshot holds newer baselines than the topic. */
+	static const char *const topics[] = {TOPIC_DELIVERY, TOPIC_ALERTS, NULL};
+	static const char *const all[] = {TOPIC_DELIVERY, TOPIC_ALERTS, TOPIC_BASELINES, NULL};
 	const struct run_options *options = &run->options;
 	struct tail_options tail = {.loop = options->loop,
 				    .brokers = options->brokers,
 				    .security = options->security,
-				    .topics = topics,
+				    .topics = run->resume.goes_on ? topics : all,
 				    .context = run,
 				    .record = on_state_record,
 				    .caught_up = on_state_read,

@@ -1041,7 +1041,7 @@ void task_load(struct task *task, const struct baseline_record *records, size_t 
 {
 	struct heap *heap = memory_use(task->options.heap);
 
-	anomaly_load(task->anomaly, records, count);
+	anomaly_load(task->anomaly, records, count, pane_end(task->options.known_pane));
 	memory_use(heap);
 }
 

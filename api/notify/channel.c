@@ -481,6 +481,15 @@ static void begin_sending(struct channel *channel, struct ticket *ticket)
 	announce(channel, ticket, true);
 }
 
+/* What this process tells of itself no other goes on with. */
+static bool is_paused(const struct channel *channel, const struct ticket *ticket)
+{
+	const struct notify_options *options = channel->options;
+
+	return ticket->partition != NOTIFY_LOCAL &&
+	       (channel->paused || (options->doubts && options->doubts(options->context)));
+}
+
 /* The firing is announced, or has waited long enough. A newer transition may have taken its place:
  * an end of what was never sent. */
 static void announced(struct channel *channel, struct ticket *ticket)
@@ -488,6 +497,10 @@ static void announced(struct channel *channel, struct ticket *ticket)
 	ticket->announcing = false;
 	ticket->due_ms = 0;
 	channel->in_flight--;
+	if (is_paused(channel, ticket)) {
+		place(channel, ticket);
+		return;
+	}
 	if (settle_without_sending(channel, ticket))
 		return;
 	channel->in_flight++;
@@ -585,12 +598,6 @@ static bool must_wait(struct channel *channel, struct ticket *ticket)
 	place(channel, ticket);
 	wake_in(channel, until - now);
 	return true;
-}
-
-/* What this process tells of itself no other goes on with. */
-static bool is_paused(const struct channel *channel, const struct ticket *ticket)
-{
-	return channel->paused && ticket->partition != NOTIFY_LOCAL;
 }
 
 /* The next that may be sent; NULL: none. */

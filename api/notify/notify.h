@@ -78,6 +78,9 @@ struct notify_options {
 	struct retry_limits retry;
 	uint64_t (*now_ns)(void); /* real time */
 	void *context;
+	/* Whether another process may go on in this one's place, which is not known yet: nothing of
+	 * the outbox is begun then, as in a pause; notify_resume goes on. NULL: never. */
+	bool (*doubts)(void *context);
 	/* Keep it, and call notify_recorded when it is durable: at once or later, exactly once. */
 	void (*record)(void *context, const struct delivery *delivery,
 		       struct notify_receipt *receipt);

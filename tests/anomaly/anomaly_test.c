@@ -363,6 +363,34 @@ static void a_forgotten_server_is_matched_with_the_edge_that_names_it(void **sta
 	stand_free(stand);
 }
 
+static void a_monitor_without_a_place_gets_the_first_that_is_left(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with(NULL, 0);
+	struct monitor *monitors = memory_zeroed(MONITORS_MAX, sizeof(*monitors));
+	for (int i = 0; i < MONITORS_MAX; i++) {
+		monitors[i] = failures;
+		snprintf(monitors[i].name, sizeof(monitors[i].name), "m%d", i);
+		snprintf(monitors[i].server, sizeof(monitors[i].server), i ? "nobody" : "cart");
+	}
+	anomaly_watch(stand->anomaly, monitors, MONITORS_MAX);
+	add_counts(stand, "frontend", "cart", 0, 12);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 1);
+	snprintf(monitors[0].name, sizeof(monitors[0].name), "instead");
+	anomaly_watch(stand->anomaly, monitors, MONITORS_MAX);
+	assert_int_equal(anomaly_stats(stand->anomaly).monitors_refused, 1);
+	idle(stand, 1); /* the episode of the one that is gone ends */
+	assert_int_equal(stand->alerts_count, 2);
+	assert_int_equal(anomaly_stats(stand->anomaly).monitors_refused, 0);
+	add_counts(stand, "frontend", "cart", 0, 12);
+	close_pane(stand);
+	assert_int_equal(stand->alerts_count, 3);
+	assert_string_equal(stand->alerts[2].monitor, "instead");
+	memory_free(monitors);
+	stand_free(stand);
+}
+
 /* Monitors come and go at random panes: every episode still begins once and ends once, and a second
  * run says the same. */
 static struct stand *changing_run(uint64_t seed)
@@ -425,11 +453,17 @@ static void a_resumed_episode_waits_for_its_monitor(void **state)
 	after->pane = before->pane;
 	assert_int_equal(anomaly_resume(after->anomaly, before->alerts, 1), 1);
 	assert_int_equal(after->alerts_count, 0);
+	struct monitor other = failures;
+	other.metric = METRIC_CONNECTIONS_FAILED;
+	anomaly_watch(after->anomaly, &other, 1); /* as it was before the episode */
+	assert_int_equal(after->alerts_count, 0);
+	/* Told before any pane, as the incidents look at the first that anybody judges. */
 	anomaly_watch(after->anomaly, &failures, 1);
+	assert_int_equal(after->alerts_count, 1);
+	assert_string_equal(after->alerts[0].key, before->alerts[0].key);
 	add_counts(after, "frontend", "cart", 0, 12);
 	close_pane(after);
 	assert_int_equal(after->alerts_count, 1);
-	assert_string_equal(after->alerts[0].key, before->alerts[0].key);
 	idle(after, 20);
 	assert_int_equal(after->alerts_count, 2);
 	assert_int_equal(after->alerts[1].state, ALERT_RESOLVED);
@@ -1217,7 +1251,8 @@ static void what_was_saved_decides_like_what_went_on(void **state)
 	while (stand->records_count > 7)
 		memmove(stand->records, stand->records + 7,
 			(stand->records_count -= 7) * sizeof(stand->records[0]));
-	anomaly_load(loaded->anomaly, stand->records, stand->records_count);
+	anomaly_load(loaded->anomaly, stand->records, stand->records_count,
+		     pane_end(stand->pane - 1));
 	assert_int_equal(anomaly_stats(loaded->anomaly).edges, 1);
 	loaded->pane = stand->pane;
 	for (uint32_t pane = 0; pane < 40 * 80; pane++) {
@@ -1232,6 +1267,20 @@ static void what_was_saved_decides_like_what_went_on(void **state)
 		assert_string_equal(stand->alerts[i].key, loaded->alerts[i].key);
 	stand_free(stand);
 	stand_free(loaded);
+}
+
+static void what_was_forgotten_before_a_restart_is_not_loaded(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_with_baselines(), *after = stand_with_baselines();
+	warm_up(stand, 40 * 51);
+	uint64_t saved_ns = stand->records[0].window_ns;
+	anomaly_load(after->anomaly, stand->records, 1, saved_ns + 86400 * NS_PER_S + 1);
+	assert_int_equal(anomaly_stats(after->anomaly).edges, 0);
+	anomaly_load(after->anomaly, stand->records, 1, saved_ns + 86400 * NS_PER_S);
+	assert_int_equal(anomaly_stats(after->anomaly).edges, 1);
+	stand_free(stand);
+	stand_free(after);
 }
 
 static void records_are_spread_over_the_save_time(void **state)
@@ -1272,7 +1321,7 @@ static void foreign_records_are_not_believed(void **state)
 		{.edge = {.id = 4, .client = 1}, .metric = METRIC_BYTES, .state_size = UINT32_MAX},
 		{.edge = {.id = 5, .client = 1}, .metric = METRIC_BYTES},
 	};
-	anomaly_load(stand->anomaly, records, 6);
+	anomaly_load(stand->anomaly, records, 6, 0);
 	assert_int_equal(anomaly_stats(stand->anomaly).edges, 0);
 	stand_free(stand);
 }
@@ -1471,6 +1520,7 @@ int main(void)
 		cmocka_unit_test(an_edge_that_has_long_been_silent_may_be_read_for_longer),
 		cmocka_unit_test(a_server_is_watched_again_when_its_name_is_known_again),
 		cmocka_unit_test(a_forgotten_server_is_matched_with_the_edge_that_names_it),
+		cmocka_unit_test(a_monitor_without_a_place_gets_the_first_that_is_left),
 		cmocka_unit_test(changing_monitors_leave_no_episode_behind),
 		cmocka_unit_test(a_resumed_episode_waits_for_its_monitor),
 		cmocka_unit_test(a_resumed_episode_whose_monitor_does_not_come_is_left),
@@ -1505,6 +1555,7 @@ int main(void)
 		cmocka_unit_test(a_server_is_judged_over_all_its_clients),
 		cmocka_unit_test(a_server_that_fails_a_little_for_long_burns_its_budget),
 		cmocka_unit_test(what_was_saved_decides_like_what_went_on),
+		cmocka_unit_test(what_was_forgotten_before_a_restart_is_not_loaded),
 		cmocka_unit_test(records_are_spread_over_the_save_time),
 		cmocka_unit_test(foreign_records_are_not_believed),
 		cmocka_unit_test(past_the_bound_series_stay_in_the_small_tier_and_are_counted),

@@ -66,11 +66,11 @@ def topics(text):
         name, partitions, *settings = line.split()
         given = dict(setting.split("=", 1) for setting in settings)
         hours = int(given.get("retention.ms", 0)) // 3600000
-        kept = ("latest of each key" if given.get("cleanup.policy") == "compact" else
-                f"{hours // 24} days" if hours >= 48 else f"{hours} h")
+        kept = ["latest of each key"] if "compact" in given.get("cleanup.policy", "") else []
+        kept += [f"{hours // 24} days" if hours >= 48 else f"{hours} h"] if hours else []
         time = "of the broker" if given.get("message.timestamp.type") == "LogAppendTime" else "of the producer"
         codec = given["compression.type"]
-        rows.append(f"| `{name}` | {partitions} | {time} | {kept} | {'as written' if codec == 'producer' else codec} |")
+        rows.append(f"| `{name}` | {partitions} | {time} | {', '.join(kept)} | {'as written' if codec == 'producer' else codec} |")
     return "\n".join(rows) + "\n"
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Who notifies changes hands while a receiver takes its time with a message: it is ended and written down first, so each
-message is sent once; also where the one that had it gets no task any more."""
+message is sent once; also where the one that had it gets no task any more. One that stood still has not heard that it was
+replaced, and sends nothing all the same."""
 
 import pathlib
 import sys
@@ -98,6 +99,25 @@ class Handover(unittest.TestCase):
         self.start("a")
         self.wait_shared()
         self.assert_each_once(key)
+
+    def test_one_that_stood_still_does_not_open_again_what_is_closed(self):
+        first = self.start("a")
+        self.wait_shared()
+        self.start("b")
+        self.wait_shared()
+        self.receiver.failures = [502] * 1000  # it may have been taken, so it needs no word to be sent again
+        key = episode_key((self.id(), 1))
+        self.outbox.fire(key)
+        self.outbox.flush()
+        self.assertTrue(until(lambda: len(self.receiver.failures) < 998, 30))  # and it will try again
+        first.stand()
+        self.receiver.failures = []
+        self.assertIsNotNone(self.receiver.wait_for(self.of(key), NEXT_WITHIN_S), self.running[-1].log()[-3000:])
+        self.assert_each_once(key)
+        first.go_on()
+        self.wait_shared()
+        self.assertIn("it stood still for", first.log())
+        self.assert_each_once(key, self.fire(2))
 
     def test_one_alone_that_is_started_again_sends_nothing_twice(self):
         first = self.start("a")

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -201,12 +202,35 @@ class Api(Asking):
             self.assertLessEqual({409}, set(statuses))
             self.assertLessEqual(set(statuses), {200, 409})
 
-            def standing():
-                rules = [records.module("rules").Rule.FromString(value)
-                         for value in records.raw(self.kafka.address, "millrace.rules")]
-                return {name for name, rule in {rule.monitor.name: rule for rule in rules}.items() if not rule.withdrawn}
+            self.assertTrue(millraced.until(lambda: self.standing() == set(self.names()[1:]), WITHIN_S))
 
-            self.assertTrue(millraced.until(lambda: standing() == set(self.names()[1:]), WITHIN_S))
+    def rules(self):
+        """Of each name the last that was signed."""
+        rules = [records.module("rules").Rule.FromString(value)
+                 for value in records.raw(self.kafka.address, "millrace.rules")]
+        return {rule.monitor.name: rule for rule in rules if rule.hmac}
+
+    def standing(self):
+        return {name for name, rule in self.rules().items() if not rule.withdrawn}
+
+    def test_what_found_no_room_is_taken_back_though_nobody_waits_for_its_answer(self):
+        def put_and_leave(letter, daemon):  # so each instance takes more than have room
+            document = "monitors:\n" + "".join(
+                f"  - {{name: {letter}{i}, metric: rtt, threshold: 1}}\n" for i in range(64))
+            host, port = daemon.api.split(":")
+            with socket.create_connection((host, int(port)), 10) as asker:
+                asker.sendall(f"POST {PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/yaml\r\n"
+                              f"Content-Length: {len(document)}\r\n\r\n{document}".encode())
+                time.sleep(0.02)  # it is read before its end
+
+        with millraced.Millraced(self.kafka.address, f'key: "{SECRET}"\nkafka.group: left\n{OWN}') as second:
+            second.wait_ready()
+            self.assertTrue(millraced.until(lambda: second.get(PATH)[0] == 200, WITHIN_S))
+            with concurrent.futures.ThreadPoolExecutor(6) as pool:
+                list(pool.map(put_and_leave, "uvwxyz", [self.daemon, second] * 3))
+            self.assertTrue(millraced.until(lambda: len(self.names()) == 257 and
+                                            self.standing() == set(self.names()[1:]), WITHIN_S),
+                            (len(self.names()), len(self.standing())))
 
     def test_what_a_configured_monitor_hides_counts_too(self):
         self.assertEqual([200] * 4, self.put_lists("abcd", [self.daemon]))
@@ -302,6 +326,32 @@ class InForce(Asking):
                       self.cli("monitors", "test", "-f", "-", given=busy.format(0)).stdout)
         self.cli("monitors", "test", "nobody", status=1)
         self.cli("monitors", "test", "-f", "-", given="name: a\n", status=2)
+
+    def test_a_withdrawal_that_nobody_told_in_time_is_told_late(self):
+        def put(issued_s, withdrawn):
+            rule = records.module("rules").Rule(id="monitor/told", version=1, withdrawn=withdrawn,
+                                                issued_ns=time.time_ns() - issued_s * 10**9)
+            rule.monitor.name, rule.monitor.metric = "told", "bytes"
+            rule.monitor.window_ns, rule.monitor.clear_after_ns = 10 * 10**9, 600 * 10**9
+            broker.put("millrace.rules", rule.id, rule.SerializeToString())
+
+        with tempfile.TemporaryDirectory() as folder, kafka.Kafka() as broker:
+            put(7200, False)
+            feed = fleet.Feed(folder, nodes=8, flows=200, edges=40, rate=2000, seconds=180)
+            with millraced.Millraced(broker.address, "baselines:\n  enabled: false\n"
+                                     f"snapshots: {{folder: '{folder}/snapshots', period: 1s}}\n") as self.daemon:
+                self.daemon.wait_ready()
+                sender = feed.start(broker.address)
+                self.addCleanup(processes.end, sender)
+                self.assertTrue(millraced.until(lambda: self.fired("firing"), WITHIN_S), self.daemon.log()[-3000:])
+                written = self.daemon.metric("millrace_snapshots_total")
+                self.daemon.wait_metric("millrace_snapshots_total", written + 2)
+                self.daemon.kill()
+                put(3600, True)
+                self.daemon.start()
+                self.daemon.wait_ready()
+                self.assertIn("going on from the snapshot", self.daemon.log())
+                self.assertTrue(millraced.until(lambda: not self.fired("firing"), WITHIN_S), self.daemon.log()[-3000:])
 
     def test_it_fires_from_then_on_outlives_a_restart_under_its_key_and_ends_when_it_is_deleted(self):
         with tempfile.TemporaryDirectory() as folder, kafka.Kafka() as broker:

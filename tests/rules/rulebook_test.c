@@ -97,6 +97,19 @@ static void past_the_bound_a_rule_is_refused_and_counted_and_a_withdrawal_is_not
 	rulebook_free(book);
 }
 
+static void a_rule_that_stands_is_ended_by_a_withdrawal_of_any_age(void **state)
+{
+	(void)state;
+	struct rulebook *book = rulebook_new(NULL, 0, ROOM);
+	struct rule withdrawal = rule_of("a", T0 + 1, 1);
+	withdrawal.withdrawn = true;
+	tell(book, "a", T0, false);
+	assert_true(rulebook_take(book, &withdrawal, T0 + 100 * RULEBOOK_FORGET_NS));
+	assert_false(in_force(book, "a"));
+	assert_false(rulebook_take(book, &withdrawal, T0 + 100 * RULEBOOK_FORGET_NS));
+	rulebook_free(book);
+}
+
 static void a_withdrawal_is_remembered_for_its_time(void **state)
 {
 	(void)state;
@@ -145,6 +158,7 @@ int main(void)
 		cmocka_unit_test(the_configurations_come_first_and_their_names_are_theirs),
 		cmocka_unit_test(
 			past_the_bound_a_rule_is_refused_and_counted_and_a_withdrawal_is_not),
+		cmocka_unit_test(a_rule_that_stands_is_ended_by_a_withdrawal_of_any_age),
 		cmocka_unit_test(a_withdrawal_is_remembered_for_its_time),
 		cmocka_unit_test(the_order_of_telling_changes_nothing),
 	};

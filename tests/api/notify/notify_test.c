@@ -31,7 +31,7 @@ struct fixture {
 	size_t given_up[NOTIFY_FAILURES];
 	struct notify_receipt *receipts[64];
 	size_t receipts_count;
-	bool keeps_receipts;
+	bool keeps_receipts, doubts;
 	char trouble[512];
 	char url[64];
 	bool closed;
@@ -86,6 +86,11 @@ static void on_trouble(void *context, const char *receiver, const char *sentence
 	fixture->troubles++;
 }
 
+static bool doubts(void *context)
+{
+	return ((struct fixture *)context)->doubts;
+}
+
 static void on_closed(void *context)
 {
 	((struct fixture *)context)->closed = true;
@@ -130,6 +135,7 @@ static void start(struct fixture *fixture, uint32_t kind, const struct notify_op
 					 .retry = {1000, 300000},
 					 .now_ns = now_ns,
 					 .context = fixture,
+					 .doubts = doubts,
 					 .record = on_record,
 					 .given_up = on_given_up,
 					 .trouble = on_trouble};
@@ -1122,6 +1128,54 @@ static void a_pause_lets_go_what_the_process_tells_of_itself(void **state)
 	assert_string_equal(fixture->settled[1].key, episode(1).key);
 }
 
+/* A process that stood still, and may have been replaced. */
+static void in_doubt_nothing_of_the_outbox_is_begun(void **state)
+{
+	struct fixture *fixture = *state;
+	struct receiver wants = {.severity_min = ALERT_WARNING, .self_alerts = true};
+	struct alert own = episode(9);
+	SCRIPT({.answer = ANSWER("503 Off", "Retry-After: 1\r\n" NOTHING)}, {.answer = TAKEN},
+	       {.answer = TAKEN}, {.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, &(struct notify_options){.receivers = &wants});
+	fire(fixture, 1);
+	until_received(fixture, 1);
+	rig_run_for(&fixture->rig, 20);
+	fixture->keeps_receipts = true;
+	fire(fixture, 2); /* waits for the receiver, as does the first */
+	fixture->doubts = true;
+	rig_run_for(&fixture->rig, 1500);
+	assert_int_equal(fixture->rig.count, 1);
+	fixture->keeps_receipts = false;
+	notify_push(fixture->notify, &own, NULL);
+	until_settled(fixture, 1);
+	assert_string_equal(fixture->settled[0].key, own.key);
+	fixture->doubts = false;
+	notify_resume(fixture->notify);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 4);
+}
+
+static void what_was_announced_in_doubt_waits_too(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	fixture->keeps_receipts = true;
+	fire(fixture, 1);
+	assert_true(fixture->latest.uncertain);
+	fixture->doubts = true;
+	notify_recorded(fixture->receipts[0]);
+	rig_run_for(&fixture->rig, 400);
+	assert_int_equal(fixture->rig.count, 0);
+	assert_int_equal(stats(fixture).in_flight, 0);
+	fixture->keeps_receipts = fixture->doubts = false;
+	notify_resume(fixture->notify);
+	until_settled(fixture, 1);
+	assert_int_equal(fixture->announcements, 1);
+}
+
 static void many_episodes_each_end_right_whatever_the_receiver_does(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1209,6 +1263,8 @@ int main(void)
 		TEST(what_fired_and_ended_unsent_before_a_crash_is_not_told_after_it),
 		TEST(a_pause_ends_what_is_under_way_and_begins_nothing),
 		TEST(a_pause_lets_go_what_the_process_tells_of_itself),
+		TEST(in_doubt_nothing_of_the_outbox_is_begun),
+		TEST(what_was_announced_in_doubt_waits_too),
 		TEST(the_position_is_held_until_the_record_is_kept),
 		TEST(one_alert_that_always_fails_does_not_hold_up_the_others),
 		TEST(failures_in_a_row_open_the_breaker_and_one_probe_closes_it),
