@@ -31,6 +31,7 @@ struct exit {
 	struct exit_numbers numbers;
 	uint64_t now;				 /* the pane that outputs come from */
 	struct exit_place places[IMAGE_OUTPUTS]; /* of the newest output of each kind */
+	bool differs[IMAGE_OUTPUTS];		 /* and it was said */
 	char key[12];				 /* task number as text */
 	size_t key_length;
 };
@@ -48,6 +49,51 @@ static const char *const topics[IMAGE_OUTPUTS] = {[IMAGE_FLOWS] = TOPIC_FLOWS,
 						  [IMAGE_ALERTS] = TOPIC_ALERTS,
 						  [IMAGE_DEADLETTERS] = TOPIC_DEADLETTER};
 
+static bool is_behind(const struct exit_place *place, const struct exit_place *other)
+{
+	return place->pane > other->pane ||
+	       (place->pane == other->pane && place->count > other->count);
+}
+
+static void tell_difference(struct exits *exits, uint32_t task, enum image_output output,
+			    const char *which)
+{
+	char sentence[320];
+
+	if (exits->exits[task].differs[output])
+		return;
+	exits->exits[task].differs[output] = true;
+	atomic_fetch_add(&exits->differing, 1);
+	snprintf(sentence, sizeof(sentence),
+		 "partition %" PRIu32 " of topic %s holds something else than what the same log "
+		 "gives now: %s",
+		 task, topics[output], which);
+	exits->options.differs(sentence);
+}
+
+/* What an earlier life wrote behind the snapshot is made again, to the same number at the same
+ * place. Where it is not, what is written stands, and numbers go on behind it: a new record under a
+ * number that is taken would be taken for written. False: it has the place of one that is. */
+static bool keep_step(struct exits *exits, uint32_t task, enum image_output output)
+{
+	struct exit *way = &exits->exits[task];
+	struct exit_numbers *numbers = &way->numbers;
+	bool passed = is_behind(&way->places[output], &numbers->last[output]);
+
+	if (!numbers->last[output].pane ||
+	    passed == (numbers->next[output] >= numbers->written[output]))
+		return true;
+	tell_difference(exits, task, output,
+			passed ? "fewer records come out of the panes that were written"
+			       : "more records come out of the panes that were written");
+	if (!passed)
+		return false;
+	numbers->next[output] = numbers->written[output];
+	if (numbers->written_digest[output] >= 0)
+		numbers->digests[output] = (uint32_t)numbers->written_digest[output];
+	return true;
+}
+
 /* The next output's number; false: an earlier pipeline told it. */
 static bool number(struct exits *exits, uint32_t task, enum image_output output,
 		   struct output_number *number)
@@ -58,15 +104,17 @@ static bool number(struct exits *exits, uint32_t task, enum image_output output,
 
 	if (place->pane != way->now)
 		*place = (struct exit_place){.pane = way->now};
+	place->count++;
+
+	bool fresh = is_behind(place, told) && keep_step(exits, task, output);
+
 	*number = (struct output_number){.epoch = exits->options.epoch,
 					 .task = task,
 					 .sequence = way->numbers.next[output],
 					 .pane = place->pane,
-					 .place = place->count++};
-	if (place->pane < told->pane || (place->pane == told->pane && place->count <= told->count))
-		return false;
-	way->numbers.next[output]++;
-	return true;
+					 .place = place->count - 1};
+	way->numbers.next[output] += fresh;
+	return fresh;
 }
 
 /* What an earlier life of the pipeline wrote stands in the topic. */
@@ -81,20 +129,18 @@ static void compare(struct exits *exits, enum image_output output,
 		    const struct output_number *number)
 {
 	const struct exit_numbers *numbers = &exits->exits[number->task].numbers;
-	char sentence[256];
+	char which[160];
 
 	if (number->sequence + 1 != numbers->written[output] ||
 	    numbers->written_digest[output] < 0 ||
 	    numbers->written_digest[output] == (int64_t)number->digest)
 		return;
-	atomic_fetch_add(&exits->differing, 1);
-	snprintf(sentence, sizeof(sentence),
-		 "partition %" PRIu32 " of topic %s holds something else than what the same log "
-		 "gives now: up to record %" PRIu64 ".%" PRIu32 ".%" PRIu64
+	snprintf(which, sizeof(which),
+		 "up to record %" PRIu64 ".%" PRIu32 ".%" PRIu64
 		 " its digest is %08x, and %08x now",
-		 number->task, topics[output], number->epoch, number->task, number->sequence,
+		 number->epoch, number->task, number->sequence,
 		 (unsigned)numbers->written_digest[output], number->digest);
-	exits->options.differs(sentence);
+	tell_difference(exits, number->task, output, which);
 }
 
 /* An output of the task in its final form: to Kafka, if it is not there. */
@@ -227,6 +273,15 @@ static size_t long_enough(const struct exits *exits, const struct rollup *rollup
 	return taken;
 }
 
+/* Whether what comes out of the pane at hand was written by an earlier life. */
+static bool makes_again(const struct exit *way, enum image_output output)
+{
+	const struct exit_numbers *numbers = &way->numbers;
+
+	return numbers->next[output] < numbers->written[output] &&
+	       (!numbers->last[output].pane || way->now <= numbers->last[output].pane);
+}
+
 static void on_rollups(void *context, uint32_t task, const struct rollup *rollups, size_t count,
 		       const struct names *names)
 {
@@ -238,8 +293,7 @@ static void on_rollups(void *context, uint32_t task, const struct rollup *rollup
 	struct exit *way = &exits->exits[task];
 	struct rollup *chosen = chosen_room(way, count);
 	/* The history adds amendments up, so they are for it once only. */
-	bool again = rollups[0].amendment &&
-		     way->numbers.next[IMAGE_ROLLUPS] < way->numbers.written[IMAGE_ROLLUPS];
+	bool again = rollups[0].amendment && makes_again(way, IMAGE_ROLLUPS);
 
 	if (rollups[0].amendment)
 		publish_rollups(exits, task, chosen, long_enough(exits, rollups, count, chosen),

@@ -22,14 +22,15 @@ struct exit_numbers {
 	uint64_t next[IMAGE_OUTPUTS], written[IMAGE_OUTPUTS];
 	uint32_t digests[IMAGE_OUTPUTS];       /* of all before next */
 	int64_t written_digest[IMAGE_OUTPUTS]; /* of all that is written; negative: not known */
+	struct exit_place last[IMAGE_OUTPUTS]; /* that is written; of pane 0: not known */
 	/* What an earlier pipeline, whose numbers do not go on, has told last: all up to here is
 	 * made to know what there is, and neither numbered nor written. */
 	struct exit_place told[IMAGE_OUTPUTS];
 };
 
 struct exits_options {
-	/* What an earlier life told is not what is computed now: once a task and kind. Any thread.
-	 */
+	/* What an earlier life told is not what is computed now: once a task and kind. What it
+	 * told stands then, and what comes out of later panes is told behind it. Any thread. */
 	void (*differs)(const char *sentence);
 	struct outputs *outputs;
 	struct mailbox *service; /* takes parcels */

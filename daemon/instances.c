@@ -638,7 +638,9 @@ void instances_counted(struct instances *instances, const struct image_header *h
 {
 	const struct cut_said cut = {instances->run.number, instances->self.life, header->pane};
 
-	if (instances->state == STATE_RUN && header->epoch == instances->run.from.epoch &&
+	/* A thread may end a snapshot behind the exchange, when all is closed. */
+	if (!instances->closing && instances->state == STATE_RUN &&
+	    header->epoch == instances->run.from.epoch &&
 	    task_set_equal(&header->owned, &instances->owned))
 		exchange_say(instances->exchange, COMMON_CUT, (const uint8_t *)&cut, sizeof(cut));
 }

@@ -19,7 +19,7 @@
 
 #define QUEUE_KBYTES "65536" /* half a minute of the heaviest rollups; tasks wait beyond it */
 
-enum { PURGE_TIMEOUT_MS = 500 };
+enum { PURGE_TIMEOUT_MS = 500, SENTENCE_BYTES = 512 };
 
 /* Between two looks at a full queue: short against a pane, long against the look. */
 #define FULL_WAIT_NS (5 * NS_PER_MS)
@@ -88,6 +88,92 @@ static rd_kafka_conf_t *make_conf(struct outputs *outputs, char *error, size_t s
 	return NULL;
 }
 
+/* What comes back with a report: whom to tell, and in its lowest bits before which mark it was,
+ * whether a task wrote it, and whether it is one of those that have no holes. */
+enum { TICKET_MARK = 1, TICKET_TASK = 2, TICKET_WHOLE = 4, TICKET_BITS = 7 };
+
+/* --- what is refused --- */
+
+/* What is to be done; "": nothing is known. */
+static const char *advice_of(rd_kafka_resp_err_t rc)
+{
+	switch (rc) {
+	case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+	case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+		return "; allow millraced to write to it";
+	case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+	case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+	case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+		return "; make it as deploy/kafka/topics says";
+	case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+	case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+		return "; set its max.message.bytes to 1048576 or more";
+	default:
+		return "";
+	}
+}
+
+/* partition: negative when it is not known. */
+static void say_refused(char sentence[SENTENCE_BYTES], const char *topic, int32_t partition,
+			size_t length, rd_kafka_resp_err_t rc)
+{
+	char place[32] = "";
+
+	if (partition >= 0)
+		snprintf(place, sizeof(place), " partition %d of", partition);
+	snprintf(sentence, SENTENCE_BYTES, "a record of %zu bytes for%s topic %s was refused: %s%s",
+		 length, place, topic, rd_kafka_err2str(rc), advice_of(rc));
+}
+
+/* By Kafka, for good: it is not only left behind at the end, or without room yet. */
+static bool is_refused(const rd_kafka_message_t *message)
+{
+	return message->err && message->err != RD_KAFKA_RESP_ERR__PURGE_QUEUE &&
+	       message->err != RD_KAFKA_RESP_ERR__PURGE_INFLIGHT &&
+	       message->err != RD_KAFKA_RESP_ERR__DESTROY &&
+	       message->err != RD_KAFKA_RESP_ERR__QUEUE_FULL;
+}
+
+static bool is_hole(const rd_kafka_message_t *message)
+{
+	return is_refused(message) && ((uintptr_t)message->_private & TICKET_WHOLE);
+}
+
+static void end_at(struct outputs *outputs, const char *topic, int32_t partition, size_t length,
+		   rd_kafka_resp_err_t rc)
+{
+	char sentence[SENTENCE_BYTES];
+
+	say_refused(sentence, topic, partition, length, rc);
+	outputs->options.refused(outputs->options.context, sentence);
+}
+
+/* On the client's own thread, before it sends what comes behind: a report would come too late. It
+ * may hold locks of the client's, so nothing is asked of it here. */
+static rd_kafka_resp_err_t on_acknowledgement(rd_kafka_t *kafka, rd_kafka_message_t *message,
+					      void *context)
+{
+	struct outputs *outputs = context;
+
+	(void)kafka;
+	if (is_hole(message))
+		end_at(outputs, rd_kafka_topic_name(message->rkt), message->partition, message->len,
+		       message->err);
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t on_new(rd_kafka_t *kafka, const rd_kafka_conf_t *conf, void *context,
+				  char *error, size_t size)
+{
+	(void)conf;
+	(void)error;
+	(void)size;
+	return rd_kafka_interceptor_add_on_acknowledgement(kafka, "outputs", on_acknowledgement,
+							   context);
+}
+
+/* --- life --- */
+
 struct outputs *outputs_new(const struct outputs_options *options, char *error, size_t size)
 {
 	struct outputs *outputs = memory_zeroed(1, sizeof(*outputs));
@@ -100,6 +186,7 @@ struct outputs *outputs_new(const struct outputs_options *options, char *error, 
 		free(outputs);
 		return NULL;
 	}
+	rd_kafka_conf_interceptor_add_on_new(conf, "outputs", on_new, outputs);
 	outputs->kafka = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, size);
 	if (!outputs->kafka) {
 		rd_kafka_conf_destroy(conf);
@@ -122,14 +209,11 @@ struct outputs *outputs_new(const struct outputs_options *options, char *error, 
 	return outputs;
 }
 
-/* What comes back with a report: whom to tell, and in its lowest bits before which mark it was, and
- * whether a task wrote it. */
-enum { TICKET_MARK = 1, TICKET_TASK = 2, TICKET_BITS = 3 };
-
-static void *ticket_of(struct output_report *report, uint32_t mark, bool by_task)
+static void *ticket_of(struct output_report *report, uint32_t mark, bool by_task, bool whole)
 {
 	assert(((uintptr_t)report & TICKET_BITS) == 0);
-	return (void *)((uintptr_t)report | (mark & TICKET_MARK) | (by_task ? TICKET_TASK : 0));
+	return (void *)((uintptr_t)report | (mark & TICKET_MARK) | (by_task ? TICKET_TASK : 0) |
+			(whole ? TICKET_WHOLE : 0));
 }
 
 static void count_in(struct outputs *outputs, uintptr_t ticket)
@@ -166,7 +250,8 @@ static rd_kafka_resp_err_t produce(struct outputs *outputs, const char *topic, i
 				   const struct output_number *number, struct output_report *report,
 				   bool by_task)
 {
-	void *opaque = ticket_of(report, atomic_load(&outputs->marks), by_task);
+	void *opaque =
+		ticket_of(report, atomic_load(&outputs->marks), by_task, number && partition >= 0);
 	char header[64], place[64], digest[16];
 	int length = 0, place_length = 0, digest_length = 0;
 	rd_kafka_resp_err_t rc;
@@ -207,11 +292,10 @@ static rd_kafka_resp_err_t produce(struct outputs *outputs, const char *topic, i
 static void refuse(struct outputs *outputs, const char *topic, size_t length,
 		   rd_kafka_resp_err_t rc)
 {
-	char sentence[256];
+	char sentence[SENTENCE_BYTES];
 
 	atomic_fetch_add_explicit(&outputs->refused, 1, memory_order_relaxed);
-	snprintf(sentence, sizeof(sentence), "a record of %zu bytes for topic %s was refused: %s",
-		 length, topic, rd_kafka_err2str(rc));
+	say_refused(sentence, topic, -1, length, rc);
 	outputs->options.trouble(outputs->options.context, sentence);
 }
 
@@ -231,14 +315,16 @@ void outputs_write(struct outputs *outputs, const char *topic, int32_t partition
 		watchdog_beat();
 		nanosleep(&pause, NULL);
 	}
+	if (rc == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return;
 	/* After release the log of outputs ends here: it must have no hole, so that the next life
-	 * goes on after its last record. */
+	 * goes on after its last record. Else it is a record that cannot be taken: it is larger
+	 * than message.max.bytes, or its topic or partition is not there. */
 	if (rc == RD_KAFKA_RESP_ERR__QUEUE_FULL)
 		atomic_store(&outputs->ended, true);
-	/* Else a record that can never be taken (larger than message.max.bytes, unknown partition).
-	 */
-	if (rc)
-		refuse(outputs, topic, value.length, rc);
+	else if (number && partition >= 0)
+		end_at(outputs, topic, partition, value.length, rc);
+	refuse(outputs, topic, value.length, rc);
 }
 
 void outputs_offer(struct outputs *outputs, const char *topic, const char *key, size_t key_length,
@@ -291,6 +377,15 @@ int outputs_descriptor(struct outputs *outputs)
 	return outputs->pipe[0];
 }
 
+static void tell_refused(struct outputs *outputs, const rd_kafka_message_t *message)
+{
+	char sentence[SENTENCE_BYTES];
+
+	say_refused(sentence, rd_kafka_topic_name(message->rkt), message->partition, message->len,
+		    message->err);
+	outputs->options.trouble(outputs->options.context, sentence);
+}
+
 static void take_report(struct outputs *outputs, rd_kafka_event_t *event)
 {
 	const rd_kafka_message_t *message;
@@ -304,8 +399,12 @@ static void take_report(struct outputs *outputs, rd_kafka_event_t *event)
 			outputs->failed++;
 		else
 			outputs->delivered++;
+		if (is_refused(message))
+			tell_refused(outputs, message);
 		if (report)
 			report->told(report, message->err ? -EIO : 0);
+		if (is_hole(message))
+			continue;	    /* no snapshot counts from here on */
 		count_out(outputs, ticket); /* who has waited for it may free the report */
 	}
 }

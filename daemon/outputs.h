@@ -7,7 +7,12 @@
  * therefore the producer retries for ever with one request in flight and acks=all, and needs no
  * idempotence, whose fatal states would end a process for nothing. While the queue (QUEUE_KBYTES)
  * is full a task's write waits: the task stops reading, and nothing is dropped until
- * outputs_release. The service loop makes the room, so it must never wait for it: it offers. */
+ * outputs_release. The service loop makes the room, so it must never wait for it: it offers.
+ *
+ * What Kafka refuses for good is counted, and told. But flows, rollups and alerts stand in their
+ * task's partition without holes, since a start takes all up to the last for written: the process
+ * ends at the first of these that is refused, before anything can be sent behind it, and the next
+ * start makes it again. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,6 +29,9 @@ struct outputs_options {
 	struct security *security; /* NULL: plain. Lent for the outputs' life. */
 	/* For the log: one sentence. Any thread. */
 	void (*trouble)(void *context, const char *sentence);
+	/* A record of those that have no holes was refused: nothing may be sent after it, so the
+	 * process must end at once. Any thread, of the client's too. */
+	void (*refused)(void *context, const char *sentence);
 	void *context;
 };
 
@@ -41,7 +49,8 @@ struct outputs *outputs_new(const struct outputs_options *options, char *error, 
  * them. Waits for the broker: not on the loop. */
 void outputs_warm(struct outputs *outputs, int timeout_ms);
 
-/* partition: -1 chooses by key. number: NULL for records that are not numbered. */
+/* partition: -1 chooses by key. number: NULL for records that are not numbered. Those that are, in
+ * a partition that is named, have no holes. */
 void outputs_write(struct outputs *outputs, const char *topic, int32_t partition, const char *key,
 		   size_t key_length, struct encoded value, const struct output_number *number);
 
@@ -62,8 +71,8 @@ bool outputs_try(struct outputs *outputs, const char *topic, int32_t partition, 
 		 size_t key_length, struct encoded value, struct output_report *report);
 
 /* All that was handed over so far, while nobody hands over anything; the next one only after this
- * was acknowledged. And whether Kafka has done so; what it refused for good is settled too. Any
- * thread.
+ * was acknowledged. And whether Kafka has done so; what it refused for good is settled too, but for
+ * what has no holes. Any thread.
  */
 uint32_t outputs_mark(struct outputs *outputs);
 bool outputs_acknowledged(const struct outputs *outputs, uint32_t mark);

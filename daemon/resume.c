@@ -87,6 +87,9 @@ static void go_on(struct resume *resume, const struct image *image, const struct
 
 			numbers->written[output] = written_of(last, image->header.epoch);
 			numbers->written_digest[output] = last->digest;
+			if (last->epoch == image->header.epoch && last->pane)
+				numbers->last[output] =
+					(struct exit_place){last->pane, last->place + 1};
 		}
 	}
 }

@@ -136,6 +136,18 @@ static void on_kafka_trouble(void *context, const char *sentence)
 	log_limited(&service->kafka_log, LOG_LEVEL_WARNING, "kafka: %s", sentence);
 }
 
+/* From a thread of the client's, which must send nothing more: the next start makes again what it
+ * has not sent, as after a kill. */
+static void on_refused(void *context, const char *sentence)
+{
+	(void)context;
+	log_line(LOG_LEVEL_ERROR,
+		 "%s; without it what follows would have a hole, so millraced ends here, and the "
+		 "next start makes it again",
+		 sentence);
+	_exit(1);
+}
+
 static void on_history_trouble(void *context, const char *sentence)
 {
 	struct service *service = context;
@@ -1178,6 +1190,7 @@ static int start_kafka(struct service *service)
 	struct outputs_options outputs = {.brokers = service->brokers,
 					  .security = service->security,
 					  .trouble = on_kafka_trouble,
+					  .refused = on_refused,
 					  .context = service};
 	char error[512];
 

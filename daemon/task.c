@@ -786,6 +786,8 @@ bool task_hungry(const struct task *task)
 
 	if (!clock)
 		return true;
+	if (mirror_crowded(task->mirror) && mirror_ready(task->mirror, task->mirror_pane))
+		return false;
 	return task->started &&
 	       pane_of(clock) <=
 		       task->mirror_pane + AHEAD_PANES + task->options.mirror.lateness_ns / PANE_NS;

@@ -225,6 +225,23 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
 }
 
+/* Of the log, by the place in consumer.positions. */
+struct ends {
+	int64_t low, high;
+};
+
+static rd_kafka_resp_err_t ask_ends(struct consumer *consumer, struct ends *ends, int timeout_ms)
+{
+	const rd_kafka_topic_partition_list_t *list = consumer->positions;
+	rd_kafka_resp_err_t rc = RD_KAFKA_RESP_ERR_NO_ERROR;
+
+	for (int i = 0; i < list->cnt && !rc; i++)
+		rc = rd_kafka_query_watermark_offsets(consumer->kafka, list->elems[i].topic,
+						      list->elems[i].partition, &ends[i].low,
+						      &ends[i].high, timeout_ms);
+	return rc;
+}
+
 /* Partitions without a committed offset begin where the log was rewind_ns ago. */
 static rd_kafka_resp_err_t rewind_missing(struct consumer *consumer, int timeout_ms)
 {
@@ -307,13 +324,35 @@ static rd_kafka_resp_err_t ask_times(struct consumer *consumer, int64_t *offsets
 	return rc;
 }
 
-/* offset: the first at or after the anchor's time now. */
-static bool is_other(const struct consumer_anchor *anchor, int64_t high_before, int64_t offset,
+static bool is_cast(const struct consumer_anchor *anchor)
+{
+	return anchor->time_ms >= 0 && anchor->offset >= 0;
+}
+
+/* From which offset on the log is not what it was when its anchor was cast; -1: from none. offset:
+ * the first at or after the anchor's time now. */
+static int64_t changed_from(const struct consumer_anchor *anchor, int64_t offset, int64_t high)
+{
+	if (!is_cast(anchor))
+		return -1;
+	if (offset < 0)
+		return high <= anchor->offset ? high : -1;
+	return offset < anchor->offset ? offset : -1;
+}
+
+/* A log made anew has no record of before the anchor's time; one that was cut has. */
+static bool is_other(const struct consumer_anchor *anchor, int64_t high_before, int64_t changed,
 		     int64_t low, int64_t high)
 {
-	if (anchor->time_ms < 0 || anchor->offset < 0)
+	if (!is_cast(anchor))
 		return low == 0 && high < high_before; /* all that is known is how long it was */
-	return offset < 0 ? high <= anchor->offset : offset < anchor->offset;
+	return changed >= 0 && changed <= low;
+}
+
+/* Of a log that was cut, until it is cast again. */
+static void forget_anchor(struct consumer_anchor *anchor)
+{
+	anchor->time_ms = anchor->offset = -1;
 }
 
 /* From now on until something is read of it no position is known to be of this log. */
@@ -335,7 +374,9 @@ static void check_range(struct consumer *consumer, rd_kafka_topic_partition_t *p
 			int64_t offset, int64_t low, int64_t high)
 {
 	uint32_t number = (uint32_t)position->partition;
-	bool other = is_other(&consumer->anchors[number], -1, offset, low, high), below;
+	struct consumer_anchor *anchor = &consumer->anchors[number];
+	int64_t changed = changed_from(anchor, offset, high);
+	bool other = is_other(anchor, -1, changed, low, high), below;
 
 	if (position->offset == RD_KAFKA_OFFSET_END)
 		position->offset = high;
@@ -344,8 +385,16 @@ static void check_range(struct consumer *consumer, rd_kafka_topic_partition_t *p
 			  "it is another log: the topic was deleted and made anew");
 		position->offset = low;
 	}
-	if (other)
+	if (other) {
 		forget_log(consumer, number);
+	} else if (changed >= 0) {
+		forget_anchor(anchor);
+		if (position->offset > changed) {
+			tell_loss(consumer, position->partition, position->offset, changed,
+				  "the log was cut");
+			position->offset = changed;
+		}
+	}
 	if (position->offset < 0 || (position->offset >= low && position->offset <= high))
 		return;
 	below = position->offset < low;
@@ -355,27 +404,14 @@ static void check_range(struct consumer *consumer, rd_kafka_topic_partition_t *p
 	position->offset = below ? low : high;
 }
 
-/* All answers first: what is half known is asked for again from the start. */
-static rd_kafka_resp_err_t check_ranges(struct consumer *consumer, const int64_t *offsets,
-					int timeout_ms)
+static void check_ranges(struct consumer *consumer, const struct ends *ends, const int64_t *offsets)
 {
-	int count = consumer->positions->cnt;
-	int64_t(*ends)[2] = memory_zeroed((size_t)count, sizeof(*ends));
-	rd_kafka_resp_err_t rc = RD_KAFKA_RESP_ERR_NO_ERROR;
-
-	for (int i = 0; i < count && !rc; i++)
-		rc = rd_kafka_query_watermark_offsets(consumer->kafka,
-						      consumer->positions->elems[i].topic,
-						      consumer->positions->elems[i].partition,
-						      &ends[i][0], &ends[i][1], timeout_ms);
-	for (int i = 0; i < count && !rc; i++) {
+	for (int i = 0; i < consumer->positions->cnt; i++) {
 		rd_kafka_topic_partition_t *position = &consumer->positions->elems[i];
 
-		check_range(consumer, position, offsets[position->partition], ends[i][0],
-			    ends[i][1]);
+		check_range(consumer, position, offsets[position->partition], ends[i].low,
+			    ends[i].high);
 	}
-	free(ends);
-	return rc;
 }
 
 static void take_positions(struct consumer *consumer)
@@ -406,6 +442,7 @@ static int find_positions(struct consumer *consumer, int timeout_ms, char *error
 	rd_kafka_topic_partition_list_t *list =
 		rd_kafka_topic_partition_list_new((int)consumer->options.partitions);
 	int64_t *offsets = memory_zeroed(consumer->options.partitions, sizeof(*offsets));
+	struct ends *ends = memory_zeroed(consumer->options.partitions, sizeof(*ends));
 	rd_kafka_resp_err_t rc;
 
 	for (uint32_t i = 0; i < consumer->options.partitions; i++) {
@@ -419,12 +456,17 @@ static int find_positions(struct consumer *consumer, int timeout_ms, char *error
 	rc = knows_all(consumer) ? RD_KAFKA_RESP_ERR_NO_ERROR
 				 : rd_kafka_committed(consumer->kafka, list, timeout_ms);
 	take_positions(consumer);
+	/* The ends first: what comes between the questions is behind them, and so is read. All
+	 * answers before any is used: what is half known is asked for again from the start. */
+	if (!rc)
+		rc = ask_ends(consumer, ends, timeout_ms);
 	if (!rc)
 		rc = rewind_missing(consumer, timeout_ms);
 	if (!rc)
 		rc = ask_times(consumer, offsets, timeout_ms);
 	if (!rc)
-		rc = check_ranges(consumer, offsets, timeout_ms);
+		check_ranges(consumer, ends, offsets);
+	free(ends);
 	free(offsets);
 	if (atomic_load(&consumer->stopped)) {
 		snprintf(error, size,
@@ -662,6 +704,15 @@ static void go_on_at(struct consumer *consumer, uint32_t number, int64_t offset)
 		fetch_from(consumer, number, offset);
 }
 
+/* What was fetched of it may be gone. What was not read yet of before the cut still is to be. */
+static void take_cut(struct consumer *consumer, uint32_t number, int64_t next, int64_t from)
+{
+	tell_loss(consumer, (int32_t)number, next > from ? next : from, from, "the log was cut");
+	forget_anchor(&consumer->anchors[number]);
+	if (next >= 0)
+		go_on_at(consumer, number, next < from ? next : from);
+}
+
 /* before: the next offset as it was before high was asked for, since reading goes on meanwhile. */
 static void check_partition(struct consumer *consumer, uint32_t number, int64_t offset,
 			    int64_t before, int64_t low, int64_t high)
@@ -669,8 +720,9 @@ static void check_partition(struct consumer *consumer, uint32_t number, int64_t 
 	struct partition *partition = &consumer->partitions[number];
 	struct consumer_anchor *anchor = &consumer->anchors[number];
 	int64_t next = atomic_load(&partition->next_offset);
+	int64_t changed = changed_from(anchor, offset, high);
 
-	if (is_other(anchor, consumer->highs[number], offset, low, high)) {
+	if (is_other(anchor, consumer->highs[number], changed, low, high)) {
 		tell_loss(consumer, (int32_t)number, next, low,
 			  "it is another log: the topic was deleted and made anew");
 		forget_log(consumer, number);
@@ -680,9 +732,8 @@ static void check_partition(struct consumer *consumer, uint32_t number, int64_t 
 		tell_loss(consumer, (int32_t)number, next, low,
 			  "retention took them before they were read");
 		go_on_at(consumer, number, low);
-	} else if (before > high) {
-		tell_loss(consumer, (int32_t)number, next, high, "the log was cut");
-		go_on_at(consumer, number, high);
+	} else if (changed >= 0 || before > high) {
+		take_cut(consumer, number, next, changed >= 0 ? changed : high);
 	} else if (atomic_load(&partition->astray)) {
 		go_on_at(consumer, number, next >= 0 ? next : low);
 	}

@@ -24,8 +24,8 @@ struct consumer;
 struct security;
 
 /* By what a partition's log is known: its first record at or after a time has this offset. The same
- * log answers so for ever, until retention takes it; one made later answers with its beginning. -1:
- * not known. */
+ * log answers so for ever, until retention takes it; one made later answers with its beginning, and
+ * one that was cut before it with where it was cut. -1: not known. */
 struct consumer_anchor {
 	int64_t time_ms, offset;
 	/* Of a log that took another's place: the append time of the first record that was read of

@@ -176,6 +176,11 @@ bool mirror_ready(const struct mirror *mirror, uint64_t pane)
 	return mirror->clock_ns && pane_end(pane) + mirror->options.lateness_ns <= mirror->clock_ns;
 }
 
+bool mirror_crowded(const struct mirror *mirror)
+{
+	return mirror->panes.pending > mirror->panes.events_max / 2;
+}
+
 uint64_t mirror_first_pane(const struct mirror *mirror)
 {
 	return mirror->first_pane;

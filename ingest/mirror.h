@@ -172,6 +172,11 @@ uint64_t mirror_clock(const struct mirror *mirror);
 /* Whether the log clock has passed pane's end plus lateness. */
 bool mirror_ready(const struct mirror *mirror, uint64_t pane);
 
+/* Whether more than half of the events wait that may. Close what is ready before the next record
+ * then: what is refused for want of room is a function of the log, while a record has at most half
+ * of what may wait, and not of how far reading is ahead of closing. */
+bool mirror_crowded(const struct mirror *mirror);
+
 /* Push one record at a time and close what is ready before the next: a record moves the clock by at
  * most 10 s, and an event lies at most 10 s ahead of the clock. At most PANES_OPEN panes
  * (ingest/pane.h) wait; an event for a pane beyond them is refused. */

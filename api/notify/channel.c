@@ -170,15 +170,16 @@ static bool end_owed(const struct ticket *ticket)
 }
 
 /* Whether the receiver needs to hear of it: a first firing, a rise of severity, where the change is
- * once that is known, the end of what it heard of. What updates in place may be told every change.
- */
+ * once that is known, that it fires again after an end which the receiver may have got though no
+ * answer is known, the end of what it heard of. What updates in place may be told every change. */
 static bool worth_sending(const struct channel *channel, const struct ticket *ticket,
 			  const struct alert *alert)
 {
 	if (alert->state == ALERT_RESOLVED)
 		return end_owed(ticket);
 	return !ticket->delivered || alert->severity > ticket->severity ||
-	       channel->dialect->in_place || (alert->suspects_count && !ticket->located);
+	       alert->reopened_ns > ticket->told_ns || channel->dialect->in_place ||
+	       (alert->suspects_count && !ticket->located);
 }
 
 static bool expired(const struct channel *channel, const struct ticket *ticket)
@@ -239,6 +240,7 @@ static void delivered(struct request *request, const struct answer *answer)
 	ticket->delivered = alert->state == ALERT_FIRING;
 	ticket->uncertain = false;
 	ticket->severity = alert->severity;
+	ticket->told_ns = alert->pane_end_ns;
 	ticket->located |= alert->suspects_count > 0;
 	ticket->failures = 0;
 	ticket->due_ms = 0;
@@ -741,6 +743,7 @@ void channel_settled(struct channel *channel, const struct delivery *delivery)
 	ticket->delivered = delivery->resolve_owed;
 	ticket->uncertain = ticket->announced = delivery->uncertain;
 	ticket->severity = delivery->severity;
+	ticket->told_ns = delivery->delivered_ns;
 	ticket->located = delivery->sequence > 1;
 	place(channel, ticket);
 }

@@ -36,6 +36,7 @@ struct ticket {
 	uint64_t settled_ns; /* real time of it */
 	uint32_t severity;   /* the severity that the receiver has seen */
 	bool located;	     /* and that it was told where the change is */
+	uint64_t told_ns;    /* log time of what it was told last; of an earlier life: no earlier */
 	bool delivered;	     /* its firing was delivered: a resolve is owed */
 	bool uncertain;	 /* a firing was sent and no answer is known: the receiver may have it */
 	bool announced;	 /* the kept record says that a firing may have been sent */

@@ -560,6 +560,37 @@ static void a_pane_closes_when_the_slowest_input_has_passed_it(void **state)
 	log_free(pair.log);
 }
 
+/* Else what is refused would depend on how far another task is behind. */
+static void who_is_ahead_of_the_others_stops_reading_before_it_refuses(void **state)
+{
+	struct pair pair = pair_open(2);
+	size_t next[2] = {0};
+
+	(void)state;
+	for (unsigned i = 0; i < 60; i++)
+		log_exchange(pair.log, SEC(2) + MS(100) * i, pair.client, pair.server, 10, 10);
+	log_close_both(pair.log, SEC(9), pair.client, pair.server);
+	log_seal(pair.log);
+	/* In step some ten wait, and of one far ahead of the other more than there is room for. */
+	struct run *run = run_new(2, &(struct run_options){.events_max = 30});
+
+	feed_until(run, pair.log, 0, SEC(2), &next[0]);
+	feed_until(run, pair.log, 1, SEC(2), &next[1]);
+	feed_until(run, pair.log, 0, SEC(8), &next[0]);
+	for (unsigned i = 0; i < 100; i++) {
+		feed_until(run, pair.log, 1, SEC(2) + MS(100) * i, &next[1]);
+		feed_until(run, pair.log, 0, SEC(2) + MS(100) * i, &next[0]);
+	}
+	for (uint32_t i = 0; i < 2; i++) {
+		const struct task_stats stats = task_stats(run->tasks[i]);
+
+		assert_int_equal(stats.mirror.refused, 0);
+		assert_true(pane_end(stats.pane) > LOG_START_NS + SEC(10));
+	}
+	run_free(run);
+	log_free(pair.log);
+}
+
 static void restarted_agents_sockets_go_on_as_the_flow_they_were(void **state)
 {
 	(void)state;
@@ -656,6 +687,7 @@ int main(void)
 		cmocka_unit_test(an_edge_that_falls_idle_shows_one_zero_and_ends),
 		cmocka_unit_test(a_silent_agent_holds_nobody_back),
 		cmocka_unit_test(a_pane_closes_when_the_slowest_input_has_passed_it),
+		cmocka_unit_test(who_is_ahead_of_the_others_stops_reading_before_it_refuses),
 		cmocka_unit_test(restarted_agents_sockets_go_on_as_the_flow_they_were),
 		cmocka_unit_test(
 			a_socket_that_ended_without_its_agent_ends_when_that_was_last_there),

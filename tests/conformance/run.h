@@ -13,7 +13,7 @@ enum { RUN_TASKS_MAX = 16, RUN_NAME_MAX = 64, RUN_LINE_MAX = 2048 };
 
 struct run_options {
 	uint32_t halves_max, nats_max, rows_max; /* a task's; 0: 4096, 4096, 8192 */
-	uint32_t answers_max;			 /* 0: the stage's own */
+	uint32_t answers_max, events_max;	 /* 0: the stage's own */
 	const struct networks *networks;
 	const struct monitor *monitors;
 	size_t monitors_count;
@@ -340,6 +340,7 @@ static inline struct task_options run_task_options(struct run *run)
 			   .containers_max = 256,
 			   .answers_max = options->answers_max,
 			   .amendments_max = 4096,
+			   .events_max = options->events_max,
 			   .names_max = halves_max,
 			   .instances_max = halves_max,
 			   .record_bytes_max = 1 << 20},

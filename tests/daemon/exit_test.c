@@ -116,6 +116,38 @@ static struct image_task live(struct rig *rig, unsigned next, unsigned written,
 	return image;
 }
 
+/* A life that goes on after one of `written` outputs, the last of which came out of pane `last`.
+ * Its own come out of these panes. */
+static struct image_task live_differing(struct rig *rig, unsigned written, uint64_t last,
+					const unsigned *panes, size_t count)
+{
+	struct exit_numbers numbers[TASKS] = {
+		[TASK] = {.next = {[IMAGE_ALERTS] = 1},
+			  .written = {[IMAGE_ALERTS] = written},
+			  .digests = {[IMAGE_ALERTS] = digest_of(1)},
+			  .written_digest = {[IMAGE_ALERTS] = digest_of(written)},
+			  .last = {[IMAGE_ALERTS] = {last, 1}}}};
+	struct exits *exits = exits_new(&(struct exits_options){.differs = on_difference,
+								.outputs = rig->outputs,
+								.tasks = TASKS,
+								.names_max = 16,
+								.epoch = EPOCH,
+								.numbers = numbers});
+	struct task_sinks sinks = exits_sinks(exits);
+	struct image_task image;
+
+	for (size_t i = 0; i < count; i++) {
+		struct alert alert = alert_of(panes[i] - 100);
+
+		sinks.pane(sinks.context, TASK, panes[i]);
+		sinks.alerts(sinks.context, TASK, &alert, 1);
+	}
+	assert_int_equal(exits_differing(exits), times);
+	exits_numbers(exits, TASK, &image);
+	exits_free(exits);
+	return image;
+}
+
 static const char *header_of(const rd_kafka_message_t *message, const char *name)
 {
 	rd_kafka_headers_t *headers;
@@ -181,11 +213,46 @@ static void what_an_earlier_life_told_is_compared_once_and_not_written(void **st
 	rig_done(&rig);
 }
 
+static void what_comes_of_later_panes_is_written_though_fewer_came_of_those_before(void **state)
+{
+	static const unsigned panes[] = {102, 103};
+	struct rig rig;
+
+	(void)state;
+	rig_init(&rig);
+	struct image_task image = live_differing(&rig, 3, 102, panes, 2);
+	assert_int_equal(outputs_stats(rig.outputs).written, 1);
+	assert_int_equal(image.sequences[IMAGE_ALERTS], 4);
+	assert_int_equal(image.digests[IMAGE_ALERTS], digest_of(4)); /* of what the topic holds */
+	assert_int_equal(times, 1);
+	assert_non_null(strstr(told, "fewer records"));
+	rig_done(&rig);
+}
+
+static void what_comes_of_panes_that_were_written_is_not_written_though_it_is_more(void **state)
+{
+	static const unsigned panes[] = {101, 102, 104};
+	struct rig rig;
+
+	(void)state;
+	rig_init(&rig);
+	struct image_task image = live_differing(&rig, 2, 103, panes, 3);
+	assert_int_equal(outputs_stats(rig.outputs).written, 1);
+	assert_int_equal(image.sequences[IMAGE_ALERTS], 3);
+	assert_int_equal(times, 1);
+	assert_non_null(strstr(told, "more records"));
+	rig_done(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_record_says_the_digest_of_all_up_to_it),
 		cmocka_unit_test(what_an_earlier_life_told_is_compared_once_and_not_written),
+		cmocka_unit_test(
+			what_comes_of_later_panes_is_written_though_fewer_came_of_those_before),
+		cmocka_unit_test(
+			what_comes_of_panes_that_were_written_is_not_written_though_it_is_more),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

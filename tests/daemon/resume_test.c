@@ -198,8 +198,12 @@ static void the_owned_tasks_go_on_from_what_two_instances_left(void **state)
 	assert_int_equal(resume.numbers[1].written[IMAGE_ROLLUPS], 2);
 	assert_int_equal(resume.numbers[1].digests[IMAGE_ROLLUPS], DIGEST);
 	assert_int_equal(resume.numbers[1].written_digest[IMAGE_ROLLUPS], DIGEST + 1);
+	assert_int_equal(resume.numbers[1].last[IMAGE_ROLLUPS].pane, 0); /* it does not say */
 	resume_done(&resume, TASKS);
+	produce_of(&rig, TOPIC_ROLLUPS, 1, EPOCH, 2, 45);
 	assert_int_equal(find(&rig, all, NULL, &resume), 0);
+	assert_int_equal(resume.numbers[1].last[IMAGE_ROLLUPS].pane, 45);
+	assert_int_equal(resume.numbers[1].last[IMAGE_ROLLUPS].count, 1);
 	assert_int_equal(resume.pane, 40);
 	assert_int_equal(resume.next[0], NEXT - 1);
 	assert_int_equal(resume.next[1], NEXT);

@@ -328,6 +328,27 @@ static void a_position_of_a_log_that_another_took_the_place_of_is_not_applied(vo
 	consumer_close(consumer, 5000);
 }
 
+/* The mock answers no time, as a log does that has nothing since. */
+static void a_log_that_was_cut_is_read_on_where_it_was_cut(void **state)
+{
+	(void)state;
+	static const int64_t positions[PARTITIONS] = {9, 2, 2};
+	struct consumer_anchor kept[PARTITIONS] = {{1000, 8, -1}, {1000, 8, -1}, {1000, 3, -1}};
+	anchors = kept;
+	for (int i = 0; i < 4 * PARTITIONS; i++)
+		produce(i % PARTITIONS, i);
+	struct consumer *consumer = connected_at(positions, 0);
+	produce(0, 99);
+	expect_record(consumer, 0, 99); /* what it holds was read */
+	expect_record(consumer, 1, 1 + 2 * PARTITIONS);
+	expect_record(consumer, 2, 2 + 2 * PARTITIONS);
+	assert_int_equal(consumer_stats(consumer).losses, 1);
+	assert_int_equal(kept[0].offset, -1);
+	assert_int_equal(kept[0].since_ms, -1);
+	assert_int_equal(kept[2].offset, 3);
+	consumer_close(consumer, 5000);
+}
+
 static void closing_does_not_wait_for_a_broker(void **state)
 {
 	(void)state;
@@ -372,6 +393,7 @@ int main(void)
 		TEST(partitions_of_others_are_left_alone),
 		TEST(each_begins_at_its_own_position),
 		TEST(a_position_of_a_log_that_another_took_the_place_of_is_not_applied),
+		TEST(a_log_that_was_cut_is_read_on_where_it_was_cut),
 		TEST(closing_does_not_wait_for_a_broker),
 		TEST(a_bad_setting_is_told),
 	};

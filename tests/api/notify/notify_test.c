@@ -531,6 +531,60 @@ static void a_resolve_that_comes_between_the_tries_waits_too(void **state)
 	assert_true(ends(fixture, 2));
 }
 
+static void reopen(struct fixture *fixture, unsigned number)
+{
+	struct alert alert = episode(number);
+
+	alert.sequence = 3;
+	alert.reopened_ns = alert.pane_end_ns;
+	notify_push(fixture->notify, &alert, &(struct notify_place){0, (int64_t)number});
+}
+
+/* Else its channel says resolved while it fires. */
+static void what_fires_again_after_an_end_without_an_answer_is_told(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK}, {.hang_up = true}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	resolve(fixture, 1);
+	until_received(fixture, 2);
+	assert_true(ends(fixture, 1));
+	reopen(fixture, 1);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->settled[1].sequence, 3);
+	assert_int_equal(fixture->rig.count, 3);
+	assert_false(ends(fixture, 2));
+	push(fixture, 1, 4, ALERT_FIRING, ALERT_WARNING); /* nothing new */
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 3);
+}
+
+/* Its end may have been sent, and the process killed before a record said so. */
+static void what_fires_again_after_a_crash_is_told(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	stop(fixture);
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	notify_settled(fixture->notify, &fixture->settled[0]);
+	notify_pause(fixture->notify); /* while the outbox is read, what still fires first */
+	reopen(fixture, 1);
+	resolve(fixture, 1);
+	notify_resume(fixture->notify);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->settled[1].sequence, 3);
+	assert_int_equal(fixture->rig.count, 2);
+	assert_false(ends(fixture, 1));
+}
+
 static void an_unanswered_firing_that_is_refused_then_needs_no_end(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1241,6 +1295,8 @@ int main(void)
 		TEST(a_firing_without_an_answer_is_sent_again_and_then_ended),
 		TEST(a_firing_that_a_kept_connection_swallowed_is_ended_too),
 		TEST(a_resolve_that_comes_between_the_tries_waits_too),
+		TEST(what_fires_again_after_an_end_without_an_answer_is_told),
+		TEST(what_fires_again_after_a_crash_is_told),
 		TEST(an_unanswered_firing_that_is_refused_then_needs_no_end),
 		TEST(of_an_episode_only_the_newest_waits),
 		TEST(a_newer_transition_outlives_the_refusal_of_an_older),
