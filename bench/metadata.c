@@ -157,7 +157,7 @@ static void take_record(struct census *census, struct names *names,
 	static struct address addresses[FACT_ADDRESSES_MAX];
 	struct fact fact;
 	size_t length = millrace__v1__metadata__pack(message, bytes);
-	enum record_reason reason = record_read(bytes, length, names, 1, &fact, addresses);
+	enum record_reason reason = record_read(bytes, length, names, 1, &fact, addresses, NULL);
 	if (reason != RECORD_GOOD) {
 		fprintf(stderr, "bench-metadata: %s\n", record_reason_name(reason));
 		exit(1);

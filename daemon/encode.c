@@ -1,77 +1,31 @@
 #include "daemon/encode.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/batch/seal.h"
-#include "anomaly/cause.h"
-#include "anomaly/diagnosis.h"
+#include "api/query/alert_message.h"
+#include "api/query/arena.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "daemon/bulk.h"
-#include "millrace/v1/alerts.pb-c.h"
 #include "millrace/v1/events.pb-c.h"
 
 enum {
 	SCHEMA_VERSION = 1,
 	HEAD_BYTES_MAX = 4096,	    /* of a record that could not be read */
 	DECODE_BYTES_MAX = 1 << 20, /* what unpacking one of our own small records may take */
-	BLOCK_BYTES = 256 * 1024,   /* of scratch memory */
-};
-
-/* Scratch memory of one message: blocks that are kept and used again. */
-struct block {
-	struct block *next;
-	size_t size, used;
-	uint8_t bytes[];
 };
 
 struct encoder {
 	struct bulk *bulk;
-	struct block *blocks;
+	struct arena arena; /* of one message */
 	uint8_t *out;
 	size_t out_max;
 };
-
-static void *scratch(struct encoder *encoder, size_t size)
-{
-	struct block *block = encoder->blocks;
-
-	size = (size + 15) & ~(size_t)15;
-	if (!block || block->size - block->used < size) {
-		size_t bytes = size > BLOCK_BYTES ? size : BLOCK_BYTES;
-
-		block = memory_zeroed(1, sizeof(*block) + bytes);
-		block->size = bytes;
-		block->next = encoder->blocks;
-		encoder->blocks = block;
-	}
-
-	void *memory = block->bytes + block->used;
-
-	block->used += size;
-	memset(memory, 0, size);
-	return memory;
-}
-
-/* Keeps one block, the newest. */
-static void scratch_clear(struct encoder *encoder)
-{
-	struct block *block = encoder->blocks ? encoder->blocks->next : NULL;
-
-	while (block) {
-		struct block *next = block->next;
-
-		free(block);
-		block = next;
-	}
-	if (encoder->blocks) {
-		encoder->blocks->next = NULL;
-		encoder->blocks->used = 0;
-	}
-}
 
 struct encoder *encoder_new(void)
 {
@@ -85,8 +39,7 @@ void encoder_free(struct encoder *encoder)
 {
 	if (!encoder)
 		return;
-	scratch_clear(encoder);
-	free(encoder->blocks);
+	arena_done(&encoder->arena);
 	free(encoder->out);
 	bulk_free(encoder->bulk);
 	free(encoder);
@@ -106,54 +59,18 @@ static struct encoded packed(struct encoder *encoder, const ProtobufCMessage *me
 	size_t length = protobuf_c_message_get_packed_size(message);
 
 	protobuf_c_message_pack(message, out_room(encoder, length));
-	scratch_clear(encoder);
+	arena_clear(&encoder->arena);
 	return (struct encoded){encoder->out, length};
 }
 
-/* --- words --- */
-
-static char *text(struct encoder *encoder, const char *from)
-{
-	size_t length = strlen(from) + 1;
-
-	return memcpy(scratch(encoder, length), from, length);
-}
-
-static char *hex_id(struct encoder *encoder, uint64_t id)
-{
-	char *hex = scratch(encoder, 17);
-
-	snprintf(hex, 17, "%016llx", (unsigned long long)id);
-	return hex;
-}
-
 /* A name, or "#" and its id where its bytes have not come. */
-static char *named(struct encoder *encoder, const struct names *names, uint64_t id)
+static char *named(struct arena *arena, const struct names *names, uint64_t id)
 {
 	const struct name *name = id ? names_get(names, id) : NULL;
 
 	if (!id)
-		return text(encoder, "");
-	if (name)
-		return text(encoder, name->bytes);
-
-	char *unknown = scratch(encoder, 18);
-
-	snprintf(unknown, 18, "#%016llx", (unsigned long long)id);
-	return unknown;
-}
-
-static char *protocol_text(struct encoder *encoder, uint8_t protocol)
-{
-	char *number = scratch(encoder, 8);
-
-	if (protocol == 6)
-		return text(encoder, "tcp");
-	if (protocol == 17)
-		return text(encoder, "udp");
-	if (protocol)
-		snprintf(number, 8, "ip-%u", protocol);
-	return number;
+		return (char *)"";
+	return name ? arena_text(arena, name->bytes) : arena_format(arena, "#%016" PRIx64, id);
 }
 
 /* --- flows and rollups --- */
@@ -172,134 +89,29 @@ struct encoded encode_rollups(struct encoder *encoder, const struct output_numbe
 
 /* --- alerts, deliveries, baselines --- */
 
-static Millrace__V1__Suspect *suspect_message(struct encoder *encoder,
-					      const struct suspect *suspect)
-{
-	Millrace__V1__Suspect *message = scratch(encoder, sizeof(*message));
-
-	millrace__v1__suspect__init(message);
-	message->kind = text(encoder, suspect_kind_name(suspect->kind));
-	message->name = text(encoder, suspect->name);
-	message->share = suspect->share;
-	message->excess = suspect->excess;
-	return message;
-}
-
-static Millrace__V1__AlertMember *member_message(struct encoder *encoder,
-						 const struct alert_member *member)
-{
-	Millrace__V1__AlertMember *message = scratch(encoder, sizeof(*message));
-
-	millrace__v1__alert_member__init(message);
-	message->monitor = text(encoder, member->monitor);
-	message->client = text(encoder, member->subject.client);
-	message->server = text(encoder, member->subject.server);
-	message->port = member->subject.port;
-	message->protocol = protocol_text(encoder, member->subject.protocol);
-	message->metric = text(encoder, member->metric);
-	message->severity = (Millrace__V1__Severity)member->severity;
-	message->started_ns = member->started_ns;
-	return message;
-}
-
-static Millrace__V1__LikelyCause *cause_message(struct encoder *encoder, const struct alert *alert)
-{
-	const struct change_event *cause = &alert->cause;
-	Millrace__V1__LikelyCause *message = scratch(encoder, sizeof(*message));
-	char phrase[CHANGE_TEXT_BYTES + 32];
-
-	millrace__v1__likely_cause__init(message);
-	cause_text(cause, alert->started_ns, phrase, sizeof(phrase));
-	message->kind = text(encoder, change_kind_name(cause->kind));
-	message->time_ns = cause->time_ns;
-	message->workload = text(encoder, cause->workload);
-	message->node = text(encoder, cause->node);
-	message->instance = text(encoder, cause->instance);
-	message->before = text(encoder, cause->before);
-	message->after = text(encoder, cause->after);
-	message->reason = text(encoder, cause->reason);
-	message->text = text(encoder, phrase);
-	return message;
-}
-
-static Millrace__V1__Diagnosis *diagnosis_message(struct encoder *encoder,
-						  const struct diagnosis *diagnosis)
-{
-	Millrace__V1__Diagnosis *message = scratch(encoder, sizeof(*message));
-	char *words = scratch(encoder, DIAGNOSIS_TEXT_MAX);
-
-	millrace__v1__diagnosis__init(message);
-	diagnosis_text(diagnosis, words);
-	message->kind = text(encoder, diagnosis_name(diagnosis->kind));
-	message->part = diagnosis->part;
-	message->whole = diagnosis->whole;
-	message->usual = diagnosis->usual;
-	message->crossing = diagnosis->crossing;
-	message->text = words;
-	return message;
-}
-
 struct encoded encode_alert(struct encoder *encoder, const struct output_number *number,
 			    const struct alert *alert)
 {
-	Millrace__V1__Alert message = MILLRACE__V1__ALERT__INIT;
+	Millrace__V1__Alert *message = alert_message(&encoder->arena, alert);
 
-	message.version = SCHEMA_VERSION;
-	message.key = text(encoder, alert->key);
-	message.sequence = alert->sequence;
-	message.state = (Millrace__V1__AlertState)alert->state;
-	message.severity = (Millrace__V1__Severity)alert->severity;
-	message.monitor = text(encoder, alert->monitor);
-	message.client = text(encoder, alert->subject.client);
-	message.server = text(encoder, alert->subject.server);
-	message.port = alert->subject.port;
-	message.protocol = protocol_text(encoder, alert->subject.protocol);
-	message.metric = text(encoder, alert->metric);
-	message.unit = text(encoder, alert->unit);
-	message.value = alert->value;
-	message.threshold = alert->threshold;
-	message.expected = alert->expected;
-	message.usual_low = alert->usual_low;
-	message.usual_high = alert->usual_high;
-	message.score = alert->score;
-	message.window_ms = alert->window_ms;
-	message.started_ns = alert->started_ns;
-	message.ended_ns = alert->ended_ns;
-	message.reopened_ns = alert->reopened_ns;
-	message.pane_end_ns = alert->pane_end_ns;
-	message.last_event_ns = alert->last_event_ns;
-	message.completeness = alert->completeness;
-	message.summary = text(encoder, alert->summary);
-	message.n_suspects = alert->suspects_count;
-	message.suspects = scratch(encoder, alert->suspects_count * sizeof(*message.suspects));
-	for (uint32_t i = 0; i < alert->suspects_count; i++)
-		message.suspects[i] = suspect_message(encoder, &alert->suspects[i]);
-	message.episodes = alert->episodes;
-	message.n_members = alert->members_count;
-	message.members = scratch(encoder, alert->members_count * sizeof(*message.members));
-	for (uint32_t i = 0; i < alert->members_count; i++)
-		message.members[i] = member_message(encoder, &alert->members[i]);
-	if (alert->cause.kind)
-		message.likely_cause = cause_message(encoder, alert);
-	if (alert->diagnosis.kind)
-		message.diagnosis = diagnosis_message(encoder, &alert->diagnosis);
-	message.epoch = number->epoch;
-	message.task = number->task;
-	message.output = number->sequence;
-	return packed(encoder, &message.base);
+	message->epoch = number->epoch;
+	message->task = number->task;
+	message->output = number->sequence;
+	return packed(encoder, &message->base);
 }
 
 struct encoded encode_baseline(struct encoder *encoder, const struct baseline_record *record,
 			       const struct names *names)
 {
 	Millrace__V1__Baseline message = MILLRACE__V1__BASELINE__INIT;
+	struct arena *arena = &encoder->arena;
 
-	message.edge_id = hex_id(encoder, record->edge.id);
-	message.client = named(encoder, names, record->edge.client);
-	message.server = named(encoder, names, record->edge.server);
+	message.edge_id = arena_format(arena, "%016" PRIx64, record->edge.id);
+	message.client = named(arena, names, record->edge.client);
+	message.server = named(arena, names, record->edge.server);
 	message.port = record->edge.port;
-	message.protocol = protocol_text(encoder, record->edge.protocol);
-	message.metric = text(encoder, metric_name(record->metric));
+	message.protocol = (char *)protocol_name(arena, record->edge.protocol);
+	message.metric = (char *)metric_name(record->metric);
 	message.samples = record->samples;
 	message.window_ns = record->window_ns;
 	message.state.data = (uint8_t *)record->state;
@@ -309,21 +121,7 @@ struct encoded encode_baseline(struct encoder *encoder, const struct baseline_re
 
 struct encoded encode_delivery(struct encoder *encoder, const struct delivery *delivery)
 {
-	Millrace__V1__Delivery message = MILLRACE__V1__DELIVERY__INIT;
-
-	message.receiver = text(encoder, delivery->receiver);
-	message.key = text(encoder, delivery->key);
-	message.sequence = delivery->sequence;
-	message.state = (Millrace__V1__AlertState)delivery->state;
-	message.delivered_ns = delivery->delivered_ns;
-	message.sent_ns = delivery->sent_ns;
-	message.resolve_owed = delivery->resolve_owed;
-	message.severity = (Millrace__V1__Severity)delivery->severity;
-	message.attempts = delivery->attempts;
-	message.uncertain = delivery->uncertain;
-	message.failed = delivery->failed;
-	message.error = text(encoder, delivery->error);
-	return packed(encoder, &message.base);
+	return packed(encoder, &delivery_message(&encoder->arena, delivery)->base);
 }
 
 /* --- what could not be read, ticks --- */
@@ -333,13 +131,14 @@ struct encoded encode_deadletter(struct encoder *encoder, const char *topic, uin
 				 const char *detail, const char *node)
 {
 	Millrace__V1__DeadLetter message = MILLRACE__V1__DEAD_LETTER__INIT;
+	struct arena *arena = &encoder->arena;
 
-	message.topic = text(encoder, topic);
+	message.topic = arena_text(arena, topic);
 	message.partition = (int32_t)partition;
 	message.offset = record->offset;
-	message.reason = text(encoder, mirror_reason_name(reason));
-	message.detail = text(encoder, detail);
-	message.node = text(encoder, node ? node : "");
+	message.reason = arena_text(arena, mirror_reason_name(reason));
+	message.detail = arena_text(arena, detail);
+	message.node = arena_text(arena, node ? node : "");
 	message.size = record->length;
 	message.head.len = record->length < HEAD_BYTES_MAX ? record->length : HEAD_BYTES_MAX;
 	message.head.data = (uint8_t *)(uintptr_t)record->value;
@@ -352,16 +151,17 @@ struct encoded encode_undelivered(struct encoder *encoder, const char *receiver,
 				  const char *reason, const char *sentence)
 {
 	Millrace__V1__DeadLetter message = MILLRACE__V1__DEAD_LETTER__INIT;
+	struct arena *arena = &encoder->arena;
 	struct encoded whole = encode_alert(encoder, &(struct output_number){0}, alert);
 	uint8_t head[HEAD_BYTES_MAX];
 	char detail[ALERT_TEXT_MAX];
 
 	snprintf(detail, sizeof(detail), "receiver %s: %s", receiver, sentence);
-	message.topic = text(encoder, "millrace.alerts");
+	message.topic = arena_text(arena, "millrace.alerts");
 	message.partition = place->partition;
 	message.offset = place->offset;
-	message.reason = text(encoder, reason);
-	message.detail = text(encoder, detail);
+	message.reason = arena_text(arena, reason);
+	message.detail = arena_text(arena, detail);
 	message.size = whole.length;
 	message.head.len = whole.length < HEAD_BYTES_MAX ? whole.length : HEAD_BYTES_MAX;
 	memcpy(head, whole.bytes, message.head.len);
@@ -580,10 +380,10 @@ int decode_alert(const uint8_t *bytes, size_t length, struct alert *alert)
 	read_cause(&alert->cause, message->likely_cause);
 	read_diagnosis(alert, message->diagnosis);
 
-	int rc = message->version == SCHEMA_VERSION && alert->key[0] &&
-				 alert->state <= ALERT_RESOLVED
-			 ? 0
-			 : -EBADMSG;
+	int rc =
+		message->version == ALERT_VERSION && alert->key[0] && alert->state <= ALERT_RESOLVED
+			? 0
+			: -EBADMSG;
 
 	millrace__v1__alert__free_unpacked(message, NULL);
 	return rc;

@@ -143,7 +143,7 @@ void herald_read(struct herald *herald, const uint8_t *bytes, size_t length)
 	struct address addresses[FACT_ADDRESSES_MAX];
 	struct fact fact;
 
-	if (record_read(bytes, length, NULL, 0, &fact, addresses) == RECORD_GOOD &&
+	if (record_read(bytes, length, NULL, 0, &fact, addresses, NULL) == RECORD_GOOD &&
 	    fact.kind == FACT_CHANGE && fact.change == CHANGE_DEPLOYED)
 		novelty_learn(herald->novelty, fact.workload, fact.after, fact.from_ns);
 }

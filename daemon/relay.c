@@ -144,24 +144,6 @@ static void drop_fact(struct relay *relay, uint64_t key)
 		forget(relay, way, held);
 }
 
-/* Where the record would stand that says that the record's cluster is watched. */
-static uint64_t watch_of(const struct tail_record *record, const struct fact *fact)
-{
-	static const char suffix[] = "/watch/watch/0";
-	char id[RECORD_ID_MAX + sizeof(suffix)];
-	Millrace__V1__Metadata *message;
-	int length;
-
-	if (fact->kind != FACT_POD && fact->kind != FACT_NODE && fact->kind != FACT_SERVICE)
-		return 0;
-	message = millrace__v1__metadata__unpack(NULL, record->length, record->value);
-	if (!message)
-		return 0;
-	length = snprintf(id, sizeof(id), "%s%s", message->cluster, suffix);
-	millrace__v1__metadata__free_unpacked(message, NULL);
-	return hash_bytes(id, (size_t)length);
-}
-
 static bool has_room(struct relay *relay, uint8_t kind, bool rule)
 {
 	uint64_t most = rule		      ? 2ULL * relay->options.rules_max
@@ -268,7 +250,7 @@ static struct held *keep(struct relay *relay, uint64_t key, const uint8_t *bytes
 }
 
 static void keep_fact(struct relay *relay, uint64_t key, const struct tail_record *record,
-		      const struct fact *fact)
+		      const struct fact *fact, uint64_t watch)
 {
 	struct held *held;
 
@@ -281,7 +263,7 @@ static void keep_fact(struct relay *relay, uint64_t key, const struct tail_recor
 	if (!held)
 		return;
 	held->observed_ns = fact->observed_ns;
-	held->watch = watch_of(record, fact);
+	held->watch = watch;
 	if (fact->kind == FACT_CHANGE)
 		relay->options.changed(relay->options.context, key, held->bytes, held->length);
 }
@@ -290,15 +272,16 @@ static void on_metadata(struct relay *relay, uint64_t key, const struct tail_rec
 {
 	struct address addresses[FACT_ADDRESSES_MAX];
 	struct fact fact;
+	uint64_t watch;
 	enum record_reason reason =
-		record_read(record->value, record->length, NULL, 0, &fact, addresses);
+		record_read(record->value, record->length, NULL, 0, &fact, addresses, &watch);
 
 	if (reason == RECORD_GOOD && fact.id != key)
 		reason = RECORD_ID;
 	relay->stats.read[reason]++;
 	/* What takes a record's place and is no good leaves nothing to tell. */
 	if (reason == RECORD_GOOD)
-		keep_fact(relay, key, record, &fact);
+		keep_fact(relay, key, record, &fact, watch);
 	else
 		drop_fact(relay, key);
 }
@@ -648,7 +631,8 @@ static void keep_ranges(struct relay *relay)
 		struct fact fact;
 		size_t length;
 		uint8_t *bytes = range_pack(&relay->options.ranges[i], real_ns(), &length);
-		enum record_reason reason = record_read(bytes, length, NULL, 0, &fact, addresses);
+		enum record_reason reason =
+			record_read(bytes, length, NULL, 0, &fact, addresses, NULL);
 		struct held *held = reason == RECORD_GOOD
 					    ? keep(relay, fact.id, bytes, length,
 						   (uint8_t)fact.kind, false, UINT64_MAX)

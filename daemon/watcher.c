@@ -215,9 +215,11 @@ static void on_record(void *context, const struct tail_record *record)
 	struct fact fact;
 
 	held_drop(watcher, key);
+	if (!record->value)
+		return;
 	/* What readers would refuse is nobody's to go on with. */
-	if (!record->value ||
-	    record_read(record->value, record->length, NULL, 0, &fact, addresses) != RECORD_GOOD)
+	if (record_read(record->value, record->length, NULL, 0, &fact, addresses, NULL) !=
+	    RECORD_GOOD)
 		return;
 	struct held *held = table_put(&watcher->held, &key);
 
@@ -423,7 +425,7 @@ static void confirm(struct watcher *watcher)
 	kube_watch_status(watcher->watch, KUBE_POD, &status);
 	if (!status.synced || status.error[0])
 		return;
-	snprintf(id, sizeof(id), "%s/watch/watch/0", watcher->options.cluster);
+	snprintf(id, sizeof(id), "%s" RECORD_WATCH_SUFFIX, watcher->options.cluster);
 	record.id = id;
 	record.version = 1;
 	record.cluster = (char *)(uintptr_t)watcher->options.cluster;

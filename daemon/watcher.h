@@ -2,7 +2,10 @@
  * into records of who stood where and when (kube/catalog/catalog.h). One instance does it, the one
  * that owns task 0, so a cluster has one watch however many run. Who begins reads first what the
  * topic holds, so that numbers go on and what vanished meanwhile ends; when a record did not get to
- * Kafka it begins again, and so writes what is missing.
+ * Kafka it begins again, and so writes what is missing. The relay (relay.h) reads that topic too,
+ * but drops what ended some minutes ago, which must be known here until it is taken back, keep_ns
+ * after its end. One reader for both would hold the bytes of all that ended in that time, in every
+ * instance, since any may be the next to lead; this one's are gone as soon as they are learned.
  *
  *     millrace.metadata ─► learn ─┐
  *                                 ▼

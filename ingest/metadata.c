@@ -27,7 +27,7 @@ static void take_record(struct mirror *mirror, const ProtobufCBinaryData *record
 	struct address addresses[FACT_ADDRESSES_MAX];
 	struct waiting_fact waiting = {.pane = mirror_open_pane(mirror)};
 	enum record_reason reason = record_read(record->data, record->len, mirror->names,
-						waiting.pane, &waiting.fact, addresses);
+						waiting.pane, &waiting.fact, addresses, NULL);
 	mirror->stats.metadata[reason]++;
 	if (reason != RECORD_GOOD || waiting.fact.kind == FACT_NONE)
 		return;

@@ -1,6 +1,7 @@
 #include "metadata/record.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -216,6 +217,7 @@ struct reading {
 	uint64_t pane;
 	struct fact *fact;
 	struct address *addresses;
+	uint64_t *watch; /* or NULL */
 };
 
 _Static_assert((int)RECORD_POD_ADDRESSES_MAX + RECORD_CONTAINERS_MAX <= (int)FACT_ADDRESSES_MAX &&
@@ -348,6 +350,16 @@ static enum record_reason read_change(const struct reading *reading,
 	return RECORD_GOOD;
 }
 
+/* What only its cluster's watcher knows to hold still. The cluster's name is part of an id. */
+static uint64_t watch_of(const Millrace__V1__Metadata *message, enum fact_kind kind)
+{
+	char id[RECORD_ID_MAX + sizeof(RECORD_WATCH_SUFFIX)];
+	if (kind != FACT_POD && kind != FACT_NODE && kind != FACT_SERVICE)
+		return 0;
+	int length = snprintf(id, sizeof(id), "%s" RECORD_WATCH_SUFFIX, message->cluster);
+	return hash_bytes(id, (size_t)length);
+}
+
 static enum record_reason read_message(const struct reading *reading,
 				       const Millrace__V1__Metadata *message)
 {
@@ -370,6 +382,8 @@ static enum record_reason read_message(const struct reading *reading,
 		.observed_ns = message->observed_ns,
 		.kind = (uint8_t)kind,
 	};
+	if (reading->watch)
+		*reading->watch = watch_of(message, kind);
 	switch (kind) {
 	case FACT_POD:
 		return read_pod(reading, message->pod);
@@ -389,11 +403,11 @@ static enum record_reason read_message(const struct reading *reading,
 
 enum record_reason record_read(const uint8_t *bytes, size_t length, struct names *names,
 			       uint64_t pane, struct fact *fact,
-			       struct address addresses[FACT_ADDRESSES_MAX])
+			       struct address addresses[FACT_ADDRESSES_MAX], uint64_t *watch)
 {
 	struct budget budget = {.left = FACT_MEMORY_MAX};
 	ProtobufCAllocator allocator = {budget_take, budget_give, &budget};
-	const struct reading reading = {names, pane, fact, addresses};
+	const struct reading reading = {names, pane, fact, addresses, watch};
 	if (length > FACT_BYTES_MAX)
 		return RECORD_OVERSIZED;
 	/* What is unpacked points into the process, so no byte of it may stay in a task's state. */

@@ -38,10 +38,14 @@ enum record_reason {
 	RECORD_REASONS,
 };
 
+/* Behind the cluster's name, the id of the record that says that the cluster is watched. */
+#define RECORD_WATCH_SUFFIX "/watch/watch/0"
+
 /* What it says, and at which addresses (in no order, none twice). Names are put as used in this
  * pane; NULL: they are only numbered. Of kinds that say nothing of who is where the fact is
- * FACT_NONE. */
+ * FACT_NONE. watch: hash of the id that says that its cluster is watched; 0 of what holds whether
+ * anybody watches or not. It may be NULL, and is no part of the fact, which tasks keep. */
 enum record_reason record_read(const uint8_t *bytes, size_t length, struct names *names,
 			       uint64_t pane, struct fact *fact,
-			       struct address addresses[FACT_ADDRESSES_MAX]);
+			       struct address addresses[FACT_ADDRESSES_MAX], uint64_t *watch);
 const char *record_reason_name(enum record_reason reason);

@@ -6,7 +6,7 @@
 
 #include "anomaly/diagnosis.h"
 #include "api/notify/text.h"
-#include "api/query/alert_json.h"
+#include "api/query/alert_message.h"
 
 /* Slack's limits: header 150 characters, section text 3,000, a field 2,000, fallback text 4,000; a
  * label is cut shorter so that one long name does not bury the rest. PagerDuty's: summary 1,024. */

@@ -75,7 +75,6 @@ void measure_names(char *text, size_t size); /* all, comma between */
 
 /* Words of several answers. */
 char *answer_name(struct query *query, uint64_t id);
-const char *protocol_name(struct arena *arena, uint8_t protocol);
 Millrace__V1__Edge *edge_message(struct query *query, const struct edge *edge);
 Millrace__V1__Instance *instance_message(struct query *query, const struct instance *instance);
 bool refuse_rows(struct query *query, int64_t rows,

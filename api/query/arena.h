@@ -1,5 +1,6 @@
-/* The memory of one answer: taken in pieces, given back all at once. A few blocks are kept for the
- * next answer. Bounded by what an answer may hold (limits of each request). One thread. */
+/* The memory of one message, an answer or a record: taken in pieces, given back all at once. A
+ * block is kept for the next one. Bounded by what the message may hold (an answer by the limits of
+ * its request). One thread. */
 #pragma once
 
 #include <stddef.h>

@@ -77,7 +77,7 @@ void chronicle_put(struct chronicle *chronicle, uint64_t key, const uint8_t *byt
 	struct fact fact;
 	struct event *event;
 
-	if (record_read(bytes, length, NULL, 0, &fact, addresses) != RECORD_GOOD ||
+	if (record_read(bytes, length, NULL, 0, &fact, addresses, NULL) != RECORD_GOOD ||
 	    fact.kind != FACT_CHANGE) {
 		chronicle->stats.refused++;
 		return;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api/history/read.h"
+#include "api/query/alert_message.h"
 #include "api/query/answer.h"
 #include "base/clock.h"
 #include "base/hash.h"

@@ -17,7 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	struct names *names = names_new(256, 0);
 	struct census *census = census_new(FACT_ADDRESSES_MAX);
 	struct fact fact;
-	if (record_read(bytes, length, names, 1, &fact, addresses) == RECORD_GOOD &&
+	uint64_t watch;
+	if (record_read(bytes, length, names, 1, &fact, addresses, &watch) == RECORD_GOOD &&
 	    fact.kind != FACT_NONE) {
 		uint64_t now_ns = fact.from_ns;
 		if (fact.addresses_count > FACT_ADDRESSES_MAX || fact.prefix > 128 ||

@@ -33,6 +33,7 @@ struct world {
 	void *many[RECORD_PORTS_MAX + 1];
 	struct fact fact;
 	struct address got[FACT_ADDRESSES_MAX];
+	uint64_t watch;
 };
 
 static uint8_t v4[FACT_ADDRESSES_MAX + 1][4];
@@ -104,8 +105,8 @@ static enum record_reason read_world(struct world *world)
 	size_t length = millrace__v1__metadata__get_packed_size(&world->record);
 	uint8_t *bytes = malloc(length + 1);
 	millrace__v1__metadata__pack(&world->record, bytes);
-	enum record_reason reason =
-		record_read(bytes, length, world->names, 9, &world->fact, world->got);
+	enum record_reason reason = record_read(bytes, length, world->names, 9, &world->fact,
+						world->got, &world->watch);
 	free(bytes);
 	return reason;
 }
@@ -265,11 +266,39 @@ static void that_a_cluster_is_watched_says_nothing_of_who_is_where(void **state)
 	(void)state;
 	struct world *world = world_new();
 	Millrace__V1__Watch watch = MILLRACE__V1__WATCH__INIT;
-	world->record.id = (char *)"prod/watch/watch/0";
+	world->record.id = (char *)"prod" RECORD_WATCH_SUFFIX;
 	world->record.watch = &watch;
 	expect(world, RECORD_GOOD);
 	assert_int_equal(world->fact.kind, FACT_NONE);
+	assert_int_equal(world->watch, 0);
 	world_free(world);
+}
+
+static uint64_t watch_read(struct world *world)
+{
+	expect(world, RECORD_GOOD);
+	uint64_t watch = world->watch;
+	world_free(world);
+	return watch;
+}
+
+static void what_holds_in_a_cluster_leads_to_what_says_that_it_is_watched(void **state)
+{
+	(void)state;
+	struct world *pod = pod_world(), *node = world_new(), *change = world_new();
+	node->record.id = (char *)"prod/node/77/0";
+	node->record.node = &node->node;
+	node->node.name = (char *)"worker-3";
+	change->record.id = (char *)"prod/change/5/0";
+	change->record.change = &change->change;
+	change->record.until_ns = change->record.from_ns;
+	change->change.kind = MILLRACE__V1__CHANGE_KIND__CHANGE_KIND_DEPLOYED;
+	uint64_t prod = hash_bytes("prod/watch/watch/0", 18);
+	assert_int_equal(watch_read(pod), prod);
+	assert_int_equal(watch_read(node), prod);
+	assert_int_equal(watch_read(service_world()), hash_bytes("/watch/watch/0", 14));
+	assert_int_equal(watch_read(range_world(24)), 0);
+	assert_int_equal(watch_read(change), 0);
 }
 
 static void containers_of_a_pod_stand_among_its_addresses_once_each(void **state)
@@ -407,10 +436,11 @@ static void bytes_that_are_no_metadata_are_malformed_or_oversized(void **state)
 	struct fact fact;
 	struct address addresses[FACT_ADDRESSES_MAX];
 	uint8_t *bytes = calloc(FACT_BYTES_MAX + 1, 1);
-	assert_int_equal(record_read(bytes, FACT_BYTES_MAX + 1, names, 1, &fact, addresses),
+	assert_int_equal(record_read(bytes, FACT_BYTES_MAX + 1, names, 1, &fact, addresses, NULL),
 			 RECORD_OVERSIZED);
-	assert_int_equal(record_read((const uint8_t *)"\x0a\x05x", 3, names, 1, &fact, addresses),
-			 RECORD_MALFORMED);
+	assert_int_equal(
+		record_read((const uint8_t *)"\x0a\x05x", 3, names, 1, &fact, addresses, NULL),
+		RECORD_MALFORMED);
 	/* a pod of containers of no bytes: each takes a hundred in memory */
 	size_t inner = FACT_BYTES_MAX - 4 - (FACT_BYTES_MAX % 2);
 	for (size_t i = 4; i < 4 + inner; i += 2)
@@ -419,7 +449,7 @@ static void bytes_that_are_no_metadata_are_malformed_or_oversized(void **state)
 	bytes[1] = (uint8_t)(inner | 0x80);
 	bytes[2] = (uint8_t)(inner >> 7 | 0x80);
 	bytes[3] = (uint8_t)(inner >> 14);
-	assert_int_equal(record_read(bytes, 4 + inner, names, 1, &fact, addresses),
+	assert_int_equal(record_read(bytes, 4 + inner, names, 1, &fact, addresses, NULL),
 			 RECORD_OVERSIZED);
 	free(bytes);
 	names_free(names);
@@ -435,6 +465,7 @@ int main(void)
 		cmocka_unit_test(a_range_has_bits_up_to_its_prefix_and_none_beyond),
 		cmocka_unit_test(a_change_says_what_happened_and_nothing_of_who_is_where),
 		cmocka_unit_test(that_a_cluster_is_watched_says_nothing_of_who_is_where),
+		cmocka_unit_test(what_holds_in_a_cluster_leads_to_what_says_that_it_is_watched),
 		cmocka_unit_test(containers_of_a_pod_stand_among_its_addresses_once_each),
 		cmocka_unit_test(each_bound_is_met_and_not_passed),
 		cmocka_unit_test(an_id_names_cluster_kind_uid_and_number),
