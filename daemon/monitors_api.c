@@ -32,15 +32,9 @@ enum {
 };
 #define WAIT_NS (10 * NS_PER_S)
 
-/* Who is answered, and how. */
-struct asker {
-	struct response *response; /* NULL: nobody any more */
-	bool grpc;
-};
-
 /* Rules of one request, all issued at one time, which no other request has. */
 struct pending {
-	struct asker asker; /* nobody: free */
+	struct response *response; /* NULL: free */
 	struct rule *rules;
 	size_t count, left; /* to be read back */
 	uint64_t issued_ns, until_ns;
@@ -71,45 +65,19 @@ static uint64_t now_ns(void)
 
 /* --- answers --- */
 
-static struct asker asker_of(const struct request *request, struct response *response)
-{
-	return (struct asker){response, request->grpc};
-}
-
-static void refuse(struct asker asker, unsigned status, const char *detail)
-{
-	static const struct {
-		unsigned status;
-		enum grpc_status grpc;
-	} statuses[] = {
-		{400, GRPC_INVALID_ARGUMENT},	 {404, GRPC_NOT_FOUND},
-		{409, GRPC_FAILED_PRECONDITION}, {503, GRPC_UNAVAILABLE},
-		{504, GRPC_DEADLINE_EXCEEDED},
-	};
-	size_t at = 0;
-
-	if (!asker.grpc) {
-		response_problem(asker.response, status, detail);
-		return;
-	}
-	while (statuses[at].status != status)
-		at++;
-	response_finish(asker.response, statuses[at].grpc, detail);
-}
-
-static void answer(struct asker asker, const ProtobufCMessage *message)
+static void answer(struct response *response, const ProtobufCMessage *message)
 {
 	struct json json;
 	size_t size;
 
-	if (asker.grpc) {
+	if (response_by_grpc(response)) {
 		uint8_t *bytes;
 
 		size = protobuf_c_message_get_packed_size(message);
 		bytes = memory_resize(NULL, size, 1);
 		protobuf_c_message_pack(message, bytes);
-		response_message(asker.response, bytes, size);
-		response_finish(asker.response, GRPC_OK, NULL);
+		response_message(response, bytes, size);
+		response_finish(response, GRPC_OK, NULL);
 		free(bytes);
 		return;
 	}
@@ -117,8 +85,8 @@ static void answer(struct asker asker, const ProtobufCMessage *message)
 	message_json(&json, message);
 	const char *text = json_text(&json, &size);
 
-	response_header(asker.response, "cache-control", "no-store");
-	response_send(asker.response, 200, "application/json", text, size);
+	response_header(response, "cache-control", "no-store");
+	response_send(response, 200, "application/json", text, size);
 	json_done(&json);
 }
 
@@ -231,16 +199,17 @@ static void tell_value(struct monitors_api *api, struct told_trial *told, size_t
 	told->values_at[number] = value;
 }
 
-/* To free; NULL: the asker was told why there is none. */
-static struct told_trial *try_monitor(struct monitors_api *api, struct asker asker,
+/* To free; NULL: it was refused. */
+static struct told_trial *try_monitor(struct monitors_api *api, struct response *response,
 				      const struct monitor *monitor)
 {
 	struct told_trial *told = memory_zeroed(1, sizeof(*told));
 
 	if (rehearsal_run(api->options.history, monitor, TRIAL_ROWS_MAX, &told->trial) < 0) {
-		refuse(asker, 503,
-		       "the monitor is good; the history cannot be read, or has too many rows for "
-		       "it: give client, server or port, or a shorter window");
+		response_refuse(
+			response, 503,
+			"the monitor is good; the history cannot be read, or has too many rows for "
+			"it: give client, server or port, or a shorter window");
 		free(told);
 		return NULL;
 	}
@@ -256,14 +225,15 @@ static struct told_trial *try_monitor(struct monitors_api *api, struct asker ask
 	return told;
 }
 
-static void answer_rules(struct asker asker, const struct rule *rules, size_t count, bool one)
+static void answer_rules(struct response *response, const struct rule *rules, size_t count,
+			 bool one)
 {
 	struct list list;
 
 	list_init(&list, count);
 	for (size_t i = 0; i < count; i++)
 		list_add(&list, &rules[i].monitor, &rules[i]);
-	answer(asker, one ? &list.told[0].state.base : &list.message.base);
+	answer(response, one ? &list.told[0].state.base : &list.message.base);
 	list_done(&list);
 }
 
@@ -291,7 +261,7 @@ static const struct rule *find_rule(const struct monitors_api *api, const char *
 	return rule && !rule->withdrawn ? rule : NULL;
 }
 
-static void answer_list(struct monitors_api *api, struct asker asker)
+static void answer_list(struct monitors_api *api, struct response *response)
 {
 	size_t count;
 	const struct monitor *monitors = rulebook_monitors(api->book, &count);
@@ -302,15 +272,15 @@ static void answer_list(struct monitors_api *api, struct asker asker)
 		list_add(&list, &monitors[i], NULL);
 	for (size_t i = rulebook_own(api->book); i < count; i++)
 		list_add(&list, &monitors[i], find_rule(api, monitors[i].name));
-	answer(asker, &list.message.base);
+	answer(response, &list.message.base);
 	list_done(&list);
 }
 
 /* rule: NULL of the configuration's. */
-static void answer_tried(struct monitors_api *api, struct asker asker,
+static void answer_tried(struct monitors_api *api, struct response *response,
 			 const struct monitor *monitor, const struct rule *rule, bool as_list)
 {
-	struct told_trial *told = try_monitor(api, asker, monitor);
+	struct told_trial *told = try_monitor(api, response, monitor);
 	struct list list;
 
 	if (!told)
@@ -318,36 +288,37 @@ static void answer_tried(struct monitors_api *api, struct asker asker,
 	list_init(&list, 1);
 	list_add(&list, monitor, rule);
 	list.told[0].state.trial = &told->message;
-	answer(asker, as_list ? &list.message.base : &list.told[0].state.base);
+	answer(response, as_list ? &list.message.base : &list.told[0].state.base);
 	list_done(&list);
 	free(told);
 }
 
-static void answer_one(struct monitors_api *api, struct asker asker, const char *name, bool test,
-		       bool as_list)
+static void answer_one(struct monitors_api *api, struct response *response, const char *name,
+		       bool test, bool as_list)
 {
 	const struct monitor *own = find_own(api, name);
 	const struct rule *rule = find_rule(api, name);
 	struct list list;
 
 	if (!own && !rule) {
-		refuse(asker, 404, "no monitor of this name is in force");
+		response_refuse(response, 404, "no monitor of this name is in force");
 		return;
 	}
 	if (test) {
-		answer_tried(api, asker, own ? own : &rule->monitor, own ? NULL : rule, as_list);
+		answer_tried(api, response, own ? own : &rule->monitor, own ? NULL : rule, as_list);
 		return;
 	}
 	list_init(&list, 1);
 	list_add(&list, own ? own : &rule->monitor, own ? NULL : rule);
-	answer(asker, as_list ? &list.message.base : &list.told[0].state.base);
+	answer(response, as_list ? &list.message.base : &list.told[0].state.base);
 	list_done(&list);
 }
 
-static bool knows(struct monitors_api *api, struct asker asker)
+static bool knows(struct monitors_api *api, struct response *response)
 {
 	if (!api->read_all)
-		refuse(asker, 503, TOPIC_RULES " has not been read yet; try again in a second");
+		response_refuse(response, 503,
+				TOPIC_RULES " has not been read yet; try again in a second");
 	return api->read_all;
 }
 
@@ -355,8 +326,8 @@ static bool knows(struct monitors_api *api, struct asker asker)
 
 static void end_pending(struct pending *pending)
 {
-	if (pending->asker.response)
-		response_on_gone(pending->asker.response, NULL, NULL);
+	if (pending->response)
+		response_on_gone(pending->response, NULL, NULL);
 	free(pending->rules);
 	*pending = (struct pending){0};
 }
@@ -366,14 +337,14 @@ static void on_gone(struct response *response, void *context)
 	struct pending *pending = context;
 
 	(void)response;
-	pending->asker.response = NULL;
+	pending->response = NULL;
 	end_pending(pending);
 }
 
 static struct pending *free_pending(struct monitors_api *api)
 {
 	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
-		if (!api->pending[i].asker.response)
+		if (!api->pending[i].response)
 			return &api->pending[i];
 	}
 	return NULL;
@@ -393,24 +364,24 @@ static void write_rule(struct monitors_api *api, const struct rule *rule)
 }
 
 /* Takes the rules over. */
-static void write_rules(struct monitors_api *api, struct asker asker, struct rule *rules,
+static void write_rules(struct monitors_api *api, struct response *response, struct rule *rules,
 			size_t count, bool one)
 {
 	struct pending *pending = free_pending(api);
 
 	if (!pending) {
 		free(rules);
-		refuse(asker, 503, "too many changes wait for Kafka");
+		response_refuse(response, 503, "too many changes wait for Kafka");
 		return;
 	}
-	*pending = (struct pending){.asker = asker,
+	*pending = (struct pending){.response = response,
 				    .rules = rules,
 				    .count = count,
 				    .left = count,
 				    .issued_ns = rules[0].issued_ns,
 				    .until_ns = now_ns() + WAIT_NS,
 				    .one = one};
-	response_on_gone(asker.response, on_gone, pending);
+	response_on_gone(response, on_gone, pending);
 	api->issued[api->issued_count++ % ISSUED_KEPT] = pending->issued_ns;
 	for (size_t i = 0; i < count; i++)
 		write_rule(api, &rules[i]);
@@ -456,17 +427,19 @@ static void answer_pending(struct monitors_api *api, struct rule *read)
 	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
 		struct pending *pending = &api->pending[i];
 
-		if (!pending->asker.response || pending->issued_ns != issued_ns)
+		if (!pending->response || pending->issued_ns != issued_ns)
 			continue;
 		pending->refused |= refused;
 		if (--pending->left)
 			continue;
 		if (pending->refused)
-			refuse(pending->asker, 409,
-			       "others changed monitors at the same time: not all of this is in "
-			       "force; see GET /api/v1/monitors");
+			response_refuse(
+				pending->response, 409,
+				"others changed monitors at the same time: not all of this is in "
+				"force; see GET /api/v1/monitors");
 		else
-			answer_rules(pending->asker, pending->rules, pending->count, pending->one);
+			answer_rules(pending->response, pending->rules, pending->count,
+				     pending->one);
 		end_pending(pending);
 	}
 }
@@ -493,14 +466,14 @@ static void on_timer(uv_timer_t *timer)
 
 	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
 		struct pending *pending = &api->pending[i];
-		struct asker asker = pending->asker;
+		struct response *response = pending->response;
 
-		if (!asker.response || pending->until_ns > now)
+		if (!response || pending->until_ns > now)
 			continue;
 		end_pending(pending);
-		refuse(asker, 504,
-		       "Kafka did not take the change within 10 s; it may come yet: see "
-		       "GET /api/v1/monitors");
+		response_refuse(response, 504,
+				"Kafka did not take the change within 10 s; it may come yet: see "
+				"GET /api/v1/monitors");
 	}
 }
 
@@ -627,8 +600,8 @@ static size_t standing(const struct monitors_api *api)
 }
 
 /* name: which one it must be; NULL: any, and as many. */
-static void apply(struct monitors_api *api, struct asker asker, const char *peer, const char *text,
-		  size_t length, const char *name, bool dry_run)
+static void apply(struct monitors_api *api, struct response *response, const char *peer,
+		  const char *text, size_t length, const char *name, bool dry_run)
 {
 	struct rule *rules;
 	const char *why;
@@ -636,16 +609,16 @@ static void apply(struct monitors_api *api, struct asker asker, const char *peer
 	uint64_t issued_ns;
 
 	if (!count) {
-		refuse(asker, 400, why);
+		response_refuse(response, 400, why);
 		return;
 	}
 	bool other = name && (count > 1 || strcmp(rules[0].monitor.name, name) != 0);
 
 	if (other || standing(api) + newcomers(api, rules, count) > MONITORS_API_MAX) {
 		free(rules);
-		refuse(asker, other ? 400 : 409,
-		       other ? "the path names another monitor than the document"
-			     : "256 monitors stand already: delete some");
+		response_refuse(response, other ? 400 : 409,
+				other ? "the path names another monitor than the document"
+				      : "256 monitors stand already: delete some");
 		return;
 	}
 	issued_ns = dry_run ? 0 : issue(api);
@@ -654,29 +627,29 @@ static void apply(struct monitors_api *api, struct asker asker, const char *peer
 		snprintf(rules[i].author, sizeof(rules[i].author), "%s", peer);
 	}
 	if (!dry_run) {
-		write_rules(api, asker, rules, count, name != NULL);
+		write_rules(api, response, rules, count, name != NULL);
 		return;
 	}
 	if (count == 1)
-		answer_tried(api, asker, &rules[0].monitor, &rules[0], true);
+		answer_tried(api, response, &rules[0].monitor, &rules[0], true);
 	else
-		answer_rules(asker, rules, count, false);
+		answer_rules(response, rules, count, false);
 	free(rules);
 }
 
-static void withdraw(struct monitors_api *api, struct asker asker, const char *peer,
+static void withdraw(struct monitors_api *api, struct response *response, const char *peer,
 		     const char *name)
 {
 	const struct rule *known = find_rule(api, name);
 	struct rule *rule;
 
 	if (!known && find_own(api, name)) {
-		refuse(asker, 409,
-		       "it is a monitor of millraced's configuration; take it out there");
+		response_refuse(response, 409,
+				"it is a monitor of millraced's configuration; take it out there");
 		return;
 	}
 	if (!known) {
-		refuse(asker, 404, "no monitor of this name is in force");
+		response_refuse(response, 404, "no monitor of this name is in force");
 		return;
 	}
 	rule = memory_zeroed(1, sizeof(*rule));
@@ -684,7 +657,7 @@ static void withdraw(struct monitors_api *api, struct asker asker, const char *p
 	rule->withdrawn = true;
 	rule->issued_ns = issue(api);
 	snprintf(rule->author, sizeof(rule->author), "%s", peer);
-	write_rules(api, asker, rule, 1, true);
+	write_rules(api, response, rule, 1, true);
 }
 
 static bool is_document(const struct request *request, struct response *response)
@@ -701,30 +674,27 @@ static bool is_document(const struct request *request, struct response *response
 static void serve_list(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
 
-	if (knows(api, asker))
-		answer_list(api, asker);
+	if (knows(api, response))
+		answer_list(api, response);
 }
 
 static void serve_get(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
 
-	if (knows(api, asker))
-		answer_one(api, asker, request->rest, request_parameter(request, "test", 0) != NULL,
-			   false);
+	if (knows(api, response))
+		answer_one(api, response, request->rest,
+			   request_parameter(request, "test", 0) != NULL, false);
 }
 
 static void serve_apply(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
 
 	if (permit(api->options.token, request, response) && is_document(request, response) &&
-	    knows(api, asker))
-		apply(api, asker, request->peer, (const char *)request->body, request->body_size,
+	    knows(api, response))
+		apply(api, response, request->peer, (const char *)request->body, request->body_size,
 		      request->rest[0] ? request->rest : NULL,
 		      request_parameter(request, "dry_run", 0) != NULL);
 }
@@ -732,10 +702,9 @@ static void serve_apply(struct request *request, struct response *response, void
 static void serve_delete(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
 
-	if (permit(api->options.token, request, response) && knows(api, asker))
-		withdraw(api, asker, request->peer, request->rest);
+	if (permit(api->options.token, request, response) && knows(api, response))
+		withdraw(api, response, request->peer, request->rest);
 }
 
 /* --- the same over gRPC --- */
@@ -743,7 +712,6 @@ static void serve_delete(struct request *request, struct response *response, voi
 static void serve_rpc_list(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
 	Millrace__V1__ListMonitorsRequest *message;
 
 	message = request->body_size > REQUEST_BYTES_MAX
@@ -751,11 +719,11 @@ static void serve_rpc_list(struct request *request, struct response *response, v
 			  : millrace__v1__list_monitors_request__unpack(NULL, request->body_size,
 									request->body);
 	if (!message)
-		refuse(asker, 400, "no ListMonitorsRequest");
-	else if (knows(api, asker) && message->name[0])
-		answer_one(api, asker, message->name, message->test, true);
+		response_refuse(response, 400, "no ListMonitorsRequest");
+	else if (knows(api, response) && message->name[0])
+		answer_one(api, response, message->name, message->test, true);
 	else if (api->read_all)
-		answer_list(api, asker);
+		answer_list(api, response);
 	if (message)
 		millrace__v1__list_monitors_request__free_unpacked(message, NULL);
 }
@@ -763,20 +731,19 @@ static void serve_rpc_list(struct request *request, struct response *response, v
 static void serve_rpc_apply(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
 	Millrace__V1__ApplyMonitorsRequest *message;
 
-	if (!permit(api->options.token, request, response) || !knows(api, asker))
+	if (!permit(api->options.token, request, response) || !knows(api, response))
 		return;
 	message = request->body_size > REQUEST_BYTES_MAX
 			  ? NULL
 			  : millrace__v1__apply_monitors_request__unpack(NULL, request->body_size,
 									 request->body);
 	if (!message) {
-		refuse(asker, 400, "no ApplyMonitorsRequest");
+		response_refuse(response, 400, "no ApplyMonitorsRequest");
 		return;
 	}
-	apply(api, asker, request->peer, message->document, strlen(message->document), NULL,
+	apply(api, response, request->peer, message->document, strlen(message->document), NULL,
 	      message->dry_run);
 	millrace__v1__apply_monitors_request__free_unpacked(message, NULL);
 }
@@ -784,20 +751,19 @@ static void serve_rpc_apply(struct request *request, struct response *response, 
 static void serve_rpc_delete(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
 	Millrace__V1__DeleteMonitorRequest *message;
 
-	if (!permit(api->options.token, request, response) || !knows(api, asker))
+	if (!permit(api->options.token, request, response) || !knows(api, response))
 		return;
 	message = request->body_size > REQUEST_BYTES_MAX
 			  ? NULL
 			  : millrace__v1__delete_monitor_request__unpack(NULL, request->body_size,
 									 request->body);
 	if (!message) {
-		refuse(asker, 400, "no DeleteMonitorRequest");
+		response_refuse(response, 400, "no DeleteMonitorRequest");
 		return;
 	}
-	withdraw(api, asker, request->peer, message->name);
+	withdraw(api, response, request->peer, message->name);
 	millrace__v1__delete_monitor_request__free_unpacked(message, NULL);
 }
 
