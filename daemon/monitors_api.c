@@ -12,6 +12,7 @@
 #include "api/http/server.h"
 #include "api/history/read.h"
 #include "api/query/message_json.h"
+#include "api/query/monitor_schema.h"
 #include "api/query/rehearsal.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -502,8 +503,7 @@ static const struct config_table document_table = {
 };
 
 /* The rule of one that was read; NULL, or what is wrong with it. */
-static const char *make_rule(struct monitors_api *api, const struct settings_monitor *from,
-			     struct rule *rule)
+static const char *make_rule(const struct settings_monitor *from, struct rule *rule)
 {
 	static char why[CONFIG_ERROR_BYTES];
 
@@ -512,16 +512,7 @@ static const char *make_rule(struct monitors_api *api, const struct settings_mon
 	rule->monitor = settings_monitor(from);
 	rule_monitor_id(rule->monitor.name, rule->id);
 	rule->issued_ns = 1; /* until it is issued */
-	if (!rule_check(rule, why))
-		return why;
-	if (find_own(api, rule->monitor.name)) {
-		snprintf(why, sizeof(why),
-			 "%s is a monitor of millraced's configuration; change it there, or "
-			 "choose another name",
-			 rule->monitor.name);
-		return why;
-	}
-	return NULL;
+	return rule_check(rule, why) ? NULL : why;
 }
 
 /* One of the names twice would be written once. */
@@ -536,15 +527,14 @@ static const char *twice(const struct rule *rules, size_t count)
 	return NULL;
 }
 
-static size_t rules_of_list(struct monitors_api *api, const struct config_list *list,
-			    struct rule **rules, const char **why)
+static size_t rules_of_list(const struct config_list *list, struct rule **rules, const char **why)
 {
 	const struct settings_monitor *monitors = list->items;
 
 	*rules = memory_zeroed(list->count, sizeof(**rules));
 	*why = NULL;
 	for (size_t i = 0; i < list->count && !*why; i++)
-		*why = make_rule(api, &monitors[i], &(*rules)[i]);
+		*why = make_rule(&monitors[i], &(*rules)[i]);
 	if (!*why)
 		*why = twice(*rules, list->count);
 	if (!*why)
@@ -566,13 +556,13 @@ static size_t read_document(struct monitors_api *api, const char *text, size_t l
 	*why = api->error.text;
 	if (list &&
 	    config_read(&document_table, "line", text, length, &document, &api->error) == 0) {
-		count = rules_of_list(api, &document.monitors, rules, why);
+		count = rules_of_list(&document.monitors, rules, why);
 		config_free(&document_table, &document);
 	} else if (!list && config_read(&settings_monitor_table, "line", text, length, &monitor,
 					&api->error) == 0) {
 		const struct config_list one = {&monitor, 1};
 
-		count = rules_of_list(api, &one, rules, why);
+		count = rules_of_list(&one, rules, why);
 		config_free(&settings_monitor_table, &monitor);
 	}
 	return count;
@@ -599,7 +589,24 @@ static size_t standing(const struct monitors_api *api)
 	return count;
 }
 
-/* name: which one it must be; NULL: any, and as many. */
+/* Why they cannot come to stand beside what does; NULL: they can. */
+static const char *conflict(struct monitors_api *api, const struct rule *rules, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (!find_own(api, rules[i].monitor.name))
+			continue;
+		snprintf(api->error.text, sizeof(api->error.text),
+			 "%s is a monitor of millraced's configuration; change it there, or choose "
+			 "another name",
+			 rules[i].monitor.name);
+		return api->error.text;
+	}
+	return standing(api) + newcomers(api, rules, count) > MONITORS_API_MAX
+		       ? "256 monitors stand already: delete some"
+		       : NULL;
+}
+
+/* name: which one it must be, and the answer is that one; NULL: any, and as many. */
 static void apply(struct monitors_api *api, struct response *response, const char *peer,
 		  const char *text, size_t length, const char *name, bool dry_run)
 {
@@ -614,11 +621,11 @@ static void apply(struct monitors_api *api, struct response *response, const cha
 	}
 	bool other = name && (count > 1 || strcmp(rules[0].monitor.name, name) != 0);
 
-	if (other || standing(api) + newcomers(api, rules, count) > MONITORS_API_MAX) {
+	why = other ? "the path names another monitor than the document"
+		    : conflict(api, rules, count);
+	if (why) {
 		free(rules);
-		response_refuse(response, other ? 400 : 409,
-				other ? "the path names another monitor than the document"
-				      : "256 monitors stand already: delete some");
+		response_refuse(response, other ? 400 : 409, why);
 		return;
 	}
 	issued_ns = dry_run ? 0 : issue(api);
@@ -631,7 +638,7 @@ static void apply(struct monitors_api *api, struct response *response, const cha
 		return;
 	}
 	if (count == 1)
-		answer_tried(api, response, &rules[0].monitor, &rules[0], true);
+		answer_tried(api, response, &rules[0].monitor, &rules[0], !name);
 	else
 		answer_rules(response, rules, count, false);
 	free(rules);
@@ -671,39 +678,63 @@ static bool is_document(const struct request *request, struct response *response
 	return false;
 }
 
+/* False: it says what is not known here, and was refused. */
+static bool takes(const struct parameters_table *table, const struct request *request,
+		  struct response *response, ProtobufCMessage *message)
+{
+	struct refusal refusal;
+
+	if (parameters_parse(table, request, NULL, message, &refusal))
+		return true;
+	response_refuse(response, 400, refusal.detail);
+	return false;
+}
+
 static void serve_list(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
 
-	if (knows(api, response))
+	if (takes(&monitor_list_takes, request, response, NULL) && knows(api, response))
 		answer_list(api, response);
 }
 
 static void serve_get(struct request *request, struct response *response, void *context)
 {
+	Millrace__V1__ListMonitorsRequest said = MILLRACE__V1__LIST_MONITORS_REQUEST__INIT;
 	struct monitors_api *api = context;
 
-	if (knows(api, response))
-		answer_one(api, response, request->rest,
-			   request_parameter(request, "test", 0) != NULL, false);
+	if (takes(&monitor_get_takes, request, response, &said.base) && knows(api, response))
+		answer_one(api, response, request->rest, said.test, false);
+}
+
+static void serve_document(struct monitors_api *api, const struct parameters_table *table,
+			   const char *name, struct request *request, struct response *response)
+{
+	Millrace__V1__ApplyMonitorsRequest said = MILLRACE__V1__APPLY_MONITORS_REQUEST__INIT;
+
+	if (permit(api->options.token, request, response) &&
+	    takes(table, request, response, &said.base) && is_document(request, response) &&
+	    knows(api, response))
+		apply(api, response, request->peer, (const char *)request->body, request->body_size,
+		      name, said.dry_run);
 }
 
 static void serve_apply(struct request *request, struct response *response, void *context)
 {
-	struct monitors_api *api = context;
+	serve_document(context, &monitor_apply_takes, NULL, request, response);
+}
 
-	if (permit(api->options.token, request, response) && is_document(request, response) &&
-	    knows(api, response))
-		apply(api, response, request->peer, (const char *)request->body, request->body_size,
-		      request->rest[0] ? request->rest : NULL,
-		      request_parameter(request, "dry_run", 0) != NULL);
+static void serve_put(struct request *request, struct response *response, void *context)
+{
+	serve_document(context, &monitor_put_takes, request->rest, request, response);
 }
 
 static void serve_delete(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
 
-	if (permit(api->options.token, request, response) && knows(api, response))
+	if (permit(api->options.token, request, response) &&
+	    takes(&monitor_delete_takes, request, response, NULL) && knows(api, response))
 		withdraw(api, response, request->peer, request->rest);
 }
 
@@ -772,7 +803,7 @@ void monitors_api_routes(struct monitors_api *api, struct server *server)
 	server_route(server, "GET", "/api/v1/monitors", serve_list, api);
 	server_route(server, "POST", "/api/v1/monitors", serve_apply, api);
 	server_route(server, "GET", "/api/v1/monitors/*", serve_get, api);
-	server_route(server, "PUT", "/api/v1/monitors/*", serve_apply, api);
+	server_route(server, "PUT", "/api/v1/monitors/*", serve_put, api);
 	server_route(server, "DELETE", "/api/v1/monitors/*", serve_delete, api);
 	server_grpc(server, "/millrace.v1.Monitors/List", serve_rpc_list, api);
 	server_grpc(server, "/millrace.v1.Monitors/Apply", serve_rpc_apply, api);

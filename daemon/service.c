@@ -12,6 +12,7 @@
 #include "api/history/history.h"
 #include "api/http/json.h"
 #include "api/http/server.h"
+#include "api/query/parameter.h"
 #include "api/query/query.h"
 #include "base/clock.h"
 #include "base/disk.h"
@@ -726,12 +727,13 @@ static void serve_ready(struct request *request, struct response *response, void
 {
 	struct service *service = context;
 	const char *reason;
-	bool ready = is_ready(service, &reason);
+	bool ready = is_ready(service, &reason), verbose;
+	const char *flag = request_parameter(request, "verbose", 0);
 	struct json json;
 	const char *body;
 	size_t size;
 
-	if (!request_parameter(request, "verbose", 0)) {
+	if (!flag || !parse_flag(flag, &verbose) || !verbose) {
 		char text[512];
 		int length = snprintf(text, sizeof(text), "%s%s\n",
 				      ready ? "ready" : "not ready: ", reason);

@@ -5,6 +5,25 @@
 #include "api/query/openapi.h"
 #include "millrace/v1/monitors.pb-c.h"
 
+static const struct parameter get_parameters[] = {
+	{"name", .type = PARAMETER_TEXT, .in_path = true, .help = "Of the monitor."},
+	{"test", "test", PARAMETER_FLAG, .help = "Also what it would say now."},
+};
+
+static const struct parameter put_parameters[] = {
+	{"name", .type = PARAMETER_TEXT, .in_path = true,
+	 .help = "Of the monitor, as in the document if there is one."},
+	{"dry_run", "dry_run", PARAMETER_FLAG,
+	 .help = "Only says what it would put in force; of one monitor, also what that would say "
+		 "now."},
+};
+
+const struct parameters_table monitor_list_takes = {NULL, 0};
+const struct parameters_table monitor_get_takes = {get_parameters, 2};
+const struct parameters_table monitor_apply_takes = {put_parameters + 1, 1};
+const struct parameters_table monitor_put_takes = {put_parameters, 2};
+const struct parameters_table monitor_delete_takes = {put_parameters, 1};
+
 void monitor_schemas(struct json *json)
 {
 	const ProtobufCMessageDescriptor *const messages[] = {
@@ -27,13 +46,19 @@ void monitor_schemas(struct json *json)
 	json_object_end(json);
 }
 
-static void parameters(struct json *json, const char *name, const char *in, const char *help)
+static void takes(struct json *json, const struct parameters_table *table)
 {
 	json_key(json, "parameters");
-	json_array_begin(json);
-	if (name)
-		openapi_parameter(json, name, in, help);
-	json_array_end(json);
+	parameters_schema(json, table);
+}
+
+/* As parameters_parse() refuses them. */
+static void refusal_of_parameters(struct json *json)
+{
+	openapi_reply(json, "400",
+		      "A parameter is wrong, or there is none of that name: detail "
+		      "says which.",
+		      "Problem");
 }
 
 static void unread(struct json *json)
@@ -45,9 +70,10 @@ static void list_operation(struct json *json)
 {
 	openapi_operation(json, "get", "ListMonitors",
 			  "The monitors in force, those of the configuration first.");
-	parameters(json, NULL, NULL, NULL);
+	takes(json, &monitor_list_takes);
 	json_member_object(json, "responses");
 	openapi_reply(json, "200", "The answer.", "ListMonitorsResponse");
+	refusal_of_parameters(json);
 	unread(json);
 	json_object_end(json);
 	json_object_end(json);
@@ -56,13 +82,10 @@ static void list_operation(struct json *json)
 static void get_operation(struct json *json)
 {
 	openapi_operation(json, "get", "GetMonitor", "One of them.");
-	json_key(json, "parameters");
-	json_array_begin(json);
-	openapi_parameter(json, "name", "path", "Of the monitor.");
-	openapi_parameter(json, "test", "query", "Also what it would say now.");
-	json_array_end(json);
+	takes(json, &monitor_get_takes);
 	json_member_object(json, "responses");
 	openapi_reply(json, "200", "The answer.", "MonitorState");
+	refusal_of_parameters(json);
 	openapi_reply(json, "404", "No monitor of this name is in force.", "Problem");
 	unread(json);
 	json_object_end(json);
@@ -84,7 +107,9 @@ static void document(struct json *json)
 static void refusals(struct json *json)
 {
 	openapi_reply(json, "400", "detail says what is wrong, and on which line.", "Problem");
-	openapi_reply(json, "409", "It is a monitor of the configuration, or 256 stand already.",
+	openapi_reply(json, "409",
+		      "It is a monitor of the configuration, 256 stand already, or others changed "
+		      "monitors at the same time.",
 		      "Problem");
 	openapi_reply(json, "415", "application/yaml or application/json is wanted.", "Problem");
 	openapi_refusals_of_writers(json);
@@ -95,9 +120,7 @@ static void apply_operation(struct json *json)
 	openapi_operation(json, "post", "ApplyMonitors",
 			  "Puts monitors in force, new ones or in the place of those with their "
 			  "names.");
-	parameters(json, "dry_run", "query",
-		   "Only says what it would put in force; of one monitor, also what that would "
-		   "say now.");
+	takes(json, &monitor_apply_takes);
 	document(json);
 	json_member_object(json, "responses");
 	openapi_reply(json, "200", "What is in force now.", "ListMonitorsResponse");
@@ -110,7 +133,7 @@ static void put_operation(struct json *json)
 {
 	openapi_operation(json, "put", "PutMonitor",
 			  "Puts this monitor in force, new or in the place of the former.");
-	parameters(json, "name", "path", "Of the monitor, as in the document.");
+	takes(json, &monitor_put_takes);
 	document(json);
 	json_member_object(json, "responses");
 	openapi_reply(json, "200", "What is in force now.", "MonitorState");
@@ -123,9 +146,10 @@ static void delete_operation(struct json *json)
 {
 	openapi_operation(json, "delete", "DeleteMonitor",
 			  "Takes it out of force; its open episodes end.");
-	parameters(json, "name", "path", "Of the monitor.");
+	takes(json, &monitor_delete_takes);
 	json_member_object(json, "responses");
 	openapi_reply(json, "200", "What was in force.", "MonitorState");
+	refusal_of_parameters(json);
 	openapi_reply(json, "404", "No monitor of this name is in force.", "Problem");
 	openapi_reply(json, "409", "It is a monitor of the configuration.", "Problem");
 	openapi_refusals_of_writers(json);
