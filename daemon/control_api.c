@@ -522,6 +522,15 @@ static void on_timer(uv_timer_t *timer)
 
 /* --- routes --- */
 
+/* False: it was refused. What stands, and what was issued last of an id, is not known before. */
+static bool knows(const struct control_api *api, struct response *response)
+{
+	if (!api->read_all)
+		response_problem(response, 503,
+				 TOPIC_CONTROL " has not been read yet; try again in a second");
+	return api->read_all;
+}
+
 /* Later than what is known of its id, whatever the clock does. */
 static uint64_t issue_time(struct control_api *api, const char *id)
 {
@@ -545,6 +554,8 @@ static void serve_set(struct request *request, struct response *response, void *
 		response_problem(response, 415, "application/json is wanted");
 		return;
 	}
+	if (!knows(api, response))
+		return;
 	memset(&api->wish, 0, sizeof(api->wish));
 	api->wish.issued_ns = now_ns();
 	body = cJSON_ParseWithLength((const char *)request->body, request->body_size);
@@ -573,7 +584,7 @@ static void serve_unset(struct request *request, struct response *response, void
 	struct control_api *api = context;
 	struct control **place;
 
-	if (!permit(api->options.token, request, response))
+	if (!permit(api->options.token, request, response) || !knows(api, response))
 		return;
 	forget_expired(api);
 	place = place_of(api, request->rest);
@@ -621,6 +632,8 @@ static void serve_list(struct request *request, struct response *response, void 
 	struct json json;
 
 	(void)request;
+	if (!knows(api, response))
+		return;
 	forget_expired(api);
 	qsort(api->records, api->count, sizeof(api->records[0]), by_issue);
 	json_init(&json);
@@ -698,22 +711,14 @@ static void on_trouble(void *context, const char *sentence)
 
 struct control_api *control_api_new(const struct control_api_options *options)
 {
+	static const char *const topics[] = {TOPIC_CONTROL, NULL};
 	struct control_api *api = memory_zeroed(1, sizeof(*api));
+	char error[256];
 
 	api->options = *options;
 	uv_timer_init(options->loop, &api->timer);
 	api->timer.data = api;
 	uv_timer_start(&api->timer, on_timer, LOOK_MS, LOOK_MS);
-	return api;
-}
-
-void control_api_start(struct control_api *api)
-{
-	static const char *const topics[] = {TOPIC_CONTROL, NULL};
-	char error[256];
-
-	if (api->tail)
-		return;
 	api->tail = tail_new(&(struct tail_options){.loop = api->options.loop,
 						    .brokers = api->options.brokers,
 						    .security = api->options.security,
@@ -725,6 +730,7 @@ void control_api_start(struct control_api *api)
 			     error, sizeof(error));
 	if (!api->tail)
 		api->options.trouble(api->options.context, error);
+	return api;
 }
 
 void control_api_close(struct control_api *api)

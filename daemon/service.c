@@ -503,7 +503,6 @@ static void on_running(void *context)
 		notifier_start(service->notifier);
 		service->notifying = true;
 	}
-	control_api_start(service->control_api);
 	monitors_api_start(service->monitors_api);
 	relay_lead(service->relay, leads(service));
 	herald_lead(service->herald, leads(service));

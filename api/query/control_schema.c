@@ -143,6 +143,11 @@ void control_schemas(struct json *json)
 
 /* --- paths --- */
 
+static void unread(struct json *json)
+{
+	openapi_reply(json, "503", "The records have not been read yet.", "Problem");
+}
+
 static void list_operation(struct json *json)
 {
 	openapi_operation(json, "get", "Controls", "What agents are told to do differently.");
@@ -151,6 +156,7 @@ static void list_operation(struct json *json)
 	json_array_end(json);
 	json_member_object(json, "responses");
 	openapi_reply(json, "200", "The answer.", "Controls");
+	unread(json);
 	json_object_end(json);
 	json_object_end(json);
 }

@@ -59,7 +59,9 @@ void openapi_refusals_of_writers(struct json *json)
 	openapi_reply(json, "401", "control.token is configured and was not shown.", "Problem");
 	openapi_reply(json, "403", "Without control.token only who asks from the same machine may.",
 		      "Problem");
-	openapi_reply(json, "503", "Too many changes wait for Kafka.", "Problem");
+	openapi_reply(json, "503",
+		      "What stands has not been read yet, or too many changes wait for Kafka.",
+		      "Problem");
 	openapi_reply(json, "504", "Kafka did not take the change within 10 s; it may come yet.",
 		      "Problem");
 }
