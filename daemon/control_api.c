@@ -7,7 +7,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "agent/batch/control.h"
 #include "agent/batch/keys.h"
@@ -15,6 +14,7 @@
 #include "api/http/server.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "daemon/keyring.h"
 #include "daemon/outputs.h"
 #include "daemon/permit.h"
@@ -46,14 +46,6 @@ struct control_api {
 	uint8_t bytes[CONTROL_BYTES_MAX];
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 /* --- what stands --- */
 
 static struct control **place_of(struct control_api *api, const char *id)
@@ -72,7 +64,7 @@ static bool known(const struct control_api *api, struct control *const *place)
 
 static void forget_expired(struct control_api *api)
 {
-	uint64_t now = now_ns();
+	uint64_t now = real_ns();
 
 	for (size_t i = api->count; i-- > 0;) {
 		if (api->records[i]->expires_ns > now)
@@ -457,7 +449,7 @@ static void write_wish(struct control_api *api, struct response *response, unsig
 	*pending = (struct pending){.response = response,
 				    .api = api,
 				    .issued_ns = wish->issued_ns,
-				    .until_ns = now_ns() + WAIT_NS,
+				    .until_ns = real_ns() + WAIT_NS,
 				    .status = status};
 	memcpy(pending->id, wish->id, sizeof(pending->id));
 	response_on_gone(response, on_gone, pending);
@@ -497,7 +489,7 @@ static void on_record(void *context, const struct tail_record *record)
 		return;
 	}
 	forget_expired(api);
-	if (api->read.expires_ns > now_ns())
+	if (api->read.expires_ns > real_ns())
 		keep(api, &api->read);
 	answer_pending(api, &api->read);
 }
@@ -505,7 +497,7 @@ static void on_record(void *context, const struct tail_record *record)
 static void on_timer(uv_timer_t *timer)
 {
 	struct control_api *api = timer->data;
-	uint64_t now = now_ns();
+	uint64_t now = real_ns();
 
 	for (size_t i = 0; i < CONTROL_API_PENDING_MAX; i++) {
 		struct pending *pending = &api->pending[i];
@@ -535,7 +527,7 @@ static bool knows(const struct control_api *api, struct response *response)
 static uint64_t issue_time(struct control_api *api, const char *id)
 {
 	struct control **place = place_of(api, id);
-	uint64_t now = now_ns();
+	uint64_t now = real_ns();
 
 	return known(api, place) && (*place)->issued_ns >= now ? (*place)->issued_ns + 1 : now;
 }
@@ -557,7 +549,7 @@ static void serve_set(struct request *request, struct response *response, void *
 	if (!knows(api, response))
 		return;
 	memset(&api->wish, 0, sizeof(api->wish));
-	api->wish.issued_ns = now_ns();
+	api->wish.issued_ns = real_ns();
 	body = cJSON_ParseWithLength((const char *)request->body, request->body_size);
 	good = take_wish(api, body, detail);
 	cJSON_Delete(body);
@@ -674,7 +666,7 @@ const char *control_api_wanted(struct control_api *api, const Millrace__V1__Agen
 					.role = agent->role,
 					.labels = labels};
 	const struct control *found = NULL;
-	uint64_t now = now_ns();
+	uint64_t now = real_ns();
 
 	if (!api->read_all)
 		return NULL;

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "agent/batch/keys.h"
 #include "agent/batch/seal.h"
@@ -16,6 +15,7 @@
 #include "api/query/rehearsal.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "daemon/keyring.h"
 #include "daemon/outputs.h"
 #include "daemon/permit.h"
@@ -55,14 +55,6 @@ struct monitors_api {
 	struct rule read;
 	struct config_error error;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 /* --- answers --- */
 
@@ -380,7 +372,7 @@ static void write_rules(struct monitors_api *api, struct response *response, str
 				    .count = count,
 				    .left = count,
 				    .issued_ns = rules[0].issued_ns,
-				    .until_ns = now_ns() + WAIT_NS,
+				    .until_ns = real_ns() + WAIT_NS,
 				    .one = one};
 	response_on_gone(response, on_gone, pending);
 	api->issued[api->issued_count++ % ISSUED_KEPT] = pending->issued_ns;
@@ -391,7 +383,7 @@ static void write_rules(struct monitors_api *api, struct response *response, str
 /* Later than all that is known, whatever the clock does: of one id the last stands. */
 static uint64_t issue(struct monitors_api *api)
 {
-	uint64_t now = now_ns();
+	uint64_t now = real_ns();
 
 	api->issued_ns = api->issued_ns >= now ? api->issued_ns + 1 : now;
 	return api->issued_ns;
@@ -454,7 +446,7 @@ static void on_record(void *context, const struct tail_record *record)
 	if (!record->value || !rule_accept(record->value, record->length,
 					   keyring_keys(api->options.keyring), &api->read, why))
 		return;
-	rulebook_take(api->book, &api->read, now_ns());
+	rulebook_take(api->book, &api->read, real_ns());
 	if (api->read.issued_ns > api->issued_ns)
 		api->issued_ns = api->read.issued_ns;
 	answer_pending(api, &api->read);
@@ -463,7 +455,7 @@ static void on_record(void *context, const struct tail_record *record)
 static void on_timer(uv_timer_t *timer)
 {
 	struct monitors_api *api = timer->data;
-	uint64_t now = now_ns();
+	uint64_t now = real_ns();
 
 	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
 		struct pending *pending = &api->pending[i];

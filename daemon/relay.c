@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/batch/keys.h"
 #include "agent/batch/seal.h"
@@ -11,6 +10,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "base/table.h"
 #include "daemon/encode.h"
 #include "daemon/keyring.h"
@@ -88,14 +88,6 @@ struct taking {
 static struct way *way_of(const struct relay *relay, uint64_t key)
 {
 	return &relay->ways[hash_owner(key, relay->options.tasks)];
-}
-
-static uint64_t real_ns(void)
-{
-	struct timespec real;
-
-	clock_gettime(CLOCK_REALTIME, &real);
-	return (uint64_t)real.tv_sec * NS_PER_S + (uint64_t)real.tv_nsec;
 }
 
 static bool has_passed(uint64_t since_ns, uint64_t by_ns, uint64_t now_ns)

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -18,6 +17,7 @@
 #include "base/disk.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "daemon/control_api.h"
 #include "agent/batch/control.h"
 #include "agent/batch/keys.h"
@@ -122,14 +122,6 @@ struct service {
 	int status;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 static void on_kafka_trouble(void *context, const char *sentence)
 {
 	struct service *service = context;
@@ -168,7 +160,7 @@ static void on_receiver_trouble(void *context, const char *receiver, const char 
 
 static void take_rollups(struct service *service, const struct parcel *parcel)
 {
-	uint64_t pane = pane_of(now_ns());
+	uint64_t pane = pane_of(real_ns());
 	uint64_t newest = 0;
 
 	for (size_t i = 0; i < parcel->names_count; i++)
@@ -182,8 +174,8 @@ static void take_rollups(struct service *service, const struct parcel *parcel)
 		    !rollup->amendment && rollup->last_event_ns > newest)
 			newest = rollup->last_event_ns;
 	}
-	if (newest && newest < now_ns())
-		histogram_observe(&service->event_to_rollup, (double)(now_ns() - newest) / 1e9);
+	if (newest && newest < real_ns())
+		histogram_observe(&service->event_to_rollup, (double)(real_ns() - newest) / 1e9);
 }
 
 static void take_stats(struct service *service, const struct parcel *parcel, bool is_ours)
@@ -666,7 +658,7 @@ static uint64_t instance_number(const struct service *service)
  * gives them back. */
 static bool is_ready(const struct service *service, const char **reason)
 {
-	uint64_t now = now_ns();
+	uint64_t now = real_ns();
 
 	*reason = service->run	       ? run_trouble(service->run)
 		  : service->instances ? instances_trouble(service->instances)
@@ -791,7 +783,7 @@ static void serve_metrics(struct request *request, struct response *response, vo
 				  .event_to_rollup = &service->event_to_rollup,
 				  .history_left_out = service->left_out,
 				  .differing = service->differing,
-				  .now_ns = now_ns(),
+				  .now_ns = real_ns(),
 				  .started_ns = service->started_ns};
 	const char *reason;
 	size_t length;
@@ -844,7 +836,7 @@ static void look_at_descriptors(struct service *service)
 /* How far the slowest task is behind; 0 while one has not begun. */
 static uint64_t lag_ns(const struct service *service)
 {
-	uint64_t now = now_ns(), slowest = slowest_clock_ns(service);
+	uint64_t now = real_ns(), slowest = slowest_clock_ns(service);
 
 	return slowest && slowest < now ? now - slowest : 0;
 }
@@ -888,7 +880,8 @@ static void watch_oneself(struct service *service)
 	bool spare = service->instances && instances_spare(service->instances);
 	uint64_t clock_ns = task_set_count(&service->owned) ? slowest_clock_ns(service) : 0;
 
-	notifier_turn(service->notifier, spare || is_running(service), spare ? now_ns() : clock_ns);
+	notifier_turn(service->notifier, spare || is_running(service),
+		      spare ? real_ns() : clock_ns);
 }
 
 static void on_turn(uv_timer_t *timer)
@@ -900,8 +893,8 @@ static void on_turn(uv_timer_t *timer)
 		run_turn(service->run);
 	look_at_lag(service);
 	look_at_descriptors(service);
-	history_advance(service->history, now_ns());
-	names_advance(service->names, pane_of(now_ns()));
+	history_advance(service->history, real_ns());
+	names_advance(service->names, pane_of(real_ns()));
 	herald_turn(service->herald);
 	watch_oneself(service);
 	server_health(service->server, "", is_ready(service, &reason));
@@ -1356,7 +1349,7 @@ static int start_history(struct service *service)
 						  .tasks = service->tasks,
 						  .episodes_max = EPISODES_MAX,
 						  .changes_max = (uint32_t)settings->changes_max,
-						  .now_ns = now_ns,
+						  .now_ns = real_ns,
 						  .control = control_of,
 						  .receivers = receivers_of,
 						  .context = service});
@@ -1489,7 +1482,7 @@ int service_run(const struct service_options *options)
 
 	service->settings = options->settings;
 	service->tasks = (uint32_t)options->settings->tasks;
-	service->started_ns = now_ns();
+	service->started_ns = real_ns();
 	if (start_networks(service) < 0)
 		return 1;
 	service->shape = shape_of(options->settings, service->networks);
