@@ -426,9 +426,10 @@ static size_t signed_record(struct control_api *api, const struct control *wish)
 {
 	const struct keys *keys = keyring_keys(api->options.keyring);
 	uint8_t key[SEAL_KEY_BYTES];
-	bool keyed = keys_count(keys) && keys_pipeline_key(keys, 0, key) == 0;
+	size_t length = control_write(wish, keys_signer(keys, key) ? key : NULL, api->bytes);
 
-	return control_write(wish, keyed ? key : NULL, api->bytes);
+	explicit_bzero(key, sizeof(key));
+	return length;
 }
 
 static void write_wish(struct control_api *api, struct response *response, unsigned status)

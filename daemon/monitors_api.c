@@ -348,8 +348,7 @@ static void write_rule(struct monitors_api *api, const struct rule *rule)
 {
 	const struct keys *keys = keyring_keys(api->options.keyring);
 	uint8_t key[SEAL_KEY_BYTES], bytes[RULE_BYTES_MAX];
-	bool keyed = keys_count(keys) && keys_pipeline_key(keys, 0, key) == 0;
-	size_t length = rule_write(rule, keyed ? key : NULL, bytes);
+	size_t length = rule_write(rule, keys_signer(keys, key) ? key : NULL, bytes);
 
 	explicit_bzero(key, sizeof(key));
 	outputs_offer(api->options.outputs, TOPIC_RULES, rule->id, strlen(rule->id),

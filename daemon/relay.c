@@ -367,7 +367,7 @@ static void sign_again(struct relay *relay, const struct held *held)
 	uint8_t key[SEAL_KEY_BYTES], bytes[RULE_BYTES_MAX];
 	struct rule rule;
 
-	if (!keys_count(keys) || keys_pipeline_key(keys, 0, key) < 0)
+	if (!keys_signer(keys, key))
 		return;
 	if (!seal_check(key, held->bytes, held->length) &&
 	    rule_read(held->bytes, held->length, &rule, NULL)) {
@@ -466,7 +466,7 @@ static size_t way_tell(struct relay *relay, struct way *way, uint32_t partition,
 
 	if (!count)
 		return 0;
-	bool sealed = keys_count(keys) && keys_pipeline_key(keys, 0, key) == 0;
+	bool sealed = keys_signer(keys, key);
 	const struct encode_told told = {relay->metadata.items, relay->rules.items,
 					 relay->metadata.count, relay->rules.count};
 	struct encoded value = encode_told(relay->encoder, real_ns(), &told,

@@ -96,7 +96,7 @@ static void tick(struct source *source, uint32_t partition, uint64_t now)
 
 	if (now - input->last_record_ns < TICK_NS || !atomic_load(&input->tick_done))
 		return;
-	sealed = keys_count(keys) && keys_pipeline_key(keys, 0, key) == 0;
+	sealed = keys_signer(keys, key);
 	bytes = encode_tick(input->encoder, real_ns(), sealed ? keys_id(keys, 0) : NULL,
 			    sealed ? key : NULL);
 	explicit_bzero(key, sizeof(key));
