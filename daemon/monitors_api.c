@@ -20,7 +20,6 @@
 #include "daemon/outputs.h"
 #include "daemon/permit.h"
 #include "daemon/settings.h"
-#include "daemon/tail.h"
 #include "daemon/topics.h"
 #include "millrace/v1/monitors.pb-c.h"
 #include "rules/rulebook.h"
@@ -46,13 +45,11 @@ struct pending {
 struct monitors_api {
 	struct monitors_api_options options;
 	struct rulebook *book;
-	struct tail *tail;
 	bool read_all; /* what the topic had at the start */
 	uv_timer_t timer;
 	uint64_t issued_ns;			    /* the last */
 	uint64_t issued[ISSUED_KEPT], issued_count; /* by this process: the last of its requests */
 	struct pending pending[MONITORS_API_PENDING_MAX];
-	struct rule read;
 	struct config_error error;
 };
 
@@ -389,11 +386,13 @@ static uint64_t issue(struct monitors_api *api)
 }
 
 /* What found no room must not come to stand by itself when there is some. */
-static void take_back(struct monitors_api *api, struct rule *rule)
+static void take_back(struct monitors_api *api, const struct rule *rule)
 {
-	rule->withdrawn = true;
-	rule->issued_ns = issue(api);
-	write_rule(api, rule);
+	struct rule withdrawal = *rule;
+
+	withdrawal.withdrawn = true;
+	withdrawal.issued_ns = issue(api);
+	write_rule(api, &withdrawal);
 }
 
 /* Whoever asked for it may be gone: the rule comes all the same. */
@@ -407,19 +406,18 @@ static bool is_ours(const struct monitors_api *api, uint64_t issued_ns)
 }
 
 /* What was read was shown to the rulebook. */
-static void answer_pending(struct monitors_api *api, struct rule *read)
+static void answer_pending(struct monitors_api *api, const struct rule *read)
 {
 	const struct rule *stands = rulebook_find(api->book, read->id);
 	bool refused = !stands || stands->issued_ns != read->issued_ns;
 	bool homeless = refused && (!stands || stands->withdrawn) && !read->withdrawn;
-	uint64_t issued_ns = read->issued_ns;
 
-	if (homeless && is_ours(api, issued_ns))
+	if (homeless && is_ours(api, read->issued_ns))
 		take_back(api, read);
 	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
 		struct pending *pending = &api->pending[i];
 
-		if (!pending->response || pending->issued_ns != issued_ns)
+		if (!pending->response || pending->issued_ns != read->issued_ns)
 			continue;
 		pending->refused |= refused;
 		if (--pending->left)
@@ -436,19 +434,17 @@ static void answer_pending(struct monitors_api *api, struct rule *read)
 	}
 }
 
-static void on_record(void *context, const struct tail_record *record)
+void monitors_api_take(struct monitors_api *api, const struct rule *rule)
 {
-	struct monitors_api *api = context;
-	char why[RULE_WHY_BYTES];
+	rulebook_take(api->book, rule, real_ns());
+	if (rule->issued_ns > api->issued_ns)
+		api->issued_ns = rule->issued_ns;
+	answer_pending(api, rule);
+}
 
-	/* What is no good the relay tells of. */
-	if (!record->value || !rule_accept(record->value, record->length,
-					   keyring_keys(api->options.keyring), &api->read, why))
-		return;
-	rulebook_take(api->book, &api->read, real_ns());
-	if (api->read.issued_ns > api->issued_ns)
-		api->issued_ns = api->read.issued_ns;
-	answer_pending(api, &api->read);
+void monitors_api_read_all(struct monitors_api *api)
+{
+	api->read_all = true;
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -803,20 +799,6 @@ void monitors_api_routes(struct monitors_api *api, struct server *server)
 
 /* --- life --- */
 
-static void on_read_all(void *context)
-{
-	struct monitors_api *api = context;
-
-	api->read_all = true;
-}
-
-static void on_trouble(void *context, const char *sentence)
-{
-	const struct monitors_api *api = context;
-
-	api->options.trouble(api->options.context, sentence);
-}
-
 struct monitors_api *monitors_api_new(const struct monitors_api_options *options)
 {
 	struct monitors_api *api = memory_zeroed(1, sizeof(*api));
@@ -829,30 +811,8 @@ struct monitors_api *monitors_api_new(const struct monitors_api_options *options
 	return api;
 }
 
-void monitors_api_start(struct monitors_api *api)
-{
-	static const char *const topics[] = {TOPIC_RULES, NULL};
-	char error[256];
-
-	if (api->tail)
-		return;
-	api->tail = tail_new(&(struct tail_options){.loop = api->options.loop,
-						    .brokers = api->options.brokers,
-						    .security = api->options.security,
-						    .topics = topics,
-						    .context = api,
-						    .record = on_record,
-						    .caught_up = on_read_all,
-						    .trouble = on_trouble},
-			     error, sizeof(error));
-	if (!api->tail)
-		api->options.trouble(api->options.context, error);
-}
-
 void monitors_api_close(struct monitors_api *api)
 {
-	if (api->tail)
-		tail_close(api->tail);
 	uv_close((uv_handle_t *)&api->timer, NULL);
 }
 

@@ -311,6 +311,7 @@ static void on_rule(struct relay *relay, uint64_t key, const struct tail_record 
 		relay->options.trouble(relay->options.context, sentence);
 		return;
 	}
+	relay->options.ruled(relay->options.context, &rule);
 	until_ns = rule.withdrawn ? rule.issued_ns + RULEBOOK_FORGET_NS : UINT64_MAX;
 	held = table_find(&way_of(relay, key)->held, &key);
 	if (held && held->rule && is_newer(held, &rule))
@@ -612,8 +613,11 @@ struct relay *relay_new(const struct relay_options *options)
 static void on_caught_up(void *context)
 {
 	struct reader *reader = context;
+	const struct relay *relay = reader->relay;
 
 	reader->read_all = true;
+	if (reader == &relay->rules_reader)
+		relay->options.rules_read(relay->options.context);
 }
 
 static void keep_ranges(struct relay *relay)

@@ -495,7 +495,6 @@ static void on_running(void *context)
 		notifier_start(service->notifier);
 		service->notifying = true;
 	}
-	monitors_api_start(service->monitors_api);
 	relay_lead(service->relay, leads(service));
 	herald_lead(service->herald, leads(service));
 	watcher_lead(service->watcher, leads(service));
@@ -1221,16 +1220,12 @@ static void start_monitors(struct service *service)
 
 	service->monitors_api =
 		monitors_api_new(&(struct monitors_api_options){.loop = &service->loop,
-								.brokers = service->brokers,
-								.security = service->security,
 								.outputs = service->outputs,
 								.history = service->history,
 								.keyring = service->keyring,
 								.token = settings->control_token,
 								.own = monitors,
-								.own_count = count,
-								.trouble = on_kafka_trouble,
-								.context = service});
+								.own_count = count});
 	free(monitors);
 	monitors_api_routes(service->monitors_api, service->server);
 }
@@ -1242,6 +1237,20 @@ static void on_change(void *context, uint64_t key, const uint8_t *bytes, size_t 
 	query_change(service->query, key, bytes, length);
 	if (bytes)
 		herald_read(service->herald, bytes, length);
+}
+
+static void on_rule(void *context, const struct rule *rule)
+{
+	const struct service *service = context;
+
+	monitors_api_take(service->monitors_api, rule);
+}
+
+static void on_rules_read(void *context)
+{
+	const struct service *service = context;
+
+	monitors_api_read_all(service->monitors_api);
 }
 
 static void start_herald(struct service *service)
@@ -1278,6 +1287,8 @@ static void start_relay(struct service *service)
 					.changes_max = (uint32_t)service->settings->changes_max,
 					.keep_ns = service->settings->metadata_keep_ns,
 					.changed = on_change,
+					.ruled = on_rule,
+					.rules_read = on_rules_read,
 					.trouble = on_kafka_trouble,
 					.context = service});
 	relay_start(service->relay);

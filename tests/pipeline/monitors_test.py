@@ -336,6 +336,19 @@ class Api(Asking):
         self.assertGreater(self.daemon.wait_metric("millrace_relay_rules_refused_total", before + 1), before)
         self.assertNotIn("forged", self.names())
 
+    def test_what_is_listed_is_what_the_relay_believes(self):
+        self.ask("PUT", f"{PATH}/shop/errors", ERRORS)
+        rule = records.module("rules").Rule.FromString(self.last()[:-35])
+        rule.id, rule.monitor.name, rule.issued_ns = "monitor/astray", "astray", rule.issued_ns + 1
+        value = rule.SerializeToString()
+        value += b"\xfa\x07\x20" + hmac.digest(pipeline_key(), value, "sha256")
+        before = self.daemon.metric("millrace_relay_rules_refused_total")
+        self.kafka.put("millrace.rules", "monitor/elsewhere", value)
+        self.assertGreater(self.daemon.wait_metric("millrace_relay_rules_refused_total", before + 1), before)
+        self.assertNotIn("astray", self.names())
+        self.kafka.put("millrace.rules", rule.id, value)
+        self.assertTrue(millraced.until(lambda: "astray" in self.names(), WITHIN_S))
+
 
 class InForce(Asking):
     """A simulated fleet's log, in its own time."""
