@@ -20,28 +20,25 @@
 #include "daemon/permit.h"
 #include "daemon/tail.h"
 #include "daemon/topics.h"
+#include "daemon/waiting.h"
 
-enum { LOOK_MS = 500, DETAIL_BYTES = 256 };
-#define WAIT_NS	     (10 * NS_PER_S)
+enum { DETAIL_BYTES = 256 };
 #define FOR_FALLBACK 3600 /* seconds */
 #define FOR_MAX	     (30 * 86400)
 
-struct pending {
-	struct response *response; /* NULL: free */
-	struct control_api *api;
+/* What is answered when the record of this id is in the log. */
+struct change {
 	char id[CONTROL_ID_BYTES];
-	uint64_t issued_ns, until_ns;
-	unsigned status; /* of the answer when it is in the log */
+	unsigned status;
 };
 
 struct control_api {
 	struct control_api_options options;
 	struct tail *tail;
 	bool read_all; /* what the topic had at the start */
-	uv_timer_t timer;
 	struct control *records[CONTROL_API_RECORDS_MAX];
 	size_t count;
-	struct pending pending[CONTROL_API_PENDING_MAX];
+	struct waiting waiting;	   /* for what is a struct change */
 	struct control wish, read; /* being made, being read */
 	uint8_t bytes[CONTROL_BYTES_MAX];
 };
@@ -398,29 +395,6 @@ static void make_id(char id[CONTROL_ID_BYTES])
 
 /* --- into the log, and the answer when it is there --- */
 
-static void end_pending(struct pending *pending)
-{
-	response_on_gone(pending->response, NULL, NULL);
-	pending->response = NULL;
-}
-
-static void on_gone(struct response *response, void *context)
-{
-	struct pending *pending = context;
-
-	(void)response;
-	pending->response = NULL;
-}
-
-static struct pending *free_pending(struct control_api *api)
-{
-	for (size_t i = 0; i < CONTROL_API_PENDING_MAX; i++) {
-		if (!api->pending[i].response)
-			return &api->pending[i];
-	}
-	return NULL;
-}
-
 /* Into api->bytes, signed as the deployment's keys are now. Its length, or 0: it is too long. */
 static size_t signed_record(struct control_api *api, const struct control *wish)
 {
@@ -434,45 +408,50 @@ static size_t signed_record(struct control_api *api, const struct control *wish)
 
 static void write_wish(struct control_api *api, struct response *response, unsigned status)
 {
-	struct control *wish = &api->wish;
-	struct pending *pending = free_pending(api);
-	size_t length;
+	const struct control *wish = &api->wish;
+	size_t length = signed_record(api, wish);
+	struct change *change;
 
-	if (!pending) {
-		response_problem(response, 503, "too many records wait for Kafka");
-		return;
-	}
-	length = signed_record(api, wish);
 	if (!length) {
 		response_problem(response, 400, "the record is longer than 16 KiB");
 		return;
 	}
-	*pending = (struct pending){.response = response,
-				    .api = api,
-				    .issued_ns = wish->issued_ns,
-				    .until_ns = real_ns() + WAIT_NS,
-				    .status = status};
-	memcpy(pending->id, wish->id, sizeof(pending->id));
-	response_on_gone(response, on_gone, pending);
-	outputs_offer(api->options.outputs, TOPIC_CONTROL, wish->id, strlen(wish->id),
-		      (struct encoded){.bytes = api->bytes, .length = length});
+	change = memory_zeroed(1, sizeof(*change));
+	memcpy(change->id, wish->id, sizeof(change->id));
+	change->status = status;
+	if (waiting_add(&api->waiting, response, wish->issued_ns, change))
+		outputs_offer(api->options.outputs, TOPIC_CONTROL, wish->id, strlen(wish->id),
+			      (struct encoded){.bytes = api->bytes, .length = length});
 }
 
-static void answer_pending(struct control_api *api, const struct control *record)
+static struct waiter *waiter_of(struct control_api *api, const struct control *record)
 {
-	for (size_t i = 0; i < CONTROL_API_PENDING_MAX; i++) {
-		struct pending *pending = &api->pending[i];
-		struct response *response = pending->response;
-		struct json json;
+	struct waiter *waiter = NULL;
 
-		if (!response || pending->issued_ns != record->issued_ns ||
-		    strcmp(pending->id, record->id) != 0)
-			continue;
-		end_pending(pending);
-		json_init(&json);
-		put_record(&json, record);
-		send_json(response, pending->status, &json);
+	while ((waiter = waiting_next(&api->waiting, waiter))) {
+		const struct change *change = waiter->what;
+
+		if (waiter->issued_ns == record->issued_ns && strcmp(change->id, record->id) == 0)
+			break;
 	}
+	return waiter;
+}
+
+static void answer_waiter(struct control_api *api, const struct control *record)
+{
+	struct waiter *waiter = waiter_of(api, record);
+	struct response *response;
+	struct change *change;
+	struct json json;
+
+	if (!waiter)
+		return;
+	response = waiter->response;
+	change = waiting_end(waiter);
+	json_init(&json);
+	put_record(&json, record);
+	send_json(response, change->status, &json);
+	free(change);
 }
 
 static void on_record(void *context, const struct tail_record *record)
@@ -492,25 +471,7 @@ static void on_record(void *context, const struct tail_record *record)
 	forget_expired(api);
 	if (api->read.expires_ns > real_ns())
 		keep(api, &api->read);
-	answer_pending(api, &api->read);
-}
-
-static void on_timer(uv_timer_t *timer)
-{
-	struct control_api *api = timer->data;
-	uint64_t now = real_ns();
-
-	for (size_t i = 0; i < CONTROL_API_PENDING_MAX; i++) {
-		struct pending *pending = &api->pending[i];
-		struct response *response = pending->response;
-
-		if (!response || pending->until_ns > now)
-			continue;
-		end_pending(pending);
-		response_problem(response, 504,
-				 "Kafka did not take the record within 10 s; it may come yet: see "
-				 "GET /api/v1/agents/control");
-	}
+	answer_waiter(api, &api->read);
 }
 
 /* --- routes --- */
@@ -709,9 +670,9 @@ struct control_api *control_api_new(const struct control_api_options *options)
 	char error[256];
 
 	api->options = *options;
-	uv_timer_init(options->loop, &api->timer);
-	api->timer.data = api;
-	uv_timer_start(&api->timer, on_timer, LOOK_MS, LOOK_MS);
+	waiting_init(&api->waiting, options->loop,
+		     "Kafka did not take the record within 10 s; it may come yet: see "
+		     "GET /api/v1/agents/control");
 	api->tail = tail_new(&(struct tail_options){.loop = api->options.loop,
 						    .brokers = api->options.brokers,
 						    .security = api->options.security,
@@ -730,13 +691,14 @@ void control_api_close(struct control_api *api)
 {
 	if (api->tail)
 		tail_close(api->tail);
-	uv_close((uv_handle_t *)&api->timer, NULL);
+	waiting_close(&api->waiting);
 }
 
 void control_api_free(struct control_api *api)
 {
 	if (!api)
 		return;
+	waiting_done(&api->waiting);
 	for (size_t i = 0; i < api->count; i++)
 		free(api->records[i]);
 	free(api);

@@ -5,7 +5,7 @@
  *
  * Who may write: daemon/permit.h.
  *
- * Bounded: CONTROL_API_RECORDS_MAX that stand, CONTROL_API_PENDING_MAX that wait for the log, 10 s.
+ * Bounded: CONTROL_API_RECORDS_MAX that stand, and those that wait for the log (daemon/waiting.h).
  * The service loop's thread. */
 #pragma once
 
@@ -22,7 +22,7 @@ struct server;
 struct control_api;
 struct control_settings;
 
-enum { CONTROL_API_RECORDS_MAX = 256, CONTROL_API_PENDING_MAX = 16 };
+enum { CONTROL_API_RECORDS_MAX = 256 };
 
 /* All lent for its life. */
 struct control_api_options {

@@ -21,35 +21,31 @@
 #include "daemon/permit.h"
 #include "daemon/settings.h"
 #include "daemon/topics.h"
+#include "daemon/waiting.h"
 #include "millrace/v1/monitors.pb-c.h"
 #include "rules/rulebook.h"
 
 enum {
-	LOOK_MS = 500,
 	ISSUED_KEPT = 1024, /* more than are taken within ten minutes */
 	REQUEST_BYTES_MAX = 256 << 10,
 	TRIAL_ROWS_MAX = 300000, /* some 0.3 s of the loop that also delivers alerts */
 };
-#define WAIT_NS (10 * NS_PER_S)
 
-/* Rules of one request, all issued at one time, which no other request has. */
-struct pending {
-	struct response *response; /* NULL: free */
-	struct rule *rules;
+/* What one request wants, all issued at one time, which no other request has. */
+struct change {
 	size_t count, left; /* to be read back */
-	uint64_t issued_ns, until_ns;
-	bool one;     /* the answer is a MonitorState */
-	bool refused; /* one of them did not come to stand as it was issued */
+	bool one;	    /* the answer is a MonitorState */
+	bool refused;	    /* one of them did not come to stand as it was issued */
+	struct rule rules[];
 };
 
 struct monitors_api {
 	struct monitors_api_options options;
 	struct rulebook *book;
-	bool read_all; /* what the topic had at the start */
-	uv_timer_t timer;
+	bool read_all;				    /* what the topic had at the start */
 	uint64_t issued_ns;			    /* the last */
 	uint64_t issued[ISSUED_KEPT], issued_count; /* by this process: the last of its requests */
-	struct pending pending[MONITORS_API_PENDING_MAX];
+	struct waiting waiting;			    /* for what is a struct change */
 	struct config_error error;
 };
 
@@ -314,30 +310,13 @@ static bool knows(struct monitors_api *api, struct response *response)
 
 /* --- into the topic, and the answer when it is there --- */
 
-static void end_pending(struct pending *pending)
+static struct change *change_new(size_t count)
 {
-	if (pending->response)
-		response_on_gone(pending->response, NULL, NULL);
-	free(pending->rules);
-	*pending = (struct pending){0};
-}
+	struct change *change =
+		memory_zeroed(1, sizeof(*change) + count * sizeof(change->rules[0]));
 
-static void on_gone(struct response *response, void *context)
-{
-	struct pending *pending = context;
-
-	(void)response;
-	pending->response = NULL;
-	end_pending(pending);
-}
-
-static struct pending *free_pending(struct monitors_api *api)
-{
-	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
-		if (!api->pending[i].response)
-			return &api->pending[i];
-	}
-	return NULL;
+	change->count = change->left = count;
+	return change;
 }
 
 /* Signed as the deployment's keys are now. */
@@ -352,28 +331,14 @@ static void write_rule(struct monitors_api *api, const struct rule *rule)
 		      (struct encoded){.bytes = bytes, .length = length});
 }
 
-/* Takes the rules over. */
-static void write_rules(struct monitors_api *api, struct response *response, struct rule *rules,
-			size_t count, bool one)
+/* Takes the change over. */
+static void write_change(struct monitors_api *api, struct response *response, struct change *change)
 {
-	struct pending *pending = free_pending(api);
-
-	if (!pending) {
-		free(rules);
-		response_refuse(response, 503, "too many changes wait for Kafka");
+	if (!waiting_add(&api->waiting, response, change->rules[0].issued_ns, change))
 		return;
-	}
-	*pending = (struct pending){.response = response,
-				    .rules = rules,
-				    .count = count,
-				    .left = count,
-				    .issued_ns = rules[0].issued_ns,
-				    .until_ns = real_ns() + WAIT_NS,
-				    .one = one};
-	response_on_gone(response, on_gone, pending);
-	api->issued[api->issued_count++ % ISSUED_KEPT] = pending->issued_ns;
-	for (size_t i = 0; i < count; i++)
-		write_rule(api, &rules[i]);
+	api->issued[api->issued_count++ % ISSUED_KEPT] = change->rules[0].issued_ns;
+	for (size_t i = 0; i < change->count; i++)
+		write_rule(api, &change->rules[i]);
 }
 
 /* Later than all that is known, whatever the clock does: of one id the last stands. */
@@ -405,33 +370,47 @@ static bool is_ours(const struct monitors_api *api, uint64_t issued_ns)
 	return ours;
 }
 
-/* What was read was shown to the rulebook. */
-static void answer_pending(struct monitors_api *api, const struct rule *read)
+static struct waiter *waiter_of(struct monitors_api *api, uint64_t issued_ns)
 {
+	struct waiter *waiter = waiting_next(&api->waiting, NULL);
+
+	while (waiter && waiter->issued_ns != issued_ns)
+		waiter = waiting_next(&api->waiting, waiter);
+	return waiter;
+}
+
+static void answer_change(struct response *response, const struct change *change)
+{
+	if (change->refused)
+		response_refuse(response, 409,
+				"others changed monitors at the same time: not all of this is in "
+				"force; see GET /api/v1/monitors");
+	else
+		answer_rules(response, change->rules, change->count, change->one);
+}
+
+/* What was read was shown to the rulebook. */
+static void answer_waiter(struct monitors_api *api, const struct rule *read)
+{
+	struct waiter *waiter = waiter_of(api, read->issued_ns);
 	const struct rule *stands = rulebook_find(api->book, read->id);
 	bool refused = !stands || stands->issued_ns != read->issued_ns;
 	bool homeless = refused && (!stands || stands->withdrawn) && !read->withdrawn;
+	struct response *response;
+	struct change *change;
 
 	if (homeless && is_ours(api, read->issued_ns))
 		take_back(api, read);
-	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
-		struct pending *pending = &api->pending[i];
-
-		if (!pending->response || pending->issued_ns != read->issued_ns)
-			continue;
-		pending->refused |= refused;
-		if (--pending->left)
-			continue;
-		if (pending->refused)
-			response_refuse(
-				pending->response, 409,
-				"others changed monitors at the same time: not all of this is in "
-				"force; see GET /api/v1/monitors");
-		else
-			answer_rules(pending->response, pending->rules, pending->count,
-				     pending->one);
-		end_pending(pending);
-	}
+	if (!waiter)
+		return;
+	response = waiter->response;
+	change = waiter->what;
+	change->refused |= refused;
+	if (--change->left)
+		return;
+	waiting_end(waiter);
+	answer_change(response, change);
+	free(change);
 }
 
 void monitors_api_take(struct monitors_api *api, const struct rule *rule)
@@ -439,30 +418,12 @@ void monitors_api_take(struct monitors_api *api, const struct rule *rule)
 	rulebook_take(api->book, rule, real_ns());
 	if (rule->issued_ns > api->issued_ns)
 		api->issued_ns = rule->issued_ns;
-	answer_pending(api, rule);
+	answer_waiter(api, rule);
 }
 
 void monitors_api_read_all(struct monitors_api *api)
 {
 	api->read_all = true;
-}
-
-static void on_timer(uv_timer_t *timer)
-{
-	struct monitors_api *api = timer->data;
-	uint64_t now = real_ns();
-
-	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
-		struct pending *pending = &api->pending[i];
-		struct response *response = pending->response;
-
-		if (!response || pending->until_ns > now)
-			continue;
-		end_pending(pending);
-		response_refuse(response, 504,
-				"Kafka did not take the change within 10 s; it may come yet: see "
-				"GET /api/v1/monitors");
-	}
 }
 
 /* --- documents --- */
@@ -514,127 +475,143 @@ static const char *twice(const struct rule *rules, size_t count)
 	return NULL;
 }
 
-static size_t rules_of_list(const struct config_list *list, struct rule **rules, const char **why)
+static struct change *change_of_list(const struct config_list *list, const char **why)
 {
 	const struct settings_monitor *monitors = list->items;
+	struct change *change = change_new(list->count);
 
-	*rules = memory_zeroed(list->count, sizeof(**rules));
 	*why = NULL;
 	for (size_t i = 0; i < list->count && !*why; i++)
-		*why = make_rule(&monitors[i], &(*rules)[i]);
+		*why = make_rule(&monitors[i], &change->rules[i]);
 	if (!*why)
-		*why = twice(*rules, list->count);
+		*why = twice(change->rules, list->count);
 	if (!*why)
-		return list->count;
-	free(*rules);
-	return 0;
+		return change;
+	free(change);
+	return NULL;
 }
 
-/* A monitor, or a list of them under `monitors`. Returns how many, in *rules, to free; or 0 and
- * why, with the line where there is one. */
-static size_t read_document(struct monitors_api *api, const char *text, size_t length,
-			    struct rule **rules, const char **why)
+/* A monitor, or a list of them under `monitors`. To free; or NULL and why, with the line where
+ * there is one. */
+static struct change *read_document(struct monitors_api *api, const char *text, size_t length,
+				    const char **why)
 {
 	struct settings_monitor monitor;
 	struct document document;
-	size_t count = 0;
+	struct change *change = NULL;
 	bool list = config_begins_with(text, length, "monitors");
 
 	*why = api->error.text;
 	if (list &&
 	    config_read(&document_table, "line", text, length, &document, &api->error) == 0) {
-		count = rules_of_list(&document.monitors, rules, why);
+		change = change_of_list(&document.monitors, why);
 		config_free(&document_table, &document);
 	} else if (!list && config_read(&settings_monitor_table, "line", text, length, &monitor,
 					&api->error) == 0) {
 		const struct config_list one = {&monitor, 1};
 
-		count = rules_of_list(&one, rules, why);
+		change = change_of_list(&one, why);
 		config_free(&settings_monitor_table, &monitor);
 	}
-	return count;
+	return change;
 }
 
 /* --- requests --- */
 
-static size_t newcomers(const struct monitors_api *api, const struct rule *rules, size_t count)
+static size_t newcomers(const struct monitors_api *api, const struct change *change)
 {
 	size_t found = 0;
 
-	for (size_t i = 0; i < count; i++)
-		found += !rules[i].withdrawn && find_rule(api, rules[i].monitor.name) == NULL;
+	for (size_t i = 0; i < change->count; i++) {
+		const struct rule *rule = &change->rules[i];
+
+		found += !rule->withdrawn && find_rule(api, rule->monitor.name) == NULL;
+	}
 	return found;
 }
 
 /* Of the rulebook, and of requests that wait for it. */
-static size_t standing(const struct monitors_api *api)
+static size_t standing(struct monitors_api *api)
 {
 	size_t count = rulebook_standing(api->book);
+	struct waiter *waiter = NULL;
 
-	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++)
-		count += newcomers(api, api->pending[i].rules, api->pending[i].count);
+	while ((waiter = waiting_next(&api->waiting, waiter)))
+		count += newcomers(api, waiter->what);
 	return count;
 }
 
-/* Why they cannot come to stand beside what does; NULL: they can. */
-static const char *conflict(struct monitors_api *api, const struct rule *rules, size_t count)
+/* Why it cannot come to stand beside what does; NULL: it can. */
+static const char *conflict(struct monitors_api *api, const struct change *change)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (!find_own(api, rules[i].monitor.name))
+	for (size_t i = 0; i < change->count; i++) {
+		const char *name = change->rules[i].monitor.name;
+
+		if (!find_own(api, name))
 			continue;
 		snprintf(api->error.text, sizeof(api->error.text),
 			 "%s is a monitor of millraced's configuration; change it there, or choose "
 			 "another name",
-			 rules[i].monitor.name);
+			 name);
 		return api->error.text;
 	}
-	return standing(api) + newcomers(api, rules, count) > MONITORS_API_MAX
+	return standing(api) + newcomers(api, change) > MONITORS_API_MAX
 		       ? "256 monitors stand already: delete some"
 		       : NULL;
+}
+
+static void answer_dry_run(struct monitors_api *api, struct response *response,
+			   const struct change *change)
+{
+	const struct rule *rules = change->rules;
+
+	if (change->count == 1)
+		answer_tried(api, response, &rules[0].monitor, &rules[0], !change->one);
+	else
+		answer_rules(response, rules, change->count, false);
 }
 
 /* name: which one it must be, and the answer is that one; NULL: any, and as many. */
 static void apply(struct monitors_api *api, struct response *response, const char *peer,
 		  const char *text, size_t length, const char *name, bool dry_run)
 {
-	struct rule *rules;
 	const char *why;
-	size_t count = read_document(api, text, length, &rules, &why);
+	struct change *change = read_document(api, text, length, &why);
 	uint64_t issued_ns;
 
-	if (!count) {
+	if (!change) {
 		response_refuse(response, 400, why);
 		return;
 	}
-	bool other = name && (count > 1 || strcmp(rules[0].monitor.name, name) != 0);
+	bool other = name && (change->count > 1 || strcmp(change->rules[0].monitor.name, name));
 
-	why = other ? "the path names another monitor than the document"
-		    : conflict(api, rules, count);
+	why = other ? "the path names another monitor than the document" : conflict(api, change);
 	if (why) {
-		free(rules);
+		free(change);
 		response_refuse(response, other ? 400 : 409, why);
 		return;
 	}
+	change->one = name != NULL;
 	issued_ns = dry_run ? 0 : issue(api);
-	for (size_t i = 0; i < count; i++) {
-		rules[i].issued_ns = issued_ns;
-		snprintf(rules[i].author, sizeof(rules[i].author), "%s", peer);
+	for (size_t i = 0; i < change->count; i++) {
+		struct rule *rule = &change->rules[i];
+
+		rule->issued_ns = issued_ns;
+		snprintf(rule->author, sizeof(rule->author), "%s", peer);
 	}
 	if (!dry_run) {
-		write_rules(api, response, rules, count, name != NULL);
+		write_change(api, response, change);
 		return;
 	}
-	if (count == 1)
-		answer_tried(api, response, &rules[0].monitor, &rules[0], !name);
-	else
-		answer_rules(response, rules, count, false);
-	free(rules);
+	answer_dry_run(api, response, change);
+	free(change);
 }
 
 static void withdraw(struct monitors_api *api, struct response *response, const char *peer,
 		     const char *name)
 {
 	const struct rule *known = find_rule(api, name);
+	struct change *change;
 	struct rule *rule;
 
 	if (!known && find_own(api, name)) {
@@ -646,12 +623,14 @@ static void withdraw(struct monitors_api *api, struct response *response, const 
 		response_refuse(response, 404, "no monitor of this name is in force");
 		return;
 	}
-	rule = memory_zeroed(1, sizeof(*rule));
+	change = change_new(1);
+	change->one = true;
+	rule = &change->rules[0];
 	*rule = *known;
 	rule->withdrawn = true;
 	rule->issued_ns = issue(api);
 	snprintf(rule->author, sizeof(rule->author), "%s", peer);
-	write_rules(api, response, rule, 1, true);
+	write_change(api, response, change);
 }
 
 static bool is_document(const struct request *request, struct response *response)
@@ -805,23 +784,22 @@ struct monitors_api *monitors_api_new(const struct monitors_api_options *options
 
 	api->options = *options;
 	api->book = rulebook_new(options->own, options->own_count, MONITORS_API_MAX);
-	uv_timer_init(options->loop, &api->timer);
-	api->timer.data = api;
-	uv_timer_start(&api->timer, on_timer, LOOK_MS, LOOK_MS);
+	waiting_init(&api->waiting, options->loop,
+		     "Kafka did not take the change within 10 s; it may come yet: see "
+		     "GET /api/v1/monitors");
 	return api;
 }
 
 void monitors_api_close(struct monitors_api *api)
 {
-	uv_close((uv_handle_t *)&api->timer, NULL);
+	waiting_close(&api->waiting);
 }
 
 void monitors_api_free(struct monitors_api *api)
 {
 	if (!api)
 		return;
-	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++)
-		free(api->pending[i].rules);
+	waiting_done(&api->waiting);
 	rulebook_free(api->book);
 	free(api);
 }

@@ -6,8 +6,8 @@
  * configuration's own language, read by its own table, so the two cannot disagree.
  *
  * Who may write: daemon/permit.h. Bounded: MONITORS_API_MAX rules that stand,
- * MONITORS_API_APPLY_MAX in one request, MONITORS_API_PENDING_MAX requests that wait for the topic,
- * 10 s. The service loop's thread. */
+ * MONITORS_API_APPLY_MAX in one request, and those that wait for the topic (daemon/waiting.h). The
+ * service loop's thread. */
 #pragma once
 
 #include <uv.h>
@@ -24,7 +24,6 @@ struct monitors_api;
 enum {
 	MONITORS_API_MAX = MONITORS_MAX / 2, /* as many as the configuration may have */
 	MONITORS_API_APPLY_MAX = 64,
-	MONITORS_API_PENDING_MAX = 16,
 };
 
 /* All lent for its life, but for the configuration's monitors, which are copied. */
