@@ -23,7 +23,7 @@ enum parameter_type {
 
 struct parameter {
 	const char *name;  /* in the query string */
-	const char *field; /* in the request message; NULL, in a path: whoever serves it reads it */
+	const char *field; /* in the request message; NULL: whoever serves it reads it */
 	enum parameter_type type;
 	double min, max;	    /* COUNT and DURATION, in seconds */
 	double fallback;	    /* COUNT and DURATION: for 0; 0 leaves it to the method */
