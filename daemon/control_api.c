@@ -665,14 +665,22 @@ static void on_trouble(void *context, const char *sentence)
 
 struct control_api *control_api_new(const struct control_api_options *options)
 {
-	static const char *const topics[] = {TOPIC_CONTROL, NULL};
 	struct control_api *api = memory_zeroed(1, sizeof(*api));
-	char error[256];
 
 	api->options = *options;
 	waiting_init(&api->waiting, options->loop,
 		     "Kafka did not take the record within 10 s; it may come yet: see "
 		     "GET /api/v1/agents/control");
+	return api;
+}
+
+void control_api_start(struct control_api *api)
+{
+	static const char *const topics[] = {TOPIC_CONTROL, NULL};
+	char error[256];
+
+	if (api->tail)
+		return;
 	api->tail = tail_new(&(struct tail_options){.loop = api->options.loop,
 						    .brokers = api->options.brokers,
 						    .security = api->options.security,
@@ -684,7 +692,6 @@ struct control_api *control_api_new(const struct control_api_options *options)
 			     error, sizeof(error));
 	if (!api->tail)
 		api->options.trouble(api->options.context, error);
-	return api;
 }
 
 void control_api_close(struct control_api *api)

@@ -37,9 +37,11 @@ struct control_api_options {
 	void *context;
 };
 
-/* Begins to read the topic, which need not be there yet; until it was read, requests get 503. */
 struct control_api *control_api_new(const struct control_api_options *options);
 void control_api_routes(struct control_api *api, struct server *server);
+/* Begins to read the topic, which need not be there yet, or again where there was no room for it;
+ * until it was read, requests get 503. */
+void control_api_start(struct control_api *api);
 /* After the server's close was begun, which ends what waits. The loop must run until its handles
  * are gone; free it then. */
 void control_api_close(struct control_api *api);

@@ -890,6 +890,7 @@ static void on_turn(uv_timer_t *timer)
 
 	if (service->run)
 		run_turn(service->run);
+	control_api_start(service->control_api);
 	look_at_lag(service);
 	look_at_descriptors(service);
 	history_advance(service->history, real_ns());
@@ -1210,6 +1211,7 @@ static void start_control(struct service *service)
 							      .trouble = on_kafka_trouble,
 							      .context = service});
 	control_api_routes(service->control_api, service->server);
+	control_api_start(service->control_api);
 }
 
 static void start_monitors(struct service *service)
