@@ -7,7 +7,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "agent/batch/control.h"
 #include "agent/batch/keys.h"
@@ -15,44 +14,34 @@
 #include "api/http/server.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "daemon/keyring.h"
 #include "daemon/outputs.h"
 #include "daemon/permit.h"
 #include "daemon/tail.h"
 #include "daemon/topics.h"
+#include "daemon/waiting.h"
 
-enum { LOOK_MS = 500, DETAIL_BYTES = 256 };
-#define WAIT_NS	     (10 * NS_PER_S)
+enum { DETAIL_BYTES = 256 };
 #define FOR_FALLBACK 3600 /* seconds */
 #define FOR_MAX	     (30 * 86400)
 
-struct pending {
-	struct response *response; /* NULL: free */
-	struct control_api *api;
+/* What is answered when the record of this id is in the log. */
+struct change {
 	char id[CONTROL_ID_BYTES];
-	uint64_t issued_ns, until_ns;
-	unsigned status; /* of the answer when it is in the log */
+	unsigned status;
 };
 
 struct control_api {
 	struct control_api_options options;
 	struct tail *tail;
 	bool read_all; /* what the topic had at the start */
-	uv_timer_t timer;
 	struct control *records[CONTROL_API_RECORDS_MAX];
 	size_t count;
-	struct pending pending[CONTROL_API_PENDING_MAX];
+	struct waiting waiting;	   /* for what is a struct change */
 	struct control wish, read; /* being made, being read */
 	uint8_t bytes[CONTROL_BYTES_MAX];
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 /* --- what stands --- */
 
@@ -72,7 +61,7 @@ static bool known(const struct control_api *api, struct control *const *place)
 
 static void forget_expired(struct control_api *api)
 {
-	uint64_t now = now_ns();
+	uint64_t now = real_ns();
 
 	for (size_t i = api->count; i-- > 0;) {
 		if (api->records[i]->expires_ns > now)
@@ -406,80 +395,63 @@ static void make_id(char id[CONTROL_ID_BYTES])
 
 /* --- into the log, and the answer when it is there --- */
 
-static void end_pending(struct pending *pending)
-{
-	response_on_gone(pending->response, NULL, NULL);
-	pending->response = NULL;
-}
-
-static void on_gone(struct response *response, void *context)
-{
-	struct pending *pending = context;
-
-	(void)response;
-	pending->response = NULL;
-}
-
-static struct pending *free_pending(struct control_api *api)
-{
-	for (size_t i = 0; i < CONTROL_API_PENDING_MAX; i++) {
-		if (!api->pending[i].response)
-			return &api->pending[i];
-	}
-	return NULL;
-}
-
 /* Into api->bytes, signed as the deployment's keys are now. Its length, or 0: it is too long. */
 static size_t signed_record(struct control_api *api, const struct control *wish)
 {
 	const struct keys *keys = keyring_keys(api->options.keyring);
 	uint8_t key[SEAL_KEY_BYTES];
-	bool keyed = keys_count(keys) && keys_pipeline_key(keys, 0, key) == 0;
+	size_t length = control_write(wish, keys_signer(keys, key) ? key : NULL, api->bytes);
 
-	return control_write(wish, keyed ? key : NULL, api->bytes);
+	explicit_bzero(key, sizeof(key));
+	return length;
 }
 
 static void write_wish(struct control_api *api, struct response *response, unsigned status)
 {
-	struct control *wish = &api->wish;
-	struct pending *pending = free_pending(api);
-	size_t length;
+	const struct control *wish = &api->wish;
+	size_t length = signed_record(api, wish);
+	struct change *change;
 
-	if (!pending) {
-		response_problem(response, 503, "too many records wait for Kafka");
-		return;
-	}
-	length = signed_record(api, wish);
 	if (!length) {
 		response_problem(response, 400, "the record is longer than 16 KiB");
 		return;
 	}
-	*pending = (struct pending){.response = response,
-				    .api = api,
-				    .issued_ns = wish->issued_ns,
-				    .until_ns = now_ns() + WAIT_NS,
-				    .status = status};
-	memcpy(pending->id, wish->id, sizeof(pending->id));
-	response_on_gone(response, on_gone, pending);
-	outputs_offer(api->options.outputs, TOPIC_CONTROL, wish->id, strlen(wish->id),
-		      (struct encoded){.bytes = api->bytes, .length = length});
+	change = memory_zeroed(1, sizeof(*change));
+	memcpy(change->id, wish->id, sizeof(change->id));
+	change->status = status;
+	if (waiting_add(&api->waiting, response, wish->issued_ns, change))
+		outputs_offer(api->options.outputs, TOPIC_CONTROL, wish->id, strlen(wish->id),
+			      (struct encoded){.bytes = api->bytes, .length = length});
 }
 
-static void answer_pending(struct control_api *api, const struct control *record)
+static struct waiter *waiter_of(struct control_api *api, const struct control *record)
 {
-	for (size_t i = 0; i < CONTROL_API_PENDING_MAX; i++) {
-		struct pending *pending = &api->pending[i];
-		struct response *response = pending->response;
-		struct json json;
+	struct waiter *waiter = NULL;
 
-		if (!response || pending->issued_ns != record->issued_ns ||
-		    strcmp(pending->id, record->id) != 0)
-			continue;
-		end_pending(pending);
-		json_init(&json);
-		put_record(&json, record);
-		send_json(response, pending->status, &json);
+	while ((waiter = waiting_next(&api->waiting, waiter))) {
+		const struct change *change = waiter->what;
+
+		if (waiter->issued_ns == record->issued_ns && strcmp(change->id, record->id) == 0)
+			break;
 	}
+	return waiter;
+}
+
+static void answer_waiter(struct control_api *api, const struct control *record)
+{
+	struct waiter *waiter = waiter_of(api, record);
+	struct response *response;
+	struct change *change;
+	struct json json;
+
+	if (!waiter)
+		return;
+	response = waiter->response;
+	change = waiting_end(waiter);
+	json_init(&json);
+	put_record(&json, record);
+	send_json(response, change->status, &json);
+	free(change);
 }
 
 static void on_record(void *context, const struct tail_record *record)
@@ -497,36 +469,27 @@ static void on_record(void *context, const struct tail_record *record)
 		return;
 	}
 	forget_expired(api);
-	if (api->read.expires_ns > now_ns())
+	if (api->read.expires_ns > real_ns())
 		keep(api, &api->read);
-	answer_pending(api, &api->read);
-}
-
-static void on_timer(uv_timer_t *timer)
-{
-	struct control_api *api = timer->data;
-	uint64_t now = now_ns();
-
-	for (size_t i = 0; i < CONTROL_API_PENDING_MAX; i++) {
-		struct pending *pending = &api->pending[i];
-		struct response *response = pending->response;
-
-		if (!response || pending->until_ns > now)
-			continue;
-		end_pending(pending);
-		response_problem(response, 504,
-				 "Kafka did not take the record within 10 s; it may come yet: see "
-				 "GET /api/v1/agents/control");
-	}
+	answer_waiter(api, &api->read);
 }
 
 /* --- routes --- */
+
+/* False: it was refused. What stands, and what was issued last of an id, is not known before. */
+static bool knows(const struct control_api *api, struct response *response)
+{
+	if (!api->read_all)
+		response_problem(response, 503,
+				 TOPIC_CONTROL " has not been read yet; try again in a second");
+	return api->read_all;
+}
 
 /* Later than what is known of its id, whatever the clock does. */
 static uint64_t issue_time(struct control_api *api, const char *id)
 {
 	struct control **place = place_of(api, id);
-	uint64_t now = now_ns();
+	uint64_t now = real_ns();
 
 	return known(api, place) && (*place)->issued_ns >= now ? (*place)->issued_ns + 1 : now;
 }
@@ -545,8 +508,10 @@ static void serve_set(struct request *request, struct response *response, void *
 		response_problem(response, 415, "application/json is wanted");
 		return;
 	}
+	if (!knows(api, response))
+		return;
 	memset(&api->wish, 0, sizeof(api->wish));
-	api->wish.issued_ns = now_ns();
+	api->wish.issued_ns = real_ns();
 	body = cJSON_ParseWithLength((const char *)request->body, request->body_size);
 	good = take_wish(api, body, detail);
 	cJSON_Delete(body);
@@ -573,7 +538,7 @@ static void serve_unset(struct request *request, struct response *response, void
 	struct control_api *api = context;
 	struct control **place;
 
-	if (!permit(api->options.token, request, response))
+	if (!permit(api->options.token, request, response) || !knows(api, response))
 		return;
 	forget_expired(api);
 	place = place_of(api, request->rest);
@@ -621,6 +586,8 @@ static void serve_list(struct request *request, struct response *response, void 
 	struct json json;
 
 	(void)request;
+	if (!knows(api, response))
+		return;
 	forget_expired(api);
 	qsort(api->records, api->count, sizeof(api->records[0]), by_issue);
 	json_init(&json);
@@ -661,7 +628,7 @@ const char *control_api_wanted(struct control_api *api, const Millrace__V1__Agen
 					.role = agent->role,
 					.labels = labels};
 	const struct control *found = NULL;
-	uint64_t now = now_ns();
+	uint64_t now = real_ns();
 
 	if (!api->read_all)
 		return NULL;
@@ -701,9 +668,9 @@ struct control_api *control_api_new(const struct control_api_options *options)
 	struct control_api *api = memory_zeroed(1, sizeof(*api));
 
 	api->options = *options;
-	uv_timer_init(options->loop, &api->timer);
-	api->timer.data = api;
-	uv_timer_start(&api->timer, on_timer, LOOK_MS, LOOK_MS);
+	waiting_init(&api->waiting, options->loop,
+		     "Kafka did not take the record within 10 s; it may come yet: see "
+		     "GET /api/v1/agents/control");
 	return api;
 }
 
@@ -731,13 +698,14 @@ void control_api_close(struct control_api *api)
 {
 	if (api->tail)
 		tail_close(api->tail);
-	uv_close((uv_handle_t *)&api->timer, NULL);
+	waiting_close(&api->waiting);
 }
 
 void control_api_free(struct control_api *api)
 {
 	if (!api)
 		return;
+	waiting_done(&api->waiting);
 	for (size_t i = 0; i < api->count; i++)
 		free(api->records[i]);
 	free(api);

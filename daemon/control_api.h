@@ -5,7 +5,7 @@
  *
  * Who may write: daemon/permit.h.
  *
- * Bounded: CONTROL_API_RECORDS_MAX that stand, CONTROL_API_PENDING_MAX that wait for the log, 10 s.
+ * Bounded: CONTROL_API_RECORDS_MAX that stand, and those that wait for the log (daemon/waiting.h).
  * The service loop's thread. */
 #pragma once
 
@@ -22,7 +22,7 @@ struct server;
 struct control_api;
 struct control_settings;
 
-enum { CONTROL_API_RECORDS_MAX = 256, CONTROL_API_PENDING_MAX = 16 };
+enum { CONTROL_API_RECORDS_MAX = 256 };
 
 /* All lent for its life. */
 struct control_api_options {
@@ -39,7 +39,8 @@ struct control_api_options {
 
 struct control_api *control_api_new(const struct control_api_options *options);
 void control_api_routes(struct control_api *api, struct server *server);
-/* Begins to read the topic; it need not be there yet. */
+/* Begins to read the topic, which need not be there yet, or again where there was no room for it;
+ * until it was read, requests get 503. */
 void control_api_start(struct control_api *api);
 /* After the server's close was begun, which ends what waits. The loop must run until its handles
  * are gone; free it then. */

@@ -4,12 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "api/history/read.h"
-#include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "daemon/outputs.h"
 #include "daemon/topics.h"
 #include "metadata/record.h"
@@ -39,14 +38,6 @@ struct parcel {
 	struct output_report report; /* first: it is how the record is told of */
 	struct herald *herald;
 };
-
-static uint64_t real_ns(void)
-{
-	struct timespec real;
-
-	clock_gettime(CLOCK_REALTIME, &real);
-	return (uint64_t)real.tv_sec * NS_PER_S + (uint64_t)real.tv_nsec;
-}
 
 /* --- records out --- */
 

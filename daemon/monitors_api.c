@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "agent/batch/keys.h"
 #include "agent/batch/seal.h"
@@ -12,104 +11,59 @@
 #include "api/http/server.h"
 #include "api/history/read.h"
 #include "api/query/message_json.h"
+#include "api/query/monitor_schema.h"
 #include "api/query/rehearsal.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "daemon/keyring.h"
 #include "daemon/outputs.h"
 #include "daemon/permit.h"
 #include "daemon/settings.h"
-#include "daemon/tail.h"
 #include "daemon/topics.h"
+#include "daemon/waiting.h"
 #include "millrace/v1/monitors.pb-c.h"
 #include "rules/rulebook.h"
 
 enum {
-	LOOK_MS = 500,
 	ISSUED_KEPT = 1024, /* more than are taken within ten minutes */
 	REQUEST_BYTES_MAX = 256 << 10,
 	TRIAL_ROWS_MAX = 300000, /* some 0.3 s of the loop that also delivers alerts */
 };
-#define WAIT_NS (10 * NS_PER_S)
 
-/* Who is answered, and how. */
-struct asker {
-	struct response *response; /* NULL: nobody any more */
-	bool grpc;
-};
-
-/* Rules of one request, all issued at one time, which no other request has. */
-struct pending {
-	struct asker asker; /* nobody: free */
-	struct rule *rules;
+/* What one request wants, all issued at one time, which no other request has. */
+struct change {
 	size_t count, left; /* to be read back */
-	uint64_t issued_ns, until_ns;
-	bool one;     /* the answer is a MonitorState */
-	bool refused; /* one of them did not come to stand as it was issued */
+	bool one;	    /* the answer is a MonitorState */
+	bool refused;	    /* one of them did not come to stand as it was issued */
+	struct rule rules[];
 };
 
 struct monitors_api {
 	struct monitors_api_options options;
 	struct rulebook *book;
-	struct tail *tail;
-	bool read_all; /* what the topic had at the start */
-	uv_timer_t timer;
+	bool read_all;				    /* what the topic had at the start */
 	uint64_t issued_ns;			    /* the last */
 	uint64_t issued[ISSUED_KEPT], issued_count; /* by this process: the last of its requests */
-	struct pending pending[MONITORS_API_PENDING_MAX];
-	struct rule read;
+	struct waiting waiting;			    /* for what is a struct change */
 	struct config_error error;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 /* --- answers --- */
 
-static struct asker asker_of(const struct request *request, struct response *response)
-{
-	return (struct asker){response, request->grpc};
-}
-
-static void refuse(struct asker asker, unsigned status, const char *detail)
-{
-	static const struct {
-		unsigned status;
-		enum grpc_status grpc;
-	} statuses[] = {
-		{400, GRPC_INVALID_ARGUMENT},	 {404, GRPC_NOT_FOUND},
-		{409, GRPC_FAILED_PRECONDITION}, {503, GRPC_UNAVAILABLE},
-		{504, GRPC_DEADLINE_EXCEEDED},
-	};
-	size_t at = 0;
-
-	if (!asker.grpc) {
-		response_problem(asker.response, status, detail);
-		return;
-	}
-	while (statuses[at].status != status)
-		at++;
-	response_finish(asker.response, statuses[at].grpc, detail);
-}
-
-static void answer(struct asker asker, const ProtobufCMessage *message)
+static void answer(struct response *response, const ProtobufCMessage *message)
 {
 	struct json json;
 	size_t size;
 
-	if (asker.grpc) {
+	if (response_by_grpc(response)) {
 		uint8_t *bytes;
 
 		size = protobuf_c_message_get_packed_size(message);
 		bytes = memory_resize(NULL, size, 1);
 		protobuf_c_message_pack(message, bytes);
-		response_message(asker.response, bytes, size);
-		response_finish(asker.response, GRPC_OK, NULL);
+		response_message(response, bytes, size);
+		response_finish(response, GRPC_OK, NULL);
 		free(bytes);
 		return;
 	}
@@ -117,8 +71,8 @@ static void answer(struct asker asker, const ProtobufCMessage *message)
 	message_json(&json, message);
 	const char *text = json_text(&json, &size);
 
-	response_header(asker.response, "cache-control", "no-store");
-	response_send(asker.response, 200, "application/json", text, size);
+	response_header(response, "cache-control", "no-store");
+	response_send(response, 200, "application/json", text, size);
 	json_done(&json);
 }
 
@@ -231,16 +185,17 @@ static void tell_value(struct monitors_api *api, struct told_trial *told, size_t
 	told->values_at[number] = value;
 }
 
-/* To free; NULL: the asker was told why there is none. */
-static struct told_trial *try_monitor(struct monitors_api *api, struct asker asker,
+/* To free; NULL: it was refused. */
+static struct told_trial *try_monitor(struct monitors_api *api, struct response *response,
 				      const struct monitor *monitor)
 {
 	struct told_trial *told = memory_zeroed(1, sizeof(*told));
 
 	if (rehearsal_run(api->options.history, monitor, TRIAL_ROWS_MAX, &told->trial) < 0) {
-		refuse(asker, 503,
-		       "the monitor is good; the history cannot be read, or has too many rows for "
-		       "it: give client, server or port, or a shorter window");
+		response_refuse(
+			response, 503,
+			"the monitor is good; the history cannot be read, or has too many rows for "
+			"it: give client, server or port, or a shorter window");
 		free(told);
 		return NULL;
 	}
@@ -256,14 +211,15 @@ static struct told_trial *try_monitor(struct monitors_api *api, struct asker ask
 	return told;
 }
 
-static void answer_rules(struct asker asker, const struct rule *rules, size_t count, bool one)
+static void answer_rules(struct response *response, const struct rule *rules, size_t count,
+			 bool one)
 {
 	struct list list;
 
 	list_init(&list, count);
 	for (size_t i = 0; i < count; i++)
 		list_add(&list, &rules[i].monitor, &rules[i]);
-	answer(asker, one ? &list.told[0].state.base : &list.message.base);
+	answer(response, one ? &list.told[0].state.base : &list.message.base);
 	list_done(&list);
 }
 
@@ -291,7 +247,7 @@ static const struct rule *find_rule(const struct monitors_api *api, const char *
 	return rule && !rule->withdrawn ? rule : NULL;
 }
 
-static void answer_list(struct monitors_api *api, struct asker asker)
+static void answer_list(struct monitors_api *api, struct response *response)
 {
 	size_t count;
 	const struct monitor *monitors = rulebook_monitors(api->book, &count);
@@ -302,15 +258,15 @@ static void answer_list(struct monitors_api *api, struct asker asker)
 		list_add(&list, &monitors[i], NULL);
 	for (size_t i = rulebook_own(api->book); i < count; i++)
 		list_add(&list, &monitors[i], find_rule(api, monitors[i].name));
-	answer(asker, &list.message.base);
+	answer(response, &list.message.base);
 	list_done(&list);
 }
 
 /* rule: NULL of the configuration's. */
-static void answer_tried(struct monitors_api *api, struct asker asker,
+static void answer_tried(struct monitors_api *api, struct response *response,
 			 const struct monitor *monitor, const struct rule *rule, bool as_list)
 {
-	struct told_trial *told = try_monitor(api, asker, monitor);
+	struct told_trial *told = try_monitor(api, response, monitor);
 	struct list list;
 
 	if (!told)
@@ -318,65 +274,49 @@ static void answer_tried(struct monitors_api *api, struct asker asker,
 	list_init(&list, 1);
 	list_add(&list, monitor, rule);
 	list.told[0].state.trial = &told->message;
-	answer(asker, as_list ? &list.message.base : &list.told[0].state.base);
+	answer(response, as_list ? &list.message.base : &list.told[0].state.base);
 	list_done(&list);
 	free(told);
 }
 
-static void answer_one(struct monitors_api *api, struct asker asker, const char *name, bool test,
-		       bool as_list)
+static void answer_one(struct monitors_api *api, struct response *response, const char *name,
+		       bool test, bool as_list)
 {
 	const struct monitor *own = find_own(api, name);
 	const struct rule *rule = find_rule(api, name);
 	struct list list;
 
 	if (!own && !rule) {
-		refuse(asker, 404, "no monitor of this name is in force");
+		response_refuse(response, 404, "no monitor of this name is in force");
 		return;
 	}
 	if (test) {
-		answer_tried(api, asker, own ? own : &rule->monitor, own ? NULL : rule, as_list);
+		answer_tried(api, response, own ? own : &rule->monitor, own ? NULL : rule, as_list);
 		return;
 	}
 	list_init(&list, 1);
 	list_add(&list, own ? own : &rule->monitor, own ? NULL : rule);
-	answer(asker, as_list ? &list.message.base : &list.told[0].state.base);
+	answer(response, as_list ? &list.message.base : &list.told[0].state.base);
 	list_done(&list);
 }
 
-static bool knows(struct monitors_api *api, struct asker asker)
+static bool knows(struct monitors_api *api, struct response *response)
 {
 	if (!api->read_all)
-		refuse(asker, 503, TOPIC_RULES " has not been read yet; try again in a second");
+		response_refuse(response, 503,
+				TOPIC_RULES " has not been read yet; try again in a second");
 	return api->read_all;
 }
 
 /* --- into the topic, and the answer when it is there --- */
 
-static void end_pending(struct pending *pending)
+static struct change *change_new(size_t count)
 {
-	if (pending->asker.response)
-		response_on_gone(pending->asker.response, NULL, NULL);
-	free(pending->rules);
-	*pending = (struct pending){0};
-}
+	struct change *change =
+		memory_zeroed(1, sizeof(*change) + count * sizeof(change->rules[0]));
 
-static void on_gone(struct response *response, void *context)
-{
-	struct pending *pending = context;
-
-	(void)response;
-	pending->asker.response = NULL;
-	end_pending(pending);
-}
-
-static struct pending *free_pending(struct monitors_api *api)
-{
-	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
-		if (!api->pending[i].asker.response)
-			return &api->pending[i];
-	}
-	return NULL;
+	change->count = change->left = count;
+	return change;
 }
 
 /* Signed as the deployment's keys are now. */
@@ -384,53 +324,40 @@ static void write_rule(struct monitors_api *api, const struct rule *rule)
 {
 	const struct keys *keys = keyring_keys(api->options.keyring);
 	uint8_t key[SEAL_KEY_BYTES], bytes[RULE_BYTES_MAX];
-	bool keyed = keys_count(keys) && keys_pipeline_key(keys, 0, key) == 0;
-	size_t length = rule_write(rule, keyed ? key : NULL, bytes);
+	size_t length = rule_write(rule, keys_signer(keys, key) ? key : NULL, bytes);
 
 	explicit_bzero(key, sizeof(key));
 	outputs_offer(api->options.outputs, TOPIC_RULES, rule->id, strlen(rule->id),
 		      (struct encoded){.bytes = bytes, .length = length});
 }
 
-/* Takes the rules over. */
-static void write_rules(struct monitors_api *api, struct asker asker, struct rule *rules,
-			size_t count, bool one)
+/* Takes the change over. */
+static void write_change(struct monitors_api *api, struct response *response, struct change *change)
 {
-	struct pending *pending = free_pending(api);
-
-	if (!pending) {
-		free(rules);
-		refuse(asker, 503, "too many changes wait for Kafka");
+	if (!waiting_add(&api->waiting, response, change->rules[0].issued_ns, change))
 		return;
-	}
-	*pending = (struct pending){.asker = asker,
-				    .rules = rules,
-				    .count = count,
-				    .left = count,
-				    .issued_ns = rules[0].issued_ns,
-				    .until_ns = now_ns() + WAIT_NS,
-				    .one = one};
-	response_on_gone(asker.response, on_gone, pending);
-	api->issued[api->issued_count++ % ISSUED_KEPT] = pending->issued_ns;
-	for (size_t i = 0; i < count; i++)
-		write_rule(api, &rules[i]);
+	api->issued[api->issued_count++ % ISSUED_KEPT] = change->rules[0].issued_ns;
+	for (size_t i = 0; i < change->count; i++)
+		write_rule(api, &change->rules[i]);
 }
 
 /* Later than all that is known, whatever the clock does: of one id the last stands. */
 static uint64_t issue(struct monitors_api *api)
 {
-	uint64_t now = now_ns();
+	uint64_t now = real_ns();
 
 	api->issued_ns = api->issued_ns >= now ? api->issued_ns + 1 : now;
 	return api->issued_ns;
 }
 
 /* What found no room must not come to stand by itself when there is some. */
-static void take_back(struct monitors_api *api, struct rule *rule)
+static void take_back(struct monitors_api *api, const struct rule *rule)
 {
-	rule->withdrawn = true;
-	rule->issued_ns = issue(api);
-	write_rule(api, rule);
+	struct rule withdrawal = *rule;
+
+	withdrawal.withdrawn = true;
+	withdrawal.issued_ns = issue(api);
+	write_rule(api, &withdrawal);
 }
 
 /* Whoever asked for it may be gone: the rule comes all the same. */
@@ -443,65 +370,60 @@ static bool is_ours(const struct monitors_api *api, uint64_t issued_ns)
 	return ours;
 }
 
-/* What was read was shown to the rulebook. */
-static void answer_pending(struct monitors_api *api, struct rule *read)
+static struct waiter *waiter_of(struct monitors_api *api, uint64_t issued_ns)
 {
+	struct waiter *waiter = waiting_next(&api->waiting, NULL);
+
+	while (waiter && waiter->issued_ns != issued_ns)
+		waiter = waiting_next(&api->waiting, waiter);
+	return waiter;
+}
+
+static void answer_change(struct response *response, const struct change *change)
+{
+	if (change->refused)
+		response_refuse(response, 409,
+				"others changed monitors at the same time: not all of this is in "
+				"force; see GET /api/v1/monitors");
+	else
+		answer_rules(response, change->rules, change->count, change->one);
+}
+
+/* What was read was shown to the rulebook. */
+static void answer_waiter(struct monitors_api *api, const struct rule *read)
+{
+	struct waiter *waiter = waiter_of(api, read->issued_ns);
 	const struct rule *stands = rulebook_find(api->book, read->id);
 	bool refused = !stands || stands->issued_ns != read->issued_ns;
 	bool homeless = refused && (!stands || stands->withdrawn) && !read->withdrawn;
-	uint64_t issued_ns = read->issued_ns;
+	struct response *response;
+	struct change *change;
 
-	if (homeless && is_ours(api, issued_ns))
+	if (homeless && is_ours(api, read->issued_ns))
 		take_back(api, read);
-	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
-		struct pending *pending = &api->pending[i];
-
-		if (!pending->asker.response || pending->issued_ns != issued_ns)
-			continue;
-		pending->refused |= refused;
-		if (--pending->left)
-			continue;
-		if (pending->refused)
-			refuse(pending->asker, 409,
-			       "others changed monitors at the same time: not all of this is in "
-			       "force; see GET /api/v1/monitors");
-		else
-			answer_rules(pending->asker, pending->rules, pending->count, pending->one);
-		end_pending(pending);
-	}
-}
-
-static void on_record(void *context, const struct tail_record *record)
-{
-	struct monitors_api *api = context;
-	char why[RULE_WHY_BYTES];
-
-	/* What is no good the relay tells of. */
-	if (!record->value || !rule_accept(record->value, record->length,
-					   keyring_keys(api->options.keyring), &api->read, why))
+	if (!waiter)
 		return;
-	rulebook_take(api->book, &api->read, now_ns());
-	if (api->read.issued_ns > api->issued_ns)
-		api->issued_ns = api->read.issued_ns;
-	answer_pending(api, &api->read);
+	response = waiter->response;
+	change = waiter->what;
+	change->refused |= refused;
+	if (--change->left)
+		return;
+	waiting_end(waiter);
+	answer_change(response, change);
+	free(change);
 }
 
-static void on_timer(uv_timer_t *timer)
+void monitors_api_take(struct monitors_api *api, const struct rule *rule)
 {
-	struct monitors_api *api = timer->data;
-	uint64_t now = now_ns();
+	rulebook_take(api->book, rule, real_ns());
+	if (rule->issued_ns > api->issued_ns)
+		api->issued_ns = rule->issued_ns;
+	answer_waiter(api, rule);
+}
 
-	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++) {
-		struct pending *pending = &api->pending[i];
-		struct asker asker = pending->asker;
-
-		if (!asker.response || pending->until_ns > now)
-			continue;
-		end_pending(pending);
-		refuse(asker, 504,
-		       "Kafka did not take the change within 10 s; it may come yet: see "
-		       "GET /api/v1/monitors");
-	}
+void monitors_api_read_all(struct monitors_api *api)
+{
+	api->read_all = true;
 }
 
 /* --- documents --- */
@@ -529,8 +451,7 @@ static const struct config_table document_table = {
 };
 
 /* The rule of one that was read; NULL, or what is wrong with it. */
-static const char *make_rule(struct monitors_api *api, const struct settings_monitor *from,
-			     struct rule *rule)
+static const char *make_rule(const struct settings_monitor *from, struct rule *rule)
 {
 	static char why[CONFIG_ERROR_BYTES];
 
@@ -539,16 +460,7 @@ static const char *make_rule(struct monitors_api *api, const struct settings_mon
 	rule->monitor = settings_monitor(from);
 	rule_monitor_id(rule->monitor.name, rule->id);
 	rule->issued_ns = 1; /* until it is issued */
-	if (!rule_check(rule, why))
-		return why;
-	if (find_own(api, rule->monitor.name)) {
-		snprintf(why, sizeof(why),
-			 "%s is a monitor of millraced's configuration; change it there, or "
-			 "choose another name",
-			 rule->monitor.name);
-		return why;
-	}
-	return NULL;
+	return rule_check(rule, why) ? NULL : why;
 }
 
 /* One of the names twice would be written once. */
@@ -563,128 +475,162 @@ static const char *twice(const struct rule *rules, size_t count)
 	return NULL;
 }
 
-static size_t rules_of_list(struct monitors_api *api, const struct config_list *list,
-			    struct rule **rules, const char **why)
+static struct change *change_of_list(const struct config_list *list, const char **why)
 {
 	const struct settings_monitor *monitors = list->items;
+	struct change *change = change_new(list->count);
 
-	*rules = memory_zeroed(list->count, sizeof(**rules));
 	*why = NULL;
 	for (size_t i = 0; i < list->count && !*why; i++)
-		*why = make_rule(api, &monitors[i], &(*rules)[i]);
+		*why = make_rule(&monitors[i], &change->rules[i]);
 	if (!*why)
-		*why = twice(*rules, list->count);
+		*why = twice(change->rules, list->count);
 	if (!*why)
-		return list->count;
-	free(*rules);
-	return 0;
+		return change;
+	free(change);
+	return NULL;
 }
 
-/* A monitor, or a list of them under `monitors`. Returns how many, in *rules, to free; or 0 and
- * why, with the line where there is one. */
-static size_t read_document(struct monitors_api *api, const char *text, size_t length,
-			    struct rule **rules, const char **why)
+/* A monitor, or a list of them under `monitors`. To free; or NULL and why, with the line where
+ * there is one. */
+static struct change *read_document(struct monitors_api *api, const char *text, size_t length,
+				    const char **why)
 {
 	struct settings_monitor monitor;
 	struct document document;
-	size_t count = 0;
+	struct change *change = NULL;
 	bool list = config_begins_with(text, length, "monitors");
 
 	*why = api->error.text;
 	if (list &&
 	    config_read(&document_table, "line", text, length, &document, &api->error) == 0) {
-		count = rules_of_list(api, &document.monitors, rules, why);
+		change = change_of_list(&document.monitors, why);
 		config_free(&document_table, &document);
 	} else if (!list && config_read(&settings_monitor_table, "line", text, length, &monitor,
 					&api->error) == 0) {
 		const struct config_list one = {&monitor, 1};
 
-		count = rules_of_list(api, &one, rules, why);
+		change = change_of_list(&one, why);
 		config_free(&settings_monitor_table, &monitor);
 	}
-	return count;
+	return change;
 }
 
 /* --- requests --- */
 
-static size_t newcomers(const struct monitors_api *api, const struct rule *rules, size_t count)
+static size_t newcomers(const struct monitors_api *api, const struct change *change)
 {
 	size_t found = 0;
 
-	for (size_t i = 0; i < count; i++)
-		found += !rules[i].withdrawn && find_rule(api, rules[i].monitor.name) == NULL;
+	for (size_t i = 0; i < change->count; i++) {
+		const struct rule *rule = &change->rules[i];
+
+		found += !rule->withdrawn && find_rule(api, rule->monitor.name) == NULL;
+	}
 	return found;
 }
 
 /* Of the rulebook, and of requests that wait for it. */
-static size_t standing(const struct monitors_api *api)
+static size_t standing(struct monitors_api *api)
 {
 	size_t count = rulebook_standing(api->book);
+	struct waiter *waiter = NULL;
 
-	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++)
-		count += newcomers(api, api->pending[i].rules, api->pending[i].count);
+	while ((waiter = waiting_next(&api->waiting, waiter)))
+		count += newcomers(api, waiter->what);
 	return count;
 }
 
-/* name: which one it must be; NULL: any, and as many. */
-static void apply(struct monitors_api *api, struct asker asker, const char *peer, const char *text,
-		  size_t length, const char *name, bool dry_run)
+/* Why it cannot come to stand beside what does; NULL: it can. */
+static const char *conflict(struct monitors_api *api, const struct change *change)
 {
-	struct rule *rules;
-	const char *why;
-	size_t count = read_document(api, text, length, &rules, &why);
-	uint64_t issued_ns;
+	for (size_t i = 0; i < change->count; i++) {
+		const char *name = change->rules[i].monitor.name;
 
-	if (!count) {
-		refuse(asker, 400, why);
-		return;
+		if (!find_own(api, name))
+			continue;
+		snprintf(api->error.text, sizeof(api->error.text),
+			 "%s is a monitor of millraced's configuration; change it there, or choose "
+			 "another name",
+			 name);
+		return api->error.text;
 	}
-	bool other = name && (count > 1 || strcmp(rules[0].monitor.name, name) != 0);
-
-	if (other || standing(api) + newcomers(api, rules, count) > MONITORS_API_MAX) {
-		free(rules);
-		refuse(asker, other ? 400 : 409,
-		       other ? "the path names another monitor than the document"
-			     : "256 monitors stand already: delete some");
-		return;
-	}
-	issued_ns = dry_run ? 0 : issue(api);
-	for (size_t i = 0; i < count; i++) {
-		rules[i].issued_ns = issued_ns;
-		snprintf(rules[i].author, sizeof(rules[i].author), "%s", peer);
-	}
-	if (!dry_run) {
-		write_rules(api, asker, rules, count, name != NULL);
-		return;
-	}
-	if (count == 1)
-		answer_tried(api, asker, &rules[0].monitor, &rules[0], true);
-	else
-		answer_rules(asker, rules, count, false);
-	free(rules);
+	return standing(api) + newcomers(api, change) > MONITORS_API_MAX
+		       ? "256 monitors stand already: delete some"
+		       : NULL;
 }
 
-static void withdraw(struct monitors_api *api, struct asker asker, const char *peer,
+static void answer_dry_run(struct monitors_api *api, struct response *response,
+			   const struct change *change)
+{
+	const struct rule *rules = change->rules;
+
+	if (change->count == 1)
+		answer_tried(api, response, &rules[0].monitor, &rules[0], !change->one);
+	else
+		answer_rules(response, rules, change->count, false);
+}
+
+/* name: which one it must be, and the answer is that one; NULL: any, and as many. */
+static void apply(struct monitors_api *api, struct response *response, const char *peer,
+		  const char *text, size_t length, const char *name, bool dry_run)
+{
+	const char *why;
+	struct change *change = read_document(api, text, length, &why);
+	uint64_t issued_ns;
+
+	if (!change) {
+		response_refuse(response, 400, why);
+		return;
+	}
+	bool other = name && (change->count > 1 || strcmp(change->rules[0].monitor.name, name));
+
+	why = other ? "the path names another monitor than the document" : conflict(api, change);
+	if (why) {
+		free(change);
+		response_refuse(response, other ? 400 : 409, why);
+		return;
+	}
+	change->one = name != NULL;
+	issued_ns = dry_run ? 0 : issue(api);
+	for (size_t i = 0; i < change->count; i++) {
+		struct rule *rule = &change->rules[i];
+
+		rule->issued_ns = issued_ns;
+		snprintf(rule->author, sizeof(rule->author), "%s", peer);
+	}
+	if (!dry_run) {
+		write_change(api, response, change);
+		return;
+	}
+	answer_dry_run(api, response, change);
+	free(change);
+}
+
+static void withdraw(struct monitors_api *api, struct response *response, const char *peer,
 		     const char *name)
 {
 	const struct rule *known = find_rule(api, name);
+	struct change *change;
 	struct rule *rule;
 
 	if (!known && find_own(api, name)) {
-		refuse(asker, 409,
-		       "it is a monitor of millraced's configuration; take it out there");
+		response_refuse(response, 409,
+				"it is a monitor of millraced's configuration; take it out there");
 		return;
 	}
 	if (!known) {
-		refuse(asker, 404, "no monitor of this name is in force");
+		response_refuse(response, 404, "no monitor of this name is in force");
 		return;
 	}
-	rule = memory_zeroed(1, sizeof(*rule));
+	change = change_new(1);
+	change->one = true;
+	rule = &change->rules[0];
 	*rule = *known;
 	rule->withdrawn = true;
 	rule->issued_ns = issue(api);
 	snprintf(rule->author, sizeof(rule->author), "%s", peer);
-	write_rules(api, asker, rule, 1, true);
+	write_change(api, response, change);
 }
 
 static bool is_document(const struct request *request, struct response *response)
@@ -698,44 +644,64 @@ static bool is_document(const struct request *request, struct response *response
 	return false;
 }
 
+/* False: it says what is not known here, and was refused. */
+static bool takes(const struct parameters_table *table, const struct request *request,
+		  struct response *response, ProtobufCMessage *message)
+{
+	struct refusal refusal;
+
+	if (parameters_parse(table, request, NULL, message, &refusal))
+		return true;
+	response_refuse(response, 400, refusal.detail);
+	return false;
+}
+
 static void serve_list(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
 
-	if (knows(api, asker))
-		answer_list(api, asker);
+	if (takes(&monitor_list_takes, request, response, NULL) && knows(api, response))
+		answer_list(api, response);
 }
 
 static void serve_get(struct request *request, struct response *response, void *context)
 {
+	Millrace__V1__ListMonitorsRequest said = MILLRACE__V1__LIST_MONITORS_REQUEST__INIT;
 	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
 
-	if (knows(api, asker))
-		answer_one(api, asker, request->rest, request_parameter(request, "test", 0) != NULL,
-			   false);
+	if (takes(&monitor_get_takes, request, response, &said.base) && knows(api, response))
+		answer_one(api, response, request->rest, said.test, false);
+}
+
+static void serve_document(struct monitors_api *api, const struct parameters_table *table,
+			   const char *name, struct request *request, struct response *response)
+{
+	Millrace__V1__ApplyMonitorsRequest said = MILLRACE__V1__APPLY_MONITORS_REQUEST__INIT;
+
+	if (permit(api->options.token, request, response) &&
+	    takes(table, request, response, &said.base) && is_document(request, response) &&
+	    knows(api, response))
+		apply(api, response, request->peer, (const char *)request->body, request->body_size,
+		      name, said.dry_run);
 }
 
 static void serve_apply(struct request *request, struct response *response, void *context)
 {
-	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
+	serve_document(context, &monitor_apply_takes, NULL, request, response);
+}
 
-	if (permit(api->options.token, request, response) && is_document(request, response) &&
-	    knows(api, asker))
-		apply(api, asker, request->peer, (const char *)request->body, request->body_size,
-		      request->rest[0] ? request->rest : NULL,
-		      request_parameter(request, "dry_run", 0) != NULL);
+static void serve_put(struct request *request, struct response *response, void *context)
+{
+	serve_document(context, &monitor_put_takes, request->rest, request, response);
 }
 
 static void serve_delete(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
 
-	if (permit(api->options.token, request, response) && knows(api, asker))
-		withdraw(api, asker, request->peer, request->rest);
+	if (permit(api->options.token, request, response) &&
+	    takes(&monitor_delete_takes, request, response, NULL) && knows(api, response))
+		withdraw(api, response, request->peer, request->rest);
 }
 
 /* --- the same over gRPC --- */
@@ -743,7 +709,6 @@ static void serve_delete(struct request *request, struct response *response, voi
 static void serve_rpc_list(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
 	Millrace__V1__ListMonitorsRequest *message;
 
 	message = request->body_size > REQUEST_BYTES_MAX
@@ -751,11 +716,11 @@ static void serve_rpc_list(struct request *request, struct response *response, v
 			  : millrace__v1__list_monitors_request__unpack(NULL, request->body_size,
 									request->body);
 	if (!message)
-		refuse(asker, 400, "no ListMonitorsRequest");
-	else if (knows(api, asker) && message->name[0])
-		answer_one(api, asker, message->name, message->test, true);
+		response_refuse(response, 400, "no ListMonitorsRequest");
+	else if (knows(api, response) && message->name[0])
+		answer_one(api, response, message->name, message->test, true);
 	else if (api->read_all)
-		answer_list(api, asker);
+		answer_list(api, response);
 	if (message)
 		millrace__v1__list_monitors_request__free_unpacked(message, NULL);
 }
@@ -763,20 +728,19 @@ static void serve_rpc_list(struct request *request, struct response *response, v
 static void serve_rpc_apply(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
 	Millrace__V1__ApplyMonitorsRequest *message;
 
-	if (!permit(api->options.token, request, response) || !knows(api, asker))
+	if (!permit(api->options.token, request, response) || !knows(api, response))
 		return;
 	message = request->body_size > REQUEST_BYTES_MAX
 			  ? NULL
 			  : millrace__v1__apply_monitors_request__unpack(NULL, request->body_size,
 									 request->body);
 	if (!message) {
-		refuse(asker, 400, "no ApplyMonitorsRequest");
+		response_refuse(response, 400, "no ApplyMonitorsRequest");
 		return;
 	}
-	apply(api, asker, request->peer, message->document, strlen(message->document), NULL,
+	apply(api, response, request->peer, message->document, strlen(message->document), NULL,
 	      message->dry_run);
 	millrace__v1__apply_monitors_request__free_unpacked(message, NULL);
 }
@@ -784,20 +748,19 @@ static void serve_rpc_apply(struct request *request, struct response *response, 
 static void serve_rpc_delete(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
-	struct asker asker = asker_of(request, response);
 	Millrace__V1__DeleteMonitorRequest *message;
 
-	if (!permit(api->options.token, request, response) || !knows(api, asker))
+	if (!permit(api->options.token, request, response) || !knows(api, response))
 		return;
 	message = request->body_size > REQUEST_BYTES_MAX
 			  ? NULL
 			  : millrace__v1__delete_monitor_request__unpack(NULL, request->body_size,
 									 request->body);
 	if (!message) {
-		refuse(asker, 400, "no DeleteMonitorRequest");
+		response_refuse(response, 400, "no DeleteMonitorRequest");
 		return;
 	}
-	withdraw(api, asker, request->peer, message->name);
+	withdraw(api, response, request->peer, message->name);
 	millrace__v1__delete_monitor_request__free_unpacked(message, NULL);
 }
 
@@ -806,7 +769,7 @@ void monitors_api_routes(struct monitors_api *api, struct server *server)
 	server_route(server, "GET", "/api/v1/monitors", serve_list, api);
 	server_route(server, "POST", "/api/v1/monitors", serve_apply, api);
 	server_route(server, "GET", "/api/v1/monitors/*", serve_get, api);
-	server_route(server, "PUT", "/api/v1/monitors/*", serve_apply, api);
+	server_route(server, "PUT", "/api/v1/monitors/*", serve_put, api);
 	server_route(server, "DELETE", "/api/v1/monitors/*", serve_delete, api);
 	server_grpc(server, "/millrace.v1.Monitors/List", serve_rpc_list, api);
 	server_grpc(server, "/millrace.v1.Monitors/Apply", serve_rpc_apply, api);
@@ -815,65 +778,28 @@ void monitors_api_routes(struct monitors_api *api, struct server *server)
 
 /* --- life --- */
 
-static void on_read_all(void *context)
-{
-	struct monitors_api *api = context;
-
-	api->read_all = true;
-}
-
-static void on_trouble(void *context, const char *sentence)
-{
-	const struct monitors_api *api = context;
-
-	api->options.trouble(api->options.context, sentence);
-}
-
 struct monitors_api *monitors_api_new(const struct monitors_api_options *options)
 {
 	struct monitors_api *api = memory_zeroed(1, sizeof(*api));
 
 	api->options = *options;
 	api->book = rulebook_new(options->own, options->own_count, MONITORS_API_MAX);
-	uv_timer_init(options->loop, &api->timer);
-	api->timer.data = api;
-	uv_timer_start(&api->timer, on_timer, LOOK_MS, LOOK_MS);
+	waiting_init(&api->waiting, options->loop,
+		     "Kafka did not take the change within 10 s; it may come yet: see "
+		     "GET /api/v1/monitors");
 	return api;
-}
-
-void monitors_api_start(struct monitors_api *api)
-{
-	static const char *const topics[] = {TOPIC_RULES, NULL};
-	char error[256];
-
-	if (api->tail)
-		return;
-	api->tail = tail_new(&(struct tail_options){.loop = api->options.loop,
-						    .brokers = api->options.brokers,
-						    .security = api->options.security,
-						    .topics = topics,
-						    .context = api,
-						    .record = on_record,
-						    .caught_up = on_read_all,
-						    .trouble = on_trouble},
-			     error, sizeof(error));
-	if (!api->tail)
-		api->options.trouble(api->options.context, error);
 }
 
 void monitors_api_close(struct monitors_api *api)
 {
-	if (api->tail)
-		tail_close(api->tail);
-	uv_close((uv_handle_t *)&api->timer, NULL);
+	waiting_close(&api->waiting);
 }
 
 void monitors_api_free(struct monitors_api *api)
 {
 	if (!api)
 		return;
-	for (size_t i = 0; i < MONITORS_API_PENDING_MAX; i++)
-		free(api->pending[i].rules);
+	waiting_done(&api->waiting);
 	rulebook_free(api->book);
 	free(api);
 }

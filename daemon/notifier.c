@@ -8,6 +8,7 @@
 #include "api/query/query.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "daemon/encode.h"
 #include "daemon/firing.h"
 #include "daemon/log.h"
@@ -76,14 +77,6 @@ struct notifier {
 	uint64_t awake_ns, doubt_until_ns;
 	bool closing, closed;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 /* --- a stand-still --- */
 
@@ -293,7 +286,7 @@ static struct reach *reach_of(struct notifier *notifier, int32_t partition)
 
 static bool within_life(const struct notifier *notifier, const struct alert *alert)
 {
-	return alert->pane_end_ns + notifier->options.settings->notify_life_ns > now_ns();
+	return alert->pane_end_ns + notifier->options.settings->notify_life_ns > real_ns();
 }
 
 static void on_outbox(void *context, const struct tail_record *record)
@@ -488,7 +481,7 @@ static bool sees(void *context)
 void notifier_turn(struct notifier *notifier, bool running, uint64_t clock_ns)
 {
 	struct notify_receiver_stats receivers[NOTIFIER_RECEIVERS_MAX];
-	struct selfwatch_view view = {.now_ns = now_ns(),
+	struct selfwatch_view view = {.now_ns = real_ns(),
 				      .steady_ns = uv_hrtime(),
 				      .running = running,
 				      .clock_ns = clock_ns,
@@ -583,7 +576,7 @@ static struct notify *make_notify(struct notifier *notifier, const struct receiv
 						 (uint32_t)settings->notify_breaker_failures,
 					 .retry = {settings->notify_retry_min_ns / NS_PER_MS,
 						   settings->notify_retry_max_ns / NS_PER_MS},
-					 .now_ns = now_ns,
+					 .now_ns = real_ns,
 					 .context = notifier,
 					 .doubts = doubts,
 					 .record = on_record,

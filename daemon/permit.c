@@ -48,15 +48,6 @@ static bool shows(const struct request *request, const char *token)
 	       CRYPTO_memcmp(given + sizeof(scheme) - 1, token, length) == 0;
 }
 
-static void refuse(const struct request *request, struct response *response, unsigned status,
-		   enum grpc_status grpc, const char *detail)
-{
-	if (request->grpc)
-		response_finish(response, grpc, detail);
-	else
-		response_problem(response, status, detail);
-}
-
 bool permit(const char *token, const struct request *request, struct response *response)
 {
 	const char *host = request_header(request, ":authority");
@@ -66,17 +57,17 @@ bool permit(const char *token, const struct request *request, struct response *r
 			return true;
 		if (!request->grpc)
 			response_header(response, "www-authenticate", "Bearer");
-		refuse(request, response, 401, GRPC_UNAUTHENTICATED,
-		       "the token is missing or wrong: it is millraced's control.token; the CLI "
-		       "takes it from MILLRACE_TOKEN");
+		response_refuse(response, 401,
+				"the token is missing or wrong: it is millraced's control.token; "
+				"the CLI takes it from MILLRACE_TOKEN");
 		return false;
 	}
 	if (!host)
 		host = request_header(request, "host");
 	if (is_loopback(request->peer) && host && is_loopback(host))
 		return true;
-	refuse(request, response, 403, GRPC_PERMISSION_DENIED,
-	       "without control.token in millraced's configuration only who asks from its own "
-	       "machine may change what it does");
+	response_refuse(response, 403,
+			"without control.token in millraced's configuration only who asks from its "
+			"own machine may change what it does");
 	return false;
 }

@@ -3,12 +3,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "daemon/culprit.h"
 #include "daemon/mailbox.h"
 #include "daemon/watchdog.h"
@@ -154,16 +154,15 @@ static bool run_task(struct worker *worker, struct input *input)
 	struct task *task = worker->pipeline->tasks[input->task];
 	bool any = task_run(task);
 	uint64_t next = task_pane(task);
-	struct timespec now;
+	uint64_t now;
 
 	watchdog_beat();
 	if (next == 0 || (input->pane && input->pane + 1 == next))
 		return any;
-	clock_gettime(CLOCK_REALTIME, &now);
+	now = real_ns();
 	for (uint64_t pane = input->pane ? input->pane + 1 : next; pane < next; pane++)
 		histogram_observe(&input->event_to_pane,
-				  (double)now.tv_sec + (double)now.tv_nsec / NS_PER_S -
-					  (double)(pane * PANE_NS) / NS_PER_S);
+				  (double)(int64_t)(now - pane * PANE_NS) / NS_PER_S);
 	input->pane = next - 1;
 	return any;
 }

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/batch/keys.h"
 #include "agent/batch/seal.h"
@@ -11,6 +10,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "base/table.h"
 #include "daemon/encode.h"
 #include "daemon/keyring.h"
@@ -88,14 +88,6 @@ struct taking {
 static struct way *way_of(const struct relay *relay, uint64_t key)
 {
 	return &relay->ways[hash_owner(key, relay->options.tasks)];
-}
-
-static uint64_t real_ns(void)
-{
-	struct timespec real;
-
-	clock_gettime(CLOCK_REALTIME, &real);
-	return (uint64_t)real.tv_sec * NS_PER_S + (uint64_t)real.tv_nsec;
 }
 
 static bool has_passed(uint64_t since_ns, uint64_t by_ns, uint64_t now_ns)
@@ -319,6 +311,7 @@ static void on_rule(struct relay *relay, uint64_t key, const struct tail_record 
 		relay->options.trouble(relay->options.context, sentence);
 		return;
 	}
+	relay->options.ruled(relay->options.context, &rule);
 	until_ns = rule.withdrawn ? rule.issued_ns + RULEBOOK_FORGET_NS : UINT64_MAX;
 	held = table_find(&way_of(relay, key)->held, &key);
 	if (held && held->rule && is_newer(held, &rule))
@@ -375,7 +368,7 @@ static void sign_again(struct relay *relay, const struct held *held)
 	uint8_t key[SEAL_KEY_BYTES], bytes[RULE_BYTES_MAX];
 	struct rule rule;
 
-	if (!keys_count(keys) || keys_pipeline_key(keys, 0, key) < 0)
+	if (!keys_signer(keys, key))
 		return;
 	if (!seal_check(key, held->bytes, held->length) &&
 	    rule_read(held->bytes, held->length, &rule, NULL)) {
@@ -474,7 +467,7 @@ static size_t way_tell(struct relay *relay, struct way *way, uint32_t partition,
 
 	if (!count)
 		return 0;
-	bool sealed = keys_count(keys) && keys_pipeline_key(keys, 0, key) == 0;
+	bool sealed = keys_signer(keys, key);
 	const struct encode_told told = {relay->metadata.items, relay->rules.items,
 					 relay->metadata.count, relay->rules.count};
 	struct encoded value = encode_told(relay->encoder, real_ns(), &told,
@@ -620,8 +613,11 @@ struct relay *relay_new(const struct relay_options *options)
 static void on_caught_up(void *context)
 {
 	struct reader *reader = context;
+	const struct relay *relay = reader->relay;
 
 	reader->read_all = true;
+	if (reader == &relay->rules_reader)
+		relay->options.rules_read(relay->options.context);
 }
 
 static void keep_ranges(struct relay *relay)

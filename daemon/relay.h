@@ -34,6 +34,7 @@ struct keyring;
 struct outputs;
 struct range;
 struct relay;
+struct rule;
 struct security;
 
 enum {
@@ -58,6 +59,10 @@ struct relay_options {
 	size_t ranges_count;
 	/* A change that came or was told anew, lent; without bytes: it was taken back. */
 	void (*changed)(void *context, uint64_t key, const uint8_t *bytes, size_t length);
+	/* A rule of the topic that may be believed, lent, also one that was issued before another
+	 * of its id; and that the topic was read to the end that it had. */
+	void (*ruled)(void *context, const struct rule *rule);
+	void (*rules_read)(void *context);
 	void (*trouble)(void *context, const char *sentence);
 	void *context;
 };

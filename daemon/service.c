@@ -5,18 +5,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "api/history/history.h"
 #include "api/http/json.h"
 #include "api/http/server.h"
+#include "api/query/parameter.h"
 #include "api/query/query.h"
 #include "base/clock.h"
 #include "base/disk.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "daemon/control_api.h"
 #include "agent/batch/control.h"
 #include "agent/batch/keys.h"
@@ -121,14 +122,6 @@ struct service {
 	int status;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 static void on_kafka_trouble(void *context, const char *sentence)
 {
 	struct service *service = context;
@@ -167,7 +160,7 @@ static void on_receiver_trouble(void *context, const char *receiver, const char 
 
 static void take_rollups(struct service *service, const struct parcel *parcel)
 {
-	uint64_t pane = pane_of(now_ns());
+	uint64_t pane = pane_of(real_ns());
 	uint64_t newest = 0;
 
 	for (size_t i = 0; i < parcel->names_count; i++)
@@ -181,8 +174,8 @@ static void take_rollups(struct service *service, const struct parcel *parcel)
 		    !rollup->amendment && rollup->last_event_ns > newest)
 			newest = rollup->last_event_ns;
 	}
-	if (newest && newest < now_ns())
-		histogram_observe(&service->event_to_rollup, (double)(now_ns() - newest) / 1e9);
+	if (newest && newest < real_ns())
+		histogram_observe(&service->event_to_rollup, (double)(real_ns() - newest) / 1e9);
 }
 
 static void take_stats(struct service *service, const struct parcel *parcel, bool is_ours)
@@ -502,8 +495,6 @@ static void on_running(void *context)
 		notifier_start(service->notifier);
 		service->notifying = true;
 	}
-	control_api_start(service->control_api);
-	monitors_api_start(service->monitors_api);
 	relay_lead(service->relay, leads(service));
 	herald_lead(service->herald, leads(service));
 	watcher_lead(service->watcher, leads(service));
@@ -666,7 +657,7 @@ static uint64_t instance_number(const struct service *service)
  * gives them back. */
 static bool is_ready(const struct service *service, const char **reason)
 {
-	uint64_t now = now_ns();
+	uint64_t now = real_ns();
 
 	*reason = service->run	       ? run_trouble(service->run)
 		  : service->instances ? instances_trouble(service->instances)
@@ -726,12 +717,13 @@ static void serve_ready(struct request *request, struct response *response, void
 {
 	struct service *service = context;
 	const char *reason;
-	bool ready = is_ready(service, &reason);
+	bool ready = is_ready(service, &reason), verbose;
+	const char *flag = request_parameter(request, "verbose", 0);
 	struct json json;
 	const char *body;
 	size_t size;
 
-	if (!request_parameter(request, "verbose", 0)) {
+	if (!flag || !parse_flag(flag, &verbose) || !verbose) {
 		char text[512];
 		int length = snprintf(text, sizeof(text), "%s%s\n",
 				      ready ? "ready" : "not ready: ", reason);
@@ -790,7 +782,7 @@ static void serve_metrics(struct request *request, struct response *response, vo
 				  .event_to_rollup = &service->event_to_rollup,
 				  .history_left_out = service->left_out,
 				  .differing = service->differing,
-				  .now_ns = now_ns(),
+				  .now_ns = real_ns(),
 				  .started_ns = service->started_ns};
 	const char *reason;
 	size_t length;
@@ -843,7 +835,7 @@ static void look_at_descriptors(struct service *service)
 /* How far the slowest task is behind; 0 while one has not begun. */
 static uint64_t lag_ns(const struct service *service)
 {
-	uint64_t now = now_ns(), slowest = slowest_clock_ns(service);
+	uint64_t now = real_ns(), slowest = slowest_clock_ns(service);
 
 	return slowest && slowest < now ? now - slowest : 0;
 }
@@ -887,7 +879,8 @@ static void watch_oneself(struct service *service)
 	bool spare = service->instances && instances_spare(service->instances);
 	uint64_t clock_ns = task_set_count(&service->owned) ? slowest_clock_ns(service) : 0;
 
-	notifier_turn(service->notifier, spare || is_running(service), spare ? now_ns() : clock_ns);
+	notifier_turn(service->notifier, spare || is_running(service),
+		      spare ? real_ns() : clock_ns);
 }
 
 static void on_turn(uv_timer_t *timer)
@@ -897,10 +890,11 @@ static void on_turn(uv_timer_t *timer)
 
 	if (service->run)
 		run_turn(service->run);
+	control_api_start(service->control_api);
 	look_at_lag(service);
 	look_at_descriptors(service);
-	history_advance(service->history, now_ns());
-	names_advance(service->names, pane_of(now_ns()));
+	history_advance(service->history, real_ns());
+	names_advance(service->names, pane_of(real_ns()));
 	herald_turn(service->herald);
 	watch_oneself(service);
 	server_health(service->server, "", is_ready(service, &reason));
@@ -1217,6 +1211,7 @@ static void start_control(struct service *service)
 							      .trouble = on_kafka_trouble,
 							      .context = service});
 	control_api_routes(service->control_api, service->server);
+	control_api_start(service->control_api);
 }
 
 static void start_monitors(struct service *service)
@@ -1227,16 +1222,12 @@ static void start_monitors(struct service *service)
 
 	service->monitors_api =
 		monitors_api_new(&(struct monitors_api_options){.loop = &service->loop,
-								.brokers = service->brokers,
-								.security = service->security,
 								.outputs = service->outputs,
 								.history = service->history,
 								.keyring = service->keyring,
 								.token = settings->control_token,
 								.own = monitors,
-								.own_count = count,
-								.trouble = on_kafka_trouble,
-								.context = service});
+								.own_count = count});
 	free(monitors);
 	monitors_api_routes(service->monitors_api, service->server);
 }
@@ -1248,6 +1239,20 @@ static void on_change(void *context, uint64_t key, const uint8_t *bytes, size_t 
 	query_change(service->query, key, bytes, length);
 	if (bytes)
 		herald_read(service->herald, bytes, length);
+}
+
+static void on_rule(void *context, const struct rule *rule)
+{
+	const struct service *service = context;
+
+	monitors_api_take(service->monitors_api, rule);
+}
+
+static void on_rules_read(void *context)
+{
+	const struct service *service = context;
+
+	monitors_api_read_all(service->monitors_api);
 }
 
 static void start_herald(struct service *service)
@@ -1284,6 +1289,8 @@ static void start_relay(struct service *service)
 					.changes_max = (uint32_t)service->settings->changes_max,
 					.keep_ns = service->settings->metadata_keep_ns,
 					.changed = on_change,
+					.ruled = on_rule,
+					.rules_read = on_rules_read,
 					.trouble = on_kafka_trouble,
 					.context = service});
 	relay_start(service->relay);
@@ -1355,7 +1362,7 @@ static int start_history(struct service *service)
 						  .tasks = service->tasks,
 						  .episodes_max = EPISODES_MAX,
 						  .changes_max = (uint32_t)settings->changes_max,
-						  .now_ns = now_ns,
+						  .now_ns = real_ns,
 						  .control = control_of,
 						  .receivers = receivers_of,
 						  .context = service});
@@ -1488,7 +1495,7 @@ int service_run(const struct service_options *options)
 
 	service->settings = options->settings;
 	service->tasks = (uint32_t)options->settings->tasks;
-	service->started_ns = now_ns();
+	service->started_ns = real_ns();
 	if (start_networks(service) < 0)
 		return 1;
 	service->shape = shape_of(options->settings, service->networks);

@@ -2,12 +2,12 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <uv.h>
 
 #include "agent/batch/keys.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "daemon/topics.h"
 
 /* Marks of how far the log was when: a position may be committed when its pane is closed. One a
@@ -89,7 +89,6 @@ static void tick_told(struct output_report *report, int rc)
 static void tick(struct source *source, uint32_t partition, uint64_t now)
 {
 	struct input *input = &source->inputs[partition];
-	struct timespec real;
 	struct encoded bytes;
 	const struct keys *keys = keyring_of(source->keyring, partition);
 	uint8_t key[SEAL_KEY_BYTES];
@@ -97,11 +96,9 @@ static void tick(struct source *source, uint32_t partition, uint64_t now)
 
 	if (now - input->last_record_ns < TICK_NS || !atomic_load(&input->tick_done))
 		return;
-	clock_gettime(CLOCK_REALTIME, &real);
-	sealed = keys_count(keys) && keys_pipeline_key(keys, 0, key) == 0;
-	bytes = encode_tick(input->encoder,
-			    (uint64_t)real.tv_sec * NS_PER_S + (uint64_t)real.tv_nsec,
-			    sealed ? keys_id(keys, 0) : NULL, sealed ? key : NULL);
+	sealed = keys_signer(keys, key);
+	bytes = encode_tick(input->encoder, real_ns(), sealed ? keys_id(keys, 0) : NULL,
+			    sealed ? key : NULL);
 	explicit_bzero(key, sizeof(key));
 	atomic_store(&input->tick_done, false);
 	if (!outputs_try(source->outputs, TOPIC_EVENTS, (int32_t)partition, NULL, 0, bytes,

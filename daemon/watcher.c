@@ -4,11 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "base/table.h"
 #include "daemon/outputs.h"
 #include "daemon/tail.h"
@@ -60,14 +59,6 @@ struct parcel {
 	struct output_report report; /* first: it is how the record is told of */
 	struct watcher *watcher;
 };
-
-static uint64_t real_ns(void)
-{
-	struct timespec real;
-
-	clock_gettime(CLOCK_REALTIME, &real);
-	return (uint64_t)real.tv_sec * NS_PER_S + (uint64_t)real.tv_nsec;
-}
 
 __attribute__((format(printf, 2, 3))) static void trouble(const struct watcher *watcher,
 							  const char *format, ...)

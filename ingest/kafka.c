@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "kafka/join.h"
 #include "kafka/security.h"
 
@@ -217,14 +217,6 @@ static int check_topic(struct consumer *consumer, int timeout_ms, char *error, s
 	return 0;
 }
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
-}
-
 /* Of the log, by the place in consumer.positions. */
 struct ends {
 	int64_t low, high;
@@ -249,7 +241,8 @@ static rd_kafka_resp_err_t rewind_missing(struct consumer *consumer, int timeout
 	rd_kafka_topic_partition_list_t *times = rd_kafka_topic_partition_list_new(list->cnt);
 	rd_kafka_resp_err_t rc = RD_KAFKA_RESP_ERR_NO_ERROR;
 	uint64_t from_ms = consumer->begins_ns ? consumer->begins_ns / NS_PER_MS
-					       : now_ms() - consumer->options.rewind_ns / NS_PER_MS;
+					       : real_ns() / NS_PER_MS -
+							 consumer->options.rewind_ns / NS_PER_MS;
 
 	for (int i = 0; i < list->cnt; i++) {
 		if (list->elems[i].offset < 0)
@@ -746,7 +739,7 @@ enum { ANCHOR_BEFORE_MS = 1000 };
 
 static rd_kafka_resp_err_t cast_anchors(struct consumer *consumer, int64_t *offsets, int timeout_ms)
 {
-	int64_t time_ms = (int64_t)now_ms() - ANCHOR_BEFORE_MS;
+	int64_t time_ms = (int64_t)(real_ns() / NS_PER_MS) - ANCHOR_BEFORE_MS;
 	rd_kafka_resp_err_t rc;
 
 	for (uint32_t i = 0; i < consumer->options.partitions; i++) {

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/disk.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "kafka/fetch.h"
 #include "kafka/token.h"
 
@@ -41,9 +42,7 @@ struct security {
 
 static int64_t now_ms(void)
 {
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / (int64_t)NS_PER_MS;
+	return (int64_t)(real_ns() / NS_PER_MS);
 }
 
 /* Before, the client repeated its nonce in its last message; Kafka 4 refuses that

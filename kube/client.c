@@ -12,8 +12,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "fetch/multi.h"
 #include "kube/body.h"
 
@@ -59,13 +59,6 @@ struct kube_client {
 	void (*closed)(void *context);
 	void *closed_context;
 };
-
-static uint64_t real_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 void kube_call_end(struct kube_call *call)
 {

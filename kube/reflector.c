@@ -4,11 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "kube/body.h"
 #include "kube/known.h"
 
@@ -62,13 +61,6 @@ struct kube_reflector {
 const char *kube_kind_name(enum kube_kind kind)
 {
 	return resources[kind].name;
-}
-
-static uint64_t real_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
 static void set_error(struct kube_reflector *reflector, const char *error)

@@ -162,16 +162,8 @@ bool rule_read(const uint8_t *bytes, size_t length, struct rule *rule, char why[
 bool rule_accept(const uint8_t *bytes, size_t length, const struct keys *keys, struct rule *rule,
 		 char why[RULE_WHY_BYTES])
 {
-	bool sealed = keys_count(keys) == 0;
-
-	for (size_t i = 0; i < keys_count(keys) && !sealed; i++) {
-		uint8_t key[SEAL_KEY_BYTES];
-
-		sealed = keys_pipeline_key(keys, i, key) == 0 && seal_check(key, bytes, length);
-		explicit_bzero(key, sizeof(key));
-	}
-	return sealed ? rule_read(bytes, length, rule, why)
-		      : bad(why, "not signed by the pipeline's key");
+	return keys_sealed(keys, bytes, length) ? rule_read(bytes, length, rule, why)
+						: bad(why, "not signed by the pipeline's key");
 }
 
 /* --- struct to bytes --- */

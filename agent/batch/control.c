@@ -159,8 +159,20 @@ static bool is_signed(const uint8_t *bytes, size_t length)
 	       memcmp(bytes + length - SEAL_TRAILER_BYTES, "\xfa\x07\x20", 3) == 0;
 }
 
-enum control_verdict control_read(const uint8_t *bytes, size_t length, const uint8_t *key,
-				  struct control *control, char why[CONTROL_WHY_BYTES])
+static bool control_read(const uint8_t *bytes, size_t length, struct control *control,
+			 char why[CONTROL_WHY_BYTES])
+{
+	struct pool pool = {.bytes = memory_zeroed(UNPACK_BYTES_MAX, 1)};
+	ProtobufCAllocator allocator = {
+		.alloc = pool_take, .free = pool_give, .allocator_data = &pool};
+	Millrace__V1__Control *message = millrace__v1__control__unpack(&allocator, length, bytes);
+	bool good = message ? take(message, control, why) : bad(why, "not a Control message");
+	free(pool.bytes);
+	return good;
+}
+
+enum control_verdict control_accept(const uint8_t *bytes, size_t length, const struct keys *keys,
+				    struct control *control, char why[CONTROL_WHY_BYTES])
 {
 	memset(control, 0, sizeof(*control));
 	if (why)
@@ -169,32 +181,12 @@ enum control_verdict control_read(const uint8_t *bytes, size_t length, const uin
 		bad(why, "longer than 16 KiB");
 		return CONTROL_MALFORMED;
 	}
-	if (key && !seal_check(key, bytes, length)) {
+	if (!keys_sealed(keys, bytes, length)) {
 		bool with = is_signed(bytes, length);
 		bad(why, with ? "not signed by the pipeline's key" : "not signed");
 		return with ? CONTROL_FORGED : CONTROL_UNSIGNED;
 	}
-	struct pool pool = {.bytes = memory_zeroed(UNPACK_BYTES_MAX, 1)};
-	ProtobufCAllocator allocator = {
-		.alloc = pool_take, .free = pool_give, .allocator_data = &pool};
-	Millrace__V1__Control *message = millrace__v1__control__unpack(&allocator, length, bytes);
-	bool good = message ? take(message, control, why) : bad(why, "not a Control message");
-	free(pool.bytes);
-	return good ? CONTROL_GOOD : CONTROL_MALFORMED;
-}
-
-enum control_verdict control_accept(const uint8_t *bytes, size_t length, const struct keys *keys,
-				    struct control *control, char why[CONTROL_WHY_BYTES])
-{
-	if (!keys_count(keys))
-		return control_read(bytes, length, NULL, control, why);
-	enum control_verdict verdict = CONTROL_FORGED;
-	for (size_t i = 0; i < keys_count(keys) && verdict == CONTROL_FORGED; i++) {
-		uint8_t key[SEAL_KEY_BYTES];
-		keys_pipeline_key(keys, i, key);
-		verdict = control_read(bytes, length, key, control, why);
-	}
-	return verdict;
+	return control_read(bytes, length, control, why) ? CONTROL_GOOD : CONTROL_MALFORMED;
 }
 
 /* --- struct to bytes --- */

@@ -66,13 +66,9 @@ struct control_target {
 
 enum control_verdict { CONTROL_GOOD, CONTROL_MALFORMED, CONTROL_UNSIGNED, CONTROL_FORGED };
 
-/* key: 32 bytes, of seal_pipeline_key(), or NULL: signatures are not looked at. why (may be NULL)
- * says what is malformed. */
+/* Of a record that any of the deployment's keys signed; without keys signatures are not looked at.
+ * why (may be NULL) says what is malformed. */
 enum { CONTROL_WHY_BYTES = 128 };
-enum control_verdict control_read(const uint8_t *bytes, size_t length, const uint8_t *key,
-				  struct control *control, char why[CONTROL_WHY_BYTES]);
-
-/* The same with any of the deployment's keys; without keys signatures are not looked at. */
 enum control_verdict control_accept(const uint8_t *bytes, size_t length, const struct keys *keys,
 				    struct control *control, char why[CONTROL_WHY_BYTES]);
 

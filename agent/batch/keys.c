@@ -158,3 +158,19 @@ int keys_pipeline_key(const struct keys *keys, size_t number, uint8_t key[SEAL_K
 	const struct secret *secret = &keys->secrets[number];
 	return seal_pipeline_key(secret->bytes, secret->length, key);
 }
+
+bool keys_signer(const struct keys *keys, uint8_t key[SEAL_KEY_BYTES])
+{
+	return keys->count && keys_pipeline_key(keys, 0, key) == 0;
+}
+
+bool keys_sealed(const struct keys *keys, const uint8_t *bytes, size_t length)
+{
+	bool sealed = keys->count == 0;
+	for (size_t i = 0; i < keys->count && !sealed; i++) {
+		uint8_t key[SEAL_KEY_BYTES];
+		sealed = keys_pipeline_key(keys, i, key) == 0 && seal_check(key, bytes, length);
+		explicit_bzero(key, sizeof(key));
+	}
+	return sealed;
+}

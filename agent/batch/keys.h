@@ -43,3 +43,8 @@ bool keys_revoked(const struct keys *keys, const char *node);
 int keys_node_key(const struct keys *keys, size_t number, const char *node,
 		  uint8_t key[SEAL_KEY_BYTES]);
 int keys_pipeline_key(const struct keys *keys, size_t number, uint8_t key[SEAL_KEY_BYTES]);
+
+/* The pipeline's key that signs, the first key's; to wipe. False: nothing is signed. */
+bool keys_signer(const struct keys *keys, uint8_t key[SEAL_KEY_BYTES]);
+/* Whether any of the pipeline's keys signed the record; without keys it is not looked at. */
+bool keys_sealed(const struct keys *keys, const uint8_t *bytes, size_t length);

@@ -350,3 +350,31 @@ void response_finish(struct response *response, enum grpc_status status, const c
 		stream->session->site->stats.grpc_errors++;
 	session_wake(stream->session);
 }
+
+bool response_by_grpc(const struct response *response)
+{
+	return stream_of((struct response *)(uintptr_t)response)->request.grpc;
+}
+
+void response_refuse(struct response *response, unsigned status, const char *detail)
+{
+	static const struct {
+		unsigned status;
+		enum grpc_status grpc;
+	} statuses[] = {
+		{400, GRPC_INVALID_ARGUMENT},	 {401, GRPC_UNAUTHENTICATED},
+		{403, GRPC_PERMISSION_DENIED},	 {404, GRPC_NOT_FOUND},
+		{409, GRPC_FAILED_PRECONDITION}, {503, GRPC_UNAVAILABLE},
+		{504, GRPC_DEADLINE_EXCEEDED},
+	};
+	size_t at = 0;
+	if (!response_by_grpc(response)) {
+		response_problem(response, status, detail);
+		return;
+	}
+	while (statuses[at].status != status) {
+		at++;
+		assert(at < sizeof(statuses) / sizeof(statuses[0]));
+	}
+	response_finish(response, statuses[at].grpc, detail);
+}

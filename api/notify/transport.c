@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/address.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/real.h"
 #include "fetch/multi.h"
 
 /* Of all receivers: many may be at one host, and one that hangs must not hold the others' back.
@@ -43,14 +43,6 @@ struct transport {
 	void (*closed)(void *context);
 	void *closed_context;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 /* --- one request --- */
 
@@ -145,7 +137,7 @@ static void finish(void *request, CURLcode code)
 {
 	struct post *post = request;
 	struct answer answer = {
-		.sent_ns = post->sent_ns, .answered_ns = now_ns(), .body = post->body};
+		.sent_ns = post->sent_ns, .answered_ns = real_ns(), .body = post->body};
 	transport_done done = post->done;
 	void *context = post->context;
 	curl_off_t uploaded = 0;
@@ -183,7 +175,7 @@ void transport_post(struct transport *transport, const char *url, const char *co
 	post->done = done;
 	post->context = context;
 	post->request_length = length;
-	post->sent_ns = now_ns();
+	post->sent_ns = real_ns();
 	post->next = transport->posts;
 	post->previous = &transport->posts;
 	if (post->next)

@@ -2,6 +2,7 @@
 
 #include "api/http/json.h"
 #include "api/query/openapi.h"
+#include "api/query/parameter.h"
 
 enum kind { TEXT, TEXTS, NUMBER, TEXT_MAP, FLAG_MAP, SCHEMA, SCHEMAS };
 
@@ -143,59 +144,31 @@ void control_schemas(struct json *json)
 
 /* --- paths --- */
 
-static void list_operation(struct json *json)
-{
-	openapi_operation(json, "get", "Controls", "What agents are told to do differently.");
-	json_key(json, "parameters");
-	json_array_begin(json);
-	json_array_end(json);
-	json_member_object(json, "responses");
-	openapi_reply(json, "200", "The answer.", "Controls");
-	json_object_end(json);
-	json_object_end(json);
-}
+static const struct parameter one_parameters[] = {
+	{"id", .type = PARAMETER_TEXT, .in_path = true, .help = "Of the record."},
+};
+static const struct parameters_table one_takes = {one_parameters, 1};
 
-static void set_operation(struct json *json)
-{
-	openapi_operation(json, "post", "SetControl",
-			  "Tells some agents to do differently for a while.");
-	json_member_object(json, "requestBody");
-	json_key(json, "required");
-	json_bool(json, true);
-	openapi_content(json, "application/json", "ControlWish");
-	json_object_end(json);
-	json_member_object(json, "responses");
-	openapi_reply(json, "201", "The record as the log has it.", "Control");
-	openapi_reply(json, "400", "detail says what is wrong.", "Problem");
-	openapi_reply(json, "409", "256 records stand already.", "Problem");
-	openapi_reply(json, "415", "application/json is wanted.", "Problem");
-	openapi_refusals_of_writers(json);
-	json_object_end(json);
-	json_object_end(json);
-}
+static const struct openapi_verb of_all[] = {
+	{"get", "Controls", "What agents are told to do differently.",
+	 .replies = {{"200", "The answer.", .schema = "Controls"},
+		     OPENAPI_REFUSAL("503", "The records have not been read yet.")}},
+	{"post", "SetControl", "Tells some agents to do differently for a while.",
+	 .body = "ControlWish", .writes = true,
+	 .replies = {{"201", "The record as the log has it.", .schema = "Control"},
+		     OPENAPI_REFUSAL("400", "detail says what is wrong."),
+		     OPENAPI_REFUSAL("409", "256 records stand already."),
+		     OPENAPI_REFUSAL("415", "application/json is wanted.")}},
+};
 
-static void unset_operation(struct json *json)
-{
-	openapi_operation(json, "delete", "UnsetControl", "Withdraws a record.");
-	json_key(json, "parameters");
-	json_array_begin(json);
-	openapi_parameter(json, "id", "path", "Of the record.");
-	json_array_end(json);
-	json_member_object(json, "responses");
-	openapi_reply(json, "200", "The record that was withdrawn.", "Control");
-	openapi_reply(json, "404", "No such record stands.", "Problem");
-	openapi_refusals_of_writers(json);
-	json_object_end(json);
-	json_object_end(json);
-}
+static const struct openapi_verb of_one[] = {
+	{"delete", "UnsetControl", "Withdraws a record.", &one_takes, .writes = true,
+	 .replies = {{"200", "The record that was withdrawn.", .schema = "Control"},
+		     OPENAPI_REFUSAL("404", "No such record stands.")}},
+};
 
 void control_paths(struct json *json)
 {
-	json_member_object(json, "/api/v1/agents/control");
-	list_operation(json);
-	set_operation(json);
-	json_object_end(json);
-	json_member_object(json, "/api/v1/agents/control/{id}");
-	unset_operation(json);
-	json_object_end(json);
+	openapi_path(json, "/api/v1/agents/control", of_all, sizeof(of_all) / sizeof(of_all[0]));
+	openapi_path(json, "/api/v1/agents/control/{id}", of_one, 1);
 }

@@ -1,12 +1,12 @@
 #include "api/query/method.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "api/http/json.h"
 #include "api/query/control_schema.h"
 #include "api/query/message_json.h"
 #include "api/query/monitor_schema.h"
+#include "api/query/openapi.h"
 
 static const char *const states[] = {"firing", "resolved", NULL};
 static const char *const agent_states[] = {"live", "degraded", "behind", "silent", NULL};
@@ -140,95 +140,49 @@ const struct method methods[METHODS] = {
 
 /* --- /openapi.json --- */
 
-static void reply(struct json *json, const char *status, const char *description, const char *type,
-		  const char *schema)
-{
-	char path[128];
-
-	json_member_object(json, status);
-	json_member(json, "description", description);
-	json_member_object(json, "content");
-	json_member_object(json, type);
-	json_member_object(json, "schema");
-	if (schema) {
-		snprintf(path, sizeof(path), "#/components/schemas/%s", schema);
-		json_member(json, "$ref", path);
-	} else {
-		json_member(json, "type", strcmp(type, "application/json") ? "string" : "object");
-	}
-	json_object_end(json);
-	json_object_end(json);
-	json_object_end(json);
-	json_object_end(json);
-}
-
 static void method_path(struct json *json, const struct method *method)
 {
-	json_member_object(json, method->path);
-	json_member_object(json, "get");
-	json_member(json, "operationId", strrchr(method->rpc, '/') + 1);
-	json_member(json, "summary", method->summary);
-	json_key(json, "parameters");
-	parameters_schema(json, &method->parameters);
-	json_member_object(json, "responses");
-	reply(json, "200", "The answer.", "application/json", method->response->short_name);
-	reply(json, "400",
-	      "A parameter is wrong: detail says which, what was given and what is "
-	      "accepted.",
-	      "application/problem+json", "Problem");
-	if (method->route)
-		reply(json, "404", "There is no such thing.", "application/problem+json",
-		      "Problem");
-	reply(json, "503", "The history cannot be read.", "application/problem+json", "Problem");
-	json_object_end(json);
-	json_object_end(json);
-	json_object_end(json);
+	const struct openapi_verb get = {
+		"get",
+		strrchr(method->rpc, '/') + 1,
+		method->summary,
+		&method->parameters,
+		.replies = {{"200", "The answer.", .schema = method->response->short_name},
+			    OPENAPI_REFUSAL("400", "A parameter is wrong: detail says which, what "
+						   "was given and what is "
+						   "accepted."),
+			    OPENAPI_REFUSAL("503", "The history cannot be read."),
+			    OPENAPI_REFUSAL(method->route ? "404" : NULL,
+					    "There is no such thing.")},
+	};
+
+	openapi_path(json, method->path, &get, 1);
 }
+
+static const struct parameter ready_parameters[] = {
+	{"verbose", .type = PARAMETER_FLAG, .help = "Answer as JSON: ready, state and reasons."},
+};
+static const struct parameters_table ready_takes = {ready_parameters, 1};
 
 /* What the daemon serves beside. */
-struct plain {
-	const char *path, *summary, *type;
-	bool may_be_503, verbose;
+static const struct {
+	const char *path;
+	struct openapi_verb get;
+} plains[] = {
+	{"/healthz",
+	 {"get", "healthz", "Whether the process is alive.",
+	  .replies = {{"200", "The answer.", .type = "text/plain"}}}},
+	{"/readyz",
+	 {"get", "readyz", "Whether the pipeline runs, and if not, why.", &ready_takes,
+	  .replies = {{"200", "The answer.", .type = "text/plain"},
+		      {"503", "Not ready.", .type = "text/plain"}}}},
+	{"/metrics",
+	 {"get", "metrics", "Metrics in Prometheus' text format.",
+	  .replies = {{"200", "The answer.", .type = "text/plain"}}}},
+	{"/openapi.json",
+	 {"get", "openapi.json", "This document.",
+	  .replies = {{"200", "The answer.", .type = "application/json"}}}},
 };
-
-static const struct plain plains[] = {
-	{"/healthz", "Whether the process is alive.", "text/plain", false, false},
-	{"/readyz", "Whether the pipeline runs, and if not, why.", "text/plain", true, true},
-	{"/metrics", "Metrics in Prometheus' text format.", "text/plain", false, false},
-	{"/openapi.json", "This document.", "application/json", false, false},
-};
-
-static void verbose_parameter(struct json *json)
-{
-	json_key(json, "parameters");
-	json_array_begin(json);
-	json_object_begin(json);
-	json_member(json, "name", "verbose");
-	json_member(json, "in", "query");
-	json_member(json, "description", "Answer as JSON: ready, state and reasons.");
-	json_member_object(json, "schema");
-	json_member(json, "type", "string");
-	json_object_end(json);
-	json_object_end(json);
-	json_array_end(json);
-}
-
-static void plain_path(struct json *json, const struct plain *plain)
-{
-	json_member_object(json, plain->path);
-	json_member_object(json, "get");
-	json_member(json, "operationId", plain->path + 1);
-	json_member(json, "summary", plain->summary);
-	if (plain->verbose)
-		verbose_parameter(json);
-	json_member_object(json, "responses");
-	reply(json, "200", "The answer.", plain->type, NULL);
-	if (plain->may_be_503)
-		reply(json, "503", "Not ready.", plain->type, NULL);
-	json_object_end(json);
-	json_object_end(json);
-	json_object_end(json);
-}
 
 enum { SCHEMAS_MAX = 64 };
 
@@ -310,7 +264,7 @@ void methods_openapi(struct json *json)
 	control_paths(json);
 	monitor_paths(json);
 	for (size_t i = 0; i < sizeof(plains) / sizeof(plains[0]); i++)
-		plain_path(json, &plains[i]);
+		openapi_path(json, plains[i].path, &plains[i].get, 1);
 	json_object_end(json);
 	components(json);
 	json_object_end(json);

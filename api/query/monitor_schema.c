@@ -5,6 +5,25 @@
 #include "api/query/openapi.h"
 #include "millrace/v1/monitors.pb-c.h"
 
+static const struct parameter get_parameters[] = {
+	{"name", .type = PARAMETER_TEXT, .in_path = true, .help = "Of the monitor."},
+	{"test", "test", PARAMETER_FLAG, .help = "Also what it would say now."},
+};
+
+static const struct parameter put_parameters[] = {
+	{"name", .type = PARAMETER_TEXT, .in_path = true,
+	 .help = "Of the monitor, as in the document if there is one."},
+	{"dry_run", "dry_run", PARAMETER_FLAG,
+	 .help = "Only says what it would put in force; of one monitor, also what that would say "
+		 "now."},
+};
+
+const struct parameters_table monitor_list_takes = {NULL, 0};
+const struct parameters_table monitor_get_takes = {get_parameters, 2};
+const struct parameters_table monitor_apply_takes = {put_parameters + 1, 1};
+const struct parameters_table monitor_put_takes = {put_parameters, 2};
+const struct parameters_table monitor_delete_takes = {put_parameters, 1};
+
 void monitor_schemas(struct json *json)
 {
 	const ProtobufCMessageDescriptor *const messages[] = {
@@ -27,121 +46,52 @@ void monitor_schemas(struct json *json)
 	json_object_end(json);
 }
 
-static void parameters(struct json *json, const char *name, const char *in, const char *help)
-{
-	json_key(json, "parameters");
-	json_array_begin(json);
-	if (name)
-		openapi_parameter(json, name, in, help);
-	json_array_end(json);
-}
+#define WRONG_PARAMETER        \
+	OPENAPI_REFUSAL("400", \
+			"A parameter is wrong, or there is none of that name: detail says which.")
+#define WRONG_DOCUMENT OPENAPI_REFUSAL("400", "detail says what is wrong, and on which line.")
+#define NONE	       OPENAPI_REFUSAL("404", "No monitor of this name is in force.")
+#define CONFLICT                                                                              \
+	OPENAPI_REFUSAL("409", "It is a monitor of the configuration, 256 stand already, or " \
+			       "others changed monitors at the same time.")
+#define WRONG_TYPE OPENAPI_REFUSAL("415", "application/yaml or application/json is wanted.")
+#define UNREAD	   OPENAPI_REFUSAL("503", "The monitors have not been read yet.")
 
-static void unread(struct json *json)
-{
-	openapi_reply(json, "503", "The monitors have not been read yet.", "Problem");
-}
+static const struct openapi_verb of_all[] = {
+	{"get", "ListMonitors", "The monitors in force, those of the configuration first.",
+	 &monitor_list_takes,
+	 .replies = {{"200", "The answer.", .schema = "ListMonitorsResponse"},
+		     WRONG_PARAMETER,
+		     UNREAD}},
+	{"post", "ApplyMonitors",
+	 "Puts monitors in force, new ones or in the place of those with their names.",
+	 &monitor_apply_takes, .body = "MonitorDocument", .yaml = true, .writes = true,
+	 .replies = {{"200", "What is in force now.", .schema = "ListMonitorsResponse"},
+		     WRONG_DOCUMENT,
+		     CONFLICT,
+		     WRONG_TYPE}},
+};
 
-static void list_operation(struct json *json)
-{
-	openapi_operation(json, "get", "ListMonitors",
-			  "The monitors in force, those of the configuration first.");
-	parameters(json, NULL, NULL, NULL);
-	json_member_object(json, "responses");
-	openapi_reply(json, "200", "The answer.", "ListMonitorsResponse");
-	unread(json);
-	json_object_end(json);
-	json_object_end(json);
-}
-
-static void get_operation(struct json *json)
-{
-	openapi_operation(json, "get", "GetMonitor", "One of them.");
-	json_key(json, "parameters");
-	json_array_begin(json);
-	openapi_parameter(json, "name", "path", "Of the monitor.");
-	openapi_parameter(json, "test", "query", "Also what it would say now.");
-	json_array_end(json);
-	json_member_object(json, "responses");
-	openapi_reply(json, "200", "The answer.", "MonitorState");
-	openapi_reply(json, "404", "No monitor of this name is in force.", "Problem");
-	unread(json);
-	json_object_end(json);
-	json_object_end(json);
-}
-
-static void document(struct json *json)
-{
-	json_member_object(json, "requestBody");
-	json_key(json, "required");
-	json_bool(json, true);
-	json_member_object(json, "content");
-	openapi_media(json, "application/json", "MonitorDocument");
-	openapi_media(json, "application/yaml", "MonitorDocument");
-	json_object_end(json);
-	json_object_end(json);
-}
-
-static void refusals(struct json *json)
-{
-	openapi_reply(json, "400", "detail says what is wrong, and on which line.", "Problem");
-	openapi_reply(json, "409", "It is a monitor of the configuration, or 256 stand already.",
-		      "Problem");
-	openapi_reply(json, "415", "application/yaml or application/json is wanted.", "Problem");
-	openapi_refusals_of_writers(json);
-}
-
-static void apply_operation(struct json *json)
-{
-	openapi_operation(json, "post", "ApplyMonitors",
-			  "Puts monitors in force, new ones or in the place of those with their "
-			  "names.");
-	parameters(json, "dry_run", "query",
-		   "Only says what it would put in force; of one monitor, also what that would "
-		   "say now.");
-	document(json);
-	json_member_object(json, "responses");
-	openapi_reply(json, "200", "What is in force now.", "ListMonitorsResponse");
-	refusals(json);
-	json_object_end(json);
-	json_object_end(json);
-}
-
-static void put_operation(struct json *json)
-{
-	openapi_operation(json, "put", "PutMonitor",
-			  "Puts this monitor in force, new or in the place of the former.");
-	parameters(json, "name", "path", "Of the monitor, as in the document.");
-	document(json);
-	json_member_object(json, "responses");
-	openapi_reply(json, "200", "What is in force now.", "MonitorState");
-	refusals(json);
-	json_object_end(json);
-	json_object_end(json);
-}
-
-static void delete_operation(struct json *json)
-{
-	openapi_operation(json, "delete", "DeleteMonitor",
-			  "Takes it out of force; its open episodes end.");
-	parameters(json, "name", "path", "Of the monitor.");
-	json_member_object(json, "responses");
-	openapi_reply(json, "200", "What was in force.", "MonitorState");
-	openapi_reply(json, "404", "No monitor of this name is in force.", "Problem");
-	openapi_reply(json, "409", "It is a monitor of the configuration.", "Problem");
-	openapi_refusals_of_writers(json);
-	json_object_end(json);
-	json_object_end(json);
-}
+static const struct openapi_verb of_one[] = {
+	{"get", "GetMonitor", "One of them.", &monitor_get_takes,
+	 .replies =
+		 {{"200", "The answer.", .schema = "MonitorState"}, WRONG_PARAMETER, NONE, UNREAD}},
+	{"put", "PutMonitor", "Puts this monitor in force, new or in the place of the former.",
+	 &monitor_put_takes, .body = "MonitorDocument", .yaml = true, .writes = true,
+	 .replies = {{"200", "What is in force now.", .schema = "MonitorState"},
+		     WRONG_DOCUMENT,
+		     CONFLICT,
+		     WRONG_TYPE}},
+	{"delete", "DeleteMonitor", "Takes it out of force; its open episodes end.",
+	 &monitor_delete_takes, .writes = true,
+	 .replies = {{"200", "What was in force.", .schema = "MonitorState"},
+		     WRONG_PARAMETER,
+		     NONE,
+		     OPENAPI_REFUSAL("409", "It is a monitor of the configuration.")}},
+};
 
 void monitor_paths(struct json *json)
 {
-	json_member_object(json, "/api/v1/monitors");
-	list_operation(json);
-	apply_operation(json);
-	json_object_end(json);
-	json_member_object(json, "/api/v1/monitors/{name}");
-	get_operation(json);
-	put_operation(json);
-	delete_operation(json);
-	json_object_end(json);
+	openapi_path(json, "/api/v1/monitors", of_all, sizeof(of_all) / sizeof(of_all[0]));
+	openapi_path(json, "/api/v1/monitors/{name}", of_one, sizeof(of_one) / sizeof(of_one[0]));
 }

@@ -126,6 +126,12 @@ bool parse_time(const char *text, double *seconds)
 	return parse_rfc3339(text, seconds);
 }
 
+bool parse_flag(const char *text, bool *on)
+{
+	*on = !*text || strcmp(text, "1") == 0 || strcmp(text, "true") == 0;
+	return *on || strcmp(text, "0") == 0 || strcmp(text, "false") == 0;
+}
+
 /* --- what is accepted, in words --- */
 
 static void in_words(double seconds, char text[32])
@@ -164,6 +170,9 @@ static void accepted(const struct parameter *parameter, char *text, size_t size)
 		break;
 	case PARAMETER_TIME:
 		snprintf(text, size, "a time such as 2026-01-31T12:00:00Z, or seconds since 1970");
+		break;
+	case PARAMETER_FLAG:
+		snprintf(text, size, "1, true or no value for on, 0 or false for off");
 		break;
 	}
 }
@@ -204,6 +213,7 @@ static bool parse_value(const struct parameter *parameter, const char *value, st
 	void *field = field_of(message, parameter->field);
 	const char *rest;
 	double number;
+	bool on;
 
 	switch (parameter->type) {
 	case PARAMETER_TEXT:
@@ -224,6 +234,11 @@ static bool parse_value(const struct parameter *parameter, const char *value, st
 		       *(double *)field <= parameter->max;
 	case PARAMETER_TIME:
 		return parse_time(value, field);
+	case PARAMETER_FLAG:
+		if (!parse_flag(value, &on))
+			return false;
+		*(protobuf_c_boolean *)field = on;
+		return true;
 	}
 	return false;
 }
@@ -259,7 +274,8 @@ static bool parse_path(const struct parameters_table *table, const struct reques
 	for (size_t i = 0; i < table->count; i++) {
 		const struct parameter *parameter = &table->entries[i];
 
-		if (parameter->in_path && !parse_value(parameter, request->rest, arena, message))
+		if (parameter->in_path && parameter->field &&
+		    !parse_value(parameter, request->rest, arena, message))
 			return refuse_value(parameter, request->rest, refusal);
 	}
 	return true;
@@ -329,6 +345,8 @@ static bool check_value(const struct parameter *parameter, void *field, struct r
 		return check_number(parameter, field, refusal);
 	case PARAMETER_TIME:
 		return check_time(parameter, *(double *)field, refusal);
+	case PARAMETER_FLAG:
+		return true;
 	}
 	return false;
 }
@@ -339,7 +357,8 @@ bool parameters_check(const struct parameters_table *table, ProtobufCMessage *me
 	for (size_t i = 0; i < table->count; i++) {
 		const struct parameter *parameter = &table->entries[i];
 
-		if (!check_value(parameter, field_of(message, parameter->field), refusal))
+		if (parameter->field &&
+		    !check_value(parameter, field_of(message, parameter->field), refusal))
 			return false;
 	}
 	return true;
@@ -353,8 +372,21 @@ static void number_member(struct json *json, const char *key, double value)
 	json_double(json, value);
 }
 
+/* Nothing is one of them. */
+static void enum_member(struct json *json, const char *const *values)
+{
+	json_key(json, "enum");
+	json_array_begin(json);
+	json_string(json, "");
+	for (size_t i = 0; values[i]; i++)
+		json_string(json, values[i]);
+	json_array_end(json);
+}
+
 static void value_schema(struct json *json, const struct parameter *parameter)
 {
+	static const char *const flags[] = {"1", "true", "0", "false", NULL};
+
 	json_object_begin(json);
 	json_member(json, "type", parameter->type == PARAMETER_COUNT ? "integer" : "string");
 	if (parameter->type == PARAMETER_COUNT) {
@@ -367,14 +399,10 @@ static void value_schema(struct json *json, const struct parameter *parameter)
 		json_key(json, "maxLength");
 		json_int(json, NAME_MAX_BYTES);
 	}
-	if (parameter->type == PARAMETER_CHOICE) {
-		json_key(json, "enum");
-		json_array_begin(json);
-		json_string(json, "");
-		for (size_t i = 0; parameter->choices[i]; i++)
-			json_string(json, parameter->choices[i]);
-		json_array_end(json);
-	}
+	if (parameter->type == PARAMETER_CHOICE)
+		enum_member(json, parameter->choices);
+	if (parameter->type == PARAMETER_FLAG)
+		enum_member(json, flags);
 	if (parameter->type == PARAMETER_DURATION) {
 		json_member(json, "pattern", "^[0-9]+(\\.[0-9]*)?(ms|s|m|h|d)?$");
 		if (parameter->fallback != 0) {

@@ -18,11 +18,12 @@ enum parameter_type {
 	PARAMETER_COUNT,    /* whole number */
 	PARAMETER_DURATION, /* 60s, 5m, 1h30m is not; or seconds */
 	PARAMETER_TIME,	    /* RFC 3339, or seconds since 1970; 0 is "not given" */
+	PARAMETER_FLAG,	    /* 1, true or nothing; 0 or false */
 };
 
 struct parameter {
 	const char *name;  /* in the query string */
-	const char *field; /* in the request message */
+	const char *field; /* in the request message; NULL: whoever serves it reads it */
 	enum parameter_type type;
 	double min, max;	    /* COUNT and DURATION, in seconds */
 	double fallback;	    /* COUNT and DURATION: for 0; 0 leaves it to the method */
@@ -60,6 +61,9 @@ bool parameters_parse(const struct parameters_table *table, const struct request
 bool parameters_check(const struct parameters_table *table, ProtobufCMessage *message,
 		      struct refusal *refusal);
 void parameters_schema(struct json *json, const struct parameters_table *table);
+
+/* False if the text is none; nothing is on. */
+bool parse_flag(const char *text, bool *on);
 
 /* Exposed for tests. Seconds; false if the text is none. */
 bool parse_duration(const char *text, double *seconds);

@@ -137,8 +137,10 @@ static void judge_all(struct running *running, struct rehearsal *rehearsal)
 		subject_judge(running->subjects[i], running, scratch);
 		rehearsal->firing += running->subjects[i]->line.fires;
 	}
-	qsort(running->subjects, running->count, sizeof(struct subject *),
-	      running->monitor->comparison == COMPARE_BELOW ? compare_below : compare_above);
+	if (running->count)
+		qsort(running->subjects, running->count, sizeof(struct subject *),
+		      running->monitor->comparison == COMPARE_BELOW ? compare_below
+								    : compare_above);
 	rehearsal->matched = running->count;
 	rehearsal->count =
 		running->count < REHEARSAL_LINES_MAX ? running->count : REHEARSAL_LINES_MAX;

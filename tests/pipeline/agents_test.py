@@ -76,6 +76,7 @@ class Agents(unittest.TestCase):
         cls.daemon = millraced.Millraced(cls.kafka.address)
         cls.addClassCleanup(cls.daemon.stop)
         cls.daemon.wait_ready()
+        assert millraced.until(lambda: cls.daemon.get("/api/v1/agents/control")[0] == 200, WITHIN_S)
 
     def agent(self, node):
         status, text = self.daemon.get(f"/api/v1/agents/{node}")

@@ -38,7 +38,12 @@ class Control(unittest.TestCase):
         cls.addClassCleanup(cls.kafka.stop)
         cls.daemon = millraced.Millraced(cls.kafka.address, f'key: "{SECRET}"\n')
         cls.addClassCleanup(cls.daemon.stop)
-        cls.daemon.wait_ready()
+        cls.wait_read(cls.daemon)
+
+    @staticmethod
+    def wait_read(daemon):
+        daemon.wait_ready()
+        assert millraced.until(lambda: daemon.get(PATH)[0] == 200, 30), daemon.log()[-3000:]
 
     def cli(self, *words, status=0, daemon=None, **environment):
         done = subprocess.run([CLI, *words], capture_output=True, text=True, timeout=30,
@@ -108,7 +113,7 @@ class Control(unittest.TestCase):
     def test_it_stands_for_another_millraced_and_goes_when_it_expires(self):
         self.post({"id": "brief", "for_s": 45, "settings": {"scan_period_s": 2}})
         with millraced.Millraced(self.kafka.address, f'key: "{SECRET}"\nkafka.group: another\n') as other:
-            other.wait_ready()
+            self.wait_read(other)
 
             def ids():
                 return [r["id"] for r in self.ask("GET", PATH, daemon=other)[1]["controls"]]
@@ -187,7 +192,7 @@ class Control(unittest.TestCase):
     def test_with_a_token_only_who_shows_it_may_write(self):
         with millraced.Millraced(self.kafka.address,
                                  f'key: "{SECRET}"\nkafka.group: guarded\ncontrol.token: "{TOKEN}"\n') as guarded:
-            guarded.wait_ready()
+            self.wait_read(guarded)
             words = ("agents", "set", "--scan-period", "2s", "--for", "5s")
             self.assertIn("MILLRACE_TOKEN", self.cli(*words, daemon=guarded, status=1).stderr)
             self.cli(*words, daemon=guarded, status=1, MILLRACE_TOKEN=TOKEN[:-1])

@@ -2,7 +2,9 @@
 """Topics that are not there, or not as they must be, when millraced starts: it goes on without them or waits, and says which
 topic it is and what to do."""
 
+import http.client
 import pathlib
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -32,20 +34,36 @@ class MissingTopics(unittest.TestCase):
         return daemon
 
     def delete(self, topic):
+        """Returns when the broker says so too: it hears of it after the controller."""
         self.broker.tool("TopicCommand", "--delete", "--topic", topic)
+        self.assertTrue(until(lambda: "Unknown topic" in subprocess.run(
+            ["kcat", "-L", "-b", self.broker.address, "-t", topic], capture_output=True, text=True).stdout, WITHIN_S))
 
     def create(self, topic, partitions):
         self.broker.tool("TopicCommand", "--create", "--topic", topic, "--partitions", partitions, "--config",
                          "message.timestamp.type=LogAppendTime")
+
+    def ask(self, daemon, method):
+        """The status of a request about control records."""
+        path = "/api/v1/agents/control" + ("/x" if method == "DELETE" else "")
+        connection = http.client.HTTPConnection(daemon.api, timeout=30)
+        connection.request(method, path, b'{"settings": {"scan_period_s": 2}}' if method == "POST" else None,
+                           {"Content-Type": "application/json"})
+        status = connection.getresponse().status
+        connection.close()
+        return status
 
     def test_without_the_topic_of_control_records_it_runs_and_says_so(self):
         self.delete("millrace.control")
         daemon = self.start()
         daemon.wait_ready(WITHIN_S)
         self.assertTrue(until(lambda: "topic millrace.control" in daemon.log(), WITHIN_S), daemon.log()[-3000:])
-        self.assertEqual(200, daemon.get("/api/v1/agents/control")[0])
+        for method in ("GET", "POST", "DELETE"):
+            self.assertEqual(503, self.ask(daemon, method), method)
         self.assertTrue(daemon.ready())
         self.create("millrace.control", 1)
+        self.assertTrue(until(lambda: self.ask(daemon, "GET") == 200, WITHIN_S), daemon.log()[-3000:])
+        self.assertEqual(404, self.ask(daemon, "DELETE"))
         self.assertEqual(0, daemon.terminate(15)[0])
 
     def test_without_the_topic_of_rules_metadata_is_told_all_the_same(self):

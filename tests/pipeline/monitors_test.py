@@ -143,7 +143,6 @@ class Api(Asking):
                              ("name: a\nmetric: rtt\nthreshold: 1\nwindow: 300ms\n", "250ms"),
                              ("name: a\nmetric: rtt\nthreshold: 1\nspeed: 1\n", "line:4", "speed"),
                              ("name: baseline/rtt\nmetric: rtt\nthreshold: 1\n", "baseline/"),
-                             ("name: from the file\nmetric: rtt\nthreshold: 1\n", "configuration"),
                              ("monitors: []\n", "monitors"),
                              ("monitors:\n  - {name: a, metric: rtt, threshold: 1}\n" * 1 +
                               "  - {name: a, metric: bytes, threshold: 1}\n", "twice"),
@@ -155,8 +154,54 @@ class Api(Asking):
                     self.assertIn(word, problem["detail"])
         self.assertEqual(400, self.ask("PUT", f"{PATH}/other", ERRORS)[0])
         self.assertEqual(415, self.ask("POST", PATH, ERRORS, kind="text/plain")[0])
-        self.assertEqual(409, self.ask("DELETE", f"{PATH}/from%20the%20file")[0])
         self.assertEqual(404, self.ask("DELETE", f"{PATH}/nobody")[0])
+
+    def test_a_monitor_of_the_configuration_is_changed_there(self):
+        own = "name: from the file\nmetric: rtt\nthreshold: 1\n"
+        both = f"monitors:\n  - {{name: a, metric: rtt, threshold: 1}}\n  - {{{', '.join(own.splitlines())}}}\n"
+        for method, path, body in (("POST", PATH, own), ("POST", PATH, both), ("POST", f"{PATH}?dry_run", own),
+                                   ("PUT", f"{PATH}/from%20the%20file", own),
+                                   ("DELETE", f"{PATH}/from%20the%20file", None)):
+            with self.subTest(method=method, path=path):
+                status, problem = self.ask(method, path, body)
+                self.assertEqual(409, status)
+                self.assertIn("configuration", problem["detail"])
+        self.assertEqual(["from the file"], self.names())
+
+    def test_documented_parameters_are_those_that_are_accepted(self):
+        paths = self.ask("GET", "/openapi.json")[1]["paths"]
+        for path, asked in ((PATH, PATH), (PATH + "/{name}", f"{PATH}/from%20the%20file")):
+            for verb, operation in paths[path].items():
+                names = [one["name"] for one in operation["parameters"] if one["in"] == "query"]
+                status, problem = self.ask(verb.upper(), asked + "?nobody=1", ERRORS)
+                self.assertEqual((400, ", ".join(names) or "none"), (status, problem["detail"].split("accepted: ")[1]))
+
+    def test_a_flag_is_what_it_says_and_a_parameter_that_nobody_knows_is_refused(self):
+        for path, test in (("", False), ("?test=0", False), ("?test=false", False), ("?test", True), ("?test=1", True),
+                           ("?test=true", True)):
+            status, state = self.ask("GET", f"{PATH}/from%20the%20file{path}")
+            self.assertEqual((200, test), (status, bool(state["trial"])), path)
+        one, made = f"{PATH}/shop/errors", "shop/errors"
+        for method, path in (("POST", PATH), ("PUT", one)):
+            for dry in ("", "=1", "=true"):
+                status, answer = self.ask(method, f"{path}?dry_run{dry}", ERRORS)
+                state = answer["monitors"][0] if method == "POST" else answer
+                self.assertEqual((200, made), (status, state["monitor"]["name"]), (method, dry))
+                self.assertTrue(state["trial"])
+                self.assertEqual(["from the file"], self.names())
+            for wet in ("=0", "=false"):
+                self.assertEqual(200, self.ask(method, f"{path}?dry_run{wet}", ERRORS)[0])
+                self.assertEqual(["from the file", made], self.names(), (method, wet))
+                self.assertEqual(200, self.ask("DELETE", one)[0])
+        for method, path, word in (("GET", PATH + "?test", '"test"'), ("GET", one + "?tests=1", '"tests"'),
+                                   ("GET", one + "?test=yes", '"yes"'), ("POST", PATH + "?dryrun=1", '"dryrun"'),
+                                   ("POST", PATH + "?dry_run=no", '"no"'), ("PUT", one + "?dryrun=1", '"dryrun"'),
+                                   ("POST", PATH + "?dry_run=1&dry_run=0", "more than once"),
+                                   ("DELETE", one + "?dry_run=1", '"dry_run"')):
+            status, problem = self.ask(method, path, ERRORS)
+            self.assertEqual(400, status, (method, path, problem))
+            self.assertIn(word, problem["detail"])
+        self.assertEqual(["from the file"], self.names())
 
     def test_the_environment_of_millraced_is_told_to_nobody(self):
         status, answer = self.ask("POST", PATH, "name: a\nmetric: rtt\nthreshold: 1\nclient: \"${HOME}\"\n")
@@ -290,6 +335,19 @@ class Api(Asking):
         self.kafka.put("millrace.rules", rule.id, rule.SerializeToString())
         self.assertGreater(self.daemon.wait_metric("millrace_relay_rules_refused_total", before + 1), before)
         self.assertNotIn("forged", self.names())
+
+    def test_what_is_listed_is_what_the_relay_believes(self):
+        self.ask("PUT", f"{PATH}/shop/errors", ERRORS)
+        rule = records.module("rules").Rule.FromString(self.last()[:-35])
+        rule.id, rule.monitor.name, rule.issued_ns = "monitor/astray", "astray", rule.issued_ns + 1
+        value = rule.SerializeToString()
+        value += b"\xfa\x07\x20" + hmac.digest(pipeline_key(), value, "sha256")
+        before = self.daemon.metric("millrace_relay_rules_refused_total")
+        self.kafka.put("millrace.rules", "monitor/elsewhere", value)
+        self.assertGreater(self.daemon.wait_metric("millrace_relay_rules_refused_total", before + 1), before)
+        self.assertNotIn("astray", self.names())
+        self.kafka.put("millrace.rules", rule.id, value)
+        self.assertTrue(millraced.until(lambda: "astray" in self.names(), WITHIN_S))
 
 
 class InForce(Asking):

@@ -75,11 +75,45 @@ static void the_revoked_are_found_at_the_bound_and_none_else(void **state)
 	keys_free(keys);
 }
 
+static void the_first_key_signs_and_each_is_believed(void **state)
+{
+	(void)state;
+	static const char text[] = "a record";
+	struct keys *none = keys_new(), *former = keys_new(), *both = keys_new(),
+		    *other = keys_new();
+	uint8_t key[SEAL_KEY_BYTES], wanted[SEAL_KEY_BYTES];
+	uint8_t bytes[sizeof(text) + SEAL_TRAILER_BYTES];
+	keys_add(former, "old", "the former secret", 17);
+	keys_add(both, "new", secret, 16);
+	keys_add(both, "old", "the former secret", 17);
+	keys_add(other, "old", "another's secret.", 17);
+	assert_false(keys_signer(none, key));
+	assert_true(keys_signer(both, key));
+	assert_int_equal(seal_pipeline_key((const uint8_t *)secret, 16, wanted), 0);
+	assert_memory_equal(key, wanted, sizeof(key));
+	assert_true(keys_signer(former, key));
+	memcpy(bytes, text, sizeof(text));
+	assert_true(keys_sealed(none, bytes, sizeof(text)));
+	assert_false(keys_sealed(both, bytes, sizeof(text)));
+	seal_sign(key, bytes, sizeof(text));
+	assert_true(keys_sealed(none, bytes, sizeof(bytes)));
+	assert_true(keys_sealed(former, bytes, sizeof(bytes)));
+	assert_true(keys_sealed(both, bytes, sizeof(bytes)));
+	assert_false(keys_sealed(other, bytes, sizeof(bytes)));
+	bytes[0] ^= 1;
+	assert_false(keys_sealed(both, bytes, sizeof(bytes)));
+	keys_free(none);
+	keys_free(former);
+	keys_free(both);
+	keys_free(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ids_and_secrets_are_held_to_their_bounds),
 		cmocka_unit_test(a_copy_is_the_same_until_something_changes),
+		cmocka_unit_test(the_first_key_signs_and_each_is_believed),
 		cmocka_unit_test(the_revoked_are_found_at_the_bound_and_none_else),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

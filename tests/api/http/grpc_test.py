@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Debian's own gRPC client (C core) against the test server: calls, errors, streams, health, reflection."""
-import json, subprocess, sys, time, unittest, urllib.request
+import json, subprocess, sys, time, unittest, urllib.error, urllib.request
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
@@ -69,6 +69,17 @@ class Grpc(unittest.TestCase):
     def test_an_error_carries_its_percent_encoded_message(self):
         error = self.refused(grpc.StatusCode.NOT_FOUND, self.unary(), b"fail")
         self.assertEqual(error.details(), "no 100% ü")
+
+    def test_a_refusal_is_a_problem_or_the_status_that_stands_for_it(self):
+        for status, code in ((400, "INVALID_ARGUMENT"), (401, "UNAUTHENTICATED"), (403, "PERMISSION_DENIED"),
+                             (404, "NOT_FOUND"), (409, "FAILED_PRECONDITION"), (503, "UNAVAILABLE"),
+                             (504, "DEADLINE_EXCEEDED")):
+            error = self.refused(grpc.StatusCode[code], self.unary(), b"refuse %d" % status)
+            self.assertEqual("so it is", error.details())
+            with self.assertRaises(urllib.error.HTTPError) as raised:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/refused/{status}")
+            with raised.exception as answer:
+                self.assertEqual((status, "so it is"), (answer.code, json.load(answer)["detail"]))
 
     def test_an_unknown_method_is_unimplemented(self):
         self.refused(grpc.StatusCode.UNIMPLEMENTED, self.unary("Nothing"), b"")

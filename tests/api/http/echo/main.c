@@ -169,11 +169,28 @@ static void never(struct request *request, struct response *response, void *cont
 	response_on_gone(response, count_gone, context);
 }
 
+/* The status is three digits. */
+static void refuse(struct response *response, const char *status)
+{
+	char text[4] = {status[0], status[1], status[2]};
+	response_refuse(response, (unsigned)strtoul(text, NULL, 10), "so it is");
+}
+
+static void refused(struct request *request, struct response *response, void *context)
+{
+	(void)context;
+	refuse(response, request->rest);
+}
+
 static void grpc_echo(struct request *request, struct response *response, void *context)
 {
 	(void)context;
 	if (request->body_size == 4 && !memcmp(request->body, "fail", 4)) {
 		response_finish(response, GRPC_NOT_FOUND, "no 100% \xc3\xbc");
+		return;
+	}
+	if (request->body_size == 10 && !memcmp(request->body, "refuse ", 7)) {
+		refuse(response, (const char *)request->body + 7);
 		return;
 	}
 	response_message(response, request->body, request->body_size);
@@ -231,6 +248,7 @@ static void routes(void)
 	server_route(server, "GET", "/stream", stream, NULL);
 	server_route(server, "GET", "/events", events, NULL);
 	server_route(server, "GET", "/never", never, NULL);
+	server_route(server, "GET", "/refused/*", refused, NULL);
 	server_route(server, "POST", "/health", health, NULL);
 	server_route(server, "GET", "/stats", stats, NULL);
 	server_grpc(server, "/echo.Echo/Unary", grpc_echo, NULL);
