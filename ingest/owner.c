@@ -468,7 +468,7 @@ static void half_renamed(struct mirror *mirror, struct node *node, uint32_t inde
 		owner->moved = true;
 		server_moved(mirror, owner);
 	}
-	socket_again(mirror, node, index, half, pane_end(mirror->pane));
+	socket_again(mirror, node, index, half);
 }
 
 static void recheck_halves(struct mirror *mirror, struct node *node, const struct page_index *pages)

@@ -384,8 +384,7 @@ void socket_moved(struct apply *apply, uint32_t index, struct half *half,
 /* Whether these absolute counters can be the half's: none lies below what was accounted. */
 bool socket_goes_on(const struct half *half, const struct traffic *total);
 void socket_follow(struct mirror *mirror, struct node *node);
-void socket_again(struct mirror *mirror, struct node *node, uint32_t index, struct half *half,
-		  uint64_t time_ns);
+void socket_again(struct mirror *mirror, struct node *node, uint32_t index, struct half *half);
 
 /* Its last bytes are the bits of rules, one a byte: side, counts_from, joined, pad. */
 static inline struct place half_place(const struct half *half)

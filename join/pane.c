@@ -142,6 +142,10 @@ static void open_take(struct join *join, const struct half_open *open, struct ar
 		half_identify(join, open->number, open, arrival->self);
 		return;
 	}
+	if (open->number && !open->seen.protocol) { /* another owner: of a half that left */
+		join->stats.news_unknown++;
+		return;
+	}
 	if (open->number && !owns_key(join, &open->key)) { /* it left this table; it starts anew */
 		struct half_open anew = *open;
 		anew.number = 0;

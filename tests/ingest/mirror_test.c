@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "millrace/v1/events.pb-c.h"
 #include "tests/support/ledger.h"
 
 enum { TASKS = 4, SOURCE = 7 };
@@ -1162,7 +1163,7 @@ static void a_wrong_clock_is_corrected_from_the_log(void **state)
 	assert_int_equal(mirror_stats(mirror).late, 0);
 	assert_int_equal(got.opens_count, 8);
 	for (size_t i = 0; i < 8; i++)
-		assert_true(got.opens[i].time_ns > start_ns + 4 * NS_PER_S);
+		assert_true(got.opens[i].opened_ns > start_ns + 4 * NS_PER_S);
 	agent_free(&a);
 }
 
@@ -1177,7 +1178,7 @@ static void times_of_the_future_are_clamped(void **state)
 	pass(&a, 1000);
 	assert_int_equal(mirror_stats(mirror).future, 1);
 	assert_int_equal(got.opens_count, 1);
-	assert_int_equal(got.opens[0].time_ns, start_ns);
+	assert_int_equal(got.opens[0].opened_ns, start_ns - ahead.age_ns);
 	agent_free(&a);
 }
 
@@ -1576,7 +1577,7 @@ static void a_mapping_is_of_the_connections_that_live_when_it_is_told(void **sta
 	assert_int_equal(got.opens_count, 3);
 	for (size_t i = 0; i < got.opens_count; i++)
 		assert_int_equal(got.opens[i].key.server_port,
-				 got.opens[i].time_ns == over.time_ns ? 80 : 8080);
+				 got.opens[i].opened_ns + over.age_ns == over.time_ns ? 80 : 8080);
 	agent_free(&a);
 }
 
