@@ -35,8 +35,9 @@ static void account(struct mirror *mirror, struct node *node, const struct run *
 		node->applied_dropped = run->dropped;
 	mirror->node_received += run->batch_events;
 	/* A batch that came late takes its loss back from the pane it came to: never more than came
-	 * there. */
-	*pane_lost += lost;
+	 * there. What is lost may be anything that the agent numbers. */
+	if (__builtin_add_overflow(*pane_lost, lost, pane_lost))
+		*pane_lost = INT64_MAX;
 	if (lost > 0)
 		node->applied_lost += (uint64_t)lost;
 }
