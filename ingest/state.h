@@ -322,7 +322,10 @@ void metadata_take(struct mirror *mirror, const Millrace__V1__Batch *batch);
 void metadata_tell(struct mirror *mirror); /* what the pane tells all tasks */
 void metadata_changes(struct mirror *mirror);
 void pods_init(struct table *pods);
-void pod_seen(struct mirror *mirror, const struct node *node, uint64_t pod);
+/* pod: of it, or of a container of which this is its own cgroup; 0: it is another inside of it. */
+void pod_seen(struct mirror *mirror, const struct node *node, uint64_t pod, uint64_t cgroup);
+/* The container's on this node; 0: not known. */
+uint64_t pod_cgroup(const struct mirror *mirror, const struct node *node, uint64_t id);
 
 /* gather.c: the batch in runs. header: what all of them have. */
 void gather_batch(struct mirror *mirror, struct node *node, const Millrace__V1__Batch *batch,
