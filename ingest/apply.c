@@ -100,7 +100,7 @@ static void reset(struct apply *apply)
 	orphans_end(apply, UINT64_MAX);
 	send_node(apply->mirror, node);
 	node_forget(apply->mirror, node);
-	node->answers_since_ns = run->batch_ns;
+	node->standing.answers_since_ns = run->batch_ns;
 	if (run->flags & RUN_SILENT)
 		node->first_ns = 0; /* what is older than its next word was counted before */
 }

@@ -194,6 +194,8 @@ struct mirror {
 	uint32_t nodes_count;  /* places ever used */
 	struct table node_ids; /* name id -> index */
 	struct table departed; /* struct departed; departed.c */
+	uint64_t forgotten_ns; /* when one of those that left that for good was heard last; 0: none
+				  left */
 	bool ranks_stale;
 	bool nodes_held;   /* some node has deltas without labels */
 	uint32_t orphaned; /* nodes that have orphans */
