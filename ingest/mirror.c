@@ -416,6 +416,8 @@ struct ledger mirror_ledger(const struct mirror_stats *stats)
 		.duplicate = stats->duplicate,
 		.quarantined = stats->quarantined,
 		.refused = stats->refused,
+	stats.names_refused = names_stats(mirror->names).refused;
+	stats.instances_refused = roster_stats(mirror->roster).refused;
 		.late = stats->late,
 		.pending = stats->pending,
 		.aggregated = stats->aggregated,

@@ -103,6 +103,9 @@ struct mirror_stats {
 	uint64_t clock_steps;
 	uint64_t nodes, halves, nats, processes, containers, listeners; /* live now */
 	uint64_t about_refused; /* facts and states of nodes that found no room */
+	uint64_t owners_refused; /* owners of sockets beyond those that a node may have: nobody's */
+	uint64_t orphans_missed; /* halves that their agent's next start cannot find again */
+	uint64_t names_refused, instances_refused; /* too many at once */
 	uint64_t answers;	/* of DNS, live now */
 	uint64_t answers_evicted;
 	uint64_t amendments_dropped;

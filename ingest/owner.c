@@ -429,6 +429,7 @@ uint16_t owner_take(struct mirror *mirror, struct node *node, uint32_t pid, uint
 	struct owner_entry *entry = table_find(&node->owner_keys, &key);
 	uint32_t place = entry ? entry->owner : owner_place(node);
 	struct owner *owner = &node->owners[place];
+	mirror->stats.owners_refused += !place;
 	if (!entry && place) {
 		*owner = (struct owner){.cgroup = cgroup, .pid = pid};
 		entry = table_put(&node->owner_keys, &key);

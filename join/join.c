@@ -424,6 +424,7 @@ struct join_stats join_stats(const struct join *join)
 		      pool_bytes(&join->views) + pool_bytes(&join->closings) +
 		      pool_bytes(&join->hosts) + pool_bytes(&join->aliases) +
 		      slots_bytes(&join->index) + slots_bytes(&join->hosts_index) +
+	stats.instances_refused = roster_stats(join->roster).refused;
 		      slots_bytes(&join->aliases_by_key[WAY_OUT]) +
 		      slots_bytes(&join->aliases_by_key[WAY_IN]);
 	return stats;

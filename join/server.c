@@ -60,7 +60,8 @@ static void server_take(struct join *join, const struct server_place *place)
 {
 	uint32_t number = intern_find(&join->server_keys, &place->key, server_hash(&place->key));
 	if (!number) {
-		if (join->server_keys.live == join->server_keys.records_max)
+		if (join->server_keys.live == join->server_keys.records_max) {
+			join->stats.servers_refused++;
 			return;
 		number = intern_hold(&join->server_keys, &place->key);
 		join->servers[number] = (struct server){0};
