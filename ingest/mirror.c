@@ -337,6 +337,16 @@ static const char *name_text(const struct mirror *mirror, uint64_t id)
 	return name ? name->bytes : "";
 }
 
+size_t nodes_by_name(const struct mirror *mirror, struct node **sorted)
+{
+	size_t count = 0;
+	for (uint32_t i = 0; i < mirror->nodes_count; i++)
+		if (mirror->nodes[i])
+			sorted[count++] = mirror->nodes[i];
+	qsort(sorted, count, sizeof(*sorted), compare_nodes);
+	return count;
+}
+
 static struct mirror_about node_about(struct mirror *mirror, const struct node *node)
 {
 	listeners_show(mirror, node);
@@ -355,11 +365,7 @@ void mirror_nodes(struct mirror *mirror,
 		  void (*each)(void *context, const struct mirror_node *node), void *context)
 {
 	struct node **sorted = memory_zeroed(mirror->nodes_count, sizeof(*sorted));
-	size_t count = 0;
-	for (uint32_t i = 0; i < mirror->nodes_count; i++)
-		if (mirror->nodes[i])
-			sorted[count++] = mirror->nodes[i];
-	qsort(sorted, count, sizeof(*sorted), compare_nodes);
+	size_t count = nodes_by_name(mirror, sorted);
 	for (size_t i = 0; i < count; i++) {
 		struct node *node = sorted[i];
 		struct mirror_about about = {0};

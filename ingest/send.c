@@ -5,7 +5,7 @@
 
 /* ---- to a task ---- */
 
-void send_close(struct mirror *mirror, uint32_t task, const struct half_close *close)
+static void send_close(struct mirror *mirror, uint32_t task, const struct half_close *close)
 {
 	*(struct half_close *)queue_add(&mirror->outboxes[task].closes, sizeof(*close)) = *close;
 }

@@ -289,6 +289,7 @@ static inline uint32_t min_rtt(uint32_t a, uint32_t b)
 /* mirror.c */
 uint64_t mirror_open_pane(const struct mirror *mirror); /* the oldest that is not ready */
 void node_leave(struct mirror *mirror, struct node *node);
+size_t nodes_by_name(const struct mirror *mirror, struct node **sorted); /* sorted: nodes_count */
 void deadletter(struct mirror *mirror, const struct mirror_record *record,
 		enum mirror_reason reason, const char *detail, const char *node);
 
@@ -468,7 +469,6 @@ void page_end(struct apply *apply, const struct page_index *index, uint32_t at, 
 /* send.c */
 void send_node(struct mirror *mirror, struct node *node); /* what it told since it was last sent */
 void send_held(struct mirror *mirror);
-void send_close(struct mirror *mirror, uint32_t task, const struct half_close *close);
 void send_alias(struct mirror *mirror, const struct nat_alias *alias);
 void send_all(struct mirror *mirror);
 void outboxes_done(struct mirror *mirror);
