@@ -197,7 +197,8 @@ struct node {
 /* adopt.c */
 void orphans_free(struct orphans *orphans);
 
-struct node *node_new(const char *name, uint64_t name_id, uint32_t place);
+/* seed: of its tables. */
+struct node *node_new(const char *name, uint64_t name_id, uint32_t place, uint64_t seed);
 void node_free(struct node *node);
 
 /* Whether the batch is new. */

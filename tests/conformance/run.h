@@ -18,7 +18,8 @@ struct run_options {
 	const struct networks *networks;
 	const struct monitor *monitors;
 	size_t monitors_count;
-	uint64_t order; /* seed of the order in which tasks are stepped; 0: by number */
+	/* Seed of the order in which tasks are stepped; 0: by number. And of their tables. */
+	uint64_t order;
 	bool unprinted; /* no lines */
 	bool summed;	/* no lines, flows or rows are kept but the sums: for large runs */
 };
@@ -332,6 +333,7 @@ static inline struct task_options run_task_options(struct run *run)
 
 	return (struct task_options){
 		.tasks = run->tasks_count,
+		.seed = options->order,
 		.mirror = {.lateness_ns = MS(500),
 			   .keep_ns = SEC(120),
 			   .nodes_max = 64,
