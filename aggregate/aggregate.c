@@ -33,6 +33,8 @@ struct aggregate *aggregate_new(const struct aggregate_options *options)
 	aggregate->other = other_edge();
 	aggregate->names = names_new(options->names_max, 1);
 	aggregate->instances = roster_new(PART_INSTANCES_MAX, 0);
+	names_seed(aggregate->names, options->seed);
+	roster_seed(aggregate->instances, options->seed);
 	aggregate->sources = memory_zeroed(options->sources, sizeof(*aggregate->sources));
 	aggregate->edges_used = aggregate->samples_count = 1;
 	row_index_init(&aggregate->lanes_index, 0);

@@ -49,6 +49,7 @@ struct aggregate_options {
 	uint32_t rows_max; /* 16 at least */
 	uint32_t names_max;
 	uint32_t sources; /* ingest tasks */
+	uint64_t seed;	  /* of its names' and instances' tables, secret; nothing shows it */
 	struct aggregate_sinks sinks;
 };
 

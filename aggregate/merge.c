@@ -614,9 +614,9 @@ static VECTOR_CLONES const char *merge_group(struct aggregate *aggregate,
 	struct staged staged[GROUP];
 	uint32_t narrow = 0;
 	guard_reserve(aggregate, 6 * GROUP);
-	aggregate->pane_records += count;
-	if (aggregate->pane_records > ACTIVE_MAX)
+	if (aggregate->pane_records + count > ACTIVE_MAX)
 		merge_empty_fields(aggregate);
+	aggregate->pane_records += count;
 	for (uint32_t i = 0; i < count; i++) {
 		const struct record *record = (const struct record *)at;
 		at += sizeof(*record) + record_tail(record);

@@ -12,7 +12,7 @@ enum { WHEEL = 1024 };
 _Static_assert(WHEEL > (int)NAMES_KEEP_PANES, "a name's turn is within one round of the wheel");
 
 /*
- * places --> entry --> bytes        open addressing by id, which is a hash already
+ * places --> entry --> bytes        open addressing by id: a hash, but one that anybody can make
  *             ^ told                by entry
  *             ^ wheel               by the pane in which the entry may have been idle too long
  *
@@ -29,7 +29,7 @@ _Static_assert(sizeof(struct entry) == 32, "two entries are one cache line");
 
 struct place {
 	uint32_t entry; /* 0: free */
-	uint32_t id;	/* its low half: the home of what has to move, and mostly who it is */
+	uint32_t hash;	/* its home, and mostly who it is */
 };
 
 struct names {
@@ -39,6 +39,7 @@ struct names {
 	struct place *places; /* at most half full */
 	uint32_t mask;
 	uint32_t names_max;
+	uint64_t secret;
 	uint64_t advanced_pane;
 	uint32_t wheel[WHEEL];
 	struct names_stats stats;
@@ -73,7 +74,13 @@ struct names *names_new(uint32_t names_max, uint32_t destinations)
 	names->places = memory_zeroed(names->mask + 1, sizeof(*names->places));
 	names->names_max = names_max;
 	names->told = tellings_of(destinations);
+	names_seed(names, 0);
 	return names;
+}
+
+void names_seed(struct names *names, uint64_t seed)
+{
+	names->secret = hash_secret(seed, 0);
 }
 
 void names_free(struct names *names)
@@ -90,16 +97,26 @@ void names_free(struct names *names)
 
 /* ---- by id ---- */
 
+static inline uint32_t names_hash(const struct names *names, uint64_t id)
+{
+	return (uint32_t)hash_fold(id, names->secret);
+}
+
 /* The place that holds id, or the free one where it belongs. */
 static struct place *names_place(const struct names *names, uint64_t id)
 {
-	uint32_t at = (uint32_t)id & names->mask;
+	uint32_t hash = names_hash(names, id), at = hash & names->mask;
 	for (;; at = (at + 1) & names->mask) {
 		struct place *place = &names->places[at];
 		if (!place->entry ||
-		    (place->id == (uint32_t)id && names->entries[place->entry].name.id == id))
+		    (place->hash == hash && names->entries[place->entry].name.id == id))
 			return place;
 	}
+}
+
+static void place_set(struct names *names, uint64_t id, uint32_t number)
+{
+	*names_place(names, id) = (struct place){number, names_hash(names, id)};
 }
 
 static struct entry *names_entry(const struct names *names, uint64_t id)
@@ -116,7 +133,7 @@ static void places_grow(struct names *names)
 	for (uint32_t number = 1; number < names->used; number++) {
 		const struct name *name = &names->entries[number].name;
 		if (name->bytes)
-			*names_place(names, name->id) = (struct place){number, (uint32_t)name->id};
+			place_set(names, name->id, number);
 	}
 }
 
@@ -124,7 +141,7 @@ static void place_clear(struct names *names, struct place *cleared)
 {
 	uint32_t mask = names->mask, hole = (uint32_t)(cleared - names->places);
 	for (uint32_t at = (hole + 1) & mask; names->places[at].entry; at = (at + 1) & mask) {
-		uint32_t home = names->places[at].id & mask;
+		uint32_t home = names->places[at].hash & mask;
 		if (((at - home) & mask) < ((at - hole) & mask))
 			continue; /* the hole lies before its home */
 		names->places[hole] = names->places[at];
@@ -180,7 +197,7 @@ static void names_keep(struct names *names, const struct name *name, uint64_t pa
 		.name = {.id = name->id, .bytes = copy, .length = name->length},
 		.used_pane = (uint32_t)pane,
 	};
-	*names_place(names, name->id) = (struct place){number, (uint32_t)name->id};
+	place_set(names, name->id, number);
 	tellings_clear(&names->told, number);
 	wheel_put(names, number);
 	names->stats.live++;

@@ -30,6 +30,8 @@ struct names_stats {
 
 /* destinations: how many readers names_due keeps apart (0 if it is never called). */
 struct names *names_new(uint32_t names_max, uint32_t destinations);
+/* Before the first name: without the seed nobody makes ids that stand in each other's way. */
+void names_seed(struct names *names, uint64_t seed);
 void names_free(struct names *names);
 
 /* Keeps a copy and marks it used in this pane. Longer names are cut at NAME_MAX_BYTES before

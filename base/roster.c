@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "base/name.h"
 
@@ -21,12 +22,18 @@ struct roster *roster_new(uint32_t instances_max, uint32_t destinations)
 	struct roster *roster = memory_zeroed(1, sizeof(*roster));
 	roster->instances_max = instances_max;
 	roster->told = tellings_of(destinations);
+	roster_seed(roster, 0);
 	roster->mask = 63;
 	roster->places = memory_zeroed(roster->mask + 1, sizeof(*roster->places));
 	roster_grow(roster);
 	roster->entries[0] = (struct roster_entry){0};
 	roster->used = 1;
 	return roster;
+}
+
+void roster_seed(struct roster *roster, uint64_t seed)
+{
+	roster->secret = hash_secret(seed, 0);
 }
 
 void roster_free(struct roster *roster)
@@ -39,11 +46,11 @@ void roster_free(struct roster *roster)
 	memory_free(roster);
 }
 
-/* ---- by id: ids are hashes already ---- */
+/* ---- by id ---- */
 
 static uint32_t place_of(const struct roster *roster, uint64_t id)
 {
-	uint32_t place = (uint32_t)id & roster->mask;
+	uint32_t place = roster_home(roster, id);
 	while (roster->places[place] && roster->entries[roster->places[place]].instance.id != id)
 		place = (place + 1) & roster->mask;
 	return place;

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/hash.h"
 #include "base/identity.h"
 #include "base/name.h"
 #include "base/tellings.h"
@@ -30,8 +31,9 @@ struct roster {
 	struct roster_entry *entries; /* by number; grows as needed */
 	struct tellings told;	      /* by number, to destinations */
 	uint32_t capacity, used, free;
-	uint32_t *places; /* open addressing by id, which is a hash: numbers; at most half full */
+	uint32_t *places; /* open addressing by id: numbers; at most half full */
 	uint32_t mask;
+	uint64_t secret;
 	uint32_t instances_max;
 	uint32_t sweep; /* number at which the sweep goes on */
 	struct roster_stats stats;
@@ -39,16 +41,23 @@ struct roster {
 
 /* destinations: how many readers roster_due keeps apart (0 if it is never called). */
 struct roster *roster_new(uint32_t instances_max, uint32_t destinations);
+/* Before the first instance: without the seed nobody makes ids that stand in each other's way. */
+void roster_seed(struct roster *roster, uint64_t seed);
 void roster_free(struct roster *roster);
 
 /* The number of the instance with this id, made known if it is not, and its descriptor as given
  * here (a better resolution replaces the one before). */
 uint32_t roster_put(struct roster *roster, const struct instance *instance, uint64_t pane);
 
+static inline uint32_t roster_home(const struct roster *roster, uint64_t id)
+{
+	return (uint32_t)hash_fold(id, roster->secret) & roster->mask;
+}
+
 /* 0 if it is not here. */
 static inline uint32_t roster_number(const struct roster *roster, uint64_t id)
 {
-	uint32_t place = (uint32_t)id & roster->mask, number;
+	uint32_t place = roster_home(roster, id), number;
 	while ((number = roster->places[place]) && roster->entries[number].instance.id != id)
 		place = (place + 1) & roster->mask;
 	return id ? number : 0;
@@ -59,7 +68,7 @@ static inline uint32_t roster_number(const struct roster *roster, uint64_t id)
 static inline __attribute__((always_inline)) void roster_prefetch(const struct roster *roster,
 								  uint64_t id)
 {
-	__builtin_prefetch(&roster->places[(uint32_t)id & roster->mask]);
+	__builtin_prefetch(&roster->places[roster_home(roster, id)]);
 }
 
 static inline __attribute__((always_inline)) void
@@ -73,7 +82,7 @@ static inline __attribute__((always_inline)) void roster_prefetch_entry(const st
 									uint64_t id)
 {
 	const struct roster_entry *entry =
-		&roster->entries[roster->places[(uint32_t)id & roster->mask]];
+		&roster->entries[roster->places[roster_home(roster, id)]];
 	__builtin_prefetch(&entry->instance.id);
 	__builtin_prefetch(&entry->users, 1);
 }

@@ -5,9 +5,10 @@
  *	tag 0..11 | passed | number 0..11
  *
  * A tag of 0 is a free place. `passed` counts the records that found this bucket full and went on:
- * a search ends at a bucket that nobody passed. Removing counts it down again, so churn leaves no
- * traces and no tombstones. Record number 0 is nobody. Grows by a quarter when it is four fifths
- * full, asking for each record's hash: 6.7 to 8.3 bytes a record; it does not shrink. One thread.
+ * a search ends at a bucket that nobody passed, or has been all round: of few buckets each may have
+ * been. Removing counts it down again, so churn leaves no traces and no tombstones. Record number 0
+ *is nobody. Grows by a quarter when it is four fifths full, asking for each record's hash: 6.7
+ *to 8.3 bytes a record; it does not shrink. One thread.
  */
 #pragma once
 
@@ -105,7 +106,8 @@ static inline uint32_t slots_find(const struct slots *slots, uint64_t hash,
 				  const void *context, const void *wanted)
 {
 	uint8_t tag = slots_tag(hash);
-	for (uint32_t at = slots_home(slots, hash);; at = slots_after(slots, at)) {
+	uint32_t home = slots_home(slots, hash), at = home;
+	do {
 		const struct slots_bucket *bucket = &slots->buckets[at];
 		for (unsigned ways = slots_ways(bucket, tag); ways; ways &= ways - 1) {
 			uint32_t record = bucket->record[__builtin_ctz(ways)];
@@ -114,7 +116,9 @@ static inline uint32_t slots_find(const struct slots *slots, uint64_t hash,
 		}
 		if (!bucket->passed)
 			return 0;
-	}
+		at = slots_after(slots, at);
+	} while (at != home);
+	return 0;
 }
 
 void slots_grow(struct slots *slots);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/memory.h"
 
 enum { CAPACITY_MIN = 16, ROOM_MIN = 8 };
@@ -11,6 +12,12 @@ enum { CAPACITY_MIN = 16, ROOM_MIN = 8 };
 void table_init(struct table *table, uint32_t key_size, uint32_t entry_size)
 {
 	*table = (struct table){.key_size = key_size, .entry_size = entry_size};
+	table_seed(table, 0);
+}
+
+void table_seed(struct table *table, uint64_t seed)
+{
+	table->secret = hash_secret(seed, 0);
 }
 
 void table_done(struct table *table)
@@ -22,16 +29,15 @@ void table_done(struct table *table)
 void table_clear(struct table *table)
 {
 	table_done(table);
-	table_init(table, table->key_size, table->entry_size);
+	*table = (struct table){
+		.key_size = table->key_size,
+		.entry_size = table->entry_size,
+		.secret = table->secret,
+	};
 }
 
-static inline uint64_t fold(uint64_t a, uint64_t b)
-{
-	unsigned __int128 product = (unsigned __int128)a * b;
-	return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-/* It chooses places only: keys are compared. Sizes are multiples of four. */
+/* It chooses places only: keys are compared. Sizes are multiples of four. Nobody knows the secret,
+ * and so which keys meet. */
 static inline uint32_t key_hash(const struct table *table, const void *key)
 {
 	const uint8_t *at = key;
@@ -40,12 +46,12 @@ static inline uint32_t key_hash(const struct table *table, const void *key)
 	for (; left >= 8; left -= 8, at += 8) {
 		uint64_t word;
 		memcpy(&word, at, sizeof(word));
-		hash = fold(hash ^ word ^ 0x243f6a8885a308d3ULL, 0x9e3779b97f4a7c15ULL);
+		hash = hash_fold(hash ^ word ^ 0x243f6a8885a308d3ULL, table->secret);
 	}
 	if (left) {
 		uint32_t word;
 		memcpy(&word, at, sizeof(word));
-		hash = fold(hash ^ word ^ 0x13198a2e03707345ULL, 0x9e3779b97f4a7c15ULL);
+		hash = hash_fold(hash ^ word ^ 0x13198a2e03707345ULL, table->secret);
 	}
 	return (uint32_t)hash;
 }

@@ -3,7 +3,7 @@
  * there are no tombstones, and the last entry fills the gap. An entry begins with its key, whose
  * bytes are compared (no hidden padding). Who owns it bounds how many entries it holds. Entries
  * move: a pointer is good until the next put or remove. Walking it visits entries in an order that
- * no output may show. One thread. */
+ * no output may show; it is that of puts and removes, whatever the seed. One thread. */
 #pragma once
 
 #include <stddef.h>
@@ -21,9 +21,12 @@ struct table {
 	uint32_t room;	   /* entries */
 	uint32_t count;
 	uint32_t key_size, entry_size;
+	uint64_t secret; /* of the keys' hash */
 };
 
 void table_init(struct table *table, uint32_t key_size, uint32_t entry_size);
+/* For keys of strangers, before the first entry: without the seed they cannot be made to meet. */
+void table_seed(struct table *table, uint64_t seed);
 void table_done(struct table *table);
 void table_clear(struct table *table);
 void *table_find(const struct table *table, const void *key);

@@ -142,7 +142,6 @@ static struct connection bench_connection(const struct bench *bench, uint64_t nu
 			.key = key,
 			.seen = key,
 			.opened_ns = opened_ns + side * 100000,
-			.time_ns = opened_ns + 200000,
 			.connect_us = side == SIDE_CLIENT ? 150 : 0,
 			.pid = end,
 			.self = bench->pods[end].id,

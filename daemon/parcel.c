@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "daemon/entropy.h"
 #include "metadata/change.h"
 #include "millrace/v1/events.pb-c.h"
 
@@ -22,6 +23,7 @@ struct parcels *parcels_new(uint32_t task, uint32_t names_max)
 
 	parcels->task = task;
 	parcels->told = names_new(names_max, 1);
+	names_seed(parcels->told, entropy_word());
 	return parcels;
 }
 

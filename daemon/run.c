@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "daemon/encode.h"
+#include "daemon/entropy.h"
 #include "daemon/firing.h"
 #include "daemon/log.h"
 #include "daemon/monitors_api.h"
@@ -97,6 +98,7 @@ static struct task_options task_template(const struct run *run, const struct mon
 
 	return (struct task_options){
 		.tasks = run->options.tasks,
+		.seed = entropy_word(),
 		.mirror = {.lateness_ns = settings->lateness_ns,
 			   .keep_ns = settings->keep_ns,
 			   .nodes_max = (uint32_t)settings->nodes_max,

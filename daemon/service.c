@@ -22,6 +22,7 @@
 #include "agent/batch/control.h"
 #include "agent/batch/keys.h"
 #include "daemon/embedded.h"
+#include "daemon/entropy.h"
 #include "daemon/herald.h"
 #include "daemon/instances.h"
 #include "daemon/keyring.h"
@@ -1502,6 +1503,7 @@ int service_run(const struct service_options *options)
 	service->stats = memory_zeroed(service->tasks, sizeof(*service->stats));
 	service->encoder = encoder_new();
 	service->names = names_new((uint32_t)options->settings->names_max, 0);
+	names_seed(service->names, entropy_word());
 	uv_loop_init(&service->loop);
 	start_signals(service);
 	signal(SIGPIPE, SIG_IGN);

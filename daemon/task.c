@@ -896,6 +896,7 @@ static void make_stages(struct task *task)
 
 	task->census = census_new(options->facts_max);
 
+	mirror.seed = join.seed = aggregate.seed = options->seed;
 	mirror.source = options->task;
 	mirror.join_tasks = tasks;
 	mirror.destinations = 2 * tasks; /* join tasks, then aggregate tasks */
@@ -910,6 +911,7 @@ static void make_stages(struct task *task)
 	join.census = task->census;
 	task->join = join_new(&join);
 	task->join_names = names_new(mirror.names_max, 2 * tasks);
+	names_seed(task->join_names, options->seed);
 
 	task->partial = partial_new(&(struct partial_options){.owners = tasks,
 							      .lanes_max = options->lanes_max,

@@ -55,6 +55,7 @@ struct task_sinks {
 
 struct task_options {
 	uint32_t task, tasks;
+	uint64_t seed; /* of tables, secret; those of a task that is restored keep theirs */
 	/* Templates: sinks and task numbers in them are set here. */
 	struct mirror_options mirror;
 	struct join_options join;

@@ -68,7 +68,7 @@ static struct orphans *orphans_of(struct mirror *mirror, struct node *node)
 }
 
 /* Whoever makes the prints of many sockets meet has some of his own forgotten. */
-static void place_add(const struct mirror *mirror, struct orphans *orphans, uint32_t index)
+static void place_add(struct mirror *mirror, struct orphans *orphans, uint32_t index)
 {
 	uint32_t print = pages_at(&mirror->pages, index)->print;
 	for (uint32_t i = 0; i < PROBES_MAX; i++) {
@@ -79,6 +79,7 @@ static void place_add(const struct mirror *mirror, struct orphans *orphans, uint
 		orphans->places_used++;
 		return;
 	}
+	mirror->stats.orphans_missed++;
 }
 
 static uint32_t page_count(const struct mirror *mirror, uint32_t page)
@@ -94,7 +95,7 @@ static uint32_t index_count(const struct mirror *mirror, const struct page_index
 	return count;
 }
 
-static void page_add(const struct mirror *mirror, struct orphans *orphans, uint32_t page)
+static void page_add(struct mirror *mirror, struct orphans *orphans, uint32_t page)
 {
 	for (uint64_t used = mirror->pages.pages[page - 1].used; used; used &= used - 1)
 		place_add(mirror, orphans,
@@ -103,7 +104,7 @@ static void page_add(const struct mirror *mirror, struct orphans *orphans, uint3
 
 /* Anew, with room for as many again: a node whose agent keeps starting does not make them all anew
  * each time. more: that are to be added. */
-static void places_make(const struct mirror *mirror, struct orphans *orphans, uint32_t more)
+static void places_make(struct mirror *mirror, struct orphans *orphans, uint32_t more)
 {
 	uint32_t count = index_count(mirror, &orphans->index) + more, capacity = PLACES_MIN;
 	while (capacity < 4 * count)

@@ -207,7 +207,7 @@ void answers_take(struct apply *apply, uint32_t pid, const struct lookup_row *lo
 				.instance = askers[asker].instance,
 			};
 			if (told.instance)
-				answer_put(mirror, &told, apply->node->answers_since_ns);
+				answer_put(mirror, &told, apply->node->standing.answers_since_ns);
 		}
 	}
 }
@@ -238,22 +238,16 @@ static uint32_t asked_by(const struct mirror *mirror, const struct node *node, u
 	for (uint32_t number = entry ? entry->newest : 0; number;) {
 		const struct answer *answer = answer_at(answers, number);
 		if (answer->from_ns <= time_ns + ANSWER_SLACK_NS && time_ns < answer->until_ns &&
-		    answer->from_ns >= node->answers_since_ns)
+		    answer->from_ns >= node->standing.answers_since_ns)
 			return answer->instance;
 		number = answer->older;
 	}
 	return 0;
 }
 
-/* A process is only asked for where its node was answered. */
 uint32_t answer_find(const struct mirror *mirror, const struct node *node, uint32_t pid,
 		     const struct address *address, uint64_t time_ns)
 {
-	if (!mirror->answers.keys.count)
-		return 0;
-	const struct answer_key of_node = {.node = node->name_id, .address = *address};
-	if (!table_find(&mirror->answers.keys, &of_node))
-		return 0;
 	uint32_t own = pid ? asked_by(mirror, node, pid, address, time_ns) : 0;
 	return own ? own : asked_by(mirror, node, 0, address, time_ns);
 }

@@ -35,8 +35,9 @@ static void account(struct mirror *mirror, struct node *node, const struct run *
 		node->applied_dropped = run->dropped;
 	mirror->node_received += run->batch_events;
 	/* A batch that came late takes its loss back from the pane it came to: never more than came
-	 * there. */
-	*pane_lost += lost;
+	 * there. What is lost may be anything that the agent numbers. */
+	if (__builtin_add_overflow(*pane_lost, lost, pane_lost))
+		*pane_lost = INT64_MAX;
 	if (lost > 0)
 		node->applied_lost += (uint64_t)lost;
 }
@@ -99,7 +100,7 @@ static void reset(struct apply *apply)
 	orphans_end(apply, UINT64_MAX);
 	send_node(apply->mirror, node);
 	node_forget(apply->mirror, node);
-	node->answers_since_ns = run->batch_ns;
+	node->standing.answers_since_ns = run->batch_ns;
 	if (run->flags & RUN_SILENT)
 		node->first_ns = 0; /* what is older than its next word was counted before */
 }
@@ -126,8 +127,7 @@ static void apply_groups(struct apply *apply)
 		(const struct lookup_row *)(retransmits + counts[RUN_RETRANSMITS]);
 	const struct answer_row *answers =
 		(const struct answer_row *)(lookups + counts[RUN_LOOKUPS]);
-	const struct drop_row *drops = (const struct drop_row *)(answers + counts[RUN_ANSWERS]);
-	const struct close_row *closes = (const struct close_row *)(drops + counts[RUN_DROPS]);
+	const struct close_row *closes = (const struct close_row *)(answers + counts[RUN_ANSWERS]);
 	apply_retransmits(apply, retransmits, counts[RUN_RETRANSMITS]);
 	apply_lookups(apply, lookups, counts[RUN_LOOKUPS], answers);
 	apply_closes(apply, closes, counts[RUN_CLOSES]);
@@ -253,20 +253,10 @@ static void apply_node(struct mirror *mirror, struct node *node, struct pane *pa
 	deltas_out(mirror);
 }
 
-static int compare_names(const void *a, const void *b)
-{
-	const struct node *const *first = a, *const *second = b;
-	return strcmp((*first)->name, (*second)->name);
-}
-
 static void rank_nodes(struct mirror *mirror)
 {
 	struct node **sorted = queue_room(&mirror->counts, mirror->nodes_count, sizeof(*sorted));
-	size_t count = 0;
-	for (uint32_t i = 0; i < mirror->nodes_count; i++)
-		if (mirror->nodes[i])
-			sorted[count++] = mirror->nodes[i];
-	qsort(sorted, count, sizeof(*sorted), compare_names);
+	size_t count = nodes_by_name(mirror, sorted);
 	for (size_t i = 0; i < count; i++)
 		sorted[i]->rank = (uint32_t)i;
 	mirror->ranks_stale = false;

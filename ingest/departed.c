@@ -1,9 +1,11 @@
 /* Nodes that were not heard for so long that they were forgotten, as far as the loss ledger needs
  * them: which of their events came, and what became of these. Who comes back goes on with its
- * numbers, so what it lost meanwhile is known and nothing is counted twice. Bounded: DEPARTED_MAX;
- * then the one that was heard longest ago leaves for good, and is a new node if it comes back. */
+ * numbers, so what it lost meanwhile is known and nothing is counted twice, and what its processes
+ * were answered before stays void. Bounded: DEPARTED_MAX; then the one that was heard longest ago
+ * leaves for good, and is a new node if it comes back. */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "ingest/state.h"
 
@@ -45,6 +47,8 @@ void departed_keep(struct mirror *mirror, struct node *node)
 {
 	if (mirror->departed.count == DEPARTED_MAX) {
 		struct departed *gone = longest_gone(&mirror->departed);
+		if (gone->standing.last_append_ns > mirror->forgotten_ns)
+			mirror->forgotten_ns = gone->standing.last_append_ns;
 		memory_free(gone->standing.former);
 		table_remove(&mirror->departed, gone);
 	}
@@ -67,8 +71,12 @@ static void resume_applied(struct node *node)
 void departed_return(struct mirror *mirror, struct node *node)
 {
 	struct departed *entry = table_find(&mirror->departed, &node->name_id);
-	if (!entry)
+	if (!entry) { /* it may have been one of those that left for good */
+		if (mirror->forgotten_ns)
+			node->standing.answers_since_ns =
+				mirror->forgotten_ns + CLOCK_STEP_S * NS_PER_S;
 		return;
+	}
 	node->standing = entry->standing;
 	table_remove(&mirror->departed, entry);
 	ledger_subtract(&mirror->stats.others, &node->standing.ledger);

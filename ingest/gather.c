@@ -439,7 +439,7 @@ static struct retransmit_row *put_retransmits(const struct gather *gather,
 	return row;
 }
 
-/* ---- lookups, drops, listeners ---- */
+/* ---- lookups, listeners ---- */
 
 static enum lookup_result lookup_result(const Millrace__V1__Dns *dns, size_t i)
 {
@@ -531,29 +531,6 @@ static void *put_lookups(const struct gather *gather, const struct window *windo
 	return put_answers(gather, window, run, first, (struct answer_row *)row);
 }
 
-static struct drop_row *put_drops(const struct gather *gather, const struct window *window,
-				  struct run *run, struct drop_row *row)
-{
-	const Millrace__V1__Drops *drops = gather->batch->drops;
-	size_t count;
-	const uint32_t *picks = pick(gather, &gather->drops, window, &count);
-	for (size_t j = 0; j < count; j++) {
-		size_t i = picked_at(picks, j);
-		const char *reason = gather->batch->strings[drops->reason[i]];
-		*row++ = (struct drop_row){
-			.reason = names_put(gather->mirror->names, reason, strlen(reason),
-					    mirror_open_pane(gather->mirror)),
-			.packets = drops->packets[i],
-			.bytes = drops->bytes[i],
-			.socket = drops->socket[i],
-			.time_us = row_time(window, gather->drops.at[i]),
-			.icmp = drops->kind[i] == MILLRACE__V1__DROP_KIND__DROP_KIND_ICMP,
-		};
-	}
-	run->counts[RUN_DROPS] = (uint32_t)count;
-	return row;
-}
-
 static struct listener_row *put_listeners(const struct gather *gather, const struct window *window,
 					  struct run *run, struct listener_row *row)
 {
@@ -634,7 +611,9 @@ static size_t put_groups(const struct gather *gather, const struct window *windo
 	at = put_updates(gather, window, run, at);
 	at = put_retransmits(gather, window, run, at);
 	at = put_lookups(gather, window, run, at);
-	at = put_drops(gather, window, run, at);
+	size_t drops;
+	pick(gather, &gather->drops, window, &drops);
+	run->counts[RUN_DROPS] = (uint32_t)drops;
 	at = put_closes(gather, window, run, at);
 	at = put_nats(gather, window, &run->counts[RUN_NAT_ENDS],
 		      MILLRACE__V1__NAT_OP__NAT_OP_DELETE, at);
@@ -736,7 +715,6 @@ static size_t bytes_max(const Millrace__V1__Batch *batch)
 	bytes += batch->dns ? batch->dns->n_slot * sizeof(struct lookup_row) +
 				      batch->dns->n_answers_address * sizeof(struct answer_row)
 			    : 0;
-	bytes += batch->drops ? batch->drops->n_reason * sizeof(struct drop_row) : 0;
 	bytes += batch->listeners ? batch->listeners->n_cookie * sizeof(struct listener_row) : 0;
 	if (batch->updates)
 		bytes += (batch->updates->n_slot + 1) * 9 * sizeof(uint32_t) +

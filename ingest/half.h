@@ -36,10 +36,10 @@ struct half_open {
 	uint8_t hops;	 /* aliases followed so far */
 	uint16_t flags;	 /* enum half_flag */
 	struct tuple key;
-	struct tuple seen;   /* as this half's socket has it: for a client, server = the address it
-				dialled */
+	struct tuple
+		seen;	     /* as this half's socket has it: for a client, server = the address it
+				dialled. Zero, as key is: of one with a number only its owner is told */
 	uint64_t opened_ns;  /* connect or SYN */
-	uint64_t time_ns;    /* of the event: established, or failed */
 	uint64_t connect_us; /* client; 0 if not seen */
 	uint32_t pid;
 	uint32_t pad;

@@ -52,7 +52,7 @@ static struct node *node_find(struct mirror *mirror, const char *name)
 		mirror->nodes_count++;
 	entry = table_put(&mirror->node_ids, &id);
 	entry->index = index;
-	mirror->nodes[index] = node_new(name, id, index);
+	mirror->nodes[index] = node_new(name, id, index, mirror->options.seed);
 	departed_return(mirror, mirror->nodes[index]);
 	mirror->ranks_stale = true;
 	mirror->stats.nodes++;

@@ -15,7 +15,8 @@ struct waiting_fact {
 };
 
 struct pod_node {
-	uint64_t pod; /* hash of its uid, or of a container's id */
+	uint64_t pod;	 /* hash of its uid, or of a container's id */
+	uint64_t cgroup; /* that container's own, as told last; 0: not known */
 	uint32_t node;
 	uint32_t pad;
 };
@@ -85,11 +86,20 @@ void pods_init(struct table *pods)
 }
 
 /* Full: all are forgotten, and known again when their containers are told again. */
-void pod_seen(struct mirror *mirror, const struct node *node, uint64_t pod)
+void pod_seen(struct mirror *mirror, const struct node *node, uint64_t pod, uint64_t cgroup)
 {
 	if (mirror->pods.count >= 2 * mirror->options.containers_max)
 		table_clear(&mirror->pods);
-	((struct pod_node *)table_put(&mirror->pods, &pod))->node = node->place;
+	struct pod_node *seen = table_put(&mirror->pods, &pod);
+	if (cgroup || seen->node != node->place)
+		seen->cgroup = cgroup;
+	seen->node = node->place;
+}
+
+uint64_t pod_cgroup(const struct mirror *mirror, const struct node *node, uint64_t id)
+{
+	const struct pod_node *seen = table_find(&mirror->pods, &id);
+	return seen && seen->node == node->place ? seen->cgroup : 0;
 }
 
 static void node_again(struct mirror *mirror, uint32_t place)

@@ -59,6 +59,7 @@ struct mirror *mirror_new(const struct mirror_options *options)
 		mirror->options.answers_max = ANSWERS_MAX;
 	mirror->decoder = new_decoder(mirror, options->keys);
 	mirror->names = names_new(options->names_max, options->destinations);
+	names_seed(mirror->names, options->seed);
 	panes_init(&mirror->panes, options->events_max ? options->events_max : EVENTS_MAX);
 	mirror->nodes = memory_zeroed(options->nodes_max, sizeof(struct node *));
 	table_init(&mirror->node_ids, sizeof(uint64_t), 2 * sizeof(uint64_t));
@@ -67,6 +68,11 @@ struct mirror *mirror_new(const struct mirror_options *options)
 	answers_init(&mirror->answers, mirror->options.answers_max);
 	table_init(&mirror->servers_told, sizeof(struct server_key), sizeof(struct told_server));
 	mirror->roster = roster_new(options->instances_max, options->destinations);
+	struct table *tables[] = {&mirror->node_ids, &mirror->departed, &mirror->pods,
+				  &mirror->answers.keys, &mirror->servers_told};
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+		table_seed(tables[i], options->seed);
+	roster_seed(mirror->roster, options->seed);
 	pages_init(&mirror->pages,
 		   options->halves_max / HALVES_A_PAGE_MIN + 2 * options->nodes_max);
 	/* Memory that is not touched costs nothing: nodes have a few thousand slots. Orphans' are
@@ -331,6 +337,16 @@ static int compare_nodes(const void *a, const void *b)
 	return strcmp((*first)->name, (*second)->name);
 }
 
+size_t nodes_by_name(const struct mirror *mirror, struct node **sorted)
+{
+	size_t count = 0;
+	for (uint32_t i = 0; i < mirror->nodes_count; i++)
+		if (mirror->nodes[i])
+			sorted[count++] = mirror->nodes[i];
+	qsort(sorted, count, sizeof(*sorted), compare_nodes);
+	return count;
+}
+
 static const char *name_text(const struct mirror *mirror, uint64_t id)
 {
 	const struct name *name = names_get(mirror->names, id);
@@ -355,11 +371,7 @@ void mirror_nodes(struct mirror *mirror,
 		  void (*each)(void *context, const struct mirror_node *node), void *context)
 {
 	struct node **sorted = memory_zeroed(mirror->nodes_count, sizeof(*sorted));
-	size_t count = 0;
-	for (uint32_t i = 0; i < mirror->nodes_count; i++)
-		if (mirror->nodes[i])
-			sorted[count++] = mirror->nodes[i];
-	qsort(sorted, count, sizeof(*sorted), compare_nodes);
+	size_t count = nodes_by_name(mirror, sorted);
 	for (size_t i = 0; i < count; i++) {
 		struct node *node = sorted[i];
 		struct mirror_about about = {0};
@@ -404,6 +416,8 @@ struct mirror_stats mirror_stats(const struct mirror *mirror)
 {
 	struct mirror_stats stats = mirror->stats;
 	stats.pending = mirror->panes.pending;
+	stats.names_refused = names_stats(mirror->names).refused;
+	stats.instances_refused = roster_stats(mirror->roster).refused;
 	return stats;
 }
 

@@ -73,6 +73,7 @@ struct mirror_sinks {
 
 struct mirror_options {
 	uint32_t source; /* this partition */
+	uint64_t seed;	 /* of its tables' hashes, secret; nothing that goes out shows it */
 	uint32_t join_tasks;
 	uint64_t lateness_ns;
 	uint64_t keep_ns; /* a provisional half's contributions may be amended for this long: 120 s
@@ -102,6 +103,9 @@ struct mirror_stats {
 	uint64_t deadletters_suppressed; /* of those: only counted, as their node had too many */
 	uint64_t clock_steps;
 	uint64_t nodes, halves, nats, processes, containers, listeners; /* live now */
+	uint64_t owners_refused; /* owners of sockets beyond those that a node may have: nobody's */
+	uint64_t orphans_missed; /* halves that their agent's next start cannot find again */
+	uint64_t names_refused, instances_refused; /* too many at once */
 	uint64_t about_refused; /* facts and states of nodes that found no room */
 	uint64_t answers;	/* of DNS, live now */
 	uint64_t answers_evicted;

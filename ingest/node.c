@@ -14,7 +14,7 @@ enum {
 		50, /* a smaller one is the path's delay rather than the clock's error */
 };
 
-struct node *node_new(const char *name, uint64_t name_id, uint32_t place)
+struct node *node_new(const char *name, uint64_t name_id, uint32_t place, uint64_t seed)
 {
 	struct node *node = memory_zeroed(1, sizeof(*node));
 	memcpy(node->name, name, strlen(name) + 1);
@@ -29,6 +29,10 @@ struct node *node_new(const char *name, uint64_t name_id, uint32_t place)
 	table_init(&node->containers, sizeof(uint64_t), sizeof(struct container_entry));
 	table_init(&node->listeners, sizeof(uint64_t), sizeof(struct listener_entry));
 	table_init(&node->owner_keys, sizeof(struct owner_key), sizeof(struct owner_entry));
+	struct table *tables[] = {&node->nats, &node->processes, &node->containers,
+				  &node->listeners, &node->owner_keys};
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+		table_seed(tables[i], seed);
 	return node;
 }
 

@@ -135,7 +135,8 @@ struct standing {
 	struct numbering numbering; /* of this epoch */
 	struct numbering *former;   /* FORMER_EPOCHS, the newest first; NULL: none */
 	struct dropped dropped;
-	struct ledger ledger; /* over all epochs */
+	struct ledger ledger;	   /* over all epochs */
+	uint64_t answers_since_ns; /* DNS answers before are of processes that are gone */
 };
 
 struct node {
@@ -179,10 +180,9 @@ struct node {
 	uint64_t accounted_ns;					/* the newest batch's own time */
 	uint64_t gap_ns;   /* since when something is missing, of what this pane shows to be lost */
 	uint64_t first_ns; /* the earliest time of what it told; 0: not known */
-	uint64_t answers_since_ns; /* DNS answers before are of processes that are gone */
-	struct page_index index;   /* its halves */
-	struct orphans *orphans;   /* NULL: none; see adopt.c */
-	struct owner *owners;	   /* the first is nobody's: what finds no room */
+	struct page_index index; /* its halves */
+	struct orphans *orphans; /* NULL: none; see adopt.c */
+	struct owner *owners;	 /* the first is nobody's: what finds no room */
 	uint32_t owners_count, owners_capacity, owners_free;
 	uint16_t owner_cache[OWNER_CACHE]; /* taken lately, by pid and cgroup */
 	struct table owner_keys;	   /* struct owner_entry */
@@ -197,7 +197,8 @@ struct node {
 /* adopt.c */
 void orphans_free(struct orphans *orphans);
 
-struct node *node_new(const char *name, uint64_t name_id, uint32_t place);
+/* seed: of its tables. */
+struct node *node_new(const char *name, uint64_t name_id, uint32_t place, uint64_t seed);
 void node_free(struct node *node);
 
 /* Whether the batch is new. */

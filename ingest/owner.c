@@ -183,16 +183,14 @@ static void tell_happening(struct apply *apply, const struct container_row *row,
  * been short of memory before. */
 static uint32_t tell_restart(struct apply *apply, const struct container_row *row)
 {
-	struct table *containers = &apply->node->containers;
-	for (uint32_t i = 0; row->whole && i < containers->count; i++) {
-		struct container_entry *former = table_at(containers, i);
-		if (former->id != row->id || former->cgroup == row->cgroup || !former->whole)
-			continue;
-		former->whole = false; /* told of */
-		tell_happening(apply, row, CHANGE_RESTARTED);
-		return former->oom_kills;
-	}
-	return row->oom_kills;
+	uint64_t cgroup = row->whole ? pod_cgroup(apply->mirror, apply->node, row->id) : 0;
+	struct container_entry *former =
+		cgroup ? table_find(&apply->node->containers, &cgroup) : NULL;
+	if (!former || !former->whole || former->id != row->id || cgroup == row->cgroup)
+		return row->oom_kills;
+	former->whole = false; /* told of */
+	tell_happening(apply, row, CHANGE_RESTARTED);
+	return former->oom_kills;
 }
 
 static void apply_container(struct apply *apply, const struct container_row *row)
@@ -211,9 +209,9 @@ static void apply_container(struct apply *apply, const struct container_row *row
 	if (row->whole && row->oom_kills > entry->oom_kills)
 		tell_happening(apply, row, CHANGE_OOM_KILLED);
 	if (row->pod)
-		pod_seen(mirror, node, row->pod);
+		pod_seen(mirror, node, row->pod, 0);
 	if (row->id)
-		pod_seen(mirror, node, row->id);
+		pod_seen(mirror, node, row->id, row->whole ? row->cgroup : 0);
 	if (entry->pod != row->pod || entry->id != row->id || entry->workload != row->workload ||
 	    entry->container != row->container || entry->name != row->name ||
 	    entry->unit != row->unit || entry->version != row->version)
@@ -431,6 +429,7 @@ uint16_t owner_take(struct mirror *mirror, struct node *node, uint32_t pid, uint
 	struct owner_entry *entry = table_find(&node->owner_keys, &key);
 	uint32_t place = entry ? entry->owner : owner_place(node);
 	struct owner *owner = &node->owners[place];
+	mirror->stats.owners_refused += !place;
 	if (!entry && place) {
 		*owner = (struct owner){.cgroup = cgroup, .pid = pid};
 		entry = table_put(&node->owner_keys, &key);
@@ -468,7 +467,7 @@ static void half_renamed(struct mirror *mirror, struct node *node, uint32_t inde
 		owner->moved = true;
 		server_moved(mirror, owner);
 	}
-	socket_again(mirror, node, index, half, pane_end(mirror->pane));
+	socket_again(mirror, node, index, half);
 }
 
 static void recheck_halves(struct mirror *mirror, struct node *node, const struct page_index *pages)

@@ -3,7 +3,7 @@
  * order in which batches came. No half is looked up before that.
  *
  *   struct run | containers | processes | NAT | definitions | updates | retransmits | lookups |
- *   answers | drops | closes | NAT ends | exits | listeners    each section on 8 bytes
+ *   answers | closes | NAT ends | exits | listeners    each section on 8 bytes
  *
  * Updates, nearly all there is, stay columns: slot (difference, as on the wire), time, srtt,
  * segments both ways, bytes both ways. 28 bytes an update; bytes are 64-bit columns in a run that
@@ -37,7 +37,7 @@ enum run_group {
 	RUN_RETRANSMITS, /* sparse part of the updates: no events of their own */
 	RUN_LOOKUPS,
 	RUN_ANSWERS, /* the lookups', one's behind the other's: no events of their own */
-	RUN_DROPS,
+	RUN_DROPS,   /* counted only */
 	RUN_CLOSES,
 	RUN_NAT_ENDS,
 	RUN_EXITS,
@@ -130,13 +130,6 @@ struct lookup_row {
 struct answer_row {
 	struct address address;
 	uint32_t ttl_s, pad;
-};
-
-struct drop_row {
-	uint64_t reason; /* name id */
-	uint64_t packets, bytes;
-	uint32_t socket, time_us; /* 1 + slot; 0: none known */
-	uint32_t icmp, pad;
 };
 
 struct listener_row {

@@ -5,7 +5,7 @@
 
 /* ---- to a task ---- */
 
-void send_close(struct mirror *mirror, uint32_t task, const struct half_close *close)
+static void send_close(struct mirror *mirror, uint32_t task, const struct half_close *close)
 {
 	*(struct half_close *)queue_add(&mirror->outboxes[task].closes, sizeof(*close)) = *close;
 }
@@ -44,8 +44,8 @@ static void send_keys(struct mirror *mirror, const struct node *node)
 	struct opening *clients[TABLE_GROUP];
 	size_t count = 0;
 	for (size_t i = 0; i < mirror->openings.count; i++) {
-		if (items[i].keyed)
-			continue;
+		if (!items[i].open.seen.protocol)
+			continue; /* its number alone is told */
 		items[i].open.key = items[i].open.seen;
 		if (items[i].open.side == SIDE_CLIENT)
 			clients[count++] = &items[i];

@@ -220,7 +220,7 @@ struct half *socket_of(const struct apply *apply, uint32_t slot, uint32_t *index
 /* All but what it was seen as, of which this is the hash; key, pid and self come when the node is
  * done. */
 static struct half_open *opening_new(struct mirror *mirror, struct node *node, uint32_t index,
-				     struct half *half, uint64_t hash, uint64_t time_ns)
+				     struct half *half, uint64_t hash)
 {
 	struct opening *opening = queue_add(&mirror->openings, sizeof(*opening));
 	struct half_open *open = &opening->open;
@@ -231,7 +231,6 @@ static struct half_open *opening_new(struct mirror *mirror, struct node *node, u
 	open->flags =
 		(uint16_t)((half->guessed ? HALF_ROLE_GUESSED : 0) |
 			   (half->existed ? HALF_EXISTED : 0) | (half->probe ? HALF_PROBE : 0));
-	open->time_ns = time_ns;
 	open->pad = 0;
 	opening->closed_ns = UINT64_MAX;
 	opening->hash = hash;
@@ -250,21 +249,19 @@ static struct half_open *announce(struct apply *apply, uint32_t index, struct ha
 				  const struct definition_row *row, uint64_t hash,
 				  uint64_t opened_ns)
 {
-	struct half_open *open = opening_new(apply->mirror, apply->node, index, half, hash,
-					     run_time(apply->run, row->time_us));
+	struct half_open *open = opening_new(apply->mirror, apply->node, index, half, hash);
 	open->seen = row->seen;
 	open->opened_ns = opened_ns;
 	open->connect_us = row->connect_us;
 	return open;
 }
 
-/* Its label's number says enough to who has it. */
-void socket_again(struct mirror *mirror, struct node *node, uint32_t index, struct half *half,
-		  uint64_t time_ns)
+/* Its label's number is all that is known of it here. */
+void socket_again(struct mirror *mirror, struct node *node, uint32_t index, struct half *half)
 {
 	if (half->opening || !half->labelled)
 		return;
-	struct half_open *open = opening_new(mirror, node, index, half, 0, time_ns);
+	struct half_open *open = opening_new(mirror, node, index, half, 0);
 	struct opening *opening =
 		(struct opening *)mirror->openings.items + (mirror->openings.count - 1);
 	open->number = half->number;
@@ -275,29 +272,39 @@ void socket_again(struct mirror *mirror, struct node *node, uint32_t index, stru
 	opening->keyed = true;
 }
 
-/* Who does not have it any more, or never heard of it, gets the whole. */
-void socket_moved(struct apply *apply, uint32_t index, struct half *half,
-		  const struct half_ref *former, const struct definition_row *row, uint64_t time_ns)
+static uint64_t row_opened_ns(const struct definition_row *row, uint64_t time_ns)
+{
+	return time_ns > row->age_ns ? time_ns - row->age_ns : 0;
+}
+
+/* By its label's number to who has it. Who does not have it any more, or never heard of it, begins
+ * it anew: so it is told whole. */
+static struct half_open *define_again(struct apply *apply, uint32_t index, struct half *half,
+				      const struct definition_row *row, uint64_t time_ns)
 {
 	struct mirror *mirror = apply->mirror;
-	struct node *node = apply->node;
-	uint64_t opened_ns = time_ns > row->age_ns ? time_ns - row->age_ns : 0;
-	half->slot_generation = generation_folded(row->generation);
+	const uint32_t *opening = &mirror->scratch.openings[row->slot];
+	uint64_t opened_ns = row_opened_ns(row, time_ns);
 	if (!half->opening && !half->labelled)
 		announce(apply, index, half, row, tuple_hash(&row->seen), opened_ns)->flags |=
 			HALF_AGAIN;
-	socket_again(mirror, node, index, half, time_ns);
-	struct opening *opening = (struct opening *)mirror->openings.items +
-				  (mirror->scratch.openings[row->slot] - 1);
-	struct half_open *open = &opening->open;
+	socket_again(mirror, apply->node, index, half);
+	struct half_open *open = &((struct opening *)mirror->openings.items)[*opening - 1].open;
+	if (open->number) {
+		open->seen = row->seen;
+		open->opened_ns = opened_ns;
+		open->connect_us = row->connect_us;
+	}
+	return open;
+}
+
+void socket_moved(struct apply *apply, uint32_t index, struct half *half,
+		  const struct half_ref *former, const struct definition_row *row, uint64_t time_ns)
+{
+	half->slot_generation = generation_folded(row->generation);
+	struct half_open *open = define_again(apply, index, half, row, time_ns);
 	open->ref.index = index;
 	open->ref.generation = half->generation;
-	if (open->number) {
-		open->key = open->seen = row->seen;
-		open->opened_ns = opened_ns;
-		if (half->side == SIDE_CLIENT)
-			nat_keys(node, &opening, 1);
-	}
 	if (open->flags & HALF_MOVED)
 		return;
 	open->flags |= HALF_MOVED;
@@ -427,7 +434,7 @@ static void begin(struct apply *apply, const struct definition_row *row, uint64_
 {
 	struct mirror *mirror = apply->mirror;
 	struct node *node = apply->node;
-	uint64_t opened_ns = time_ns > row->age_ns ? time_ns - row->age_ns : 0;
+	uint64_t opened_ns = row_opened_ns(row, time_ns);
 	uint32_t index;
 	struct half *half =
 		make_room(mirror)
@@ -463,13 +470,7 @@ static void again(struct apply *apply, uint32_t index, struct half *half,
 		server_seen(mirror, node, half->owner, &row->seen);
 	if (half->opening || (half->final && half->rules & RULE_JOINED && !changed))
 		return;
-	if (half->labelled) {
-		socket_again(mirror, node, index, half, time_ns);
-		return;
-	}
-	announce(apply, index, half, row, tuple_hash(&row->seen),
-		 time_ns > row->age_ns ? time_ns - row->age_ns : 0)
-		->flags |= HALF_AGAIN;
+	define_again(apply, index, half, row, time_ns);
 }
 
 enum { ROWS_GROUP = 16 }; /* whose halves are asked for together */
@@ -851,7 +852,7 @@ static void apply_close(struct apply *apply, const struct close_row *row)
 		change_owner(mirror, node, half, row->slot, row->pid,
 			     node->owners[half->owner].cgroup);
 	if (half->owner != before) /* whose name this pane may still tell */
-		socket_again(mirror, node, index, half, time_ns);
+		socket_again(mirror, node, index, half);
 	half_min_rtt(half, row->min_rtt_us);
 	absolute(apply, row->slot, index, half, &row->total, time_ns);
 	bool failed = close_reason_is_failure(row->reason);

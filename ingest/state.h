@@ -194,6 +194,8 @@ struct mirror {
 	uint32_t nodes_count;  /* places ever used */
 	struct table node_ids; /* name id -> index */
 	struct table departed; /* struct departed; departed.c */
+	uint64_t forgotten_ns; /* when one of those that left that for good was heard last; 0: none
+				  left */
 	bool ranks_stale;
 	bool nodes_held;   /* some node has deltas without labels */
 	uint32_t orphaned; /* nodes that have orphans */
@@ -287,6 +289,7 @@ static inline uint32_t min_rtt(uint32_t a, uint32_t b)
 /* mirror.c */
 uint64_t mirror_open_pane(const struct mirror *mirror); /* the oldest that is not ready */
 void node_leave(struct mirror *mirror, struct node *node);
+size_t nodes_by_name(const struct mirror *mirror, struct node **sorted); /* sorted: nodes_count */
 void deadletter(struct mirror *mirror, const struct mirror_record *record,
 		enum mirror_reason reason, const char *detail, const char *node);
 
@@ -322,7 +325,10 @@ void metadata_take(struct mirror *mirror, const Millrace__V1__Batch *batch);
 void metadata_tell(struct mirror *mirror); /* what the pane tells all tasks */
 void metadata_changes(struct mirror *mirror);
 void pods_init(struct table *pods);
-void pod_seen(struct mirror *mirror, const struct node *node, uint64_t pod);
+/* pod: of it, or of a container of which this is its own cgroup; 0: it is another inside of it. */
+void pod_seen(struct mirror *mirror, const struct node *node, uint64_t pod, uint64_t cgroup);
+/* The container's on this node; 0: not known. */
+uint64_t pod_cgroup(const struct mirror *mirror, const struct node *node, uint64_t id);
 
 /* gather.c: the batch in runs. header: what all of them have. */
 void gather_batch(struct mirror *mirror, struct node *node, const Millrace__V1__Batch *batch,
@@ -384,8 +390,7 @@ void socket_moved(struct apply *apply, uint32_t index, struct half *half,
 /* Whether these absolute counters can be the half's: none lies below what was accounted. */
 bool socket_goes_on(const struct half *half, const struct traffic *total);
 void socket_follow(struct mirror *mirror, struct node *node);
-void socket_again(struct mirror *mirror, struct node *node, uint32_t index, struct half *half,
-		  uint64_t time_ns);
+void socket_again(struct mirror *mirror, struct node *node, uint32_t index, struct half *half);
 
 /* Its last bytes are the bits of rules, one a byte: side, counts_from, joined, pad. */
 static inline struct place half_place(const struct half *half)
@@ -464,7 +469,6 @@ void page_end(struct apply *apply, const struct page_index *index, uint32_t at, 
 /* send.c */
 void send_node(struct mirror *mirror, struct node *node); /* what it told since it was last sent */
 void send_held(struct mirror *mirror);
-void send_close(struct mirror *mirror, uint32_t task, const struct half_close *close);
 void send_alias(struct mirror *mirror, const struct nat_alias *alias);
 void send_all(struct mirror *mirror);
 void outboxes_done(struct mirror *mirror);

@@ -6,12 +6,12 @@
 /* Mappings are in chains of the same key, either way, the newest first. */
 static uint64_t hash_of_from(const void *context, uint32_t number)
 {
-	return key_hash(&alias_at(context, number)->keys[WAY_OUT]);
+	return key_hash(context, &alias_at(context, number)->keys[WAY_OUT]);
 }
 
 static uint64_t hash_of_to(const void *context, uint32_t number)
 {
-	return key_hash(&alias_at(context, number)->keys[WAY_IN]);
+	return key_hash(context, &alias_at(context, number)->keys[WAY_IN]);
 }
 
 static bool from_matches(const void *context, uint32_t number, const void *wanted)
@@ -112,7 +112,7 @@ static void chain_leave(struct join *join, uint32_t number, enum way way)
 {
 	const struct alias *alias = alias_at(join, number);
 	struct slots *table = &join->aliases_by_key[way];
-	uint64_t hash = key_hash(&alias->keys[way]);
+	uint64_t hash = key_hash(join, &alias->keys[way]);
 	uint32_t at = chain_find(join, &alias->keys[way], hash, way);
 	if (at == number && alias->next[way]) {
 		slots_replace(table, hash, number, alias->next[way]);
@@ -282,7 +282,7 @@ static struct announcement announcement_of(const struct join *join, const struct
 	for (int way = 0; way < WAYS; way++) {
 		if (!told.owned[way])
 			continue;
-		told.hashes[way] = key_hash(told.keys[way]);
+		told.hashes[way] = key_hash(join, told.keys[way]);
 		slots_prefetch(&join->aliases_by_key[way], told.hashes[way]);
 		slots_prefetch(&join->index, told.hashes[way]);
 	}
@@ -377,7 +377,7 @@ uint32_t alias_of(const struct join *join, const struct tuple *key, const struct
 {
 	uint32_t best = 0;
 	uint64_t opened_ns = seat->opened_ns, closed_ns = seat_closed_ns(join, seat);
-	for (uint32_t at = chain_find(join, key, key_hash(key), way); at;
+	for (uint32_t at = chain_find(join, key, key_hash(join, key), way); at;
 	     at = alias_at(join, at)->next[way]) {
 		const struct alias *alias = alias_at(join, at);
 		if (alias_covers(alias, opened_ns, closed_ns) &&

@@ -37,7 +37,7 @@ void array_append(struct array *array, const void *items, size_t count, size_t i
 static uint64_t connection_hash_of(const void *context, uint32_t at)
 {
 	struct tuple key = connection_key(context, connection_at(context, at));
-	return key_hash(&key);
+	return key_hash(context, &key);
 }
 
 /* Its hosts are shared, and mostly in the cache. */
@@ -236,7 +236,7 @@ static __attribute__((noinline)) uint32_t view_add(struct join *join, const stru
 {
 	const struct tuple *seen = &open->seen;
 	uint64_t hashes[SIDES];
-	host_hashes(seen, hashes);
+	host_hashes(join, seen, hashes);
 	uint32_t number = pool_take(&join->views);
 	struct view *view = view_at(join, number);
 	*view = (struct view){.ports = {seen->client_port, seen->server_port}};
@@ -348,7 +348,7 @@ void connection_give_up(struct join *join, uint32_t at)
 	const struct detail *detail = detail_of(join, connection);
 	unsigned closed = detail->seats[SIDE_CLIENT].closing ? SIDE_CLIENT : SIDE_SERVER;
 	struct tuple key = connection_key(join, connection);
-	flow_add(join, at, &key, key_hash(&key));
+	flow_add(join, at, &key);
 	half_free(join, number_of(at, closed));
 	connection->told = connection->present;
 	connection->settled = 1; /* told with the other one; what comes is not its peer */
@@ -369,7 +369,7 @@ static void connection_evict(struct join *join, uint32_t at)
 	} else {
 		struct tuple key = connection_key(join, connection);
 		if (closed && (is_pair(connection) || !connection->told))
-			flow_add(join, at, &key, key_hash(&key));
+			flow_add(join, at, &key);
 		connection_clear(join, at);
 	}
 	join->stats.evicted_halves += before - join->stats.halves;
@@ -521,7 +521,7 @@ uint32_t half_add(struct join *join, const struct half_open *open, struct arriva
 	if (!sits) {
 		uint32_t hosts[SIDES];
 		if (!arrival->hosts_known)
-			host_hashes(&open->key, arrival->hosts);
+			host_hashes(join, &open->key, arrival->hosts);
 		hosts_hold(join, &open->key, arrival->hosts, hosts);
 		at = connection_add(join, &open->key, hash, hosts, head);
 	}
@@ -640,7 +640,7 @@ uint32_t half_reseat(struct join *join, uint32_t number, uint32_t at)
 uint32_t connection_split(struct join *join, uint32_t at)
 {
 	struct tuple key = connection_key(join, connection_at(join, at));
-	uint64_t hash = key_hash(&key);
+	uint64_t hash = key_hash(join, &key);
 	uint32_t hosts[SIDES];
 	memcpy(hosts, connection_at(join, at)->hosts, sizeof(hosts));
 	for (unsigned side = 0; side < SIDES; side++)

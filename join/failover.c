@@ -293,7 +293,7 @@ static const struct connection *former_of(const struct join *join,
 {
 	struct tuple key = connection_key(join, connection);
 	uint64_t node = roster_at(join->roster, connection->self[SIDE_CLIENT])->node;
-	for (uint32_t at = connection_find(join, &key, key_hash(&key)); at;
+	for (uint32_t at = connection_find(join, &key, key_hash(join, &key)); at;
 	     at = connection_next(join, at)) {
 		const struct connection *other = connection_at(join, at);
 		if (is_pair(other) && client_vanished(join, other) &&

@@ -48,7 +48,6 @@ static struct half_open half_open_of(const struct join *join, uint32_t number)
 		.key = connection_key(join, connection),
 		.seen = half_seen(join, number),
 		.opened_ns = seat->opened_ns,
-		.time_ns = seat->opened_ns,
 		.connect_us = seat->connect_us,
 		.pid = side == SIDE_CLIENT ? connection->client_pid : connection->server_pid,
 		.self = roster_at(join->roster, connection->self[side])->id,

@@ -8,22 +8,19 @@
 
 enum { ENDS_PUT = 4096 };
 
-static inline uint64_t host_hash(const struct address *address, uint32_t scope, uint8_t protocol)
+static inline uint64_t host_hash(const struct join *join, const struct address *address,
+				 uint32_t scope, uint8_t protocol)
 {
-	uint64_t words[2];
-	memcpy(words, address, sizeof(words));
-	uint64_t network = (uint64_t)scope << 8 | protocol;
-	uint64_t hash = words[0] * 0x9e3779b97f4a7c15ULL + words[1] * 0xbf58476d1ce4e5b9ULL +
-			network * 0x94d049bb133111ebULL;
-	hash ^= hash >> 32;
-	hash *= 0xd6e8feb86659fd93ULL;
-	return hash ^ hash >> 32;
+	uint64_t words[3];
+	memcpy(words, address, sizeof(*address));
+	words[2] = (uint64_t)scope << 8 | protocol;
+	return table_hash(join, words, sizeof(words));
 }
 
 static uint64_t host_hash_of(const void *context, uint32_t number)
 {
 	const struct host *host = host_at(context, number);
-	return host_hash(&host->address, host->scope, host->protocol);
+	return host_hash(context, &host->address, host->scope, host->protocol);
 }
 
 static void host_fetch(const void *context, uint32_t number)
@@ -62,10 +59,10 @@ static bool host_matches(const void *context, uint32_t number, const void *wante
 	return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2])) == 0;
 }
 
-void host_hashes(const struct tuple *tuple, uint64_t hashes[SIDES])
+void host_hashes(const struct join *join, const struct tuple *tuple, uint64_t hashes[SIDES])
 {
-	hashes[SIDE_CLIENT] = host_hash(&tuple->client, tuple->scope, tuple->protocol);
-	hashes[SIDE_SERVER] = host_hash(&tuple->server, tuple->scope, tuple->protocol);
+	hashes[SIDE_CLIENT] = host_hash(join, &tuple->client, tuple->scope, tuple->protocol);
+	hashes[SIDE_SERVER] = host_hash(join, &tuple->server, tuple->scope, tuple->protocol);
 }
 
 static __attribute__((noinline)) uint32_t host_add(struct join *join, const struct host *wanted,
@@ -123,7 +120,7 @@ instance_make(struct join *join, const struct address *address, enum resolution 
 static uint32_t instance_put(struct join *join, const struct address *address,
 			     enum resolution resolution)
 {
-	uint32_t *lately = &join->ends_put[host_hash(address, 0, 0) % ENDS_PUT];
+	uint32_t *lately = &join->ends_put[host_hash(join, address, 0, 0) % ENDS_PUT];
 	const struct instance known = *roster_at(join->roster, *lately);
 	if (known.resolution == resolution && address_equal(&known.address, address))
 		return roster_put(join->roster, &known, join->pane);
@@ -212,7 +209,7 @@ uint32_t host_instance(struct join *join, uint32_t number, uint64_t time_ns, uin
 
 uint32_t host_find(const struct join *join, const struct host *wanted)
 {
-	uint64_t hash = host_hash(&wanted->address, wanted->scope, wanted->protocol);
+	uint64_t hash = host_hash(join, &wanted->address, wanted->scope, wanted->protocol);
 	return slots_find(&join->hosts_index, hash, host_matches, join, wanted);
 }
 

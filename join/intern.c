@@ -9,20 +9,23 @@
 static uint64_t intern_hash_of(const void *context, uint32_t record)
 {
 	const struct intern *intern = context;
-	return intern->hash(intern_at(intern, record));
+	return intern->hash(intern->context, intern_at(intern, record));
 }
 
 void intern_init(struct intern *intern, uint32_t record_size, uint32_t records_max,
-		 uint64_t (*hash)(const void *record))
+		 uint64_t (*hash)(const void *context, const void *record), const void *context)
 {
-	*intern = (struct intern){
-		.hash = hash, .record_size = record_size, .records_max = records_max, .fresh = 1};
+	*intern = (struct intern){.hash = hash,
+				  .context = context,
+				  .record_size = record_size,
+				  .records_max = records_max,
+				  .fresh = 1};
 	slots_init(&intern->table, intern_hash_of, NULL, intern);
 	intern->records = memory_zeroed((size_t)records_max + 1, record_size);
 	intern->users = memory_zeroed((size_t)records_max + 1, sizeof(*intern->users));
 }
 
-void intern_bind(struct intern *intern, uint64_t (*hash)(const void *record))
+void intern_bind(struct intern *intern, uint64_t (*hash)(const void *context, const void *record))
 {
 	intern->hash = hash;
 	slots_bind(&intern->table, intern_hash_of, NULL, intern);
@@ -48,7 +51,7 @@ uint32_t intern_find(const struct intern *intern, const void *record, uint64_t h
 
 uint32_t intern_hold(struct intern *intern, const void *record)
 {
-	uint64_t hash = intern->hash(record);
+	uint64_t hash = intern->hash(intern->context, record);
 	uint32_t number = intern_find(intern, record, hash);
 	if (number) {
 		intern->users[number]++;

@@ -14,7 +14,8 @@ struct intern {
 	struct slots table;
 	uint8_t *records;
 	uint32_t *users; /* of a free number: the next free one */
-	uint64_t (*hash)(const void *record);
+	uint64_t (*hash)(const void *context, const void *record);
+	const void *context;
 	uint32_t record_size;
 	uint32_t records_max;
 	uint32_t fresh; /* numbers from here on were never taken */
@@ -24,9 +25,9 @@ struct intern {
 
 /* Must not move afterwards: its index points back at it. */
 void intern_init(struct intern *intern, uint32_t record_size, uint32_t records_max,
-		 uint64_t (*hash)(const void *record));
-/* The table is as another process left it. */
-void intern_bind(struct intern *intern, uint64_t (*hash)(const void *record));
+		 uint64_t (*hash)(const void *context, const void *record), const void *context);
+/* The table, and the context with it, is as another process left it. */
+void intern_bind(struct intern *intern, uint64_t (*hash)(const void *context, const void *record));
 void intern_done(struct intern *intern);
 
 /* The record's number, or 0 if nobody holds it. hash is that of the record. */

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/memory.h"
 #include "join/state.h"
 
@@ -13,7 +14,10 @@ struct join *join_new(const struct join_options *options)
 	assert(options->halves_max > 0 && options->aliases_max > 0);
 	struct join *join = memory_zeroed(1, sizeof(*join));
 	join->options = *options;
+	for (int i = 0; i < HASH_WORDS; i++)
+		join->secrets[i] = hash_secret(options->seed, (uint64_t)i);
 	join->roster = roster_new(options->instances_max, options->sources);
+	roster_seed(join->roster, options->seed);
 	connections_init(join);
 	aliases_init(join);
 	servers_init(join);
@@ -181,7 +185,7 @@ static void told_leave(struct join *join, uint32_t at, const struct tuple *key, 
 	if (!connection->present)
 		return; /* touched twice, as its number was given again in this round: it has left
 			 */
-	flow_add(join, at, key, hash);
+	flow_add(join, at, key);
 	if (is_pair(connection)) {
 		connection_label(join, at);
 		pair_free(join, at, hash);
@@ -212,7 +216,7 @@ static void telling_done(struct join *join)
 				connection_at(join, places[start + i].index);
 			closings_prefetch(join, connection);
 			keys[i] = connection_key(join, connection);
-			hashes[i] = key_hash(&keys[i]);
+			hashes[i] = key_hash(join, &keys[i]);
 			slots_prefetch(&join->index, hashes[i]);
 		}
 		for (size_t i = 0; i < group; i++)
@@ -420,6 +424,7 @@ struct roster *join_roster(struct join *join)
 struct join_stats join_stats(const struct join *join)
 {
 	struct join_stats stats = join->stats;
+	stats.instances_refused = roster_stats(join->roster).refused;
 	stats.bytes = pool_bytes(&join->connections) + pool_bytes(&join->details) +
 		      pool_bytes(&join->views) + pool_bytes(&join->closings) +
 		      pool_bytes(&join->hosts) + pool_bytes(&join->aliases) +

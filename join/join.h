@@ -13,9 +13,9 @@
  *
  * A label tells the half's number in the task where it is now; closes and key frames name it there.
  * So what hops leaves nothing behind, and takes a close of the same pane along. A close is unknown
- * (counted) where its number is another half's; a key frame begins the half anew then, at its key's
- * owner. Numbers are given again: a half's own is good until its next label. The source of a half
- * is not told of the half's own instance, which it told itself.
+ * (counted) where its number is another half's, and so is another owner; a key frame begins the
+ * half anew then, at its key's owner. Numbers are given again: a half's own is good until its next
+ * label. The source of a half is not told of the half's own instance, which it told itself.
  *
  * An end without an agent is whom the census names for the time at which the flow began, else whom
  * its client's node looked up, a range, its network, and last its address or what kind of address
@@ -78,6 +78,7 @@ struct join_options {
 	uint32_t halves_max;
 	uint32_t aliases_max;
 	uint32_t instances_max;
+	uint64_t seed;	       /* of its tables' hashes, secret; nothing that goes out shows it */
 	uint64_t one_sided_ns; /* a closed half without a peer becomes a flow after this (2 s) */
 	const struct census *census; /* who held an address when; NULL: nobody tells */
 	uint64_t keep_ns; /* a one-sided half still finds a late peer for this (120 s); an alias
@@ -92,6 +93,9 @@ struct join_stats {
 	uint64_t hops, hops_exhausted;
 	uint64_t evicted_halves, evicted_aliases;
 	uint64_t closes_unknown;    /* closes of halves that are not here */
+	uint64_t news_unknown;	    /* other owners of such halves */
+	uint64_t servers_refused;   /* told, and no room for: an attempt there has no name yet */
+	uint64_t instances_refused; /* descriptors too many */
 	uint64_t instances_unknown; /* halves whose owner no descriptor told of: nobody's */
 	uint64_t bytes;		    /* of halves, keys, mappings and their index, in use so far */
 	uint64_t flows_emitted, flows_joined;

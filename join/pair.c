@@ -128,7 +128,7 @@ static void half_seek(struct join *join, uint32_t number)
 	uint32_t at = connection_of(number);
 	uint32_t present = is_pair(connection_at(join, at)) ? number ^ 1 : 0, best = present;
 	struct tuple key = connection_key(join, connection_at(join, at));
-	for (uint32_t other = connection_find(join, &key, key_hash(&key)); other;
+	for (uint32_t other = connection_find(join, &key, key_hash(join, &key)); other;
 	     other = connection_next(join, other)) {
 		uint32_t candidate = number_of(other, side_of(number) ^ 1);
 		if (other == at || !would_pair(join, number, candidate))

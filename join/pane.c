@@ -40,7 +40,7 @@ static uint32_t *opened_place(const struct join *join, const struct half_ref *re
 {
 	uint64_t word;
 	memcpy(&word, ref, sizeof(word));
-	return &join->opened_places[table_hash(&word, sizeof(word)) & join->opened_mask];
+	return &join->opened_places[table_hash(join, &word, sizeof(word)) & join->opened_mask];
 }
 
 static uint32_t *opened_next(const struct join *join, uint32_t *place)
@@ -142,6 +142,10 @@ static void open_take(struct join *join, const struct half_open *open, struct ar
 		half_identify(join, open->number, open, arrival->self);
 		return;
 	}
+	if (open->number && !open->seen.protocol) { /* another owner: of a half that left */
+		join->stats.news_unknown++;
+		return;
+	}
 	if (open->number && !owns_key(join, &open->key)) { /* it left this table; it starts anew */
 		struct half_open anew = *open;
 		anew.number = 0;
@@ -166,7 +170,7 @@ static void open_take(struct join *join, const struct half_open *open, struct ar
 static void hosts_prefetch(const struct join *join, const struct tuple *key,
 			   struct arrival *arrival)
 {
-	host_hashes(key, arrival->hosts);
+	host_hashes(join, key, arrival->hosts);
 	arrival->hosts_known = true;
 	slots_prefetch(&join->hosts_index, arrival->hosts[SIDE_CLIENT]);
 	slots_prefetch(&join->hosts_index, arrival->hosts[SIDE_SERVER]);
@@ -180,7 +184,7 @@ static void opens_prefetch(const struct join *join, const struct half_open *open
 	for (size_t i = 0; i < count; i++)
 		roster_prefetch(join->roster, opens[i].self);
 	for (size_t i = 0; i < count; i++) {
-		arrivals[i].key = key_hash(&opens[i].key);
+		arrivals[i].key = key_hash(join, &opens[i].key);
 		arrivals[i].hosts_known = false;
 		arrivals[i].self = roster_number(join->roster, opens[i].self);
 		slots_prefetch(&join->index, arrivals[i].key);

@@ -14,15 +14,15 @@ enum { SWEEP_PANES = 64 }; /* all are looked at once in so many panes */
 
 _Static_assert(sizeof(struct server_key) == 24, "a key has no hidden padding");
 
-static uint64_t server_hash(const void *key)
+static uint64_t server_hash(const void *context, const void *key)
 {
-	return table_hash(key, sizeof(struct server_key));
+	return table_hash(context, key, sizeof(struct server_key));
 }
 
 void servers_init(struct join *join)
 {
 	uint32_t servers_max = join->options.halves_max;
-	intern_init(&join->server_keys, sizeof(struct server_key), servers_max, server_hash);
+	intern_init(&join->server_keys, sizeof(struct server_key), servers_max, server_hash, join);
 	join->servers = memory_zeroed((size_t)servers_max + 1, sizeof(*join->servers));
 }
 
@@ -58,10 +58,13 @@ static void server_set(struct join *join, struct server *server, const struct se
 
 static void server_take(struct join *join, const struct server_place *place)
 {
-	uint32_t number = intern_find(&join->server_keys, &place->key, server_hash(&place->key));
+	uint32_t number =
+		intern_find(&join->server_keys, &place->key, server_hash(join, &place->key));
 	if (!number) {
-		if (join->server_keys.live == join->server_keys.records_max)
+		if (join->server_keys.live == join->server_keys.records_max) {
+			join->stats.servers_refused++;
 			return;
+		}
 		number = intern_hold(&join->server_keys, &place->key);
 		join->servers[number] = (struct server){0};
 	}
@@ -105,7 +108,7 @@ uint32_t server_find(const struct join *join, const struct host *host, uint16_t 
 					  .port = port,
 					  .protocol = host->protocol,
 					  .scope = host->scope};
-	uint32_t number = intern_find(&join->server_keys, &wanted, server_hash(&wanted));
+	uint32_t number = intern_find(&join->server_keys, &wanted, server_hash(join, &wanted));
 	return number && is_believed(join, &join->servers[number]) ? join->servers[number].instance
 								   : 0;
 }

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/roster.h"
 #include "join/intern.h"
 #include "join/join.h"
@@ -34,6 +35,7 @@ enum { KEY_HALVES_MAX = 2048, KEY_ALIASES_MAX = 64 };
 
 enum {
 	SIDES = 2,
+	HASH_WORDS = 6, /* a tuple's, the last one a half */
 	PID_BITS = 22,
 	PID_MASK = (1 << PID_BITS) - 1, /* PID_MAX_LIMIT of Linux */
 	SEAT_EXHAUSTED = 1 << 15,	/* beside enum half_flag: counted in hops_exhausted */
@@ -210,8 +212,9 @@ struct join {
 	struct join_options options;
 	uint64_t now_ns; /* end of the pane at hand */
 	uint64_t pane;
-	struct roster *roster; /* destinations: sources */
-	struct slots index;    /* of connections: a key's newest */
+	uint64_t secrets[HASH_WORDS]; /* of the tables' hash */
+	struct roster *roster;	      /* destinations: sources */
+	struct slots index;	      /* of connections: a key's newest */
 	struct slots hosts_index;
 	struct pool connections, details, views, closings, hosts, aliases;
 	struct list stages[STAGES];
@@ -358,30 +361,29 @@ static inline uint64_t seat_closed_ns(const struct join *join, const struct seat
 	return seat->closing ? closing_at(join, seat->closing)->time_ns : UINT64_MAX;
 }
 
-/* For this task's own tables: cheap, and never seen outside. size: a constant, at most 72, a
- * multiple of 4. Each word by a factor of its own, as that needs no waiting. */
-static inline __attribute__((always_inline)) uint64_t table_hash(const void *words, size_t size)
+static inline __attribute__((always_inline)) uint64_t word_at(const char *words, size_t at,
+							      size_t size)
 {
-	static const uint64_t factors[] = {
-		0x9e3779b97f4a7c15ULL, 0xbf58476d1ce4e5b9ULL, 0x94d049bb133111ebULL,
-		0xff51afd7ed558ccdULL, 0xc4ceb9fe1a85ec53ULL, 0xd6e8feb86659fd93ULL,
-		0xa0761d6478bd642fULL, 0xe7037ed1a0b428dbULL, 0x8ebc6af09c88c6e3ULL};
+	uint64_t word = 0;
+	if (at < size)
+		memcpy(&word, words + at, size - at < 8 ? 4 : 8);
+	return word;
+}
+
+/* For this task's own tables, never seen outside: cheap, and its secrets are the task's own, so
+ * that nobody finds keys that meet. (A sum of products is not enough for that: where all words
+ * differ in their upper bits alone, it has few values, whatever the factors.) size: a constant, at
+ * most 44, a multiple of 4. */
+static inline __attribute__((always_inline)) uint64_t table_hash(const struct join *join,
+								 const void *words, size_t size)
+{
+	const uint64_t *secrets = join->secrets;
 	uint64_t hash = 0;
-	size_t at = 0;
-#pragma GCC unroll 9
-	for (; at + 8 <= size; at += 8) {
-		uint64_t word;
-		memcpy(&word, (const char *)words + at, 8);
-		hash += (word ^ word >> 32) * factors[at / 8];
-	}
-	if (at < size) {
-		uint32_t rest;
-		memcpy(&rest, (const char *)words + at, 4);
-		hash += rest * factors[at / 8];
-	}
-	hash ^= hash >> 32;
-	hash *= 0xd6e8feb86659fd93ULL;
-	return hash ^ hash >> 32;
+#pragma GCC unroll 3
+	for (size_t at = 0; at < size; at += 16)
+		hash ^= hash_fold(word_at(words, at, size) ^ secrets[at / 8],
+				  word_at(words, at + 8, size) ^ secrets[at / 8 + 1]);
+	return hash_fold(hash, secrets[0]);
 }
 
 /* As tuple_equal, without a call. */
@@ -395,9 +397,9 @@ static inline bool tuple_same(const struct tuple *a, const struct tuple *b)
 	return differing == 0;
 }
 
-static inline uint64_t key_hash(const struct tuple *key)
+static inline uint64_t key_hash(const struct join *join, const struct tuple *key)
 {
-	return table_hash(key, sizeof(*key));
+	return table_hash(join, key, sizeof(*key));
 }
 
 static inline void connection_touch(struct join *join, uint32_t at)
@@ -437,7 +439,7 @@ static inline __attribute__((always_inline)) void detail_prefetch(const struct j
 void hosts_init(struct join *join, uint32_t hosts_max);
 void hosts_bind(struct join *join);
 void hosts_done(struct join *join);
-void host_hashes(const struct tuple *tuple, uint64_t hashes[SIDES]);
+void host_hashes(const struct join *join, const struct tuple *tuple, uint64_t hashes[SIDES]);
 void hosts_hold(struct join *join, const struct tuple *tuple, const uint64_t hashes[SIDES],
 		uint32_t hosts[SIDES]);
 void host_drop(struct join *join, uint32_t number);
@@ -574,7 +576,7 @@ static inline uint64_t flow_closed_ns(const struct join *join, const struct deta
 	return closing_at(join, client ? client : detail->seats[SIDE_SERVER].closing)->time_ns;
 }
 
-void flow_add(struct join *join, uint32_t at, const struct tuple *key, uint64_t hash);
+void flow_add(struct join *join, uint32_t at, const struct tuple *key);
 /* For the flow of a pair. */
 void edge_prefetch(const struct join *join, const struct connection *connection);
 void labels_send(struct join *join);

@@ -115,6 +115,24 @@ static void numbers_come_again_only_after_they_were_forgotten(void **state)
 	roster_free(roster);
 }
 
+/* Ids that have one home under the first secret; under another they are spread. */
+static void ids_that_were_chosen_to_meet_do_not_without_the_seed(void **state)
+{
+	(void)state;
+	struct roster *known = roster_new(1, 0), *other = roster_new(1, 0);
+	uint32_t chosen = 0, met = 0;
+	roster_seed(other, 1);
+	for (uint64_t id = 1; chosen < 1000; id++) {
+		if (roster_home(known, id))
+			continue;
+		chosen++;
+		met += roster_home(other, id) == 0;
+	}
+	assert_true(met < chosen / 8);
+	roster_free(known);
+	roster_free(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -123,6 +141,7 @@ int main(void)
 		cmocka_unit_test(each_reader_is_told_once_a_period_and_of_changes),
 		cmocka_unit_test(a_full_roster_refuses_the_newcomer_and_counts_it),
 		cmocka_unit_test(numbers_come_again_only_after_they_were_forgotten),
+		cmocka_unit_test(ids_that_were_chosen_to_meet_do_not_without_the_seed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

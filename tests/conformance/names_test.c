@@ -341,6 +341,28 @@ static void of_one_address_only_the_newest_names_are_kept(void **state)
 	log_free(log);
 }
 
+/* What others of the node asked for pushed it out of what the node knows, and is over itself. */
+static void a_process_goes_on_with_its_own_name_when_the_nodes_others_are_gone(void **state)
+{
+	static char names[16][32];
+	struct log *log = log_new(1);
+	struct asker a = asker_on(log, "a");
+
+	(void)state;
+	told(&a, SEC(2), LOG_PID, "pay.example", "93.184.216.34", 3600);
+	for (uint32_t i = 0; i < 16; i++) {
+		snprintf(names[i], sizeof(names[i]), "host-%u.example", i);
+		told(&a, SEC(3) + MS(10 * i), OTHER_PID, names[i], "93.184.216.34", 5);
+	}
+	dials(&a, SEC(230), LOG_PID, "93.184.216.34:443");
+	struct run *run = run_of(log);
+
+	assert_int_equal(run->ingest.answers, 1);
+	expect_server(flow_to(run, "93.184.216.34:443"), "pay.example", RESOLUTION_DNS);
+	run_free(run);
+	log_free(log);
+}
+
 static void answers_leave_when_nobody_can_ask_for_them(void **state)
 {
 	struct log *log = log_new(1);
@@ -353,6 +375,31 @@ static void answers_leave_when_nobody_can_ask_for_them(void **state)
 	struct run *run = run_of(log);
 
 	assert_int_equal(run->ingest.answers, 2);
+	run_free(run);
+	log_free(log);
+}
+
+/* Whether the same processes run is not known of a node that was forgotten meanwhile. */
+static void what_was_answered_before_a_silence_is_not_known_after_it(void **state)
+{
+	struct log *log = log_new(2);
+	struct asker a = asker_on(log, "a");
+
+	(void)state;
+	told(&a, SEC(2), LOG_PID, "pay.example", "93.184.216.34", 3600);
+	dials(&a, SEC(4), LOG_PID, "93.184.216.34:442");
+	dials(&a, SEC(200), LOG_PID, "93.184.216.34:443");
+	log_seal(log);
+	for (size_t i = log->records_count; i-- > 0;) {
+		uint64_t at_ns = log->records[i].append_ns - LOG_START_NS;
+
+		if (log->records[i].node == a.node && at_ns > SEC(10) && at_ns < SEC(190))
+			log_drop(log, i);
+	}
+	struct run *run = run_with(log, NULL);
+
+	expect_server(flow_to(run, "93.184.216.34:442"), "pay.example", RESOLUTION_DNS);
+	expect_server(flow_to(run, "93.184.216.34:443"), "public", RESOLUTION_PUBLIC);
 	run_free(run);
 	log_free(log);
 }
@@ -541,7 +588,10 @@ int main(void)
 		cmocka_unit_test(what_no_host_can_be_called_names_nobody),
 		cmocka_unit_test(the_oldest_answer_makes_room),
 		cmocka_unit_test(of_one_address_only_the_newest_names_are_kept),
+		cmocka_unit_test(
+			a_process_goes_on_with_its_own_name_when_the_nodes_others_are_gone),
 		cmocka_unit_test(answers_leave_when_nobody_can_ask_for_them),
+		cmocka_unit_test(what_was_answered_before_a_silence_is_not_known_after_it),
 		cmocka_unit_test(another_boot_knows_no_names_of_the_former),
 		cmocka_unit_test(another_boot_that_asks_again_knows_the_name_anew),
 		cmocka_unit_test(kinds_of_addresses_name_what_nobody_knows),

@@ -97,12 +97,82 @@ static void missing_halves_leave_their_peers_alone(void **state)
 	}
 }
 
+static void strangers_again(struct log *log, uint64_t at_ns, uint32_t first, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		log_again(log, at_ns + MS(10 * i), first + i);
+}
+
+/* More ends stand alone than the join has room for: the oldest leave it, while their agents go on.
+ * Their key frames bring them back. */
+static void ends_that_left_a_full_join_come_back_as_who_they_are(void **state)
+{
+	enum { STRANGERS = 200 };
+	struct log *log = log_new(1);
+	uint32_t a = log_node(log, "a", "shop"), b = log_node(log, "b", "web");
+	uint32_t client = log_connect(log, SEC(2), a, "10.0.0.1:40000", "10.96.0.1:80");
+	uint32_t first = client + 1, joined = 0;
+
+	(void)state;
+	log_nat(log, SEC(2), a, "10.0.0.1:40000", "10.96.0.1:80", "10.0.0.2:8080",
+		"10.0.0.1:40000");
+	for (uint32_t i = 0; i < STRANGERS; i++) {
+		char far[32], near[32];
+
+		snprintf(far, sizeof(far), "10.9.0.%u:%u", 1 + i, 30000 + i);
+		snprintf(near, sizeof(near), "10.0.0.1:%u", 30000 + i);
+		if (i % 2)
+			log_connect(log, SEC(3) + MS(10 * i), a, near, far);
+		else
+			log_accept(log, SEC(3) + MS(10 * i), b, "10.0.0.2:80", far);
+	}
+	strangers_again(log, SEC(20), first, STRANGERS);
+	log_again(log, SEC(30), client);
+	uint32_t server =
+		log_define(log, SEC(31), b,
+			   &(struct batch_definition){.role = BATCH_ROLE_SERVER,
+						      .local = place("10.0.0.2:8080").address,
+						      .remote = place("10.0.0.1:40000").address,
+						      .local_port = 8080,
+						      .remote_port = 40000,
+						      .flags = BATCH_AGAIN,
+						      .age_ns = SEC(29)});
+
+	log_exchange(log, SEC(40), client, server, 1000, 70);
+	log_close_both(log, SEC(41), client, server);
+	for (uint32_t i = 0; i < STRANGERS; i++)
+		log_close(log, SEC(42), first + i, CLOSE_NORMAL);
+	log_seal(log);
+	struct run *run = run_with(log, &(struct run_options){.join_halves_max = 64});
+
+	assert_true(run->stats[0].join.evicted_halves > STRANGERS);
+	for (size_t i = 0; i < run->flows_count; i++) {
+		const struct run_flow *seen = &run->flows[i];
+		const struct flow *flow = &seen->flow;
+
+		assert_int_not_equal(flow->canonical.client_port, 0);
+		joined += flow->joined;
+		if (!flow->joined)
+			continue;
+		assert_string_equal(seen->edge_client, "shop");
+		assert_string_equal(seen->edge_server, "web");
+		assert_string_equal(
+			place_text(&flow->canonical.server, flow->canonical.server_port),
+			"10.0.0.2:8080");
+		assert_string_equal(place_text(&flow->dialled, flow->dialled_port), "10.96.0.1:80");
+	}
+	assert_int_equal(joined, 1);
+	run_free(run);
+	log_free(log);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_tuple_used_again_each_millisecond_is_never_joined_across),
 		cmocka_unit_test(a_tuple_used_again_is_never_joined_across_clocks_that_differ),
 		cmocka_unit_test(missing_halves_leave_their_peers_alone),
+		cmocka_unit_test(ends_that_left_a_full_join_come_back_as_who_they_are),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,11 +13,13 @@ enum { RUN_TASKS_MAX = 16, RUN_NAME_MAX = 64, RUN_LINE_MAX = 2048 };
 
 struct run_options {
 	uint32_t halves_max, nats_max, rows_max; /* a task's; 0: 4096, 4096, 8192 */
+	uint32_t join_halves_max;		 /* a join task's; 0: halves_max */
 	uint32_t answers_max, events_max;	 /* 0: the stage's own */
 	const struct networks *networks;
 	const struct monitor *monitors;
 	size_t monitors_count;
-	uint64_t order; /* seed of the order in which tasks are stepped; 0: by number */
+	/* Seed of the order in which tasks are stepped; 0: by number. And of their tables. */
+	uint64_t order;
 	bool unprinted; /* no lines */
 	bool summed;	/* no lines, flows or rows are kept but the sums: for large runs */
 };
@@ -331,6 +333,7 @@ static inline struct task_options run_task_options(struct run *run)
 
 	return (struct task_options){
 		.tasks = run->tasks_count,
+		.seed = options->order,
 		.mirror = {.lateness_ns = MS(500),
 			   .keep_ns = SEC(120),
 			   .nodes_max = 64,
@@ -344,7 +347,8 @@ static inline struct task_options run_task_options(struct run *run)
 			   .names_max = halves_max,
 			   .instances_max = halves_max,
 			   .record_bytes_max = 1 << 20},
-		.join = {.halves_max = halves_max,
+		.join = {.halves_max =
+				 options->join_halves_max ? options->join_halves_max : halves_max,
 			 .aliases_max = nats_max,
 			 .instances_max = halves_max,
 			 .one_sided_ns = SEC(2),

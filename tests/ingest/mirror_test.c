@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "millrace/v1/events.pb-c.h"
 #include "tests/support/ledger.h"
 
 enum { TASKS = 4, SOURCE = 7 };
@@ -1162,7 +1163,7 @@ static void a_wrong_clock_is_corrected_from_the_log(void **state)
 	assert_int_equal(mirror_stats(mirror).late, 0);
 	assert_int_equal(got.opens_count, 8);
 	for (size_t i = 0; i < 8; i++)
-		assert_true(got.opens[i].time_ns > start_ns + 4 * NS_PER_S);
+		assert_true(got.opens[i].opened_ns > start_ns + 4 * NS_PER_S);
 	agent_free(&a);
 }
 
@@ -1177,8 +1178,43 @@ static void times_of_the_future_are_clamped(void **state)
 	pass(&a, 1000);
 	assert_int_equal(mirror_stats(mirror).future, 1);
 	assert_int_equal(got.opens_count, 1);
-	assert_int_equal(got.opens[0].time_ns, start_ns);
+	assert_int_equal(got.opens[0].opened_ns, start_ns - ahead.age_ns);
 	agent_free(&a);
+}
+
+/* As if all before had been sent. */
+static void send_numbered(struct agent *agent, uint64_t first_event)
+{
+	static uint8_t bytes[4096];
+	struct batch_bytes sealed =
+		batch_seal(agent->batch, &agent->sender, now_ns - start_ns, now_ns);
+	Millrace__V1__Batch *told = millrace__v1__batch__unpack(NULL, sealed.length, sealed.bytes);
+	assert_non_null(told);
+	told->first_event = first_event;
+	assert_true(millrace__v1__batch__get_packed_size(told) <= sizeof(bytes));
+	size_t length = millrace__v1__batch__pack(told, bytes);
+	millrace__v1__batch__free_unpacked(told, NULL);
+	push_bytes(bytes, length);
+}
+
+static void a_pane_may_lose_more_events_than_can_be_counted(void **state)
+{
+	(void)state;
+	for (uint64_t epoch = 1; epoch <= 3; epoch++) {
+		struct agent a = agent_new("a", 1, epoch);
+		define(&a, client((uint32_t)epoch, 1));
+		send_numbered(&a, INT64_MAX - 1);
+		agent_free(&a);
+	}
+	struct agent b = agent_new("b", 1, 1);
+	pass(&b, 1000);
+	assert_int_equal(got.opens_count, 3);
+	assert_true(got.deltas_count > 0);
+	for (size_t i = 0; i < got.deltas_count; i++) {
+		assert_int_equal(got.deltas[i].node_lost, UINT32_MAX);
+		assert_int_equal(got.deltas[i].node_received, 3);
+	}
+	agent_free(&b);
 }
 
 static void an_event_of_a_closed_pane_is_late(void **state)
@@ -1576,7 +1612,7 @@ static void a_mapping_is_of_the_connections_that_live_when_it_is_told(void **sta
 	assert_int_equal(got.opens_count, 3);
 	for (size_t i = 0; i < got.opens_count; i++)
 		assert_int_equal(got.opens[i].key.server_port,
-				 got.opens[i].time_ns == over.time_ns ? 80 : 8080);
+				 got.opens[i].opened_ns + over.age_ns == over.time_ns ? 80 : 8080);
 	agent_free(&a);
 }
 
@@ -2797,6 +2833,7 @@ int main(void)
 		TEST(a_node_that_is_forgotten_is_told_of),
 		TEST(a_wrong_clock_is_corrected_from_the_log),
 		TEST(times_of_the_future_are_clamped),
+		TEST(a_pane_may_lose_more_events_than_can_be_counted),
 		TEST(an_event_of_a_closed_pane_is_late),
 		TEST(a_clock_that_is_set_moves_no_event),
 		TEST(a_suspended_machine_has_the_same_clock_afterwards),

@@ -10,23 +10,25 @@
 
 enum { RECORDS = 90, VALUES = 200 };
 
-static uint64_t same_bucket(const void *value)
+static uint64_t same_bucket(const void *context, const void *value)
 {
+	(void)context;
 	return (*(const uint64_t *)value % 3) << 32; /* all in bucket 0, three tags: the longest
 							way round */
 }
 
-static uint64_t well_spread(const void *value)
+static uint64_t well_spread(const void *context, const void *value)
 {
+	(void)context;
 	return hash_mix(*(const uint64_t *)value + 1);
 }
 
 /* Against plain counters, long enough for every bucket to have been full and empty many times. */
-static void agrees_with_counters(uint64_t (*hash)(const void *value))
+static void agrees_with_counters(uint64_t (*hash)(const void *context, const void *value))
 {
 	struct intern intern;
 	uint32_t users[VALUES] = {0}, numbers[VALUES] = {0}, live = 0;
-	intern_init(&intern, sizeof(uint64_t), RECORDS, hash);
+	intern_init(&intern, sizeof(uint64_t), RECORDS, hash, NULL);
 	for (uint64_t step = 0; step < 200000; step++) {
 		uint64_t word = hash_mix(step + 77), value = word % VALUES;
 		if (word >> 63 && (users[value] || live < RECORDS)) {
@@ -41,7 +43,7 @@ static void agrees_with_counters(uint64_t (*hash)(const void *value))
 			live -= last;
 		}
 		uint64_t other = (word >> 32) % VALUES;
-		uint32_t found = intern_find(&intern, &other, hash(&other));
+		uint32_t found = intern_find(&intern, &other, hash(NULL, &other));
 		assert_int_equal(found, users[other] ? numbers[other] : 0);
 		assert_int_equal(intern.live, live);
 	}

@@ -176,6 +176,26 @@ static void news_of_a_half_that_left_begin_it_anew_at_its_keys_owner(void **stat
 	rig_free(rig);
 }
 
+/* Its own key is not told with another owner. */
+static void another_owner_of_a_half_that_left_is_nobodys_news(void **state)
+{
+	(void)state;
+	struct rig *rig = rig_new_with(1, 64, 64);
+	struct tuple key = tuple_of("10.0.0.1", 40000, "10.0.0.2", 80);
+	struct half_open client = half_of(1, SIDE_CLIENT, key, rig_now(rig)),
+			 server = half_of(2, SIDE_SERVER, key, rig_now(rig));
+	client.flags = server.flags = HALF_AGAIN;
+	client.number = 76;
+	server.number = 77;
+	client.key = client.seen = server.key = server.seen = (struct tuple){0};
+	RIG_APPEND(&rig->pushed[0], opens, client);
+	RIG_APPEND(&rig->pushed[0], opens, server);
+	rig_pane(rig);
+	assert_int_equal(rig_stats(rig).news_unknown, 2);
+	assert_int_equal(rig_stats(rig).halves, 0);
+	rig_free(rig);
+}
+
 static void a_half_whose_owner_nobody_told_of_is_nobodys(void **state)
 {
 	(void)state;
@@ -240,6 +260,7 @@ int main(void)
 		cmocka_unit_test(pairs_that_never_settle_are_not_remembered),
 		cmocka_unit_test(a_close_or_news_by_a_number_of_another_half_changes_nothing),
 		cmocka_unit_test(news_of_a_half_that_left_begin_it_anew_at_its_keys_owner),
+		cmocka_unit_test(another_owner_of_a_half_that_left_is_nobodys_news),
 		cmocka_unit_test(a_half_whose_owner_nobody_told_of_is_nobodys),
 		cmocka_unit_test(udp_halves_pair_like_tcp_and_apart_from_it),
 		cmocka_unit_test(a_settled_pair_still_knows_what_its_client_dialled),

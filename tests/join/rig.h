@@ -395,7 +395,6 @@ static inline struct half_open half_of(uint32_t index, enum side side, struct tu
 		.key = key,
 		.seen = key,
 		.opened_ns = opened_ns,
-		.time_ns = opened_ns,
 		.connect_us = side == SIDE_CLIENT ? 300 : 0,
 		.pid = index,
 		.self = workload_id(side == SIDE_CLIENT ? "client" : "server"),
