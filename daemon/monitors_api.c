@@ -525,9 +525,6 @@ static const char *make_rule(struct monitors_api *api, const struct settings_mon
 		return why;
 	rule->monitor = settings_monitor(from);
 	rule_monitor_id(rule->monitor.name, rule->id);
-	rule->issued_ns = 1; /* until it is issued */
-	if (!rule_check(rule, why))
-		return why;
 	if (find_own(api, rule->monitor.name)) {
 		snprintf(why, sizeof(why),
 			 "%s is a monitor of millraced's configuration; change it there, or "

@@ -31,12 +31,11 @@ static const struct config_entry monitor_entries[] = {
 	 .max = "63",
 	 .help = "Name of the monitor; part of each alert."},
 	{.name = "metric",
-	 .type = CONFIG_STRING,
+	 .type = CONFIG_ENUM,
 	 MONITOR(metric),
+	 .choices = metric_names,
 	 .required = true,
-	 .help = "What is measured: connections_failed, failure_ratio, connections_opened, "
-		 "connections_reset, bytes, retransmit_ratio, connect_latency, rtt, "
-		 "dns_failure_ratio, dns_latency or clients_new."},
+	 .help = "What is measured; clients_new only with per: server."},
 	{.name = "comparison",
 	 .type = CONFIG_ENUM,
 	 MONITOR(comparison),
@@ -52,7 +51,8 @@ static const struct config_entry monitor_entries[] = {
 	 .type = CONFIG_DOUBLE,
 	 MONITOR(clear),
 	 .fallback = "-1",
-	 .help = "Value that counts as quiet again; -1: the threshold itself."},
+	 .help = "Value that counts as quiet again, on the threshold's quiet side; -1: the "
+		 "threshold itself."},
 	{.name = "window",
 	 .type = CONFIG_DURATION,
 	 MONITOR(window_ns),
@@ -91,7 +91,8 @@ static const struct config_entry monitor_entries[] = {
 	 .type = CONFIG_STRING,
 	 MONITOR(client),
 	 .max = "255",
-	 .help = "Only edges from workloads that match this pattern (* and ?); all by default."},
+	 .help = "Only edges from workloads that match this pattern (* and ?); all by default. Not "
+		 "with per: server."},
 	{.name = "server",
 	 .type = CONFIG_STRING,
 	 MONITOR(server),
@@ -937,27 +938,14 @@ static int check_kubernetes(const struct settings *settings, char *error, size_t
 	return -EINVAL;
 }
 
-int settings_check_monitor(const struct settings_monitor *monitor, char *error, size_t size)
+int settings_check_monitor(const struct settings_monitor *from, char *error, size_t size)
 {
-	if (metric_by_name(monitor->metric) == METRICS) {
-		snprintf(error, size, "monitors: %s: there is no metric %s; see millraced --help",
-			 monitor->name, monitor->metric);
-		return -EINVAL;
-	}
-	if (strncmp(monitor->name, "millrace/", 9) == 0 ||
-	    strncmp(monitor->name, "baseline/", 9) == 0) {
-		snprintf(error, size,
-			 "monitors: %s: names that begin with millrace/ are those of alerts about "
-			 "Millrace itself, with baseline/ those of its baselines",
-			 monitor->name);
-		return -EINVAL;
-	}
-	if (monitor->window_ns % PANE_NS) {
-		snprintf(error, size, "monitors: %s: window must be whole steps of 250ms",
-			 monitor->name);
-		return -EINVAL;
-	}
-	return 0;
+	const struct monitor monitor = settings_monitor(from);
+	const char *why = monitor_check(&monitor);
+
+	if (why)
+		snprintf(error, size, "monitors: %s: %s", from->name, why);
+	return why ? -EINVAL : 0;
 }
 
 static int check_range(const struct settings_range *ranges, size_t i, char *error, size_t size)
@@ -1035,7 +1023,7 @@ struct monitor settings_monitor(const struct settings_monitor *from)
 
 	memset(&to, 0, sizeof(to)); /* it is hashed and compared as bytes */
 	snprintf(to.name, sizeof(to.name), "%s", from->name);
-	to.metric = metric_by_name(from->metric);
+	to.metric = from->metric;
 	to.comparison = from->comparison;
 	to.threshold = from->threshold;
 	to.clear = from->clear < 0 ? from->threshold : from->clear;

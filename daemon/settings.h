@@ -11,8 +11,8 @@
 #include "kafka/signing.h"
 
 struct settings_monitor {
-	char *name, *metric, *client, *server;
-	uint32_t comparison, severity, per;
+	char *name, *client, *server;
+	uint32_t metric, comparison, severity, per;
 	double threshold, clear;
 	uint64_t window_ns, clear_after_ns, minimum, port;
 };
@@ -86,13 +86,13 @@ struct settings {
 
 extern const struct config_table settings_table;
 
-/* Problems that one entry alone does not show: a receiver without its URL, an unknown metric. 0 or
- * -EINVAL with the sentence in error. */
+/* Problems that one entry alone does not show: a receiver without its URL, a ratio above 1. 0 or
+ * -EINVAL with the first of them in error, as a sentence. */
 int settings_check(const struct settings *settings, char *error, size_t size);
 
 /* One of the list `monitors`, in the configuration or as the API is given it. */
 extern const struct config_table settings_monitor_table;
-int settings_check_monitor(const struct settings_monitor *monitor, char *error, size_t size);
+int settings_check_monitor(const struct settings_monitor *from, char *error, size_t size);
 struct monitor settings_monitor(const struct settings_monitor *from);
 
 /* The configured monitors as the anomaly stage takes them; the caller frees the array. */

@@ -380,7 +380,7 @@ static struct stand *changing_run(uint64_t seed)
 			monitors[i].per_server = word >> (40 + i) & 1;
 			monitors[i].threshold = monitors[i].clear = 0.2;
 			monitors[i].minimum = 0;
-			if (word >> (48 + i) & 1)
+			if (!monitors[i].per_server && word >> (48 + i) & 1)
 				snprintf(monitors[i].client, sizeof(monitors[i].client), "front*");
 		}
 		if (word % 7 == 0)

@@ -188,6 +188,32 @@ static void a_range_that_is_none_is_named_with_what_is_wrong(void **state)
 	}
 }
 
+static void a_monitor_that_can_never_be_right_is_refused_by_name(void **state)
+{
+	static const char *const wrong[][2] = {
+		{"metric: speed, threshold: 1", "'speed' is none of connections_failed"},
+		{"metric: speed, threshold: 1", "dns_latency, clients_new"},
+		{"metric: dns_failure_ratio, threshold: 1.5", "monitors: a: threshold"},
+		{"metric: rtt, threshold: 1, clear: 2", "monitors: a: clear"},
+		{"metric: clients_new, threshold: 1", "monitors: a: per"},
+		{"metric: rtt, threshold: 1, per: server, client: b", "monitors: a: client"},
+		{"metric: rtt, threshold: 1, window: 300ms", "monitors: a: window"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct settings settings;
+		char error[512] = "", text[256];
+
+		snprintf(text, sizeof(text), "monitors:\n  - {name: a, %s}\n", wrong[i][0]);
+		problem.text[0] = '\0';
+		assert_int_not_equal(0, load_file(text, &settings, error, sizeof(error)));
+		if (!strstr(error, wrong[i][1]) && !strstr(problem.text, wrong[i][1]))
+			fail_msg("%s: \"%s\" \"%s\"", wrong[i][0], error, problem.text);
+		config_free(&settings_table, &settings);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +222,7 @@ int main(void)
 		cmocka_unit_test(bounds_hold_at_their_edges),
 		cmocka_unit_test(ranges_are_read_as_they_are_written),
 		cmocka_unit_test(a_range_that_is_none_is_named_with_what_is_wrong),
+		cmocka_unit_test(a_monitor_that_can_never_be_right_is_refused_by_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

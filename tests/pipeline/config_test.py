@@ -30,7 +30,8 @@ MILLRACED = [
     ("receivers:\n  - {name: a, type: webhook, url: \"https://a.example\", secret: whsec_short}\n", None, "24 to 64"),
     ("kafka: [\n", None, "YAML"),
     ("listen: 127.0.0.1:1\n", 2, "listen"),  # given twice
-    ("monitors:\n  - {name: a, metric: speed, threshold: 1}\n", None, "no metric speed"),
+    ("monitors:\n  - {name: a, metric: speed, threshold: 1}\n", 3, "dns_latency, clients_new"),
+    ("monitors:\n  - {name: a, metric: failure_ratio, threshold: 5}\n", None, "0 to 1"),
     ("monitors:\n  - {name: a, metric: rtt, threshold: 1, window: 300ms}\n", None, "250ms"),
     ("receivers:\n  - {name: a, type: slack}\n", None, "url"),
     ("receivers:\n  - {name: a, type: slack, url: 'http://hooks.example/x'}\n", None, "allow_http"),
