@@ -70,10 +70,11 @@ static const struct config_entry monitor_entries[] = {
 	{.name = "minimum",
 	 .type = CONFIG_UINT,
 	 MONITOR(minimum),
-	 .fallback = "1",
+	 .fallback = "0",
 	 .max = "1000000000",
 	 .unit = "connections",
-	 .help = "Silent while fewer connections were attempted in the window."},
+	 .help = "Silent while fewer connections were attempted in the window; 0: it also looks at "
+		 "those that stay open for long."},
 	{.name = "severity",
 	 .type = CONFIG_ENUM,
 	 MONITOR(severity),

@@ -188,6 +188,25 @@ static void a_range_that_is_none_is_named_with_what_is_wrong(void **state)
 	}
 }
 
+static void a_monitor_watches_what_stays_open_unless_it_has_a_minimum(void **state)
+{
+	struct settings settings;
+	char error[512] = "";
+	size_t count;
+
+	(void)state;
+	assert_int_equal(0, load_file("monitors:\n  - {name: a, metric: bytes, threshold: 7}\n",
+				      &settings, error, sizeof(error)));
+	struct monitor *monitors = settings_monitors(&settings, &count);
+
+	assert_int_equal(count, 1);
+	assert_int_equal(monitors[0].metric, METRIC_BYTES);
+	assert_int_equal(monitors[0].minimum, 0);
+	assert_true(monitors[0].clear == 7);
+	free(monitors);
+	config_free(&settings_table, &settings);
+}
+
 static void a_monitor_that_can_never_be_right_is_refused_by_name(void **state)
 {
 	static const char *const wrong[][2] = {
@@ -222,6 +241,7 @@ int main(void)
 		cmocka_unit_test(bounds_hold_at_their_edges),
 		cmocka_unit_test(ranges_are_read_as_they_are_written),
 		cmocka_unit_test(a_range_that_is_none_is_named_with_what_is_wrong),
+		cmocka_unit_test(a_monitor_watches_what_stays_open_unless_it_has_a_minimum),
 		cmocka_unit_test(a_monitor_that_can_never_be_right_is_refused_by_name),
 	};
 

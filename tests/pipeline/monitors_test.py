@@ -339,7 +339,7 @@ class InForce(Asking):
                 self.tries_monitors_on_what_was()
                 began_ns = time.time_ns()
                 self.cli("monitors", "apply", "-f", "-", given="name: told\nmetric: bytes\nthreshold: 0\nwindow: 10s\n"
-                                                               "clear_after: 1m\nminimum: 0\n")
+                                                               "clear_after: 1m\n")
                 firing = millraced.until(lambda: self.fired("firing"), WITHIN_S)
                 self.assertTrue(firing, self.daemon.log()[-3000:])
                 self.assertGreater(min(alert["started_ns"] for alert in firing), began_ns - 2 * 10**9)
