@@ -137,6 +137,18 @@ class Config(unittest.TestCase):
             self.assertEqual(2, done.returncode)
             self.assertIn("/nonexistent.yaml: cannot read", done.stderr)
 
+    @unittest.skipIf(subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode, "may not unshare mounts")
+    def test_the_usual_file_that_may_not_be_read_is_told(self):
+        for program, name in (("millraced", "millraced.yaml"), ("millrace-agent", "agent.yaml")):
+            path = f"/etc/millrace/{name}"
+            hide = f"mount -t tmpfs none /etc && mkdir /etc/millrace && install -m 0 /dev/null {path}"
+            done = subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", hide + ' && exec "$@"', "sh",
+                                   "setpriv", "--bounding-set", "-dac_override,-dac_read_search",
+                                   processes.BUILD / "bin" / program, "--check-config"],
+                                  capture_output=True, text=True, timeout=ENDS_WITHIN_S)
+            self.assertEqual(2, done.returncode, done)
+            self.assertIn(f"{path}: cannot read", done.stderr)
+
     def test_the_defaults_that_it_prints_are_taken(self):
         for program in ("millraced", "millrace-agent"):
             defaults = subprocess.run([processes.BUILD / "bin" / program, "--print-defaults"],
