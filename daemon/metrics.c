@@ -58,7 +58,7 @@ static const struct total totals[] = {
 	{"millrace_records_total", "counter", "Records read from millrace.events.",
 	 TOTAL(mirror.records)},
 	{"millrace_record_bytes_total", "counter", "Bytes of those records.", TOTAL(mirror.bytes)},
-	{"millrace_heartbeats_total", "counter", "Batches without events.",
+	{"millrace_batches_empty_total", "counter", "Batches without events.",
 	 TOTAL(mirror.heartbeats)},
 	{"millrace_ticks_total", "counter", "Ticks of idle partitions.", TOTAL(mirror.ticks)},
 	{"millrace_events_issued_total", "counter",
@@ -118,7 +118,7 @@ static const struct total totals[] = {
 	{"millrace_metadata_expired_total", "counter",
 	 "Pods, nodes, services and ranges that were not told again to a task.",
 	 TOTAL(census.expired)},
-	{"millrace_agent_facts_refused_total", "counter",
+	{"millrace_agents_facts_refused_total", "counter",
 	 "Facts of nodes and states of agents that found no room.", TOTAL(mirror.about_refused)},
 	{"millrace_amendments_dropped_total", "counter", "Windows that can no longer be amended.",
 	 TOTAL(mirror.amendments_dropped)},
@@ -381,15 +381,15 @@ static void kubernetes(FILE *out, const struct watcher_stats *stats)
 
 static void drops(FILE *out, const struct metrics *metrics)
 {
-	head(out, "millrace_agent_dropped_total", "counter",
+	head(out, "millrace_agents_dropped_total", "counter",
 	     "Events that agents say they lost, by place: in the ring or a table of theirs and in "
 	     "netlink they were never numbered; those of the spool are of "
 	     "millrace_events_lost_total.");
-	fprintf(out, "millrace_agent_dropped_total{place=\"ring\"} %llu\n",
+	fprintf(out, "millrace_agents_dropped_total{place=\"ring\"} %llu\n",
 		(unsigned long long)sum(metrics, TOTAL(mirror.dropped_ring)));
-	fprintf(out, "millrace_agent_dropped_total{place=\"netlink\"} %llu\n",
+	fprintf(out, "millrace_agents_dropped_total{place=\"netlink\"} %llu\n",
 		(unsigned long long)sum(metrics, TOTAL(mirror.dropped_netlink)));
-	fprintf(out, "millrace_agent_dropped_total{place=\"spool\"} %llu\n",
+	fprintf(out, "millrace_agents_dropped_total{place=\"spool\"} %llu\n",
 		(unsigned long long)sum(metrics, TOTAL(mirror.dropped_spool)));
 }
 
