@@ -19,6 +19,9 @@ static const char *const data_loss_choices[] = {"continue", "stop", NULL};
 static const char *const kubernetes_sources[] = {"off", "in-cluster", "kubeconfig", NULL};
 static const char *const carriers[] = {"memory", "kafka", NULL};
 static const char *const per_choices[] = {"edge", "server", NULL};
+static const char *const windows[] = {"250ms", "1s", "10s", "60s", "1h", NULL};
+static const uint64_t windows_ns[] = {PANE_NS, NS_PER_S, 10 * NS_PER_S, 60 * NS_PER_S,
+				      3600 * NS_PER_S};
 
 #define MONITOR(member) CONFIG_FIELD(struct settings_monitor, member)
 
@@ -328,7 +331,7 @@ static const struct config_entry entries[] = {
 	 SETTING(nodes_max),
 	 .fallback = "4096",
 	 .min = "1",
-	 .max = "100000",
+	 .max = "65536",
 	 .unit = "nodes a task",
 	 .help = "Nodes known at once."},
 	{.name = "limits.sockets",
@@ -414,12 +417,13 @@ static const struct config_entry entries[] = {
 	 .max = "33554432",
 	 .unit = "names a task",
 	 .help = "Names of workloads, instances, nodes, ... known at once."},
+	/* Of numbers of 24 bits: ingest/page.h, and aggregate/lanes.h with 256 tasks. */
 	{.name = "limits.instances",
 	 .type = CONFIG_UINT,
 	 SETTING(instances_max),
 	 .fallback = "262144",
 	 .min = "64",
-	 .max = "33554432",
+	 .max = "16000000",
 	 .unit = "instances a task",
 	 .help = "Replicas of workloads and addresses without agent known at once."},
 	{.name = "limits.lanes",
@@ -427,7 +431,7 @@ static const struct config_entry entries[] = {
 	 SETTING(lanes_max),
 	 .fallback = "262144",
 	 .min = "16",
-	 .max = "33554432",
+	 .max = "16000000",
 	 .unit = "lanes a task",
 	 .help = "Pairs of workloads with their zones, versions and port that the sockets of a "
 		 "task belong to; the rest is folded into _other, totals stay exact."},
@@ -652,13 +656,12 @@ static const struct config_entry entries[] = {
 	 .help = "Half for 1 s series, of all edges or of none, half for the busiest lanes and "
 		 "instances. Longer series of edges are always stored. A row costs 3 us."},
 	{.name = "rollups.finest",
-	 .type = CONFIG_DURATION,
-	 SETTING(rollups_finest_ns),
+	 .type = CONFIG_ENUM,
+	 SETTING(rollups_finest),
+	 .choices = windows,
 	 .fallback = "1s",
-	 .min = "250ms",
-	 .max = "1h",
-	 .help = "The shortest windows written to millrace.rollups: 250ms, 1s, 10s, 60s or 1h. A "
-		 "row takes about 300 bytes before compression."},
+	 .help = "The shortest windows written to millrace.rollups. A row takes about 300 bytes "
+		 "before compression."},
 	{.name = "baselines.enabled",
 	 .type = CONFIG_BOOL,
 	 SETTING(baselines),
@@ -1037,6 +1040,11 @@ struct monitor settings_monitor(const struct settings_monitor *from)
 	snprintf(to.server, sizeof(to.server), "%s", from->server ? from->server : "");
 	to.port = (uint16_t)from->port;
 	return to;
+}
+
+uint64_t settings_finest_ns(const struct settings *settings)
+{
+	return windows_ns[settings->rollups_finest];
 }
 
 struct monitor *settings_monitors(const struct settings *settings, size_t *count)

@@ -66,7 +66,7 @@ struct settings {
 	char *history_path;
 	uint64_t history_1s_ns, history_10s_ns, history_60s_ns, history_1h_ns;
 	uint64_t history_rate, history_rows_max;
-	uint64_t rollups_finest_ns;
+	uint32_t rollups_finest; /* settings_finest_ns */
 	bool baselines;
 	double baselines_sensitivity;
 	uint64_t baselines_warmup;
@@ -95,6 +95,8 @@ extern const struct config_table settings_monitor_table;
 int settings_check_monitor(const struct settings_monitor *from, char *error, size_t size);
 struct monitor settings_monitor(const struct settings_monitor *from);
 
+/* The shortest windows that go to millrace.rollups. */
+uint64_t settings_finest_ns(const struct settings *settings);
 /* The configured monitors as the anomaly stage takes them; the caller frees the array. */
 struct monitor *settings_monitors(const struct settings *settings, size_t *count);
 /* Points into settings; the caller frees the array. */

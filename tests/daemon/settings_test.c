@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "daemon/settings.h"
 
 static struct config_error problem;
@@ -88,6 +89,14 @@ static const char bounded[][2][2][64] = {
 	 {"notify.failing_after=1d", "notify.failing_after=25h"}},
 	{{"notify.heartbeat_period=1s", "notify.heartbeat_period=999ms"},
 	 {"notify.heartbeat_period=1h", "notify.heartbeat_period=61m"}},
+	/* What the code has room for: ingest/mirror.c, ingest/page.h, aggregate/lanes.c. */
+	{{"limits.nodes=1", "limits.nodes=0"}, {"limits.nodes=65536", "limits.nodes=65537"}},
+	{{"limits.instances=64", "limits.instances=63"},
+	 {"limits.instances=16000000", "limits.instances=16777216"}},
+	{{"limits.lanes=16", "limits.lanes=15"},
+	 {"limits.lanes=16000000", "limits.lanes=16777215"}},
+	{{"rollups.finest=250ms", "rollups.finest=500ms"},
+	 {"rollups.finest=60s", "rollups.finest=30s"}},
 	{{"notify.heartbeat_url=https://x.example/", "notify.heartbeat_url=http://x.example/"},
 	 {"notify.heartbeat_url=https://x.example/?a=b", "notify.heartbeat_url=x.example"}},
 };
@@ -233,6 +242,28 @@ static void a_monitor_that_can_never_be_right_is_refused_by_name(void **state)
 	}
 }
 
+static void the_finest_rollups_are_of_a_window_that_there_is(void **state)
+{
+	static const struct {
+		const char *setting;
+		uint64_t ns;
+	} windows[] = {
+		{"rollups.finest=250ms", PANE_NS},	{"rollups.finest=1s", NS_PER_S},
+		{"rollups.finest=10s", 10 * NS_PER_S},	{"rollups.finest=60s", 60 * NS_PER_S},
+		{"rollups.finest=1h", 3600 * NS_PER_S},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]); i++) {
+		struct settings settings;
+		char error[512];
+
+		assert_int_equal(0, load(windows[i].setting, &settings, error, sizeof(error)));
+		assert_int_equal(settings_finest_ns(&settings), windows[i].ns);
+		config_free(&settings_table, &settings);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -243,6 +274,7 @@ int main(void)
 		cmocka_unit_test(a_range_that_is_none_is_named_with_what_is_wrong),
 		cmocka_unit_test(a_monitor_watches_what_stays_open_unless_it_has_a_minimum),
 		cmocka_unit_test(a_monitor_that_can_never_be_right_is_refused_by_name),
+		cmocka_unit_test(the_finest_rollups_are_of_a_window_that_there_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

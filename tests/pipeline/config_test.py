@@ -32,6 +32,7 @@ MILLRACED = [
     ("listen: 127.0.0.1:1\n", 2, "listen"),  # given twice
     ("monitors:\n  - {name: a, metric: speed, threshold: 1}\n", 3, "dns_latency, clients_new"),
     ("monitors:\n  - {name: a, metric: failure_ratio, threshold: 5}\n", None, "0 to 1"),
+    ("rollups:\n  finest: 30s\n", 3, "250ms, 1s, 10s, 60s, 1h"),
     ("monitors:\n  - {name: a, metric: rtt, threshold: 1, window: 300ms}\n", None, "250ms"),
     ("receivers:\n  - {name: a, type: slack}\n", None, "url"),
     ("receivers:\n  - {name: a, type: slack, url: 'http://hooks.example/x'}\n", None, "allow_http"),
