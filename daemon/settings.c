@@ -451,7 +451,9 @@ static const struct config_entry entries[] = {
 	 .min = "16",
 	 .max = "33554432",
 	 .unit = "edges a task",
-	 .help = "Edges with a baseline, as many servers, and as many series with the full one."},
+	 .help = "Edges that baselines and monitors watch, as many servers, and as many series "
+		 "with a full baseline. Of more edges only their servers' sums are watched, and "
+		 "that is counted."},
 	{.name = "limits.episodes",
 	 .type = CONFIG_UINT,
 	 SETTING(episodes_max),
