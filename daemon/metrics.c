@@ -122,6 +122,9 @@ static const struct total totals[] = {
 	 "Facts of nodes and states of agents that found no room.", TOTAL(mirror.about_refused)},
 	{"millrace_amendments_dropped_total", "counter", "Windows that can no longer be amended.",
 	 TOTAL(mirror.amendments_dropped)},
+	{"millrace_unknown_fields_total", "counter",
+	 "Fields of batches that this build does not know, passed over: their agents are newer.",
+	 TOTAL(mirror.unknown_fields)},
 	{"millrace_counters_backwards_total", "counter",
 	 "Absolute counters below what was counted before: nothing moved.",
 	 TOTAL(mirror.backwards)},
@@ -145,6 +148,10 @@ static const struct total totals[] = {
 	 "Mappings that left because the table was full.", TOTAL(join.evicted_aliases)},
 	{"millrace_join_closes_unknown_total", "counter", "Closings of ends not known.",
 	 TOTAL(join.closes_unknown)},
+	{"millrace_join_instances_unknown_total", "counter",
+	 "Connection ends whose instance was not told, or found limits.instances reached: they are "
+	 "nobody's.",
+	 TOTAL(join.instances_unknown)},
 	{"millrace_flows_total", "counter", "Flow records written.", TOTAL(join.flows_emitted)},
 	{"millrace_flows_joined_total", "counter", "Of them, joined from both ends.",
 	 TOTAL(join.flows_joined)},
@@ -162,13 +169,27 @@ static const struct total totals[] = {
 	{"millrace_edges", "gauge", "Edges aggregated.", TOTAL(aggregate.edges)},
 	{"millrace_rows_folded_total", "counter", "Rows folded into _other.",
 	 TOTAL(aggregate.folded)},
+	{"millrace_rows_demoted_total", "counter",
+	 "Rows that limits.rows made leave for busier ones: they are in _other from then on.",
+	 TOTAL(aggregate.demoted)},
+	{"millrace_rows_undescribed_total", "counter",
+	 "Partial rows of which nobody told whose they are: in _other.",
+	 TOTAL(aggregate.undescribed)},
 	{"millrace_rollups_total", "counter", "Rollup rows written, all window lengths.",
 	 TOTAL(aggregate.emitted)},
 	{"millrace_rollups_amended_total", "counter", "Signed rows for closed windows.",
 	 TOTAL(aggregate.amended)},
 	{"millrace_rows_unnamed_total", "counter", "Rows written with a name missing.",
 	 TOTAL(aggregate.unnamed)},
-	{"millrace_watched_edges", "gauge", "Edges with a baseline.", TOTAL(anomaly.edges)},
+	{"millrace_rows_saturated_total", "counter",
+	 "Samples beyond what a histogram's cell can hold, and sums at the end of their range.",
+	 TOTAL(aggregate.saturated)},
+	{"millrace_watched_edges", "gauge", "Edges that baselines and monitors watch.",
+	 TOTAL(anomaly.edges)},
+	{"millrace_rows_unwatched_total", "counter",
+	 "Rows of 250 ms of edges that found limits.edges watched: they count in their servers' "
+	 "sums.",
+	 TOTAL(anomaly.unwatched)},
 	{"millrace_full_detectors", "gauge", "Series whose baseline is a full one.",
 	 TOTAL(anomaly.detectors)},
 	{"millrace_held_detectors_total", "counter",
@@ -602,6 +623,9 @@ static void instances(FILE *out, const struct metrics *metrics)
 	    (double)(exchange->repeated + exchange->stale));
 	one(out, "millrace_exchange_held", "gauge", "Messages of a run that has not begun here.",
 	    (double)exchange->held);
+	one(out, "millrace_exchange_unheld_total", "counter",
+	    "Messages of such a run that found no room: that run is begun again.",
+	    (double)exchange->unheld);
 	one(out, "millrace_exchange_refused_total", "counter",
 	    "Records of millrace.exchange, or messages in them, that are none of this build.",
 	    (double)exchange->refused);
@@ -753,6 +777,9 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	one(out, "millrace_history_left_out_total", "counter",
 	    "Rows that the history was not handed: more than history.rows_a_second.",
 	    (double)metrics->history_left_out);
+	one(out, "millrace_history_left_early_total", "counter",
+	    "Rows that left the history before their time: it had history.rows.",
+	    (double)metrics->history.left_early);
 	notifier(out, metrics->notifier, metrics->now_ns);
 	histogram(out, "millrace_event_to_webhook_seconds",
 		  "From the newest deciding kernel event to the start of the request that a "
