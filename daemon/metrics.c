@@ -120,6 +120,10 @@ static const struct total totals[] = {
 	 TOTAL(census.expired)},
 	{"millrace_agents_facts_refused_total", "counter",
 	 "Facts of nodes and states of agents that found no room.", TOTAL(mirror.about_refused)},
+	{"millrace_happenings_lost_total", "counter",
+	 "Restarts of containers, and kills for want of memory, that were never told as changes: "
+	 "more than 256 of a task came within a second.",
+	 TOTAL(mirror.happenings_lost)},
 	{"millrace_amendments_dropped_total", "counter", "Windows that can no longer be amended.",
 	 TOTAL(mirror.amendments_dropped)},
 	{"millrace_unknown_fields_total", "counter",
