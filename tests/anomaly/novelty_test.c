@@ -322,6 +322,28 @@ static void at_the_bound_the_longest_silent_edge_gives_its_place(void **state)
 	stand_free(stand);
 }
 
+static void at_the_bound_the_longest_silent_version_gives_its_place(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	char version[16];
+	for (int i = 0; i < EDGES_MAX; i++) {
+		snprintf(version, sizeof(version), "v%d", i);
+		push_version(stand, "cart", version);
+		stand->now_ns += i == 0 ? WINDOW : 0;
+	}
+	push_version(stand, "cart", "another");
+	assert_int_equal(novelty_stats(stand->novelty).versions, EDGES_MAX);
+	assert_int_equal(novelty_stats(stand->novelty).evicted, 1);
+	stand->now_ns += LEARN_NS;
+	push_version(stand, "cart", "v1");
+	assert_int_equal(stand->count, 0);
+	push_version(stand, "cart", "v0"); /* which was forgotten */
+	assert_int_equal(stand->count, 1);
+	expect(stand, 0, CHANGE_DEPLOYED, "cart", "another", "v0");
+	stand_free(stand);
+}
+
 /* 256 tasks of 33,554,432 edges each are allowed together. */
 static void the_bound_may_be_beyond_32_bits(void **state)
 {
@@ -348,6 +370,7 @@ int main(void)
 		cmocka_unit_test(
 			what_vanished_an_hour_ago_counts_in_the_minute_in_which_it_is_told),
 		cmocka_unit_test(at_the_bound_the_longest_silent_edge_gives_its_place),
+		cmocka_unit_test(at_the_bound_the_longest_silent_version_gives_its_place),
 		cmocka_unit_test(the_bound_may_be_beyond_32_bits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
