@@ -71,27 +71,41 @@ static struct measure read_clients_new(const struct window_sums *sums)
 	return known((double)sums->clients_new);
 }
 
+const char *const metric_names[METRICS + 1] = {
+	[METRIC_CONNECTIONS_FAILED] = "connections_failed",
+	[METRIC_FAILURE_RATIO] = "failure_ratio",
+	[METRIC_CONNECTIONS_OPENED] = "connections_opened",
+	[METRIC_CONNECTIONS_RESET] = "connections_reset",
+	[METRIC_BYTES] = "bytes",
+	[METRIC_RETRANSMIT_RATIO] = "retransmit_ratio",
+	[METRIC_CONNECT_LATENCY] = "connect_latency",
+	[METRIC_RTT] = "rtt",
+	[METRIC_DNS_FAILURE_RATIO] = "dns_failure_ratio",
+	[METRIC_DNS_LATENCY] = "dns_latency",
+	[METRIC_CLIENTS_NEW] = "clients_new",
+};
+
 /* read is NULL where the sums do not suffice: the p95 of the connect sketches. */
 static const struct {
-	const char *name, *unit;
+	const char *unit;
 	struct measure (*read)(const struct window_sums *sums);
 } metrics[METRICS] = {
-	[METRIC_CONNECTIONS_FAILED] = {"connections_failed", "connections", read_failed},
-	[METRIC_FAILURE_RATIO] = {"failure_ratio", "ratio", read_failure_ratio},
-	[METRIC_CONNECTIONS_OPENED] = {"connections_opened", "connections/s", read_opened},
-	[METRIC_CONNECTIONS_RESET] = {"connections_reset", "connections", read_resets},
-	[METRIC_BYTES] = {"bytes", "bytes/s", read_bytes},
-	[METRIC_RETRANSMIT_RATIO] = {"retransmit_ratio", "ratio", read_retransmit_ratio},
-	[METRIC_CONNECT_LATENCY] = {"connect_latency", "seconds", NULL},
-	[METRIC_RTT] = {"rtt", "seconds", read_rtt},
-	[METRIC_DNS_FAILURE_RATIO] = {"dns_failure_ratio", "ratio", read_dns_failures},
-	[METRIC_DNS_LATENCY] = {"dns_latency", "seconds", read_dns_latency},
-	[METRIC_CLIENTS_NEW] = {"clients_new", "clients", read_clients_new},
+	[METRIC_CONNECTIONS_FAILED] = {"connections", read_failed},
+	[METRIC_FAILURE_RATIO] = {"ratio", read_failure_ratio},
+	[METRIC_CONNECTIONS_OPENED] = {"connections/s", read_opened},
+	[METRIC_CONNECTIONS_RESET] = {"connections", read_resets},
+	[METRIC_BYTES] = {"bytes/s", read_bytes},
+	[METRIC_RETRANSMIT_RATIO] = {"ratio", read_retransmit_ratio},
+	[METRIC_CONNECT_LATENCY] = {"seconds", NULL},
+	[METRIC_RTT] = {"seconds", read_rtt},
+	[METRIC_DNS_FAILURE_RATIO] = {"ratio", read_dns_failures},
+	[METRIC_DNS_LATENCY] = {"seconds", read_dns_latency},
+	[METRIC_CLIENTS_NEW] = {"clients", read_clients_new},
 };
 
 const char *metric_name(uint32_t metric)
 {
-	return metric < METRICS ? metrics[metric].name : "unknown";
+	return metric < METRICS ? metric_names[metric] : "unknown";
 }
 
 const char *metric_unit(uint32_t metric)
@@ -102,7 +116,7 @@ const char *metric_unit(uint32_t metric)
 uint32_t metric_by_name(const char *name)
 {
 	uint32_t metric = 0;
-	while (metric < METRICS && strcmp(metrics[metric].name, name) != 0)
+	while (metric < METRICS && strcmp(metric_names[metric], name) != 0)
 		metric++;
 	return metric;
 }

@@ -41,13 +41,17 @@ struct monitor {
 	uint32_t severity; /* enum alert_severity */
 	bool per_server;   /* over all clients of a server workload and port; else per edge */
 	/* Glob patterns (* and ?) on workload names; empty matches all. With per_server the
-	 * client's is not read: one sum serves all clients. */
+	 * client's is empty: one sum serves all clients. */
 	char client[ALERT_NAME_MAX], server[ALERT_NAME_MAX];
 	uint16_t port; /* 0: any */
 };
 
+extern const char *const metric_names[];  /* by enum metric; NULL at the end */
 const char *metric_name(uint32_t metric); /* connections_failed, failure_ratio, ... */
 const char *metric_unit(uint32_t metric);
 uint32_t metric_by_name(const char *name); /* METRICS if there is none */
+/* The bounds and the sense that every monitor is held to, whoever wrote it. NULL, or what is wrong:
+ * "threshold, clear: of a ratio they are 0 to 1". */
+const char *monitor_check(const struct monitor *monitor);
 bool monitor_matches(const struct monitor *monitor, const char *client, const char *server,
 		     uint16_t port);

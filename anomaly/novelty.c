@@ -1,5 +1,6 @@
 #include "anomaly/novelty.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -128,6 +129,28 @@ static void tell_version(struct novelty *novelty, const struct version_key *key,
 		tell(novelty, &change);
 }
 
+/* --- room --- */
+
+static uint64_t time_at(const void *entry, size_t offset)
+{
+	return *(const uint64_t *)((const uint8_t *)entry + offset);
+}
+
+/* Of some of the table's entries the one that was silent for longest gives its place. last_at:
+ * where an entry has the time at which it was last seen. */
+static void evict(struct novelty *novelty, struct table *table, size_t last_at)
+{
+	void *oldest = NULL;
+	for (uint32_t i = 0; i < EVICT_LOOKS && i < table->count; i++) {
+		novelty->evict_hand = (novelty->evict_hand + 1) % table->count;
+		void *entry = table_at(table, novelty->evict_hand);
+		if (!oldest || time_at(entry, last_at) < time_at(oldest, last_at))
+			oldest = entry;
+	}
+	table_remove(table, oldest);
+	novelty->stats.evicted++;
+}
+
 /* --- edges --- */
 
 static bool is_ours(uint32_t resolution)
@@ -151,24 +174,11 @@ static bool is_watched(const struct edge *edge)
 	       !is_other(edge);
 }
 
-static void evict_edge(struct novelty *novelty)
-{
-	struct seen_edge *oldest = NULL;
-	for (uint32_t i = 0; i < EVICT_LOOKS && i < novelty->edges.count; i++) {
-		novelty->evict_hand = (novelty->evict_hand + 1) % novelty->edges.count;
-		struct seen_edge *edge = table_at(&novelty->edges, novelty->evict_hand);
-		if (!oldest || edge->last_ns < oldest->last_ns)
-			oldest = edge;
-	}
-	table_remove(&novelty->edges, oldest);
-	novelty->stats.evicted++;
-}
-
 static struct seen_edge *edge_add(struct novelty *novelty, const struct edge *edge,
 				  uint64_t time_ns)
 {
 	if (novelty->edges.count == novelty->options.edges_max)
-		evict_edge(novelty);
+		evict(novelty, &novelty->edges, offsetof(struct seen_edge, last_ns));
 	struct seen_edge *seen = table_put(&novelty->edges, &edge->id);
 	*seen = (struct seen_edge){.id = edge->id,
 				   .client = edge->client,
@@ -224,19 +234,6 @@ void novelty_advance(struct novelty *novelty)
 
 /* --- versions --- */
 
-static void evict_version(struct novelty *novelty)
-{
-	struct seen_version *oldest = NULL;
-	for (uint32_t i = 0; i < EVICT_LOOKS && i < novelty->versions.count; i++) {
-		novelty->evict_hand = (novelty->evict_hand + 1) % novelty->versions.count;
-		struct seen_version *version = table_at(&novelty->versions, novelty->evict_hand);
-		if (!oldest || version->last_ns < oldest->last_ns)
-			oldest = version;
-	}
-	table_remove(&novelty->versions, oldest);
-	novelty->stats.evicted++;
-}
-
 /* Seen at that time. Whether it is new, and instead of which: 0 if it is the first. */
 static bool version_put(struct novelty *novelty, const struct version_key *key, uint64_t time_ns,
 			uint64_t *before)
@@ -244,7 +241,7 @@ static bool version_put(struct novelty *novelty, const struct version_key *key, 
 	struct seen_version *seen = table_find(&novelty->versions, key);
 	bool is_new = !seen || seen->last_ns + novelty->options.gone_ns <= time_ns;
 	if (!seen && novelty->versions.count == novelty->options.edges_max)
-		evict_version(novelty);
+		evict(novelty, &novelty->versions, offsetof(struct seen_version, last_ns));
 	if (!seen)
 		seen = table_put(&novelty->versions, key);
 	if (time_ns > seen->last_ns)

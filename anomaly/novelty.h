@@ -25,7 +25,8 @@ struct novelty;
 
 struct novelty_options {
 	uint64_t learn_ns, gone_ns;
-	uint32_t edges_max, told_max;
+	uint64_t edges_max; /* of all tasks together: more than 32 bits hold may be allowed */
+	uint32_t told_max;
 	/* The bytes of a name, lent for the call; "" where they are not known (yet). */
 	const char *(*name)(void *context, uint64_t id);
 	void (*told)(void *context, const struct change_event *change); /* lent */

@@ -261,7 +261,7 @@ static bool set_bool(const struct config_entry *entry, bool *field, const char *
 static bool set_enum(const struct config_entry *entry, uint32_t *field, const char *text,
 		     char why[CONFIG_WHY_BYTES])
 {
-	char shown[CONFIG_TEXT_BYTES], choices[CONFIG_WHY_BYTES / 2] = "";
+	char shown[CONFIG_TEXT_BYTES], choices[CONFIG_WHY_BYTES - CONFIG_TEXT_BYTES - 16] = "";
 	size_t length = 0;
 
 	for (uint32_t at = 0; entry->choices[at]; at++) {

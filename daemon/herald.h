@@ -27,7 +27,7 @@ struct herald_options {
 	struct outputs *outputs; /* lent, as the cluster's name */
 	const char *cluster;
 	uint64_t learn_ns, gone_ns;
-	uint32_t edges_max;
+	uint64_t edges_max;
 	struct history *history; /* knows names, and edges from before */
 };
 

@@ -80,7 +80,7 @@ static void read_flags(int argc, char **argv, struct command *command)
 	}
 	if (optind < argc)
 		options_refuse(&options, "%s is not a flag", argv[optind]);
-	if (!command->config && access(DEFAULT_CONFIG, R_OK) == 0)
+	if (!command->config && access(DEFAULT_CONFIG, F_OK) == 0)
 		command->config = DEFAULT_CONFIG;
 }
 

@@ -58,7 +58,7 @@ static const struct total totals[] = {
 	{"millrace_records_total", "counter", "Records read from millrace.events.",
 	 TOTAL(mirror.records)},
 	{"millrace_record_bytes_total", "counter", "Bytes of those records.", TOTAL(mirror.bytes)},
-	{"millrace_heartbeats_total", "counter", "Batches without events.",
+	{"millrace_batches_empty_total", "counter", "Batches without events.",
 	 TOTAL(mirror.heartbeats)},
 	{"millrace_ticks_total", "counter", "Ticks of idle partitions.", TOTAL(mirror.ticks)},
 	{"millrace_events_issued_total", "counter",
@@ -128,10 +128,17 @@ static const struct total totals[] = {
 	{"millrace_sockets_missed_total", "counter",
 	 "Connection ends that their agent, started again, cannot go on with.",
 	 TOTAL(mirror.orphans_missed)},
-	{"millrace_agent_facts_refused_total", "counter",
+	{"millrace_agents_facts_refused_total", "counter",
 	 "Facts of nodes and states of agents that found no room.", TOTAL(mirror.about_refused)},
+	{"millrace_happenings_lost_total", "counter",
+	 "Restarts of containers, and kills for want of memory, that were never told as changes: "
+	 "more than 256 of a task came within a second.",
+	 TOTAL(mirror.happenings_lost)},
 	{"millrace_amendments_dropped_total", "counter", "Windows that can no longer be amended.",
 	 TOTAL(mirror.amendments_dropped)},
+	{"millrace_unknown_fields_total", "counter",
+	 "Fields of batches that this build does not know, passed over: their agents are newer.",
+	 TOTAL(mirror.unknown_fields)},
 	{"millrace_counters_backwards_total", "counter",
 	 "Absolute counters below what was counted before: nothing moved.",
 	 TOTAL(mirror.backwards)},
@@ -163,6 +170,10 @@ static const struct total totals[] = {
 	 TOTAL(join.servers_refused)},
 	{"millrace_join_news_unknown_total", "counter", "Other owners of ends not known.",
 	 TOTAL(join.news_unknown)},
+	{"millrace_join_instances_unknown_total", "counter",
+	 "Connection ends whose instance was not told, or found limits.instances reached: they are "
+	 "nobody's.",
+	 TOTAL(join.instances_unknown)},
 	{"millrace_flows_total", "counter", "Flow records written.", TOTAL(join.flows_emitted)},
 	{"millrace_flows_joined_total", "counter", "Of them, joined from both ends.",
 	 TOTAL(join.flows_joined)},
@@ -180,13 +191,27 @@ static const struct total totals[] = {
 	{"millrace_edges", "gauge", "Edges aggregated.", TOTAL(aggregate.edges)},
 	{"millrace_rows_folded_total", "counter", "Rows folded into _other.",
 	 TOTAL(aggregate.folded)},
+	{"millrace_rows_demoted_total", "counter",
+	 "Rows that limits.rows made leave for busier ones: they are in _other from then on.",
+	 TOTAL(aggregate.demoted)},
+	{"millrace_rows_undescribed_total", "counter",
+	 "Partial rows of which nobody told whose they are: in _other.",
+	 TOTAL(aggregate.undescribed)},
 	{"millrace_rollups_total", "counter", "Rollup rows written, all window lengths.",
 	 TOTAL(aggregate.emitted)},
 	{"millrace_rollups_amended_total", "counter", "Signed rows for closed windows.",
 	 TOTAL(aggregate.amended)},
 	{"millrace_rows_unnamed_total", "counter", "Rows written with a name missing.",
 	 TOTAL(aggregate.unnamed)},
-	{"millrace_watched_edges", "gauge", "Edges with a baseline.", TOTAL(anomaly.edges)},
+	{"millrace_rows_saturated_total", "counter",
+	 "Samples beyond what a histogram's cell can hold, and sums at the end of their range.",
+	 TOTAL(aggregate.saturated)},
+	{"millrace_watched_edges", "gauge", "Edges that baselines and monitors watch.",
+	 TOTAL(anomaly.edges)},
+	{"millrace_rows_unwatched_total", "counter",
+	 "Rows of 250 ms of edges that found limits.edges watched: they count in their servers' "
+	 "sums.",
+	 TOTAL(anomaly.unwatched)},
 	{"millrace_full_detectors", "gauge", "Series whose baseline is a full one.",
 	 TOTAL(anomaly.detectors)},
 	{"millrace_held_detectors_total", "counter",
@@ -399,15 +424,15 @@ static void kubernetes(FILE *out, const struct watcher_stats *stats)
 
 static void drops(FILE *out, const struct metrics *metrics)
 {
-	head(out, "millrace_agent_dropped_total", "counter",
+	head(out, "millrace_agents_dropped_total", "counter",
 	     "Events that agents say they lost, by place: in the ring or a table of theirs and in "
 	     "netlink they were never numbered; those of the spool are of "
 	     "millrace_events_lost_total.");
-	fprintf(out, "millrace_agent_dropped_total{place=\"ring\"} %llu\n",
+	fprintf(out, "millrace_agents_dropped_total{place=\"ring\"} %llu\n",
 		(unsigned long long)sum(metrics, TOTAL(mirror.dropped_ring)));
-	fprintf(out, "millrace_agent_dropped_total{place=\"netlink\"} %llu\n",
+	fprintf(out, "millrace_agents_dropped_total{place=\"netlink\"} %llu\n",
 		(unsigned long long)sum(metrics, TOTAL(mirror.dropped_netlink)));
-	fprintf(out, "millrace_agent_dropped_total{place=\"spool\"} %llu\n",
+	fprintf(out, "millrace_agents_dropped_total{place=\"spool\"} %llu\n",
 		(unsigned long long)sum(metrics, TOTAL(mirror.dropped_spool)));
 }
 
@@ -620,6 +645,9 @@ static void instances(FILE *out, const struct metrics *metrics)
 	    (double)(exchange->repeated + exchange->stale));
 	one(out, "millrace_exchange_held", "gauge", "Messages of a run that has not begun here.",
 	    (double)exchange->held);
+	one(out, "millrace_exchange_unheld_total", "counter",
+	    "Messages of such a run that found no room: that run is begun again.",
+	    (double)exchange->unheld);
 	one(out, "millrace_exchange_refused_total", "counter",
 	    "Records of millrace.exchange, or messages in them, that are none of this build.",
 	    (double)exchange->refused);
@@ -771,6 +799,9 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	one(out, "millrace_history_left_out_total", "counter",
 	    "Rows that the history was not handed: more than history.rows_a_second.",
 	    (double)metrics->history_left_out);
+	one(out, "millrace_history_left_early_total", "counter",
+	    "Rows that left the history before their time: it had history.rows.",
+	    (double)metrics->history.left_early);
 	notifier(out, metrics->notifier, metrics->now_ns);
 	histogram(out, "millrace_event_to_webhook_seconds",
 		  "From the newest deciding kernel event to the start of the request that a "

@@ -27,6 +27,7 @@ enum {
 	TAKEN_BACK_MAX = 1000, /* of a partition, in a sweep */
 	/* A watcher takes back what it knows of itself. */
 	SPARED_S = 60,
+	KEY_SHOWN = 80, /* bytes; a monitor's is shorter */
 };
 
 /* A record as it was read. */
@@ -293,10 +294,24 @@ static void offer(struct relay *relay, const struct rule *rule, const struct hel
 		      (struct encoded){.bytes = held->bytes, .length = held->length});
 }
 
-/* What is no good takes no rule's place: nobody but who has the key may end one. */
+/* What is no good takes no rule's place: nobody but who has the key may end one. So too what stood
+ * in the topic and makes no sense by what this build knows. */
+static void refuse_rule(struct relay *relay, const struct tail_record *record, const char *why)
+{
+	const char *key = record->key ? (const char *)record->key : "";
+	int shown = record->key_length < KEY_SHOWN ? (int)record->key_length : KEY_SHOWN;
+	char sentence[384];
+
+	relay->stats.rules_refused++;
+	snprintf(sentence, sizeof(sentence),
+		 "the record %.*s of " TOPIC_RULES " is passed over: %s", shown, key,
+		 why[0] ? why : "its key is another's");
+	relay->options.trouble(relay->options.context, sentence);
+}
+
 static void on_rule(struct relay *relay, uint64_t key, const struct tail_record *record)
 {
-	char why[RULE_WHY_BYTES] = "", sentence[256];
+	char why[RULE_WHY_BYTES] = "";
 	uint64_t until_ns;
 	struct held *held;
 	struct rule rule;
@@ -304,11 +319,7 @@ static void on_rule(struct relay *relay, uint64_t key, const struct tail_record 
 	if (!rule_accept(record->value, record->length, keyring_keys(relay->options.keyring), &rule,
 			 why) ||
 	    hash_bytes(rule.id, strlen(rule.id)) != key) {
-		relay->stats.rules_refused++;
-		snprintf(sentence, sizeof(sentence),
-			 "a record of " TOPIC_RULES " is passed over: %s",
-			 why[0] ? why : "its key is another's");
-		relay->options.trouble(relay->options.context, sentence);
+		refuse_rule(relay, record, why);
 		return;
 	}
 	relay->options.ruled(relay->options.context, &rule);

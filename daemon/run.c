@@ -263,7 +263,7 @@ static void make_pipeline(struct run *run)
 						       .names_max = (uint32_t)settings->names_max,
 						       .epoch = run->epoch,
 						       .numbers = resume->numbers,
-						       .finest_ns = settings->rollups_finest_ns,
+						       .finest_ns = settings_finest_ns(settings),
 						       .history_rows = settings->history_rate});
 	run->source = source_new(run->consumer, options->outputs, run->exits, options->tasks,
 				 options->keyring);

@@ -313,7 +313,7 @@ static uint64_t shape_of(const struct settings *settings, const struct networks 
 		settings->baselines,
 		settings->baselines_warmup,
 		settings->reopen_ns,
-		settings->rollups_finest_ns,
+		settings_finest_ns(settings),
 		(uint64_t)(settings->baselines_sensitivity * 1e6),
 		(uint64_t)(settings->baselines_objective * 1e6),
 	};
@@ -1259,16 +1259,15 @@ static void on_rules_read(void *context)
 static void start_herald(struct service *service)
 {
 	const struct settings *settings = service->settings;
-	/* It sees the edges of all tasks. */
-	uint32_t edges_max = (uint32_t)(settings->edges_max * service->tasks);
 
-	service->herald =
-		herald_new(&(struct herald_options){.outputs = service->outputs,
-						    .cluster = settings->kubernetes_cluster,
-						    .learn_ns = settings->events_learn_ns,
-						    .gone_ns = settings->events_gone_ns,
-						    .edges_max = edges_max,
-						    .history = service->history});
+	service->herald = herald_new(
+		&(struct herald_options){.outputs = service->outputs,
+					 .cluster = settings->kubernetes_cluster,
+					 .learn_ns = settings->events_learn_ns,
+					 .gone_ns = settings->events_gone_ns,
+					 /* It sees the edges of all tasks. */
+					 .edges_max = settings->edges_max * service->tasks,
+					 .history = service->history});
 }
 
 static void start_relay(struct service *service)

@@ -19,6 +19,9 @@ static const char *const data_loss_choices[] = {"continue", "stop", NULL};
 static const char *const kubernetes_sources[] = {"off", "in-cluster", "kubeconfig", NULL};
 static const char *const carriers[] = {"memory", "kafka", NULL};
 static const char *const per_choices[] = {"edge", "server", NULL};
+static const char *const windows[] = {"250ms", "1s", "10s", "60s", "1h", NULL};
+static const uint64_t windows_ns[] = {PANE_NS, NS_PER_S, 10 * NS_PER_S, 60 * NS_PER_S,
+				      3600 * NS_PER_S};
 
 #define MONITOR(member) CONFIG_FIELD(struct settings_monitor, member)
 
@@ -31,12 +34,11 @@ static const struct config_entry monitor_entries[] = {
 	 .max = "63",
 	 .help = "Name of the monitor; part of each alert."},
 	{.name = "metric",
-	 .type = CONFIG_STRING,
+	 .type = CONFIG_ENUM,
 	 MONITOR(metric),
+	 .choices = metric_names,
 	 .required = true,
-	 .help = "What is measured: connections_failed, failure_ratio, connections_opened, "
-		 "connections_reset, bytes, retransmit_ratio, connect_latency, rtt, "
-		 "dns_failure_ratio, dns_latency or clients_new."},
+	 .help = "What is measured; clients_new only with per: server."},
 	{.name = "comparison",
 	 .type = CONFIG_ENUM,
 	 MONITOR(comparison),
@@ -52,7 +54,8 @@ static const struct config_entry monitor_entries[] = {
 	 .type = CONFIG_DOUBLE,
 	 MONITOR(clear),
 	 .fallback = "-1",
-	 .help = "Value that counts as quiet again; -1: the threshold itself."},
+	 .help = "Value that counts as quiet again, on the threshold's quiet side; -1: the "
+		 "threshold itself."},
 	{.name = "window",
 	 .type = CONFIG_DURATION,
 	 MONITOR(window_ns),
@@ -70,10 +73,11 @@ static const struct config_entry monitor_entries[] = {
 	{.name = "minimum",
 	 .type = CONFIG_UINT,
 	 MONITOR(minimum),
-	 .fallback = "1",
+	 .fallback = "0",
 	 .max = "1000000000",
 	 .unit = "connections",
-	 .help = "Silent while fewer connections were attempted in the window."},
+	 .help = "Silent while fewer connections were attempted in the window; 0: it also looks at "
+		 "those that stay open for long."},
 	{.name = "severity",
 	 .type = CONFIG_ENUM,
 	 MONITOR(severity),
@@ -91,7 +95,8 @@ static const struct config_entry monitor_entries[] = {
 	 .type = CONFIG_STRING,
 	 MONITOR(client),
 	 .max = "255",
-	 .help = "Only edges from workloads that match this pattern (* and ?); all by default."},
+	 .help = "Only edges from workloads that match this pattern (* and ?); all by default. Not "
+		 "with per: server."},
 	{.name = "server",
 	 .type = CONFIG_STRING,
 	 MONITOR(server),
@@ -326,7 +331,7 @@ static const struct config_entry entries[] = {
 	 SETTING(nodes_max),
 	 .fallback = "4096",
 	 .min = "1",
-	 .max = "100000",
+	 .max = "65536",
 	 .unit = "nodes a task",
 	 .help = "Nodes known at once."},
 	{.name = "limits.sockets",
@@ -412,12 +417,13 @@ static const struct config_entry entries[] = {
 	 .max = "33554432",
 	 .unit = "names a task",
 	 .help = "Names of workloads, instances, nodes, ... known at once."},
+	/* Of numbers of 24 bits: ingest/page.h, and aggregate/lanes.h with 256 tasks. */
 	{.name = "limits.instances",
 	 .type = CONFIG_UINT,
 	 SETTING(instances_max),
 	 .fallback = "262144",
 	 .min = "64",
-	 .max = "33554432",
+	 .max = "16000000",
 	 .unit = "instances a task",
 	 .help = "Replicas of workloads and addresses without agent known at once."},
 	{.name = "limits.lanes",
@@ -425,7 +431,7 @@ static const struct config_entry entries[] = {
 	 SETTING(lanes_max),
 	 .fallback = "262144",
 	 .min = "16",
-	 .max = "33554432",
+	 .max = "16000000",
 	 .unit = "lanes a task",
 	 .help = "Pairs of workloads with their zones, versions and port that the sockets of a "
 		 "task belong to; the rest is folded into _other, totals stay exact."},
@@ -445,7 +451,9 @@ static const struct config_entry entries[] = {
 	 .min = "16",
 	 .max = "33554432",
 	 .unit = "edges a task",
-	 .help = "Edges with a baseline, as many servers, and as many series with the full one."},
+	 .help = "Edges that baselines and monitors watch, as many servers, and as many series "
+		 "with a full baseline. Of more edges only their servers' sums are watched, and "
+		 "that is counted."},
 	{.name = "limits.episodes",
 	 .type = CONFIG_UINT,
 	 SETTING(episodes_max),
@@ -650,13 +658,12 @@ static const struct config_entry entries[] = {
 	 .help = "Half for 1 s series, of all edges or of none, half for the busiest lanes and "
 		 "instances. Longer series of edges are always stored. A row costs 3 us."},
 	{.name = "rollups.finest",
-	 .type = CONFIG_DURATION,
-	 SETTING(rollups_finest_ns),
+	 .type = CONFIG_ENUM,
+	 SETTING(rollups_finest),
+	 .choices = windows,
 	 .fallback = "1s",
-	 .min = "250ms",
-	 .max = "1h",
-	 .help = "The shortest windows written to millrace.rollups: 250ms, 1s, 10s, 60s or 1h. A "
-		 "row takes about 300 bytes before compression."},
+	 .help = "The shortest windows written to millrace.rollups. A row takes about 300 bytes "
+		 "before compression."},
 	{.name = "baselines.enabled",
 	 .type = CONFIG_BOOL,
 	 SETTING(baselines),
@@ -937,27 +944,14 @@ static int check_kubernetes(const struct settings *settings, char *error, size_t
 	return -EINVAL;
 }
 
-int settings_check_monitor(const struct settings_monitor *monitor, char *error, size_t size)
+int settings_check_monitor(const struct settings_monitor *from, char *error, size_t size)
 {
-	if (metric_by_name(monitor->metric) == METRICS) {
-		snprintf(error, size, "monitors: %s: there is no metric %s; see millraced --help",
-			 monitor->name, monitor->metric);
-		return -EINVAL;
-	}
-	if (strncmp(monitor->name, "millrace/", 9) == 0 ||
-	    strncmp(monitor->name, "baseline/", 9) == 0) {
-		snprintf(error, size,
-			 "monitors: %s: names that begin with millrace/ are those of alerts about "
-			 "Millrace itself, with baseline/ those of its baselines",
-			 monitor->name);
-		return -EINVAL;
-	}
-	if (monitor->window_ns % PANE_NS) {
-		snprintf(error, size, "monitors: %s: window must be whole steps of 250ms",
-			 monitor->name);
-		return -EINVAL;
-	}
-	return 0;
+	const struct monitor monitor = settings_monitor(from);
+	const char *why = monitor_check(&monitor);
+
+	if (why)
+		snprintf(error, size, "monitors: %s: %s", from->name, why);
+	return why ? -EINVAL : 0;
 }
 
 static int check_range(const struct settings_range *ranges, size_t i, char *error, size_t size)
@@ -1035,7 +1029,7 @@ struct monitor settings_monitor(const struct settings_monitor *from)
 
 	memset(&to, 0, sizeof(to)); /* it is hashed and compared as bytes */
 	snprintf(to.name, sizeof(to.name), "%s", from->name);
-	to.metric = metric_by_name(from->metric);
+	to.metric = from->metric;
 	to.comparison = from->comparison;
 	to.threshold = from->threshold;
 	to.clear = from->clear < 0 ? from->threshold : from->clear;
@@ -1048,6 +1042,11 @@ struct monitor settings_monitor(const struct settings_monitor *from)
 	snprintf(to.server, sizeof(to.server), "%s", from->server ? from->server : "");
 	to.port = (uint16_t)from->port;
 	return to;
+}
+
+uint64_t settings_finest_ns(const struct settings *settings)
+{
+	return windows_ns[settings->rollups_finest];
 }
 
 struct monitor *settings_monitors(const struct settings *settings, size_t *count)

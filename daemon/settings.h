@@ -11,8 +11,8 @@
 #include "kafka/signing.h"
 
 struct settings_monitor {
-	char *name, *metric, *client, *server;
-	uint32_t comparison, severity, per;
+	char *name, *client, *server;
+	uint32_t metric, comparison, severity, per;
 	double threshold, clear;
 	uint64_t window_ns, clear_after_ns, minimum, port;
 };
@@ -66,7 +66,7 @@ struct settings {
 	char *history_path;
 	uint64_t history_1s_ns, history_10s_ns, history_60s_ns, history_1h_ns;
 	uint64_t history_rate, history_rows_max;
-	uint64_t rollups_finest_ns;
+	uint32_t rollups_finest; /* settings_finest_ns */
 	bool baselines;
 	double baselines_sensitivity;
 	uint64_t baselines_warmup;
@@ -86,15 +86,17 @@ struct settings {
 
 extern const struct config_table settings_table;
 
-/* Problems that one entry alone does not show: a receiver without its URL, an unknown metric. 0 or
- * -EINVAL with the sentence in error. */
+/* Problems that one entry alone does not show: a receiver without its URL, a ratio above 1. 0 or
+ * -EINVAL with the first of them in error, as a sentence. */
 int settings_check(const struct settings *settings, char *error, size_t size);
 
 /* One of the list `monitors`, in the configuration or as the API is given it. */
 extern const struct config_table settings_monitor_table;
-int settings_check_monitor(const struct settings_monitor *monitor, char *error, size_t size);
+int settings_check_monitor(const struct settings_monitor *from, char *error, size_t size);
 struct monitor settings_monitor(const struct settings_monitor *from);
 
+/* The shortest windows that go to millrace.rollups. */
+uint64_t settings_finest_ns(const struct settings *settings);
 /* The configured monitors as the anomaly stage takes them; the caller frees the array. */
 struct monitor *settings_monitors(const struct settings *settings, size_t *count);
 /* Points into settings; the caller frees the array. */

@@ -10,6 +10,10 @@ void happenings_add(struct mirror *mirror, const struct happening *happening)
 {
 	if (!mirror->happenings)
 		mirror->happenings = memory_zeroed(HAPPENINGS_MAX, sizeof(struct happening));
+	if (mirror->happenings_count - mirror->happenings_told == HAPPENINGS_MAX) {
+		mirror->stats.happenings_lost++;
+		mirror->happenings_told++;
+	}
 	mirror->happenings[mirror->happenings_count++ % HAPPENINGS_MAX] = *happening;
 }
 
@@ -21,7 +25,7 @@ static bool put_text(const struct mirror *mirror, uint64_t id, char text[CHANGE_
 	return !id || name;
 }
 
-uint64_t mirror_happenings(const struct mirror *mirror, uint64_t from,
+uint64_t mirror_happenings(struct mirror *mirror, uint64_t from,
 			   void (*each)(void *context, const struct change_event *change),
 			   void *context)
 {
@@ -38,5 +42,5 @@ uint64_t mirror_happenings(const struct mirror *mirror, uint64_t from,
 		    put_text(mirror, happening->node, change.node))
 			each(context, &change);
 	}
-	return count;
+	return mirror->happenings_told = count;
 }

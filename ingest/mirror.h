@@ -115,6 +115,7 @@ struct mirror_stats {
 	uint64_t metadata[RECORD_REASONS]; /* records of metadata: taken, and refused */
 	uint64_t metadata_refused;	   /* of those taken: more at once than there is room */
 	uint64_t rules, rules_refused;	   /* likewise; unread */
+	uint64_t happenings_lost;	   /* of containers: more than wait for their reader */
 };
 
 struct mirror_listener {
@@ -206,8 +207,9 @@ struct ledger mirror_ledger(const struct mirror_stats *stats);
 void mirror_nodes(struct mirror *mirror,
 		  void (*each)(void *context, const struct mirror_node *node), void *context);
 /* What befell containers from this number on (0: all that is remembered), in its order. Returns the
- * number to go on from. Bound: the last 256; older ones are not told. */
-uint64_t mirror_happenings(const struct mirror *mirror, uint64_t from,
+ * number to go on from. Bound: the last 256; an older one that was never told is counted. For one
+ * reader. */
+uint64_t mirror_happenings(struct mirror *mirror, uint64_t from,
 			   void (*each)(void *context, const struct change_event *change),
 			   void *context);
 const char *mirror_reason_name(enum mirror_reason reason);

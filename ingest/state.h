@@ -235,6 +235,7 @@ struct mirror {
 	struct answers answers;
 	struct happening *happenings; /* a ring of the last HAPPENINGS_MAX */
 	uint64_t happenings_count;    /* ever */
+	uint64_t happenings_told;     /* of these: told or lost */
 	struct queue counts;
 	struct queue kept_deltas, kept_parts;
 

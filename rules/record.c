@@ -1,17 +1,14 @@
 #include "rules/record.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/batch/seal.h"
-#include "base/clock.h"
 #include "base/memory.h"
-#include "base/utf8.h"
 #include "millrace/v1/rules.pb-c.h"
 
-enum { VERSION = 1, UNPACK_BYTES_MAX = 64 << 10, MINIMUM_MAX = 1000000000 };
+enum { VERSION = 1, UNPACK_BYTES_MAX = 64 << 10 };
 
 static bool bad(char *why, const char *what)
 {
@@ -27,47 +24,9 @@ void rule_monitor_id(const char *name, char id[RULE_ID_BYTES])
 
 /* --- bounds --- */
 
-static bool is_text(const char *text)
-{
-	const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
-
-	for (size_t step; at < end; at += step) {
-		if ((step = utf8_length(at, (size_t)(end - at))) == 0)
-			return false;
-	}
-	return true;
-}
-
-static bool within(uint64_t value, uint64_t min, uint64_t max)
-{
-	return value >= min && value <= max;
-}
-
-static bool check_monitor(const struct monitor *monitor, char *why)
-{
-	if (!monitor->name[0] || !is_text(monitor->name))
-		return bad(why, "name: 1 to 63 bytes of UTF-8");
-	if (strncmp(monitor->name, "millrace/", 9) == 0 ||
-	    strncmp(monitor->name, "baseline/", 9) == 0)
-		return bad(why, "name: millrace/ and baseline/ begin those of Millrace's own");
-	if (monitor->metric >= METRICS)
-		return bad(why, "metric: there is none of this name");
-	if (!isfinite(monitor->threshold) || !isfinite(monitor->clear))
-		return bad(why, "threshold, clear: finite numbers");
-	if (!within(monitor->window_ns, PANE_NS, 60 * NS_PER_S) || monitor->window_ns % PANE_NS)
-		return bad(why, "window: whole steps of 250ms, at most 60s");
-	if (!within(monitor->clear_ns, PANE_NS, 3600 * NS_PER_S))
-		return bad(why, "clear_after: 250ms to 1h");
-	if (monitor->minimum > MINIMUM_MAX)
-		return bad(why, "minimum: at most 1000000000 connections");
-	if (monitor->severity > ALERT_CRITICAL || monitor->comparison > COMPARE_BELOW)
-		return bad(why, "severity, comparison: there is none of this number");
-	return (is_text(monitor->client) && is_text(monitor->server)) ||
-	       bad(why, "client, server: UTF-8");
-}
-
 bool rule_check(const struct rule *rule, char why[RULE_WHY_BYTES])
 {
+	const char *wrong = monitor_check(&rule->monitor);
 	char id[RULE_ID_BYTES];
 
 	rule_monitor_id(rule->monitor.name, id);
@@ -75,7 +34,7 @@ bool rule_check(const struct rule *rule, char why[RULE_WHY_BYTES])
 		return bad(why, "id: it is not that of what the rule says");
 	if (!rule->issued_ns || rule->issued_ns > INT64_MAX)
 		return bad(why, "issued_ns: no time");
-	return check_monitor(&rule->monitor, why);
+	return !wrong || bad(why, wrong);
 }
 
 /* --- bytes to struct --- */

@@ -173,7 +173,7 @@ static void add_value(struct sheet *sheet, const cJSON *value)
 	sheet_addf(sheet, "%.0f", number_of(value, "connections"));
 	sheet_add(sheet, flag_of(value, "fires")   ? "fire"
 			 : flag_of(value, "known") ? "be quiet"
-						   : "be silent: too few connections");
+						   : "be silent: too little to measure");
 }
 
 static void print_trial(const struct cli *cli, const cJSON *state)

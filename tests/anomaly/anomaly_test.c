@@ -408,7 +408,7 @@ static struct stand *changing_run(uint64_t seed)
 			monitors[i].per_server = word >> (40 + i) & 1;
 			monitors[i].threshold = monitors[i].clear = 0.2;
 			monitors[i].minimum = 0;
-			if (word >> (48 + i) & 1)
+			if (!monitors[i].per_server && word >> (48 + i) & 1)
 				snprintf(monitors[i].client, sizeof(monitors[i].client), "front*");
 		}
 		if (word % 7 == 0)
@@ -823,6 +823,40 @@ static void episodes_past_the_bound_are_suppressed_and_counted_once(void **state
 	assert_int_equal(anomaly_stats(stand->anomaly).suppressed, 7);
 	for (uint32_t i = 1; i < 3; i++)
 		assert_string_not_equal(stand->alerts[i].key, stand->alerts[0].key);
+	stand_free(stand);
+}
+
+/* Only connections from before, which carry bytes. */
+static void what_is_not_known_neither_fires_nor_needs_a_minimum(void **state)
+{
+	(void)state;
+	static const uint32_t unknown[] = {METRIC_FAILURE_RATIO,     METRIC_RETRANSMIT_RATIO,
+					   METRIC_CONNECT_LATENCY,   METRIC_RTT,
+					   METRIC_DNS_FAILURE_RATIO, METRIC_DNS_LATENCY};
+	enum { UNKNOWN = sizeof(unknown) / sizeof(unknown[0]) };
+	struct monitor monitors[2 * UNKNOWN + 1];
+	for (uint32_t i = 0; i < 2 * UNKNOWN; i++) {
+		bool below = i >= UNKNOWN;
+		monitors[i] = failures;
+		snprintf(monitors[i].name, sizeof(monitors[i].name), "m%u", i);
+		monitors[i].metric = unknown[i % UNKNOWN];
+		monitors[i].comparison = below ? COMPARE_BELOW : COMPARE_ABOVE;
+		monitors[i].threshold = monitors[i].clear = below ? 1 : 0;
+		monitors[i].minimum = 0;
+	}
+	struct monitor *bytes = &monitors[2 * UNKNOWN];
+	*bytes = failures;
+	bytes->metric = METRIC_BYTES;
+	bytes->threshold = bytes->clear = 1000;
+	bytes->minimum = 0;
+	struct stand *stand = stand_with(monitors, 2 * UNKNOWN + 1);
+	for (int pane = 0; pane < 40; pane++) {
+		struct rollup *row = add_counts(stand, "frontend", "cart", 0, 0);
+		row->counters[COUNTER_TX_BYTES] = 4000;
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 1);
+	assert_string_equal(stand->alerts[0].metric, "bytes");
 	stand_free(stand);
 }
 
@@ -1537,6 +1571,7 @@ int main(void)
 		cmocka_unit_test(a_drop_to_nothing_fires_only_while_the_agents_report),
 		cmocka_unit_test(a_drop_ends_when_traffic_is_back_or_the_edge_is_forgotten),
 		cmocka_unit_test(episodes_past_the_bound_are_suppressed_and_counted_once),
+		cmocka_unit_test(what_is_not_known_neither_fires_nor_needs_a_minimum),
 		cmocka_unit_test(edges_past_the_bound_are_still_in_their_servers_sum),
 		cmocka_unit_test(a_new_first_suspect_is_an_update_at_most_every_update_ns),
 		cmocka_unit_test(suspects_of_traffic_follow_with_the_next_ten_seconds),

@@ -43,19 +43,24 @@ static const char *on_name(void *context, uint64_t id)
 	return name ? name->bytes : "";
 }
 
-static struct stand *stand_new(void)
+static struct stand *stand_of(uint64_t edges_max)
 {
 	struct stand *stand = memory_zeroed(1, sizeof(*stand));
 	stand->names = names_new(1024, 0);
 	stand->now_ns = START;
 	stand->novelty = novelty_new(&(struct novelty_options){.learn_ns = LEARN_NS,
 							       .gone_ns = GONE_NS,
-							       .edges_max = EDGES_MAX,
+							       .edges_max = edges_max,
 							       .told_max = TOLD_MAX,
 							       .name = on_name,
 							       .told = on_told,
 							       .context = stand});
 	return stand;
+}
+
+static struct stand *stand_new(void)
+{
+	return stand_of(EDGES_MAX);
 }
 
 static void stand_free(struct stand *stand)
@@ -317,6 +322,41 @@ static void at_the_bound_the_longest_silent_edge_gives_its_place(void **state)
 	stand_free(stand);
 }
 
+static void at_the_bound_the_longest_silent_version_gives_its_place(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_new();
+	char version[16];
+	for (int i = 0; i < EDGES_MAX; i++) {
+		snprintf(version, sizeof(version), "v%d", i);
+		push_version(stand, "cart", version);
+		stand->now_ns += i == 0 ? WINDOW : 0;
+	}
+	push_version(stand, "cart", "another");
+	assert_int_equal(novelty_stats(stand->novelty).versions, EDGES_MAX);
+	assert_int_equal(novelty_stats(stand->novelty).evicted, 1);
+	stand->now_ns += LEARN_NS;
+	push_version(stand, "cart", "v1");
+	assert_int_equal(stand->count, 0);
+	push_version(stand, "cart", "v0"); /* which was forgotten */
+	assert_int_equal(stand->count, 1);
+	expect(stand, 0, CHANGE_DEPLOYED, "cart", "another", "v0");
+	stand_free(stand);
+}
+
+/* 256 tasks of 33,554,432 edges each are allowed together. */
+static void the_bound_may_be_beyond_32_bits(void **state)
+{
+	(void)state;
+	struct stand *stand = stand_of(1ULL << 33);
+	push_edge(stand, "web", "cart");
+	push_edge(stand, "web", "pay");
+	push_version(stand, "cart", "v1");
+	assert_int_equal(novelty_stats(stand->novelty).edges, 2);
+	assert_int_equal(novelty_stats(stand->novelty).evicted, 0);
+	stand_free(stand);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +370,8 @@ int main(void)
 		cmocka_unit_test(
 			what_vanished_an_hour_ago_counts_in_the_minute_in_which_it_is_told),
 		cmocka_unit_test(at_the_bound_the_longest_silent_edge_gives_its_place),
+		cmocka_unit_test(at_the_bound_the_longest_silent_version_gives_its_place),
+		cmocka_unit_test(the_bound_may_be_beyond_32_bits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,7 +35,7 @@ STRING = r'"(?:\\.|[^"\\])*"'
 TEXT = rf"({STRING}(?:\s*{STRING})*)"
 METRIC = re.compile(rf'(?:\b(\w+)\(\w+,|\{{)\s*"((?:millrace_|process_)?[a-z0-9_]+)",\s*(?:"(counter|gauge)",\s*)?{TEXT}')
 UNITS = [("_seconds_total", "seconds"), ("_bytes_total", "bytes"), ("_seconds", "seconds"), ("_bytes", "bytes"),
-         ("_info", "–"), ("millrace_ready", "0 or 1"), ("_connected", "0 or 1")]
+         ("_share", "ratio"), ("_budget", "ratio"), ("_info", "–"), ("millrace_ready", "0 or 1"), ("_connected", "0 or 1")]
 
 
 def joined(text):
@@ -47,13 +47,17 @@ def unit(name):
 
 
 def metrics(text, prefix):
-    """A table of all metrics that a C file prints, in its order."""
+    """A table of all metrics that a C file prints, in its order. A name has one meaning."""
     rows = ["| Metric | Type | Unit | Meaning |", "|---|---|---|---|"]
+    names = set()
     for call, name, kind, meaning in METRIC.findall(text):
         if call == "fprintf" or not joined(meaning)[:1].isupper() and not joined(meaning)[:1].isdigit():
             continue  # no HELP text: another kind of string
         kind = kind or {"gauge": "gauge", "histogram": "histogram"}.get(call, "counter")
         name = name if not prefix and name.startswith(("millrace_", "process_")) else prefix + name
+        if name in names:
+            raise ValueError(f"{name} is there twice")
+        names.add(name)
         rows.append(f"| `{name}` | {kind} | {unit(name)} | {joined(meaning)} |")
     return "\n".join(rows) + "\n"
 
@@ -200,6 +204,7 @@ def page(body, name="daemon/metrics.c"):
 GOOD = {"daemon/metrics.c": SOURCE, "docs/metrics.md": page(HEAD + ROWS)}
 FAULTS = [({"docs/metrics.md": page(HEAD)}, "docs/metrics.md:3: is not what daemon/metrics.c says"),
           ({"daemon/metrics.c": SOURCE + 'one(out, "millrace_c", "gauge", "More.", 1);'}, "is not what daemon/metrics.c"),
+          ({"daemon/metrics.c": SOURCE + SOURCE}, "docs/metrics.md:3: millrace_a_total is there twice"),
           ({"docs/metrics.md": page(HEAD, "daemon/metric.c")}, "there is no source daemon/metric.c"),
           ({"agent/metrics.c": 'gauge(file, "process_text_bytes", "Kept.", 1);', "docs/metrics.md": page(
               HEAD + "| `process_text_bytes` | gauge | bytes | Kept. |\n", "agent/metrics.c")}, "not what agent/metrics.c"),

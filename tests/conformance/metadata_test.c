@@ -332,6 +332,43 @@ static void a_container_that_is_started_again_or_short_of_memory_is_remembered(v
 	log_free(log);
 }
 
+static void on_one_more(void *context, const struct change_event *change)
+{
+	size_t *count = context;
+
+	(void)change;
+	++*count;
+}
+
+/* Nobody asks while the log is read; then 256 are remembered. */
+static void what_befalls_containers_faster_than_it_is_told_is_counted(void **state)
+{
+	static const char id[] = "3f4e5d6c7b8a3f4e5d6c7b8a3f4e5d6c7b8a3f4e5d6c7b8a3f4e5d6c7b8a3f4e";
+	struct log *log = log_new(1);
+	uint32_t a = log_node(log, "a", "shop");
+	struct batch_container container = {.cgroup = 77,
+					    .id = id,
+					    .name = "web",
+					    .path = "/docker/"
+						    "3f4e5d6c7b8a3f4e5d6c7b8a3f4e5d6c7b8a3f4e5d6c7"
+						    "b8a3f4e5d6c7b8a3f4e"};
+	size_t told = 0;
+
+	(void)state;
+	for (uint32_t kills = 0; kills <= 300; kills++) {
+		container.oom_kills = kills;
+		log_container(log, SEC(1) + kills * MS(100), a, &container);
+	}
+	struct run *run = run_of(log);
+	struct mirror *mirror = task_mirror(run->tasks[0]);
+
+	assert_int_equal(mirror_stats(mirror).happenings_lost, 300 - 256);
+	assert_int_equal(mirror_happenings(mirror, 0, on_one_more, &told), 300);
+	assert_int_equal(told, 256);
+	run_free(run);
+	log_free(log);
+}
+
 /* Pods without agents come and go on few addresses, clients of an agent talk to them, and each
  * record comes so much later than what it tells. */
 enum { LATE_PODS = 30, LATE_ADDRESSES = 6 };
@@ -444,6 +481,7 @@ int main(void)
 		cmocka_unit_test(a_pod_that_is_gone_is_not_asked_for_its_container_any_more),
 		cmocka_unit_test(
 			a_container_that_is_started_again_or_short_of_memory_is_remembered),
+		cmocka_unit_test(what_befalls_containers_faster_than_it_is_told_is_counted),
 		cmocka_unit_test(metadata_up_to_thirty_seconds_late_gives_the_same_ten_seconds),
 		cmocka_unit_test(the_order_in_which_tasks_run_does_not_show),
 	};

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "daemon/settings.h"
 
 static struct config_error problem;
@@ -88,6 +89,14 @@ static const char bounded[][2][2][64] = {
 	 {"notify.failing_after=1d", "notify.failing_after=25h"}},
 	{{"notify.heartbeat_period=1s", "notify.heartbeat_period=999ms"},
 	 {"notify.heartbeat_period=1h", "notify.heartbeat_period=61m"}},
+	/* What the code has room for: ingest/mirror.c, ingest/page.h, aggregate/lanes.c. */
+	{{"limits.nodes=1", "limits.nodes=0"}, {"limits.nodes=65536", "limits.nodes=65537"}},
+	{{"limits.instances=64", "limits.instances=63"},
+	 {"limits.instances=16000000", "limits.instances=16777216"}},
+	{{"limits.lanes=16", "limits.lanes=15"},
+	 {"limits.lanes=16000000", "limits.lanes=16777215"}},
+	{{"rollups.finest=250ms", "rollups.finest=500ms"},
+	 {"rollups.finest=60s", "rollups.finest=30s"}},
 	{{"notify.heartbeat_url=https://x.example/", "notify.heartbeat_url=http://x.example/"},
 	 {"notify.heartbeat_url=https://x.example/?a=b", "notify.heartbeat_url=x.example"}},
 };
@@ -188,6 +197,73 @@ static void a_range_that_is_none_is_named_with_what_is_wrong(void **state)
 	}
 }
 
+static void a_monitor_watches_what_stays_open_unless_it_has_a_minimum(void **state)
+{
+	struct settings settings;
+	char error[512] = "";
+	size_t count;
+
+	(void)state;
+	assert_int_equal(0, load_file("monitors:\n  - {name: a, metric: bytes, threshold: 7}\n",
+				      &settings, error, sizeof(error)));
+	struct monitor *monitors = settings_monitors(&settings, &count);
+
+	assert_int_equal(count, 1);
+	assert_int_equal(monitors[0].metric, METRIC_BYTES);
+	assert_int_equal(monitors[0].minimum, 0);
+	assert_true(monitors[0].clear == 7);
+	free(monitors);
+	config_free(&settings_table, &settings);
+}
+
+static void a_monitor_that_can_never_be_right_is_refused_by_name(void **state)
+{
+	static const char *const wrong[][2] = {
+		{"metric: speed, threshold: 1", "'speed' is none of connections_failed"},
+		{"metric: speed, threshold: 1", "dns_latency, clients_new"},
+		{"metric: dns_failure_ratio, threshold: 1.5", "monitors: a: threshold"},
+		{"metric: rtt, threshold: 1, clear: 2", "monitors: a: clear"},
+		{"metric: clients_new, threshold: 1", "monitors: a: per"},
+		{"metric: rtt, threshold: 1, per: server, client: b", "monitors: a: client"},
+		{"metric: rtt, threshold: 1, window: 300ms", "monitors: a: window"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct settings settings;
+		char error[512] = "", text[256];
+
+		snprintf(text, sizeof(text), "monitors:\n  - {name: a, %s}\n", wrong[i][0]);
+		problem.text[0] = '\0';
+		assert_int_not_equal(0, load_file(text, &settings, error, sizeof(error)));
+		if (!strstr(error, wrong[i][1]) && !strstr(problem.text, wrong[i][1]))
+			fail_msg("%s: \"%s\" \"%s\"", wrong[i][0], error, problem.text);
+		config_free(&settings_table, &settings);
+	}
+}
+
+static void the_finest_rollups_are_of_a_window_that_there_is(void **state)
+{
+	static const struct {
+		const char *setting;
+		uint64_t ns;
+	} windows[] = {
+		{"rollups.finest=250ms", PANE_NS},	{"rollups.finest=1s", NS_PER_S},
+		{"rollups.finest=10s", 10 * NS_PER_S},	{"rollups.finest=60s", 60 * NS_PER_S},
+		{"rollups.finest=1h", 3600 * NS_PER_S},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]); i++) {
+		struct settings settings;
+		char error[512];
+
+		assert_int_equal(0, load(windows[i].setting, &settings, error, sizeof(error)));
+		assert_int_equal(settings_finest_ns(&settings), windows[i].ns);
+		config_free(&settings_table, &settings);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +272,9 @@ int main(void)
 		cmocka_unit_test(bounds_hold_at_their_edges),
 		cmocka_unit_test(ranges_are_read_as_they_are_written),
 		cmocka_unit_test(a_range_that_is_none_is_named_with_what_is_wrong),
+		cmocka_unit_test(a_monitor_watches_what_stays_open_unless_it_has_a_minimum),
+		cmocka_unit_test(a_monitor_that_can_never_be_right_is_refused_by_name),
+		cmocka_unit_test(the_finest_rollups_are_of_a_window_that_there_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

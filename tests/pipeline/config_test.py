@@ -30,7 +30,9 @@ MILLRACED = [
     ("receivers:\n  - {name: a, type: webhook, url: \"https://a.example\", secret: whsec_short}\n", None, "24 to 64"),
     ("kafka: [\n", None, "YAML"),
     ("listen: 127.0.0.1:1\n", 2, "listen"),  # given twice
-    ("monitors:\n  - {name: a, metric: speed, threshold: 1}\n", None, "no metric speed"),
+    ("monitors:\n  - {name: a, metric: speed, threshold: 1}\n", 3, "dns_latency, clients_new"),
+    ("monitors:\n  - {name: a, metric: failure_ratio, threshold: 5}\n", None, "0 to 1"),
+    ("rollups:\n  finest: 30s\n", 3, "250ms, 1s, 10s, 60s, 1h"),
     ("monitors:\n  - {name: a, metric: rtt, threshold: 1, window: 300ms}\n", None, "250ms"),
     ("receivers:\n  - {name: a, type: slack}\n", None, "url"),
     ("receivers:\n  - {name: a, type: slack, url: 'http://hooks.example/x'}\n", None, "allow_http"),
@@ -135,6 +137,18 @@ class Config(unittest.TestCase):
                                   capture_output=True, text=True, timeout=ENDS_WITHIN_S)
             self.assertEqual(2, done.returncode)
             self.assertIn("/nonexistent.yaml: cannot read", done.stderr)
+
+    @unittest.skipIf(subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode, "may not unshare mounts")
+    def test_the_usual_file_that_may_not_be_read_is_told(self):
+        for program, name in (("millraced", "millraced.yaml"), ("millrace-agent", "agent.yaml")):
+            path = f"/etc/millrace/{name}"
+            hide = f"mount -t tmpfs none /etc && mkdir /etc/millrace && install -m 0 /dev/null {path}"
+            done = subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", hide + ' && exec "$@"', "sh",
+                                   "setpriv", "--bounding-set", "-dac_override,-dac_read_search",
+                                   processes.BUILD / "bin" / program, "--check-config"],
+                                  capture_output=True, text=True, timeout=ENDS_WITHIN_S)
+            self.assertEqual(2, done.returncode, done)
+            self.assertIn(f"{path}: cannot read", done.stderr)
 
     def test_the_defaults_that_it_prints_are_taken(self):
         for program in ("millraced", "millrace-agent"):

@@ -49,6 +49,13 @@ def pipeline_key(secret=SECRET.encode()):
     return hmac.digest(key, b"millrace.pipeline\x01", "sha256")
 
 
+def rule_of(name, metric, threshold):
+    rule = records.module("rules").Rule(id=f"monitor/{name}", version=1, issued_ns=time.time_ns())
+    rule.monitor.name, rule.monitor.metric, rule.monitor.threshold, rule.monitor.clear = name, metric, threshold, threshold
+    rule.monitor.window_ns = rule.monitor.clear_after_ns = 10**9
+    return rule
+
+
 class Asking(unittest.TestCase):
     def cli(self, *words, status=0, given=None, daemon=None, **environment):
         done = subprocess.run([CLI, *words], capture_output=True, text=True, timeout=30, input=given,
@@ -126,7 +133,8 @@ class Api(Asking):
         half = both + "  - {name: c, metric: speed, threshold: 1}\n"
         status, problem = self.ask("POST", PATH, half)
         self.assertEqual(400, status)
-        self.assertIn("no metric speed", problem["detail"])
+        self.assertIn("line:4", problem["detail"])
+        self.assertIn("'speed' is none of", problem["detail"])
         self.assertNotIn("c", self.names())
 
     def test_a_dry_run_changes_nothing_and_says_what_it_would_do(self):
@@ -143,6 +151,10 @@ class Api(Asking):
                              ("name: a\nmetric: rtt\nthreshold: 1\nwindow: 300ms\n", "250ms"),
                              ("name: a\nmetric: rtt\nthreshold: 1\nspeed: 1\n", "line:4", "speed"),
                              ("name: baseline/rtt\nmetric: rtt\nthreshold: 1\n", "baseline/"),
+                             ("name: a\nmetric: failure_ratio\nthreshold: 2\n", "a:", "0 to 1"),
+                             ("name: a\nmetric: rtt\nthreshold: 1\nclear: 2\n", "clear"),
+                             ("name: a\nmetric: clients_new\nthreshold: 1\n", "per: server"),
+                             ("name: a\nmetric: rtt\nthreshold: 1\nper: server\nclient: b\n", "client"),
                              ("monitors: []\n", "monitors"),
                              ("monitors:\n  - {name: a, metric: rtt, threshold: 1}\n" * 1 +
                               "  - {name: a, metric: bytes, threshold: 1}\n", "twice"),
@@ -328,9 +340,7 @@ class Api(Asking):
         self.assertEqual(403, self.ask("POST", PATH, ERRORS, Host="evil.example")[0])
 
     def test_what_another_wrote_without_the_key_is_no_monitor(self):
-        rule = records.module("rules").Rule(id="monitor/forged", version=1, issued_ns=time.time_ns())
-        rule.monitor.name, rule.monitor.metric = "forged", "rtt"
-        rule.monitor.window_ns = rule.monitor.clear_after_ns = 10**9
+        rule = rule_of("forged", "rtt", 0)
         before = self.daemon.metric("millrace_relay_rules_refused_total")
         self.kafka.put("millrace.rules", rule.id, rule.SerializeToString())
         self.assertGreater(self.daemon.wait_metric("millrace_relay_rules_refused_total", before + 1), before)
@@ -348,6 +358,21 @@ class Api(Asking):
         self.assertNotIn("astray", self.names())
         self.kafka.put("millrace.rules", rule.id, value)
         self.assertTrue(millraced.until(lambda: "astray" in self.names(), WITHIN_S))
+
+    def test_what_stands_and_makes_no_sense_is_passed_over_until_a_good_one_takes_its_place(self):
+        rule = rule_of("senseless", "failure_ratio", 5)
+        body = rule.SerializeToString()
+        before = self.daemon.metric("millrace_relay_rules_refused_total")
+        self.kafka.put("millrace.rules", rule.id,
+                       body + b"\xfa\x07\x20" + hmac.digest(pipeline_key(), body, "sha256"))
+        self.assertGreater(self.daemon.wait_metric("millrace_relay_rules_refused_total", before + 1), before)
+        self.daemon.kill()
+        self.daemon.start()
+        self.daemon.wait_ready()
+        self.assertTrue(millraced.until(lambda: self.daemon.get(PATH)[0] == 200, WITHIN_S))
+        self.assertEqual(["from the file"], self.names())
+        self.assertEqual(200, self.ask("POST", PATH, "name: senseless\nmetric: failure_ratio\nthreshold: 0.5\n")[0])
+        self.assertEqual(["from the file", "senseless"], self.names())
 
 
 class InForce(Asking):
@@ -422,7 +447,7 @@ class InForce(Asking):
                 self.tries_monitors_on_what_was()
                 began_ns = time.time_ns()
                 self.cli("monitors", "apply", "-f", "-", given="name: told\nmetric: bytes\nthreshold: 0\nwindow: 10s\n"
-                                                               "clear_after: 1m\nminimum: 0\n")
+                                                               "clear_after: 1m\n")
                 firing = millraced.until(lambda: self.fired("firing"), WITHIN_S)
                 self.assertTrue(firing, self.daemon.log()[-3000:])
                 self.assertGreater(min(alert["started_ns"] for alert in firing), began_ns - 2 * 10**9)

@@ -29,7 +29,6 @@ static struct rule good(void)
 					.clear_ns = 5 * NS_PER_S,
 					.minimum = 20,
 					.severity = ALERT_CRITICAL,
-					.per_server = true,
 					.client = "web-*",
 					.server = "shop/?art",
 					.port = 8080};
@@ -64,8 +63,10 @@ static void what_is_written_is_read(void **state)
 	assert_true(rule_read(bytes, length, &read, NULL));
 	assert_memory_equal(&read, &rule, sizeof(rule));
 	rule.withdrawn = true;
-	rule.monitor.per_server = false;
+	rule.monitor.per_server = true;
+	memset(rule.monitor.client, 0, sizeof(rule.monitor.client));
 	rule.monitor.comparison = COMPARE_ABOVE;
+	rule.monitor.clear = 0.01;
 	length = rule_write(&rule, NULL, bytes);
 	assert_true(rule_read(bytes, length, &read, NULL));
 	assert_memory_equal(&read, &rule, sizeof(rule));
@@ -128,6 +129,8 @@ static void what_is_beyond_a_bound_is_refused_with_its_name(void **state)
 	SPOILT(monitor.clear_ns, 3600 * NS_PER_S + 1, "clear_after");
 	SPOILT(monitor.minimum, 1000000001, "minimum");
 	SPOILT(monitor.severity, ALERT_CRITICAL + 1, "severity");
+	SPOILT(monitor.threshold, 5, "ratio");
+	SPOILT(monitor.per_server, true, "client");
 	SPOILT(monitor.client[0], '\xff', "client");
 	SPOILT(monitor.server[0], '\xc0', "server");
 #undef SPOILT

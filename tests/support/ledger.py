@@ -17,7 +17,7 @@ TERMS = ("issued", "received", "lost", "lost_spool", "duplicate", "quarantined",
          "dropped_ring", "dropped_netlink")
 METRICS = {name: f"millrace_events_{name}_total" for name in TERMS[:10] if name not in ("lost_spool", "pending")}
 METRICS["pending"] = "millrace_events_pending"
-METRICS.update((name, f'millrace_agent_dropped_total{{place="{place}"}}')
+METRICS.update((name, f'millrace_agents_dropped_total{{place="{place}"}}')
                for name, place in (("lost_spool", "spool"), ("dropped_ring", "ring"), ("dropped_netlink", "netlink")))
 BACKWARDS = 2**63  # a term beyond this was below zero
 
