@@ -92,6 +92,24 @@ struct rollup {
 	uint64_t last_event_ns; /* newest event time in it: for the latency histograms */
 };
 
+/* Two counters that a reader takes together: it stops at the ends of the range, as counters do. */
+static inline int64_t counters_both(int64_t one, int64_t other)
+{
+	int64_t both;
+	if (!__builtin_add_overflow(one, other, &both))
+		return both;
+	return other < 0 ? INT64_MIN : INT64_MAX;
+}
+
+/* Lookups that failed. That a name does not exist is an answer: search lists ask for many that do
+ * not. */
+static inline int64_t rollup_dns_failed(const int64_t counters[COUNTERS])
+{
+	return counters_both(
+		counters_both(counters[COUNTER_DNS_SERVFAIL], counters[COUNTER_DNS_REFUSED]),
+		counters_both(counters[COUNTER_DNS_OTHER], counters[COUNTER_DNS_TIMEOUTS]));
+}
+
 /* The connection-level failure share of a row and the like are derived by readers; this is the one
  * table of what a counter is called, its unit and its help text. */
 struct counter_info {

@@ -188,9 +188,10 @@ static uint32_t window_instance(struct domain_window *window, const struct rollu
 static int64_t told_bytes(const struct rollup *rollup)
 {
 	const int64_t *counters = rollup->counters;
-	return rollup->scope == SCOPE_SERVER
-		       ? counters[COUNTER_SERVER_TX_BYTES] + counters[COUNTER_SERVER_RX_BYTES]
-		       : counters[COUNTER_CLIENT_TX_BYTES] + counters[COUNTER_CLIENT_RX_BYTES];
+	return rollup->scope == SCOPE_SERVER ? counters_both(counters[COUNTER_SERVER_TX_BYTES],
+							     counters[COUNTER_SERVER_RX_BYTES])
+					     : counters_both(counters[COUNTER_CLIENT_TX_BYTES],
+							     counters[COUNTER_CLIENT_RX_BYTES]);
 }
 
 void domain_log_add_long(struct domain_log *log, const struct rollup *rollup)
@@ -208,7 +209,7 @@ void domain_log_add_long(struct domain_log *log, const struct rollup *rollup)
 	bool server = rollup->scope == SCOPE_SERVER;
 	int64_t own = counters[server ? COUNTER_SERVER_RETRANSMITS : COUNTER_CLIENT_RETRANSMITS];
 	if (rollup->scope == SCOPE_LANE)
-		own += counters[COUNTER_SERVER_RETRANSMITS];
+		own = counters_both(own, counters[COUNTER_SERVER_RETRANSMITS]);
 	window->rows[window->count++] = (struct domain_long_row){
 		.edge = rollup->edge.id,
 		.server = rollup->edge.server,
@@ -216,7 +217,8 @@ void domain_log_add_long(struct domain_log *log, const struct rollup *rollup)
 		.srtt_us = count64(counters[COUNTER_SRTT_US]),
 		.srtts = count32(counters[COUNTER_SRTT_COUNT]),
 		.retransmits = count32(own ? own : counters[COUNTER_RETRANSMITS]),
-		.segments = count32(counters[COUNTER_TX_SEGMENTS] + counters[COUNTER_RX_SEGMENTS]),
+		.segments = count32(counters_both(counters[COUNTER_TX_SEGMENTS],
+						  counters[COUNTER_RX_SEGMENTS])),
 		.active = count32(counters[COUNTER_ACTIVE]),
 		.connect_us = count64(counters[COUNTER_CONNECT_US]),
 		.connects = count32(counters[COUNTER_CONNECT_COUNT]),
@@ -224,9 +226,7 @@ void domain_log_add_long(struct domain_log *log, const struct rollup *rollup)
 		.failed = count32(counters[COUNTER_FAILED]),
 		.resets = count32(counters[COUNTER_RESETS]),
 		.lookups = count32(counters[COUNTER_DNS_QUERIES]),
-		.lookups_failed =
-			count32(counters[COUNTER_DNS_SERVFAIL] + counters[COUNTER_DNS_REFUSED] +
-				counters[COUNTER_DNS_OTHER] + counters[COUNTER_DNS_TIMEOUTS]),
+		.lookups_failed = count32(rollup_dns_failed(counters)),
 		.instance = window_instance(window, rollup),
 		.port = rollup->edge.port,
 		.protocol = rollup->edge.protocol,

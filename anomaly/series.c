@@ -154,16 +154,10 @@ static uint64_t count64(int64_t counter)
  */
 static int64_t row_retransmits(const int64_t counters[COUNTERS])
 {
-	int64_t both = counters[COUNTER_CLIENT_RETRANSMITS] + counters[COUNTER_SERVER_RETRANSMITS];
+	int64_t both = counters_both(counters[COUNTER_CLIENT_RETRANSMITS],
+				     counters[COUNTER_SERVER_RETRANSMITS]);
 	int64_t counted = counters[COUNTER_RETRANSMITS];
 	return both > counted ? both : counted;
-}
-
-/* That a name does not exist is an answer: search lists ask for many that do not. */
-static int64_t row_dns_failed(const int64_t counters[COUNTERS])
-{
-	return counters[COUNTER_DNS_SERVFAIL] + counters[COUNTER_DNS_REFUSED] +
-	       counters[COUNTER_DNS_OTHER] + counters[COUNTER_DNS_TIMEOUTS];
 }
 
 void transport_add(struct transport *transport, const int64_t counters[COUNTERS])
@@ -178,7 +172,7 @@ void transport_add(struct transport *transport, const int64_t counters[COUNTERS]
 		return;
 	transport->dns_us += natural(counters[COUNTER_DNS_US]);
 	transport->dns_queries += count32(counters[COUNTER_DNS_QUERIES]);
-	transport->dns_failed += count32(row_dns_failed(counters));
+	transport->dns_failed += count32(rollup_dns_failed(counters));
 	transport->dns_count += count32(counters[COUNTER_DNS_COUNT]);
 }
 

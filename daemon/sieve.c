@@ -81,7 +81,8 @@ static bool seconds_fit(const struct sieve *sieve, uint64_t second)
 
 static unsigned part_level(const struct rollup *rollup)
 {
-	int64_t weight = rollup->counters[COUNTER_ACTIVE] + rollup->counters[COUNTER_FAILED];
+	int64_t weight =
+		counters_both(rollup->counters[COUNTER_ACTIVE], rollup->counters[COUNTER_FAILED]);
 
 	return weight > 0 ? 64 - (unsigned)__builtin_clzll((uint64_t)weight) : 0;
 }

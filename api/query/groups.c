@@ -105,7 +105,7 @@ bool group_failure_ratio(const struct group *group, double *ratio)
 {
 	int64_t failed = group->counters[COUNTER_FAILED];
 
-	return share(failed, group->counters[COUNTER_OPENED] + failed, ratio);
+	return share(failed, counters_both(group->counters[COUNTER_OPENED], failed), ratio);
 }
 
 bool group_joined_ratio(const struct group *group, double *ratio)
@@ -116,7 +116,8 @@ bool group_joined_ratio(const struct group *group, double *ratio)
 bool group_retransmit_ratio(const struct group *group, double *ratio)
 {
 	return share(group->counters[COUNTER_RETRANSMITS],
-		     group->counters[COUNTER_TX_SEGMENTS] + group->counters[COUNTER_RX_SEGMENTS],
+		     counters_both(group->counters[COUNTER_TX_SEGMENTS],
+				   group->counters[COUNTER_RX_SEGMENTS]),
 		     ratio);
 }
 

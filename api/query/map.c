@@ -360,7 +360,7 @@ static void select_edges(struct map *map, struct distances *distances,
 
 static int64_t bytes_of(const struct group *group)
 {
-	return group->counters[COUNTER_TX_BYTES] + group->counters[COUNTER_RX_BYTES];
+	return counters_both(group->counters[COUNTER_TX_BYTES], group->counters[COUNTER_RX_BYTES]);
 }
 
 static int by_id(const void *one, const void *other)
