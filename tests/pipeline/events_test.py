@@ -170,7 +170,7 @@ class Events(unittest.TestCase):
         with Millraced(self.kafka.address) as daemon:
             daemon.wait_ready()
             self.assertTrue(until(lambda: daemon.metric("millrace_relay_unwatched") == 1, WITHIN_S), daemon.log()[-3000:])
-            self.assertIn("nobody has watched", daemon.log())
+            self.assertTrue(until(lambda: "nobody has watched" in daemon.log(), WITHIN_S), daemon.log()[-3000:])
             self.assertEqual(0, daemon.metric("millrace_metadata_objects"))
             watch.observed_ns = time.time_ns()
             self.put(watch)
