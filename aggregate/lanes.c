@@ -175,20 +175,20 @@ static inline __attribute__((always_inline)) void known_prefetch(const struct la
 
 /* --- lanes --- */
 
-static uint32_t slot_home(const struct lanes *lanes, const struct lane_slot *slot)
+static uint32_t slot_home(const struct lanes *lanes, const struct lane_key *key)
 {
-	uint64_t classes = (uint64_t)slot->client_class << 32 | slot->server_class;
-	return (uint32_t)hash_mix(classes * 0x9e3779b97f4a7c15ULL ^ slot->service) &
+	uint64_t classes = (uint64_t)key->client_class << 32 | key->server_class;
+	return (uint32_t)hash_mix(classes * 0x9e3779b97f4a7c15ULL ^ key->service) &
 	       lanes->slots_mask;
 }
 
-static struct lane_slot *slot_of(const struct lanes *lanes, const struct lane_slot *wanted)
+static struct lane_slot *slot_of(const struct lanes *lanes, const struct lane_key *wanted)
 {
 	for (uint32_t at = slot_home(lanes, wanted);; at = (at + 1) & lanes->slots_mask) {
 		struct lane_slot *slot = &lanes->slots[at];
-		bool same = slot->client_class == wanted->client_class &&
-			    slot->server_class == wanted->server_class &&
-			    slot->service == wanted->service;
+		bool same = slot->key.client_class == wanted->client_class &&
+			    slot->key.server_class == wanted->server_class &&
+			    slot->key.service == wanted->service;
 		if (same || !slot->number)
 			return slot;
 	}
@@ -202,7 +202,7 @@ static void slots_grow(struct lanes *lanes)
 	lanes->slots = memory_zeroed(2 * (size_t)count, sizeof(*lanes->slots));
 	for (uint32_t at = 0; at < count; at++)
 		if (slots[at].number)
-			*slot_of(lanes, &slots[at]) = slots[at];
+			*slot_of(lanes, &slots[at].key) = slots[at];
 	memory_free(slots);
 }
 
@@ -212,7 +212,7 @@ static void slot_clear(struct lanes *lanes, struct lane_slot *slot)
 	uint32_t hole = (uint32_t)(slot - lanes->slots);
 	for (uint32_t at = (hole + 1) & lanes->slots_mask; lanes->slots[at].number;
 	     at = (at + 1) & lanes->slots_mask) {
-		uint32_t home = slot_home(lanes, &lanes->slots[at]);
+		uint32_t home = slot_home(lanes, &lanes->slots[at].key);
 		if (((at - home) & lanes->slots_mask) < ((at - hole) & lanes->slots_mask))
 			continue; /* the hole lies before its home */
 		lanes->slots[hole] = lanes->slots[at];
@@ -223,15 +223,15 @@ static void slot_clear(struct lanes *lanes, struct lane_slot *slot)
 
 bool lane_describe(const struct lanes *lanes, uint32_t number, struct edge *edge, struct lane *lane)
 {
-	const struct lane_entry *entry = lane_at(lanes, number);
-	if (!entry->client_class)
+	const struct lane_key *key = &lane_at(lanes, number)->key;
+	if (!key->client_class)
 		return false;
-	const struct lane_class *client = &lanes->classes[entry->client_class];
-	const struct lane_class *server = &lanes->classes[entry->server_class];
+	const struct lane_class *client = &lanes->classes[key->client_class];
+	const struct lane_class *server = &lanes->classes[key->server_class];
 	*edge = (struct edge){.client = client->workload,
 			      .server = server->workload,
-			      .port = (uint16_t)(entry->service >> 8),
-			      .protocol = (uint8_t)entry->service,
+			      .port = (uint16_t)(key->service >> 8),
+			      .protocol = (uint8_t)key->service,
 			      .client_resolution = (uint8_t)client->resolution,
 			      .server_resolution = (uint8_t)server->resolution};
 	*lane = (struct lane){.client_zone = client->zone,
@@ -271,55 +271,53 @@ static void owner_due(struct lane_owner *owner, uint32_t number)
 }
 
 /* Without users yet. */
-static uint32_t lane_add(struct lanes *lanes, const struct lane_slot *slot)
+static uint32_t lane_add(struct lanes *lanes, const struct lane_key *key)
 {
-	const struct lane_class *server = &lanes->classes[slot->server_class];
+	const struct lane_class *server = &lanes->classes[key->server_class];
 	uint32_t owner_number = hash_owner(server->workload, lanes->owners_count);
 	struct lane_owner *owner = &lanes->owners[owner_number];
 	uint32_t place = owner_place(owner);
 	uint32_t number = place << lanes->owner_bits | owner_number;
-	owner->entries[place] = (struct lane_entry){.client_class = slot->client_class,
-						    .server_class = slot->server_class,
-						    .service = slot->service};
+	owner->entries[place] = (struct lane_entry){.key = *key};
 	owner->users[place] = 0;
-	lanes->classes[slot->client_class].users++;
-	lanes->classes[slot->server_class].users++;
+	lanes->classes[key->client_class].users++;
+	lanes->classes[key->server_class].users++;
 	lanes->count++;
 	owner_due(owner, number);
 	return number;
 }
 
-static __attribute__((noinline)) uint32_t lane_new(struct lanes *lanes, struct lane_slot slot)
+static __attribute__((noinline)) uint32_t lane_new(struct lanes *lanes, const struct lane_key *key)
 {
 	if (lanes->count == lanes->lanes_max)
 		return 0;
 	if (2 * (lanes->count + 1) > lanes->slots_mask)
 		slots_grow(lanes);
-	slot.number = lane_add(lanes, &slot);
-	*slot_of(lanes, &slot) = slot;
-	return slot.number;
+	uint32_t number = lane_add(lanes, key);
+	*slot_of(lanes, key) = (struct lane_slot){.key = *key, .number = number};
+	return number;
 }
 
 /* Step by step for all of a group, so that they wait for memory together. */
 static void group_hold(struct lanes *lanes, struct lane_wanted *wanted, size_t count)
 {
-	struct lane_slot slots[HOLD_GROUP];
+	struct lane_key keys[HOLD_GROUP];
 	for (size_t i = 0; i < count; i++) {
 		known_prefetch(lanes, wanted[i].client);
 		known_prefetch(lanes, wanted[i].server);
 	}
 	for (size_t i = 0; i < count; i++) {
-		slots[i] = (struct lane_slot){
+		keys[i] = (struct lane_key){
 			.client_class = known_class(lanes, wanted[i].client),
 			.server_class = known_class(lanes, wanted[i].server),
 			.service = (uint32_t)wanted[i].port << 8 | wanted[i].protocol,
 		};
-		__builtin_prefetch(&lanes->slots[slot_home(lanes, &slots[i])]);
+		__builtin_prefetch(&lanes->slots[slot_home(lanes, &keys[i])]);
 	}
 	for (size_t i = 0; i < count; i++) {
-		wanted[i].lane = slot_of(lanes, &slots[i])->number;
+		wanted[i].lane = slot_of(lanes, &keys[i])->number;
 		if (__builtin_expect(!wanted[i].lane, 0))
-			wanted[i].lane = lane_new(lanes, slots[i]);
+			wanted[i].lane = lane_new(lanes, &keys[i]);
 		if (wanted[i].lane)
 			__builtin_prefetch(lane_users(lanes, wanted[i].lane), 1);
 	}
@@ -357,16 +355,11 @@ static void lane_leave(struct lanes *lanes, uint32_t number)
 {
 	struct lane_entry *entry = lane_at(lanes, number);
 	struct lane_owner *owner = &lanes->owners[lane_owner_of(lanes, number)];
-	if (*lane_users(lanes, number) || !entry->client_class)
+	if (*lane_users(lanes, number) || !entry->key.client_class)
 		return;
-	const struct lane_slot slot = {
-		.client_class = entry->client_class,
-		.server_class = entry->server_class,
-		.service = entry->service,
-	};
-	slot_clear(lanes, slot_of(lanes, &slot));
-	class_drop(lanes, entry->client_class);
-	class_drop(lanes, entry->server_class);
+	slot_clear(lanes, slot_of(lanes, &entry->key));
+	class_drop(lanes, entry->key.client_class);
+	class_drop(lanes, entry->key.server_class);
 	*entry = (struct lane_entry){.next = owner->vacant};
 	owner->vacant = lane_place(lanes, number);
 	lanes->count--;

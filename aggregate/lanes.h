@@ -15,14 +15,18 @@
 #include "base/roster.h"
 
 /* All that a lane is found by: who it is, when it is to be told, follows from its classes. */
+struct lane_key {
+	uint32_t client_class, server_class;
+	uint32_t service; /* port << 8 | protocol */
+};
+
 struct lane_entry {
-	uint32_t client_class, server_class; /* 0: vacant */
-	uint32_t service;		     /* port << 8 | protocol */
-	uint32_t next;			     /* vacant */
+	struct lane_key key; /* classes 0: vacant */
+	uint32_t next;	     /* vacant */
 };
 
 struct lane_slot {
-	uint32_t client_class, server_class, service;
+	struct lane_key key;
 	uint32_t number; /* 0: empty */
 };
 

@@ -92,13 +92,20 @@ struct rollup {
 	uint64_t last_event_ns; /* newest event time in it: for the latency histograms */
 };
 
-/* Two counters that a reader takes together: it stops at the ends of the range, as counters do. */
+/* Returns whether value stopped at an end of its range. */
+static inline bool value_add(int64_t *value, int64_t more)
+{
+	if (__builtin_expect(!__builtin_add_overflow(*value, more, value), 1))
+		return false;
+	*value = more < 0 ? INT64_MIN : INT64_MAX;
+	return true;
+}
+
+/* Two counters that a reader takes together. */
 static inline int64_t counters_both(int64_t one, int64_t other)
 {
-	int64_t both;
-	if (!__builtin_add_overflow(one, other, &both))
-		return both;
-	return other < 0 ? INT64_MIN : INT64_MAX;
+	value_add(&one, other);
+	return one;
 }
 
 /* Lookups that failed. That a name does not exist is an answer: search lists ask for many that do

@@ -33,15 +33,6 @@ struct sum {
 
 void sum_add(struct sum *sum, const struct sum *other);
 
-/* Returns whether value stopped at an end of its range. */
-static inline bool value_add(int64_t *value, int64_t more)
-{
-	if (__builtin_expect(!__builtin_add_overflow(*value, more, value), 1))
-		return false;
-	*value = more < 0 ? INT64_MIN : INT64_MAX;
-	return true;
-}
-
 static inline void column_add(struct sum *sum, unsigned column, int64_t more)
 {
 	sum->saturated |= value_add(&sum->values[column], more);

@@ -125,6 +125,15 @@ static void say_refused(char sentence[SENTENCE_BYTES], const char *topic, int32_
 		 length, place, topic, rd_kafka_err2str(rc), advice_of(rc));
 }
 
+static void tell_refused(struct outputs *outputs, const char *topic, int32_t partition,
+			 size_t length, rd_kafka_resp_err_t rc)
+{
+	char sentence[SENTENCE_BYTES];
+
+	say_refused(sentence, topic, partition, length, rc);
+	outputs->options.trouble(outputs->options.context, sentence);
+}
+
 /* By Kafka, for good: it is not only left behind at the end, or without room yet. */
 static bool is_refused(const rd_kafka_message_t *message)
 {
@@ -292,11 +301,8 @@ static rd_kafka_resp_err_t produce(struct outputs *outputs, const char *topic, i
 static void refuse(struct outputs *outputs, const char *topic, size_t length,
 		   rd_kafka_resp_err_t rc)
 {
-	char sentence[SENTENCE_BYTES];
-
 	atomic_fetch_add_explicit(&outputs->refused, 1, memory_order_relaxed);
-	say_refused(sentence, topic, -1, length, rc);
-	outputs->options.trouble(outputs->options.context, sentence);
+	tell_refused(outputs, topic, -1, length, rc);
 }
 
 void outputs_write(struct outputs *outputs, const char *topic, int32_t partition, const char *key,
@@ -377,15 +383,6 @@ int outputs_descriptor(struct outputs *outputs)
 	return outputs->pipe[0];
 }
 
-static void tell_refused(struct outputs *outputs, const rd_kafka_message_t *message)
-{
-	char sentence[SENTENCE_BYTES];
-
-	say_refused(sentence, rd_kafka_topic_name(message->rkt), message->partition, message->len,
-		    message->err);
-	outputs->options.trouble(outputs->options.context, sentence);
-}
-
 static void take_report(struct outputs *outputs, rd_kafka_event_t *event)
 {
 	const rd_kafka_message_t *message;
@@ -400,7 +397,8 @@ static void take_report(struct outputs *outputs, rd_kafka_event_t *event)
 		else
 			outputs->delivered++;
 		if (is_refused(message))
-			tell_refused(outputs, message);
+			tell_refused(outputs, rd_kafka_topic_name(message->rkt), message->partition,
+				     message->len, message->err);
 		if (report)
 			report->told(report, message->err ? -EIO : 0);
 		if (is_hole(message))
