@@ -19,6 +19,7 @@ enum {
 	LEAVE_MS = 1000,   /* for librdkafka to hand its tasks back; no broker is asked */
 	GENERATION_AT = 7, /* behind "CGMDv2:" */
 	GENERATION_TRIED = 0x12345678,
+	FENCES_MS = 300000, /* after which another is no longer in a row */
 };
 
 struct members {
@@ -26,8 +27,10 @@ struct members {
 	struct members_options options;
 	rd_kafka_t *kafka;
 	pthread_t thread;
-	bool assigned, held, fenced; /* the thread's */
+	bool assigned, held, fenced, again; /* the thread's, as the next three */
 	uint64_t held_until_ms;
+	uint64_t fenced_ms; /* the last time */
+	uint32_t fences;
 	_Atomic bool closing, leaving, released;
 	_Atomic uint64_t rebalances;
 	_Atomic int32_t generation;
@@ -62,26 +65,62 @@ static void tell_changed(struct members *members, int32_t generation, const stru
 		members->options.changed(members->options.context, generation, tasks);
 }
 
+static uint64_t monotonic_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
+}
+
+/* One may fence oneself: a broker that stood, or was cut off, takes a request to join that was
+ * given up and repeated meanwhile for another process's. So it joins anew; where another process
+ * has the name in earnest the two fence each other in turn, until the first has been fenced too
+ * often. */
+static bool may_join_again(struct members *members, rd_kafka_resp_err_t code)
+{
+	uint64_t now_ms = monotonic_ms();
+
+	if (code != RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID)
+		return false;
+	if (now_ms - members->fenced_ms > FENCES_MS)
+		members->fences = 0;
+	members->fenced_ms = now_ms;
+	return members->fences++ < MEMBERS_FENCES_MAX;
+}
+
+static void say_fenced(const struct members *members, rd_kafka_resp_err_t code, const char *reason,
+		       char *sentence, size_t size)
+{
+	if (code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID)
+		snprintf(sentence, size,
+			 "another process uses the instance %s in group %s.instances: give each "
+			 "its own name",
+			 members->options.instance, members->options.group);
+	else
+		snprintf(sentence, size, "instance %s can be no member of group %s.instances: %s",
+			 members->options.instance, members->options.group, reason);
+}
+
 /* librdkafka revokes nothing after a fatal error. */
-static void tell_fenced(struct members *members)
+static void take_fatal(struct members *members)
 {
 	static const struct task_set none;
 	char reason[256] = "", sentence[512];
 	rd_kafka_resp_err_t code = rd_kafka_fatal_error(members->kafka, reason, sizeof(reason));
 
-	if (members->fenced || !code || atomic_load(&members->closing))
+	if (members->fenced || members->again || !code || atomic_load(&members->closing))
 		return;
-	members->fenced = true;
+	members->held = members->assigned = false;
 	tell_changed(members, -1, &none);
-	if (code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID)
-		snprintf(sentence, sizeof(sentence),
-			 "another process uses the instance %s in group %s.instances: give each "
-			 "its own name",
-			 members->options.instance, members->options.group);
-	else
-		snprintf(sentence, sizeof(sentence),
-			 "instance %s can be no member of group %s.instances: %s",
-			 members->options.instance, members->options.group, reason);
+	members->again = may_join_again(members, code);
+	members->fenced = !members->again;
+	if (members->again) {
+		trouble(members, "another process, or this one before, joined as this instance: it "
+				 "joins again");
+		return;
+	}
+	say_fenced(members, code, reason, sentence, sizeof(sentence));
 	members->options.fenced(members->options.context, sentence);
 }
 
@@ -171,14 +210,6 @@ static void on_assigned(struct members *members, const rd_kafka_topic_partition_
 	tell_changed(members, generation, &tasks);
 }
 
-static uint64_t monotonic_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS;
-}
-
 /* The group waits for it, so who owned tasks has ended what it did for them before others own them.
  * Whoever is lost was not waited for. */
 static void hand_back(struct members *members)
@@ -235,7 +266,7 @@ static void poll(struct members *members, int timeout_ms)
 	if (!message)
 		return;
 	if (message->err == RD_KAFKA_RESP_ERR__FATAL)
-		tell_fenced(members);
+		take_fatal(members);
 	else if (message->err)
 		trouble(members, rd_kafka_message_errstr(message));
 	rd_kafka_message_destroy(message);
@@ -253,20 +284,7 @@ static void leave(struct members *members)
 	rd_kafka_consumer_close(members->kafka);
 }
 
-static void *run(void *context)
-{
-	struct members *members = context;
-
-	while (!atomic_load(&members->closing))
-		poll(members, POLL_MS);
-	if (atomic_load(&members->leaving) && !members->fenced)
-		leave(members);
-	rd_kafka_destroy_flags(members->kafka, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-	memory_free(members);
-	return NULL;
-}
-
-/* --- life --- */
+/* --- the client --- */
 
 static bool set(rd_kafka_conf_t *conf, const char *name, const char *value, char *error,
 		size_t size)
@@ -345,6 +363,12 @@ static rd_kafka_t *make_client(struct members *members, char *error, size_t size
 	return kafka;
 }
 
+static void begin_client(struct members *members)
+{
+	security_begin(&members->access, members->kafka);
+	rd_kafka_poll_set_consumer(members->kafka);
+}
+
 /* Callbacks come with the first poll. */
 static bool subscribe(struct members *members, char *error, size_t size)
 {
@@ -359,6 +383,45 @@ static bool subscribe(struct members *members, char *error, size_t size)
 			 rd_kafka_err2str(code));
 	return !code;
 }
+
+/* With a new client: after a fatal error the old one does nothing any more. */
+static void join_again(struct members *members)
+{
+	rd_kafka_t *former = members->kafka;
+	char sentence[512] = "";
+
+	members->again = false;
+	members->kafka = make_client(members, sentence, sizeof(sentence));
+	if (members->kafka)
+		begin_client(members);
+	if (members->kafka && subscribe(members, sentence, sizeof(sentence))) {
+		rd_kafka_destroy_flags(former, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+		return;
+	}
+	if (members->kafka)
+		rd_kafka_destroy_flags(members->kafka, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	members->kafka = former;
+	members->fenced = true;
+	members->options.fenced(members->options.context, sentence);
+}
+
+static void *run(void *context)
+{
+	struct members *members = context;
+
+	while (!atomic_load(&members->closing)) {
+		poll(members, POLL_MS);
+		if (members->again)
+			join_again(members);
+	}
+	if (atomic_load(&members->leaving) && !members->fenced)
+		leave(members);
+	rd_kafka_destroy_flags(members->kafka, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	memory_free(members);
+	return NULL;
+}
+
+/* --- life --- */
 
 struct members *members_new(const struct members_options *options, char *error, size_t size)
 {
@@ -378,8 +441,7 @@ struct members *members_new(const struct members_options *options, char *error, 
 		memory_free(members);
 		return NULL;
 	}
-	security_begin(&members->access, members->kafka);
-	rd_kafka_poll_set_consumer(members->kafka);
+	begin_client(members);
 	if (subscribe(members, error, size)) {
 		if (pthread_create(&members->thread, NULL, run, members) == 0)
 			return members;

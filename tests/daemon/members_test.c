@@ -183,6 +183,26 @@ static void wait_owned(struct instance *instance, uint32_t tasks)
 			 instance->fenced);
 }
 
+static uint32_t changes_of(struct instance *instance)
+{
+	uint32_t changes;
+
+	pthread_mutex_lock(&instance->lock);
+	changes = instance->changes;
+	pthread_mutex_unlock(&instance->lock);
+	return changes;
+}
+
+static void wait_changes(struct instance *instance, uint32_t changes)
+{
+	uint64_t until_ms = monotonic_ms() + WAIT_MS;
+
+	while (changes_of(instance) < changes) {
+		assert_true(monotonic_ms() < until_ms);
+		usleep(2000);
+	}
+}
+
 static bool is_fenced(struct instance *instance)
 {
 	bool is;
@@ -496,7 +516,27 @@ static void a_second_process_of_an_instance_fences_the_first(void **state)
 	leave(&again);
 }
 
-static void who_is_fenced_is_told_so_and_owns_nothing(void **state)
+static void who_fenced_itself_joins_again(void **state)
+{
+	static struct instance one;
+	uint32_t changes;
+
+	(void)state;
+	if (!cluster)
+		skip();
+	join(&one, "one");
+	wait_owned(&one, TASKS);
+	changes = changes_of(&one);
+	rd_kafka_mock_push_request_errors(cluster, HEARTBEAT, 1,
+					  RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID);
+	wait_changes(&one, changes + 2); /* nothing is owned, and all again */
+	wait_owned(&one, TASKS);
+	assert_string_equal(one.fenced, "");
+	assert_true(generation(&one) >= 0);
+	leave(&one);
+}
+
+static void who_is_fenced_again_and_again_is_told_so_and_owns_nothing(void **state)
 {
 	static struct instance one;
 
@@ -505,8 +545,9 @@ static void who_is_fenced_is_told_so_and_owns_nothing(void **state)
 		skip();
 	join(&one, "one");
 	wait_owned(&one, TASKS);
-	rd_kafka_mock_push_request_errors(cluster, HEARTBEAT, 1,
-					  RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID);
+	for (int i = 0; i <= MEMBERS_FENCES_MAX; i++)
+		rd_kafka_mock_push_request_errors(cluster, HEARTBEAT, 1,
+						  RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID);
 	wait_fenced(&one);
 	assert_non_null(strstr(one.fenced, "another process uses the instance one"));
 	assert_int_equal(owned(&one), 0);
@@ -594,7 +635,8 @@ int main(void)
 		TEST(who_does_not_leave_keeps_its_tasks_until_the_sessions_timeout),
 		TEST(a_restart_within_the_sessions_timeout_changes_nothing),
 		TEST(a_second_process_of_an_instance_fences_the_first),
-		TEST(who_is_fenced_is_told_so_and_owns_nothing),
+		TEST(who_fenced_itself_joins_again),
+		TEST(who_is_fenced_again_and_again_is_told_so_and_owns_nothing),
 		TEST(who_hears_nothing_of_the_group_for_the_session_owns_nothing_any_more),
 		TEST(leaving_a_broker_that_is_away_ends_in_time),
 		TEST(settings_that_librdkafka_does_not_take_are_told),
