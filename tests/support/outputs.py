@@ -16,13 +16,17 @@ import time
 
 import processes
 import records
+from google.protobuf import text_format
 
 TOPICS = ("millrace.flows", "millrace.rollups", "millrace.alerts")
 NUMBERS = {"millrace.flows": "sequence", "millrace.rollups": "sequence", "millrace.alerts": "output"}
 TRIES = 20
 HEAD = re.compile(rf"(\d+) (\d+) {records.NUMBER} (\d+)\n".encode())
 
-Output = collections.namedtuple("Output", "number content end_ns")
+SHOWN = 3000  # characters of a record that is not as it should be
+
+# content: a hash; record: the bytes behind it, for who wants to see what differs.
+Output = collections.namedtuple("Output", "number content end_ns record", defaults=(b"",))
 
 
 @dataclasses.dataclass
@@ -76,8 +80,9 @@ def _read_topic(address, topic):
             assert (getattr(record, NUMBERS[topic]), record.epoch) == (number, epoch), f"{topic}: {line!r}"
             record.ClearField("epoch")
             record.ClearField(NUMBERS[topic])
-            content = hashlib.blake2b(record.SerializeToString(deterministic=True), digest_size=16).digest()
-            found.setdefault((epoch, task), []).append(Output(number, content, END_NS[topic](record)))
+            written = record.SerializeToString(deterministic=True)
+            content = hashlib.blake2b(written, digest_size=16).digest()
+            found.setdefault((epoch, task), []).append(Output(number, content, END_NS[topic](record), written))
             counts[partition] += 1
     finally:
         processes.end(child)
@@ -106,6 +111,14 @@ def by_epoch(found):
         for (epoch, task), outputs in by_task.items():
             epochs.setdefault(epoch, {})[topic, task] = outputs
     return dict(sorted(epochs.items()))
+
+
+def _text(place, written):
+    """A record as people read it, on one line."""
+    topic, _ = place
+    noun, name = records.MESSAGES[topic]
+    record = getattr(records.module(noun), name).FromString(written)
+    return text_format.MessageToString(record, as_one_line=True)[:SHOWN]
 
 
 def _without_repeats(place, outputs, verdict):
@@ -142,14 +155,15 @@ def _compare_one(place, judged, whole, until_ns, verdict):
             have[output.content] -= 1
         elif at < last or 0 < output.end_ns <= until_ns:
             lost += 1
-            verdict.say(place, "lacks what stands in the other under number", output.number)
+            verdict.say(place, "lacks what stands in the other under number", output.number, _text(place, output.record))
+    records_by_content = {output.content: output.record for output in kept}
     for content, more in have.items():
         if more and content in known:
             verdict.duplicated += more
             verdict.say(place, "has", more, "records twice")
         elif more:
             verdict.mismatches += more
-            verdict.say(place, "has", more, "records that the other lacks")
+            verdict.say(place, "has", more, "records that the other lacks", _text(place, records_by_content[content]))
     verdict.lost += max(lost, gaps)
     if not have.total() and not lost:  # the same records: are they in the same order?
         moved = sum(one.content != other.content for one, other in zip(kept, whole))
