@@ -3,10 +3,10 @@
 own time and with the agents' default codec; then millraced starts and reads all of it. The broker's and the
 sender's time is not counted.
 
-    ./dev bench pipeline [--json] [--nodes N] [--rate N] [--seconds N]
+    ./dev bench pipeline [--json] [--nodes N] [--rate N] [--seconds N] [--snapshots]
 
 Prints (with --json as one line): events, events_per_cpu_s, ns_per_event, cpu_s, wall_s, cores, rss_bytes, lost, late,
-refused, deadletters. Exit status 0 if every event arrived and none was lost, late or refused.
+refused, snapshots, and snapshot_bytes and snapshot_cost_s of the newest. Exit status 0 if every event arrived and none was lost, late or refused.
 
 Reading starts with the settling of the fleet: its live connections are defined in the log's first seconds."""
 
@@ -40,7 +40,12 @@ def measure(arguments, folder):
     with kafka.Kafka() as broker:
         sent = feed.send(broker.address)
         began = time.monotonic()
-        with millraced.Millraced(broker.address, CONFIG) as daemon:
+        config = CONFIG
+        if arguments.snapshots:
+            snapshots = pathlib.Path(folder) / "snapshots"
+            snapshots.mkdir(mode=0o700)
+            config += f'snapshots: {{folder: "{snapshots}"}}\n'
+        with millraced.Millraced(broker.address, config) as daemon:
             daemon.wait_metric("millrace_events_received_total", feed.events, ALL_WITHIN_S)
             wall = time.monotonic() - began
             cpu = fleet.cpu_seconds(daemon.child.pid)
@@ -63,6 +68,9 @@ def measure(arguments, folder):
         "lost": int(metrics.get("millrace_events_lost_total", 0)),
         "late": int(metrics.get("millrace_events_late_total", 0)),
         "refused": int(metrics.get("millrace_events_refused_total", 0)),
+        "snapshots": int(metrics.get("millrace_snapshots_total", 0)),
+        "snapshot_bytes": int(metrics.get("millrace_snapshot_bytes", 0)),
+        "snapshot_cost_s": round(metrics.get("millrace_snapshot_cost_seconds", 0), 3),
     }
 
 
@@ -72,6 +80,8 @@ def main():
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--rate", type=int, help="events a second in all; 5,670 a node by default")
     parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--snapshots", action="store_true",
+                        help="taken each 10 s, as snapshots.folder does it; the time of the process that writes them counts")
     arguments = parser.parse_args()
     if kafka.missing():
         print("bench pipeline: not installed:", *kafka.missing(), file=sys.stderr)

@@ -673,6 +673,9 @@ static void snapshots(FILE *out, const struct snapshots_stats *stats)
 	one(out, "millrace_snapshot_duration_seconds", "gauge",
 	    "From its beginning until it was written and all outputs before it were acknowledged.",
 	    stats->duration_s);
+	one(out, "millrace_snapshot_cost_seconds", "gauge",
+	    "Processor time of the process that wrote the newest, and how long the tasks stood.",
+	    stats->cost_s);
 }
 
 static void faults(FILE *out, const struct metrics *metrics)

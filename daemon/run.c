@@ -158,7 +158,7 @@ static void on_cut(void *context, uint64_t pane, const int64_t *next)
 	static struct image image; /* the pipeline is one, and so is its cut */
 	struct run *run = context;
 
-	if (!snapshots_due(run->options.snapshots))
+	if (!snapshots_due(run->options.snapshots, pane))
 		return;
 	if (run->resume.goes_on && pane <= run->resume.pane)
 		return; /* it stands where it began */

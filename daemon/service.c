@@ -1154,6 +1154,7 @@ static int start_snapshots(struct service *service)
 	struct snapshots_options options = {.loop = &service->loop,
 					    .folder = settings->snapshots_folder,
 					    .period_ns = settings->snapshots_period_ns,
+					    .share = settings->snapshots_share,
 					    .every_cut = settings->carrier == CARRIER_KAFKA,
 					    .instance = instance_number(service),
 					    .kept = settings->carrier == CARRIER_KAFKA ? KEPT_SHARED

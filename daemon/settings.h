@@ -63,6 +63,7 @@ struct settings {
 	uint32_t on_data_loss; /* enum settings_data_loss */
 	uint64_t hang_ns;
 	uint64_t snapshots_period_ns;
+	double snapshots_share;
 	char *history_path;
 	uint64_t history_1s_ns, history_10s_ns, history_60s_ns, history_1h_ns;
 	uint64_t history_rate, history_rows_max;

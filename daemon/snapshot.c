@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -39,6 +40,7 @@ struct snapshots {
 	struct snapshots_options options;
 	_Atomic int state;	 /* the cut leaves IDLE, the loop comes back to it */
 	_Atomic uint64_t due_ns; /* uv_hrtime */
+	_Atomic uint32_t apart;	 /* of cuts at multiples of the period: one in so many */
 	_Atomic uint64_t needed; /* pane; 0: none is known */
 	/* Of the one under way. */
 	pid_t child;
@@ -46,7 +48,8 @@ struct snapshots {
 	bool marked;
 	uint32_t mark;
 	struct image_header cut;
-	uint64_t began_ns;
+	uint64_t began_ns, counted_ns; /* and when the last one that counted began */
+	double cost_s;
 	char path[PATH_BYTES];	     /* that it gets */
 	char unfinished[PATH_BYTES]; /* and has until then */
 	int problem;		     /* of its publishing */
@@ -273,10 +276,18 @@ static int begin(struct snapshots *snapshots, const struct image *image, struct 
 	return rc;
 }
 
-bool snapshots_due(const struct snapshots *snapshots)
+static bool is_time(const struct snapshots *snapshots, uint64_t pane)
 {
-	return atomic_load(&snapshots->state) == STATE_IDLE &&
-	       (snapshots->options.every_cut || uv_hrtime() >= atomic_load(&snapshots->due_ns)) &&
+	uint64_t apart_ns = atomic_load(&snapshots->apart) * snapshots->options.period_ns;
+
+	if (!snapshots->options.every_cut)
+		return uv_hrtime() >= atomic_load(&snapshots->due_ns);
+	return apart_ns < PANE_NS || pane % (apart_ns / PANE_NS) == 0;
+}
+
+bool snapshots_due(const struct snapshots *snapshots, uint64_t pane)
+{
+	return atomic_load(&snapshots->state) == STATE_IDLE && is_time(snapshots, pane) &&
 	       (!snapshots->marked ||
 		snapshots->options.acknowledged(snapshots->options.context, snapshots->mark));
 }
@@ -286,7 +297,7 @@ void snapshots_cut(struct snapshots *snapshots, const struct image *image,
 {
 	uint64_t now = uv_hrtime();
 
-	if (!snapshots_due(snapshots))
+	if (!snapshots_due(snapshots, image->header.pane))
 		return;
 	atomic_store(&snapshots->due_ns, now + snapshots->options.period_ns);
 	snapshots->began_ns = now;
@@ -323,6 +334,28 @@ static void publish(uv_work_t *work)
 		prune(snapshots);
 }
 
+/* What it costs says how soon the next one may begin. */
+static void space_out(struct snapshots *snapshots)
+{
+	const struct snapshots_options *options = &snapshots->options;
+	uint32_t apart = atomic_load(&snapshots->apart);
+	double took_s = (double)(snapshots->began_ns - snapshots->counted_ns) / NS_PER_S;
+	double most_s = (double)options->period_ns * SNAPSHOT_PERIODS_MAX / NS_PER_S;
+	double wanted_s = options->share > 0 ? snapshots->stats.cost_s / options->share : 0;
+
+	wanted_s = wanted_s < most_s ? wanted_s : most_s;
+	if (wanted_s > (double)options->period_ns / NS_PER_S)
+		atomic_store(&snapshots->due_ns,
+			     snapshots->began_ns + (uint64_t)(wanted_s * NS_PER_S));
+	/* Log time may pass faster than time, so what it took counts. Back only where the next
+	 * would not lead here again. */
+	if (snapshots->counted_ns && took_s < wanted_s && apart < SNAPSHOT_PERIODS_MAX)
+		atomic_store(&snapshots->apart, 2 * apart);
+	else if (took_s > 4 * wanted_s && apart > 1)
+		atomic_store(&snapshots->apart, apart / 2);
+	snapshots->counted_ns = snapshots->began_ns;
+}
+
 static void published(uv_work_t *work, int status)
 {
 	struct snapshots *snapshots = work->data;
@@ -334,10 +367,17 @@ static void published(uv_work_t *work, int status)
 		snapshots->stats.bytes = snapshots->bytes;
 		snapshots->stats.duration_s =
 			(double)(uv_hrtime() - snapshots->began_ns) / NS_PER_S;
+		snapshots->stats.cost_s = snapshots->cost_s + snapshots->stats.stood_s;
+		space_out(snapshots);
 		if (snapshots->options.counted)
 			snapshots->options.counted(snapshots->options.context, &snapshots->cut);
 	}
 	end(snapshots, "it could not be given its name", snapshots->problem);
+}
+
+static double seconds_of(struct timeval time)
+{
+	return (double)time.tv_sec + (double)time.tv_usec / 1e6;
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -346,9 +386,14 @@ static void on_timer(uv_timer_t *timer)
 	int rc = snapshots->problem;
 
 	/* Its memory is taken down after its answer, which may take long: nobody waits for it. */
-	if (snapshots->child > 0 && waitpid(snapshots->child, NULL, WNOHANG) == 0)
-		return;
-	snapshots->child = 0;
+	if (snapshots->child > 0) {
+		struct rusage usage = {0};
+
+		if (wait4(snapshots->child, NULL, WNOHANG, &usage) == 0)
+			return;
+		snapshots->cost_s = seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
+		snapshots->child = 0;
+	}
 	if (rc) {
 		uv_timer_stop(timer);
 		end(snapshots, rc == -ECHILD ? "the process that wrote it ended" : "writing", rc);
@@ -480,6 +525,7 @@ struct snapshots *snapshots_new(const struct snapshots_options *options, char *w
 	snapshots->lock = lock;
 	snapshots->life = uv_hrtime() ^ (uint64_t)getpid() << 40;
 	atomic_store(&snapshots->due_ns, uv_hrtime() + options->period_ns);
+	atomic_store(&snapshots->apart, 1);
 	uv_async_init(options->loop, &snapshots->begun, on_begun);
 	uv_timer_init(options->loop, &snapshots->timer);
 	snapshots->begun.data = snapshots->timer.data = snapshots->work.data = snapshots;

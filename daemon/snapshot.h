@@ -24,16 +24,21 @@
 #include "daemon/image.h"
 #include "daemon/lineup.h"
 
+#define SNAPSHOT_PERIODS_MAX 8
+
 struct snapshots;
 
 struct snapshots_options {
 	uv_loop_t *loop;
 	const char *folder; /* made if it is missing, for its owner alone */
 	uint64_t period_ns; /* at most one in this time */
-	bool every_cut;	    /* or at each cut, if the last one counted: instances must cut before
-			       the same panes */
-	uint64_t instance;  /* that it is among those that share the tasks */
-	uint32_t kept;	    /* at most, more than 2; 0: 2 */
+	double share;	/* of one processor, at most, for what one costs: a large state is written
+			   less often, down to one in SNAPSHOT_PERIODS_MAX; 0: no matter */
+	bool every_cut; /* a period is one of panes, and each cut at its multiples takes one if the
+			   last counted: instances must cut before the same panes. Those that
+			   are too costly take each 2nd, 4th or 8th, so what all have stays. */
+	uint64_t instance; /* that it is among those that share the tasks */
+	uint32_t kept;	   /* at most, more than 2; 0: 2 */
 	void *context;
 	/* Called in the cut: a mark of all outputs so far. And from any thread: whether Kafka has
 	 * those up to the mark, without which there is no next one. */
@@ -50,6 +55,7 @@ struct snapshots_stats {
 	uint64_t pane;	   /* of the newest; 0: none yet */
 	double stood_s;	   /* how long tasks stood for the newest */
 	double duration_s; /* from the cut until it counted */
+	double cost_s;	   /* processor time of its writing, and how long tasks stood */
 };
 
 /* NULL with why, to stand after "the folder ", when it is no good or another process uses it. */
@@ -61,8 +67,8 @@ void snapshots_cut(struct snapshots *snapshots, const struct image *image,
 		   struct heap *const *heaps);
 /* This pane stays until another is needed; 0: none is known. On the loop. */
 void snapshots_need(struct snapshots *snapshots, uint64_t pane);
-/* Whether one is due, so that its image is worth making. */
-bool snapshots_due(const struct snapshots *snapshots);
+/* Whether one is due before this pane, so that its image is worth making. */
+bool snapshots_due(const struct snapshots *snapshots, uint64_t pane);
 struct snapshots_stats snapshots_stats(const struct snapshots *snapshots);
 
 /* Stops what is under way; handles are gone when the loop has run on. Then it may be freed. */

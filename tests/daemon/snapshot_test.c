@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "daemon/snapshot.h"
 
 enum { TASKS = 2, TURNS_MAX = 3000, BLOCK = 300000, MUCH = 200 << 20 };
@@ -38,6 +39,7 @@ struct rig {
 	uint32_t kept;
 	bool every_cut;
 	uint64_t period_ns;
+	double share;
 };
 
 static uint32_t on_mark(void *context)
@@ -68,6 +70,7 @@ static void rig_open(struct rig *rig)
 	struct snapshots_options options = {.loop = &rig->loop,
 					    .folder = rig->folder,
 					    .period_ns = rig->period_ns,
+					    .share = rig->share,
 					    .every_cut = rig->every_cut,
 					    .instance = rig->instance,
 					    .kept = rig->kept,
@@ -272,7 +275,7 @@ static void it_counts_only_when_outputs_are_acknowledged(void **state)
 	assert_int_equal(count(&rig, ".snapshot.new"), 1);
 	assert_int_equal(rig.asked, 0);
 	/* No other while this one waits. */
-	assert_false(snapshots_due(rig.snapshots));
+	assert_false(snapshots_due(rig.snapshots, 8));
 	cut(&rig, 8);
 	assert_int_equal(rig.marks, 1);
 	rig.acknowledges = true;
@@ -1021,16 +1024,102 @@ static void each_cut_is_due_when_the_last_one_counted_if_it_must_be(void **state
 	rig_close(&rig);
 	rig.period_ns = 3600ULL * 1000000000;
 	rig_open(&rig);
-	assert_false(snapshots_due(rig.snapshots));
+	assert_false(snapshots_due(rig.snapshots, 4));
 	rig_close(&rig);
+	rig.period_ns = 4 * PANE_NS;
 	rig.every_cut = true;
 	rig_open(&rig);
 	take(&rig, 4);
 	take(&rig, 8);
 	rig.acknowledges = false;
-	assert_false(snapshots_due(rig.snapshots));
+	assert_false(snapshots_due(rig.snapshots, 12));
 	rig.acknowledges = true;
-	assert_true(snapshots_due(rig.snapshots));
+	assert_true(snapshots_due(rig.snapshots, 12));
+	rig_done(&rig);
+}
+
+/* Tells whether the next one was due before this time had passed since the last began. */
+static bool is_due_within(struct rig *rig, uint64_t pane, uint64_t since_ns, uint64_t within_ns)
+{
+	while (uv_hrtime() - since_ns < within_ns) {
+		if (snapshots_due(rig->snapshots, pane))
+			return true;
+		uv_sleep(1);
+	}
+	return false;
+}
+
+static void one_that_costs_more_than_its_share_is_taken_less_often(void **state)
+{
+	const uint64_t period_ns = 100000000;
+	struct rig rig;
+
+	(void)state;
+	rig_init(&rig);
+	for (int dear = 0; dear < 2; dear++) {
+		uint64_t began_ns;
+
+		rig_close(&rig);
+		rig.period_ns = period_ns;
+		rig.share = dear ? 1e-9 : 0;
+		rig_open(&rig);
+		assert_true(is_due_within(&rig, 4, uv_hrtime(), 100 * period_ns));
+		began_ns = uv_hrtime();
+		take(&rig, 4 + (uint64_t)dear);
+		assert_true(snapshots_stats(rig.snapshots).cost_s > 0);
+		/* Never less often than that, whatever it costs. */
+		assert_int_equal(is_due_within(&rig, 8, began_ns, 7 * period_ns), !dear);
+		assert_true(is_due_within(&rig, 8, began_ns, 100 * period_ns));
+	}
+	rig_done(&rig);
+}
+
+/* Whether one is taken at each multiple of so many panes, and at none between. */
+static void assert_apart(const struct rig *rig, uint64_t panes)
+{
+	for (uint64_t pane = 4; pane <= 64; pane += 4)
+		assert_int_equal(snapshots_due(rig->snapshots, pane), pane % panes == 0);
+}
+
+static void among_several_it_is_taken_at_panes_that_all_take(void **state)
+{
+	struct rig rig;
+	uint64_t pane = 0;
+	void *much;
+
+	(void)state;
+	rig_init(&rig);
+	rig_close(&rig);
+	rig.period_ns = 4 * PANE_NS;
+	rig.every_cut = true;
+	rig.share = 1e-9;
+	rig_open(&rig);
+	take(&rig, 32); /* the first has none before it */
+	assert_apart(&rig, 4);
+	take(&rig, 64);
+	assert_apart(&rig, 8);
+	take(&rig, 96);
+	assert_apart(&rig, 16);
+	take(&rig, 128);
+	assert_apart(&rig, 32);
+	take(&rig, 160);
+	assert_apart(&rig, 32);
+	rig_close(&rig);
+
+	/* And more often again when it costs less. */
+	rig.share = 0.1;
+	rig_open(&rig);
+	much = heap_take(rig.heaps[0], MUCH, true);
+	memset(much, 7, MUCH);
+	for (int i = 0; i < 20 && snapshots_due(rig.snapshots, 4); i++)
+		take(&rig, pane += 32);
+	assert_false(snapshots_due(rig.snapshots, 4));
+	heap_give(rig.heaps[0], much);
+	for (int i = 0; i < 20 && !snapshots_due(rig.snapshots, 4); i++) {
+		uv_sleep(500);
+		take(&rig, pane += 32);
+	}
+	assert_apart(&rig, 4);
 	rig_done(&rig);
 }
 
@@ -1069,6 +1158,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_counts_when_the_thread_that_cut_has_ended),
+		cmocka_unit_test(one_that_costs_more_than_its_share_is_taken_less_often),
+		cmocka_unit_test(among_several_it_is_taken_at_panes_that_all_take),
 		cmocka_unit_test(the_two_newest_are_kept),
 		cmocka_unit_test(it_counts_only_when_outputs_are_acknowledged),
 		cmocka_unit_test(what_changes_after_the_cut_is_not_in_it),

@@ -364,7 +364,7 @@ static void on_cut(void *context, uint64_t pane, const int64_t *offsets)
 	static struct image image;
 	struct run *run = context;
 
-	if (!snapshots_due(run->snapshots))
+	if (!snapshots_due(run->snapshots, pane))
 		return;
 	image.header = (struct image_header){.tasks = run->tasks,
 					     .epoch = EPOCH,

@@ -42,9 +42,9 @@ class Feed:
 
 
 def cpu_seconds(pid):
-    """User and system time of a process and its threads."""
+    """User and system time of a process, its threads, and its children that have ended."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def quantile(buckets, q):
