@@ -39,8 +39,8 @@ struct members_options {
 	 * members_release(). Not where it is no member any more. */
 	void (*revoked)(void *context);
 	/* It will never be a member again, so this process must end: another one uses the same
-	 * instance, which fenced it more than MEMBERS_FENCES_MAX times in a row, or the brokers know no
-	 * static membership. Once, after it was told that it owns none; why: a sentence. */
+	 * instance, which fenced it more than MEMBERS_FENCES_MAX times in a row, or the brokers
+	 * know no static membership. Once, after it was told that it owns none; why: a sentence. */
 	void (*fenced)(void *context, const char *why);
 	void (*trouble)(void *context, const char *sentence); /* for the log; any thread */
 };
