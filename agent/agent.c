@@ -794,6 +794,7 @@ static void open_inspector(struct agent *agent)
 		.loop = &agent->loop,
 		.containers = agent->containers,
 		.docker_socket = options->docker_socket,
+		.ecs_endpoint = options->ecs_endpoint,
 		.roots =
 			{
 				.docker = options->docker_root,

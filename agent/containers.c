@@ -14,7 +14,7 @@
 
 struct row {
 	struct container_path path;
-	struct description *description; /* NULL: wanted */
+	struct description *description; /* NULL, or partial: wanted */
 	unsigned tries;			 /* CONTAINERS_TRIES + 1: given up */
 	uint64_t due_ns, used_ns;
 };
@@ -57,9 +57,14 @@ static struct row *find(struct containers *containers, const char *id)
 	return number == INDEX_NONE ? NULL : &containers->rows[number];
 }
 
+static bool is_incomplete(const struct row *row)
+{
+	return !row->description || row->description->partial;
+}
+
 static bool is_wanted(const struct row *row)
 {
-	return !row->description && row->tries <= CONTAINERS_TRIES;
+	return is_incomplete(row) && row->tries <= CONTAINERS_TRIES;
 }
 
 static struct row *evict(struct containers *containers)
@@ -95,7 +100,7 @@ const struct description *containers_get(struct containers *containers, const ch
 	return row ? row->description : NULL;
 }
 
-/* But for what is counted, which only events tell. */
+/* But for what is counted, which only events tell, and how it came to be known. */
 static bool says_the_same(const struct description *a, const struct description *b)
 {
 	return a && a->text_bytes == b->text_bytes &&
@@ -103,12 +108,21 @@ static bool says_the_same(const struct description *a, const struct description 
 	       memcmp(a->text, b->text, a->text_bytes) == 0;
 }
 
+static void set_partial(struct containers *containers, struct row *row, bool partial)
+{
+	containers->stats.wanted -= is_wanted(row);
+	row->description->partial = partial;
+	containers->stats.wanted += is_wanted(row);
+}
+
 bool containers_put(struct containers *containers, const struct description *description,
 		    uint64_t now_ns)
 {
 	struct row *row = find(containers, description->id);
-	if (row && !description->oom_kills && says_the_same(row->description, description))
+	if (row && !description->oom_kills && says_the_same(row->description, description)) {
+		set_partial(containers, row, description->partial);
 		return false;
+	}
 	if (!row) {
 		struct container_path path = {0};
 		memcpy(path.id, description->id, sizeof(path.id));
@@ -119,6 +133,7 @@ bool containers_put(struct containers *containers, const struct description *des
 	free(row->description);
 	row->description = description_copy(description);
 	row->description->oom_kills += oom_kills;
+	containers->stats.wanted += is_wanted(row);
 	containers->stats.told++;
 	containers->stats.labels_left_out += description->left_out;
 	return true;
@@ -155,7 +170,7 @@ void containers_again(struct containers *containers, uint64_t now_ns)
 {
 	for (uint32_t i = 0; i < containers->high; i++) {
 		struct row *row = &containers->rows[i];
-		if (row->description)
+		if (!is_incomplete(row))
 			continue;
 		containers->stats.wanted += !is_wanted(row);
 		row->tries = 0;

@@ -1,6 +1,7 @@
 /* What is known of containers, by their id, and whose description is still wanted: a container is
- * seen by its cgroup before or after its runtime tells of it. Who is wanted is asked for again with
- * growing waits (CONTAINERS_TRIES times in all, over two minutes), then given up and counted.
+ * seen by its cgroup before or after its runtime tells of it. Who is wanted, or described in part,
+ * is asked for again with growing waits (CONTAINERS_TRIES times in all, over two minutes), then
+ * given up and counted.
  *
  * Bounded by containers_new; when full the one used longest ago goes, counted. Time is an argument;
  * one thread. */

@@ -13,6 +13,7 @@ enum {
 	DESCRIPTION_LABELS_MAX = 32,
 	DESCRIPTION_TEXT_BYTES = 8192,
 	DESCRIPTION_WORD_BYTES = 256, /* of a field, a label's key or value, with the NUL */
+	DESCRIPTION_TASK_BYTES = 65,
 };
 
 enum description_field {
@@ -24,6 +25,7 @@ enum description_field {
 	DESCRIPTION_VERSION,
 	DESCRIPTION_POD_UID,
 	DESCRIPTION_RUNTIME,
+	DESCRIPTION_SERVICE, /* of ECS, as the task's endpoint tells: the workload, too */
 	DESCRIPTION_FIELDS,
 };
 
@@ -35,6 +37,9 @@ struct description {
 	uint16_t left_out; /* labels for which there was no room */
 	uint16_t text_bytes;
 	uint32_t oom_kills;		   /* of an event: that it tells of */
+	bool partial;			   /* its task's endpoint did not answer yet */
+	bool inspected;			   /* by all that its runtime knows, not by labels alone */
+	char task[DESCRIPTION_TASK_BYTES]; /* whom ECS's endpoint is asked for; of an inspection */
 	char text[DESCRIPTION_TEXT_BYTES]; /* begins with an empty one */
 };
 

@@ -22,7 +22,11 @@ enum { TARGET_BYTES = 512, READ_BYTES = 16384 };
 
 struct fetch {
 	struct fetch_options options;
-	uv_pipe_t pipe;
+	union {
+		uv_stream_t stream;
+		uv_pipe_t pipe;
+		uv_tcp_t tcp;
+	};
 	uv_timer_t timer;
 	uv_connect_t connect;
 	uv_write_t write;
@@ -50,7 +54,7 @@ void fetch_close(struct fetch *fetch)
 	if (!fetch || fetch->closed)
 		return;
 	fetch->closed = true;
-	uv_close((uv_handle_t *)&fetch->pipe, on_closed);
+	uv_close((uv_handle_t *)&fetch->stream, on_closed);
 	uv_close((uv_handle_t *)&fetch->timer, on_closed);
 }
 
@@ -162,13 +166,26 @@ static void on_connected(uv_connect_t *connect, int status)
 		return;
 	}
 	uv_buf_t request = uv_buf_init(fetch->request, (unsigned)strlen(fetch->request));
-	uv_write(&fetch->write, (uv_stream_t *)&fetch->pipe, &request, 1, on_written);
-	uv_read_start((uv_stream_t *)&fetch->pipe, on_room, on_read);
+	uv_write(&fetch->write, &fetch->stream, &request, 1, on_written);
+	uv_read_start(&fetch->stream, on_room, on_read);
 }
 
 static void on_timeout(uv_timer_t *timer)
 {
-	finish(timer->data, -ETIMEDOUT);
+	struct fetch *fetch = timer->data;
+	finish(fetch, fetch->error ? fetch->error : -ETIMEDOUT);
+}
+
+/* What fails at once is told from the loop, like all else. */
+static void begin(struct fetch *fetch)
+{
+	const struct fetch_options *options = &fetch->options;
+	if (options->socket)
+		uv_pipe_connect(&fetch->connect, &fetch->pipe, options->socket, on_connected);
+	else
+		fetch->error = uv_tcp_connect(&fetch->connect, &fetch->tcp, options->address,
+					      on_connected);
+	uv_timer_start(&fetch->timer, on_timeout, fetch->error ? 0 : options->timeout_ms, 0);
 }
 
 struct fetch *fetch_open(const struct fetch_options *options)
@@ -184,11 +201,13 @@ struct fetch *fetch_open(const struct fetch_options *options)
 #else
 	http_parser_init(&fetch->parser, HTTP_RESPONSE);
 #endif
-	uv_pipe_init(options->loop, &fetch->pipe, 0);
+	if (options->socket)
+		uv_pipe_init(options->loop, &fetch->pipe, 0);
+	else
+		uv_tcp_init(options->loop, &fetch->tcp);
 	uv_timer_init(options->loop, &fetch->timer);
-	fetch->pipe.data = fetch->timer.data = fetch->connect.data = fetch->write.data = fetch;
+	fetch->stream.data = fetch->timer.data = fetch->connect.data = fetch->write.data = fetch;
 	fetch->parser.data = fetch;
-	uv_timer_start(&fetch->timer, on_timeout, options->timeout_ms, 0);
-	uv_pipe_connect(&fetch->connect, &fetch->pipe, options->socket, on_connected);
+	begin(fetch);
 	return fetch;
 }

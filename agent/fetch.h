@@ -1,6 +1,6 @@
-/* One GET over a Unix socket in the libuv loop, HTTP/1.1: the answer whole, or part by part as it
- * comes. Bounds: the time until it is whole (of an answer in parts, until its head), and its bytes.
- * What comes is foreign; a malformed answer is an error. One thread. */
+/* One GET in the libuv loop, HTTP/1.1, over a Unix socket or TCP: the answer whole, or part by part
+ * as it comes. Bounds: the time until it is whole (of an answer in parts, until its head), and its
+ * bytes. What comes is foreign; a malformed answer is an error. One thread. */
 #pragma once
 
 #include <stddef.h>
@@ -11,7 +11,9 @@ struct fetch;
 
 struct fetch_options {
 	uv_loop_t *loop;
-	const char *socket, *target; /* lent for the call */
+	const char *socket;		/* lent for the call, as the next two; NULL: over TCP */
+	const struct sockaddr *address; /* to whom, then */
+	const char *target;
 	uint64_t timeout_ms;
 	size_t bytes_max; /* of a whole answer; 0: it comes in parts */
 	/* The answer in parts: its head with status 200, then its bytes. */

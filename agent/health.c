@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/hostport.h"
 #include "base/memory.h"
 
 enum {
@@ -185,24 +186,6 @@ static void on_connection(uv_stream_t *server, int status)
 	uv_timer_start(&connection->timer, on_timeout, TIMEOUT_MS, 0);
 }
 
-/* "127.0.0.1:7471" or "[::1]:7471" */
-static int parse_listen(const char *listen, struct sockaddr_storage *address)
-{
-	char host[64];
-	const char *colon = strrchr(listen, ':');
-	if (!colon || (size_t)(colon - listen) >= sizeof(host))
-		return -EINVAL;
-	char *end;
-	unsigned long port = strtoul(colon + 1, &end, 10);
-	if (*end || end == colon + 1 || port > 65535)
-		return -EINVAL;
-	bool v6 = listen[0] == '[';
-	int length = (int)(colon - listen) - (v6 ? 2 : 0);
-	snprintf(host, sizeof(host), "%.*s", length, listen + v6);
-	return v6 ? uv_ip6_addr(host, (int)port, (struct sockaddr_in6 *)address)
-		  : uv_ip4_addr(host, (int)port, (struct sockaddr_in *)address);
-}
-
 static void on_server_closed(uv_handle_t *handle)
 {
 	struct health *health = handle->data;
@@ -213,7 +196,7 @@ static void on_server_closed(uv_handle_t *handle)
 int health_open(struct health **out, const struct health_options *options)
 {
 	struct sockaddr_storage address;
-	int error = parse_listen(options->listen, &address);
+	int error = hostport_parse(options->listen, &address);
 	if (error)
 		return error;
 	struct health *health = memory_zeroed(1, sizeof(*health));

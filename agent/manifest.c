@@ -3,6 +3,8 @@
 #include <cjson/cJSON.h>
 #include <string.h>
 
+#include "agent/ecs.h"
+
 static const char *text_of(const cJSON *object, const char *name)
 {
 	return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
@@ -38,6 +40,17 @@ static void set_docker(struct description *out)
 		description_set(out, DESCRIPTION_RUNTIME, "docker");
 }
 
+static void take_environment(const cJSON *variables, struct description *out)
+{
+	const cJSON *variable;
+	cJSON_ArrayForEach(variable, variables)
+	{
+		const char *text = cJSON_GetStringValue(variable);
+		if (text && ecs_task_of(text, out->task))
+			return;
+	}
+}
+
 static bool is_id(const char *id)
 {
 	return id && strlen(id) == 64 && strspn(id, "0123456789abcdef") == 64;
@@ -56,6 +69,8 @@ bool manifest_inspect(const char *bytes, size_t length, const struct label_choic
 		description_set(out, DESCRIPTION_IMAGE, text_of(config, "Image"));
 		take_labels(part_of(config, "Labels"), choice, out);
 		set_docker(out);
+		take_environment(part_of(config, "Env"), out);
+		out->inspected = true;
 	}
 	cJSON_Delete(json);
 	return good;

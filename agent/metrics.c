@@ -101,7 +101,8 @@ static void write_containers(const struct metrics *metrics, FILE *file)
 	counter(file, "containers_described_total", "Descriptions by runtimes, changed ones again.",
 		containers->told);
 	counter(file, "containers_given_up_total",
-		"Containers of which no runtime told within two minutes.", containers->given_up);
+		"Containers of which no runtime told within two minutes, or ECS no service.",
+		containers->given_up);
 	counter(file, "containers_evicted_total",
 		"Containers forgotten because limits.cgroups was reached.", containers->evicted);
 	counter(file, "container_labels_left_out_total",
@@ -114,6 +115,11 @@ static void write_containers(const struct metrics *metrics, FILE *file)
 	counter(file, "docker_events_total", "Events that Docker sent.", inspector->docker.events);
 	counter(file, "docker_errors_total",
 		"Answers of Docker that failed, were late or too long.", inspector->docker.errors);
+	counter(file, "ecs_asked_total", "Times ECS's agent was asked for a container's service.",
+		inspector->ecs_asked);
+	counter(file, "ecs_errors_total",
+		"Answers of ECS's agent that failed, were late or of another task.",
+		inspector->ecs_errors);
 }
 
 static void write_nat(const struct metrics *metrics, FILE *file)

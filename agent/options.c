@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/hostport.h"
 #include "base/memory.h"
 
 enum { NODE_MAX_BYTES = 253, LABEL_MAX_BYTES = 255 };
@@ -176,6 +177,15 @@ static const struct config_entry entries[] = {
 	 .fallback = "/run/containers/storage",
 	 .max = "255",
 	 .help = "Where they keep the state of those that run. Empty: not read."},
+	{.name = "containers.ecs_endpoint",
+	 .type = CONFIG_STRING,
+	 FIELD(ecs_endpoint),
+	 .fallback = "169.254.170.2:80",
+	 .max = "63",
+	 .help = "Where ECS's agent answers for task metadata (version 4), address:port: it is "
+		 "asked "
+		 "for the service of a container with ECS's labels. Empty: it is not, and such "
+		 "containers go by their task's family."},
 	{.name = "containers.labels",
 	 .type = CONFIG_STRINGS,
 	 FIELD(container_labels),
@@ -340,6 +350,18 @@ static int check_labels(const struct config_map *labels, char why[CONFIG_ERROR_B
 	return 0;
 }
 
+static int check_endpoint(const char *endpoint, char why[CONFIG_ERROR_BYTES])
+{
+	struct sockaddr_storage address;
+	if (!endpoint || !endpoint[0] || hostport_parse(endpoint, &address) == 0)
+		return 0;
+	snprintf(why, CONFIG_ERROR_BYTES,
+		 "containers.ecs_endpoint: %.63s: must be an address and a port, as "
+		 "169.254.170.2:80, or empty",
+		 endpoint);
+	return -EINVAL;
+}
+
 int agent_options_finish(struct agent_options *options, char why[CONFIG_ERROR_BYTES])
 {
 	if (!options->node) {
@@ -356,5 +378,7 @@ int agent_options_finish(struct agent_options *options, char why[CONFIG_ERROR_BY
 		return -EINVAL;
 	keys_free(keys);
 	int error = check_labels(&options->labels, why);
+	if (!error)
+		error = check_endpoint(options->ecs_endpoint, why);
 	return error ? error : kafka_options_check(&options->kafka, why);
 }

@@ -25,6 +25,7 @@ struct agent_options {
 	double scan_cpu_percent;
 	char *listen;
 	char *docker_root, *docker_socket, *containerd_root, *storage_root, *storage_run;
+	char *ecs_endpoint;
 	struct config_strings container_labels;
 	uint64_t sockets_max, processes_max, cgroups_max, nat_max, drops_max;
 	uint64_t udp_peers_max, lookups_max, dns_timeout_ns;

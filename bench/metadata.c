@@ -5,9 +5,12 @@
  * another pod, `ambiguous_share` to none. Then 10,000 pods of 500 deployments on 300 nodes, told as
  * records: `bytes_per_pod` is of the census and the names in it, in one task; `ns_per_definition`
  * the time to look up one end by its pod's uid and the other by its address, the least of
- * ROUNDS. Last as many pods are listed from an API server on the loopback (bench/drive/cluster.h),
- * with all else that is watched: `first_sync_s` is from the first request to when all kinds are
- * complete and the last record is packed for Kafka, the least of SYNCS. */
+ * ROUNDS; `ns` the same of one look-up, by what finds it or that nothing does. `relabel` is what
+ * one changed pod costs a join task with that many lone halves (bench/drive/relabel.h), also where
+ * one of their clients is masqueraded. Last as many pods are listed from an API server on the
+ * loopback (bench/drive/cluster.h), with all else that is watched: `first_sync_s` is from the first
+ * request to when all kinds are complete and the last record is packed for Kafka, the least of
+ * SYNCS. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +22,8 @@
 #include "base/name.h"
 #include "bench/drive/cluster.h"
 #include "bench/drive/cost.h"
+#include "bench/drive/lookups.h"
+#include "bench/drive/relabel.h"
 #include "kube/catalog/catalog.h"
 #include "kube/watch.h"
 #include "metadata/census.h"
@@ -33,6 +38,8 @@ enum {
 	DEPLOYMENTS = 500,
 	NODES = 300,
 	RANGES = 100,
+	SERVICES = 500,
+	LONE_HALVES = 100000,
 	ROUNDS = 9,
 	LOOKUPS = 1 << 18,
 	SYNCS = 3,
@@ -238,11 +245,131 @@ static double lookups_ns(const struct census *census, const uint64_t *uids)
 	return (double)cost_since(before).ns / LOOKUPS;
 }
 
-static void bench_pods(double *bytes, double *ns)
+/* Where each kind stands: pods at `at`, the others behind. */
+static struct address place_of(enum fact_kind kind, uint32_t number)
+{
+	static const uint32_t bases[] = {[FACT_NONE] = 0xcb007100,
+					 [FACT_NODE] = 0xc0a80000,
+					 [FACT_SERVICE] = 0xac140000,
+					 [FACT_RANGE] = 0xac100000};
+	return kind == FACT_POD ? at(number) : address_v4(bases[kind] + number);
+}
+
+static void take_places(struct census *census, enum fact_kind kind, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		const struct address address = place_of(kind, i);
+		const uint64_t id = (uint64_t)kind << 32 | i;
+		const struct fact fact = {.id = id,
+					  .object = id,
+					  .until_ns = UINT64_MAX,
+					  .workload = i + 1,
+					  .kind = (uint8_t)kind,
+					  .prefix = 128,
+					  .addresses_count = 1};
+		census_take(census, &fact, &address, START_NS);
+		census_settle(census);
+	}
+}
+
+static struct address place_of_container(uint32_t number)
+{
+	char id[65];
+	snprintf(id, sizeof(id), "%064" PRIx32, number);
+	return fact_container(hash_bytes(id, strlen(id)));
+}
+
+/* One look-up at one of so many addresses, each told of once. */
+static double address_ns(const struct census *census, const struct address *places, uint32_t count,
+			 enum census_answer expected)
+{
+	double least = 0;
+	for (int round = 0; round < ROUNDS; round++) {
+		const struct fact *fact;
+		uint64_t found = 0;
+		struct cost before = cost_now();
+		for (uint32_t i = 0; i < LOOKUPS; i++)
+			found += census_address(census, &places[hash_mix(i) % count], START_NS,
+						&fact) == expected;
+		double took = (double)cost_since(before).ns / LOOKUPS;
+		if (found != LOOKUPS) {
+			fprintf(stderr,
+				"bench-metadata: %" PRIu64 " addresses were answered otherwise\n",
+				LOOKUPS - found);
+			exit(1);
+		}
+		if (least == 0 || took < least)
+			least = took;
+	}
+	return least;
+}
+
+static double kind_ns(const struct census *census, enum fact_kind kind, uint32_t count)
+{
+	struct address *places = memory_zeroed(count, sizeof(*places));
+	for (uint32_t i = 0; i < count; i++)
+		places[i] = place_of(kind, i);
+	double ns = address_ns(census, places, count, kind ? CENSUS_ONE : CENSUS_NONE);
+	memory_free(places);
+	return ns;
+}
+
+static double container_ns(const struct census *census)
+{
+	struct address *places = memory_zeroed(PODS_ASKED, sizeof(*places));
+	for (uint32_t i = 0; i < PODS_ASKED; i++)
+		places[i] = place_of_container(i);
+	double ns = address_ns(census, places, PODS_ASKED, CENSUS_ONE);
+	memory_free(places);
+	return ns;
+}
+
+static double uid_ns(const struct census *census, const uint64_t *uids)
+{
+	double least = 0;
+	for (int round = 0; round < ROUNDS; round++) {
+		uint64_t found = 0;
+		struct cost before = cost_now();
+		for (uint32_t i = 0; i < LOOKUPS; i++)
+			found += census_pod(census, uids[hash_mix(i) % PODS_ASKED]) != NULL;
+		double took = (double)cost_since(before).ns / LOOKUPS;
+		if (found == LOOKUPS && (least == 0 || took < least))
+			least = took;
+	}
+	return least;
+}
+
+/* Of one look-up. */
+struct kinds_ns {
+	double uid, container, pod, node, service, range, nobody;
+};
+
+struct pods_cost {
+	double bytes, ns;
+	struct kinds_ns kinds;
+};
+
+static struct kinds_ns bench_kinds(struct census *census, const uint64_t *uids)
+{
+	take_places(census, FACT_NODE, NODES);
+	take_places(census, FACT_SERVICE, SERVICES);
+	return (struct kinds_ns){
+		.uid = uid_ns(census, uids),
+		.container = container_ns(census),
+		.pod = kind_ns(census, FACT_POD, PODS_ASKED),
+		.node = kind_ns(census, FACT_NODE, NODES),
+		.service = kind_ns(census, FACT_SERVICE, SERVICES),
+		.range = kind_ns(census, FACT_RANGE, 256 * RANGES),
+		.nobody = kind_ns(census, FACT_NONE, 256),
+	};
+}
+
+static struct pods_cost bench_pods(void)
 {
 	struct census *census = census_new(2 * PODS_ASKED);
 	struct names *names = names_new(8 * PODS_ASKED, 0);
 	uint64_t *uids = memory_zeroed(PODS_ASKED, sizeof(*uids));
+	struct pods_cost cost = {0};
 	for (uint32_t i = 0; i < PODS_ASKED; i++) {
 		char uid[64];
 		text(uid, sizeof(uid), "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3", i);
@@ -250,18 +377,19 @@ static void bench_pods(double *bytes, double *ns)
 		take_pod(census, names, i);
 		census_settle(census);
 	}
-	*bytes = (double)(census_stats(census).bytes + names_stats(names).bytes) / PODS_ASKED;
+	cost.bytes = (double)(census_stats(census).bytes + names_stats(names).bytes) / PODS_ASKED;
 	for (uint32_t i = 0; i < RANGES; i++)
 		take_range(census, names, i);
-	*ns = 0;
 	for (int round = 0; round < ROUNDS; round++) {
 		double took = lookups_ns(census, uids);
-		if (*ns == 0 || took < *ns)
-			*ns = took;
+		if (cost.ns == 0 || took < cost.ns)
+			cost.ns = took;
 	}
+	cost.kinds = bench_kinds(census, uids);
 	memory_free(uids);
 	names_free(names);
 	census_free(census);
+	return cost;
 }
 
 /* ---- the first list ---- */
@@ -370,6 +498,22 @@ static double bench_sync(void)
 	return least;
 }
 
+static void print_kinds(const struct kinds_ns *kinds, const struct lookups_cost *lookups)
+{
+	printf(",\"ns\":{\"pod_uid\":%.1f,\"container\":%.1f,\"pod\":%.1f,\"node\":%.1f"
+	       ",\"service\":%.1f,\"range\":%.1f,\"nobody\":%.1f,\"dns\":%.1f"
+	       ",\"node_dns\":%.1f,\"network\":%.1f}",
+	       kinds->uid, kinds->container, kinds->pod, kinds->node, kinds->service, kinds->range,
+	       kinds->nobody, lookups->dns_ns, lookups->node_dns_ns, lookups->network_ns);
+}
+
+static void print_relabel(const char *name, bool mapped)
+{
+	const struct relabel relabel = relabel_measure(PODS_ASKED, LONE_HALVES, mapped);
+	printf(",\"%s\":{\"halves\":%d,\"labels\":%.1f,\"us\":%.0f}", name, LONE_HALVES,
+	       relabel.labels, relabel.ns / 1000);
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t flows = 1000000;
@@ -377,13 +521,17 @@ int main(int argc, char **argv)
 		if (strcmp(argv[i], "--json") != 0)
 			flows = strtoull(argv[i], NULL, 10);
 	struct outcome outcome = bench_churn(flows);
-	double bytes, ns;
-	bench_pods(&bytes, &ns);
+	const struct pods_cost pods = bench_pods();
+	const struct lookups_cost lookups = lookups_measure(PODS_ASKED);
 	double sync_s = bench_sync();
 	printf("{\"bench\":\"metadata\",\"flows\":%" PRIu64 ",\"wrong\":%" PRIu64
 	       ",\"ambiguous_share\":%.5f,\"first_sync_s\":%.3f,\"bytes_per_pod\":%.1f"
-	       ",\"ns_per_definition\":%.1f}\n",
+	       ",\"ns_per_definition\":%.1f",
 	       outcome.flows, outcome.wrong, (double)outcome.ambiguous / (double)outcome.flows,
-	       sync_s, bytes, ns);
+	       sync_s, pods.bytes, pods.ns);
+	print_kinds(&pods.kinds, &lookups);
+	print_relabel("relabel", false);
+	print_relabel("relabel_masqueraded", true);
+	printf("}\n");
 	return outcome.wrong != 0;
 }

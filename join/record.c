@@ -40,10 +40,9 @@ static uint32_t server_instance(struct join *join, uint32_t number, uint16_t por
 	return other ? named : told;
 }
 
-/* The mapping that ends at a lone server half's key. Only the last one is looked at: it is all that
- * this key's owner knows whatever the number of tasks. */
-static const struct tuple *client_mapped(const struct join *join,
-					 const struct connection *connection)
+/* Only the last one is looked at: it is all that this key's owner knows whatever the number of
+ * tasks. */
+const struct tuple *client_mapped(const struct join *join, const struct connection *connection)
 {
 	if (!connection->mapped_in || !connection->detailed)
 		return NULL;

@@ -244,9 +244,10 @@ struct join {
 	struct label_bucket *labels; /* by source */
 	struct array flows, flow_order, flows_sorted;
 	struct edge_cache *edges;
-	uint32_t *ends_put;	    /* address instances, lately: roster numbers */
-	struct array renamed;	    /* hosts of this pane */
-	bool mapped_asked;	    /* who a mapped client is, for some label */
+	uint32_t *ends_put;   /* address instances, lately: roster numbers */
+	struct array renamed; /* hosts of this pane, */
+	struct array renamed_addresses, renamed_ranges; /* and what is not found by hosts */
+	bool mapped_asked;				/* who a mapped client is, for some label */
 	struct hop_bucket *hops;    /* by task, this task too; sent at the pane's end */
 	struct hop_bucket own_hops; /* what this task sent itself in the round before */
 	bool unfinished;	    /* the last round sent hops */
@@ -566,6 +567,8 @@ struct counting alone_counting(const struct join *join, struct connection *conne
 /* record.c: what goes out. */
 void records_init(struct join *join);
 void records_done(struct join *join);
+/* The mapping that ends at a lone server half's key, or NULL. */
+const struct tuple *client_mapped(const struct join *join, const struct connection *connection);
 void label_add(struct join *join, uint32_t number);
 void pair_label(struct join *join, uint32_t at); /* both halves */
 

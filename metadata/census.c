@@ -1,6 +1,8 @@
 /* Three tables: facts by id, the newest fact of an object, and spots, which are addresses with a
  * prefix. Of a spot there is a chain of places, one a fact that names it; a fact's places are a
- * chain, too, so that it takes them along when it goes. */
+ * chain, too, so that it takes them along when it goes. Places name their fact by its number in the
+ * table: an address is answered without a search for it, and a fact that moves there, as another
+ * goes, tells its places. */
 #include "metadata/census.h"
 
 #include <assert.h>
@@ -49,10 +51,11 @@ struct spot {
 struct place {
 	struct spot_key spot;
 	uint32_t next;	  /* of the spot; or the next free one */
-	uint64_t fact;	  /* id */
+	uint32_t fact;	  /* number in the table */
 	uint32_t sibling; /* of the fact */
-	uint32_t pad;
 };
+
+_Static_assert(sizeof(struct place) == 32, "two places are one cache line");
 
 struct census {
 	uint32_t facts_max;
@@ -160,6 +163,16 @@ static void spots_count(struct census *census, uint32_t prefix, int more)
 		census->prefixes[prefix / 64] &= ~bit;
 }
 
+static struct entry *entry_at(const struct census *census, uint32_t number)
+{
+	return table_at(&census->facts, number);
+}
+
+static uint32_t entry_number(const struct census *census, const struct entry *entry)
+{
+	return (uint32_t)(entry - entry_at(census, 0));
+}
+
 static void place_add(struct census *census, struct entry *entry, const struct address *address)
 {
 	struct spot_key key = spot_key(address, entry->fact.prefix);
@@ -174,7 +187,7 @@ static void place_add(struct census *census, struct entry *entry, const struct a
 	census->places[number] = (struct place){
 		.spot = key,
 		.next = spot->places,
-		.fact = entry->fact.id,
+		.fact = entry_number(census, entry),
 		.sibling = entry->places,
 	};
 	spot->places = entry->places = number;
@@ -223,6 +236,17 @@ static void object_take(struct census *census, const struct fact *fact)
 		object->newest = fact->id;
 }
 
+/* The last one takes its number. */
+static void entry_remove(struct census *census, struct entry *entry)
+{
+	uint32_t freed = entry_number(census, entry);
+	table_remove(&census->facts, entry);
+	if (freed == census->facts.count)
+		return;
+	for (uint32_t at = entry_at(census, freed)->places; at; at = census->places[at].sibling)
+		census->places[at].fact = freed;
+}
+
 static void entry_leave(struct census *census, struct entry *entry)
 {
 	struct object_key key = object_key(&entry->fact);
@@ -234,7 +258,7 @@ static void entry_leave(struct census *census, struct entry *entry)
 		place_leave(census, number);
 		number = sibling;
 	}
-	table_remove(&census->facts, entry);
+	entry_remove(census, entry);
 }
 
 static bool is_over(const struct fact *fact, uint64_t now_ns)
@@ -376,8 +400,7 @@ static struct claim spot_claim(const struct census *census, const struct spot *s
 {
 	struct claim claim = {0};
 	for (uint32_t number = spot->places; number; number = census->places[number].next) {
-		const struct entry *entry =
-			table_find(&census->facts, &census->places[number].fact);
+		const struct entry *entry = entry_at(census, census->places[number].fact);
 		claim_weigh(&claim, &entry->fact, time_ns);
 	}
 	return claim;

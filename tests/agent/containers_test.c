@@ -61,6 +61,36 @@ static void who_is_wanted_is_asked_for_with_growing_waits_and_given_up(void **st
 	containers_free(containers);
 }
 
+static void who_is_described_in_part_stays_wanted_until_all_is_told(void **state)
+{
+	(void)state;
+	struct containers *containers = containers_new(4);
+	struct container_path path = path_of(1), due;
+	struct description part;
+	description_init(&part, path.id);
+	description_set(&part, DESCRIPTION_NAME, "web");
+	part.partial = true;
+	assert_true(containers_put(containers, &part, 1));
+	assert_int_equal(containers_stats(containers).wanted, 1);
+	assert_true(containers_due(containers, 1, &due));
+	assert_string_equal(due.id, path.id);
+	assert_false(containers_put(containers, &part, 2)); /* no news */
+	assert_int_equal(containers_stats(containers).wanted, 1);
+	part.partial = false;
+	assert_false(containers_put(containers, &part, 3));
+	assert_int_equal(containers_stats(containers).wanted, 0);
+	assert_false(containers_due(containers, 1000 * NS_PER_S, &due));
+	part.partial = true;
+	assert_false(containers_put(containers, &part, 4));
+	for (uint64_t s = 1; s < 2000; s++)
+		containers_due(containers, s * NS_PER_S, &due);
+	assert_int_equal(containers_stats(containers).given_up, 1);
+	assert_int_equal(containers_stats(containers).wanted, 0);
+	containers_again(containers, 2000 * NS_PER_S);
+	assert_int_equal(containers_stats(containers).wanted, 1);
+	containers_free(containers);
+}
+
 static void ends_for_want_of_memory_are_counted_whatever_else_is_said(void **state)
 {
 	(void)state;
@@ -263,6 +293,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_is_wanted_is_asked_for_with_growing_waits_and_given_up),
+		cmocka_unit_test(who_is_described_in_part_stays_wanted_until_all_is_told),
 		cmocka_unit_test(ends_for_want_of_memory_are_counted_whatever_else_is_said),
 		cmocka_unit_test(a_description_is_news_once),
 		cmocka_unit_test(a_full_table_forgets_who_was_used_longest_ago_and_counts_it),

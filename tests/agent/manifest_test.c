@@ -40,6 +40,28 @@ static void dockers_inspection_gives_name_image_and_labels(void **state)
 	assert_string_equal(found.text + found.values[2], "");
 }
 
+static void an_inspection_alone_says_where_an_ecs_task_is(void **state)
+{
+	static const char json[] =
+		"{\"Id\":\"" ID "\",\"Config\":{\"Env\":[7,\"PATH=/bin\","
+		"\"ECS_CONTAINER_METADATA_URI_V4=http://169.254.170.2/v4/cbbc3a62-1\"],"
+		"\"Labels\":{\"com.amazonaws.ecs.task-definition-family\":\"pay\"}}}";
+	static const char event[] =
+		"{\"Type\":\"container\",\"Action\":\"start\",\"Actor\":{\"ID\":\"" ID "\","
+		"\"Attributes\":{\"com.amazonaws.ecs.task-definition-family\":\"pay\"}}}";
+	struct description found;
+	(void)state;
+	assert_true(manifest_inspect(json, strlen(json), &all, &found));
+	assert_true(found.inspected);
+	assert_string_equal(found.task, "cbbc3a62-1");
+	expect(&found, DESCRIPTION_RUNTIME, "ecs");
+	expect(&found, DESCRIPTION_WORKLOAD, "pay");
+	assert_true(manifest_event(event, strlen(event), &all, &found));
+	assert_false(found.inspected);
+	assert_string_equal(found.task, "");
+	expect(&found, DESCRIPTION_RUNTIME, "ecs");
+}
+
 static void the_images_version_does_not_replace_the_deployments(void **state)
 {
 	struct description found;
@@ -161,6 +183,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dockers_inspection_gives_name_image_and_labels),
+		cmocka_unit_test(an_inspection_alone_says_where_an_ecs_task_is),
 		cmocka_unit_test(the_images_version_does_not_replace_the_deployments),
 		cmocka_unit_test(only_chosen_labels_are_told_but_all_are_understood),
 		cmocka_unit_test(labels_have_a_bound_in_number_and_one_in_bytes),

@@ -35,6 +35,25 @@ static void labels_have_a_bound(void **state)
 	assert_int_equal(agent_options_finish(&options, why), -EINVAL);
 }
 
+static void ecs_is_asked_at_an_address_and_a_port(void **state)
+{
+	(void)state;
+	char node[] = "n", why[CONFIG_ERROR_BYTES];
+	static const char *const good[] = {"169.254.170.2:80", "[::1]:51679", ""};
+	static const char *const bad[] = {"169.254.170.2", "http://169.254.170.2:80", "ecs:80",
+					  "169.254.170.2:x", "169.254.170.2:65536"};
+	struct agent_options options = {.node = node};
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		options.ecs_endpoint = (char *)(uintptr_t)good[i];
+		assert_int_equal(agent_options_finish(&options, why), 0);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		options.ecs_endpoint = (char *)(uintptr_t)bad[i];
+		assert_int_equal(agent_options_finish(&options, why), -EINVAL);
+		assert_non_null(strstr(why, "containers.ecs_endpoint"));
+	}
+}
+
 static void an_absent_file_gives_the_documented_defaults(void **state)
 {
 	(void)state;
@@ -98,6 +117,7 @@ static void a_list_is_taken_with_commas(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ecs_is_asked_at_an_address_and_a_port),
 		cmocka_unit_test(an_absent_file_gives_the_documented_defaults),
 		cmocka_unit_test(labels_have_a_bound),
 		cmocka_unit_test(a_wrong_setting_is_refused),

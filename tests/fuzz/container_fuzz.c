@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/containers.h"
+#include "agent/ecs.h"
 #include "agent/manifest.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
@@ -15,6 +16,7 @@ static void check(void *context, const struct description *description)
 {
 	struct containers *containers = context;
 	assert(strlen(description->id) == 64);
+	assert(strlen(description->task) < sizeof(description->task));
 	assert(description->text_bytes <= sizeof(description->text));
 	assert(description->text[description->text_bytes - 1] == 0);
 	assert(description->labels_count <= DESCRIPTION_LABELS_MAX);
@@ -47,6 +49,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	manifest_bundle(text, length, &choice, out);
 	manifest_storage(text, length, out);
 	check(containers, out);
+	char service[DESCRIPTION_WORD_BYTES];
+	ecs_answer(text, length, id, service);
+	assert(strlen(service) < sizeof(service));
 	free(text);
 	free(out);
 	containers_free(containers);

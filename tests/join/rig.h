@@ -152,7 +152,8 @@ static inline void rig_hops(void *context, uint32_t task, const struct half_buck
 		RIG_APPEND(&rig->hopped[task], instances, bucket->instances[i]);
 }
 
-static inline struct rig *rig_new_with(uint32_t tasks, uint32_t halves_max, uint32_t aliases_max)
+static inline struct rig *rig_new_of(uint32_t tasks, uint32_t halves_max, uint32_t aliases_max,
+				     const struct census *census)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
 	rig->tasks = tasks;
@@ -165,6 +166,7 @@ static inline struct rig *rig_new_with(uint32_t tasks, uint32_t halves_max, uint
 			.halves_max = halves_max,
 			.aliases_max = aliases_max,
 			.instances_max = 1024,
+			.census = census,
 			.one_sided_ns = 2 * NS_PER_S,
 			.keep_ns = 120 * NS_PER_S,
 			.sinks = {rig, rig_labels, rig_hops, rig_flows},
@@ -172,6 +174,11 @@ static inline struct rig *rig_new_with(uint32_t tasks, uint32_t halves_max, uint
 		rig->joins[task] = join_new(&options);
 	}
 	return rig;
+}
+
+static inline struct rig *rig_new_with(uint32_t tasks, uint32_t halves_max, uint32_t aliases_max)
+{
+	return rig_new_of(tasks, halves_max, aliases_max, NULL);
 }
 
 static inline struct rig *rig_new(void)

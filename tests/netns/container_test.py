@@ -8,6 +8,7 @@ by hand, with the files that podman writes. Root, BTF, Docker and a static busyb
 import atexit
 import concurrent.futures
 import ctypes
+import http.server
 import json
 import os
 import pathlib
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -126,10 +128,31 @@ class Containers:
         return [row for _, row in self.rows if row["id"] == container]
 
 
+class Tasks(http.server.BaseHTTPRequestHandler):
+    """ECS's agent: one task, of a service, once its container is there."""
+    container, asked = None, []
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        known = self.path == "/v4/lab-1/task" and self.container
+        body = json.dumps({"Family": "pay", "ServiceName": "checkout", "Containers": [{"DockerId": self.container}]}).encode()
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
 class Live(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.mkdtemp(prefix="mrd")
+        tasks = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Tasks)
+        threading.Thread(target=tasks.serve_forever, daemon=True).start()
+        cls.addClassCleanup(tasks.server_close)
+        cls.addClassCleanup(tasks.shutdown)
         cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
         broker = kafka.Kafka()
         cls.addClassCleanup(broker.stop)
@@ -139,9 +162,10 @@ class Live(unittest.TestCase):
         cls.before = docker("run", "-d", "--network", "none", "--name", "before", "--label", "app=old", IMAGE, "/bin/sleep", "1001")
         off = [f"containers.storage_root={cls.folder}/storage", f"containers.storage_run={cls.folder}/storage-run",
                f"containers.containerd_root={cls.folder}/run/containerd/daemon"]
-        asking = agent_test.Agent(broker.address, "asking", f"containers.docker_socket={docker.socket}", "docker.root=", *off)
+        asking = agent_test.Agent(broker.address, "asking", f"containers.docker_socket={docker.socket}", "docker.root=",
+                                  f"containers.ecs_endpoint=127.0.0.1:{tasks.server_port}", *off)
         reading = agent_test.Agent(broker.address, "reading", "containers.docker_socket=", f"docker.root={cls.folder}/root",
-                                   "containers.labels=app,com.docker.", *off)
+                                   "containers.labels=app,com.docker.", "containers.ecs_endpoint=", *off)
         for agent in (asking, reading):
             cls.addClassCleanup(agent.process.kill)
         cls.run_docker()
@@ -167,8 +191,9 @@ class Live(unittest.TestCase):
         docker("start", "renamed")
         cls.ecs = docker("run", "-d", "--network", "none", "--cgroup-parent", "/ecs/0123456789abcdef0123456789abcdef", "--label",
                          "com.amazonaws.ecs.cluster=arn:aws:ecs:eu:1:cluster/blue", "--label",
-                         "com.amazonaws.ecs.task-definition-family=pay", "--label", "com.amazonaws.ecs.container-name=api", IMAGE,
-                         "/bin/sleep", "1003")
+                         "com.amazonaws.ecs.task-definition-family=pay", "--label", "com.amazonaws.ecs.container-name=api", "-e",
+                         "ECS_CONTAINER_METADATA_URI_V4=http://169.254.170.2/v4/lab-1", IMAGE, "/bin/sleep", "1003")
+        Tasks.container = cls.ecs
         many = [word for i in range(40) for word in ("--label", f"l{i:02}={i}")]
         cls.many = docker("run", "-d", "--network", "none", *many, IMAGE, "/bin/sleep", "1004")
         cls.run_storms()
@@ -273,9 +298,10 @@ class Live(unittest.TestCase):
         names = [row["name"] for row in self.asking.all_of(self.web) if row["name"]]
         self.assertEqual((names[0], names[-1]), ("web", "renamed"))
 
-    def test_ecs_tasks_are_known_by_their_labels(self):
-        for told in (self.asking, self.reading):
-            self.expect(told, "/bin/sleep 1003", id=self.ecs, name="api", namespace="blue", workload="pay", runtime="ecs")
+    def test_ecs_tasks_are_known_by_their_service_or_else_by_their_labels(self):
+        for told, workload in ((self.asking, "checkout"), (self.reading, "pay")):
+            self.expect(told, "/bin/sleep 1003", id=self.ecs, name="api", namespace="blue", workload=workload, runtime="ecs")
+        self.assertEqual(set(Tasks.asked), {"/v4/lab-1/task"})
 
     def test_of_too_many_labels_the_first_are_told_and_the_rest_counted(self):
         self.assertEqual(len(self.asking.of("/bin/sleep 1004")["labels"]), 32)
