@@ -9,8 +9,8 @@
 #include "anomaly/detector.h"
 #include "api/cli/cli.h"
 #include "api/cli/csv.h"
-#include "api/cli/timestamp.h"
 #include "base/clock.h"
+#include "base/timestamp.h"
 
 enum {
 	LEARNED_FIRST = 8, /* values that are kept until the interval is known */
