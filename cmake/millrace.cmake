@@ -194,7 +194,7 @@ endfunction()
 function(millrace_slow name)
   if(name MATCHES "^(pipeline|netns|conformance|sim)/")
     set_tests_properties(${name} PROPERTIES LABELS slow TIMEOUT 1800)
-    set(waiting agents badinput broker config control kafka_security keys late_request ledger limits loss poison selfalert
+    set(waiting agents backtest badinput broker config control kafka_security keys late_request ledger limits loss poison selfalert
         shed topics)
     list(JOIN waiting "|" waiting)
     if(NOT name MATCHES "^((sim|conformance)/.*|pipeline/(${waiting}))$")
