@@ -4,8 +4,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/timestamp.h"
 #include "config/config.h"
 #include "config/options.h"
+#include "daemon/backtest.h"
 #include "daemon/service.h"
 #include "daemon/settings.h"
 
@@ -17,6 +20,12 @@ static const struct option_entry flags[] = {
 	{"config", 'c', "PATH", "Configuration file; " DEFAULT_CONFIG " is read when it exists."},
 	{"embedded", 0, NULL, "Run a broker inside, in memory, for trials."},
 	{"set", 's', "NAME=VALUE", "Set one entry of the configuration; may be repeated."},
+	{"backtest", 0, "MONITOR",
+	 "Print as JSON what a monitor in force would have said of a time that is past, and exit: "
+	 "what millrace backtest shows."},
+	{"backtest-file", 'f', "FILE", "The same of the monitors in a file; - is stdin."},
+	{"from", 0, "TIME", "Where that time begins: ISO 8601, or a number since 1970; UTC."},
+	{"to", 0, "TIME", "Where it ends."},
 	{"check-config", 0, NULL, "Check the configuration, print what is in force, and exit."},
 	{"print-defaults", 0, NULL,
 	 "Print a commented configuration file with all defaults, and exit."},
@@ -44,6 +53,7 @@ static const struct option_table options = {
 struct command {
 	const char *config;
 	bool embedded, check;
+	const char *monitor, *file, *from, *to; /* of a backtest */
 	struct config_setting settings[SETTINGS_MAX];
 	size_t settings_count;
 };
@@ -70,6 +80,14 @@ static void read_flags(int argc, char **argv, struct command *command)
 			add_setting(command, argument);
 		else if (strcmp(flag->name, "check-config") == 0)
 			command->check = true;
+		else if (strcmp(flag->name, "backtest") == 0)
+			command->monitor = argument;
+		else if (strcmp(flag->name, "backtest-file") == 0)
+			command->file = argument;
+		else if (strcmp(flag->name, "from") == 0)
+			command->from = argument;
+		else if (strcmp(flag->name, "to") == 0)
+			command->to = argument;
 		else if (strcmp(flag->name, "print-defaults") == 0) {
 			config_print_defaults(stdout, &settings_table);
 			exit(0);
@@ -84,15 +102,60 @@ static void read_flags(int argc, char **argv, struct command *command)
 		command->config = DEFAULT_CONFIG;
 }
 
+static bool is_backtest(const struct command *command)
+{
+	return command->monitor || command->file;
+}
+
+/* No log is older; what is read before it must not lie before 1970. */
+#define TIME_MIN_NS (946684800 * (int64_t)NS_PER_S)
+
+static uint64_t read_time(const char *flag, const char *text)
+{
+	int64_t time_ns;
+
+	if (!text)
+		options_refuse(&options, "a backtest needs --%s", flag);
+	if (!timestamp_read(text, &time_ns) || time_ns < TIME_MIN_NS)
+		options_refuse(&options,
+			       "--%s %s is no time; accepted: 2026-01-31T23:00:00Z, or a number "
+			       "of seconds, ms, us or ns since 1970",
+			       flag, text);
+	return (uint64_t)time_ns;
+}
+
+static void check_backtest(const struct command *command, struct backtest_options *backtest)
+{
+	if (!is_backtest(command)) {
+		if (command->from || command->to)
+			options_refuse(&options, "--from and --to belong to a backtest");
+		return;
+	}
+	if (command->monitor && command->file)
+		options_refuse(&options, "--backtest takes one in force, --backtest-file those of "
+					 "a file; give one of them");
+	if (command->embedded)
+		options_refuse(&options, "the log of an embedded broker ends with it: there is "
+					 "nothing to look back at");
+	backtest->monitor = command->monitor;
+	backtest->file = command->file;
+	backtest->from_ns = read_time("from", command->from);
+	backtest->to_ns = read_time("to", command->to);
+	if (backtest->from_ns >= backtest->to_ns)
+		options_refuse(&options, "--from is not before --to");
+}
+
 int main(int argc, char **argv)
 {
 	struct command command = {0};
 	struct settings settings;
 	static struct config_error error;
+	struct backtest_options backtest = {.settings = &settings};
 	char problem[512];
 	int status;
 
 	read_flags(argc, argv, &command);
+	check_backtest(&command, &backtest);
 	struct config_sources sources = {.path = command.config,
 					 .settings = command.settings,
 					 .settings_count = command.settings_count};
@@ -110,6 +173,12 @@ int main(int argc, char **argv)
 		config_print_effective(stdout, &settings_table, &settings);
 		config_free(&settings_table, &settings);
 		return 0;
+	}
+	if (is_backtest(&command)) {
+		backtest.sources = &sources;
+		status = backtest_run(&backtest);
+		config_free(&settings_table, &settings);
+		return status;
 	}
 	status = service_run(&(struct service_options){
 		.settings = &settings, .sources = &sources, .embedded = command.embedded});

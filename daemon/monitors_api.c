@@ -17,9 +17,9 @@
 #include "base/memory.h"
 #include "base/real.h"
 #include "daemon/keyring.h"
+#include "daemon/monitor_text.h"
 #include "daemon/outputs.h"
 #include "daemon/permit.h"
-#include "daemon/settings.h"
 #include "daemon/topics.h"
 #include "daemon/waiting.h"
 #include "millrace/v1/monitors.pb-c.h"
@@ -428,91 +428,41 @@ void monitors_api_read_all(struct monitors_api *api)
 
 /* --- documents --- */
 
-struct document {
-	struct config_list monitors; /* of struct settings_monitor */
-};
-
-static const struct config_entry document_entries[] = {
-	{.name = "monitors",
-	 .type = CONFIG_LIST,
-	 CONFIG_FIELD(struct document, monitors),
-	 .table = &settings_monitor_table,
-	 .min = "1",
-	 .max = "64",
-	 .required = true,
-	 .help = "Monitors."},
-};
-
-static const struct config_table document_table = {
-	.program = "millraced",
-	.entries = document_entries,
-	.count = 1,
-	.size = sizeof(struct document),
-};
-
-/* The rule of one that was read; NULL, or what is wrong with it. */
-static const char *make_rule(const struct settings_monitor *from, struct rule *rule)
+static bool make_rules(const struct monitor *monitors, struct change *change, const char **why)
 {
-	static char why[CONFIG_ERROR_BYTES];
+	static char problem[RULE_WHY_BYTES];
 
-	if (settings_check_monitor(from, why, sizeof(why)) < 0)
-		return why;
-	rule->monitor = settings_monitor(from);
-	rule_monitor_id(rule->monitor.name, rule->id);
-	rule->issued_ns = 1; /* until it is issued */
-	return rule_check(rule, why) ? NULL : why;
-}
+	for (size_t i = 0; i < change->count; i++) {
+		struct rule *rule = &change->rules[i];
 
-/* One of the names twice would be written once. */
-static const char *twice(const struct rule *rules, size_t count)
-{
-	for (size_t i = 1; i < count; i++) {
-		for (size_t n = 0; n < i; n++) {
-			if (strcmp(rules[i].id, rules[n].id) == 0)
-				return "monitors: a name is given twice";
+		rule->monitor = monitors[i];
+		rule_monitor_id(rule->monitor.name, rule->id);
+		rule->issued_ns = 1; /* until it is issued */
+		if (!rule_check(rule, problem)) {
+			*why = problem;
+			return false;
 		}
 	}
-	return NULL;
+	return true;
 }
 
-static struct change *change_of_list(const struct config_list *list, const char **why)
-{
-	const struct settings_monitor *monitors = list->items;
-	struct change *change = change_new(list->count);
-
-	*why = NULL;
-	for (size_t i = 0; i < list->count && !*why; i++)
-		*why = make_rule(&monitors[i], &change->rules[i]);
-	if (!*why)
-		*why = twice(change->rules, list->count);
-	if (!*why)
-		return change;
-	free(change);
-	return NULL;
-}
-
-/* A monitor, or a list of them under `monitors`. To free; or NULL and why, with the line where
- * there is one. */
+/* To free; or NULL and why, with the line where there is one. */
 static struct change *read_document(struct monitors_api *api, const char *text, size_t length,
 				    const char **why)
 {
-	struct settings_monitor monitor;
-	struct document document;
-	struct change *change = NULL;
-	bool list = config_begins_with(text, length, "monitors");
+	size_t count;
+	struct monitor *monitors = monitor_text_read("line", text, length, &count, &api->error);
+	struct change *change;
 
 	*why = api->error.text;
-	if (list &&
-	    config_read(&document_table, "line", text, length, &document, &api->error) == 0) {
-		change = change_of_list(&document.monitors, why);
-		config_free(&document_table, &document);
-	} else if (!list && config_read(&settings_monitor_table, "line", text, length, &monitor,
-					&api->error) == 0) {
-		const struct config_list one = {&monitor, 1};
-
-		change = change_of_list(&one, why);
-		config_free(&settings_monitor_table, &monitor);
+	if (!monitors)
+		return NULL;
+	change = change_new(count);
+	if (!make_rules(monitors, change, why)) {
+		free(change);
+		change = NULL;
 	}
+	free(monitors);
 	return change;
 }
 

@@ -6,7 +6,7 @@
  * configuration's own language, read by its own table, so the two cannot disagree.
  *
  * Who may write: daemon/permit.h. Bounded: MONITORS_API_MAX rules that stand,
- * MONITORS_API_APPLY_MAX in one request, and those that wait for the topic (daemon/waiting.h). The
+ * MONITOR_TEXT_MAX in one request, and those that wait for the topic (daemon/waiting.h). The
  * service loop's thread. */
 #pragma once
 
@@ -23,7 +23,6 @@ struct monitors_api;
 
 enum {
 	MONITORS_API_MAX = MONITORS_MAX / 2, /* as many as the configuration may have */
-	MONITORS_API_APPLY_MAX = 64,
 };
 
 /* All lent for its life, but for the configuration's monitors, which are copied. */

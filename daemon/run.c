@@ -91,13 +91,12 @@ static void fail(struct run *run, bool again, uint64_t epoch_min)
 
 /* --- what the tasks are like --- */
 
-static struct task_options task_template(const struct run *run, const struct monitor *monitors,
-					 size_t count)
+struct task_options run_task_options(const struct settings *settings, const struct keyring *keyring,
+				     const struct networks *networks,
+				     const struct monitor *monitors, size_t count)
 {
-	const struct settings *settings = run->options.settings;
-
 	return (struct task_options){
-		.tasks = run->options.tasks,
+		.tasks = (uint32_t)settings->tasks,
 		.seed = entropy_word(),
 		.mirror = {.lateness_ns = settings->lateness_ns,
 			   .keep_ns = settings->keep_ns,
@@ -113,7 +112,7 @@ static struct task_options task_template(const struct run *run, const struct mon
 			   .instances_max = (uint32_t)settings->instances_max,
 			   .events_max = (uint32_t)settings->events_max,
 			   .record_bytes_max = 1 << 20,
-			   .keys = keyring_keys(run->options.keyring)},
+			   .keys = keyring_keys(keyring)},
 		.join = {.halves_max = (uint32_t)settings->halves_max,
 			 .aliases_max = (uint32_t)settings->nats_max,
 			 .instances_max = (uint32_t)settings->instances_max,
@@ -121,7 +120,7 @@ static struct task_options task_template(const struct run *run, const struct mon
 			 .keep_ns = settings->keep_ns},
 		.lanes_max = (uint32_t)settings->lanes_max,
 		.facts_max = (uint32_t)settings->facts_max,
-		.networks = run->options.networks,
+		.networks = networks,
 		.rules_max = MONITORS_API_MAX,
 		.reopen_ns = settings->reopen_ns,
 		.aggregate = {.rows_max = (uint32_t)settings->rows_max,
@@ -136,7 +135,6 @@ static struct task_options task_template(const struct run *run, const struct mon
 			    .baseline_save_ns = 60 * NS_PER_S,
 			    .edges_max = (uint32_t)settings->edges_max,
 			    .episodes_max = (uint32_t)settings->episodes_max},
-		.sinks = exits_sinks(run->exits),
 	};
 }
 
@@ -268,7 +266,9 @@ static void make_pipeline(struct run *run)
 	run->source = source_new(run->consumer, options->outputs, run->exits, options->tasks,
 				 options->keyring);
 	pipeline = pipeline_template(run);
-	pipeline.task = task_template(run, monitors, count);
+	pipeline.task =
+		run_task_options(settings, options->keyring, options->networks, monitors, count);
+	pipeline.task.sinks = exits_sinks(run->exits);
 	if (pipeline.cut)
 		pipeline.task.hold_panes = hold_panes(run);
 	run->pipeline = pipeline_new(&pipeline);

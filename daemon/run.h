@@ -78,6 +78,12 @@ struct run_options {
 
 struct run;
 
+/* What tasks are like by the settings, for whoever runs some; without sinks. All lent while they
+ * are made. */
+struct task_options run_task_options(const struct settings *settings, const struct keyring *keyring,
+				     const struct networks *networks,
+				     const struct monitor *monitors, size_t count);
+
 /* NULL when Kafka's client refuses the settings: the reason is logged. */
 struct run *run_new(const struct run_options *options);
 /* How far all instances' tasks reach together. */

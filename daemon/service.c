@@ -1003,22 +1003,6 @@ static void on_signal(uv_signal_t *signal, int number)
 	stop(signal->data, 0);
 }
 
-static char *join_brokers(const struct config_strings *brokers)
-{
-	size_t length = 1;
-	char *joined;
-
-	for (size_t i = 0; i < brokers->count; i++)
-		length += strlen(brokers->items[i]) + 1;
-	joined = memory_zeroed(1, length);
-	for (size_t i = 0; i < brokers->count; i++) {
-		if (i)
-			strncat(joined, ",", length - strlen(joined) - 1);
-		strncat(joined, brokers->items[i], length - strlen(joined) - 1);
-	}
-	return joined;
-}
-
 /* host:port or [v6]:port, cut in place. */
 static int split_address(char *text, const char **host, uint16_t *port)
 {
@@ -1519,7 +1503,7 @@ int service_run(const struct service_options *options)
 	if (options->embedded && start_embedded(service) < 0)
 		return 1;
 	if (!service->brokers)
-		service->brokers = join_brokers(&options->settings->kafka_brokers);
+		service->brokers = settings_brokers(options->settings);
 	service->keyring = keyring_new(options->settings, options->sources, service->tasks, why);
 	if (!service->keyring) {
 		log_line(LOG_LEVEL_ERROR, "%s", why);

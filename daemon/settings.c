@@ -1105,3 +1105,20 @@ struct range *settings_ranges(const struct settings *settings, size_t *count)
 	}
 	return ranges;
 }
+
+char *settings_brokers(const struct settings *settings)
+{
+	const struct config_strings *brokers = &settings->kafka_brokers;
+	size_t length = 1;
+	char *joined;
+
+	for (size_t i = 0; i < brokers->count; i++)
+		length += strlen(brokers->items[i]) + 1;
+	joined = memory_zeroed(1, length);
+	for (size_t i = 0; i < brokers->count; i++) {
+		if (i)
+			strncat(joined, ",", length - strlen(joined) - 1);
+		strncat(joined, brokers->items[i], length - strlen(joined) - 1);
+	}
+	return joined;
+}

@@ -104,3 +104,5 @@ struct monitor *settings_monitors(const struct settings *settings, size_t *count
 struct receiver *settings_receivers(const struct settings *settings, size_t *count);
 /* Likewise. */
 struct range *settings_ranges(const struct settings *settings, size_t *count);
+/* As Kafka's clients take them, a comma between; the caller frees them. */
+char *settings_brokers(const struct settings *settings);

@@ -9,8 +9,8 @@
 #include "anomaly/detector.h"
 #include "api/cli/cli.h"
 #include "api/cli/csv.h"
-#include "api/cli/timestamp.h"
 #include "base/clock.h"
+#include "base/timestamp.h"
 
 enum {
 	LEARNED_FIRST = 8, /* values that are kept until the interval is known */
@@ -229,8 +229,15 @@ int command_backtest(const struct cli *cli)
 {
 	struct backtest backtest = {.alert = detector_alert_defaults};
 
-	if (!cli->csv || !cli->time_column || !cli->value_column)
-		return complain(STATUS_USAGE, "backtest needs --csv FILE, --time-column NAME and "
+	if (!cli->csv)
+		return replay_log(cli);
+	if (cli->operands_count || cli->file || cli->from || cli->to || cli->config ||
+	    cli->settings.count)
+		return complain(STATUS_USAGE, "backtest --csv asks nothing of millraced: MONITOR, "
+					      "--file, --from, --to, --config and --set belong to "
+					      "a backtest of the log");
+	if (!cli->time_column || !cli->value_column)
+		return complain(STATUS_USAGE, "backtest --csv needs --time-column NAME and "
 					      "--value-column NAME");
 	if (cli->sensitivity && !read_sensitivity(cli->sensitivity, &backtest.alert.threshold))
 		return complain(STATUS_USAGE, "--sensitivity %s; accepted: %g to %g decades",

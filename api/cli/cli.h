@@ -30,7 +30,10 @@ struct cli {
 	const char *region, *role, *scan_period, *batch_interval, *budget, *life, *id;
 	const char *file;
 	bool dry_run;
-	const char *csv; /* a file */
+	const char *csv;       /* a file */
+	const char *from, *to; /* of a backtest of the log, as is what millraced is given */
+	const char *config;
+	struct words settings;
 	const char *time_column, *value_column, *sensitivity;
 	const char *actual, *expected, *attributes, *top;
 	char **operands;
@@ -50,5 +53,6 @@ int list_agents(const struct cli *cli);
 int show_agent(const struct cli *cli, const char *node);
 int show_losses(const struct cli *cli, const char *node); /* NULL: of all that are chosen */
 int command_backtest(const struct cli *cli);
+int replay_log(const struct cli *cli); /* backtest without --csv */
 int command_localize(const struct cli *cli);
 int command_status(const struct cli *cli);

@@ -30,7 +30,8 @@ static const struct option_entry flags[] = {
 	{"state", 0, "STATE",
 	 "alerts: firing or resolved; agents: live, degraded, behind or silent."},
 	{"file", 'f', "FILE",
-	 "monitors apply, test: a monitor, or a list of them, as in millraced.yaml; - is stdin."},
+	 "monitors apply, test, backtest: a monitor, or a list of them, as in millraced.yaml; - is "
+	 "stdin."},
 	{"dry-run", 0, NULL, "monitors apply: only says what would be in force."},
 	{"kind", 0, "KIND",
 	 "events: deployed, scaled, restarted, oom_killed, node_ready, edge_appeared, ..."},
@@ -48,6 +49,12 @@ static const struct option_entry flags[] = {
 	 "agents set: only cgroups whose path begins with it; may be given again."},
 	{"budget", 0, "PERCENT", "agents set: of the node's CPUs, for the agent and its programs."},
 	{"for", 0, "DURATION", "agents set: how long it holds; 1h."},
+	{"from", 0, "TIME",
+	 "backtest: where it begins; 2026-01-31T23:00:00Z, seconds since 1970, now-12h; UTC."},
+	{"to", 0, "TIME", "backtest: where it ends, likewise; now."},
+	{"config", 'c', "FILE",
+	 "backtest: configuration of the millraced that reads the log; as its own --config."},
+	{"set", 0, "NAME=VALUE", "backtest: sets an entry of that; may be given again."},
 	{"csv", 0, "FILE",
 	 "backtest, localize: the file; - is stdin. Its first row names the columns."},
 	{"time-column", 0, "NAME",
@@ -85,9 +92,9 @@ static const struct command commands[] = {
 	 "budget "
 	 "for id",
 	 command_agents},
-	{"backtest", "",
-	 "What would have been detected in a CSV file: timestamp,value,score,detection.",
-	 "csv time-column value-column sensitivity", command_backtest},
+	{"backtest", "[MONITOR]",
+	 "What a monitor would have said of a time that is past; or detections in a CSV file.",
+	 "from to file config set csv time-column value-column sensitivity", command_backtest},
 	{"localize", "",
 	 "Which combinations of attributes explain a difference in a CSV file, best first.",
 	 "csv actual expected attributes top", command_localize},
@@ -144,7 +151,8 @@ static void print_more(FILE *file)
 	      "  MILLRACE_TOKEN   control.token of millraced, for what changes monitors and "
 	      "agents.\n"
 	      "  NO_COLOR         If it is not empty, tables have no colours.\n"
-	      "\nExit status: 0 done, 1 failed or not ready, 2 usage, 3 millraced not reachable.\n",
+	      "\nExit status: 0 done, 1 failed or not ready, 2 usage, 3 millraced (of a "
+	      "backtest: Kafka) not reachable.\n",
 	      file);
 }
 
@@ -228,6 +236,9 @@ static const char **place_of(struct cli *cli, const char *flag)
 		{"for", &cli->life},
 		{"id", &cli->id},
 		{"file", &cli->file},
+		{"from", &cli->from},
+		{"to", &cli->to},
+		{"config", &cli->config},
 		{"csv", &cli->csv},
 		{"time-column", &cli->time_column},
 		{"value-column", &cli->value_column},
@@ -253,6 +264,7 @@ static struct words *words_of(struct cli *cli, const char *flag)
 	       : strcmp(flag, "label") == 0   ? &cli->labels
 	       : strcmp(flag, "feature") == 0 ? &cli->features
 	       : strcmp(flag, "scope") == 0   ? &cli->scope
+	       : strcmp(flag, "set") == 0     ? &cli->settings
 					      : NULL;
 }
 

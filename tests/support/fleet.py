@@ -16,11 +16,13 @@ PROGRAM = processes.BUILD / "bin" / "bench-fleet"
 
 class Feed:
     def __init__(self, folder, **shape):
-        """shape: flags of bench-fleet, nodes=1000 is --nodes 1000."""
+        """shape: flags of bench-fleet, nodes=1000 is --nodes 1000; of a list each item is given."""
         self.log = pathlib.Path(folder) / "fleet.log"
+        self.key = shape.get("key")
         words = [PROGRAM, "--file", self.log]
         for name, value in shape.items():
-            words += [f"--{name.replace('_', '-')}", value]
+            for one in value if isinstance(value, list) else [value]:
+                words += [f"--{name.replace('_', '-')}", one]
         done = subprocess.run([str(word) for word in words], check=True, stdout=subprocess.PIPE, text=True)
         self.made = json.loads(done.stdout.splitlines()[0])
 
@@ -30,8 +32,9 @@ class Feed:
 
     def start(self, brokers, **options):
         """The sender, a child process that prints one line of JSON when all is sent, or when it is told to end."""
-        return processes.start([PROGRAM, "--replay", self.log, "--brokers", brokers], stdout=subprocess.PIPE, text=True,
-                               **options)
+        words = [PROGRAM, "--replay", self.log, "--brokers", brokers]
+        words += ["--key", self.key] if self.key else []  # the times are new, so are the signatures
+        return processes.start(words, stdout=subprocess.PIPE, text=True, **options)
 
     def send(self, brokers):
         child = self.start(brokers)

@@ -1,4 +1,4 @@
-#include "api/cli/timestamp.h"
+#include "base/timestamp.h"
 
 #include <stdlib.h>
 #include <string.h>
