@@ -55,7 +55,7 @@ enum {
 	WEEK_HOURS = 120, /* a week's working days: 12 minutes of one core */
 	FAULT_S = 180,
 	GAP_S = 480,
-	PARTS_S = 60, /* before a fault, so that what is usual is known */
+	PARTS_S = 200, /* before a fault, so that what is usual is known */
 	METERED_TENS = 16,
 	JOBS_MAX = 64,
 	SEEDS_MAX = 1000,

@@ -284,6 +284,10 @@ static void draw_connections(struct town *town, const struct link *link,
 	const struct habit *habit = &link->habit;
 	struct dice *dice = &town->dice;
 	double attempts = requests * habit->opens * (effect->volume > 1 ? effect->volume : 1);
+	/* Who asks less because nothing is wrong at the other end opens less, too. */
+	if (effect->fails <= 0 && effect->resets <= 0 && effect->syn_lost <= 0 &&
+	    effect->volume < 1)
+		attempts *= effect->volume;
 	if ((effect->fails > 0 || effect->resets > 0) && habit->opens < RETRIES)
 		attempts = requests * RETRIES;
 	piece->opened = few(dice, attempts * (1 - effect->fails));
