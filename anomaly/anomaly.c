@@ -66,9 +66,9 @@ enum {
 #define EVIDENCE_MIN 0.45f
 #define EVIDENCE_MAX 0.8f
 #define EVIDENCE_SUM 1.1f
-/* What is out of its level is told when it lasts: one stray value of any size is seen for as long as
- * the window that it lies in, so twice that. Of what is looked at once in ten seconds, the second
- * look. */
+/* What is out of its level is told when it lasts: one stray value of any size is seen for as long
+ * as the window that it lies in, so twice that. Of what is looked at once in ten seconds, the
+ * second look. */
 #define HOLD_WINDOWS 2
 #define CALM_HOLD_NS (10 * NS_PER_S)
 /* More traffic, and nothing else out of the usual, is no fault: told when it goes on for a minute
@@ -76,7 +76,7 @@ enum {
  * ten seconds of the minute say so; likewise less traffic that is no surprise by itself. Of a
  * server's sum five minutes: there it may be a client's job that comes now and then, of which the
  * client's own edge would know. */
-#define VOLUME_HOLD_NS	       (70 * NS_PER_S)
+#define VOLUME_HOLD_NS	      (70 * NS_PER_S)
 #define VOLUME_OF_ALL_HOLD_NS (310 * NS_PER_S)
 /* Silence counts in times of the sensitivity, as the rate that it is held against is not known so
  * well; and it must be so many times the longest one before. Of N silences one in N is so long as
@@ -730,10 +730,9 @@ static struct connects connects_of(struct anomaly *anomaly, const struct subject
 	double few = (count - BASELINE_FEW + 0.5) / count;
 	connects.p95_ns =
 		(double)series_connect_quantile(series, tick, panes, 0.95, &anomaly->scratch);
-	connects.judged_ns =
-		few >= 0.95 ? connects.p95_ns
-			    : (double)series_connect_quantile(series, tick, panes, few,
-							      &anomaly->scratch);
+	connects.judged_ns = few >= 0.95 ? connects.p95_ns
+					 : (double)series_connect_quantile(series, tick, panes, few,
+									   &anomaly->scratch);
 	return connects;
 }
 

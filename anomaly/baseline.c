@@ -29,7 +29,8 @@ static const struct {
 				    1e-9},
 	[SIGNAL_RTT] = {METRIC_RTT, FAMILY_LATENCY, 1.5, 0, 1e6, 0, 1e6, 10, 1e-9},
 	/* 0.5 %: throughput goes as one over the root of what is lost (Mathis et al. 1997), so that
-	   is a seventh of what 0.01 % leaves. Of an edge between all zones a path that loses 2 %. */
+	   is a seventh of what 0.01 % leaves. Of an edge between all zones a path that loses 2 %.
+	 */
 	[SIGNAL_RETRANSMITS] = {METRIC_RETRANSMIT_RATIO, FAMILY_LATENCY, 2, 0, 0.005, 0, 0.02, 200,
 				1},
 	/* 5 ms: a resolver that asks another one. */
@@ -46,10 +47,10 @@ static const struct {
 } shares[SIGNAL_SHARES] = {
 	[SIGNAL_FAILED - SIGNAL_LEVELS] = {METRIC_FAILURE_RATIO, FAMILY_FAILURE, BASELINE_FEW, 0.02,
 					   0.01, true},
-	[SIGNAL_RESETS -
-		SIGNAL_LEVELS] = {METRIC_CONNECTIONS_RESET, FAMILY_FAILURE, BASELINE_FEW, 0.05, 0.05, false},
-	[SIGNAL_DNS_FAILED -
-		SIGNAL_LEVELS] = {METRIC_DNS_FAILURE_RATIO, FAMILY_FAILURE, BASELINE_FEW, 0.05, 0.05, false},
+	[SIGNAL_RESETS - SIGNAL_LEVELS] = {METRIC_CONNECTIONS_RESET, FAMILY_FAILURE, BASELINE_FEW,
+					   0.05, 0.05, false},
+	[SIGNAL_DNS_FAILED - SIGNAL_LEVELS] = {METRIC_DNS_FAILURE_RATIO, FAMILY_FAILURE,
+					       BASELINE_FEW, 0.05, 0.05, false},
 	/* Of a window, not of connections: a ratio of 10 is ten in ten seconds. */
 	[SIGNAL_CLIENTS - SIGNAL_LEVELS] = {METRIC_CLIENTS_NEW, FAMILY_VOLUME, 10, 10, 0.05, false},
 };

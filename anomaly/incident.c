@@ -21,7 +21,7 @@
 #define RIPE_NS (12 * NS_PER_S)
 /* Two faults seldom begin so close together; one often shows in places that nothing links. What is
  * slow or unusual takes longer to be sure of. */
-#define SPREAD_NS     (30 * NS_PER_S)
+#define SPREAD_NS      (30 * NS_PER_S)
 #define SPREAD_MILD_NS (60 * NS_PER_S)
 /* What has come to several servers, those who are seldom used notice so much later. */
 #define SPREAD_WIDE_NS (120 * NS_PER_S)
@@ -42,9 +42,9 @@ struct incident {
 	uint32_t servers_count;
 	uint64_t monitor;	  /* of the first of them */
 	uint32_t kind, told_kind; /* the gravest of its episodes so far; as it was told last */
-	struct alert alert; /* as it was told last; not at all yet: sequence 0 */
-	uint64_t trouble;   /* its cause's, as it was told last */
-	uint32_t episodes;  /* open */
+	struct alert alert;	  /* as it was told last; not at all yet: sequence 0 */
+	uint64_t trouble;	  /* its cause's, as it was told last */
+	uint32_t episodes;	  /* open */
 	bool changed;
 	uint64_t closed_ns; /* 0: it is open. Else it may be opened again */
 	uint64_t ended_ns;  /* when it closed last, and with what: that belongs to it */
@@ -579,8 +579,8 @@ static void reopen(struct incidents *incidents)
 	}
 }
 
-/* To the incident of their group, or to one that takes them, or to a new one. What fails goes first:
- * what else begins in this pane may come of it. */
+/* To the incident of their group, or to one that takes them, or to a new one. What fails goes
+ * first: what else begins in this pane may come of it. */
 static void admit_newcomers(struct incidents *incidents)
 {
 	find_groups(incidents);

@@ -15,10 +15,10 @@
  *
  *   - they began within two seconds at one client and at least INCIDENT_SERVERS_MIN servers;
  *
- *   - they began within 30 s, of what is merely slow or unusual within 60 s; and where three servers
- *     are concerned already, within two minutes of the newest of them: something that they share,
- *     and that those who are seldom used notice later. Not what fails or is slow with what is only
- *     unusual traffic, nor a monitor of people's own with what another says of less than that;
+ *   - they began within 30 s, of what is merely slow or unusual within 60 s; and where three
+ * servers are concerned already, within two minutes of the newest of them: something that they
+ * share, and that those who are seldom used notice later. Not what fails or is slow with what is
+ * only unusual traffic, nor a monitor of people's own with what another says of less than that;
  *
  *   - unusual traffic, and what fails or is slow at one of its ends: its effect.
  *
@@ -34,12 +34,12 @@
  *
  * An incident is named by its cause, which is one of its open episodes: one whose server is not the
  * client of another, rather of failures than of latency than of volume, of connections than of
- * lookups, of one edge than of its server's sum unless several edges say the same, the severest, the
- * earliest. Its key is that of the episode that named it when it began, its severity the highest of
- * all. It is told again at once when it is severer or fails where it was slow or unusual, and at
- * most every update_ns when its cause is of another server or kind, the first suspect or the
- * diagnosis is another, twice as many episodes are open, or what was changed before it
- * (anomaly/cause.h) comes to be known; it is resolved when none is.
+ * lookups, of one edge than of its server's sum unless several edges say the same, the severest,
+ * the earliest. Its key is that of the episode that named it when it began, its severity the
+ * highest of all. It is told again at once when it is severer or fails where it was slow or
+ * unusual, and at most every update_ns when its cause is of another server or kind, the first
+ * suspect or the diagnosis is another, twice as many episodes are open, or what was changed before
+ * it (anomaly/cause.h) comes to be known; it is resolved when none is.
  *
  * In pane k push the transitions of all owners in the order of their tasks, then advance. What
  * comes out depends on these alone. Bounds: episodes_max open episodes (11 KB each while open, and

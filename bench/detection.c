@@ -375,11 +375,12 @@ int main(int argc, char **argv)
 	bench.jobs = cores < 1 ? 1 : cores > JOBS_MAX ? JOBS_MAX : (unsigned long)cores;
 	memset(bench.kinds, true, sizeof(bench.kinds));
 	if (!read_flags(&bench, argc, argv)) {
-		fprintf(stderr, "usage: bench-detection [--json] [--seeds N] [--seed FIRST] "
-				"[--kinds KIND,KIND..] [--week-hours H] [--weeks N] [--jobs N] "
-				"[--verbose]\n"
-				"default: 20 seeds from 0, 1 week of 120 hours (168 take 17 minutes of a "
-				"core), a job a core\n");
+		fprintf(stderr,
+			"usage: bench-detection [--json] [--seeds N] [--seed FIRST] "
+			"[--kinds KIND,KIND..] [--week-hours H] [--weeks N] [--jobs N] "
+			"[--verbose]\n"
+			"default: 20 seeds from 0, 1 week of 120 hours (168 take 17 minutes of a "
+			"core), a job a core\n");
 		return 2;
 	}
 	unsigned long count = bench.seeds + bench.weeks;

@@ -30,7 +30,7 @@ struct score {
 	bool verbose;
 	struct told *told;
 	uint32_t told_count, told_capacity;
-	struct map by_key; /* of told, plus 1 */
+	struct map by_key;   /* of told, plus 1 */
 	struct begun *begun; /* since the fault before */
 	uint32_t begun_count, begun_capacity;
 };
@@ -121,8 +121,8 @@ void score_episodes(struct score *score, const struct alert *alerts, size_t coun
 			score->begun = memory_resize(score->begun, score->begun_capacity,
 						     sizeof(*score->begun));
 		}
-		score->begun[score->begun_count++] = (struct begun){
-			pane, alerts[i].subject, text_copy(alerts[i].summary)};
+		score->begun[score->begun_count++] =
+			(struct begun){pane, alerts[i].subject, text_copy(alerts[i].summary)};
 	}
 }
 

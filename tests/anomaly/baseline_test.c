@@ -364,8 +364,8 @@ static double shape_value(enum shape shape, uint64_t series, uint32_t window)
 }
 
 /* At most 2 incidents a day of 10^5 series: none may be seen in this sample of 200 days. What
- * counts is what anomaly.c tells: of more traffic, evidence for seven windows in a row; of all else,
- * surprise twice in a row. */
+ * counts is what anomaly.c tells: of more traffic, evidence for seven windows in a row; of all
+ * else, surprise twice in a row. */
 static void a_day_without_a_fault_is_silent(void **state)
 {
 	(void)state;
