@@ -66,12 +66,23 @@ enum {
 #define EVIDENCE_MIN 0.45f
 #define EVIDENCE_MAX 0.8f
 #define EVIDENCE_SUM 1.1f
-/* A level that departs by so many times the sensitivity is told at once; any other when it lasts
- * longer than one stray window of ten seconds is to be seen, which is twice as long where trailing
- * windows are looked at. */
-#define LEVEL_SURE    1.5f
-#define LEVEL_HOLD_NS (20 * NS_PER_S)
-#define CALM_HOLD_NS  (10 * NS_PER_S)
+/* What is out of its level is told when it lasts: one stray value of any size is seen for as long
+ * as the window that it lies in, so twice that. Of what is looked at once in ten seconds, the
+ * second look. */
+#define HOLD_WINDOWS 2
+#define CALM_HOLD_NS (10 * NS_PER_S)
+/* More traffic, and nothing else out of the usual, is no fault: told when it goes on for a minute
+ * after the window of ten seconds has left what came before, and then evidence suffices, as each
+ * ten seconds of the minute say so; likewise less traffic that is no surprise by itself. Of a
+ * server's sum five minutes: there it may be a client's job that comes now and then, of which the
+ * client's own edge would know. */
+#define VOLUME_HOLD_NS	      (70 * NS_PER_S)
+#define VOLUME_OF_ALL_HOLD_NS (310 * NS_PER_S)
+/* Silence counts in times of the sensitivity, as the rate that it is held against is not known so
+ * well; and it must be so many times the longest one before. Of N silences one in N is so long as
+ * the longest, and one in N^3 three times as long. */
+#define SILENCE_SURE 1.5
+#define SILENCE_GAPS 3.0
 /* How much of a signal's states change, newer ones weighing more: damped from, until. */
 #define FLAP_HIGH 0.25
 #define FLAP_LOW  0.1
@@ -88,8 +99,11 @@ static const double windows_shorter[WINDOWS] = {3.1622776601683795, 1};
 struct seen {
 	struct baseline_look look;
 	struct baseline_counts counts;
+	double shown; /* value to tell: what is judged may be a milder one */
+	float brief;  /* decades of the short window, of a level */
 	uint32_t window;
 	bool known; /* there is a value */
+	bool silent;
 };
 
 struct anomaly {
@@ -135,6 +149,8 @@ struct verdict {
 	uint32_t panes;		 /* of the window that says so, as far as panes go back */
 	struct window_sums sums; /* of that window */
 	double value, threshold, expected, usual_low, usual_high, score;
+	uint64_t hold_ns; /* it must last for so long, */
+	bool brief;	  /* or, if short windows say so by themselves, for so many of them */
 };
 
 struct anomaly *anomaly_new(const struct anomaly_options *options)
@@ -242,7 +258,7 @@ static uint32_t latency_index(double limit_ns)
 	return metric_connect_index(limit_ns / 1e9);
 }
 
-/* So long a silence is no chance: M openings were to be expected in it, and it never was half as
+/* So long a silence is no chance: M openings were to be expected in it, and it never was a third as
  * long. */
 static uint32_t silence_panes(const struct anomaly *anomaly, const struct subject *subject)
 {
@@ -253,8 +269,9 @@ static uint32_t silence_panes(const struct anomaly *anomaly, const struct subjec
 		baseline_look_level(&anomaly->clock, subject->baseline, SIGNAL_OPENED,
 				    subject_key(subject, SIGNAL_OPENED), value, 1, UINT32_MAX);
 	double a_pane = look.expected / PANES_PER_S;
-	double panes = a_pane > 1e-3 ? anomaly->options.sensitivity * LN_10 / a_pane : UINT32_MAX;
-	double gap = 2.0 * subject->gap_panes;
+	double decades = SILENCE_SURE * anomaly->options.sensitivity;
+	double panes = a_pane > 1e-3 ? decades * LN_10 / a_pane : UINT32_MAX;
+	double gap = SILENCE_GAPS * subject->gap_panes;
 	panes = panes > gap ? panes : gap;
 	return panes < SILENCE_PANES_MIN ? SILENCE_PANES_MIN
 	       : panes < UINT32_MAX	 ? (uint32_t)panes + 1
@@ -692,16 +709,31 @@ static bool drop_is_sure(const struct anomaly *anomaly, const struct subject *su
 	return filled(anomaly, subject, WINDOW_PANES) && silence_is_zero(anomaly, subject);
 }
 
-/* A pane's p95 in ns; 0 if it is surely not beyond the index and need not be told. */
-static double connect_p95(struct anomaly *anomaly, const struct subject *subject, uint32_t window,
-			  bool exact)
+/* Connect times of a window. */
+struct connects {
+	double p95_ns;
+	double judged_ns; /* that time, or the BASELINE_FEWth slowest if that is less */
+};
+
+/* 0 if they are surely not beyond the index and need not be told. */
+static struct connects connects_of(struct anomaly *anomaly, const struct subject *subject,
+				   uint32_t window, bool exact)
 {
-	uint32_t panes = windows_panes[window];
-	if (!exact && !series_connects_may_exceed(&subject->series, anomaly->tick, panes, 0.95,
-						  subject->connect_index))
-		return 0;
-	return (double)series_connect_quantile(&subject->series, anomaly->tick, panes, 0.95,
-					       &anomaly->scratch);
+	const struct series *series = &subject->series;
+	uint32_t panes = windows_panes[window], tick = anomaly->tick;
+	double count = (double)anomaly->sums[window].connects;
+	struct connects connects = {0, 0};
+	if (count < BASELINE_FEW ||
+	    (!exact &&
+	     !series_connects_may_exceed(series, tick, panes, 0.95, subject->connect_index)))
+		return connects;
+	double few = (count - BASELINE_FEW + 0.5) / count;
+	connects.p95_ns =
+		(double)series_connect_quantile(series, tick, panes, 0.95, &anomaly->scratch);
+	connects.judged_ns = few >= 0.95 ? connects.p95_ns
+					 : (double)series_connect_quantile(series, tick, panes, few,
+									   &anomaly->scratch);
+	return connects;
 }
 
 static void see_level(struct anomaly *anomaly, const struct subject *subject, uint32_t signal,
@@ -709,18 +741,28 @@ static void see_level(struct anomaly *anomaly, const struct subject *subject, ui
 {
 	struct seen *seen = &anomaly->seen[signal];
 	const struct window_sums *sums = &anomaly->sums[window];
-	double p95_ns =
-		signal == SIGNAL_CONNECT_LATENCY ? connect_p95(anomaly, subject, window, exact) : 0;
+	struct connects connects = {0, 0};
 	double value;
-	if (!baseline_level_value(signal, sums, p95_ns, &value))
+	if (signal == SIGNAL_CONNECT_LATENCY)
+		connects = connects_of(anomaly, subject, window, exact);
+	if (!baseline_level_value(signal, sums, connects.judged_ns, &value))
 		return;
 	struct baseline_look look = baseline_look_level(
 		&anomaly->clock, subject->baseline, signal, subject_key(subject, signal), value,
 		windows_shorter[window], warm_windows(anomaly));
 	if (look.decades > 0 && look.value < look.expected && !drop_is_sure(anomaly, subject))
 		look.decades = 0;
-	if (!seen->known || look.decades > seen->look.decades)
-		*seen = (struct seen){.look = look, .window = window, .known = true};
+	if (signal == SIGNAL_RETRANSMITS && sums->retransmits < BASELINE_FEW)
+		look.decades = 0;
+	double shown = signal == SIGNAL_CONNECT_LATENCY ? connects.p95_ns / 1e9 : look.value;
+	if (window == WINDOW_SHORT)
+		seen->brief = look.decades;
+	if (seen->known && look.decades <= seen->look.decades)
+		return;
+	seen->look = look;
+	seen->shown = shown;
+	seen->window = window;
+	seen->known = true;
 }
 
 static void see_share(struct anomaly *anomaly, const struct subject *subject, uint32_t signal,
@@ -733,7 +775,11 @@ static void see_share(struct anomaly *anomaly, const struct subject *subject, ui
 	struct baseline_look look =
 		baseline_look_share(subject->baseline, signal, counts, warm_windows(anomaly));
 	if (!seen->known || look.decades > seen->look.decades)
-		*seen = (struct seen){look, counts, window, true};
+		*seen = (struct seen){.look = look,
+				      .counts = counts,
+				      .shown = look.value,
+				      .window = window,
+				      .known = true};
 }
 
 /* The subject opened nothing, and was silent, for longer than chance would have it. */
@@ -746,8 +792,8 @@ static void see_silence(struct anomaly *anomaly, const struct subject *subject)
 		return;
 	double missed = seen->look.expected * silent / PANES_PER_S;
 	float decades = (float)(missed / LN_10);
-	seen->look.value = 0;
-	seen->known = true;
+	seen->look.value = seen->shown = 0;
+	seen->known = seen->silent = true;
 	if (decades > seen->look.decades)
 		seen->look.decades = decades;
 }
@@ -800,6 +846,16 @@ static void subject_see(struct anomaly *anomaly, struct subject *subject, uint32
 	}
 }
 
+static bool is_rise(const struct baseline_look *look)
+{
+	return look->value > look->expected;
+}
+
+static bool is_volume(uint32_t signal)
+{
+	return signal < SIGNAL_LEVELS && signal_family(signal) == FAMILY_VOLUME;
+}
+
 /* What the families of signals say together; those that are not looked at in this pane say what
  * they said last. */
 static float subject_evidence(const struct anomaly *anomaly, struct subject *subject)
@@ -807,9 +863,12 @@ static float subject_evidence(const struct anomaly *anomaly, struct subject *sub
 	float sensitivity = (float)anomaly->options.sensitivity;
 	float families[SIGNAL_FAMILIES] = {0}, calm[SIGNAL_FAMILIES] = {0}, sum = 0;
 	for (uint32_t signal = 0; signal < SIGNALS; signal++) {
-		float decades = anomaly->seen[signal].look.decades;
+		const struct baseline_look *look = &anomaly->seen[signal].look;
+		float decades = look->decades;
 		float *most = signal_is_calm(signal) ? calm : families;
-		if (decades < EVIDENCE_MIN * sensitivity)
+		/* More of one client makes a server's sum more like that client. */
+		bool mixes = subject->per_server && is_volume(signal) && is_rise(look);
+		if (mixes || decades < EVIDENCE_MIN * sensitivity)
 			continue;
 		decades =
 			decades < EVIDENCE_MAX * sensitivity ? decades : EVIDENCE_MAX * sensitivity;
@@ -823,12 +882,6 @@ static float subject_evidence(const struct anomaly *anomaly, struct subject *sub
 		sum += families[i] > held ? families[i] : held;
 	}
 	return sum;
-}
-
-static float decades_needed(const struct anomaly *anomaly, float evidence)
-{
-	float sensitivity = (float)anomaly->options.sensitivity;
-	return evidence >= EVIDENCE_SUM * sensitivity ? EVIDENCE_MIN * sensitivity : sensitivity;
 }
 
 static double limit_of(const struct anomaly *anomaly, const struct subject *subject,
@@ -862,20 +915,49 @@ static bool episode_quiet(const struct anomaly *anomaly, const struct episode *e
 						  : seen->look.value >= clear;
 }
 
+static bool families_agree(const struct anomaly *anomaly, float evidence)
+{
+	return evidence >= EVIDENCE_SUM * (float)anomaly->options.sensitivity;
+}
+
+static float decades_needed(const struct anomaly *anomaly, uint32_t signal, float evidence)
+{
+	float sensitivity = (float)anomaly->options.sensitivity;
+	return families_agree(anomaly, evidence) || is_volume(signal) ? EVIDENCE_MIN * sensitivity
+								      : sensitivity;
+}
+
+/* For how long it must depart to be told. */
+static uint64_t hold_ns(const struct anomaly *anomaly, const struct subject *subject,
+			uint32_t signal, float evidence)
+{
+	const struct seen *seen = &anomaly->seen[signal];
+	if (signal >= SIGNAL_LEVELS || seen->silent)
+		return 0;
+	if (signal_is_calm(signal))
+		return CALM_HOLD_NS;
+	bool sure = seen->look.decades >= (float)anomaly->options.sensitivity;
+	if (is_volume(signal) && !families_agree(anomaly, evidence) &&
+	    (is_rise(&seen->look) || !sure))
+		return subject->per_server && !subject->nameless ? VOLUME_OF_ALL_HOLD_NS
+								 : VOLUME_HOLD_NS;
+	return HOLD_WINDOWS * WINDOW_PANES * PANE_NS;
+}
+
 /* After subject_see. */
 static struct verdict judge_baseline(struct anomaly *anomaly, const struct subject *subject,
 				     uint32_t signal, const struct episode *episode, float evidence)
 {
 	const struct seen *seen = &anomaly->seen[signal];
 	const struct baseline_look *look = &seen->look;
-	float needed = decades_needed(anomaly, evidence);
+	float needed = decades_needed(anomaly, signal, evidence);
 	struct verdict verdict = {.quiet = true,
 				  .metric = signal_metric(signal),
 				  .comparison = look->value < look->expected ? COMPARE_BELOW
 									     : COMPARE_ABOVE,
 				  .panes = windows_panes[seen->window],
 				  .sums = anomaly->sums[seen->window],
-				  .value = look->value,
+				  .value = seen->shown,
 				  .score = look->decades,
 				  .expected = look->expected,
 				  .usual_low = look->least,
@@ -897,8 +979,19 @@ static struct verdict judge_baseline(struct anomaly *anomaly, const struct subje
 	if (!verdict.fire)
 		return verdict;
 	verdict.quiet = false;
-	verdict.threshold = limit_of(anomaly, subject, signal, needed);
+	verdict.hold_ns = hold_ns(anomaly, subject, signal, evidence);
+	verdict.brief = seen->brief >= needed;
 	return verdict;
+}
+
+/* Where it would have begun: a search, so of what is told alone. */
+static double begin_limit(const struct anomaly *anomaly, const struct subject *subject,
+			  uint32_t rule, const struct verdict *verdict, float evidence)
+{
+	uint32_t signal = rule_signal(rule);
+	if (rule_monitor(anomaly, rule) || signal >= SIGNALS)
+		return verdict->threshold;
+	return limit_of(anomaly, subject, signal, decades_needed(anomaly, signal, evidence));
 }
 
 static struct verdict judge_burn(const struct anomaly *anomaly, const struct subject *subject,
@@ -957,23 +1050,25 @@ static void alert_measure(struct anomaly *anomaly, const struct subject *subject
 /* Suspects and diagnosis. False if this pane has had its share of rankings, or what to rank has not
  * come yet. */
 static bool rank(struct anomaly *anomaly, const struct subject *subject,
-		 const struct verdict *verdict, struct alert *alert)
+		 const struct verdict *verdict, uint64_t onset_ns, struct alert *alert)
 {
-	/* Instances do not tell of lookups, and a new client is the suspect. */
-	if (verdict->metric >= METRIC_DNS_FAILURE_RATIO) {
+	/* A new client is the suspect. */
+	if (verdict->metric == METRIC_CLIENTS_NEW) {
 		alert->suspects_count = 0;
 		return true;
 	}
 	if (anomaly->rankings == RANKINGS_MAX)
 		return false;
+	uint64_t panes = verdict->panes + (anomaly->now_ns - onset_ns) / PANE_NS;
 	struct domain_query query = {
 		.edge = subject->edge,
 		.per_server = subject->per_server,
 		.metric = verdict->metric,
 		.comparison = verdict->comparison,
-		.window_panes = verdict->panes,
-		.started_ns = alert->started_ns,
+		.window_panes = panes < DOMAIN_WINDOW_PANES ? (uint32_t)panes : DOMAIN_WINDOW_PANES,
+		.started_ns = onset_ns,
 		.value = verdict->value,
+		.expected = alert->expected,
 	};
 	if (!domain_ready(anomaly->domains, &query))
 		return false;
@@ -1064,7 +1159,8 @@ static void episode_begin(struct anomaly *anomaly, struct subject *subject,
 	alert_key(alert);
 	alert_measure(anomaly, subject, verdict, alert);
 	/* Without its turn in the ranking, the next pane may try. */
-	bool ranked = rank(anomaly, subject, verdict, alert);
+	episode->onset_ns = state->since_ns ? state->since_ns : anomaly->now_ns;
+	bool ranked = rank(anomaly, subject, verdict, episode->onset_ns, alert);
 	episode->update_ns = ranked ? anomaly->now_ns + anomaly->options.update_ns : 0;
 	emit(anomaly, verdict, alert);
 	state->episode = episode;
@@ -1096,7 +1192,7 @@ static void episode_update(struct anomaly *anomaly, struct subject *subject,
 	if (!verdict->fire || anomaly->now_ns < episode->update_ns)
 		return;
 	struct alert alert = episode->alert;
-	if (!rank(anomaly, subject, verdict, &alert))
+	if (!rank(anomaly, subject, verdict, episode->onset_ns, &alert))
 		return;
 	episode->update_ns = anomaly->now_ns + anomaly->options.update_ns;
 	if (alert_same_suspect(&alert, &episode->alert) &&
@@ -1160,18 +1256,18 @@ static void states_drop(struct subject *subject)
 	subject->states = NULL;
 }
 
-/* Whether what fires is to be told now. */
-static bool departure_is_sure(const struct anomaly *anomaly, uint32_t rule,
-			      struct watch_state *state, const struct verdict *verdict)
+/* Whether what fires has lasted. */
+static bool departure_is_sure(const struct anomaly *anomaly, struct watch_state *state,
+			      const struct verdict *verdict)
 {
-	uint32_t signal = rule_signal(rule);
-	if (rule_monitor(anomaly, rule) || signal >= SIGNAL_LEVELS ||
-	    verdict->score >= LEVEL_SURE * anomaly->options.sensitivity)
-		return true;
+	const uint32_t brief_panes = HOLD_WINDOWS * windows_panes[WINDOW_SHORT];
 	if (state->since_ns == 0)
 		state->since_ns = anomaly->now_ns;
-	return anomaly->now_ns - state->since_ns >=
-	       (signal_is_calm(signal) ? CALM_HOLD_NS : LEVEL_HOLD_NS);
+	if (!verdict->brief)
+		state->brief = 0;
+	else if (state->brief < brief_panes)
+		state->brief++;
+	return anomaly->now_ns - state->since_ns >= verdict->hold_ns || state->brief == brief_panes;
 }
 
 static void watch_step(struct anomaly *anomaly, struct subject *subject, uint32_t number,
@@ -1185,13 +1281,19 @@ static void watch_step(struct anomaly *anomaly, struct subject *subject, uint32_
 		episode_step(anomaly, subject, watch, state, &verdict);
 	} else if (verdict.fire) {
 		state = &watch_states(subject)[number];
-		if (departure_is_sure(anomaly, watch->rule, state, &verdict))
+		if (departure_is_sure(anomaly, state, &verdict)) {
+			verdict.threshold =
+				begin_limit(anomaly, subject, watch->rule, &verdict, evidence);
 			episode_begin(anomaly, subject, watch, state, &verdict);
+		}
 	}
 	if (!state)
 		return;
 	state->hot |= !verdict.quiet && !rule_monitor(anomaly, watch->rule);
-	state->since_ns = verdict.fire && !state->episode ? state->since_ns : 0;
+	if (!verdict.fire || state->episode) {
+		state->since_ns = 0;
+		state->brief = 0;
+	}
 	state->suppressed &= verdict.fire;
 }
 
@@ -1520,6 +1622,7 @@ static bool resume(struct anomaly *anomaly, const struct alert *alert)
 		struct watch_state *state = &watch_states(subject)[i];
 		state->episode = memory_zeroed(1, sizeof(*state->episode));
 		state->episode->alert = *alert;
+		state->episode->onset_ns = alert->started_ns;
 		snprintf(state->episode->alert.unit, sizeof(state->episode->alert.unit), "%s",
 			 metric_unit(subject->plan->watches[i].metric));
 		state->episode->update_ns = alert->pane_end_ns + anomaly->options.update_ns;

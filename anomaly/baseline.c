@@ -18,16 +18,20 @@ static const struct {
 	uint64_t minimum;
 	double unit; /* of the sums to the metric's */
 } levels[SIGNAL_LEVELS] = {
-	/* 50: a client that starts anew connects so often. */
-	[SIGNAL_OPENED] = {METRIC_CONNECTIONS_OPENED, FAMILY_VOLUME, 3, 3, 50, 10, 10, 0, 0.1},
-	/* 10 kB/s: below that a single response makes the difference. */
-	[SIGNAL_BYTES] = {METRIC_BYTES, FAMILY_VOLUME, 2.5, 4, 100000, 10000, 10000, 0, 0.1},
-	/* 1 ms: what scheduling and interrupts alone do to a connect in one zone. 20: a p95 of
-	   fewer is the slowest one's time, and one lost SYN must not fire. */
-	[SIGNAL_CONNECT_LATENCY] = {METRIC_CONNECT_LATENCY, FAMILY_LATENCY, 1.5, 0, 1e6, 0, 1e6, 20,
+	/* Twice: what capacity allows for by rule of thumb. 20: what a client that starts anew
+	   opens besides. */
+	[SIGNAL_OPENED] = {METRIC_CONNECTIONS_OPENED, FAMILY_VOLUME, 2, 3, 20, 10, 10, 0, 0.1},
+	/* 2 kB/s: below that a single response makes the difference. */
+	[SIGNAL_BYTES] = {METRIC_BYTES, FAMILY_VOLUME, 2, 3, 20000, 10000, 10000, 0, 0.1},
+	/* 1 ms: what scheduling and interrupts alone do to a connect in one zone. 10: BASELINE_FEW
+	   slow ones are half of them then. */
+	[SIGNAL_CONNECT_LATENCY] = {METRIC_CONNECT_LATENCY, FAMILY_LATENCY, 1.5, 0, 1e6, 0, 1e6, 10,
 				    1e-9},
 	[SIGNAL_RTT] = {METRIC_RTT, FAMILY_LATENCY, 1.5, 0, 1e6, 0, 1e6, 10, 1e-9},
-	[SIGNAL_RETRANSMITS] = {METRIC_RETRANSMIT_RATIO, FAMILY_LATENCY, 2, 0, 0.02, 0, 0.02, 200,
+	/* 0.5 %: throughput goes as one over the root of what is lost (Mathis et al. 1997), so that
+	   is a seventh of what 0.01 % leaves. Of an edge between all zones a path that loses 2 %.
+	 */
+	[SIGNAL_RETRANSMITS] = {METRIC_RETRANSMIT_RATIO, FAMILY_LATENCY, 2, 0, 0.005, 0, 0.02, 200,
 				1},
 	/* 5 ms: a resolver that asks another one. */
 	[SIGNAL_DNS_LATENCY] = {METRIC_DNS_LATENCY, FAMILY_LATENCY, 2, 0, 5e6, 0, 5e6, 10, 1e-9},
@@ -41,12 +45,12 @@ static const struct {
 	double bad_min, ratio, prior;
 	bool cold;
 } shares[SIGNAL_SHARES] = {
-	[SIGNAL_FAILED - SIGNAL_LEVELS] = {METRIC_FAILURE_RATIO, FAMILY_FAILURE, 5, 0.02, 0.01,
-					   true},
-	[SIGNAL_RESETS -
-		SIGNAL_LEVELS] = {METRIC_CONNECTIONS_RESET, FAMILY_FAILURE, 10, 0.1, 0.05, false},
-	[SIGNAL_DNS_FAILED -
-		SIGNAL_LEVELS] = {METRIC_DNS_FAILURE_RATIO, FAMILY_FAILURE, 5, 0.05, 0.05, false},
+	[SIGNAL_FAILED - SIGNAL_LEVELS] = {METRIC_FAILURE_RATIO, FAMILY_FAILURE, BASELINE_FEW, 0.02,
+					   0.01, true},
+	[SIGNAL_RESETS - SIGNAL_LEVELS] = {METRIC_CONNECTIONS_RESET, FAMILY_FAILURE, BASELINE_FEW,
+					   0.05, 0.05, false},
+	[SIGNAL_DNS_FAILED - SIGNAL_LEVELS] = {METRIC_DNS_FAILURE_RATIO, FAMILY_FAILURE,
+					       BASELINE_FEW, 0.05, 0.05, false},
 	/* Of a window, not of connections: a ratio of 10 is ten in ten seconds. */
 	[SIGNAL_CLIENTS - SIGNAL_LEVELS] = {METRIC_CLIENTS_NEW, FAMILY_VOLUME, 10, 10, 0.05, false},
 };

@@ -29,6 +29,8 @@ enum {
 	/* A full detector speaks for its series from this age; before, the small one does. */
 	BASELINE_FULL_WINDOWS = 360,
 	BASELINE_STATE_MAX = 256,
+	/* Fewer that fail, are slow or were lost may be one packet's fate. */
+	BASELINE_FEW = 5,
 };
 
 enum signal {

@@ -36,11 +36,15 @@ uint32_t domain_rank(struct domain_log *log, const struct domain_query *query,
 		     const struct names *names, struct suspect suspects[ALERT_SUSPECTS_MAX])
 {
 	const struct domain_window *usual =
-		metric_is_volume(query->metric) ? domain_log_usual(log, query->started_ns) : NULL;
+		metric_is_long(query->metric) ? domain_log_usual(log, query->started_ns) : NULL;
 	struct domain_ranked sides[DOMAIN_SIDES][ALERT_SUSPECTS_MAX];
 	uint32_t counts[DOMAIN_SIDES] = {0}, first = 0, end = 0;
+	/* Instances do not tell whose lookups fail. */
+	if (metric_is_of_lookups(query->metric))
+		return 0;
 	/* What is usual is out of sight: what was said of it then was better. */
-	if (!usual && log->windows[0].start_ns > query->started_ns)
+	if (!usual && metric_is_volume(query->metric) &&
+	    log->windows[0].start_ns > query->started_ns)
 		return 0;
 	uint32_t leaves = domain_leaf_gather(log, query, usual);
 	for (uint32_t side = 0; side < DOMAIN_SIDES; side++, first = end) {

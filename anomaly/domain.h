@@ -27,9 +27,11 @@
 enum {
 	DOMAIN_WINDOW_PANES = 40,		/* the longest window compared */
 	DOMAIN_PANES = DOMAIN_WINDOW_PANES + 1, /* and the open one */
-	/* The newest lies within the episode; it was noticed within ten seconds, so the last but
-	   one before that is of before it. */
+	/* The newest lies within the episode. What is noticed within ten seconds has its usual in
+	   the one before that; what has to last, in one of those that are kept for longer: each
+	   DOMAIN_KEEP_EVERYth, the last two of them. */
 	DOMAIN_WINDOWS = 4,
+	DOMAIN_KEEP_EVERY = 9,
 	/* Distinct instances of one side looked at in one ranking; more are left out, highest ids
 	   first. */
 	DOMAIN_LEAVES_MAX = 4096,
@@ -53,8 +55,9 @@ struct domain_query {
 	uint32_t metric;     /* enum metric */
 	uint32_t comparison; /* of the change: above or below the usual */
 	uint32_t window_panes;
-	uint64_t started_ns; /* of the episode: the end of its first pane */
+	uint64_t started_ns; /* when it was seen first: the end of that pane */
 	double value;	     /* what the metric is there, in its unit */
+	double expected;     /* and should be; 0: not known */
 };
 
 /* Whether the rows that tell of the metric are here: else a later pane may ask again. */

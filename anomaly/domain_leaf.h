@@ -29,6 +29,11 @@ static inline bool metric_is_volume(uint32_t metric)
 	return metric == METRIC_BYTES || metric == METRIC_CONNECTIONS_OPENED;
 }
 
+static inline bool metric_is_of_lookups(uint32_t metric)
+{
+	return metric == METRIC_DNS_FAILURE_RATIO || metric == METRIC_DNS_LATENCY;
+}
+
 /* Into log->leaves, by side and instance, one of each, and returns how many. usual: ten seconds of
  * before the episode; NULL: nothing is compared with them. */
 uint32_t domain_leaf_gather(struct domain_log *log, const struct domain_query *query,

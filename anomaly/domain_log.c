@@ -152,19 +152,28 @@ void domain_log_close(struct domain_log *log)
 
 /* --- ten seconds --- */
 
-/* All become older by one, and the oldest one's memory serves the next. */
+/* What came before the newest is kept for longer if its turn is, or none is kept yet; the memory of
+ * the one that leaves serves the next. */
 static struct domain_window *window_of(struct domain_log *log, uint64_t start_ns)
 {
-	struct domain_window *newest = &log->windows[0];
-	if (newest->start_ns >= start_ns)
-		return newest->start_ns == start_ns ? newest : NULL;
-	struct domain_window next = log->windows[DOMAIN_WINDOWS - 1];
-	memmove(&log->windows[1], newest, (DOMAIN_WINDOWS - 1) * sizeof(*newest));
+	_Static_assert(DOMAIN_WINDOWS == 4, "the newest two and two that are kept");
+	struct domain_window *windows = log->windows;
+	if (windows[0].start_ns >= start_ns)
+		return windows[0].start_ns == start_ns ? &windows[0] : NULL;
+	bool keep = windows[1].start_ns &&
+		    (windows[1].start_ns / DOMAIN_WINDOW_NS % DOMAIN_KEEP_EVERY == 0 ||
+		     windows[2].start_ns == 0);
+	struct domain_window next = windows[keep ? DOMAIN_WINDOWS - 1 : 1];
+	if (keep) {
+		windows[3] = windows[2];
+		windows[2] = windows[1];
+	}
+	windows[1] = windows[0];
 	map_done(&next.numbers);
 	next.start_ns = start_ns;
 	next.count = next.instances_count = 0;
-	*newest = next;
-	return newest;
+	windows[0] = next;
+	return &windows[0];
 }
 
 static uint32_t window_instance(struct domain_window *window, const struct rollup *rollup)
@@ -261,11 +270,12 @@ bool domain_query_asks(const struct domain_query *query, uint64_t edge, uint64_t
 
 const struct domain_window *domain_log_usual(const struct domain_log *log, uint64_t started_ns)
 {
+	/* As long ago as two are kept, and one that waits for its turn. */
+	const uint64_t old_ns = (2 * DOMAIN_KEEP_EVERY + 2) * DOMAIN_WINDOW_NS;
 	const struct domain_window *newest = &log->windows[0], *usual = NULL;
 	for (uint32_t i = 1; i < DOMAIN_WINDOWS; i++) {
 		const struct domain_window *window = &log->windows[i];
-		if (window->start_ns == 0 ||
-		    window->start_ns + DOMAIN_WINDOWS * DOMAIN_WINDOW_NS <= newest->start_ns)
+		if (window->start_ns == 0 || window->start_ns + old_ns < newest->start_ns)
 			break;
 		if (window->start_ns < started_ns)
 			usual = window;

@@ -76,7 +76,7 @@ struct domain_log {
 	uint32_t head; /* the open pane */
 	uint32_t rows_max, rows;
 	struct domain_pane spare; /* memory of a forgotten pane, for the next one */
-	struct domain_window windows[DOMAIN_WINDOWS]; /* newest first */
+	struct domain_window windows[DOMAIN_WINDOWS]; /* newest first; from the third on, kept */
 	uint64_t dropped;
 	struct domain_leaf *leaves; /* of one ranking */
 	uint32_t leaves_capacity;
@@ -99,5 +99,5 @@ bool domain_query_asks(const struct domain_query *query, uint64_t edge, uint64_t
 /* The first row of the edge in a closed pane, or where it would be. */
 uint32_t domain_pane_find(const struct domain_pane *pane, uint64_t edge);
 /* Which ten seconds say what is usual: the newest that ended before anything was wrong, as far as
- * is known, or else the oldest that began before. NULL: none of the last minute did. */
+ * is known, or else the oldest that began before. NULL: none of the last three minutes did. */
 const struct domain_window *domain_log_usual(const struct domain_log *log, uint64_t started_ns);

@@ -80,7 +80,8 @@ static uint32_t list_candidates(const struct domain_leaf *leaves, uint32_t count
 }
 
 /* The best of all dimensions first, then the values of other dimensions with the very same leaves:
- * the most specific stands for its class. */
+ * the most specific stands for its class, but a version that a single instance has, which is more
+ * than that it is an instance. */
 struct finding {
 	double score;
 	uint32_t count;
@@ -114,6 +115,12 @@ static struct finding find_best(const struct domain_leaf *leaves, uint32_t count
 		if (candidates[i].leaves == best_leaves && candidate_named(&candidates[i]) &&
 		    finding.count < DIMENSIONS)
 			finding.names[finding.count++] = candidates[i];
+	if (finding.count > 1 && finding.names[0].dimension == DIMENSION_INSTANCE &&
+	    finding.names[1].dimension == DIMENSION_VERSION) {
+		struct domain_candidate version = finding.names[1];
+		finding.names[1] = finding.names[0];
+		finding.names[0] = version;
+	}
 	return finding;
 }
 

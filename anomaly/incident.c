@@ -19,8 +19,12 @@
 /* What is merely slow or unusual is not told before it is known where: instances tell of it once in
  * ten seconds. */
 #define RIPE_NS (12 * NS_PER_S)
-/* What spreads: a zone or a path fails for busy edges at once and for others some seconds later. */
-#define SPREAD_NS (30 * NS_PER_S)
+/* Two faults seldom begin so close together; one often shows in places that nothing links. What is
+ * slow or unusual takes longer to be sure of. */
+#define SPREAD_NS      (30 * NS_PER_S)
+#define SPREAD_MILD_NS (60 * NS_PER_S)
+/* What has come to several servers, those who are seldom used notice so much later. */
+#define SPREAD_WIDE_NS (120 * NS_PER_S)
 /* What began longer ago neither draws new faults along a chain or a node, nor hides them: people
  * have seen it. */
 #define LATELY_NS (300 * NS_PER_S)
@@ -33,9 +37,14 @@ struct incident {
 	uint64_t opened_ns;
 	uint64_t update_ns; /* not told again before */
 	uint64_t shared_ns; /* when it last took what has nothing to do with it but its time */
-	struct alert alert; /* as it was told last; not at all yet: sequence 0 */
-	uint64_t trouble;   /* its cause's, as it was told last */
-	uint32_t episodes;  /* open */
+	uint64_t grown_ns;  /* when it last took any */
+	uint64_t servers[INCIDENT_SERVERS_MIN]; /* of its episodes, the first so many */
+	uint32_t servers_count;
+	uint64_t monitor;	  /* of the first of them */
+	uint32_t kind, told_kind; /* the gravest of its episodes so far; as it was told last */
+	struct alert alert;	  /* as it was told last; not at all yet: sequence 0 */
+	uint64_t trouble;	  /* its cause's, as it was told last */
+	uint32_t episodes;	  /* open */
 	bool changed;
 	uint64_t closed_ns; /* 0: it is open. Else it may be opened again */
 	uint64_t ended_ns;  /* when it closed last, and with what: that belongs to it */
@@ -51,7 +60,11 @@ struct member {
 	uint64_t rule; /* its monitor and edge: what is the same when it begins again */
 	struct incident *incident;
 	uint32_t kind; /* of what is wrong: enum kind */
+	bool lookups;  /* which fail also for who cannot reach a server of names */
+	bool budget;   /* looks back over hours */
+	bool own;      /* a monitor of people's own */
 	bool deep;     /* nobody that it calls is a member */
+	bool repeats;  /* says of its server what another says better */
 	bool ended;
 	bool unconfirmed; /* resumed, and its owner has not told of it */
 	struct alert alert;
@@ -75,7 +88,7 @@ enum part {
 	PART_TOGETHER, /* the key is its client, and it began just now */
 };
 
-enum { LINKS_A_MEMBER = 5 };
+enum { LINKS_A_MEMBER = 6 };
 
 struct incidents {
 	struct incident_options options;
@@ -92,6 +105,7 @@ struct incidents {
 	/* Scratch: links; the first member of each member's group, and the incident of that group;
 	   ids; members by incident. */
 	struct link *links;
+	uint32_t links_count;
 	uint32_t *first;
 	struct incident **groups;
 	bool *ripe; /* a group that has no incident may begin one */
@@ -218,6 +232,9 @@ static void member_take(struct member *member, const struct alert *alert)
 	member->edge = edge_id(&edge);
 	member->rule = rule_of(alert->monitor, subject);
 	member->kind = kind_of(alert);
+	member->lookups = metric_by_name(alert->metric) == METRIC_DNS_FAILURE_RATIO;
+	member->budget = strncmp(alert->monitor, "burn-rate/", 10) == 0;
+	member->own = !member->budget && strncmp(alert->monitor, "baseline/", 9) != 0;
 	member->domain = domain_of(alert);
 }
 
@@ -300,8 +317,11 @@ static uint32_t link_member(const struct member *member, uint32_t number, uint64
 	uint32_t count = 0;
 	if (member->ended)
 		return 0;
-	if (server)
+	/* Hours that used up a budget are not why something fails now. */
+	if (server && (lately || !member->budget))
 		links[count++] = (struct link){hash_mix(server), number, PART_SERVER};
+	if (server && member->budget)
+		links[count++] = (struct link){hash_mix(server + 6), number, PART_SERVER};
 	if (server && chain)
 		links[count++] = (struct link){hash_mix(server + 4), number, PART_CHAIN_SERVER};
 	if (client && chain)
@@ -321,6 +341,20 @@ static int compare_links(const void *a, const void *b)
 	if (left->member != right->member)
 		return left->member < right->member ? -1 : 1;
 	return (int)left->part - (int)right->part;
+}
+
+/* The first of the key, or where it would be. */
+static uint32_t link_find(const struct link *links, uint32_t count, uint64_t key)
+{
+	uint32_t low = 0, high = count;
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+		if (links[middle].key < key)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -380,6 +414,7 @@ static void link_all(struct incidents *incidents)
 		count += link_member(incidents->members[i], i, incidents->now_ns,
 				     incidents->links + count);
 	}
+	incidents->links_count = count;
 	qsort(incidents->links, count, sizeof(*incidents->links), compare_links);
 	for (uint32_t begin = 0, end; begin < count; begin = end) {
 		const struct link *run = &incidents->links[begin];
@@ -406,23 +441,34 @@ static struct incident *incident_add(struct incidents *incidents, uint64_t opene
 	}
 	incident->number = ++incidents->numbers;
 	incident->opened_ns = opened_ns;
+	incident->kind = incident->told_kind = KIND_VOLUME;
 	incidents->incidents[incidents->incidents_count++] = incident;
 	incidents->stats.incidents++;
 	return incident;
 }
 
-static void admit(struct incident *incident, struct member *member)
+static void admit(struct incident *incident, struct member *member, uint64_t now_ns)
 {
+	uint32_t at = 0;
 	member->incident = incident;
 	incident->episodes++;
 	incident->changed = true;
+	incident->grown_ns = now_ns;
+	if (!incident->monitor)
+		incident->monitor = text_id(member->alert.monitor);
+	if (member->kind < incident->kind)
+		incident->kind = member->kind;
+	while (at < incident->servers_count && incident->servers[at] != member->server)
+		at++;
+	if (member->server && at == incident->servers_count && at < INCIDENT_SERVERS_MIN)
+		incident->servers[incident->servers_count++] = member->server;
 }
 
 /* Failures, and what people asked for themselves, at once; anything else once it is known where it
  * is, or that this is not known. */
 static bool is_ripe(const struct member *member, uint64_t now_ns)
 {
-	return member->kind == KIND_FAILURE || strncmp(member->alert.monitor, "baseline/", 9) ||
+	return member->kind == KIND_FAILURE || member->own || member->budget ||
 	       member->alert.suspects_count || member->alert.started_ns + RIPE_NS <= now_ns;
 }
 
@@ -443,35 +489,61 @@ static void find_groups(struct incidents *incidents)
 	}
 }
 
-/* The open incident that what spreads belongs to. */
-static struct incident *spreading(const struct incidents *incidents)
+static uint64_t later(uint64_t a, uint64_t b)
 {
-	for (uint32_t i = 0; i < incidents->incidents_count; i++) {
-		struct incident *incident = incidents->incidents[i];
-		if (!incident->closed_ns && incident->shared_ns &&
-		    incident->shared_ns + SPREAD_NS > incidents->now_ns)
+	return a > b ? a : b;
+}
+
+/* Whether it takes what nothing but time links to it. More or less traffic is what failures bring
+ * about, and seldom why there are any; and what people asked for by a name of their own is told
+ * under another's only where that is wide. */
+static bool takes(const struct incident *incident, const struct member *member, uint64_t now_ns)
+{
+	uint64_t spread_ns = member->kind == KIND_FAILURE ? SPREAD_NS : SPREAD_MILD_NS;
+	bool wide = incident->servers_count == INCIDENT_SERVERS_MIN;
+	if (incident->closed_ns || incident->episodes == 0 ||
+	    (incident->kind == KIND_VOLUME && member->kind != KIND_VOLUME) ||
+	    (member->own && !wide && incident->monitor != text_id(member->alert.monitor)) ||
+	    incident->opened_ns + LATELY_NS <= now_ns)
+		return false;
+	return later(incident->opened_ns, incident->shared_ns) + spread_ns > now_ns ||
+	       (wide && incident->grown_ns + SPREAD_WIDE_NS > now_ns);
+}
+
+/* Of traffic that is unusual: the incident of what fails or is slow at one of its ends, lately. */
+static struct incident *effect_of(const struct incidents *incidents, uint64_t workload)
+{
+	uint64_t key = hash_mix(workload + 4);
+	uint32_t count = incidents->links_count;
+	uint32_t at = link_find(incidents->links, count, key);
+	for (; workload && at < count && incidents->links[at].key == key; at++) {
+		uint32_t member = incidents->links[at].member;
+		struct incident *incident = incidents->groups[first_of(incidents->first, member)];
+		if (incident && incident->episodes)
 			return incident;
 	}
 	return NULL;
 }
 
-/* How many incidents would have begun within SPREAD_NS, and the first of those that did. */
-static uint32_t beginning(const struct incidents *incidents, struct incident **oldest)
+/* The oldest open incident that a newcomer without one may belong to; NULL: it begins its own. */
+static struct incident *taker_of(const struct incidents *incidents, const struct member *member)
 {
-	uint32_t at = incidents->incidents_count, count = 0;
-	*oldest = NULL;
-	for (; at > 0; at--) {
-		struct incident *incident = incidents->incidents[at - 1];
-		if (incident->opened_ns + SPREAD_NS <= incidents->now_ns)
-			break;
-		if (incident->closed_ns)
+	struct incident *taker = NULL;
+	bool effect = member->kind == KIND_VOLUME && !member->own;
+	if (effect)
+		taker = effect_of(incidents, member->server);
+	if (effect && !taker)
+		taker = effect_of(incidents, member->client);
+	if (taker)
+		return taker;
+	for (uint32_t i = 0; i < incidents->incidents_count; i++) {
+		struct incident *incident = incidents->incidents[i];
+		if (!takes(incident, member, incidents->now_ns))
 			continue;
-		*oldest = incident;
-		count++;
+		incident->shared_ns = incidents->now_ns;
+		return incident;
 	}
-	for (uint32_t i = 0; i < incidents->members_count; i++)
-		count += incidents->first[i] == i && !incidents->groups[i] && incidents->ripe[i];
-	return count;
+	return NULL;
 }
 
 /* The newest, closed or open again. */
@@ -507,30 +579,27 @@ static void reopen(struct incidents *incidents)
 	}
 }
 
-/* To the incident of their group, or to a new one; to one and the same when too many begin. */
+/* To the incident of their group, or to one that takes them, or to a new one. What fails goes
+ * first: what else begins in this pane may come of it. */
 static void admit_newcomers(struct incidents *incidents)
 {
-	struct incident *shared, *spread = spreading(incidents);
 	find_groups(incidents);
 	reopen(incidents);
-	bool together = beginning(incidents, &shared) > INCIDENTS_AT_ONCE || spread;
-	if (spread)
-		shared = spread;
-	for (uint32_t i = 0; i < incidents->members_count; i++) {
-		struct member *member = incidents->members[i];
-		uint32_t first = first_of(incidents->first, i);
-		struct incident **group = &incidents->groups[first];
-		/* It was over before anybody heard of it. */
-		if (member->incident || member->ended || (!*group && !incidents->ripe[first]))
-			continue;
-		if (!*group && together && shared) {
-			*group = shared;
-			shared->shared_ns = incidents->now_ns;
+	for (uint32_t kind = KIND_FAILURE; kind <= KIND_VOLUME; kind++)
+		for (uint32_t i = 0; i < incidents->members_count; i++) {
+			struct member *member = incidents->members[i];
+			uint32_t first = first_of(incidents->first, i);
+			struct incident **group = &incidents->groups[first];
+			/* It was over before anybody heard of it. */
+			if (member->incident || member->ended || member->kind != kind ||
+			    (!*group && !incidents->ripe[first]))
+				continue;
+			if (!*group)
+				*group = taker_of(incidents, member);
+			if (!*group)
+				*group = incident_add(incidents, incidents->now_ns);
+			admit(*group, member, incidents->now_ns);
 		}
-		if (!*group)
-			*group = shared = incident_add(incidents, incidents->now_ns);
-		admit(*group, member);
-	}
 }
 
 /* --- what is told --- */
@@ -546,11 +615,63 @@ static int compare_causes(const void *a, const void *b)
 		return left->deep ? -1 : 1;
 	if (left->kind != right->kind)
 		return left->kind < right->kind ? -1 : 1;
+	if (left->lookups != right->lookups)
+		return left->lookups ? 1 : -1;
+	if (left->repeats != right->repeats)
+		return left->repeats ? 1 : -1;
 	if (left->alert.severity != right->alert.severity)
 		return left->alert.severity > right->alert.severity ? -1 : 1;
 	if (left->alert.started_ns != right->alert.started_ns)
 		return left->alert.started_ns < right->alert.started_ns ? -1 : 1;
 	return strcmp(left->alert.key, right->alert.key);
+}
+
+/* What is wrong where. Of all that says the same, an edge or its server's sum, one ends first: that
+ * another names the incident then is no news. */
+static uint64_t trouble_of(const struct member *member)
+{
+	return hash_mix((member->server ? member->server : member->edge) + member->kind);
+}
+
+static bool is_sum(const struct member *member)
+{
+	return !member->alert.subject.client[0];
+}
+
+/* Of the links, which are sorted, the members of one key: whether they are of one edge, of several,
+ * or none. */
+static uint32_t edges_in(struct member *const *members, const struct link *links, uint32_t count,
+			 uint64_t key)
+{
+	uint32_t first = link_find(links, count, key), at = first;
+	for (; at < count && links[at].key == key; at++)
+		if (members[links[at].member]->edge != members[links[first].member]->edge)
+			return 2;
+	return at > first;
+}
+
+/* Of one edge and its server's sum the edge says more; of several the sum does. */
+static void mark_repeats(struct incidents *incidents, struct member **members, uint32_t count)
+{
+	struct link *links = incidents->links;
+	uint64_t *ids = incidents->ids;
+	uint32_t edges = 0, sums = 0;
+	for (uint32_t i = 0; i < count; i++)
+		if (!members[i]->ended && !is_sum(members[i]))
+			links[edges++] = (struct link){.key = trouble_of(members[i]), .member = i};
+	qsort(links, edges, sizeof(*links), compare_links);
+	for (uint32_t i = 0; i < count; i++) {
+		if (members[i]->ended || !is_sum(members[i]))
+			continue;
+		uint64_t trouble = trouble_of(members[i]);
+		members[i]->repeats = edges_in(members, links, edges, trouble) == 1;
+		if (!members[i]->repeats)
+			ids[sums++] = trouble;
+	}
+	qsort(ids, sums, sizeof(*ids), compare_ids);
+	for (uint32_t i = 0; i < edges; i++)
+		members[links[i].member]->repeats =
+			bsearch(&links[i].key, ids, sums, sizeof(*ids), compare_ids) != NULL;
 }
 
 /* Members of incidents in which something changed, by incident, causes first. */
@@ -559,7 +680,7 @@ static uint32_t sort_members(struct incidents *incidents)
 	uint32_t count = 0, clients;
 	for (uint32_t i = 0; i < incidents->members_count; i++) {
 		struct member *member = incidents->members[i];
-		member->deep = false;
+		member->deep = member->repeats = false;
 		if (member->incident && member->incident->changed)
 			incidents->sorted[count++] = member;
 	}
@@ -578,6 +699,7 @@ static uint32_t sort_members(struct incidents *incidents)
 			incidents->sorted[i]->deep =
 				!bsearch(&incidents->sorted[i]->server, incidents->ids, clients,
 					 sizeof(*incidents->ids), compare_ids);
+		mark_repeats(incidents, incidents->sorted + begin, end - begin);
 	}
 	qsort(incidents->sorted, count, sizeof(struct member *), compare_causes);
 	return count;
@@ -613,13 +735,6 @@ static void agree(struct alert *alert, struct member *const *members, uint32_t c
 		if (!members[i]->ended)
 			witnesses[open++] = &members[i]->alert;
 	witness_agree(alert, witnesses, open);
-}
-
-/* What is wrong where. Of all that says the same, an edge or its server's sum, one ends first: that
- * another names the incident then is no news. */
-static uint64_t trouble_of(const struct member *member)
-{
-	return hash_mix((member->server ? member->server : member->edge) + member->kind);
 }
 
 /* A cause that is too small to be diagnosed is what another is that says the same: its server's
@@ -719,6 +834,8 @@ static void tell(struct incidents *incidents, struct incident *incident,
 	/* Who hears of severe ones only must not wait, nor miss it if it is soon over. */
 	bool severer = severity_of(incident, members, count) > incident->alert.severity;
 	bool again = incident->alert.state == ALERT_RESOLVED;
+	/* What was slow or unusual fails now. */
+	severer |= incident->kind == KIND_FAILURE && incident->told_kind != KIND_FAILURE;
 	if (!first && incident->episodes && !severer && !again &&
 	    incidents->now_ns < incident->update_ns)
 		return;
@@ -732,6 +849,7 @@ static void tell(struct incidents *incidents, struct incident *incident,
 		incident_close(incidents, incident, members, count);
 	incident->alert = alert;
 	incident->trouble = trouble_of(members[0]);
+	incident->told_kind = incident->kind;
 	incident->update_ns = incidents->now_ns + incidents->options.update_ns;
 	incidents->stats.opened += first;
 	incidents->stats.reopened += again;
@@ -851,7 +969,7 @@ static void resume_member(struct incidents *incidents, struct incident *incident
 	if (!member)
 		return;
 	member->unconfirmed = true;
-	admit(incident, member);
+	admit(incident, member, alert.pane_end_ns);
 	if (number == 0)
 		incident->trouble = trouble_of(member);
 }
@@ -867,6 +985,7 @@ bool incidents_resume(struct incidents *incidents, const struct alert *alert)
 	incident->update_ns = alert->pane_end_ns + incidents->options.update_ns;
 	for (uint32_t i = 0; i < alert->members_count; i++)
 		resume_member(incidents, incident, i);
+	incident->told_kind = incident->kind;
 	incident->changed = false;
 	incidents->resumed = true;
 	if (incident->episodes)

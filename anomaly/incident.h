@@ -15,25 +15,31 @@
  *
  *   - they began within two seconds at one client and at least INCIDENT_SERVERS_MIN servers;
  *
- *   - more than INCIDENTS_AT_ONCE would begin within 30 s, or one took such within 30 s: something
- *     that all share, and that those who are seldom used notice later.
+ *   - they began within 30 s, of what is merely slow or unusual within 60 s; and where three
+ * servers are concerned already, within two minutes of the newest of them: something that they
+ * share, and that those who are seldom used notice later. Not what fails or is slow with what is
+ * only unusual traffic, nor a monitor of people's own with what another says of less than that;
+ *
+ *   - unusual traffic, and what fails or is slow at one of its ends: its effect.
  *
  * Failures are told at once, and so is what a monitor of people's own says; of baselines, what is
  * merely slow or unusual waits until it is known where it is, 12 s at most, or an incident has it.
  *
- * By chain, node and zone only what began within five minutes does, and nothing by the name _other.
+ * By chain, node, zone and time only what began within five minutes does, and nothing by the name
+ * _other. An error budget that was used up longer ago draws other budgets of its server alone.
  * An episode stays in the incident that it came to; two incidents are never made one. What begins
  * again within reopen_ns of the end of its incident opens it again, under its key, with all that
  * belongs to it, unless that belongs to an open one: a fault that comes and goes is one incident.
  * Likewise what comes back after others of it did.
  *
  * An incident is named by its cause, which is one of its open episodes: one whose server is not the
- * client of another, rather of failures than of latency than of volume, the severest, the earliest.
- * Its key is that of the episode that named it when it began, its severity the highest of all. It
- * is told again at once when it is severer, and at most every update_ns when its cause is of
- * another server or kind, the first suspect or the diagnosis is another, twice as many episodes are
- * open, or what was changed before it (anomaly/cause.h) comes to be known; it is resolved when none
- * is.
+ * client of another, rather of failures than of latency than of volume, of connections than of
+ * lookups, of one edge than of its server's sum unless several edges say the same, the severest,
+ * the earliest. Its key is that of the episode that named it when it began, its severity the
+ * highest of all. It is told again at once when it is severer or fails where it was slow or
+ * unusual, and at most every update_ns when its cause is of another server or kind, the first
+ * suspect or the diagnosis is another, twice as many episodes are open, or what was changed before
+ * it (anomaly/cause.h) comes to be known; it is resolved when none is.
  *
  * In pane k push the transitions of all owners in the order of their tasks, then advance. What
  * comes out depends on these alone. Bounds: episodes_max open episodes (11 KB each while open, and
@@ -49,7 +55,6 @@
 #include "metadata/change.h"
 
 enum {
-	INCIDENTS_AT_ONCE = 2,
 	INCIDENT_SERVERS_MIN = 3,
 	INCIDENTS_CLOSED_MAX = 1024,
 };

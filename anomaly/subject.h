@@ -19,6 +19,7 @@ enum { SUBJECT_NODES = 4 }; /* nodes remembered to tell a silent edge from a sil
 
 struct episode {
 	struct alert alert;	 /* its latest transition */
+	uint64_t onset_ns;	 /* when what is told of was seen first */
 	uint64_t quiet_since_ns; /* 0: not quiet */
 	uint64_t update_ns;	 /* no update before */
 };
@@ -52,6 +53,7 @@ struct watch_state {
 	bool hot;		 /* it was in these */
 	bool flapping;
 	bool suppressed; /* its episode was counted as suppressed */
+	uint8_t brief;	 /* panes in a row in which short windows said that it would fire */
 };
 
 struct subject {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "anomaly/logarithm.h"
 #include "base/hash.h"
 
 /* Less is not what it is about. */
@@ -35,29 +36,46 @@ static uint64_t suspect_key(const struct suspect *suspect)
 			side_free(suspect->kind));
 }
 
-/* What one says of it. */
+/* What one says of it: its share of the change, and how much that says, as the scan has it
+ * (anomaly/domain_scan.h) for one unit of the change. Half of it in a zone through which half of
+ * the traffic goes says nothing. */
 struct vote {
 	uint64_t key;
-	double share;
+	double weight;
+	uint32_t witness;
 };
+
+static double weight_of(const struct suspect *suspect)
+{
+	double excess = suspect->excess > 1 ? suspect->excess : 1;
+	return suspect->share * (logarithm(excess) - 1 + 1 / excess);
+}
 
 static int compare_votes(const void *a, const void *b)
 {
 	const struct vote *left = a, *right = b;
 	if (left->key != right->key)
 		return left->key < right->key ? -1 : 1;
-	return (left->share > right->share) - (left->share < right->share);
+	if (left->witness != right->witness)
+		return left->witness < right->witness ? -1 : 1;
+	return (left->weight < right->weight) - (left->weight > right->weight);
 }
 
-/* One vote a key, with the sum of the shares; of two witnesses at least. */
+/* One vote a key, with the sum of the weights; of two witnesses at least. Each counts once, by what
+ * it says most of it: a zone it may name at either end and between them. */
 static uint32_t sum_votes(struct vote *votes, uint32_t count)
 {
 	uint32_t kept = 0;
 	for (uint32_t begin = 0, end; begin < count; begin = end) {
 		struct vote sum = votes[begin];
-		for (end = begin + 1; end < count && votes[end].key == sum.key; end++)
-			sum.share += votes[end].share;
-		if (end > begin + 1)
+		uint32_t witnesses = 1;
+		for (end = begin + 1; end < count && votes[end].key == sum.key; end++) {
+			if (votes[end].witness == votes[end - 1].witness)
+				continue;
+			sum.weight += votes[end].weight;
+			witnesses++;
+		}
+		if (witnesses > 1)
 			votes[kept++] = sum;
 	}
 	return kept;
@@ -71,17 +89,17 @@ static uint32_t list_votes(const struct alert *const *witnesses, uint32_t count,
 			const struct suspect *suspect = &witnesses[i]->suspects[k];
 			if (suspect->share >= SHARE_MIN)
 				votes[listed++] =
-					(struct vote){suspect_key(suspect), suspect->share};
+					(struct vote){suspect_key(suspect), weight_of(suspect), i};
 		}
 	qsort(votes, listed, sizeof(*votes), compare_votes);
 	return sum_votes(votes, listed);
 }
 
-static double share_of(const struct vote *votes, uint32_t count, uint64_t key)
+static double votes_of(const struct vote *votes, uint32_t count, uint64_t key)
 {
 	for (uint32_t i = 0; i < count; i++)
 		if (votes[i].key == key)
-			return votes[i].share;
+			return votes[i].weight;
 	return 0;
 }
 
@@ -114,13 +132,13 @@ void witness_agree(struct alert *alert, const struct alert *const *witnesses, ui
 	assert(count <= WITNESSES_MAX);
 	uint32_t listed = list_votes(witnesses, count, votes);
 	for (uint32_t i = 0; i < listed; i++)
-		if (votes[i].share > most.share)
+		if (votes[i].weight > most.weight)
 			most = votes[i];
-	if (listed == 0)
+	if (most.weight <= 0)
 		return;
 	for (uint32_t i = 0; i < alert->suspects_count && !suspect; i++)
-		if (share_of(votes, listed, suspect_key(&alert->suspects[i])) >=
-		    NEARLY * most.share)
+		if (votes_of(votes, listed, suspect_key(&alert->suspects[i])) >=
+		    NEARLY * most.weight)
 			suspect = &alert->suspects[i];
 	for (uint32_t i = 0; i < count && !suspect; i++)
 		suspect = suspect_find(witnesses[i], most.key);

@@ -9,7 +9,7 @@
 
 enum { WITNESSES_MAX = 256 };
 
-/* Brings what two witnesses or more name, and with the most of their changes in all, to the front
- * of the alert's suspects; of what is nearly as much, that which the alert itself names first.
- * witnesses: WITNESSES_MAX at most. */
+/* Brings what two witnesses or more name, each once, and what says the most of their changes in all
+ * (a share beyond that of the traffic), to the front of the alert's suspects; of what is nearly as
+ * much, that which the alert itself names first. witnesses: WITNESSES_MAX at most. */
 void witness_agree(struct alert *alert, const struct alert *const *witnesses, uint32_t count);

@@ -8,10 +8,20 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
+enum { STORY_MAX = 2048, STORY_LINKS = 6 };
+
 struct told {
-	uint64_t key, opened_pane;
+	uint64_t key, opened_pane, closed_pane; /* 0: it is open */
 	struct alert first, settled;
 	bool judged;
+	char *story; /* verbose: what went on when it began */
+};
+
+/* Verbose: an episode that began. */
+struct begun {
+	uint64_t pane;
+	struct alert_subject subject;
+	char *summary;
 };
 
 struct score {
@@ -20,7 +30,9 @@ struct score {
 	bool verbose;
 	struct told *told;
 	uint32_t told_count, told_capacity;
-	struct map by_key; /* of told, plus 1 */
+	struct map by_key;   /* of told, plus 1 */
+	struct begun *begun; /* since the fault before */
+	uint32_t begun_count, begun_capacity;
 };
 
 struct score *score_new(const struct traffic *traffic, struct figures *figures, bool verbose)
@@ -32,8 +44,19 @@ struct score *score_new(const struct traffic *traffic, struct figures *figures, 
 	return score;
 }
 
+static void forget_begun(struct score *score)
+{
+	for (uint32_t i = 0; i < score->begun_count; i++)
+		memory_free(score->begun[i].summary);
+	score->begun_count = 0;
+}
+
 void score_free(struct score *score)
 {
+	for (uint32_t i = 0; i < score->told_count; i++)
+		memory_free(score->told[i].story);
+	forget_begun(score);
+	memory_free(score->begun);
 	map_done(&score->by_key);
 	memory_free(score->told);
 	memory_free(score);
@@ -53,6 +76,56 @@ static struct told *told_add(struct score *score, uint64_t key, uint64_t pane)
 	return told;
 }
 
+static uint64_t word_id(const char *text)
+{
+	return name_id(text, strlen(text));
+}
+
+static bool subject_has(const struct alert_subject *subject, const struct link *link)
+{
+	uint64_t client = word_id(subject->client), server = word_id(subject->server);
+	return (!server || link->edge.server == server) && (!client || link->edge.client == client);
+}
+
+/* The busiest of its edges, and how it goes there. */
+static char *story_of(const struct score *score, const struct alert_subject *subject, uint64_t pane)
+{
+	const struct town *town = score->traffic->town;
+	char *story = memory_zeroed(1, STORY_MAX);
+	size_t length = 0;
+	for (uint32_t i = 0, told = 0; i < town->links_count; i++) {
+		if (!subject_has(subject, &town->links[i]))
+			continue;
+		if (told++ == STORY_LINKS)
+			break;
+		length += traffic_describe(score->traffic, i, pane, story + length,
+					   STORY_MAX - length);
+	}
+	return story;
+}
+
+static char *text_copy(const char *text)
+{
+	size_t size = strlen(text) + 1;
+	return memcpy(memory_resize(NULL, size, 1), text, size);
+}
+
+void score_episodes(struct score *score, const struct alert *alerts, size_t count, uint64_t pane)
+{
+	for (size_t i = 0; score->verbose && i < count; i++) {
+		if (alerts[i].sequence != 1)
+			continue;
+		if (score->begun_count == score->begun_capacity) {
+			score->begun_capacity = (uint32_t)memory_grown(score->begun_capacity,
+								       score->begun_count + 1);
+			score->begun = memory_resize(score->begun, score->begun_capacity,
+						     sizeof(*score->begun));
+		}
+		score->begun[score->begun_count++] =
+			(struct begun){pane, alerts[i].subject, text_copy(alerts[i].summary)};
+	}
+}
+
 void score_push(struct score *score, const struct alert *alerts, size_t count, uint64_t pane)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -63,29 +136,25 @@ void score_push(struct score *score, const struct alert *alerts, size_t count, u
 		if (!told) {
 			told = told_add(score, key, pane);
 			told->first = told->settled = *alert;
+			if (score->verbose)
+				told->story = story_of(score, &alert->subject, pane);
 		} else if (alert->state == ALERT_FIRING &&
 			   pane <= told->opened_pane + SCORE_SETTLE_S * PANES_PER_S) {
 			told->settled = *alert;
 		}
+		told->closed_pane = alert->state == ALERT_RESOLVED ? pane : 0;
 	}
 }
 
 /* --- whose it is --- */
 
-static uint64_t word_id(const char *text)
-{
-	return name_id(text, strlen(text));
-}
-
 static bool subject_touched(const struct score *score, const struct fault *fault,
 			    const struct alert_subject *subject)
 {
 	const struct town *town = score->traffic->town;
-	uint64_t client = word_id(subject->client), server = word_id(subject->server);
 	for (uint32_t i = 0; i < town->links_count; i++) {
 		const struct link *link = &town->links[i];
-		if ((server && link->edge.server != server) ||
-		    (client && link->edge.client != client))
+		if (!subject_has(subject, link))
 			continue;
 		if (score->traffic->rippled[i] || fault_concerns(fault, town, link))
 			return true;
@@ -105,10 +174,11 @@ static bool concerns(const struct score *score, const struct fault *fault,
 static void print_told(const struct told *told, const struct fault *fault, const char *verdict)
 {
 	const struct alert *alert = &told->settled;
-	fprintf(stderr, "%s: %s %s %s %u %.1f s: %s\n", verdict,
-		fault ? fault_kind_name(fault->kind) : "none", told->first.metric,
-		diagnosis_name(alert->diagnosis.kind), fault ? fault->strength : 0,
-		fault ? ((double)told->opened_pane - (double)fault->start_pane) / PANES_PER_S : 0,
+	double since = fault ? (double)fault->start_pane : 0;
+	fprintf(stderr, "%s: %s %u, %s at %.1f s of %.1f decades, %s, %u episodes: %s\n", verdict,
+		fault ? fault_kind_name(fault->kind) : "none", fault ? fault->strength : 0,
+		told->first.monitor, ((double)told->opened_pane - since) / PANES_PER_S,
+		told->first.score, diagnosis_name(alert->diagnosis.kind), alert->episodes,
 		alert->summary);
 	for (uint32_t i = 0; i < alert->suspects_count; i++)
 		fprintf(stderr, "    %s %s %.2f %.1f\n", suspect_kind_name(alert->suspects[i].kind),
@@ -116,11 +186,67 @@ static void print_told(const struct told *told, const struct fault *fault, const
 			alert->suspects[i].excess);
 }
 
+static void print_story(const struct told *told)
+{
+	for (uint32_t i = 1; i < told->settled.members_count; i++)
+		fprintf(stderr, "    also %s of %s > %s\n", told->settled.members[i].monitor,
+			told->settled.members[i].subject.client,
+			told->settled.members[i].subject.server);
+	fputs(told->story, stderr);
+}
+
+/* That an error budget is used up is a sum that comes out, whoever failed and however long ago. */
+static bool is_budget(const struct told *told)
+{
+	const struct alert *alert = &told->settled;
+	bool budget = strncmp(told->first.monitor, "burn-rate/", 10) == 0;
+	for (uint32_t i = 0; i < alert->members_count; i++)
+		budget &= strncmp(alert->members[i].monitor, "burn-rate/", 10) == 0;
+	return budget;
+}
+
 static void count_false(struct score *score, const struct told *told)
 {
 	score->figures->false_metrics[metric_by_name(told->first.metric)]++;
-	if (score->verbose)
-		print_told(told, NULL, "false");
+	if (!score->verbose)
+		return;
+	print_told(told, NULL, "false");
+	print_story(told);
+}
+
+/* What it made, and where that may have gone to. */
+static void print_missed(const struct score *score, const struct fault *fault)
+{
+	const struct town *town = score->traffic->town;
+	double touched = 0;
+	for (uint32_t i = 0; i < town->links_count; i++)
+		touched += fault_touches(fault, town, &town->links[i]);
+	fprintf(stderr, "missed: %s %u mode %u %s > %s, %.0f a minute\n",
+		fault_kind_name(fault->kind), fault->strength, fault->mode,
+		town->workloads[fault->client].name, town->workloads[fault->server].name, touched);
+	for (uint32_t i = 0; i < town->links_count; i++) {
+		char text[STORY_MAX];
+		if (fault_touches(fault, town, &town->links[i]) < touched / 8)
+			continue;
+		traffic_describe(score->traffic, i, fault->end_pane, text, sizeof(text));
+		fputs(text, stderr);
+	}
+	for (uint32_t i = 0; i < score->begun_count; i++) {
+		const struct begun *begun = &score->begun[i];
+		if (begun->pane >= fault->start_pane &&
+		    subject_touched(score, fault, &begun->subject))
+			fprintf(stderr, "    episode at %.1f s: %s\n",
+				(double)(begun->pane - fault->start_pane) / PANES_PER_S,
+				begun->summary);
+	}
+	for (uint32_t i = 0; i < score->told_count; i++) {
+		const struct told *told = &score->told[i];
+		if (told->opened_pane < fault->start_pane &&
+		    (!told->closed_pane || told->closed_pane > fault->start_pane) &&
+		    concerns(score, fault, &told->settled))
+			fprintf(stderr, "    was open: %s: %s\n", told->first.monitor,
+				told->settled.summary);
+	}
 }
 
 static void find(struct score *score, const struct fault *fault, const struct told *told)
@@ -153,6 +279,10 @@ void score_fault(struct score *score, const struct fault *fault)
 		if (told->judged)
 			continue;
 		told->judged = true;
+		if (!mine && is_budget(told)) {
+			score->figures->budgets++;
+			continue;
+		}
 		score->figures->opened++;
 		score->figures->of_faults += mine;
 		if (!mine) {
@@ -171,10 +301,8 @@ void score_fault(struct score *score, const struct fault *fault)
 	if (figures)
 		figures->faults++;
 	if (score->verbose && fault && !found)
-		fprintf(stderr, "missed: %s %u mode %u %s > %s\n", fault_kind_name(fault->kind),
-			fault->strength, fault->mode,
-			score->traffic->town->workloads[fault->client].name,
-			score->traffic->town->workloads[fault->server].name);
+		print_missed(score, fault);
+	forget_begun(score);
 }
 
 void score_week(struct score *score)
@@ -183,6 +311,10 @@ void score_week(struct score *score)
 		if (score->told[i].judged)
 			continue;
 		score->told[i].judged = true;
+		if (is_budget(&score->told[i])) {
+			score->figures->budgets++;
+			continue;
+		}
 		score->figures->false_week++;
 		count_false(score, &score->told[i]);
 	}
@@ -211,6 +343,7 @@ void figures_add(struct figures *sum, const struct figures *more)
 	sum->opened += more->opened;
 	sum->of_faults += more->of_faults;
 	sum->false_week += more->false_week;
+	sum->budgets += more->budgets;
 	for (uint32_t i = 0; i <= METRICS; i++)
 		sum->false_metrics[i] += more->false_metrics[i];
 	sum->series_days += more->series_days;
@@ -316,19 +449,20 @@ void figures_print(struct figures *figures, bool json, double seconds)
 		      "\"false_per_1e5_series_day\":%.2f,\"ns_per_point\":%.1f,"
 		      "\"bytes_per_series\":%.0f,\"faults\":%u,\"found\":%u,\"incidents\":%u,"
 		      "\"of_faults\":%u,\"fault_hours\":%.1f,\"false_week\":%u,"
-		      "\"series_days\":%.0f,\"seconds\":%.0f"
+		      "\"budgets\":%u,\"series_days\":%.0f,\"seconds\":%.0f"
 		    : "recall %.4f, precision %.4f, domain first %.4f (at once %.4f), incidents a "
 		      "fault %.4f,\nfalse per 10^5 series and day %.2f, %.1f ns a point, %.0f "
 		      "bytes "
 		      "a series\n(%u faults, %u found; %u incidents, %u of faults, in %.1f hours; "
-		      "%u false in %.0f series-days without faults; %.0f s)\n",
+		      "%u false and %u of budgets alone in %.0f series-days without faults; "
+		      "%.0f s)\n",
 	       share(sum.found, sum.faults), share(figures->of_faults, figures->opened),
 	       share(sum.named, sum.found), share(sum.named_at_once, sum.found),
 	       share(sum.incidents, sum.found), per_day,
 	       share((double)figures->stage_ns, (double)figures->stage_rows),
 	       share((double)figures->heap_bytes, (double)figures->series), sum.faults, sum.found,
 	       figures->opened, figures->of_faults, figures->hours, figures->false_week,
-	       figures->series_days, seconds);
+	       figures->budgets, figures->series_days, seconds);
 	if (!json)
 		return;
 	printf(",\"kinds\":{");

@@ -1,5 +1,7 @@
-/* Incidents against faults, and figures of many towns. Plain data with a table of incidents;
- * one thread, but figures may lie in memory that processes share. */
+/* Incidents against faults, and figures of many towns. Verbose, each that is of no fault is printed
+ * with what went on at its place when it began, and each fault that was missed with the episodes
+ * that it made and the incidents that were open there. Plain data with a table of incidents; one
+ * thread, but figures may lie in memory that processes share. */
 #pragma once
 
 #include <stdbool.h>
@@ -31,6 +33,7 @@ struct figures {
 	struct figures_fault faults[FAULT_KINDS][STRENGTHS];
 	uint32_t opened, of_faults; /* incidents beside faults, and those that were of one */
 	uint32_t false_week;	    /* of weeks without faults */
+	uint32_t budgets; /* of neither: error budgets that were used up, and nothing besides */
 	uint32_t false_metrics[METRICS + 1]; /* of both, by what was measured */
 	double series_days, hours;
 	uint64_t stage_ns, stage_rows; /* of those panes that were measured */
@@ -43,6 +46,8 @@ struct score *score_new(const struct traffic *traffic, struct figures *figures, 
 void score_free(struct score *score);
 /* Transitions of incidents in the pane at hand. */
 void score_push(struct score *score, const struct alert *alerts, size_t count, uint64_t pane);
+/* Of the owners, in the pane at hand: for what is printed alone. */
+void score_episodes(struct score *score, const struct alert *alerts, size_t count, uint64_t pane);
 /* When what came of a fault is over; what began before it counts as false. fault NULL: of none. */
 void score_fault(struct score *score, const struct fault *fault);
 /* What began since: of no fault. */

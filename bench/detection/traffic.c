@@ -1,6 +1,8 @@
 #include "bench/detection/traffic.h"
 
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,7 +133,76 @@ static double batch_factor(const struct habit *habit, uint64_t second)
 											       : 1;
 }
 
-/* Of the next ten seconds. */
+/* --- for people --- */
+
+enum { FRESH_PANES = 120 * PANES_PER_S };
+
+static uint32_t fresh_pods(const struct workload *workload, uint64_t pane)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < workload->pods_count; i++)
+		count += workload->pods[i].since_pane + FRESH_PANES > pane;
+	return count;
+}
+
+static uint32_t silent_pods(const struct town *town, const struct workload *workload)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < workload->pods_count; i++)
+		count += town->node_silent[workload->pods[i].node];
+	return count;
+}
+
+__attribute__((format(printf, 4, 5))) static void say(char *text, size_t size, size_t *length,
+						      const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	int more = vsnprintf(text + *length, size - *length, format, arguments);
+	va_end(arguments);
+	if (more > 0)
+		*length += (size_t)more < size - *length ? (size_t)more : size - *length - 1;
+}
+
+size_t traffic_describe(const struct traffic *traffic, uint32_t number, uint64_t pane, char *text,
+			size_t size)
+{
+	const struct town *town = traffic->town;
+	const struct link *link = &town->links[number];
+	const struct habit *habit = &link->habit;
+	const struct stream *stream = &traffic->streams[number];
+	const struct workload *client = &town->workloads[link->client];
+	const struct workload *server = &town->workloads[link->server];
+	size_t length = 0;
+	if (size == 0)
+		return 0;
+	say(text, size, &length,
+	    "    %s > %s: %.3g requests/s, %.2g connections each, %.3g + %.3g bytes, spread %u, "
+	    "now times %.2f",
+	    client->name, server->name, habit->rate, habit->opens, habit->tx, habit->rx,
+	    habit->spread, stream->factor);
+	if (stream->burst > 1)
+		say(text, size, &length, "; burst times %.1f for %.0f s more", stream->burst,
+		    ((double)stream->burst_until - (double)pane) / PANES_PER_S);
+	if (habit->period_s)
+		say(text, size, &length, "; batch job, %.0f s into its %u s of each %u s",
+		    (double)((pane / PANES_PER_S + habit->offset_s) % habit->period_s),
+		    habit->run_s, habit->period_s);
+	if (habit->fails > 1e-3)
+		say(text, size, &length, "; %.3g of the attempts fail every day", habit->fails);
+	if (fresh_pods(client, pane) || fresh_pods(server, pane))
+		say(text, size, &length, "; new pods: %u of %u clients, %u of %u servers",
+		    fresh_pods(client, pane), client->pods_count, fresh_pods(server, pane),
+		    server->pods_count);
+	if (silent_pods(town, client) || silent_pods(town, server))
+		say(text, size, &length, "; silent agents: of %u clients, of %u servers",
+		    silent_pods(town, client), silent_pods(town, server));
+	say(text, size, &length, "\n");
+	return length;
+}
+
+/* --- the next ten seconds --- */
+
 static void stream_turn(struct traffic *traffic, struct stream *stream, const struct link *link,
 			uint64_t pane)
 {
@@ -213,6 +284,10 @@ static void draw_connections(struct town *town, const struct link *link,
 	const struct habit *habit = &link->habit;
 	struct dice *dice = &town->dice;
 	double attempts = requests * habit->opens * (effect->volume > 1 ? effect->volume : 1);
+	/* Who asks less because nothing is wrong at the other end opens less, too. */
+	if (effect->fails <= 0 && effect->resets <= 0 && effect->syn_lost <= 0 &&
+	    effect->volume < 1)
+		attempts *= effect->volume;
 	if ((effect->fails > 0 || effect->resets > 0) && habit->opens < RETRIES)
 		attempts = requests * RETRIES;
 	piece->opened = few(dice, attempts * (1 - effect->fails));

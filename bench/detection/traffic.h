@@ -9,6 +9,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "aggregate/rollup.h"
@@ -39,5 +40,9 @@ struct traffic {
 struct traffic *traffic_new(struct town *town);
 void traffic_free(struct traffic *traffic);
 void traffic_pane(struct traffic *traffic, uint64_t pane);
+/* A line on how it goes on an edge in that pane, for people: its habit, and what of bursts, batch
+ * jobs, new pods and silent agents there is. Returns its length. */
+size_t traffic_describe(const struct traffic *traffic, uint32_t link, uint64_t pane, char *text,
+			size_t size);
 /* Before a fault. */
 void traffic_forget_ripples(struct traffic *traffic);

@@ -13,6 +13,7 @@ static void add(struct alert *alert, uint32_t kind, const char *name, double sha
 	struct suspect *suspect = &alert->suspects[alert->suspects_count++];
 	suspect->kind = kind;
 	suspect->share = share;
+	suspect->excess = 4;
 	snprintf(suspect->name, sizeof(suspect->name), "%s", name);
 }
 
@@ -46,6 +47,24 @@ static void an_instance_stays_first_when_its_node_says_no_more(void **state)
 	witness_agree(&told, witnesses, 2);
 	assert_string_equal(told.suspects[0].name, "cart-1");
 	assert_string_equal(told.suspects[1].name, "n7");
+}
+
+/* At its end and between the ends: that is said once. */
+static void a_witness_counts_once_for_a_zone(void **state)
+{
+	struct alert a = {0}, b = {0}, told;
+	const struct alert *witnesses[] = {&a, &b};
+	(void)state;
+	add(&a, SUSPECT_SERVER_NODE, "n7", 1);
+	add(&a, SUSPECT_SERVER_ZONE, "z", 1);
+	add(&a, SUSPECT_ZONE, "z", 0.85);
+	b = a;
+	told = a;
+	witness_agree(&told, witnesses, 2);
+	assert_int_equal(told.suspects[0].kind, SUSPECT_SERVER_NODE);
+	/* Nor does one say it for two. */
+	witness_agree(&told, witnesses, 1);
+	assert_int_equal(told.suspects[0].kind, SUSPECT_SERVER_NODE);
 }
 
 static void one_witness_changes_nothing_and_small_shares_do_not_count(void **state)
@@ -85,6 +104,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_node_that_all_name_beside_their_instances_comes_first),
 		cmocka_unit_test(an_instance_stays_first_when_its_node_says_no_more),
+		cmocka_unit_test(a_witness_counts_once_for_a_zone),
 		cmocka_unit_test(one_witness_changes_nothing_and_small_shares_do_not_count),
 		cmocka_unit_test(what_the_cause_did_not_name_is_taken_from_those_who_did),
 	};
