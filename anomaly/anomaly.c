@@ -9,6 +9,8 @@
 #include "anomaly/domain.h"
 #include "anomaly/metric.h"
 #include "anomaly/name_text.h"
+#include "anomaly/novelty.h"
+#include "anomaly/seen.h"
 #include "anomaly/subject.h"
 #include "anomaly/summary.h"
 #include "anomaly/watchlist.h"
@@ -49,12 +51,24 @@ enum {
 	SAVE_WINDOWS_MIN = 6,
 	SAVE_SHARE = 8,
 	SAVE_WINDOWS_MAX = 360,
-	/* Numbers of rules: monitors' (anomaly/watchlist.h), then signals, then burn rates. */
-	RULES_MAX = MONITORS_MAX + SIGNALS + BURN_RATES,
+	/* Of a subject at most: three burn rates of each monitor, and what is built in. */
+	RULES_MAX = MONITORS_MAX * BURN_RATES + SIGNALS + BURN_RATES,
+	/* An absence is told for so long, then who is absent is forgotten. */
+	ABSENT_PANES = 86400 * PANES_PER_S,
 };
 
-/* Beside a rule's number: it matches no more, and only what is open of it ends. */
-#define RULE_ENDS	  (1u << 31)
+/* A rule: its number (monitors', as of anomaly/watchlist.h, then signals, then burn rates), and of
+ * a monitor with several rates which of them. Beside it, of a baseline, the place plus 1 of the
+ * monitor that tunes it; and that it matches no more, and only what is open of it ends. */
+#define RULE_NUMBER	 0xfffu
+#define RULE_RATE_SHIFT	 12
+#define RULE_ITSELF	 0xffffu
+#define RULE_TUNED_SHIFT 16
+#define RULE_TUNED	 0x3ffu
+#define RULE_ENDS	 (1u << 31)
+
+/* What an absence measures, in seconds. */
+#define ABSENCE_METRIC	  "silence"
 
 #define BASELINE_CLEAR_NS (10 * NS_PER_S)
 /* Learning is slowed in an incident for this long: what lasts longer is the new usual. */
@@ -112,6 +126,9 @@ struct anomaly {
 	struct monitor *wanted; /* all that should be in force while some have no place; or NULL */
 	size_t wanted_count;
 	struct roster edges, servers;
+	struct roster parts; /* of edges and servers, each for one monitor */
+	struct seen_edges *left;
+	uint64_t begun_ns; /* of the first pane */
 	struct plan *plans;
 	struct map plan_of; /* by the hash of its rules */
 	struct domain_log *domains;
@@ -143,6 +160,7 @@ struct anomaly {
 
 /* What a rule says of a subject in this pane. */
 struct verdict {
+	uint32_t kind;	  /* enum monitor_kind */
 	bool fire, quiet; /* between the two an episode goes on and none begins */
 	uint32_t metric, comparison;
 	uint64_t window_ms;
@@ -167,6 +185,8 @@ struct anomaly *anomaly_new(const struct anomaly_options *options)
 							: UINT32_MAX;
 	roster_init(&anomaly->edges, options->edges_max);
 	roster_init(&anomaly->servers, options->edges_max);
+	roster_init(&anomaly->parts, options->edges_max);
+	anomaly->left = seen_edges_new(options->edges_max);
 	anomaly->domains = domain_log_new(options->edges_max * DOMAIN_ROWS_PER_EDGE);
 	anomaly->alerts = memory_resize(NULL, ALERTS_BUFFER, sizeof(*anomaly->alerts));
 	return anomaly;
@@ -192,6 +212,8 @@ void anomaly_free(struct anomaly *anomaly)
 		return;
 	roster_done(&anomaly->edges);
 	roster_done(&anomaly->servers);
+	roster_done(&anomaly->parts);
+	seen_edges_free(anomaly->left);
 	domain_log_free(anomaly->domains);
 	map_done(&anomaly->nodes);
 	map_done(&anomaly->plan_of);
@@ -216,13 +238,20 @@ static uint32_t window_panes(const struct monitor *monitor)
 /* Also of one that is no longer in force, whose episodes end. */
 static const struct monitor *rule_monitor(const struct anomaly *anomaly, uint32_t rule)
 {
-	return rule < MONITORS_MAX ? &anomaly->monitors.places[rule].monitor : NULL;
+	uint32_t number = rule & RULE_NUMBER;
+	return number < MONITORS_MAX ? &anomaly->monitors.places[number].monitor : NULL;
 }
 
 /* The signal that a rule watches; from SIGNALS on a burn rate. */
 static uint32_t rule_signal(uint32_t rule)
 {
-	return rule - MONITORS_MAX;
+	return (rule & RULE_NUMBER) - MONITORS_MAX;
+}
+
+/* Of a monitor that has several. */
+static uint32_t rule_rate(uint32_t rule)
+{
+	return (rule & RULE_ITSELF) >> RULE_RATE_SHIFT;
 }
 
 /* Whether baselines judge it and learn of it. */
@@ -269,7 +298,8 @@ static uint32_t silence_panes(const struct anomaly *anomaly, const struct subjec
 		baseline_look_level(&anomaly->clock, subject->baseline, SIGNAL_OPENED,
 				    subject_key(subject, SIGNAL_OPENED), value, 1, UINT32_MAX);
 	double a_pane = look.expected / PANES_PER_S;
-	double decades = SILENCE_SURE * anomaly->options.sensitivity;
+	double decades = SILENCE_SURE * anomaly->options.sensitivity /
+			 subject->plan->scales[SIGNAL_OPENED];
 	double panes = a_pane > 1e-3 ? decades * LN_10 / a_pane : UINT32_MAX;
 	double gap = SILENCE_GAPS * subject->gap_panes;
 	panes = panes > gap ? panes : gap;
@@ -303,8 +333,8 @@ static void subject_bound(struct anomaly *anomaly, struct subject *subject)
 	subject->silence_panes = silence_panes(anomaly, subject);
 }
 
-/* What a monitor reads decides what is kept, and what bound spares it. */
-static void plan_monitor(struct plan *plan, const struct monitor *monitor)
+/* What a threshold reads decides what is kept, and what bound spares it. */
+static void plan_threshold(struct plan *plan, const struct monitor *monitor)
 {
 	uint16_t bit = (uint16_t)(1u << monitor->metric);
 	plan->metrics |= bit;
@@ -332,9 +362,62 @@ static void plan_monitor(struct plan *plan, const struct monitor *monitor)
 		plan->transport = true;
 		break;
 	}
-	/* Nothing at all would be too much. */
-	if (monitor->threshold < 0)
+}
+
+/* What a monitor measures. */
+static uint32_t monitor_metric(const struct monitor *monitor)
+{
+	return monitor->kind == MONITOR_THRESHOLD   ? monitor->metric
+	       : monitor->kind == MONITOR_BURN_RATE ? METRIC_FAILURE_RATIO
+						    : METRIC_CONNECTIONS_OPENED;
+}
+
+static void plan_monitor(struct plan *plan, const struct monitor *monitor, struct watch *watch)
+{
+	uint16_t bit = (uint16_t)(1u << monitor_metric(monitor));
+	uint64_t keep = monitor->absent_ns / PANE_NS + ABSENT_PANES;
+	watch->metric = monitor_metric(monitor);
+	watch->panes = PANES_PER_S;
+	switch (monitor->kind) {
+	case MONITOR_THRESHOLD:
+		watch->panes = window_panes(monitor);
+		plan_threshold(plan, monitor);
+		break;
+	case MONITOR_BURN_RATE:
+		watch->panes = WINDOW_PANES;
+		plan->metrics |= bit;
+		plan->burns = true;
+		break;
+	case MONITOR_NEW_EDGE:
+		plan->metrics |= bit;
 		plan->always |= bit;
+		plan->edges = true;
+		break;
+	case MONITOR_ABSENCE:
+		plan->metrics |= bit;
+		plan->below = true;
+		plan->keep_panes = keep > plan->keep_panes ? (uint32_t)keep : plan->keep_panes;
+		break;
+	}
+}
+
+static void plan_built_in(const struct anomaly *anomaly, struct plan *plan, uint32_t tuned,
+			  struct watch *watch)
+{
+	uint32_t signal = rule_signal(watch->rule);
+	const struct monitor *monitor = tuned ? &anomaly->monitors.places[tuned - 1].monitor : NULL;
+	watch->metric = signal < SIGNALS ? signal_metric(signal) : METRIC_FAILURE_RATIO;
+	watch->panes = WINDOW_PANES;
+	plan->metrics |= (uint16_t)(1u << watch->metric);
+	plan->connects = true;
+	plan->burns |= signal >= SIGNALS;
+	if (signal >= SIGNALS || watch->ends)
+		return;
+	watch->severity = monitor ? monitor->severity : MONITOR_SEVERITY_OWN;
+	if (monitor && monitor->sensitivity > 0)
+		watch->sensitivity = monitor->sensitivity;
+	plan->signals |= 1u << signal;
+	plan->scales[signal] = (float)(anomaly->options.sensitivity / watch->sensitivity);
 }
 
 static struct plan *plan_new(const struct anomaly *anomaly, const uint32_t *rules, uint32_t count)
@@ -342,24 +425,19 @@ static struct plan *plan_new(const struct anomaly *anomaly, const uint32_t *rule
 	struct plan *plan = memory_zeroed(1, sizeof(*plan) + count * sizeof(plan->watches[0]));
 	plan->connect_index = SKETCH_INDEXES;
 	plan->watches_count = count;
+	for (uint32_t i = 0; i < SIGNALS; i++)
+		plan->scales[i] = 1;
 	for (uint32_t i = 0; i < count; i++) {
 		struct watch *watch = &plan->watches[i];
-		uint32_t rule = rules[i] & ~RULE_ENDS;
-		const struct monitor *monitor = rule_monitor(anomaly, rule);
-		watch->rule = rule;
+		const struct monitor *monitor = rule_monitor(anomaly, rules[i]);
+		watch->rule = rules[i] & RULE_ITSELF;
 		watch->ends = (rules[i] & RULE_ENDS) != 0;
-		if (monitor) {
-			watch->metric = monitor->metric;
-			watch->panes = window_panes(monitor);
-			plan_monitor(plan, monitor);
-		} else {
-			uint32_t signal = rule_signal(rule);
-			watch->metric =
-				signal < SIGNALS ? signal_metric(signal) : METRIC_FAILURE_RATIO;
-			watch->panes = WINDOW_PANES;
-			plan->metrics |= (uint16_t)(1u << watch->metric);
-			plan->connects = true;
-		}
+		watch->sensitivity = anomaly->options.sensitivity;
+		if (monitor)
+			plan_monitor(plan, monitor, watch);
+		else
+			plan_built_in(anomaly, plan, rules[i] >> RULE_TUNED_SHIFT & RULE_TUNED,
+				      watch);
 		if (watch->panes > plan->panes_max)
 			plan->panes_max = watch->panes;
 	}
@@ -393,24 +471,108 @@ static bool wants_burn(const struct anomaly *anomaly, const struct subject *subj
 	return anomaly->options.baselines && subject->per_server && anomaly->options.objective > 0;
 }
 
-/* All rules that match, into the scratch. */
-static uint32_t rules_match(struct anomaly *anomaly, const struct subject *subject,
-			    const char *client, const char *server)
+static uint64_t part_of(const struct monitor *monitor)
+{
+	return hash_bytes(monitor->name, strlen(monitor->name)) | 1;
+}
+
+/* Whether a monitor that is about such edges is about this subject. */
+static bool monitor_takes(const struct monitor *monitor, const struct subject *subject)
+{
+	uint64_t part = monitor_has_parts(monitor) ? part_of(monitor) : 0;
+	if (part != subject->part_of)
+		return false;
+	switch (monitor->kind) {
+	case MONITOR_BASELINE:
+		return !subject->per_server || !monitor_chooses_clients(monitor);
+	case MONITOR_NEW_EDGE:
+		return !subject->per_server;
+	default:
+		return monitor->per_server == subject->per_server;
+	}
+}
+
+/* What monitors make of the built-in rules of one subject. */
+struct tuning {
+	uint32_t tuned[SIGNALS]; /* place plus 1 of the first that tunes it */
+	uint32_t silent;	 /* a bit for each signal */
+	bool burns;		 /* it has an objective of its own */
+};
+
+static void tune(struct tuning *tuning, const struct monitor *monitor, uint32_t place)
+{
+	for (uint32_t signal = 0; signal < SIGNALS; signal++) {
+		if (monitor->metric < METRICS && monitor->metric != signal_metric(signal))
+			continue;
+		if (monitor->silent)
+			tuning->silent |= 1u << signal;
+		else if (tuning->tuned[signal] == 0)
+			tuning->tuned[signal] = place + 1;
+	}
+}
+
+static uint32_t match_monitors(struct anomaly *anomaly, const struct subject *subject,
+			       const char *client, const char *server, struct tuning *tuning)
 {
 	uint32_t *rules = anomaly->rules, count = 0;
 	for (uint32_t i = 0; i < anomaly->monitors.ordered; i++) {
 		const struct monitor *monitor = watchlist_at(&anomaly->monitors, i);
-		if (monitor->per_server == subject->per_server && monitor->metric < METRICS &&
-		    monitor_matches(monitor, client, server, subject->edge.port))
-			rules[count++] = anomaly->monitors.order[i];
+		uint32_t place = anomaly->monitors.order[i];
+		if (!monitor_takes(monitor, subject) ||
+		    !monitor_matches(monitor, client, server, subject->edge.port,
+				     subject->edge.protocol))
+			continue;
+		if (monitor->kind == MONITOR_BASELINE) {
+			tune(tuning, monitor, place);
+			continue;
+		}
+		bool burns = monitor->kind == MONITOR_BURN_RATE;
+		tuning->burns |= burns;
+		for (uint32_t rate = 0; rate < (burns ? BURN_RATES : 1); rate++)
+			rules[count++] = place | rate << RULE_RATE_SHIFT;
 	}
-	/* An edge has one client. */
-	for (uint32_t signal = 0; wants_baseline(anomaly, subject) && signal < SIGNALS; signal++)
-		if (subject->per_server || signal != SIGNAL_CLIENTS)
-			rules[count++] = MONITORS_MAX + signal;
-	for (uint32_t rate = 0; wants_burn(anomaly, subject) && rate < BURN_RATES; rate++)
+	return count;
+}
+
+/* All rules that match, into the scratch. */
+static uint32_t rules_match(struct anomaly *anomaly, const struct subject *subject,
+			    const char *client, const char *server)
+{
+	struct tuning tuning = {0};
+	uint32_t *rules = anomaly->rules;
+	uint32_t count = match_monitors(anomaly, subject, client, server, &tuning);
+	if (subject->part_of)
+		return count;
+	for (uint32_t signal = 0; wants_baseline(anomaly, subject) && signal < SIGNALS; signal++) {
+		/* An edge has one client. */
+		bool asked = subject->per_server || signal != SIGNAL_CLIENTS;
+		if (asked && !(tuning.silent >> signal & 1))
+			rules[count++] = (MONITORS_MAX + signal) | tuning.tuned[signal]
+									   << RULE_TUNED_SHIFT;
+	}
+	/* Its own objective takes the place of that of all. */
+	bool burns = wants_burn(anomaly, subject) && !tuning.burns;
+	for (uint32_t rate = 0; burns && rate < BURN_RATES; rate++)
 		rules[count++] = MONITORS_MAX + SIGNALS + rate;
 	return count;
+}
+
+/* What its plan needs beside the sums. */
+static void subject_equip(struct anomaly *anomaly, struct subject *subject, const char *client,
+			  const char *server)
+{
+	const struct plan *plan = subject->plan;
+	bool baseline = wants_baseline(anomaly, subject) && !subject->part_of;
+	if (!subject->baseline && baseline)
+		subject->baseline = memory_zeroed(1, sizeof(*subject->baseline));
+	if (!subject->burn && plan->burns)
+		subject->burn = memory_zeroed(1, sizeof(*subject->burn));
+	if (subject->words || !plan->keep_panes)
+		return;
+	size_t one = strlen(client) + 1, other = strlen(server) + 1;
+	subject->words = memory_resize(NULL, one + other, 1);
+	memcpy(subject->words, client, one);
+	memcpy(subject->words + one, server, other);
 }
 
 /* And what they read. */
@@ -419,10 +581,7 @@ static void subject_match(struct anomaly *anomaly, struct subject *subject, cons
 {
 	uint32_t count = rules_match(anomaly, subject, client, server);
 	subject->plan = plan_get(anomaly, anomaly->rules, count);
-	if (!subject->baseline && wants_baseline(anomaly, subject))
-		subject->baseline = memory_zeroed(1, sizeof(*subject->baseline));
-	if (!subject->burn && wants_burn(anomaly, subject))
-		subject->burn = memory_zeroed(1, sizeof(*subject->burn));
+	subject_equip(anomaly, subject, client, server);
 	series_init(&subject->series, subject->plan->panes_max, subject->plan->connects,
 		    subject->plan->transport, anomaly->tick);
 	subject_bound(anomaly, subject);
@@ -467,7 +626,8 @@ static struct subject *server_subject(struct anomaly *anomaly, const struct edge
 	bool wanted = anomaly->options.baselines;
 	for (uint32_t i = 0; i < anomaly->monitors.ordered && !wanted; i++) {
 		const struct monitor *monitor = watchlist_at(&anomaly->monitors, i);
-		wanted = monitor->per_server && monitor_matches(monitor, "", server, edge->port);
+		wanted = monitor->per_server && !monitor_has_parts(monitor) &&
+			 monitor_matches(monitor, "", server, edge->port, edge->protocol);
 	}
 	if (wanted && !subject)
 		subject = subject_add(anomaly, &anomaly->servers, &all);
@@ -506,8 +666,9 @@ static struct subject *edge_subject(struct anomaly *anomaly, const struct edge *
 	if (anomaly->latest && anomaly->latest->id == edge->id)
 		return anomaly->latest;
 	struct subject *subject = roster_get(&anomaly->edges, edge->id);
-	if (!subject)
-		subject = subject_add(anomaly, &anomaly->edges, edge);
+	if (!subject && (subject = subject_add(anomaly, &anomaly->edges, edge)) &&
+	    !seen_edges_first(anomaly->left, edge->id, &subject->seen_ns))
+		subject->seen_ns = pane_end(anomaly->pane + 1);
 	if (subject && !subject->plan)
 		edge_name(anomaly, subject);
 	anomaly->latest = subject;
@@ -535,6 +696,9 @@ static void push_edge(struct anomaly *anomaly, const struct rollup *rollup)
 {
 	struct subject *subject = edge_subject(anomaly, &rollup->edge), *server = NULL;
 	if (subject) {
+		/* What is known of it from before says less of who they are. */
+		if (subject->plan && subject->plan->edges)
+			subject->edge = rollup->edge;
 		subject_row(anomaly, subject, rollup);
 		server = subject->server;
 	} else {
@@ -545,6 +709,101 @@ static void push_edge(struct anomaly *anomaly, const struct rollup *rollup)
 	}
 	if (server)
 		subject_row(anomaly, server, rollup);
+}
+
+/* --- parts of edges: rows of ten seconds --- */
+
+static uint64_t part_id(const struct edge *edge, const struct monitor *monitor)
+{
+	return hash_mix(edge->id ^ part_of(monitor)) | 1;
+}
+
+static struct edge part_edge(const struct edge *edge, const struct monitor *monitor)
+{
+	struct edge all = {.server = edge->server, .port = edge->port, .protocol = edge->protocol};
+	if (!monitor->per_server)
+		return *edge;
+	all.id = edge_id(&all);
+	return all;
+}
+
+/* NULL: there is no room for it. */
+static struct subject *part_subject(struct anomaly *anomaly, const struct edge *edge,
+				    const struct monitor *monitor, const char *client,
+				    const char *server)
+{
+	struct edge of = part_edge(edge, monitor);
+	uint64_t id = part_id(&of, monitor);
+	struct subject *part = roster_get(&anomaly->parts, id);
+	if (!part && !(part = roster_add(&anomaly->parts, id, &of)))
+		return NULL;
+	if (part->plan)
+		return part;
+	part->series.last = anomaly->tick;
+	part->learn_turn = (uint16_t)(hash_mix(id + 1) % WINDOW_PANES);
+	part->per_server = monitor->per_server;
+	part->part_of = part_of(monitor);
+	subject_match(anomaly, part, client, server);
+	return part;
+}
+
+/* Whether this end is one that the monitor is about: all names that it asks for are known, and
+ * match. */
+static bool part_matches_end(const struct anomaly *anomaly, const struct monitor *monitor,
+			     bool server, uint64_t zone, uint64_t version)
+{
+	const char *zone_text = name_bytes(anomaly->names, zone);
+	const char *version_text = name_bytes(anomaly->names, version);
+	if (!zone_text || !version_text)
+		return false;
+	return server ? monitor_matches_server(monitor, zone_text, version_text)
+		      : monitor_matches_client(monitor, zone_text, version_text);
+}
+
+static bool part_matches(const struct anomaly *anomaly, const struct monitor *monitor,
+			 const struct rollup *rollup)
+{
+	const struct lane *lane = &rollup->lane;
+	const struct instance *instance = &rollup->instance;
+	if (rollup->scope != SCOPE_LANE)
+		return part_matches_end(anomaly, monitor, rollup->scope == SCOPE_SERVER,
+					instance->zone, instance->version);
+	return part_matches_end(anomaly, monitor, false, lane->client_zone, lane->client_version) &&
+	       part_matches_end(anomaly, monitor, true, lane->server_zone, lane->server_version);
+}
+
+/* A lane is measured; an instance tells which nodes would tell of traffic. */
+static void push_part_of(struct anomaly *anomaly, const struct monitor *monitor,
+			 const struct rollup *rollup, const char *client, const char *server)
+{
+	struct subject *part;
+	if (rollup->scope == SCOPE_LANE) {
+		part = part_subject(anomaly, &rollup->edge, monitor, client, server);
+		anomaly->stats.parts_unwatched += !part;
+		if (part)
+			subject_row(anomaly, part, rollup);
+		return;
+	}
+	struct edge of = part_edge(&rollup->edge, monitor);
+	part = roster_get(&anomaly->parts, part_id(&of, monitor));
+	if (part && rollup->instance.node)
+		subject_heard(part, rollup->instance.node);
+}
+
+static void push_parts(struct anomaly *anomaly, const struct rollup *rollup)
+{
+	const char *client = name_bytes(anomaly->names, rollup->edge.client);
+	const char *server = name_bytes(anomaly->names, rollup->edge.server);
+	if (!client || !server)
+		return;
+	for (uint32_t i = 0; i < anomaly->monitors.ordered; i++) {
+		const struct monitor *monitor = watchlist_at(&anomaly->monitors, i);
+		if (monitor_has_parts(monitor) &&
+		    monitor_matches(monitor, client, server, rollup->edge.port,
+				    rollup->edge.protocol) &&
+		    part_matches(anomaly, monitor, rollup))
+			push_part_of(anomaly, monitor, rollup, client, server);
+	}
 }
 
 static void hear(struct anomaly *anomaly, uint64_t node)
@@ -564,6 +823,8 @@ static void push_part(struct anomaly *anomaly, const struct rollup *rollup)
 	else
 		domain_log_add_long(anomaly->domains, rollup);
 	hear(anomaly, node);
+	if (anomaly->monitors.parts && rollup->window_ms != 250)
+		push_parts(anomaly, rollup);
 	struct subject *subject = anomaly->latest;
 	if (!subject || subject->id != rollup->edge.id)
 		subject = roster_get(&anomaly->edges, rollup->edge.id);
@@ -656,8 +917,8 @@ static bool filled(const struct anomaly *anomaly, const struct subject *subject,
 	return subject->first_pane && anomaly->pane + 1 - subject->first_pane >= panes;
 }
 
-static struct verdict judge_monitor(struct anomaly *anomaly, const struct subject *subject,
-				    const struct watch *watch, bool open)
+static struct verdict judge_threshold(struct anomaly *anomaly, const struct subject *subject,
+				      const struct watch *watch, bool open)
 {
 	const struct monitor *monitor = rule_monitor(anomaly, watch->rule);
 	const struct series *series = &subject->series;
@@ -668,8 +929,6 @@ static struct verdict judge_monitor(struct anomaly *anomaly, const struct subjec
 				  .threshold = monitor->threshold};
 	verdict.window_ms = watch->panes * (PANE_NS / NS_PER_MS);
 	bool below = monitor->comparison == COMPARE_BELOW;
-	if (watch->ends)
-		return verdict;
 	if (monitor->metric == METRIC_CONNECT_LATENCY && !below && !open &&
 	    !series_connects_may_exceed(series, anomaly->tick, watch->panes, 0.95,
 					metric_connect_index(monitor->threshold)))
@@ -689,6 +948,62 @@ static struct verdict judge_monitor(struct anomaly *anomaly, const struct subjec
 	verdict.fire = measure.value < monitor->threshold &&
 		       filled(anomaly, subject, watch->panes) && silence_is_zero(anomaly, subject);
 	return verdict;
+}
+
+/* In use, and not for long enough to be usual. */
+static struct verdict judge_new_edge(const struct anomaly *anomaly, const struct subject *subject,
+				     const struct watch *watch, const struct episode *episode)
+{
+	const struct monitor *monitor = rule_monitor(anomaly, watch->rule);
+	struct verdict verdict = {.kind = MONITOR_NEW_EDGE,
+				  .metric = watch->metric,
+				  .comparison = COMPARE_ABOVE,
+				  .panes = watch->panes,
+				  .window_ms = watch->panes * (PANE_NS / NS_PER_MS)};
+	uint64_t learn_ns = monitor->learn_ns;
+	uint64_t since_ns = episode ? episode->alert.started_ns : subject->seen_ns;
+	bool usual = learn_ns && (since_ns + learn_ns <= anomaly->now_ns ||
+				  (!episode && since_ns < anomaly->begun_ns + learn_ns));
+	verdict.sums = series_sums(&subject->series, anomaly->tick, watch->panes);
+	verdict.value = (double)verdict.sums.opened;
+	verdict.fire = !usual && novelty_is_watched(&subject->edge) &&
+		       series_silent(&subject->series, anomaly->tick) == 0;
+	verdict.quiet = !verdict.fire;
+	return verdict;
+}
+
+/* Silent for so long, after it was there for as long. */
+static struct verdict judge_absence(const struct anomaly *anomaly, const struct subject *subject,
+				    const struct watch *watch, const struct episode *episode)
+{
+	const struct monitor *monitor = rule_monitor(anomaly, watch->rule);
+	uint32_t silent = series_silent(&subject->series, anomaly->tick);
+	uint32_t panes = (uint32_t)(monitor->absent_ns / PANE_NS);
+	struct verdict verdict = {.kind = MONITOR_ABSENCE,
+				  .metric = watch->metric,
+				  .comparison = COMPARE_ABOVE,
+				  .panes = watch->panes,
+				  .window_ms = monitor->absent_ns / NS_PER_MS,
+				  .value = (double)silent / PANES_PER_S,
+				  .threshold = (double)monitor->absent_ns / 1e9};
+	verdict.quiet = silent < panes;
+	verdict.fire = !verdict.quiet && (episode || (filled(anomaly, subject, silent + panes) &&
+						      silence_is_zero(anomaly, subject)));
+	return verdict;
+}
+
+/* Of a rule that matches no more. */
+static struct verdict judge_ended(const struct watch *watch, const struct episode *episode)
+{
+	const struct alert *alert = &episode->alert;
+	return (struct verdict){.quiet = true,
+				.metric = watch->metric,
+				.panes = watch->panes,
+				.window_ms = alert->window_ms,
+				.threshold = alert->threshold,
+				.expected = alert->expected,
+				.usual_low = alert->usual_low,
+				.usual_high = alert->usual_high};
 }
 
 /* --- baselines' judgement --- */
@@ -831,7 +1146,8 @@ static void subject_see(struct anomaly *anomaly, struct subject *subject, uint32
 			       &anomaly->sums[WINDOW_LONG]);
 	for (uint32_t signal = 0; signal < SIGNALS; signal++) {
 		anomaly->seen[signal] = (struct seen){.window = WINDOW_LONG};
-		if (!(metrics >> signal_metric(signal) & 1) || (signal_is_calm(signal) && !now))
+		if (!(metrics >> signal_metric(signal) & 1) || (signal_is_calm(signal) && !now) ||
+		    !(subject->plan->signals >> signal & 1))
 			continue;
 		bool both = signal == SIGNAL_CONNECT_LATENCY || signal == SIGNAL_FAILED;
 		for (uint32_t i = both ? WINDOW_SHORT : WINDOW_LONG; i < WINDOWS; i++) {
@@ -842,6 +1158,8 @@ static void subject_see(struct anomaly *anomaly, struct subject *subject, uint32
 		}
 		if (signal == SIGNAL_OPENED)
 			see_silence(anomaly, subject);
+		anomaly->seen[signal].look.decades *= subject->plan->scales[signal];
+		anomaly->seen[signal].brief *= subject->plan->scales[signal];
 		bound_seen(anomaly, subject, signal, evidence_min);
 	}
 }
@@ -958,7 +1276,7 @@ static struct verdict judge_baseline(struct anomaly *anomaly, const struct subje
 				  .panes = windows_panes[seen->window],
 				  .sums = anomaly->sums[seen->window],
 				  .value = seen->shown,
-				  .score = look->decades,
+				  .score = look->decades / subject->plan->scales[signal],
 				  .expected = look->expected,
 				  .usual_low = look->least,
 				  .usual_high = look->most};
@@ -991,14 +1309,14 @@ static double begin_limit(const struct anomaly *anomaly, const struct subject *s
 	uint32_t signal = rule_signal(rule);
 	if (rule_monitor(anomaly, rule) || signal >= SIGNALS)
 		return verdict->threshold;
-	return limit_of(anomaly, subject, signal, decades_needed(anomaly, signal, evidence));
+	return limit_of(anomaly, subject, signal,
+			decades_needed(anomaly, signal, evidence) / subject->plan->scales[signal]);
 }
 
 static struct verdict judge_burn(const struct anomaly *anomaly, const struct subject *subject,
-				 uint32_t rate)
+				 uint32_t rate, double objective)
 {
-	struct burn_look look =
-		burn_look(subject->burn, rate, anomaly->options.objective, anomaly->now_ns);
+	struct burn_look look = burn_look(subject->burn, rate, objective, anomaly->now_ns);
 	struct verdict verdict = {.fire = look.fire,
 				  .quiet = look.quiet,
 				  .metric = METRIC_FAILURE_RATIO,
@@ -1019,7 +1337,10 @@ static void rule_name(const struct anomaly *anomaly, uint32_t rule, char text[AL
 {
 	const struct monitor *monitor = rule_monitor(anomaly, rule);
 	uint32_t signal = rule_signal(rule);
-	if (monitor)
+	if (monitor && monitor->kind == MONITOR_BURN_RATE)
+		snprintf(text, ALERT_MONITOR_MAX, "%.60s/%s", monitor->name,
+			 burn_name(rule_rate(rule)));
+	else if (monitor)
 		snprintf(text, ALERT_MONITOR_MAX, "%s", monitor->name);
 	else if (signal < SIGNALS)
 		snprintf(text, ALERT_MONITOR_MAX, "baseline/%s",
@@ -1052,8 +1373,8 @@ static void alert_measure(struct anomaly *anomaly, const struct subject *subject
 static bool rank(struct anomaly *anomaly, const struct subject *subject,
 		 const struct verdict *verdict, uint64_t onset_ns, struct alert *alert)
 {
-	/* A new client is the suspect. */
-	if (verdict->metric == METRIC_CLIENTS_NEW) {
+	/* A new client is the suspect, and who is silent tells nothing. */
+	if (verdict->metric == METRIC_CLIENTS_NEW || verdict->kind != MONITOR_THRESHOLD) {
 		alert->suspects_count = 0;
 		return true;
 	}
@@ -1105,7 +1426,10 @@ static bool emit(struct anomaly *anomaly, const struct verdict *verdict, struct 
 	if (anomaly->transitions == TRANSITIONS_MAX)
 		return false;
 	alert->sequence++;
-	summary_write(alert, verdict->metric, verdict->comparison, &verdict->sums);
+	if (verdict->kind == MONITOR_THRESHOLD)
+		summary_write(alert, verdict->metric, verdict->comparison, &verdict->sums);
+	else
+		summary_write_edge(alert, verdict->kind);
 	put(anomaly, alert);
 	return true;
 }
@@ -1116,21 +1440,46 @@ static void episodes_count(struct anomaly *anomaly, struct subject *subject, uin
 {
 	subject->episodes += (uint32_t)more;
 	anomaly->stats.episodes += (uint64_t)more;
-	if (rule < MONITORS_MAX)
-		anomaly->monitors.places[rule].episodes += (uint32_t)more;
+	if (rule_monitor(anomaly, rule))
+		anomaly->monitors.places[rule & RULE_NUMBER].episodes += (uint32_t)more;
 }
 
 /* A departure is a warning, unless most of it fails; a burn rate that leaves days is one too. */
-static uint32_t rule_severity(const struct anomaly *anomaly, uint32_t rule,
+static uint32_t rule_severity(const struct anomaly *anomaly, const struct watch *watch,
 			      const struct verdict *verdict)
 {
-	const struct monitor *monitor = rule_monitor(anomaly, rule);
-	uint32_t signal = rule_signal(rule);
+	const struct monitor *monitor = rule_monitor(anomaly, watch->rule);
+	uint32_t signal = rule_signal(watch->rule);
+	if (monitor && monitor->kind == MONITOR_BURN_RATE && !burn_pages(rule_rate(watch->rule)))
+		return monitor->severity < ALERT_WARNING ? monitor->severity : ALERT_WARNING;
 	if (monitor)
 		return monitor->severity;
 	if (signal >= SIGNALS)
 		return burn_pages(signal - SIGNALS) ? ALERT_ERROR : ALERT_WARNING;
+	if (watch->severity != MONITOR_SEVERITY_OWN)
+		return watch->severity;
 	return signal == SIGNAL_FAILED && verdict->value >= 0.5 ? ALERT_ERROR : ALERT_WARNING;
+}
+
+/* What is measured, and in what, as an alert has it. */
+static void put_metric(struct alert *alert, uint32_t metric, bool absence)
+{
+	snprintf(alert->metric, sizeof(alert->metric), "%s",
+		 absence ? ABSENCE_METRIC : metric_name(metric));
+	snprintf(alert->unit, sizeof(alert->unit), "%s", absence ? "seconds" : metric_unit(metric));
+}
+
+static void put_names(const struct anomaly *anomaly, const struct subject *subject,
+		      struct alert_subject *words)
+{
+	if (!subject->words) {
+		name_text(anomaly->names, subject->edge.client, words->client);
+		name_text(anomaly->names, subject->edge.server, words->server);
+		return;
+	}
+	snprintf(words->client, sizeof(words->client), "%s", subject->words);
+	snprintf(words->server, sizeof(words->server), "%s",
+		 subject->words + strlen(subject->words) + 1);
 }
 
 static void episode_begin(struct anomaly *anomaly, struct subject *subject,
@@ -1147,15 +1496,13 @@ static void episode_begin(struct anomaly *anomaly, struct subject *subject,
 	struct episode *episode = memory_zeroed(1, sizeof(*episode));
 	struct alert *alert = &episode->alert;
 	alert->state = ALERT_FIRING;
-	alert->severity = rule_severity(anomaly, watch->rule, verdict);
+	alert->severity = rule_severity(anomaly, watch, verdict);
 	rule_name(anomaly, watch->rule, alert->monitor);
-	name_text(anomaly->names, subject->edge.client, alert->subject.client);
-	name_text(anomaly->names, subject->edge.server, alert->subject.server);
+	put_names(anomaly, subject, &alert->subject);
 	alert->subject.port = subject->edge.port;
 	alert->subject.protocol = subject->edge.protocol;
 	alert->started_ns = anomaly->now_ns;
-	snprintf(alert->metric, sizeof(alert->metric), "%s", metric_name(verdict->metric));
-	snprintf(alert->unit, sizeof(alert->unit), "%s", metric_unit(verdict->metric));
+	put_metric(alert, verdict->metric, verdict->kind == MONITOR_ABSENCE);
 	alert_key(alert);
 	alert_measure(anomaly, subject, verdict, alert);
 	/* Without its turn in the ranking, the next pane may try. */
@@ -1219,8 +1566,25 @@ static void episode_step(struct anomaly *anomaly, struct subject *subject,
 	}
 	if (episode->quiet_since_ns == 0)
 		episode->quiet_since_ns = anomaly->now_ns;
-	if (anomaly->now_ns - episode->quiet_since_ns >= clear_ns && !state->flapping)
+	bool flaps = state->flapping && !watch->ends;
+	if (anomaly->now_ns - episode->quiet_since_ns >= clear_ns && !flaps)
 		episode_end(anomaly, subject, watch, state, verdict);
+}
+
+static struct verdict judge_monitor(struct anomaly *anomaly, const struct subject *subject,
+				    const struct watch *watch, const struct episode *episode)
+{
+	const struct monitor *monitor = rule_monitor(anomaly, watch->rule);
+	switch (monitor->kind) {
+	case MONITOR_BURN_RATE:
+		return judge_burn(anomaly, subject, rule_rate(watch->rule), monitor->objective);
+	case MONITOR_NEW_EDGE:
+		return judge_new_edge(anomaly, subject, watch, episode);
+	case MONITOR_ABSENCE:
+		return judge_absence(anomaly, subject, watch, episode);
+	default:
+		return judge_threshold(anomaly, subject, watch, episode != NULL);
+	}
 }
 
 static struct verdict judge(struct anomaly *anomaly, const struct subject *subject,
@@ -1228,11 +1592,13 @@ static struct verdict judge(struct anomaly *anomaly, const struct subject *subje
 			    float evidence)
 {
 	uint32_t signal = rule_signal(watch->rule);
+	if (watch->ends && episode)
+		return judge_ended(watch, episode);
 	if (rule_monitor(anomaly, watch->rule))
-		return judge_monitor(anomaly, subject, watch, episode != NULL);
+		return judge_monitor(anomaly, subject, watch, episode);
 	if (signal < SIGNALS)
 		return judge_baseline(anomaly, subject, signal, episode, evidence);
-	return judge_burn(anomaly, subject, signal - SIGNALS);
+	return judge_burn(anomaly, subject, signal - SIGNALS, anomaly->options.objective);
 }
 
 /* States are kept only while there is something to remember. */
@@ -1276,6 +1642,8 @@ static void watch_step(struct anomaly *anomaly, struct subject *subject, uint32_
 	const struct watch *watch = &subject->plan->watches[number];
 	struct watch_state *state = subject->states ? &subject->states[number] : NULL;
 	const struct episode *episode = state ? state->episode : NULL;
+	if (watch->ends && !episode)
+		return;
 	struct verdict verdict = judge(anomaly, subject, watch, episode, evidence);
 	if (episode) {
 		episode_step(anomaly, subject, watch, state, &verdict);
@@ -1378,10 +1746,11 @@ static uint32_t subject_suspicion(const struct anomaly *anomaly, const struct su
 static bool watch_is_due(const struct anomaly *anomaly, const struct subject *subject,
 			 const struct watch *watch, bool baseline)
 {
+	const struct monitor *monitor = rule_monitor(anomaly, watch->rule);
 	uint32_t signal = rule_signal(watch->rule);
-	if (rule_monitor(anomaly, watch->rule))
+	if (watch->ends || (monitor && monitor->kind != MONITOR_BURN_RATE))
 		return true;
-	if (signal >= SIGNALS)
+	if (monitor || signal >= SIGNALS)
 		return learns(anomaly, subject);
 	return baseline && (!signal_is_calm(signal) || learns(anomaly, subject));
 }
@@ -1567,11 +1936,26 @@ static bool rule_is_built_in(const char *name)
 	return strncmp(name, "baseline/", 9) == 0 || strncmp(name, "burn-rate/", 10) == 0;
 }
 
+/* Whether alerts of this name are the monitor's: a burn rate's have one of its windows behind. */
+static bool monitor_tells(const struct monitor *monitor, const char *name)
+{
+	size_t length = strlen(monitor->name);
+	if (monitor->kind != MONITOR_BURN_RATE)
+		return strcmp(monitor->name, name) == 0;
+	if (strncmp(monitor->name, name, length) != 0 || name[length] != '/')
+		return false;
+	for (uint32_t rate = 0; rate < BURN_RATES; rate++)
+		if (strcmp(burn_name(rate), name + length + 1) == 0)
+			return true;
+	return false;
+}
+
+/* The one in force that tells alerts of this name. */
 static const struct monitor *monitor_named(const struct anomaly *anomaly, const char *name)
 {
 	for (uint32_t i = 0; i < anomaly->monitors.ordered; i++) {
 		const struct monitor *monitor = watchlist_at(&anomaly->monitors, i);
-		if (strcmp(monitor->name, name) == 0)
+		if (monitor->kind != MONITOR_BASELINE && monitor_tells(monitor, name))
 			return monitor;
 	}
 	return NULL;
@@ -1589,9 +1973,11 @@ static struct subject *alert_subject_of(struct anomaly *anomaly, const struct al
 	const struct monitor *monitor = monitor_named(anomaly, alert->monitor);
 	bool per_server = monitor ? monitor->per_server
 				  : !words->client[0] && rule_is_built_in(alert->monitor);
+	edge.id = edge_id(&edge);
+	if (monitor && monitor_has_parts(monitor))
+		return part_subject(anomaly, &edge, monitor, words->client, words->server);
 	if (per_server)
 		return server_subject(anomaly, &edge, words->server);
-	edge.id = edge_id(&edge);
 	struct subject *subject = roster_get(&anomaly->edges, edge.id);
 	if (!subject)
 		subject = subject_add(anomaly, &anomaly->edges, &edge);
@@ -1623,8 +2009,8 @@ static bool resume(struct anomaly *anomaly, const struct alert *alert)
 		state->episode = memory_zeroed(1, sizeof(*state->episode));
 		state->episode->alert = *alert;
 		state->episode->onset_ns = alert->started_ns;
-		snprintf(state->episode->alert.unit, sizeof(state->episode->alert.unit), "%s",
-			 metric_unit(subject->plan->watches[i].metric));
+		put_metric(&state->episode->alert, subject->plan->watches[i].metric,
+			   strcmp(alert->metric, ABSENCE_METRIC) == 0);
 		state->episode->update_ns = alert->pane_end_ns + anomaly->options.update_ns;
 		put(anomaly, &state->episode->alert);
 		episodes_count(anomaly, subject, subject->plan->watches[i].rule, 1);
@@ -1659,7 +2045,9 @@ size_t anomaly_resume(struct anomaly *anomaly, const struct alert *alerts, size_
 static bool is_watched(const struct anomaly *anomaly, const struct alert *alert)
 {
 	const struct monitor *monitor = monitor_named(anomaly, alert->monitor);
-	return monitor && strcmp(metric_name(monitor->metric), alert->metric) == 0;
+	if (monitor && monitor->kind == MONITOR_ABSENCE)
+		return strcmp(alert->metric, ABSENCE_METRIC) == 0;
+	return monitor && strcmp(metric_name(monitor_metric(monitor)), alert->metric) == 0;
 }
 
 /* Those whose monitor has come. The last ones before the first pane is judged. */
@@ -1691,6 +2079,10 @@ static bool subject_names(const struct anomaly *anomaly, const struct subject *s
 			words = &subject->states[i].episode->alert.subject;
 	*client = words ? words->client : name_bytes(anomaly->names, subject->edge.client);
 	*server = words ? words->server : name_bytes(anomaly->names, subject->edge.server);
+	if (subject->words && (!*client || !*server)) {
+		*client = subject->words;
+		*server = subject->words + strlen(subject->words) + 1;
+	}
 	return *client && *server;
 }
 
@@ -1700,7 +2092,7 @@ static uint32_t rules_kept(struct anomaly *anomaly, const struct subject *subjec
 	uint32_t matched = count;
 	for (uint32_t i = 0; subject->states && i < subject->plan->watches_count; i++) {
 		uint32_t rule = subject->plan->watches[i].rule, at = 0;
-		while (at < matched && anomaly->rules[at] != rule)
+		while (at < matched && (anomaly->rules[at] & RULE_ITSELF) != rule)
 			at++;
 		if (at == matched && subject->states[i].episode)
 			anomaly->rules[count++] = rule | RULE_ENDS;
@@ -1768,8 +2160,9 @@ static void subject_rematch(struct anomaly *anomaly, struct subject *subject)
 	/* Of longer ago than it kept nothing is known, so no silence either. */
 	if (longer)
 		subject->first_pane = 0;
+	subject_equip(anomaly, subject, client, server);
 	subject_bound(anomaly, subject);
-	if (subject->per_server || !sums_servers(anomaly))
+	if (subject->per_server || subject->part_of || !sums_servers(anomaly))
 		return;
 	/* One that nobody could name is matched here too. */
 	struct subject *sum = server_subject(anomaly, &subject->edge, server);
@@ -1807,6 +2200,9 @@ void anomaly_watch(struct anomaly *anomaly, const struct monitor *monitors, size
 		subject_rematch(anomaly, anomaly->servers.sorted[i].subject);
 	for (uint32_t i = 0; i < anomaly->edges.count; i++)
 		subject_rematch(anomaly, anomaly->edges.sorted[i].subject);
+	roster_sort(&anomaly->parts);
+	for (uint32_t i = 0; i < anomaly->parts.count; i++)
+		subject_rematch(anomaly, anomaly->parts.sorted[i].subject);
 	plans_free(plans);
 	if (!anomaly->waiting)
 		return;
@@ -1816,18 +2212,22 @@ void anomaly_watch(struct anomaly *anomaly, const struct monitor *monitors, size
 
 /* --- the pane --- */
 
-static bool keep_long(const struct anomaly *anomaly, const struct subject *subject)
+/* How long it may be silent. */
+static uint32_t keep_panes(const struct anomaly *anomaly, const struct subject *subject)
 {
 	bool ready = subject->baseline && subject->baseline->windows &&
 		     subject->baseline->windows >= anomaly->options.warmup_samples;
-	return ready || (subject->plan && subject->plan->below) || subject->episodes;
+	bool longer = ready || (subject->plan && subject->plan->below) || subject->episodes;
+	uint32_t panes = longer ? KEEP_LONG_PANES : KEEP_PANES;
+	return subject->plan && subject->plan->keep_panes > panes ? subject->plan->keep_panes
+								  : panes;
 }
 
 /* An episode of what is gone for an hour ends with it. */
 static void subject_expire(struct anomaly *anomaly, struct subject *subject)
 {
 	uint32_t silent = series_silent(&subject->series, anomaly->tick);
-	if (subject->links || (silent < KEEP_LONG_PANES && keep_long(anomaly, subject)))
+	if (subject->links || silent < keep_panes(anomaly, subject))
 		return;
 	if (subject->states && subject->baseline)
 		subject_see(anomaly, subject, subject->plan->metrics);
@@ -1841,6 +2241,8 @@ static void subject_expire(struct anomaly *anomaly, struct subject *subject)
 			return;
 	}
 	anomaly->stats.detectors -= baseline_detectors(subject->baseline);
+	if (!subject->per_server && !subject->part_of)
+		seen_edges_put(anomaly->left, subject->id, subject->seen_ns, anomaly->now_ns);
 	subject->gone = true;
 }
 
@@ -1902,6 +2304,8 @@ static void close_pane(struct anomaly *anomaly)
 {
 	const struct anomaly_sinks *sinks = &anomaly->options.sinks;
 	anomaly->now_ns = pane_end(++anomaly->pane);
+	if (anomaly->begun_ns == 0)
+		anomaly->begun_ns = anomaly->now_ns;
 	anomaly->tick++;
 	anomaly->learn_turn = (uint32_t)(anomaly->pane % WINDOW_PANES);
 	baseline_clock_set(&anomaly->clock, anomaly->now_ns);
@@ -1916,6 +2320,7 @@ static void close_pane(struct anomaly *anomaly)
 	domain_log_close(anomaly->domains);
 	roster_step(anomaly, &anomaly->edges);
 	roster_step(anomaly, &anomaly->servers);
+	roster_step(anomaly, &anomaly->parts);
 	hand_on(anomaly);
 	if (anomaly->wanted && watchlist_has_place(&anomaly->monitors))
 		anomaly_watch(anomaly, anomaly->wanted, anomaly->wanted_count);
@@ -1959,6 +2364,7 @@ struct anomaly_stats anomaly_stats(const struct anomaly *anomaly)
 {
 	struct anomaly_stats stats = anomaly->stats;
 	stats.edges = anomaly->edges.count;
+	stats.seen_evicted = seen_edges_evicted(anomaly->left);
 	stats.suspects_dropped = domain_log_dropped(anomaly->domains);
 	return stats;
 }

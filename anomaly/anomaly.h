@@ -19,7 +19,14 @@
  * openings that were to be expected in it, and when it is twice as long as any that ended before.
  * A server is watched so only while more than one edge leads to it: else its edge says the same.
  * Below warmup_samples nothing fires but what fails outright: at least half of 20 attempts.
- * A server also has its burn rates (anomaly/burn.h).
+ * A server also has its burn rates (anomaly/burn.h), of a monitor's objective if it has one.
+ *
+ * A monitor (anomaly/monitor.h) that is about zones or versions looks at a part of an edge or a
+ * server, which is a subject of its own: the sums of the lanes that match, from rows of 10 s, in
+ * the pane in which these end. Monitors of baselines have no episodes: they change what a plan asks
+ * of the built-in rules. An edge is new from the pane of its first row on; when that was is known
+ * of edges that have left, too (anomaly/seen.h). Who is to be missed stays for as long as that
+ * takes and a day, with its names.
  *
  * Suspects are ranked from the CLIENT and SERVER rows: those of failures, resets, openings and
  * connect latency from the window's panes, at once; those of throughput, retransmits and round
@@ -35,18 +42,19 @@
  *
  * Cost. A subject whose sums are within all limits, told by bounds, is not judged.
  *
- * Bounds: edges_max edges, and as many servers; past it an edge is watched only through its
+ * Bounds: edges_max edges, and as many servers, and as many parts, which past it are counted in
+ * parts_unwatched; past it an edge is watched only through its
  * server's sum, counted in unwatched. As many full detectors; past it a series stays in the small
  * tier, counted in held. An edge leaves after 2 min of silence, after 1 h if its baseline is warm
- * or it has a COMPARE_BELOW monitor; an episode still open then resolves. Open episodes are never
- * evicted; past episodes_max one is suppressed and counted. At most 256 transitions a pane, 64 of
- * them with ranked suspects: the rest follow in the next panes, suspects as updates. Memory: 0.3 KB
- * a subject, 0.2 to 0.5 KB its baseline and 256 bytes for each full detector, 1.2 KB the burn rates
- * of a server, 48 bytes for each pane with rows of the longest window that a rule of this edge
- * reads, so 2 KB at most with baselines and windows up to 10 s (96 bytes and up to 23 KB with
- * monitors of resets, retransmits, lookups, clients or round trips over 60 s), 4 bytes for each
- * distinct connect time of a pane. Instance rows: 8 an edge, 112 bytes each, and twice as many of
- * 10 s, 56 bytes each. Pure; one thread. */
+ * or it has a COMPARE_BELOW monitor, after longer if it may be missed; an episode still open then
+ * resolves. Open episodes are never evicted; past episodes_max one is suppressed and counted. At
+ * most 256 transitions a pane, 64 of them with ranked suspects: the rest follow in the next panes,
+ * suspects as updates. Memory: 0.3 KB a subject, 0.2 to 0.5 KB its baseline and 256 bytes for each
+ * full detector, 1.2 KB the burn rates of a server, 48 bytes for each pane with rows of the longest
+ * window that a rule of this edge reads, so 2 KB at most with baselines and windows up to 10 s (96
+ * bytes and up to 23 KB with monitors of resets, retransmits, lookups, clients or round trips over
+ * 60 s), 4 bytes for each distinct connect time of a pane. Instance rows: 8 an edge, 112 bytes
+ * each, and twice as many of 10 s, 56 bytes each. Pure; one thread. */
 #pragma once
 
 #include <stddef.h>
@@ -98,6 +106,8 @@ struct anomaly_stats {
 	uint64_t monitors_refused; /* of those that should be in force: without a place, now */
 	uint64_t detectors;	   /* full ones, now */
 	uint64_t held;		   /* series that stayed in the small tier for want of room */
+	uint64_t parts_unwatched; /* rows of zones and versions without room for a monitor's part */
+	uint64_t seen_evicted;	  /* edges that have left and would be new again */
 	uint64_t suspects_dropped; /* rows that found no room where suspects are looked for */
 };
 

@@ -166,7 +166,7 @@ static bool is_other(const struct edge *edge)
 	return edge->client == id || edge->server == id;
 }
 
-static bool is_watched(const struct edge *edge)
+bool novelty_is_watched(const struct edge *edge)
 {
 	bool server_is_known =
 		is_ours(edge->server_resolution) || edge->server_resolution == RESOLUTION_RANGE;
@@ -195,7 +195,7 @@ static void edge_seen(struct novelty *novelty, const struct rollup *rollup)
 	uint64_t time_ns = rollup->window_start_ns;
 	struct seen_edge *seen = table_find(&novelty->edges, &rollup->edge.id);
 	bool news = time_ns >= novelty->learns_until_ns && (!seen || seen->vanished);
-	if (!is_watched(&rollup->edge))
+	if (!novelty_is_watched(&rollup->edge))
 		return;
 	/* Names may come after the row: then the next one tells. */
 	if (news && (!name_of(novelty, rollup->edge.client)[0] ||
@@ -213,7 +213,7 @@ static void edge_seen(struct novelty *novelty, const struct rollup *rollup)
 
 void novelty_remember(struct novelty *novelty, const struct edge *edge, uint64_t time_ns)
 {
-	if (is_watched(edge) && !table_find(&novelty->edges, &edge->id))
+	if (novelty_is_watched(edge) && !table_find(&novelty->edges, &edge->id))
 		edge_add(novelty, edge, time_ns);
 }
 

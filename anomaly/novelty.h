@@ -15,6 +15,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,10 @@ struct novelty_stats {
 	uint64_t edges, versions; /* known now */
 	uint64_t told, left_out, evicted;
 };
+
+/* Whether such an edge may be new: its client is ours, its server is ours or in a configured range,
+ * and neither is _other. */
+bool novelty_is_watched(const struct edge *edge);
 
 struct novelty *novelty_new(const struct novelty_options *options);
 void novelty_free(struct novelty *novelty);

@@ -15,6 +15,7 @@ static void subject_free(struct subject *subject)
 	memory_free(subject->states);
 	baseline_free(subject->baseline);
 	memory_free(subject->burn);
+	memory_free(subject->words);
 	series_done(&subject->series);
 	memory_free(subject);
 }

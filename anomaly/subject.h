@@ -1,6 +1,6 @@
-/* What is watched: an edge, or all edges to one port of a server workload. It has its trailing
- * sums, the plan of the rules that match it and its baseline. What a pane in which nothing is wrong
- * reads of it comes first, in three cache lines.
+/* What is watched: an edge, or all edges to one port of a server workload, or what of one of these
+ * a monitor is about. It has its trailing sums, the plan of the rules that match it and its
+ * baseline. What a pane in which nothing is wrong reads of it comes first, in three cache lines.
  *
  * A roster is a population of them, walked in the order of ids whatever order they came in. Rows
  * come in that order too, so they are found by walking in step. Bounded by its max. One thread. */
@@ -26,10 +26,14 @@ struct episode {
 
 /* One rule over a subject. */
 struct watch {
-	uint32_t rule; /* number of the monitor; from MONITORS_MAX on, a signal; then a burn rate */
+	/* Number of the monitor, of a burn rate's with the number of the rate; from MONITORS_MAX
+	 * on, a signal; then a burn rate. */
+	uint32_t rule;
 	uint32_t panes; /* of its window; a baseline's longest */
 	uint32_t metric;
-	bool ends; /* it matches no more: what is open ends, and nothing begins */
+	uint32_t severity;  /* of a baseline; MONITOR_SEVERITY_OWN */
+	double sensitivity; /* likewise, in decades */
+	bool ends;	    /* it matches no more: what is open ends, and nothing begins */
 };
 
 /* The rules that match a subject and what they need: the same for all that have the same. */
@@ -41,6 +45,11 @@ struct plan {
 	uint16_t always;	/* of these, what no bound spares */
 	bool below;		/* some watch asks for too little, so silence must be judged */
 	bool connects, transport;
+	bool edges;	       /* some watch asks whether the edge is new */
+	bool burns;	       /* some watch is of a burn rate */
+	uint32_t keep_panes;   /* of silence, that some watch asks for */
+	uint32_t signals;      /* a bit for each that a baseline is asked about */
+	float scales[SIGNALS]; /* how much less surprising it is held here than elsewhere */
 	uint32_t watches_count;
 	struct watch watches[];
 };
@@ -80,7 +89,10 @@ struct subject {
 	uint32_t links;	     /* edges that point here */
 	uint32_t nodes_next;
 	uint64_t nodes[SUBJECT_NODES];
-	struct burn *burn; /* of a server; NULL: it has none */
+	struct burn *burn; /* NULL: it has none */
+	uint64_t seen_ns;  /* of an edge, for the first time; 0: before anything is known */
+	uint64_t part_of;  /* of a part of an edge or server: hash of its monitor's name; else 0 */
+	char *words;	   /* its names, client and server, for a silence that outlasts them */
 };
 
 struct roster_entry {

@@ -191,6 +191,20 @@ void summary_write(struct alert *alert, uint32_t metric, uint32_t comparison,
 	say_limit(&sentence, alert, comparison);
 }
 
+void summary_write_edge(struct alert *alert, uint32_t kind)
+{
+	struct sentence sentence = {.text = alert->summary};
+	char place[PLACE_TEXT], silent[QUANTITY_TEXT], limit[QUANTITY_TEXT];
+	place_text(alert, "to", place);
+	if (kind == MONITOR_NEW_EDGE)
+		say(&sentence, "there are connections %s, which are not expected", place);
+	else if (alert->value < alert->threshold)
+		say(&sentence, "there is traffic %s again", place);
+	else
+		say(&sentence, "nothing has passed %s for %s (threshold: %s)", place,
+		    duration_text(alert->value, silent), duration_text(alert->threshold, limit));
+}
+
 void summary_tell(struct alert *alert, uint32_t edges)
 {
 	struct sentence sentence = {.text = alert->summary};

@@ -7,7 +7,7 @@
 /* An episode of one can go on as the other's. */
 static bool same_measure(const struct monitor *a, const struct monitor *b)
 {
-	return strcmp(a->name, b->name) == 0 && a->metric == b->metric &&
+	return strcmp(a->name, b->name) == 0 && a->kind == b->kind && a->metric == b->metric &&
 	       a->comparison == b->comparison && a->per_server == b->per_server;
 }
 
@@ -56,7 +56,7 @@ static void clear(struct watchlist *list, const struct monitor *monitors, size_t
 
 uint32_t watchlist_set(struct watchlist *list, const struct monitor *monitors, size_t count)
 {
-	list->per_server = false;
+	list->per_server = list->parts = false;
 	list->ordered = 0;
 	list->order = memory_resize(list->order, count, sizeof(*list->order));
 	clear(list, monitors, count);
@@ -67,7 +67,9 @@ uint32_t watchlist_set(struct watchlist *list, const struct monitor *monitors, s
 		if (!place)
 			continue;
 		put_in_force(place, &monitors[i]);
-		list->per_server |= monitors[i].per_server;
+		bool parts = monitor_has_parts(&monitors[i]);
+		list->per_server |= monitors[i].per_server && !parts;
+		list->parts |= parts;
 		list->order[list->ordered++] = (uint32_t)(place - list->places);
 	}
 	return (uint32_t)count - list->ordered;

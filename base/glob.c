@@ -1,16 +1,16 @@
 #include "base/glob.h"
 
-#include <stddef.h>
 #include <string.h>
 
-bool glob_match(const char *pattern, const char *text)
+bool glob_match_part(const char *pattern, size_t length, const char *text)
 {
+	const char *end = pattern + length;
 	const char *star = NULL, *from = NULL; /* the last '*', and where what it takes ends */
 	while (*text) {
-		if (*pattern == '*') {
+		if (pattern < end && *pattern == '*') {
 			star = pattern++;
 			from = text;
-		} else if (*pattern == '?' || *pattern == *text) {
+		} else if (pattern < end && (*pattern == '?' || *pattern == *text)) {
 			pattern++;
 			text++;
 		} else if (star) {
@@ -20,5 +20,12 @@ bool glob_match(const char *pattern, const char *text)
 			return false;
 		}
 	}
-	return pattern[strspn(pattern, "*")] == 0;
+	while (pattern < end && *pattern == '*')
+		pattern++;
+	return pattern == end;
+}
+
+bool glob_match(const char *pattern, const char *text)
+{
+	return glob_match_part(pattern, strlen(pattern), text);
 }

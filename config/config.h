@@ -89,6 +89,8 @@ struct config_entry {
 	const char *const *choices; /* CONFIG_ENUM: NULL at the end */
 	bool secret; /* CONFIG_STRING, CONFIG_STRINGS and CONFIG_MAP; <name>_file for CONFIG_STRING
 		      */
+	bool single; /* CONFIG_STRINGS: one string is a list of one, an empty
+			one of none */
 	bool required;			  /* some source must give it; no fallback */
 	const struct config_table *table; /* CONFIG_LIST */
 };

@@ -348,6 +348,19 @@ static void read_strings(struct reader *reader, const struct value *value)
 	check_count(reader, value, count);
 }
 
+/* Of an entry that may be written so. */
+static void read_single(struct reader *reader, const struct value *value)
+{
+	struct config_strings *strings = value->field;
+	char why[CONFIG_WHY_BYTES];
+	char *text = read_string(reader, value->name);
+
+	if (text && *text && !config_value_append(value->entry, strings, text, why))
+		refuse(reader, value->name, why);
+	free(text);
+	skip(reader);
+}
+
 static void read_map(struct reader *reader, const struct value *value)
 {
 	struct config_map *map = value->field;
@@ -433,6 +446,10 @@ static void read_value(struct reader *reader, const struct value *value)
 		else
 			read_list(reader, value);
 		advance(reader);
+		return;
+	}
+	if (value->entry->single && is_scalar(reader) && !is_null(reader)) {
+		read_single(reader, value);
 		return;
 	}
 	if (!is_null(reader))

@@ -62,7 +62,7 @@ static void print_type(FILE *file, const struct config_entry *entry)
 			      : entry->type >= CONFIG_STRINGS ? " items"
 							      : "";
 
-	fputs(config_type_name(entry->type), file);
+	fprintf(file, "%s%s", entry->single ? "string or " : "", config_type_name(entry->type));
 	for (size_t at = 0; entry->choices && entry->choices[at]; at++)
 		fprintf(file, "%s%s", at ? ", " : " ", entry->choices[at]);
 	if (entry->unit)

@@ -212,6 +212,12 @@ static const struct total totals[] = {
 	 "Rows of 250 ms of edges that found limits.edges watched: they count in their servers' "
 	 "sums.",
 	 TOTAL(anomaly.unwatched)},
+	{"millrace_part_rows_unwatched_total", "counter",
+	 "Rows of zones and versions that monitors are about and that found limits.edges watched.",
+	 TOTAL(anomaly.parts_unwatched)},
+	{"millrace_seen_edges_evicted_total", "counter",
+	 "Edges that left and were forgotten, as limits.edges had: they would be new again.",
+	 TOTAL(anomaly.seen_evicted)},
 	{"millrace_full_detectors", "gauge", "Series whose baseline is a full one.",
 	 TOTAL(anomaly.detectors)},
 	{"millrace_held_detectors_total", "counter",

@@ -15,6 +15,7 @@
 #include "api/query/rehearsal.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/patterns.h"
 #include "base/real.h"
 #include "daemon/keyring.h"
 #include "daemon/monitor_text.h"
@@ -84,6 +85,8 @@ struct told {
 	Millrace__V1__MonitorState state;
 	Millrace__V1__Monitor monitor;
 	char window[DURATION_BYTES], clear_after[DURATION_BYTES];
+	char absent_for[DURATION_BYTES], learn[DURATION_BYTES];
+	char *patterns[MONITOR_FILTERS], **texts[MONITOR_FILTERS]; /* to free */
 };
 
 /* As the configuration has it. */
@@ -97,6 +100,23 @@ static void put_duration(char text[DURATION_BYTES], uint64_t ns)
 		snprintf(text, DURATION_BYTES, "%llums", (unsigned long long)(ns / NS_PER_MS));
 }
 
+static void tell_filter(struct told *told, const struct monitor *monitor, size_t filter)
+{
+	const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field_by_name(
+		&millrace__v1__monitor__descriptor, monitor_filters[filter].name);
+	const char *patterns = (const char *)monitor + monitor_filters[filter].offset;
+	char *message = (char *)&told->monitor;
+	size_t count = patterns_count(patterns);
+
+	if (!count)
+		return;
+	told->patterns[filter] = memory_resize(NULL, strlen(patterns) + 1, 1);
+	told->texts[filter] = memory_resize(NULL, count, sizeof(*told->texts[filter]));
+	patterns_split(patterns, told->patterns[filter], told->texts[filter]);
+	*(size_t *)(message + field->quantifier_offset) = count;
+	*(char ***)(message + field->offset) = told->texts[filter];
+}
+
 /* rule: NULL for one of the configuration. Both are lent for the life of what is told. */
 static void tell(struct told *told, const struct monitor *monitor, const struct rule *rule)
 {
@@ -105,7 +125,8 @@ static void tell(struct told *told, const struct monitor *monitor, const struct 
 	put_duration(told->window, monitor->window_ns);
 	put_duration(told->clear_after, monitor->clear_ns);
 	told->monitor.name = (char *)monitor->name;
-	told->monitor.metric = (char *)metric_name(monitor->metric);
+	told->monitor.kind = (char *)monitor_kind_names[monitor->kind];
+	told->monitor.metric = (char *)settings_metric_name(monitor->metric);
 	told->monitor.comparison =
 		(char *)(monitor->comparison == COMPARE_BELOW ? "below" : "above");
 	told->monitor.threshold = monitor->threshold;
@@ -113,10 +134,18 @@ static void tell(struct told *told, const struct monitor *monitor, const struct 
 	told->monitor.window = told->window;
 	told->monitor.clear_after = told->clear_after;
 	told->monitor.minimum = monitor->minimum;
-	told->monitor.severity = (char *)alert_severity_name(monitor->severity);
+	told->monitor.objective = monitor->objective;
+	told->monitor.sensitivity = monitor->sensitivity;
+	told->monitor.silent = monitor->silent;
+	put_duration(told->absent_for, monitor->absent_ns);
+	put_duration(told->learn, monitor->learn_ns);
+	told->monitor.absent_for = told->absent_for;
+	told->monitor.learn = told->learn;
+	told->monitor.severity = (char *)settings_severity_name(monitor->severity);
 	told->monitor.per = (char *)(monitor->per_server ? "server" : "edge");
-	told->monitor.client = (char *)monitor->client;
-	told->monitor.server = (char *)monitor->server;
+	for (size_t i = 0; i < MONITOR_FILTERS; i++)
+		tell_filter(told, monitor, i);
+	told->monitor.protocol = (char *)settings_protocol_name(monitor->protocol);
 	told->monitor.port = monitor->port;
 	told->state.monitor = &told->monitor;
 	told->state.source = (char *)(rule ? "api" : "configuration");
@@ -148,6 +177,12 @@ static void list_add(struct list *list, const struct monitor *monitor, const str
 
 static void list_done(struct list *list)
 {
+	for (size_t i = 0; i < list->message.n_monitors; i++) {
+		for (size_t filter = 0; filter < MONITOR_FILTERS; filter++) {
+			free(list->told[i].patterns[filter]);
+			free(list->told[i].texts[filter]);
+		}
+	}
 	free(list->told);
 	free(list->message.monitors);
 }

@@ -10,8 +10,26 @@
 #include "base/address.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/patterns.h"
 
 static const char *const comparisons[] = {"above", "below", NULL}; /* enum comparison */
+static const char *const monitor_severities[] = {"info",     "warning", "error",
+						 "critical", "auto",	NULL};
+static const char *const monitor_metrics[] = {"connections_failed",
+					      "failure_ratio",
+					      "connections_opened",
+					      "connections_reset",
+					      "bytes",
+					      "retransmit_ratio",
+					      "connect_latency",
+					      "rtt",
+					      "dns_failure_ratio",
+					      "dns_latency",
+					      "clients_new",
+					      "all",
+					      NULL}; /* enum metric */
+static const char *const protocols[] = {"any", "tcp", "udp", NULL};
+static const uint8_t protocol_numbers[] = {0, 6, 17};
 static const char *const severities[] = {"info", "warning", "error", "critical", NULL};
 static const char *const receiver_types[] = {"slack", "pagerduty", "webhook",
 					     NULL}; /* enum receiver_kind */
@@ -32,13 +50,24 @@ static const struct config_entry monitor_entries[] = {
 	 .required = true,
 	 .min = "1",
 	 .max = "63",
-	 .help = "Name of the monitor; part of each alert."},
+	 .help = "Name of the monitor; part of each alert. At most 60 bytes with kind: burn_rate."},
+	{.name = "kind",
+	 .type = CONFIG_ENUM,
+	 MONITOR(kind),
+	 .choices = monitor_kind_names,
+	 .fallback = "threshold",
+	 .help = "threshold: a metric is beyond a number. burn_rate: a server uses up an error "
+		 "budget of its own. baseline: what the built-in baselines tell of some edges. "
+		 "new_edge: an edge that was not there before, or must not be. absence: nothing "
+		 "passes any more."},
 	{.name = "metric",
 	 .type = CONFIG_ENUM,
 	 MONITOR(metric),
-	 .choices = metric_names,
-	 .required = true,
-	 .help = "What is measured; clients_new only with per: server."},
+	 .choices = monitor_metrics,
+	 .fallback = "all",
+	 .help = "With kind: threshold what is measured, required; clients_new only with per: "
+		 "server. With kind: baseline whose, or all; connections_failed has none. Not with "
+		 "other kinds."},
 	{.name = "comparison",
 	 .type = CONFIG_ENUM,
 	 MONITOR(comparison),
@@ -48,8 +77,10 @@ static const struct config_entry monitor_entries[] = {
 	{.name = "threshold",
 	 .type = CONFIG_DOUBLE,
 	 MONITOR(threshold),
-	 .required = true,
-	 .help = "In the metric's unit: counts, ratios from 0 to 1, per second, or seconds."},
+	 .fallback = "-1",
+	 .help = "Required with kind: threshold, as the following up to window only with it: 0 or "
+		 "more in the metric's unit: counts, ratios from 0 to 1, per second, or seconds. "
+		 "-1: none."},
 	{.name = "clear",
 	 .type = CONFIG_DOUBLE,
 	 MONITOR(clear),
@@ -62,14 +93,15 @@ static const struct config_entry monitor_entries[] = {
 	 .fallback = "1s",
 	 .min = "250ms",
 	 .max = "60s",
-	 .help = "Trailing window that is measured, in steps of 250ms."},
+	 .help = "Trailing window that is measured, in steps of 250ms; with zones or versions of "
+		 "10s."},
 	{.name = "clear_after",
 	 .type = CONFIG_DURATION,
 	 MONITOR(clear_after_ns),
-	 .fallback = "5s",
-	 .min = "250ms",
+	 .fallback = "0s",
 	 .max = "1h",
-	 .help = "Resolves after being quiet for this long."},
+	 .help = "Resolves after being quiet for this long, 250ms at least; 0s: 5s, with kind: "
+		 "new_edge 5m. Not with kind: baseline."},
 	{.name = "minimum",
 	 .type = CONFIG_UINT,
 	 MONITOR(minimum),
@@ -78,30 +110,113 @@ static const struct config_entry monitor_entries[] = {
 	 .unit = "connections",
 	 .help = "Silent while fewer connections were attempted in the window; 0: it also looks at "
 		 "those that stay open for long."},
+	{.name = "objective",
+	 .type = CONFIG_DOUBLE,
+	 MONITOR(objective),
+	 .fallback = "0",
+	 .min = "0",
+	 .max = "0.99999",
+	 .unit = "share of connections",
+	 .help = "Required with kind: burn_rate, and only with it: what is to succeed, 0.5 or "
+		 "more. "
+		 "It takes the place of baselines.objective for the servers that match."},
+	{.name = "sensitivity",
+	 .type = CONFIG_DOUBLE,
+	 MONITOR(sensitivity),
+	 .fallback = "0",
+	 .min = "0",
+	 .max = "100",
+	 .unit = "decades",
+	 .help = "Only with kind: baseline: how rare a departure must be, 3 or more; 0: as "
+		 "baselines.sensitivity."},
+	{.name = "silent",
+	 .type = CONFIG_BOOL,
+	 MONITOR(silent),
+	 .fallback = "false",
+	 .help = "Only with kind: baseline: it tells nothing, whatever another monitor says."},
+	{.name = "absent_for",
+	 .type = CONFIG_DURATION,
+	 MONITOR(absent_for_ns),
+	 .fallback = "5m",
+	 .max = "24h",
+	 .help = "With kind: absence: so long a silence, 10s at least; who was not there for as "
+		 "long "
+		 "before is not missed."},
+	{.name = "learn",
+	 .type = CONFIG_DURATION,
+	 MONITOR(learn_ns),
+	 .fallback = "1h",
+	 .max = "30d",
+	 .help = "With kind: new_edge: edges that are seen in so long a time from the start on are "
+		 "usual, and so is an edge that has been told for so long. 0s: none is usual, so "
+		 "what "
+		 "matches must not be."},
 	{.name = "severity",
 	 .type = CONFIG_ENUM,
 	 MONITOR(severity),
-	 .choices = severities,
-	 .fallback = "error",
-	 .help = "Severity of its alerts."},
+	 .choices = monitor_severities,
+	 .fallback = "auto",
+	 .help = "Severity of its alerts. auto: error; with kind: baseline as without the monitor. "
+		 "The slowest of the windows of burn_rate has warning at most."},
 	{.name = "per",
 	 .type = CONFIG_ENUM,
 	 MONITOR(per),
 	 .choices = per_choices,
 	 .fallback = "edge",
 	 .help = "One alert for each edge, or for each server workload and port over all its "
-		 "clients."},
+		 "clients. burn_rate is always per server, baseline and new_edge never."},
 	{.name = "client",
-	 .type = CONFIG_STRING,
+	 .type = CONFIG_STRINGS,
 	 MONITOR(client),
-	 .max = "255",
-	 .help = "Only edges from workloads that match this pattern (* and ?); all by default. Not "
-		 "with per: server."},
+	 .single = true,
+	 .help = "Only edges from workloads that match one of these patterns (* and ?) and none "
+		 "that "
+		 "has a ! before it; all by default. In all at most 511 bytes. Not with per: "
+		 "server."},
 	{.name = "server",
-	 .type = CONFIG_STRING,
+	 .type = CONFIG_STRINGS,
 	 MONITOR(server),
-	 .max = "255",
-	 .help = "Only edges to workloads that match this pattern (* and ?); all by default."},
+	 .single = true,
+	 .help = "Only edges to such workloads; likewise."},
+	{.name = "client_namespace",
+	 .type = CONFIG_STRINGS,
+	 MONITOR(client_namespace),
+	 .single = true,
+	 .help = "Only edges from workloads whose namespace, what stands before the first / of "
+		 "their name, matches; as all that follow, at most 127 bytes. Not with per: "
+		 "server."},
+	{.name = "server_namespace",
+	 .type = CONFIG_STRINGS,
+	 MONITOR(server_namespace),
+	 .single = true,
+	 .help = "Only edges to workloads of such namespaces."},
+	{.name = "client_zone",
+	 .type = CONFIG_STRINGS,
+	 MONITOR(client_zone),
+	 .single = true,
+	 .help = "Only what of an edge comes from such zones. Zones and versions are looked at "
+		 "once in ten seconds, with kind: threshold, burn_rate and absence."},
+	{.name = "server_zone",
+	 .type = CONFIG_STRINGS,
+	 MONITOR(server_zone),
+	 .single = true,
+	 .help = "Only what of an edge goes to such zones."},
+	{.name = "client_version",
+	 .type = CONFIG_STRINGS,
+	 MONITOR(client_version),
+	 .single = true,
+	 .help = "Only what of an edge comes from such versions."},
+	{.name = "server_version",
+	 .type = CONFIG_STRINGS,
+	 MONITOR(server_version),
+	 .single = true,
+	 .help = "Only what of an edge goes to such versions."},
+	{.name = "protocol",
+	 .type = CONFIG_ENUM,
+	 MONITOR(protocol),
+	 .choices = protocols,
+	 .fallback = "any",
+	 .help = "Only edges of this protocol."},
 	{.name = "port",
 	 .type = CONFIG_UINT,
 	 MONITOR(port),
@@ -818,7 +933,8 @@ static const struct config_entry entries[] = {
 	 SETTING(monitors),
 	 .table = &settings_monitor_table,
 	 .max = "256",
-	 .help = "Threshold monitors."},
+	 .help = "Monitors: what people want to be told of, beside what departs from its "
+		 "baseline, and what baselines tell."},
 	{.name = "receivers",
 	 .type = CONFIG_LIST,
 	 SETTING(receivers),
@@ -953,10 +1069,46 @@ static int check_kubernetes(const struct settings *settings, char *error, size_t
 	return -EINVAL;
 }
 
+/* The filters as monitor_filters has them. */
+static const struct config_strings *filter_of(const struct settings_monitor *from, size_t filter)
+{
+	const struct config_strings *const filters[MONITOR_FILTERS] = {
+		&from->client,		 &from->server,	       &from->client_namespace,
+		&from->server_namespace, &from->client_zone,   &from->server_zone,
+		&from->client_version,	 &from->server_version};
+
+	return filters[filter];
+}
+
+/* The first pattern that is none or finds no room; NULL: there is no such. */
+static const char *take_filter(const struct config_strings *from, struct monitor *to, size_t filter)
+{
+	for (size_t i = 0; i < from->count; i++) {
+		if (!patterns_add((char *)to + monitor_filters[filter].offset,
+				  monitor_filters[filter].size, from->items[i]))
+			return from->items[i];
+	}
+	return NULL;
+}
+
 int settings_check_monitor(const struct settings_monitor *from, char *error, size_t size)
 {
 	const struct monitor monitor = settings_monitor(from);
 	const char *why = monitor_check(&monitor);
+	struct monitor scratch;
+
+	memset(&scratch, 0, sizeof(scratch));
+	for (size_t i = 0; i < MONITOR_FILTERS; i++) {
+		const char *wrong = take_filter(filter_of(from, i), &scratch, i);
+
+		if (!wrong)
+			continue;
+		snprintf(error, size,
+			 "monitors: %s: %s: \"%.64s\": a pattern is a line of text, not a ! alone, "
+			 "and all of them together are at most %zu bytes",
+			 from->name, monitor_filters[i].name, wrong, monitor_filters[i].size - 1);
+		return -EINVAL;
+	}
 
 	if (why)
 		snprintf(error, size, "monitors: %s: %s", from->name, why);
@@ -1038,19 +1190,56 @@ struct monitor settings_monitor(const struct settings_monitor *from)
 
 	memset(&to, 0, sizeof(to)); /* it is hashed and compared as bytes */
 	snprintf(to.name, sizeof(to.name), "%s", from->name);
+	to.kind = from->kind;
 	to.metric = from->metric;
 	to.comparison = from->comparison;
 	to.threshold = from->threshold;
-	to.clear = from->clear < 0 ? from->threshold : from->clear;
+	/* Without one, of other kinds, there is none. */
+	if (to.threshold < 0 && to.kind != MONITOR_THRESHOLD)
+		to.threshold = 0;
+	to.clear = from->clear < 0 ? to.threshold : from->clear;
 	to.window_ns = from->window_ns;
-	to.clear_ns = from->clear_after_ns;
+	to.clear_ns = from->clear_after_ns	    ? from->clear_after_ns
+		      : to.kind == MONITOR_NEW_EDGE ? MONITOR_EDGE_CLEAR_NS
+						    : MONITOR_CLEAR_NS;
 	to.minimum = from->minimum;
+	to.objective = from->objective;
+	to.sensitivity = from->sensitivity;
+	to.silent = from->silent;
+	to.absent_ns = from->absent_for_ns;
+	if (to.kind != MONITOR_ABSENCE && to.absent_ns == MONITOR_ABSENT_NS)
+		to.absent_ns = 0;
+	to.learn_ns = from->learn_ns;
+	if (to.kind != MONITOR_NEW_EDGE && to.learn_ns == MONITOR_LEARN_NS)
+		to.learn_ns = 0;
 	to.severity = from->severity;
-	to.per_server = from->per == 1;
-	snprintf(to.client, sizeof(to.client), "%s", from->client ? from->client : "");
-	snprintf(to.server, sizeof(to.server), "%s", from->server ? from->server : "");
+	if (to.severity == MONITOR_SEVERITY_OWN && to.kind != MONITOR_BASELINE)
+		to.severity = ALERT_ERROR;
+	to.per_server = from->per == 1 || to.kind == MONITOR_BURN_RATE;
+	for (size_t i = 0; i < MONITOR_FILTERS; i++)
+		take_filter(filter_of(from, i), &to, i);
+	to.protocol = protocol_numbers[from->protocol];
 	to.port = (uint16_t)from->port;
 	return to;
+}
+
+const char *settings_severity_name(uint32_t severity)
+{
+	return monitor_severities[severity];
+}
+
+const char *settings_protocol_name(uint8_t protocol)
+{
+	size_t at = 0;
+
+	while (at + 1 < sizeof(protocol_numbers) && protocol_numbers[at] != protocol)
+		at++;
+	return protocols[at];
+}
+
+const char *settings_metric_name(uint32_t metric)
+{
+	return monitor_metrics[metric];
 }
 
 uint64_t settings_finest_ns(const struct settings *settings)

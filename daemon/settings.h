@@ -11,10 +11,13 @@
 #include "kafka/signing.h"
 
 struct settings_monitor {
-	char *name, *client, *server;
-	uint32_t metric, comparison, severity, per;
-	double threshold, clear;
-	uint64_t window_ns, clear_after_ns, minimum, port;
+	char *name;
+	struct config_strings client, server, client_namespace, server_namespace;
+	struct config_strings client_zone, server_zone, client_version, server_version;
+	uint32_t kind, metric, comparison, severity, per, protocol;
+	double threshold, clear, objective, sensitivity;
+	uint64_t window_ns, clear_after_ns, minimum, absent_for_ns, learn_ns, port;
+	bool silent;
 };
 
 struct settings_receiver {
@@ -94,7 +97,12 @@ int settings_check(const struct settings *settings, char *error, size_t size);
 /* One of the list `monitors`, in the configuration or as the API is given it. */
 extern const struct config_table settings_monitor_table;
 int settings_check_monitor(const struct settings_monitor *from, char *error, size_t size);
+/* Of one that was checked. */
 struct monitor settings_monitor(const struct settings_monitor *from);
+/* What settings say of a monitor, in their words. */
+const char *settings_severity_name(uint32_t severity);
+const char *settings_protocol_name(uint8_t protocol);
+const char *settings_metric_name(uint32_t metric);
 
 /* The shortest windows that go to millrace.rollups. */
 uint64_t settings_finest_ns(const struct settings *settings);

@@ -18,7 +18,7 @@ struct rulebook *rulebook_new(const struct monitor *own, size_t own_count, uint3
 	struct rulebook *book = memory_zeroed(1, sizeof(*book));
 	book->rules_max = rules_max;
 	book->own = book->monitors_count = (uint32_t)own_count;
-	book->monitors = memory_resize(NULL, own_count + rules_max, sizeof(*book->monitors));
+	book->monitors = memory_resize(NULL, own_count, sizeof(*book->monitors));
 	if (own_count)
 		memcpy(book->monitors, own, own_count * sizeof(*own));
 	return book;
@@ -91,6 +91,8 @@ static void gather(struct rulebook *book)
 {
 	book->standing = 0;
 	book->monitors_count = book->own;
+	book->monitors =
+		memory_resize(book->monitors, book->own + book->count, sizeof(*book->monitors));
 	for (uint32_t i = 0; i < book->count; i++) {
 		const struct rule *rule = book->rules[i];
 		if (rule->withdrawn)

@@ -16,26 +16,107 @@ static const struct sheet_column columns[] = {
 	{"OF", false},	 {"SEVERITY", false},	{"SOURCE", false}, {"CHANGED", false},
 };
 
+enum { SCOPE_TEXT = 2048 };
+
+/* The patterns of a filter behind the word, commas between. */
+static void put_patterns(char text[SCOPE_TEXT], const cJSON *monitor, const char *name,
+			 const char *word)
+{
+	const cJSON *pattern, *patterns = cJSON_GetObjectItemCaseSensitive(monitor, name);
+
+	cJSON_ArrayForEach(pattern, patterns)
+	{
+		size_t used = strlen(text);
+
+		snprintf(text + used, SCOPE_TEXT - used, "%s%s",
+			 pattern == patterns->child ? word : ",", cJSON_GetStringValue(pattern));
+	}
+}
+
+static void put_end(char text[SCOPE_TEXT], const cJSON *monitor, const char *end)
+{
+	size_t before = strlen(text);
+	char name[32];
+
+	put_patterns(text, monitor, end, "");
+	if (strlen(text) == before)
+		snprintf(text + before, SCOPE_TEXT - before, "*");
+	snprintf(name, sizeof(name), "%s_namespace", end);
+	put_patterns(text, monitor, name, " in ");
+	snprintf(name, sizeof(name), "%s_zone", end);
+	put_patterns(text, monitor, name, " zone ");
+	snprintf(name, sizeof(name), "%s_version", end);
+	put_patterns(text, monitor, name, " version ");
+}
+
 /* "web-* -> shop/api:8080": which edges it looks at. */
 static void add_scope(struct sheet *sheet, const cJSON *monitor)
 {
-	const char *client = text_of(monitor, "client"), *server = text_of(monitor, "server");
+	char text[SCOPE_TEXT] = "";
+	const char *protocol = text_of(monitor, "protocol");
 	double port = number_of(monitor, "port");
-	char at[16] = "";
+	size_t used;
 
+	put_end(text, monitor, "client");
+	used = strlen(text);
+	snprintf(text + used, SCOPE_TEXT - used, " -> ");
+	put_end(text, monitor, "server");
+	used = strlen(text);
 	if (port > 0)
-		snprintf(at, sizeof(at), ":%.0f", port);
-	sheet_addf(sheet, "%s -> %s%s", *client ? client : "*", *server ? server : "*", at);
+		snprintf(text + used, SCOPE_TEXT - used, ":%.0f", port);
+	used = strlen(text);
+	if (strcmp(protocol, "any") != 0)
+		snprintf(text + used, SCOPE_TEXT - used, "/%s", protocol);
+	sheet_add(sheet, text);
+}
+
+/* What it tells of, as a sentence goes on after "when". */
+static void put_condition(char text[SCOPE_TEXT], const cJSON *monitor)
+{
+	const char *kind = text_of(monitor, "kind"), *metric = text_of(monitor, "metric");
+	const char *learn = text_of(monitor, "learn");
+	double sensitivity = number_of(monitor, "sensitivity");
+
+	if (strcmp(kind, "burn_rate") == 0)
+		snprintf(text, SCOPE_TEXT, "the error budget of %g burns",
+			 number_of(monitor, "objective"));
+	else if (strcmp(kind, "new_edge") == 0 && strcmp(learn, "0s") == 0)
+		snprintf(text, SCOPE_TEXT, "such an edge is there");
+	else if (strcmp(kind, "new_edge") == 0)
+		snprintf(text, SCOPE_TEXT, "an edge is new");
+	else if (strcmp(kind, "absence") == 0)
+		snprintf(text, SCOPE_TEXT, "nothing passes");
+	else if (strcmp(kind, "threshold") == 0)
+		snprintf(text, SCOPE_TEXT, "%s %s %g", metric, text_of(monitor, "comparison"),
+			 number_of(monitor, "threshold"));
+	else if (flag_of(monitor, "silent"))
+		snprintf(text, SCOPE_TEXT, "never: baseline of %s", metric);
+	else if (sensitivity > 0)
+		snprintf(text, SCOPE_TEXT, "baseline of %s departs by %g", metric, sensitivity);
+	else
+		snprintf(text, SCOPE_TEXT, "baseline of %s departs", metric);
+}
+
+/* The time that it looks back over; empty: that of its kind. */
+static const char *span_of(const cJSON *monitor)
+{
+	const char *kind = text_of(monitor, "kind");
+
+	return strcmp(kind, "threshold") == 0	? text_of(monitor, "window")
+	       : strcmp(kind, "absence") == 0	? text_of(monitor, "absent_for")
+	       : strcmp(kind, "burn_rate") == 0 ? "1h, 6h, 3d"
+						: "-";
 }
 
 static void add_monitor(struct sheet *sheet, const cJSON *state)
 {
 	const cJSON *monitor = cJSON_GetObjectItemCaseSensitive(state, "monitor");
+	char condition[SCOPE_TEXT];
 
+	put_condition(condition, monitor);
 	sheet_add(sheet, text_of(monitor, "name"));
-	sheet_addf(sheet, "%s %s %g", text_of(monitor, "metric"), text_of(monitor, "comparison"),
-		   number_of(monitor, "threshold"));
-	sheet_add(sheet, text_of(monitor, "window"));
+	sheet_add(sheet, condition);
+	sheet_add(sheet, span_of(monitor));
 	sheet_add(sheet, text_of(monitor, "per"));
 	add_scope(sheet, monitor);
 	sheet_add(sheet, text_of(monitor, "severity"));
@@ -162,7 +243,7 @@ static const struct sheet_column value_columns[] = {
 	{"VALUE", true},   {"CONNECTIONS", true}, {"WOULD", false},
 };
 
-static void add_value(struct sheet *sheet, const cJSON *value)
+static void add_value(struct sheet *sheet, const cJSON *value, bool baseline)
 {
 	const char *client = text_of(value, "client");
 
@@ -171,7 +252,8 @@ static void add_value(struct sheet *sheet, const cJSON *value)
 	sheet_addf(sheet, "%.0f", number_of(value, "port"));
 	sheet_addf(sheet, "%.4g", number_of(value, "value"));
 	sheet_addf(sheet, "%.0f", number_of(value, "connections"));
-	sheet_add(sheet, flag_of(value, "fires")   ? "fire"
+	sheet_add(sheet, baseline		   ? "-"
+			 : flag_of(value, "fires") ? "fire"
 			 : flag_of(value, "known") ? "be quiet"
 						   : "be silent: too little to measure");
 }
@@ -181,18 +263,29 @@ static void print_trial(const struct cli *cli, const cJSON *state)
 	const cJSON *monitor = cJSON_GetObjectItemCaseSensitive(state, "monitor");
 	const cJSON *trial = cJSON_GetObjectItemCaseSensitive(state, "trial"), *value;
 	char start[FIGURE_MAX], end[FIGURE_MAX];
+	bool baseline = strcmp(text_of(monitor, "kind"), "baseline") == 0;
+	const char *subjects = strcmp(text_of(monitor, "per"), "server") == 0 ? "servers" : "edges";
+	char condition[SCOPE_TEXT];
 	struct sheet sheet;
 
-	printf("%s is valid: fires when %s is %s %g over %s.\n", text_of(monitor, "name"),
-	       text_of(monitor, "metric"), text_of(monitor, "comparison"),
-	       number_of(monitor, "threshold"), text_of(monitor, "window"));
-	printf("From %s to %s it would have fired for %.0f of %.0f %s.\n",
-	       time_text(start, number_of(trial, "start_s")),
-	       time_text(end, number_of(trial, "end_s")), number_of(trial, "firing"),
-	       number_of(trial, "matched"),
-	       strcmp(text_of(monitor, "per"), "server") == 0 ? "servers" : "edges");
+	put_condition(condition, monitor);
+	time_text(start, number_of(trial, "start_s"));
+	time_text(end, number_of(trial, "end_s"));
+	if (strcmp(text_of(monitor, "kind"), "threshold") == 0)
+		printf("%s is valid: fires when %s is %s %g over %s.\n", text_of(monitor, "name"),
+		       text_of(monitor, "metric"), text_of(monitor, "comparison"),
+		       number_of(monitor, "threshold"), text_of(monitor, "window"));
+	else
+		printf("%s is valid: fires when %s.\n", text_of(monitor, "name"), condition);
+	if (baseline)
+		printf("From %s to %s it is about %.0f edges; what baselines say of them the "
+		       "history does not know.\n",
+		       start, end, number_of(trial, "matched"));
+	else
+		printf("From %s to %s it would have fired for %.0f of %.0f %s.\n", start, end,
+		       number_of(trial, "firing"), number_of(trial, "matched"), subjects);
 	sheet_init(&sheet, value_columns, sizeof(value_columns) / sizeof(value_columns[0]));
-	cJSON_ArrayForEach(value, list_of(trial, "values")) add_value(&sheet, value);
+	cJSON_ArrayForEach(value, list_of(trial, "values")) add_value(&sheet, value, baseline);
 	if (sheet.count)
 		sheet_print(&sheet, stdout, cli->colour);
 	sheet_done(&sheet);

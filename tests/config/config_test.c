@@ -444,6 +444,44 @@ static void a_value_out_of_its_range_or_form_is_refused_with_its_place(void **st
 		refuse(cases[at][0], cases[at][1]);
 }
 
+struct single {
+	struct config_strings names;
+};
+
+static const struct config_entry single_entries[] = {
+	{.name = "names",
+	 .type = CONFIG_STRINGS,
+	 CONFIG_FIELD(struct single, names),
+	 .single = true,
+	 .help = "Who."},
+};
+static const struct config_table single_table = {
+	.program = "singled", .entries = single_entries, .count = 1, .size = sizeof(struct single)};
+
+static void one_string_may_be_a_list_of_one(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t count;
+	} cases[] = {
+		{"names: a", 1},  {"names: 'a, b'", 1}, {"names: [a]", 1}, {"names: [a, b]", 2},
+		{"names: []", 0}, {"names: ''", 0},	{"names:", 0},	   {"{}", 0},
+	};
+	struct single single;
+
+	(void)state;
+	for (size_t at = 0; at < sizeof(cases) / sizeof(*cases); at++) {
+		assert_int_equal(0, config_read(&single_table, "line", cases[at].text,
+						strlen(cases[at].text), &single, &error));
+		assert_int_equal(cases[at].count, single.names.count);
+		if (cases[at].count == 1)
+			assert_memory_equal("a", single.names.items[0], 1);
+		config_free(&single_table, &single);
+	}
+	assert_int_not_equal(
+		0, config_read(&single_table, "line", "names: {a: b}", 13, &single, &error));
+}
+
 static void the_wrong_kind_of_value_is_refused(void **state)
 {
 	static const char *const cases[][2] = {
@@ -976,6 +1014,7 @@ int main(void)
 		cmocka_unit_test(an_empty_file_and_empty_sections_are_the_defaults),
 		cmocka_unit_test(numbers_are_read_up_to_their_edges),
 		cmocka_unit_test(a_value_out_of_its_range_or_form_is_refused_with_its_place),
+		cmocka_unit_test(one_string_may_be_a_list_of_one),
 		cmocka_unit_test(the_wrong_kind_of_value_is_refused),
 		cmocka_unit_test(an_unknown_key_is_refused_with_the_nearest_known),
 		cmocka_unit_test(what_is_written_twice_is_refused),

@@ -216,6 +216,55 @@ static void a_monitor_watches_what_stays_open_unless_it_has_a_minimum(void **sta
 	config_free(&settings_table, &settings);
 }
 
+static void each_kind_of_monitor_has_its_defaults(void **state)
+{
+	static const char text[] =
+		"monitors:\n"
+		"  - {name: a, kind: burn_rate, objective: 0.999, server: [a, '!b']}\n"
+		"  - {name: b, kind: new_edge, client: '!shop/*', learn: 0s, protocol: udp}\n"
+		"  - {name: c, kind: new_edge}\n"
+		"  - {name: d, kind: absence, per: server, server_zone: eu-1}\n"
+		"  - {name: e, kind: baseline, silent: true}\n"
+		"  - {name: f, kind: baseline, metric: rtt, severity: info, client: ''}\n";
+	struct settings settings;
+	char error[512] = "";
+	size_t count;
+
+	(void)state;
+	assert_int_equal(0, load_file(text, &settings, error, sizeof(error)));
+	struct monitor *monitors = settings_monitors(&settings, &count);
+
+	assert_int_equal(count, 6);
+	for (size_t i = 0; i < count; i++)
+		assert_null(monitor_check(&monitors[i]));
+	assert_int_equal(monitors[0].kind, MONITOR_BURN_RATE);
+	assert_true(monitors[0].per_server);
+	assert_true(monitors[0].objective == 0.999);
+	assert_string_equal(monitors[0].server, "a\n!b");
+	assert_int_equal(monitors[0].severity, ALERT_ERROR);
+	assert_int_equal(monitors[0].clear_ns, MONITOR_CLEAR_NS);
+	assert_string_equal(monitors[1].client, "!shop/*");
+	assert_int_equal(monitors[1].learn_ns, 0);
+	assert_int_equal(monitors[1].protocol, 17);
+	assert_int_equal(monitors[2].learn_ns, MONITOR_LEARN_NS);
+	assert_int_equal(monitors[2].clear_ns, MONITOR_EDGE_CLEAR_NS);
+	assert_int_equal(monitors[3].absent_ns, MONITOR_ABSENT_NS);
+	assert_string_equal(monitors[3].server_zone, "eu-1");
+	assert_int_equal(monitors[4].metric, METRICS);
+	assert_int_equal(monitors[4].severity, MONITOR_SEVERITY_OWN);
+	assert_int_equal(monitors[5].metric, METRIC_RTT);
+	assert_int_equal(monitors[5].severity, ALERT_INFO);
+	assert_string_equal(monitors[5].client, "");
+	assert_string_equal(settings_severity_name(MONITOR_SEVERITY_OWN), "auto");
+	assert_string_equal(settings_protocol_name(17), "udp");
+	assert_string_equal(settings_protocol_name(0), "any");
+	assert_string_equal(settings_metric_name(METRICS), "all");
+	for (uint32_t metric = 0; metric < METRICS; metric++)
+		assert_string_equal(settings_metric_name(metric), metric_name(metric));
+	free(monitors);
+	config_free(&settings_table, &settings);
+}
+
 static void a_monitor_that_can_never_be_right_is_refused_by_name(void **state)
 {
 	static const char *const wrong[][2] = {
@@ -226,6 +275,20 @@ static void a_monitor_that_can_never_be_right_is_refused_by_name(void **state)
 		{"metric: clients_new, threshold: 1", "monitors: a: per"},
 		{"metric: rtt, threshold: 1, per: server, client: b", "monitors: a: client"},
 		{"metric: rtt, threshold: 1, window: 300ms", "monitors: a: window"},
+		{"metric: rtt", "monitors: a: threshold: required"},
+		{"threshold: 1", "monitors: a: metric: one is required"},
+		{"metric: rtt, threshold: 1, clear_after: 100ms", "monitors: a: clear_after"},
+		{"metric: rtt, threshold: 1, client: '!'", "monitors: a: client: \"!\""},
+		{"metric: rtt, threshold: 1, server_zone: eu-1", "monitors: a: window"},
+		{"kind: speed", "'speed' is none of threshold, burn_rate"},
+		{"kind: burn_rate", "monitors: a: objective: required"},
+		{"kind: burn_rate, objective: 0.9, client: b", "monitors: a: client"},
+		{"kind: new_edge, threshold: 1", "monitors: a: comparison, threshold"},
+		{"kind: new_edge, absent_for: 1m", "monitors: a: absent_for"},
+		{"kind: absence, learn: 1m", "monitors: a: learn"},
+		{"kind: absence, absent_for: 5s", "monitors: a: absent_for"},
+		{"kind: baseline, client: b", "monitors: a: sensitivity, severity, silent"},
+		{"kind: baseline, silent: true, metric: connections_failed", "monitors: a: metric"},
 	};
 
 	(void)state;
@@ -273,6 +336,7 @@ int main(void)
 		cmocka_unit_test(ranges_are_read_as_they_are_written),
 		cmocka_unit_test(a_range_that_is_none_is_named_with_what_is_wrong),
 		cmocka_unit_test(a_monitor_watches_what_stays_open_unless_it_has_a_minimum),
+		cmocka_unit_test(each_kind_of_monitor_has_its_defaults),
 		cmocka_unit_test(a_monitor_that_can_never_be_right_is_refused_by_name),
 		cmocka_unit_test(the_finest_rollups_are_of_a_window_that_there_is),
 	};

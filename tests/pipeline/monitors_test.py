@@ -99,7 +99,10 @@ class Api(Asking):
         state, = json.loads(done.stdout)["monitors"]
         self.assertEqual({"name": "shop/errors", "metric": "failure_ratio", "comparison": "above", "threshold": 0.05,
                           "clear": 0.05, "window": "10s", "clear_after": "5s", "minimum": 20, "severity": "critical",
-                          "per": "server", "client": "", "server": "shop/*", "port": 8080}, state["monitor"])
+                          "per": "server", "client": [], "server": ["shop/*"], "port": 8080, "kind": "threshold",
+                          "protocol": "any", "client_namespace": [], "server_namespace": [], "client_zone": [],
+                          "server_zone": [], "client_version": [], "server_version": [], "objective": 0,
+                          "sensitivity": 0, "silent": False, "absent_for": "0s", "learn": "0s"}, state["monitor"])
         self.assertEqual(("api", "127.0.0.1"), (state["source"], state["author"]))
         self.assertAlmostEqual(time.time(), state["changed_s"], delta=10)
         value = self.last()
@@ -107,7 +110,7 @@ class Api(Asking):
         self.assertEqual(hmac.digest(pipeline_key(), value[:-35], "sha256"), value[-32:])
         rule = records.module("rules").Rule.FromString(value)
         self.assertEqual(("monitor/shop/errors", 1, False), (rule.id, rule.version, rule.withdrawn))
-        self.assertEqual((10 * 10**9, 5 * 10**9, "shop/*"),
+        self.assertEqual((10 * 10**9, 5 * 10**9, ["shop/*"]),
                          (rule.monitor.window_ns, rule.monitor.clear_after_ns, rule.monitor.server))
         self.assertEqual(["from the file", "shop/errors"], self.names())
         table = self.cli("monitors").stdout
@@ -137,6 +140,43 @@ class Api(Asking):
         self.assertIn("'speed' is none of", problem["detail"])
         self.assertNotIn("c", self.names())
 
+    KINDS = {
+        "slo": ("kind: burn_rate\nobjective: 0.999\nserver: [shop/*, '!shop/test']\nseverity: critical\n",
+                "the error budget of 0.999 burns"),
+        "strangers": ("kind: new_edge\nlearn: 0s\nclient: '!shop/*'\nserver: shop/db\nprotocol: tcp\n",
+                      "such an edge is there"),
+        "newcomers": ("kind: new_edge\nserver_namespace: [shop, bank]\n", "an edge is new"),
+        "gone": ("kind: absence\nabsent_for: 2m\nper: server\nserver_zone: eu-1\n", "nothing passes"),
+        "noisy": ("kind: baseline\nmetric: bytes\nclient: batch/*\nsilent: true\n", "never: baseline of bytes"),
+        "pay": ("kind: baseline\nsensitivity: 6\nserver: pay/*\n", "baseline of all departs by 6"),
+        "canary": ("metric: failure_ratio\nthreshold: 0.1\nwindow: 10s\nserver_version: v2*\nclient_zone: '!eu-*'\n",
+                   "failure_ratio above 0.1"),
+    }
+
+    def test_each_kind_is_taken_told_given_back_and_tried(self):
+        for name, (words, told) in self.KINDS.items():
+            with self.subTest(name=name):
+                document = f"name: {name}\n{words}"
+                trial = json.loads(self.cli("monitors", "test", "-f", "-", "-o", "json", given=document).stdout)
+                self.assertEqual(0, trial["monitors"][0]["trial"]["firing"])
+                text = self.cli("monitors", "test", "-f", "-", given=document).stdout
+                self.assertIn(f"{name} is valid: fires when ", text)
+                self.cli("monitors", "apply", "-f", "-", given=document)
+                self.assertIn(told, self.cli("monitors").stdout)
+                status, state = self.ask("GET", f"{PATH}/{name}")
+                rule = records.module("rules").Rule.FromString(self.last())
+                self.assertEqual((200, 2), (status, rule.version))
+                back = self.ask("PUT", f"{PATH}/{name}", json.dumps(state["monitor"]), kind="application/json")
+                self.assertEqual((200, state["monitor"]), (back[0], back[1].get("monitor")), back)
+                tried = self.ask("GET", f"{PATH}/{name}?test")[1]
+                self.assertEqual(state["monitor"], tried["monitor"])
+        self.assertEqual({"from the file", *self.KINDS}, set(self.names()))
+        self.daemon.kill()
+        self.daemon.start()
+        self.daemon.wait_ready()
+        self.assertTrue(millraced.until(lambda: self.daemon.get(PATH)[0] == 200, WITHIN_S))
+        self.assertTrue(millraced.until(lambda: set(self.names()) == {"from the file", *self.KINDS}, WITHIN_S))
+
     def test_a_dry_run_changes_nothing_and_says_what_it_would_do(self):
         before = len(list(records.raw(self.kafka.address, "millrace.rules")))
         done = self.cli("monitors", "apply", "--dry-run", "-f", "-", "-o", "json", given=ERRORS)
@@ -153,6 +193,11 @@ class Api(Asking):
                              ("name: baseline/rtt\nmetric: rtt\nthreshold: 1\n", "baseline/"),
                              ("name: a\nmetric: failure_ratio\nthreshold: 2\n", "a:", "0 to 1"),
                              ("name: a\nmetric: rtt\nthreshold: 1\nclear: 2\n", "clear"),
+                             ("name: a\nkind: burn_rate\n", "a:", "objective", "required"),
+                             ("name: a\nkind: policy\n", "line:2", "new_edge"),
+                             ("name: a\nkind: absence\nmetric: rtt\n", "metric", "kind: threshold"),
+                             ("name: a\nmetric: rtt\nthreshold: 1\nserver_zone: eu-1\n", "window", "10s"),
+                             ("name: a\nmetric: rtt\nthreshold: 1\nclient: !shop/*\n", "line:4", "tag"),
                              ("name: a\nmetric: clients_new\nthreshold: 1\n", "per: server"),
                              ("name: a\nmetric: rtt\nthreshold: 1\nper: server\nclient: b\n", "client"),
                              ("monitors: []\n", "monitors"),
@@ -217,7 +262,7 @@ class Api(Asking):
 
     def test_the_environment_of_millraced_is_told_to_nobody(self):
         status, answer = self.ask("POST", PATH, "name: a\nmetric: rtt\nthreshold: 1\nclient: \"${HOME}\"\n")
-        self.assertEqual((200, "${HOME}"), (status, answer["monitors"][0]["monitor"]["client"]))
+        self.assertEqual((200, ["${HOME}"]), (status, answer["monitors"][0]["monitor"]["client"]))
 
     def test_no_more_than_256_stand(self):
         for first in range(0, 256, 64):
@@ -405,6 +450,17 @@ class InForce(Asking):
         servers = trial(busy.format(0) + "per: server\n")
         self.assertLess(servers["matched"], some["matched"] + 1)
         self.assertEqual({""}, {value["client"] for value in servers["values"]})
+        for words, firing in (("kind: new_edge\nlearn: 0s\n", True), ("kind: new_edge\nlearn: 30d\n", False),
+                              ("kind: absence\n", False), ("kind: burn_rate\nobjective: 0.5\n", False),
+                              ("kind: baseline\nsilent: true\n", False),
+                              ("metric: bytes\nthreshold: 0\nwindow: 10s\nserver_zone: '*'\n", True),
+                              ("kind: absence\nclient_version: '*'\n", False)):
+            tried = millraced.until(lambda: (found := trial(f"name: tried\n{words}"))["matched"] and found, WITHIN_S)
+            self.assertTrue(tried, words)
+            self.assertEqual(firing, tried["firing"] > 0, (words, tried))
+            self.assertEqual(0, trial(f"name: tried\n{words}server: nobody\n")["matched"], words)
+        nobody = "name: tried\nmetric: bytes\nthreshold: 0\nwindow: 10s\nserver_zone: nowhere\n"
+        self.assertEqual(0, trial(nobody)["matched"])
         self.assertIn("is valid: fires when bytes is above 0 over 10s",
                       self.cli("monitors", "test", "-f", "-", given=busy.format(0)).stdout)
         self.cli("monitors", "test", "nobody", status=1)

@@ -11,6 +11,7 @@
 
 #include "agent/batch/seal.h"
 #include "base/clock.h"
+#include "base/patterns.h"
 #include "millrace/v1/rules.pb-c.h"
 
 static struct rule good(void)
@@ -70,6 +71,74 @@ static void what_is_written_is_read(void **state)
 	length = rule_write(&rule, NULL, bytes);
 	assert_true(rule_read(bytes, length, &read, NULL));
 	assert_memory_equal(&read, &rule, sizeof(rule));
+}
+
+static uint32_t version_of(const struct rule *rule)
+{
+	uint8_t bytes[RULE_BYTES_MAX];
+	struct rule read;
+	size_t length = rule_write(rule, NULL, bytes);
+	assert_true(rule_read(bytes, length, &read, NULL));
+	assert_memory_equal(&read, rule, sizeof(*rule));
+	Millrace__V1__Rule *message = millrace__v1__rule__unpack(NULL, length, bytes);
+	assert_non_null(message);
+	uint32_t version = message->version;
+	millrace__v1__rule__free_unpacked(message, NULL);
+	return version;
+}
+
+static struct rule of_kind(uint32_t kind)
+{
+	struct rule rule = good();
+	struct monitor *monitor = &rule.monitor;
+	memset(monitor, 0, sizeof(*monitor));
+	strcpy(monitor->name, "shop/errors");
+	monitor->kind = kind;
+	monitor->metric = METRICS;
+	monitor->window_ns = MONITOR_WINDOW_NS;
+	monitor->clear_ns = MONITOR_CLEAR_NS;
+	strcpy(monitor->server, "shop/*");
+	return rule;
+}
+
+/* A reader that knows only the first version must not take it for another monitor. */
+static void what_is_new_has_the_second_version(void **state)
+{
+	(void)state;
+	struct rule rule = good();
+	assert_int_equal(version_of(&rule), 1);
+	strcpy(rule.monitor.client, "web\napi");
+	assert_int_equal(version_of(&rule), 2);
+	strcpy(rule.monitor.client, "!we");
+	memset(rule.monitor.client + 3, 0, 4);
+	assert_int_equal(version_of(&rule), 2);
+	rule = good();
+	rule.monitor.protocol = 17;
+	assert_int_equal(version_of(&rule), 2);
+	for (size_t i = 2; i < MONITOR_FILTERS; i++) {
+		rule = good();
+		strcpy((char *)&rule.monitor + monitor_filters[i].offset, "a?");
+		assert_int_equal(version_of(&rule), 2);
+	}
+	rule = of_kind(MONITOR_BURN_RATE);
+	rule.monitor.objective = 0.999;
+	rule.monitor.per_server = true;
+	assert_int_equal(version_of(&rule), 2);
+	rule = of_kind(MONITOR_BASELINE);
+	rule.monitor.silent = true;
+	rule.monitor.severity = MONITOR_SEVERITY_OWN;
+	assert_int_equal(version_of(&rule), 2);
+	rule.monitor.silent = false;
+	rule.monitor.metric = METRIC_RTT;
+	rule.monitor.sensitivity = 6.5;
+	rule.monitor.severity = ALERT_CRITICAL;
+	assert_int_equal(version_of(&rule), 2);
+	rule = of_kind(MONITOR_NEW_EDGE);
+	rule.monitor.learn_ns = NS_PER_S;
+	assert_int_equal(version_of(&rule), 2);
+	rule = of_kind(MONITOR_ABSENCE);
+	rule.monitor.absent_ns = 60 * NS_PER_S;
+	assert_int_equal(version_of(&rule), 2);
 }
 
 static void a_rule_is_taken_from_whoever_has_one_of_the_keys(void **state)
@@ -152,8 +221,14 @@ static void the_bounds_themselves_are_good(void **state)
 	rule.monitor.clear_ns = 3600 * NS_PER_S;
 	rule.monitor.minimum = 1000000000;
 	rule.monitor.port = UINT16_MAX;
-	memset(rule.monitor.client, '*', ALERT_NAME_MAX - 1);
-	memset(rule.monitor.server, '?', ALERT_NAME_MAX - 1);
+	rule.monitor.window_ns = 60 * NS_PER_S;
+	/* As many patterns as there can be, each of one byte: the longest record. */
+	for (size_t i = 0; i < MONITOR_FILTERS; i++) {
+		char *patterns = (char *)&rule.monitor + monitor_filters[i].offset;
+		while (patterns_add(patterns, monitor_filters[i].size, "?"))
+			;
+	}
+	rule.monitor.protocol = 17;
 	memset(rule.author, 'a', RULE_AUTHOR_BYTES - 1);
 	memset(rule.monitor.name, 'n', ALERT_MONITOR_MAX - 1);
 	rule_monitor_id(rule.monitor.name, rule.id);
@@ -165,14 +240,14 @@ static void the_bounds_themselves_are_good(void **state)
 static void a_text_that_is_too_long_is_not_cut(void **state)
 {
 	(void)state;
-	char text[ALERT_NAME_MAX + 1];
+	char text[MONITOR_NAMES_MAX + 1], *texts[] = {text, text};
 	uint8_t bytes[RULE_BYTES_MAX];
 	Millrace__V1__MonitorRule monitor = MILLRACE__V1__MONITOR_RULE__INIT;
 	Millrace__V1__Rule message = MILLRACE__V1__RULE__INIT;
 	struct rule read;
 	char why[RULE_WHY_BYTES];
-	memset(text, 'x', ALERT_NAME_MAX);
-	text[ALERT_NAME_MAX] = 0;
+	memset(text, 'x', MONITOR_NAMES_MAX);
+	text[MONITOR_NAMES_MAX] = 0;
 	message.id = (char *)"monitor/a";
 	message.version = 1;
 	message.issued_ns = 1;
@@ -181,13 +256,38 @@ static void a_text_that_is_too_long_is_not_cut(void **state)
 	monitor.metric = (char *)"rtt";
 	monitor.window_ns = monitor.clear_after_ns = NS_PER_S;
 	assert_true(rule_read(bytes, millrace__v1__rule__pack(&message, bytes), &read, why));
-	monitor.client = text;
+	monitor.client = texts;
+	monitor.n_client = 1;
 	assert_false(rule_read(bytes, millrace__v1__rule__pack(&message, bytes), &read, why));
-	monitor.client = (char *)"";
+	text[MONITOR_NAMES_MAX - 1] = 0;
+	assert_true(rule_read(bytes, millrace__v1__rule__pack(&message, bytes), &read, why));
+	text[MONITOR_NAMES_MAX / 2] = 0;
+	monitor.n_client = 2;
+	assert_false(rule_read(bytes, millrace__v1__rule__pack(&message, bytes), &read, why));
+	text[MONITOR_PARTS_MAX] = 0;
+	monitor.n_client = 0;
+	monitor.client_zone = texts;
+	monitor.n_client_zone = 1;
+	monitor.window_ns = 10 * NS_PER_S;
+	assert_false(rule_read(bytes, millrace__v1__rule__pack(&message, bytes), &read, why));
+	text[MONITOR_PARTS_MAX - 1] = 0;
+	assert_true(rule_read(bytes, millrace__v1__rule__pack(&message, bytes), &read, why));
+	strcpy(text, "a\nb"); /* not one pattern */
+	assert_false(rule_read(bytes, millrace__v1__rule__pack(&message, bytes), &read, why));
+	text[0] = 0; /* all, as the first version has it */
+	assert_true(rule_read(bytes, millrace__v1__rule__pack(&message, bytes), &read, why));
+	monitor.n_client_zone = 0;
+	monitor.metric = (char *)"speed";
+	assert_false(rule_read(bytes, millrace__v1__rule__pack(&message, bytes), &read, why));
+	assert_non_null(strstr(why, "metric"));
+	monitor.metric = (char *)"rtt";
+	monitor.protocol = 256 + 6;
+	assert_false(rule_read(bytes, millrace__v1__rule__pack(&message, bytes), &read, why));
+	monitor.protocol = 0;
 	monitor.port = 65536;
 	assert_false(rule_read(bytes, millrace__v1__rule__pack(&message, bytes), &read, why));
 	monitor.port = 0;
-	message.version = 2;
+	message.version = 3;
 	assert_false(rule_read(bytes, millrace__v1__rule__pack(&message, bytes), &read, why));
 	assert_non_null(strstr(why, "version"));
 }
@@ -220,6 +320,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_written_is_read),
+		cmocka_unit_test(what_is_new_has_the_second_version),
 		cmocka_unit_test(a_rule_is_taken_from_whoever_has_one_of_the_keys),
 		cmocka_unit_test(what_is_beyond_a_bound_is_refused_with_its_name),
 		cmocka_unit_test(the_bounds_themselves_are_good),

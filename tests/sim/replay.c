@@ -133,6 +133,29 @@ static void read_log(struct run *run, const char *path)
 	free(ticked);
 }
 
+/* Not a threshold of whole edges. */
+static void of_other_kind(struct monitor *monitor, uint32_t kind)
+{
+	monitor->kind = kind;
+	monitor->window_ns = MONITOR_WINDOW_NS;
+	monitor->per_server = kind == MONITOR_BURN_RATE;
+	if (kind == MONITOR_THRESHOLD) {
+		monitor->window_ns = 10 * NS_PER_S;
+		strcpy(monitor->server_zone, "*");
+		return;
+	}
+	monitor->metric = METRICS;
+	monitor->threshold = monitor->clear = 0;
+	if (kind == MONITOR_ABSENCE)
+		monitor->absent_ns = 10 * NS_PER_S;
+	if (kind == MONITOR_BURN_RATE)
+		monitor->objective = 0.9;
+	if (kind == MONITOR_BASELINE) {
+		monitor->sensitivity = 4;
+		monitor->clear_ns = MONITOR_CLEAR_NS;
+	}
+}
+
 /* A monitor that is another each second, and each fourth is none. */
 static struct encoded pack_rule(uint32_t partition, uint64_t append_ns)
 {
@@ -149,6 +172,8 @@ static struct encoded pack_rule(uint32_t partition, uint64_t append_ns)
 	monitor->clear_ns = NS_PER_S;
 	monitor->severity = ALERT_WARNING;
 	monitor->per_server = partition % 2 == 1;
+	if (partition % 4 > 1)
+		of_other_kind(monitor, (partition / 2 + (uint32_t)(second / 8)) % MONITOR_KINDS);
 	return (struct encoded){packed, rule_write(&rule, NULL, packed)};
 }
 
