@@ -541,6 +541,9 @@ static void notifier(FILE *out, const struct notifier_stats *stats, uint64_t now
 	one(out, "millrace_outbox_undecodable_total", "counter",
 	    "Records of millrace.alerts that are no transition: passed over.",
 	    (double)stats->undecodable);
+	one(out, "millrace_alerts_unrouted_total", "counter",
+	    "Alerts that began and that no receiver was for, by its match or severity.",
+	    (double)stats->unrouted);
 	one(out, "millrace_outbox_behind", "gauge",
 	    "Records of millrace.alerts that a restart would read again.", (double)stats->behind);
 	one(out, "millrace_deliveries_unheld_total", "counter",

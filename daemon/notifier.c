@@ -65,7 +65,7 @@ struct notifier {
 	struct recent recent[RECENT_ALERTS];
 	size_t recent_next;
 	struct histogram event_to_webhook;
-	uint64_t read, undecodable, unheld;
+	uint64_t read, undecodable, unheld, unrouted;
 	/* Until then, or as long as more comes, the outbox is read before anything of it is sent;
 	 * 0: it was read. */
 	uint64_t reading_until_ns;
@@ -308,8 +308,9 @@ static void on_outbox(void *context, const struct tail_record *record)
 	if (alert.sequence == 1)
 		remember_firing(notifier, &alert);
 	/* Who never read the outbox has not promised anything of what is older than its promise. */
-	if (!record->fresh || within_life(notifier, &alert))
-		notify_push(notifier->notify, &alert, &place);
+	if ((!record->fresh || within_life(notifier, &alert)) &&
+	    !notify_push(notifier->notify, &alert, &place) && alert.sequence == 1)
+		notifier->unrouted++;
 }
 
 static void commit(struct notifier *notifier)
@@ -513,7 +514,8 @@ struct notifier_stats notifier_stats(const struct notifier *notifier)
 				       .event_to_webhook = &notifier->event_to_webhook,
 				       .read = notifier->read,
 				       .undecodable = notifier->undecodable,
-				       .unheld = notifier->unheld};
+				       .unheld = notifier->unheld,
+				       .unrouted = notifier->unrouted};
 
 	stats.receivers_count =
 		notify_stats(notifier->notify, stats.receivers, NOTIFIER_RECEIVERS_MAX);

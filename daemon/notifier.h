@@ -49,6 +49,7 @@ struct notifier_stats {
 	uint64_t read;	      /* transitions of the outbox */
 	uint64_t undecodable; /* records of it that are no transition */
 	uint64_t unheld;      /* records that Kafka refused for good */
+	uint64_t unrouted;    /* incidents that began and that no receiver was for */
 	uint64_t behind; /* records of the outbox from the committed position to the newest read */
 };
 

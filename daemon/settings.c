@@ -159,6 +159,34 @@ static const struct config_entry receiver_entries[] = {
 	 .choices = severities,
 	 .fallback = "info",
 	 .help = "Alerts of lesser severity are not sent."},
+	{.name = "match.monitor",
+	 .type = CONFIG_STRINGS,
+	 RECEIVER(match[ROUTE_MONITOR]),
+	 .max = "64",
+	 .help = "Only incidents with an episode of a monitor that matches one of these "
+		 "patterns (* and ?; ! before one excludes); all by default."},
+	{.name = "match.client",
+	 .type = CONFIG_STRINGS,
+	 RECEIVER(match[ROUTE_CLIENT]),
+	 .max = "64",
+	 .help = "Only with an episode whose client workload matches; that of all "
+		 "clients is empty."},
+	{.name = "match.server",
+	 .type = CONFIG_STRINGS,
+	 RECEIVER(match[ROUTE_SERVER]),
+	 .max = "64",
+	 .help = "Only with an episode whose server workload matches."},
+	{.name = "match.namespace",
+	 .type = CONFIG_STRINGS,
+	 RECEIVER(match[ROUTE_NAMESPACE]),
+	 .max = "64",
+	 .help = "Only with an episode whose server is of such a namespace: what stands "
+		 "before the / of its name."},
+	{.name = "match.cause_only",
+	 .type = CONFIG_BOOL,
+	 RECEIVER(cause_only),
+	 .fallback = "false",
+	 .help = "Only the episode that names the incident counts, not the others that it tells of."},
 	{.name = "self_alerts",
 	 .type = CONFIG_BOOL,
 	 RECEIVER(self_alerts),
@@ -888,9 +916,32 @@ static int check_webhook(const struct settings_receiver *receiver, char *error, 
 	return -EINVAL;
 }
 
+static int check_match(const struct settings_receiver *receiver, char *error, size_t size)
+{
+	static const char *const fields[ROUTE_FIELDS] = {"monitor", "client", "server",
+							 "namespace"};
+
+	for (size_t field = 0; field < ROUTE_FIELDS; field++) {
+		const struct config_strings *patterns = &receiver->match[field];
+
+		for (size_t i = 0; i < patterns->count; i++) {
+			const char *why = route_check(patterns->items[i]);
+
+			if (!why)
+				continue;
+			snprintf(error, size, "receivers: %s: match.%s: %s", receiver->name,
+				 fields[field], why);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
 static int check_receiver(const struct settings_receiver *receiver, bool allow_http, char *error,
 			  size_t size)
 {
+	if (check_match(receiver, error, size) < 0)
+		return -EINVAL;
 	if (receiver->type == RECEIVER_SLACK && !receiver->url) {
 		snprintf(error, size,
 			 "receivers: %s needs url (or url_file), Slack's incoming webhook",
@@ -1079,6 +1130,11 @@ struct receiver *settings_receivers(const struct settings *settings, size_t *cou
 			.per_minute = (uint32_t)from->per_minute,
 			.burst = (uint32_t)from->burst,
 		};
+		receivers[i].route.cause_only = from->cause_only;
+		for (size_t field = 0; field < ROUTE_FIELDS; field++)
+			receivers[i].route.fields[field] = (struct route_patterns){
+				(const char *const *)from->match[field].items,
+				from->match[field].count};
 	}
 	return receivers;
 }

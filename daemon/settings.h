@@ -20,6 +20,8 @@ struct settings_monitor {
 struct settings_receiver {
 	char *name, *url, *routing_key, *secret, *former_secret;
 	uint32_t type, severity;
+	struct config_strings match[ROUTE_FIELDS];
+	bool cause_only;
 	bool self_alerts;
 	uint64_t per_minute, burst;
 };

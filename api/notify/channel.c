@@ -707,29 +707,32 @@ static void hold_bound(struct channel *channel)
 			"more notifications wait than notify.pending");
 }
 
-/* The end of what it heard of is told whatever its severity is by now. */
+/* What it was told of, or is to be, it hears of until the end, whatever that has become by now. */
 static bool wants(const struct channel *channel, const struct ticket *ticket,
 		  const struct alert *alert, bool local)
 {
 	if (local)
 		return channel->receiver.self_alerts;
-	return alert->severity >= channel->receiver.severity_min ||
-	       (ticket && alert->state == ALERT_RESOLVED);
+	if (ticket && (alert->state == ALERT_RESOLVED || ticket->pending || end_owed(ticket)))
+		return true;
+	return alert->severity >= channel->receiver.severity_min &&
+	       route_takes(&channel->receiver.route, alert);
 }
 
-void channel_push(struct channel *channel, const struct alert *alert, const struct notify_place *at)
+bool channel_push(struct channel *channel, const struct alert *alert, const struct notify_place *at)
 {
 	struct ticket *ticket = tickets_find(&channel->tickets, alert->key);
 
 	if (!wants(channel, ticket, alert, !at))
-		return;
+		return false;
 	ticket = tickets_get(&channel->tickets, alert->key);
 	if (!is_news(ticket, alert))
-		return;
+		return true;
 	hold_from(ticket, at);
 	ticket_take(channel, ticket, alert);
 	hold_bound(channel);
 	channel_run(channel);
+	return true;
 }
 
 void channel_settled(struct channel *channel, const struct delivery *delivery)

@@ -34,7 +34,8 @@ void channel_init(struct channel *channel, const struct receiver *receiver, uv_l
 		  struct transport *transport, const struct notify_options *options,
 		  const char *external_url);
 void channel_settled(struct channel *channel, const struct delivery *delivery);
-void channel_push(struct channel *channel, const struct alert *alert,
+/* False: it is not for this receiver. */
+bool channel_push(struct channel *channel, const struct alert *alert,
 		  const struct notify_place *place);
 /* Begins nothing; what was announced and not sent is withdrawn. */
 void channel_pause(struct channel *channel);

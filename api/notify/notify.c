@@ -85,12 +85,15 @@ void notify_begin(struct notify *notify)
 		tickets_sort(&notify->channels[i].tickets);
 }
 
-void notify_push(struct notify *notify, const struct alert *alert, const struct notify_place *place)
+bool notify_push(struct notify *notify, const struct alert *alert, const struct notify_place *place)
 {
+	bool wanted = false;
+
 	/* What comes in one turn of the loop counts from now. */
 	uv_update_time(notify->loop);
 	for (size_t i = 0; i < notify->options.receivers_count; i++)
-		channel_push(&notify->channels[i], alert, place);
+		wanted |= channel_push(&notify->channels[i], alert, place);
+	return wanted;
 }
 
 void notify_hold(const struct notify *notify, int64_t *positions, size_t partitions)

@@ -24,6 +24,7 @@
 #include "api/notify/breaker.h"
 #include "api/notify/delivery.h"
 #include "api/notify/retry.h"
+#include "api/notify/route.h"
 
 enum receiver_kind { RECEIVER_SLACK, RECEIVER_PAGERDUTY, RECEIVER_WEBHOOK };
 
@@ -48,6 +49,7 @@ struct receiver {
 	const char *former_secret; /* signs too while the secret is changed; NULL: none */
 	const char *routing_key;   /* PagerDuty: 32 characters */
 	uint32_t severity_min;	   /* enum alert_severity: lesser alerts are not sent */
+	struct route route;	   /* nor what it does not take; patterns are lent for its life */
 	bool self_alerts; /* alerts about Millrace itself are sent, whatever their severity */
 	uint32_t per_minute, burst; /* messages; 0: as its kind allows */
 };
@@ -121,8 +123,10 @@ struct notify *notify_new(uv_loop_t *loop, const struct notify_options *options,
  * outbox. Those of alerts about Millrace itself come from elsewhere: before their own. */
 void notify_settled(struct notify *notify, const struct delivery *delivery);
 void notify_begin(struct notify *notify);
-/* place: NULL for an alert about Millrace itself, which only receivers of such get. */
-void notify_push(struct notify *notify, const struct alert *alert,
+/* place: NULL for an alert about Millrace itself, which only receivers of such get. Of an incident
+ * hears whom its severity and route let, and who was told of it, or is to be, hears of all until
+ * its end. False: no receiver is for it. */
+bool notify_push(struct notify *notify, const struct alert *alert,
 		 const struct notify_place *place);
 /* The record that came with the receipt is durable, or will never be. */
 void notify_recorded(struct notify_receipt *receipt);

@@ -264,6 +264,57 @@ static void the_finest_rollups_are_of_a_window_that_there_is(void **state)
 	}
 }
 
+static void a_receiver_has_its_patterns(void **state)
+{
+	struct settings settings;
+	char error[512] = "";
+	size_t count;
+
+	(void)state;
+	assert_int_equal(
+		0, load_file("receivers:\n"
+			     "  - {name: a, type: slack, url: https://a}\n"
+			     "  - name: b\n    type: slack\n    url: https://b\n"
+			     "    match: {server: [shop/*, \"!shop/x\"], namespace: [shop]}\n",
+			     &settings, error, sizeof(error)));
+	struct receiver *receivers = settings_receivers(&settings, &count);
+
+	assert_int_equal(count, 2);
+	assert_int_equal(receivers[0].route.fields[ROUTE_SERVER].count, 0);
+	assert_int_equal(receivers[1].route.fields[ROUTE_SERVER].count, 2);
+	assert_string_equal(receivers[1].route.fields[ROUTE_SERVER].items[1], "!shop/x");
+	assert_string_equal(receivers[1].route.fields[ROUTE_NAMESPACE].items[0], "shop");
+	assert_false(receivers[1].route.cause_only);
+	free(receivers);
+	config_free(&settings_table, &settings);
+}
+
+static void a_receiver_that_cannot_be_is_refused_by_name(void **state)
+{
+	static const char *const wrong[][2] = {
+		{"type: slack", "receivers: a needs url"},
+		{"type: pagerduty, routing_key: short", "receivers: a needs routing_key"},
+		{"type: webhook, url: https://a, secret: b", "whsec_"},
+		{"type: slack, url: http://a", "notify.allow_http"},
+		{"type: slack, url: https://a, match: {server: [a, '']}", "match.server[1]"},
+		{"type: slack, url: https://a, match: {monitor: ['!']}", "match.monitor: an empty"},
+		{"type: slack, url: https://a, match: {sever: [a]}", "match.sever"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct settings settings;
+		char error[512] = "", text[256];
+
+		snprintf(text, sizeof(text), "receivers:\n  - {name: a, %s}\n", wrong[i][0]);
+		problem.text[0] = '\0';
+		assert_int_not_equal(0, load_file(text, &settings, error, sizeof(error)));
+		if (!strstr(error, wrong[i][1]) && !strstr(problem.text, wrong[i][1]))
+			fail_msg("%s: \"%s\" \"%s\"", wrong[i][0], error, problem.text);
+		config_free(&settings_table, &settings);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -275,6 +326,8 @@ int main(void)
 		cmocka_unit_test(a_monitor_watches_what_stays_open_unless_it_has_a_minimum),
 		cmocka_unit_test(a_monitor_that_can_never_be_right_is_refused_by_name),
 		cmocka_unit_test(the_finest_rollups_are_of_a_window_that_there_is),
+		cmocka_unit_test(a_receiver_has_its_patterns),
+		cmocka_unit_test(a_receiver_that_cannot_be_is_refused_by_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -153,6 +153,8 @@ static void start(struct fixture *fixture, uint32_t kind, const struct notify_op
 		receiver.severity_min = changes->receivers->severity_min;
 	if (changes && changes->receivers)
 		receiver.self_alerts = changes->receivers->self_alerts;
+	if (changes && changes->receivers)
+		receiver.route = changes->receivers->route;
 	fixture->notify = notify_new(&fixture->rig.loop, &options, &error);
 	assert_null(error);
 	assert_non_null(fixture->notify);
@@ -815,6 +817,63 @@ static void lesser_alerts_are_not_sent_but_ends_are(void **state)
 }
 
 /* Four under way fail together: the next try still comes within a second. */
+static void push_of(struct fixture *fixture, uint64_t sequence, uint32_t state, const char *server,
+		    bool wanted)
+{
+	struct alert alert = episode(1);
+
+	alert.sequence = sequence;
+	alert.state = state;
+	snprintf(alert.subject.server, sizeof(alert.subject.server), "%s", server);
+	assert_int_equal(notify_push(fixture->notify, &alert, &(struct notify_place){0, 1}),
+			 wanted);
+}
+
+static void whom_an_incident_comes_to_concern_hears_of_it_then_and_until_its_end(void **state)
+{
+	static const char *const pattern = "payments";
+	struct receiver of_payments = {.severity_min = ALERT_INFO};
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = TAKEN});
+
+	of_payments.route.fields[ROUTE_SERVER] = (struct route_patterns){&pattern, 1};
+	start(fixture, RECEIVER_PAGERDUTY, &(struct notify_options){.receivers = &of_payments});
+	push_of(fixture, 1, ALERT_FIRING, "cart", false);
+	push_of(fixture, 2, ALERT_FIRING, "payments", true); /* its cause is another now */
+	until_settled(fixture, 1);
+	push_of(fixture, 3, ALERT_FIRING, "cart", true);
+	until_settled(fixture, 2);
+	push_of(fixture, 4, ALERT_RESOLVED, "cart", true);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 3);
+	assert_false(ends(fixture, 0));
+	assert_true(ends(fixture, 2));
+	push_of(fixture, 5, ALERT_FIRING, "cart", false); /* over, and again another's */
+	assert_int_equal(stats(fixture).pending, 0);
+}
+
+static void a_second_life_goes_on_with_whom_it_told(void **state)
+{
+	static const char *const pattern = "payments";
+	struct receiver of_payments = {.severity_min = ALERT_INFO};
+	struct fixture *fixture = *state;
+	struct delivery told;
+	SCRIPT({.answer = TAKEN});
+
+	of_payments.route.fields[ROUTE_SERVER] = (struct route_patterns){&pattern, 1};
+	start(fixture, RECEIVER_PAGERDUTY, &(struct notify_options){.receivers = &of_payments});
+	push_of(fixture, 1, ALERT_FIRING, "payments", true);
+	until_settled(fixture, 1);
+	told = fixture->latest;
+	stop(fixture);
+	start(fixture, RECEIVER_PAGERDUTY, &(struct notify_options){.receivers = &of_payments});
+	notify_settled(fixture->notify, &told);
+	notify_begin(fixture->notify);
+	push_of(fixture, 2, ALERT_RESOLVED, "cart", true);
+	until_settled(fixture, 2);
+	assert_true(ends(fixture, 1));
+}
+
 static void requests_that_fail_together_are_one_failure(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1309,6 +1368,8 @@ int main(void)
 		TEST(past_its_bound_the_oldest_is_given_up),
 		TEST(what_is_not_delivered_within_its_life_is_given_up),
 		TEST(lesser_alerts_are_not_sent_but_ends_are),
+		TEST(whom_an_incident_comes_to_concern_hears_of_it_then_and_until_its_end),
+		TEST(a_second_life_goes_on_with_whom_it_told),
 		TEST(requests_that_fail_together_are_one_failure),
 		TEST(closing_with_requests_under_way_leaves_nothing),
 		TEST(a_receiver_that_is_no_https_is_refused),
