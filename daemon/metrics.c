@@ -525,6 +525,8 @@ static void receivers(FILE *out, const struct notifier_stats *notifier, uint64_t
 	of_receivers(out, "millrace_notifications_forgotten_total", "counter",
 		     "Alerts whose end will not be told as too many were open.", notifier,
 		     OF_RECEIVER(forgotten));
+	of_receivers(out, "millrace_notifications_tested_total", "counter",
+		     "Test notifications that somebody had sent.", notifier, OF_RECEIVER(tested));
 	of_receivers(out, "millrace_receiver_breaker_opened_total", "counter",
 		     "Times that the receiver's circuit breaker opened.", notifier,
 		     OF_RECEIVER(breaker_opened));

@@ -561,6 +561,17 @@ size_t notifier_views(const struct notifier *notifier, struct receiver_view *vie
 	return count;
 }
 
+void notifier_try(struct notifier *notifier, size_t receiver, const struct alert *alert,
+		  notify_tried told, void *context)
+{
+	notify_try(notifier->notify, receiver, alert, told, context);
+}
+
+bool notifier_routes(const struct notifier *notifier, size_t receiver, const struct alert *alert)
+{
+	return notify_routes(notifier->notify, receiver, alert);
+}
+
 static struct notify *make_notify(struct notifier *notifier, const struct receiver *receivers,
 				  size_t count, const char **error)
 {

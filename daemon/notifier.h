@@ -77,6 +77,10 @@ struct notifier_stats notifier_stats(const struct notifier *notifier);
 /* For the API: see query_options. */
 struct receiver_view;
 size_t notifier_views(const struct notifier *notifier, struct receiver_view *views, size_t max);
+/* As notify_try and notify_routes, by the number among the views. */
+void notifier_try(struct notifier *notifier, size_t receiver, const struct alert *alert,
+		  notify_tried told, void *context);
+bool notifier_routes(const struct notifier *notifier, size_t receiver, const struct alert *alert);
 /* Closes handles; when they are, and outputs are settled or closed, notifier_free. */
 void notifier_close(struct notifier *notifier);
 bool notifier_closed(const struct notifier *notifier);

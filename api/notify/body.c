@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "anomaly/diagnosis.h"
+#include "api/notify/notify.h"
 #include "api/notify/text.h"
 #include "api/query/alert_message.h"
 
@@ -18,11 +19,13 @@ enum {
 	TEXT_BYTES = 8192, /* entities and UTF-8 included */
 };
 
-static const char *color_word(const struct alert *alert)
+static const char *color_word(const struct alert *alert, bool test)
 {
 	static const char *const signs[] = {"\xF0\x9F\x94\xB5", "\xF0\x9F\x9F\xA1",
 					    "\xF0\x9F\x9F\xA0", "\xF0\x9F\x94\xB4"};
 
+	if (test)
+		return "\xF0\x9F\xA7\xAA";
 	if (alert->state == ALERT_RESOLVED)
 		return "\xE2\x9C\x85";
 	return signs[alert->severity <= ALERT_CRITICAL ? alert->severity : ALERT_CRITICAL];
@@ -49,12 +52,13 @@ static const char *stage_word(const struct alert *alert)
 	return alert->sequence > 1 ? "Update" : "Firing";
 }
 
-static void title_text(char *out, size_t size, const struct alert *alert)
+static void title_text(char *out, size_t size, const struct alert *alert, bool test)
 {
 	char subject[2 * ALERT_NAME_MAX + 32];
 
 	subject_text(subject, sizeof(subject), &alert->subject);
-	snprintf(out, size, "%s %s: %s", stage_word(alert), alert->monitor, subject);
+	snprintf(out, size, "%s %s: %s", test ? "Test of" : stage_word(alert), alert->monitor,
+		 subject);
 }
 
 static void suspect_text(char *out, size_t size, const struct suspect *suspect)
@@ -205,16 +209,16 @@ static void slack_members(struct json *json, const struct alert *alert)
 	slack_section(json, text);
 }
 
-static void slack_context(struct json *json, const struct alert *alert, const char *external_url,
-			  bool repeat)
+static void slack_context(struct json *json, const struct notice *notice)
 {
+	const struct alert *alert = notice->alert;
 	char text[2048], started[40], url[1200];
 	int length;
 
 	text_time(started, sizeof(started), alert->started_ns);
 	length = snprintf(text, sizeof(text), "since %s, alert `%s`", started, alert->key);
-	if (external_url) {
-		link_text(url, sizeof(url), alert, external_url);
+	if (notice->external_url) {
+		link_text(url, sizeof(url), alert, notice->external_url);
 		snprintf(text + length, sizeof(text) - (size_t)length, ", <%s|details as JSON>",
 			 url);
 	}
@@ -224,24 +228,29 @@ static void slack_context(struct json *json, const struct alert *alert, const ch
 	json_key(json, "elements");
 	json_array_begin(json);
 	slack_text(json, "mrkdwn", text);
-	if (repeat)
+	if (notice->repeat)
 		slack_text(json, "plain_text", BODY_REPEAT);
+	if (notice->test)
+		slack_text(json, "plain_text", BODY_TEST);
 	json_array_end(json);
 	json_object_end(json);
 }
 
-void body_slack(struct json *json, const struct alert *alert, const char *external_url, bool repeat)
+void body_slack(struct json *json, const struct notice *notice)
 {
+	const struct alert *alert = notice->alert;
 	char title[3 * ALERT_NAME_MAX], header[TEXT_BYTES / 4], summary[TEXT_BYTES],
 		fallback[TEXT_BYTES];
 
-	title_text(title, sizeof(title), alert);
-	int sign = snprintf(header, sizeof(header), "%s ", color_word(alert));
+	title_text(title, sizeof(title), alert, notice->test);
+	int sign = snprintf(header, sizeof(header), "%s ", color_word(alert, notice->test));
 
 	text_safe(header + sign, sizeof(header) - (size_t)sign, title, HEADER_CHARACTERS - 4);
 	text_slack(summary, sizeof(summary), alert->summary, SUMMARY_CHARACTERS);
 	snprintf(fallback, sizeof(fallback), "%s: %s",
-		 alert->state == ALERT_RESOLVED ? "Resolved" : alert_severity_name(alert->severity),
+		 notice->test			  ? "Test"
+		 : alert->state == ALERT_RESOLVED ? "Resolved"
+						  : alert_severity_name(alert->severity),
 		 summary);
 	json_object_begin(json);
 	json_key(json, "text");
@@ -260,7 +269,7 @@ void body_slack(struct json *json, const struct alert *alert, const char *extern
 	slack_suspects(json, alert);
 	slack_diagnosis(json, alert);
 	slack_members(json, alert);
-	slack_context(json, alert, external_url, repeat);
+	slack_context(json, notice);
 	json_array_end(json);
 	json_object_end(json);
 }
@@ -291,12 +300,14 @@ static void number(struct json *json, const char *key, double value)
 	json_double(json, value);
 }
 
-static void pagerduty_details(struct json *json, const struct alert *alert)
+static void pagerduty_details(struct json *json, const struct alert *alert, bool test)
 {
 	char text[ALERT_NAME_MAX + 128];
 
 	json_key(json, "custom_details");
 	json_object_begin(json);
+	if (test)
+		json_member(json, "test", BODY_TEST);
 	member(json, "monitor", alert->monitor);
 	member(json, "client", alert->subject.client);
 	member(json, "server", alert->subject.server);
@@ -343,7 +354,7 @@ static void pagerduty_details(struct json *json, const struct alert *alert)
 	json_object_end(json);
 }
 
-static void pagerduty_payload(struct json *json, const struct alert *alert)
+static void pagerduty_payload(struct json *json, const struct alert *alert, bool test)
 {
 	char at[40], source[ALERT_NAME_MAX + 16];
 
@@ -361,20 +372,21 @@ static void pagerduty_payload(struct json *json, const struct alert *alert)
 	member(json, "component", alert->subject.server);
 	member(json, "group", alert->subject.client[0] ? alert->subject.client : "all clients");
 	member(json, "class", alert->monitor);
-	pagerduty_details(json, alert);
+	pagerduty_details(json, alert, test);
 	json_object_end(json);
 }
 
-void body_pagerduty(struct json *json, const struct alert *alert, const char *routing_key,
-		    const char *external_url)
+void body_pagerduty(struct json *json, const struct notice *notice)
 {
+	const struct alert *alert = notice->alert;
+	const char *external_url = notice->external_url;
 	char url[1200];
 
 	if (external_url)
 		link_text(url, sizeof(url), alert, external_url);
 	json_object_begin(json);
 	json_key(json, "routing_key");
-	json_string(json, routing_key);
+	json_string(json, notice->receiver->routing_key);
 	json_key(json, "event_action");
 	json_string(json, alert->state == ALERT_RESOLVED ? "resolve" : "trigger");
 	json_key(json, "dedup_key");
@@ -383,7 +395,7 @@ void body_pagerduty(struct json *json, const struct alert *alert, const char *ro
 	json_string(json, "Millrace");
 	if (external_url) /* the address alone answers 404 */
 		json_member(json, "client_url", url);
-	pagerduty_payload(json, alert);
+	pagerduty_payload(json, alert, notice->test);
 	if (external_url) {
 		json_key(json, "links");
 		json_array_begin(json);
@@ -398,8 +410,9 @@ void body_pagerduty(struct json *json, const struct alert *alert, const char *ro
 	json_object_end(json);
 }
 
-void body_webhook(struct json *json, const struct alert *alert, const char *external_url)
+void body_webhook(struct json *json, const struct notice *notice)
 {
+	const struct alert *alert = notice->alert;
 	char at[40], url[1200];
 
 	text_time(at, sizeof(at), alert->pane_end_ns);
@@ -407,9 +420,13 @@ void body_webhook(struct json *json, const struct alert *alert, const char *exte
 	json_member(json, "type",
 		    alert->state == ALERT_RESOLVED ? "alert.resolved" : "alert.firing");
 	json_member(json, "timestamp", at);
-	if (external_url) {
-		link_text(url, sizeof(url), alert, external_url);
+	if (notice->external_url) {
+		link_text(url, sizeof(url), alert, notice->external_url);
 		json_member(json, "url", url);
+	}
+	if (notice->test) {
+		json_key(json, "test");
+		json_bool(json, true);
 	}
 	json_key(json, "data");
 	alert_json(json, alert);

@@ -390,24 +390,29 @@ static bool may_repeat(const struct channel *channel, const struct ticket *ticke
 	return ticket->uncertain || ticket->pending->pane_end_ns < channel->began_ns;
 }
 
-static void post(struct channel *channel, struct request *request, const char *body, size_t length)
+void channel_post(struct channel *channel, const struct alert *alert, const char *body,
+		  size_t length, transport_done done, void *context)
 {
 	const struct receiver *receiver = &channel->receiver;
 	const char *lines[WEBHOOK_HEADERS + 1] = {NULL};
 	struct webhook_headers headers;
 
 	if (receiver->secret) {
-		webhook_sign(&headers, receiver->secret, receiver->former_secret, &request->alert,
+		webhook_sign(&headers, receiver->secret, receiver->former_secret, alert,
 			     channel->options->now_ns(), body, length);
 		for (int i = 0; i < WEBHOOK_HEADERS; i++)
 			lines[i] = headers.lines[i];
 	}
-	transport_post(channel->transport, receiver->url, lines, body, length, on_answer, request);
+	transport_post(channel->transport, receiver->url, lines, body, length, done, context);
 }
 
 static void send_pending(struct channel *channel, struct ticket *ticket)
 {
 	struct request *request = memory_zeroed(1, sizeof(*request));
+	const struct notice notice = {.alert = &request->alert,
+				      .receiver = &channel->receiver,
+				      .external_url = channel->external_url,
+				      .repeat = may_repeat(channel, ticket)};
 	struct json json;
 	const char *body;
 	size_t length;
@@ -420,10 +425,9 @@ static void send_pending(struct channel *channel, struct ticket *ticket)
 	ticket->sending = ticket->pending->sequence;
 	place(channel, ticket);
 	json_init(&json);
-	channel->dialect->body(&json, &request->alert, &channel->receiver, channel->external_url,
-			       may_repeat(channel, ticket));
+	channel->dialect->body(&json, &notice);
 	body = json_text(&json, &length);
-	post(channel, request, body, length);
+	channel_post(channel, &request->alert, body, length, on_answer, request);
 	json_done(&json);
 }
 
@@ -707,6 +711,12 @@ static void hold_bound(struct channel *channel)
 			"more notifications wait than notify.pending");
 }
 
+bool channel_routes(const struct channel *channel, const struct alert *alert)
+{
+	return alert->severity >= channel->receiver.severity_min &&
+	       route_takes(&channel->receiver.route, alert);
+}
+
 /* What it was told of, or is to be, it hears of until the end, whatever that has become by now. */
 static bool wants(const struct channel *channel, const struct ticket *ticket,
 		  const struct alert *alert, bool local)
@@ -715,8 +725,7 @@ static bool wants(const struct channel *channel, const struct ticket *ticket,
 		return channel->receiver.self_alerts;
 	if (ticket && (alert->state == ALERT_RESOLVED || ticket->pending || end_owed(ticket)))
 		return true;
-	return alert->severity >= channel->receiver.severity_min &&
-	       route_takes(&channel->receiver.route, alert);
+	return channel_routes(channel, alert);
 }
 
 bool channel_push(struct channel *channel, const struct alert *alert, const struct notify_place *at)

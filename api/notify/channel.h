@@ -6,6 +6,7 @@
 #include "api/notify/notify.h"
 #include "api/notify/pace.h"
 #include "api/notify/ticket.h"
+#include "api/notify/transport.h"
 
 struct channel {
 	const struct notify_options *options;
@@ -34,6 +35,8 @@ void channel_init(struct channel *channel, const struct receiver *receiver, uv_l
 		  struct transport *transport, const struct notify_options *options,
 		  const char *external_url);
 void channel_settled(struct channel *channel, const struct delivery *delivery);
+/* Whether the receiver is for it, by severity and route. */
+bool channel_routes(const struct channel *channel, const struct alert *alert);
 /* False: it is not for this receiver. */
 bool channel_push(struct channel *channel, const struct alert *alert,
 		  const struct notify_place *place);
@@ -41,5 +44,11 @@ bool channel_push(struct channel *channel, const struct alert *alert,
 void channel_pause(struct channel *channel);
 void channel_resume(struct channel *channel);
 struct notify_receiver_stats channel_stats(const struct channel *channel);
+/* Begins a request with the body, signed if its receiver wants that. */
+void channel_post(struct channel *channel, const struct alert *alert, const char *body,
+		  size_t length, transport_done done, void *context);
+/* Sends the alert as a test: api/notify/trial.c. */
+void channel_try(struct channel *channel, const struct alert *alert, notify_tried told,
+		 void *context);
 void channel_close(struct channel *channel, uv_close_cb closed);
 void channel_done(struct channel *channel);

@@ -5,18 +5,18 @@
 #include <stdbool.h>
 
 #include "api/http/json.h"
+#include "api/notify/body.h"
 #include "api/notify/notify.h"
 #include "api/notify/transport.h"
 
 struct dialect {
 	double per_minute, burst; /* unless the receiver's configuration says otherwise */
-	/* repeat: it may have had this message before. */
-	void (*body)(struct json *json, const struct alert *alert, const struct receiver *receiver,
-		     const char *external_url, bool repeat);
+	void (*body)(struct json *json, const struct notice *notice);
 	bool (*accepted)(const struct answer *answer);
 	bool in_place;	 /* another message of an episode replaces the one before: PagerDuty, by
 			    dedup key */
 	bool ends_first; /* ends of incidents go before new ones: they take people off */
+	bool stays;	 /* a firing stays open there until its end is told */
 };
 
 const struct dialect *dialect_of(enum receiver_kind kind);

@@ -96,6 +96,18 @@ bool notify_push(struct notify *notify, const struct alert *alert, const struct 
 	return wanted;
 }
 
+void notify_try(struct notify *notify, size_t receiver, const struct alert *alert,
+		notify_tried told, void *context)
+{
+	uv_update_time(notify->loop);
+	channel_try(&notify->channels[receiver], alert, told, context);
+}
+
+bool notify_routes(const struct notify *notify, size_t receiver, const struct alert *alert)
+{
+	return channel_routes(&notify->channels[receiver], alert);
+}
+
 void notify_hold(const struct notify *notify, int64_t *positions, size_t partitions)
 {
 	for (size_t i = 0; i < notify->options.receivers_count; i++)

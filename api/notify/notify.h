@@ -104,6 +104,7 @@ struct notify_receiver_stats {
 	uint64_t unrecorded; /* settled, the record of it is not kept yet */
 	uint64_t open;	     /* episodes whose end is owed */
 	uint64_t forgotten;  /* of them, as there were too many */
+	uint64_t tested;     /* tests sent */
 	enum breaker_state breaker;
 	uint64_t breaker_opened;   /* times */
 	uint64_t resumes_in_ms;	   /* 0: nothing is held back by the breaker or by Retry-After */
@@ -113,6 +114,18 @@ struct notify_receiver_stats {
 				      waits */
 	const char *last_error;	   /* empty if none since the last delivery */
 };
+
+/* What became of a test. */
+struct notify_trial {
+	bool sent;  /* else error says why not */
+	bool taken; /* and its end, if that was sent */
+	long status; /* the last answer's; 0: there was none */
+	char error[256]; /* a sentence unless it was taken; foreign words in it are made safe */
+	uint64_t took_ns;
+};
+
+/* trial: NULL when the notifier closes before it is known. */
+typedef void (*notify_tried)(void *context, const struct notify_trial *trial);
 
 struct notify;
 
@@ -139,6 +152,14 @@ void notify_resume(struct notify *notify);
 /* Whether a request is under way; and whether a record is. */
 bool notify_sends(const struct notify *notify);
 bool notify_records(const struct notify *notify);
+/* Sends the firing alert to a receiver, by its number among the configured, marked as a test, and
+ * where such stays open its end once it was taken. Beside all that waits: nothing is tried again or
+ * recorded, and the breaker is not asked, but the receiver's pace is. told is called once, now or
+ * later. */
+void notify_try(struct notify *notify, size_t receiver, const struct alert *alert,
+		notify_tried told, void *context);
+/* Whether that receiver is for it, by severity and route. */
+bool notify_routes(const struct notify *notify, size_t receiver, const struct alert *alert);
 size_t notify_stats(const struct notify *notify, struct notify_receiver_stats *stats, size_t max);
 /* Stops requests under way and calls closed when all handles are gone; then notify_free. */
 void notify_close(struct notify *notify, void (*closed)(void *context), void *context);

@@ -14,6 +14,7 @@
 #include <cJSON.h>
 
 #include "api/notify/body.h"
+#include "api/notify/notify.h"
 #include "api/notify/text.h"
 
 enum { RANDOM_ALERTS = 10000 /* of ten random strings each */ };
@@ -31,28 +32,35 @@ static cJSON *parsed(const struct json *json)
 	return value;
 }
 
-static cJSON *slack(const struct alert *alert)
+static const struct receiver receiver = {.name = "team",
+					 .routing_key = "0123456789abcdef0123456789abcdef"};
+
+typedef void body_writer(struct json *json, const struct notice *notice);
+
+static cJSON *written(body_writer *write, const struct notice *notice)
 {
 	struct json json;
 	cJSON *value;
 
 	json_init(&json);
-	body_slack(&json, alert, external_url, false);
+	write(&json, notice);
 	value = parsed(&json);
 	json_done(&json);
 	return value;
 }
 
+static cJSON *slack(const struct alert *alert)
+{
+	return written(body_slack, &(struct notice){.alert = alert,
+						    .receiver = &receiver,
+						    .external_url = external_url});
+}
+
 static cJSON *pagerduty(const struct alert *alert)
 {
-	struct json json;
-	cJSON *value;
-
-	json_init(&json);
-	body_pagerduty(&json, alert, "0123456789abcdef0123456789abcdef", external_url);
-	value = parsed(&json);
-	json_done(&json);
-	return value;
+	return written(body_pagerduty, &(struct notice){.alert = alert,
+							.receiver = &receiver,
+							.external_url = external_url});
 }
 
 static size_t characters(const char *text)
@@ -242,6 +250,36 @@ static void pagerduty_has_its_actions_and_details(void **state)
 	cJSON_Delete(body);
 }
 
+static void a_test_says_that_it_is_one(void **state)
+{
+	const struct alert alert = plain();
+	const struct notice notice = {.alert = &alert, .receiver = &receiver, .test = true};
+	cJSON *body = written(body_slack, &notice);
+	char *text = cJSON_PrintUnformatted(body);
+
+	(void)state;
+	assert_non_null(strstr(text, "Test of errors: shop/web"));
+	assert_non_null(strstr(text, BODY_TEST));
+	assert_int_equal(
+		strncmp(cJSON_GetObjectItem(body, "text")->valuestring, "Test: ", 6), 0);
+	cJSON_free(text);
+	cJSON_Delete(body);
+	body = written(body_pagerduty, &notice);
+	assert_string_equal(
+		cJSON_GetObjectItem(cJSON_GetObjectItem(cJSON_GetObjectItem(body, "payload"),
+							"custom_details"),
+				    "test")
+			->valuestring,
+		BODY_TEST);
+	cJSON_Delete(body);
+	body = written(body_webhook, &notice);
+	assert_true(cJSON_IsTrue(cJSON_GetObjectItem(body, "test")));
+	cJSON_Delete(body);
+	body = written(body_webhook, &(struct notice){.alert = &alert, .receiver = &receiver});
+	assert_null(cJSON_GetObjectItem(body, "test"));
+	cJSON_Delete(body);
+}
+
 static void a_pod_may_be_called_anything(void **state)
 {
 	struct alert alert = plain();
@@ -364,6 +402,7 @@ int main(void)
 		cmocka_unit_test(slack_says_who_what_how_much_and_where),
 		cmocka_unit_test(what_is_likely_wrong_is_said_in_a_line),
 		cmocka_unit_test(pagerduty_has_its_actions_and_details),
+		cmocka_unit_test(a_test_says_that_it_is_one),
 		cmocka_unit_test(a_pod_may_be_called_anything),
 		cmocka_unit_test(an_alert_without_words_still_is_a_message),
 		cmocka_unit_test(random_names_stay_within_all_limits),

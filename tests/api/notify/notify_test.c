@@ -874,6 +874,112 @@ static void a_second_life_goes_on_with_whom_it_told(void **state)
 	assert_true(ends(fixture, 1));
 }
 
+/* --- tests of receivers --- */
+
+struct tried {
+	size_t count, lost;
+	struct notify_trial last;
+};
+
+static void on_tried(void *context, const struct notify_trial *trial)
+{
+	struct tried *tried = context;
+
+	tried->count++;
+	tried->lost += !trial;
+	if (trial)
+		tried->last = *trial;
+}
+
+static bool was_tried(void *context)
+{
+	return ((struct tried *)context)->count > 0;
+}
+
+static struct tried try_once(struct fixture *fixture)
+{
+	const struct alert alert = episode(7);
+	struct tried tried = {0};
+
+	notify_try(fixture->notify, 0, &alert, on_tried, &tried);
+	assert_true(rig_until(&fixture->rig, was_tried, &tried));
+	assert_int_equal(tried.count, 1);
+	return tried;
+}
+
+static void a_test_of_what_stays_open_is_ended_too(void **state)
+{
+	struct fixture *fixture = *state;
+	struct tried tried;
+	SCRIPT({.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	tried = try_once(fixture);
+	assert_true(tried.last.sent && tried.last.taken);
+	assert_int_equal(tried.last.status, 202);
+	assert_string_equal(tried.last.error, "");
+	assert_int_equal(fixture->rig.count, 2);
+	assert_false(ends(fixture, 0));
+	assert_true(ends(fixture, 1));
+	assert_non_null(strstr(fixture->rig.received[0].body, "A test of this receiver"));
+	/* No record, and nothing that waits. */
+	assert_int_equal(fixture->settled_count + fixture->announcements, 0);
+	assert_int_equal(stats(fixture).tested, 1);
+	assert_int_equal(stats(fixture).sent, 0);
+}
+
+static void a_test_tells_what_the_receiver_answered(void **state)
+{
+	struct fixture *fixture = *state;
+	struct tried tried;
+	SCRIPT({.answer = ANSWER("404 Gone", "Content-Length: 10\r\n\r\nno_service")},
+	       {.hang_up = true}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	tried = try_once(fixture);
+	assert_true(tried.last.sent && !tried.last.taken);
+	assert_string_equal(tried.last.error, "the receiver answered 404: no_service");
+	tried = try_once(fixture);
+	assert_int_equal(tried.last.status, 0);
+	assert_true(tried.last.error[0]);
+	/* What a test finds changes nothing of the receiver. */
+	assert_false(stats(fixture).disabled);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	assert_false(fixture->settled[0].failed);
+	assert_int_equal(fixture->rig.count, 3);
+}
+
+static void a_test_keeps_the_pace_of_the_receiver(void **state)
+{
+	struct fixture *fixture = *state;
+	struct tried tried;
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL); /* three at once */
+	for (int i = 0; i < 3; i++)
+		assert_true(try_once(fixture).last.taken);
+	tried = try_once(fixture);
+	assert_false(tried.last.sent);
+	assert_non_null(strstr(tried.last.error, "try again in "));
+	assert_int_equal(fixture->rig.count, 3);
+}
+
+static void a_test_that_is_under_way_at_the_end_is_told_of(void **state)
+{
+	const struct alert alert = episode(7);
+	struct fixture *fixture = *state;
+	struct tried tried = {0};
+	SCRIPT({.answer = NULL});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	notify_try(fixture->notify, 0, &alert, on_tried, &tried);
+	until_received(fixture, 1);
+	stop(fixture);
+	assert_int_equal(tried.count, 1);
+	assert_int_equal(tried.lost, 1);
+}
+
 static void requests_that_fail_together_are_one_failure(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1370,6 +1476,10 @@ int main(void)
 		TEST(lesser_alerts_are_not_sent_but_ends_are),
 		TEST(whom_an_incident_comes_to_concern_hears_of_it_then_and_until_its_end),
 		TEST(a_second_life_goes_on_with_whom_it_told),
+		TEST(a_test_of_what_stays_open_is_ended_too),
+		TEST(a_test_tells_what_the_receiver_answered),
+		TEST(a_test_keeps_the_pace_of_the_receiver),
+		TEST(a_test_that_is_under_way_at_the_end_is_told_of),
 		TEST(requests_that_fail_together_are_one_failure),
 		TEST(closing_with_requests_under_way_leaves_nothing),
 		TEST(a_receiver_that_is_no_https_is_refused),
