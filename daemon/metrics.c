@@ -527,6 +527,12 @@ static void receivers(FILE *out, const struct notifier_stats *notifier, uint64_t
 		     OF_RECEIVER(forgotten));
 	of_receivers(out, "millrace_notifications_tested_total", "counter",
 		     "Test notifications that somebody had sent.", notifier, OF_RECEIVER(tested));
+	of_receivers(out, "millrace_notifications_repeated_total", "counter",
+		     "Times that a firing alert was told again to a receiver that forgets.",
+		     notifier, OF_RECEIVER(repeated));
+	of_receivers(out, "millrace_notifications_unrepeated_total", "counter",
+		     "Alerts that are not told again, as more than 16384 of the receiver fire.",
+		     notifier, OF_RECEIVER(unrepeated));
 	of_receivers(out, "millrace_receiver_breaker_opened_total", "counter",
 		     "Times that the receiver's circuit breaker opened.", notifier,
 		     OF_RECEIVER(breaker_opened));

@@ -387,6 +387,8 @@ void notifier_start(struct notifier *notifier)
 	for (size_t at = 0; (fires = firing_next(notifier->firing, &at));) {
 		if (within_life(notifier, &fires->alert))
 			notify_push(notifier->notify, &fires->alert, &fires->place);
+		else
+			notify_remind(notifier->notify, &fires->alert);
 	}
 	firing_free(notifier->firing);
 	notifier->firing = NULL;
@@ -493,6 +495,7 @@ void notifier_turn(struct notifier *notifier, bool running, uint64_t clock_ns)
 	view.receivers_count = notify_stats(notifier->notify, receivers, NOTIFIER_RECEIVERS_MAX);
 	selfwatch_look(notifier->watch, &view);
 	notifier_room(notifier);
+	notify_turn(notifier->notify);
 	if (notifier->started && !notifier->outbox)
 		open_outbox(notifier);
 	if (notifier->reading_until_ns && uv_hrtime() >= notifier->reading_until_ns)

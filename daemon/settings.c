@@ -13,7 +13,7 @@
 
 static const char *const comparisons[] = {"above", "below", NULL}; /* enum comparison */
 static const char *const severities[] = {"info", "warning", "error", "critical", NULL};
-static const char *const receiver_types[] = {"slack", "pagerduty", "webhook",
+static const char *const receiver_types[] = {"slack", "pagerduty", "webhook", "alertmanager",
 					     NULL}; /* enum receiver_kind */
 static const char *const data_loss_choices[] = {"continue", "stop", NULL};
 static const char *const kubernetes_sources[] = {"off", "in-cluster", "kubeconfig", NULL};
@@ -131,13 +131,14 @@ static const struct config_entry receiver_entries[] = {
 	 RECEIVER(type),
 	 .choices = receiver_types,
 	 .required = true,
-	 .help = "slack: incoming webhook; pagerduty: Events API v2; webhook: any other, signed."},
+	 .help = "slack: incoming webhook; pagerduty: Events API v2; alertmanager: its API v2; "
+		 "webhook: any other, signed."},
 	{.name = "url",
 	 .type = CONFIG_STRING,
 	 RECEIVER(url),
 	 .secret = true,
-	 .help = "The webhook's URL. PagerDuty: https://events.pagerduty.com/v2/enqueue by "
-		 "default."},
+	 .help = "The webhook's URL; the Alertmanager's, before its /api. PagerDuty: "
+		 "https://events.pagerduty.com/v2/enqueue by default."},
 	{.name = "routing_key",
 	 .type = CONFIG_STRING,
 	 RECEIVER(routing_key),
@@ -199,14 +200,23 @@ static const struct config_entry receiver_entries[] = {
 	 .max = "60000",
 	 .unit = "messages a minute",
 	 .help = "The pace; 0: what the service allows: 60 for slack, 100 for pagerduty; 600 for "
-		 "webhook."},
+		 "webhook and alertmanager."},
 	{.name = "burst",
 	 .type = CONFIG_UINT,
 	 RECEIVER(burst),
 	 .fallback = "0",
 	 .max = "1000",
 	 .unit = "messages",
-	 .help = "So many at once after a rest; 0: 3 for slack, 10 for pagerduty, 50 for webhook."},
+	 .help = "So many at once after a rest; 0: 3 for slack, 10 for pagerduty, 50 for webhook "
+		 "and alertmanager."},
+	{.name = "resolve_after",
+	 .type = CONFIG_DURATION,
+	 RECEIVER(resolve_after_ns),
+	 .fallback = "5m",
+	 .min = "10s",
+	 .max = "24h",
+	 .help = "Of an alertmanager: it takes for over what it was not told of for so long; what "
+		 "fires is told again five times as often."},
 };
 
 static const struct config_table receiver_table = {
@@ -958,6 +968,14 @@ static int check_receiver(const struct settings_receiver *receiver, bool allow_h
 	}
 	if (receiver->type == RECEIVER_WEBHOOK && check_webhook(receiver, error, size) < 0)
 		return -EINVAL;
+	if (receiver->type == RECEIVER_ALERTMANAGER &&
+	    (!receiver->url || strstr(receiver->url, "/api/v2"))) {
+		snprintf(error, size,
+			 "receivers: %s needs url (or url_file), the Alertmanager's address "
+			 "without /api/v2/alerts, which is put behind it",
+			 receiver->name);
+		return -EINVAL;
+	}
 	return check_url(receiver, allow_http, error, size);
 }
 
@@ -1129,6 +1147,7 @@ struct receiver *settings_receivers(const struct settings *settings, size_t *cou
 			.self_alerts = from->self_alerts,
 			.per_minute = (uint32_t)from->per_minute,
 			.burst = (uint32_t)from->burst,
+			.resolve_after_ns = from->resolve_after_ns,
 		};
 		receivers[i].route.cause_only = from->cause_only;
 		for (size_t field = 0; field < ROUTE_FIELDS; field++)

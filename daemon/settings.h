@@ -23,7 +23,7 @@ struct settings_receiver {
 	struct config_strings match[ROUTE_FIELDS];
 	bool cause_only;
 	bool self_alerts;
-	uint64_t per_minute, burst;
+	uint64_t per_minute, burst, resolve_after_ns;
 };
 
 struct settings_range {

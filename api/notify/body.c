@@ -61,7 +61,7 @@ static void title_text(char *out, size_t size, const struct alert *alert, bool t
 		 subject);
 }
 
-static void suspect_text(char *out, size_t size, const struct suspect *suspect)
+void body_suspect(char *out, size_t size, const struct suspect *suspect)
 {
 	char kind[64];
 
@@ -74,7 +74,7 @@ static void suspect_text(char *out, size_t size, const struct suspect *suspect)
 		 suspect->share * 100);
 }
 
-static void link_text(char *out, size_t size, const struct alert *alert, const char *external_url)
+void body_link(char *out, size_t size, const struct alert *alert, const char *external_url)
 {
 	size_t length = strlen(external_url);
 
@@ -152,7 +152,7 @@ static void slack_suspects(struct json *json, const struct alert *alert)
 	for (uint32_t i = 0; i < alert->suspects_count; i++) {
 		char plain[ALERT_NAME_MAX + 128], safe[1024];
 
-		suspect_text(plain, sizeof(plain), &alert->suspects[i]);
+		body_suspect(plain, sizeof(plain), &alert->suspects[i]);
 		text_slack(safe, sizeof(safe), plain, LABEL_CHARACTERS);
 		if (length + strlen(safe) + 8 > sizeof(text))
 			break;
@@ -218,7 +218,7 @@ static void slack_context(struct json *json, const struct notice *notice)
 	text_time(started, sizeof(started), alert->started_ns);
 	length = snprintf(text, sizeof(text), "since %s, alert `%s`", started, alert->key);
 	if (notice->external_url) {
-		link_text(url, sizeof(url), alert, notice->external_url);
+		body_link(url, sizeof(url), alert, notice->external_url);
 		snprintf(text + length, sizeof(text) - (size_t)length, ", <%s|details as JSON>",
 			 url);
 	}
@@ -329,7 +329,7 @@ static void pagerduty_details(struct json *json, const struct alert *alert, bool
 	for (uint32_t i = 0; i < alert->suspects_count; i++) {
 		char safe[1024];
 
-		suspect_text(text, sizeof(text), &alert->suspects[i]);
+		body_suspect(text, sizeof(text), &alert->suspects[i]);
 		text_safe(safe, sizeof(safe), text, LABEL_CHARACTERS);
 		json_string(json, safe);
 	}
@@ -383,7 +383,7 @@ void body_pagerduty(struct json *json, const struct notice *notice)
 	char url[1200];
 
 	if (external_url)
-		link_text(url, sizeof(url), alert, external_url);
+		body_link(url, sizeof(url), alert, external_url);
 	json_object_begin(json);
 	json_key(json, "routing_key");
 	json_string(json, notice->receiver->routing_key);
@@ -421,7 +421,7 @@ void body_webhook(struct json *json, const struct notice *notice)
 		    alert->state == ALERT_RESOLVED ? "alert.resolved" : "alert.firing");
 	json_member(json, "timestamp", at);
 	if (notice->external_url) {
-		link_text(url, sizeof(url), alert, notice->external_url);
+		body_link(url, sizeof(url), alert, notice->external_url);
 		json_member(json, "url", url);
 	}
 	if (notice->test) {

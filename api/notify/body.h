@@ -3,9 +3,14 @@
  * whatever an alert holds. Pure. */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "anomaly/alert.h"
 #include "api/http/json.h"
 
+struct item;
 struct receiver;
 
 /* What such a message says. */
@@ -20,7 +25,14 @@ struct notice {
 	const char *external_url; /* of this Millrace, for links; NULL: none */
 	bool repeat; /* the receiver may have had this message before; it is said in it */
 	bool test;   /* somebody tries the receiver; it is said in it */
+	uint64_t now_ns;	 /* real time */
+	const struct item *item; /* Alertmanager: what it has of the alert; NULL: not known */
 };
+
+/* Words that several of them have: an alert's address, and "server version a: 92 % of the change".
+ * Of foreign bytes as they came. */
+void body_link(char *out, size_t size, const struct alert *alert, const char *external_url);
+void body_suspect(char *out, size_t size, const struct suspect *suspect);
 
 void body_slack(struct json *json, const struct notice *notice);
 void body_pagerduty(struct json *json, const struct notice *notice);

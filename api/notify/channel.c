@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "api/notify/repeat.h"
 #include "api/notify/text.h"
 #include "api/notify/webhook.h"
 #include "base/clock.h"
@@ -99,6 +100,8 @@ static void settle(struct channel *channel, struct ticket *ticket, const struct 
 				    .severity = ticket->severity,
 				    .failed = error != NULL};
 
+	if (!ticket->delivered)
+		repeat_forget(channel, ticket);
 	ticket->settled = alert->sequence;
 	ticket->settled_ns = delivery.delivered_ns;
 	snprintf(delivery.error, sizeof(delivery.error), "%s", error ? error : "");
@@ -241,6 +244,8 @@ static void delivered(struct request *request, const struct answer *answer)
 	ticket->uncertain = false;
 	ticket->severity = alert->severity;
 	ticket->told_ns = alert->pane_end_ns;
+	if (channel->dialect->forgets && ticket->delivered)
+		repeat_keep(channel, ticket, alert);
 	ticket->located |= alert->suspects_count > 0;
 	ticket->failures = 0;
 	ticket->due_ms = 0;
@@ -334,6 +339,41 @@ static uint64_t next_try_ms(const struct channel *channel, const struct ticket *
 	return channels > its_own ? channels : its_own;
 }
 
+bool channel_rests(const struct channel *channel)
+{
+	const struct notify_options *options = channel->options;
+
+	return channel->closing || channel->disabled || channel->paused ||
+	       held_back_ms(channel) > 0 ||
+	       (options->doubts && options->doubts(options->context));
+}
+
+void channel_answered(struct channel *channel, const struct answer *answer)
+{
+	breaker_success(&channel->breaker);
+	channel->failing_since_ns = 0;
+	channel->delivered_ns = answer->answered_ns;
+	channel->last_error[0] = '\0';
+	channel_run(channel);
+}
+
+void channel_failed(struct channel *channel, const struct answer *answer, const char *what)
+{
+	char words[ANSWER_ERROR_MAX / 2], error[ANSWER_ERROR_MAX];
+
+	if (!channel->failing_since_ns)
+		channel->failing_since_ns = channel->options->now_ns();
+	text_safe(words, sizeof(words), answer->status ? answer->body : answer->error,
+		  ERROR_CHARACTERS);
+	if (answer->status)
+		snprintf(error, sizeof(error), "%s: the receiver answered %ld: %s", what,
+			 answer->status, words);
+	else
+		snprintf(error, sizeof(error), "%s: %s", what, words);
+	report(channel, error);
+	channel_run(channel);
+}
+
 static void try_again(struct request *request, const struct answer *answer)
 {
 	struct channel *channel = request->channel;
@@ -412,7 +452,9 @@ static void send_pending(struct channel *channel, struct ticket *ticket)
 	const struct notice notice = {.alert = &request->alert,
 				      .receiver = &channel->receiver,
 				      .external_url = channel->external_url,
-				      .repeat = may_repeat(channel, ticket)};
+				      .repeat = may_repeat(channel, ticket),
+				      .now_ns = channel->options->now_ns(),
+				      .item = ticket->item};
 	struct json json;
 	const char *body;
 	size_t length;
@@ -614,7 +656,8 @@ static struct ticket *next_ready(const struct channel *channel)
 	for (size_t i = 0; i < sizeof(homes) / sizeof(homes[0]); i++) {
 		struct ticket *ticket = channel->tickets.queues[homes[i]].oldest;
 
-		while (ticket && is_paused(channel, ticket))
+		while (ticket &&
+		       (is_paused(channel, ticket) || repeat_holds(channel, ticket)))
 			ticket = ticket->newer;
 		if (ticket)
 			return ticket;
@@ -735,13 +778,26 @@ bool channel_push(struct channel *channel, const struct alert *alert, const stru
 	if (!wants(channel, ticket, alert, !at))
 		return false;
 	ticket = tickets_get(&channel->tickets, alert->key);
-	if (!is_news(ticket, alert))
+	if (!is_news(ticket, alert)) {
+		channel_remind(channel, alert);
 		return true;
+	}
 	hold_from(ticket, at);
 	ticket_take(channel, ticket, alert);
 	hold_bound(channel);
 	channel_run(channel);
 	return true;
+}
+
+void channel_remind(struct channel *channel, const struct alert *alert)
+{
+	struct ticket *ticket = tickets_find(&channel->tickets, alert->key);
+
+	if (ticket && channel->dialect->forgets && ticket->delivered && !ticket->item &&
+	    alert->state == ALERT_FIRING && alert->sequence == ticket->settled) {
+		repeat_keep(channel, ticket, alert);
+		ticket->item_ms = 0; /* it may have been long */
+	}
 }
 
 void channel_settled(struct channel *channel, const struct delivery *delivery)
@@ -802,6 +858,22 @@ static char *copied(const char *text)
 	return copy;
 }
 
+/* One slash between them, however the address ends. */
+static char *joined(const char *url, const char *path)
+{
+	size_t length = strlen(url);
+	char *whole;
+
+	if (!path)
+		return copied(url);
+	while (length && url[length - 1] == '/')
+		length--;
+	whole = memory_resize(NULL, length + strlen(path) + 1, 1);
+	memcpy(whole, url, length);
+	memcpy(whole + length, path, strlen(path) + 1);
+	return whole;
+}
+
 void channel_init(struct channel *channel, const struct receiver *from, uv_loop_t *loop,
 		  struct transport *transport, const struct notify_options *options,
 		  const char *external_url)
@@ -814,7 +886,7 @@ void channel_init(struct channel *channel, const struct receiver *from, uv_loop_
 	channel->external_url = external_url;
 	channel->receiver = *from;
 	channel->receiver.name = channel->name = copied(from->name);
-	channel->receiver.url = channel->url = copied(from->url);
+	channel->receiver.url = channel->url = joined(from->url, dialect->path);
 	channel->receiver.routing_key = channel->routing_key = copied(from->routing_key);
 	channel->dialect = dialect;
 	channel->began_ns = options->now_ns();
@@ -843,7 +915,8 @@ struct notify_receiver_stats channel_stats(const struct channel *channel)
 	stats.resumes_in_ms = held_back_ms(channel);
 	stats.disabled = channel->disabled;
 	stats.delivered_ns = channel->delivered_ns;
-	stats.failing_since_ns = stats.pending ? channel->failing_since_ns : 0;
+	stats.failing_since_ns =
+		stats.pending || channel->unrepeated ? channel->failing_since_ns : 0;
 	stats.last_error = channel->last_error;
 	return stats;
 }

@@ -21,6 +21,11 @@ struct channel {
 	struct breaker breaker;
 	uint64_t paused_until_ms; /* the receiver asked for it */
 	uint32_t in_flight;
+	/* Of repeat.h: alerts in the request under way and their batch, before when none is begun,
+	 * whether the last failed. */
+	size_t repeating;
+	uint64_t batch, repeat_ms;
+	bool unrepeated;
 	bool recording;
 	bool unheard; /* a record was not kept in time, and none was since */
 	bool disabled, paused, closing;
@@ -40,11 +45,18 @@ bool channel_routes(const struct channel *channel, const struct alert *alert);
 /* False: it is not for this receiver. */
 bool channel_push(struct channel *channel, const struct alert *alert,
 		  const struct notify_place *place);
+/* See notify_remind. */
+void channel_remind(struct channel *channel, const struct alert *alert);
+/* For requests that are of no ticket: whether none may be begun now, and what became of one. */
+bool channel_rests(const struct channel *channel);
+void channel_answered(struct channel *channel, const struct answer *answer);
+void channel_failed(struct channel *channel, const struct answer *answer, const char *what);
 /* Begins nothing; what was announced and not sent is withdrawn. */
 void channel_pause(struct channel *channel);
 void channel_resume(struct channel *channel);
 struct notify_receiver_stats channel_stats(const struct channel *channel);
-/* Begins a request with the body, signed if its receiver wants that. */
+/* Begins a request with the body, signed if its receiver wants that. alert: NULL where none is
+ * signed. */
 void channel_post(struct channel *channel, const struct alert *alert, const char *body,
 		  size_t length, transport_done done, void *context);
 /* Sends the alert as a test: api/notify/trial.c. */

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "api/notify/alertmanager.h"
+
 /* Slack says 200 and the word ok; another 200 is a proxy's page. */
 static bool slack_accepted(const struct answer *answer)
 {
@@ -11,6 +13,11 @@ static bool slack_accepted(const struct answer *answer)
 static bool pagerduty_accepted(const struct answer *answer)
 {
 	return answer->status == 202;
+}
+
+static bool alertmanager_accepted(const struct answer *answer)
+{
+	return answer->status == 200;
 }
 
 static bool webhook_accepted(const struct answer *answer)
@@ -39,6 +46,14 @@ static const struct dialect dialects[] = {
 			      .accepted = webhook_accepted,
 			      .in_place = true,
 			      .stays = true},
+	[RECEIVER_ALERTMANAGER] = {.per_minute = 600,
+				   .burst = 50,
+				   .body = body_alertmanager,
+				   .accepted = alertmanager_accepted,
+				   .in_place = true,
+				   .stays = true,
+				   .forgets = true,
+				   .path = "/api/v2/alerts"},
 };
 
 const struct dialect *dialect_of(enum receiver_kind kind)

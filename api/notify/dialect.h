@@ -17,6 +17,8 @@ struct dialect {
 			    dedup key */
 	bool ends_first; /* ends of incidents go before new ones: they take people off */
 	bool stays;	 /* a firing stays open there until its end is told */
+	bool forgets;	 /* unless it is told again: api/notify/repeat.h */
+	const char *path; /* behind the receiver's URL; NULL: none */
 };
 
 const struct dialect *dialect_of(enum receiver_kind kind);

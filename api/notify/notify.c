@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/notify/channel.h"
+#include "api/notify/repeat.h"
 #include "api/notify/transport.h"
 #include "base/memory.h"
 
@@ -20,9 +21,10 @@ struct notify {
 
 const char *receiver_kind_name(uint32_t kind)
 {
-	static const char *const names[] = {"slack", "pagerduty", "webhook"};
+	static const char *const names[RECEIVER_KINDS] = {"slack", "pagerduty", "webhook",
+							  "alertmanager"};
 
-	return kind <= RECEIVER_WEBHOOK ? names[kind] : "";
+	return kind < RECEIVER_KINDS ? names[kind] : "";
 }
 
 const char *notify_failure_name(enum notify_failure failure)
@@ -96,6 +98,20 @@ bool notify_push(struct notify *notify, const struct alert *alert, const struct 
 	return wanted;
 }
 
+void notify_remind(struct notify *notify, const struct alert *alert)
+{
+	uv_update_time(notify->loop);
+	for (size_t i = 0; i < notify->options.receivers_count; i++)
+		channel_remind(&notify->channels[i], alert);
+}
+
+void notify_turn(struct notify *notify)
+{
+	uv_update_time(notify->loop);
+	for (size_t i = 0; i < notify->options.receivers_count; i++)
+		repeat_turn(&notify->channels[i]);
+}
+
 void notify_try(struct notify *notify, size_t receiver, const struct alert *alert,
 		notify_tried told, void *context)
 {
@@ -132,7 +148,7 @@ bool notify_sends(const struct notify *notify)
 	bool sends = false;
 
 	for (size_t i = 0; i < notify->options.receivers_count; i++)
-		sends |= notify->channels[i].in_flight > 0;
+		sends |= notify->channels[i].in_flight > 0 || notify->channels[i].repeating > 0;
 	return sends;
 }
 

@@ -26,9 +26,15 @@
 #include "api/notify/retry.h"
 #include "api/notify/route.h"
 
-enum receiver_kind { RECEIVER_SLACK, RECEIVER_PAGERDUTY, RECEIVER_WEBHOOK };
+enum receiver_kind {
+	RECEIVER_SLACK,
+	RECEIVER_PAGERDUTY,
+	RECEIVER_WEBHOOK,
+	RECEIVER_ALERTMANAGER,
+	RECEIVER_KINDS,
+};
 
-const char *receiver_kind_name(uint32_t kind); /* slack, pagerduty, webhook */
+const char *receiver_kind_name(uint32_t kind); /* slack, pagerduty, webhook, alertmanager */
 
 /* Why a transition was given up. */
 enum notify_failure {
@@ -44,7 +50,8 @@ const char *notify_failure_name(enum notify_failure failure); /* refused, gone, 
 struct receiver {
 	const char *name;
 	uint32_t kind;		   /* enum receiver_kind */
-	const char *url;	   /* Slack: the incoming webhook; PagerDuty: the events endpoint */
+	const char *url;	   /* Slack: the incoming webhook; PagerDuty: the events endpoint;
+				      Alertmanager: its address */
 	const char *secret;	   /* webhook: signs; api/notify/webhook.h */
 	const char *former_secret; /* signs too while the secret is changed; NULL: none */
 	const char *routing_key;   /* PagerDuty: 32 characters */
@@ -52,6 +59,7 @@ struct receiver {
 	struct route route;	   /* nor what it does not take; patterns are lent for its life */
 	bool self_alerts; /* alerts about Millrace itself are sent, whatever their severity */
 	uint32_t per_minute, burst; /* messages; 0: as its kind allows */
+	uint64_t resolve_after_ns;  /* Alertmanager: what was not told again for so long is over */
 };
 
 /* Where in the outbox a transition stands. */
@@ -105,6 +113,8 @@ struct notify_receiver_stats {
 	uint64_t open;	     /* episodes whose end is owed */
 	uint64_t forgotten;  /* of them, as there were too many */
 	uint64_t tested;     /* tests sent */
+	uint64_t repeated;   /* times that an alert was told again as the receiver forgets */
+	uint64_t unrepeated; /* alerts that are not, as there were too many */
 	enum breaker_state breaker;
 	uint64_t breaker_opened;   /* times */
 	uint64_t resumes_in_ms;	   /* 0: nothing is held back by the breaker or by Retry-After */
@@ -141,6 +151,11 @@ void notify_begin(struct notify *notify);
  * its end. False: no receiver is for it. */
 bool notify_push(struct notify *notify, const struct alert *alert,
 		 const struct notify_place *place);
+/* An incident that still fires, as who reads the outbox back knows it: receivers that forget are
+ * told again of what they had. */
+void notify_remind(struct notify *notify, const struct alert *alert);
+/* Once a second. */
+void notify_turn(struct notify *notify);
 /* The record that came with the receipt is durable, or will never be. */
 void notify_recorded(struct notify_receipt *receipt);
 /* Lowers each partition's position to the lowest offset that may still be needed after a crash. */

@@ -30,8 +30,10 @@ static void finish(struct trial *trial)
 static void send_trial(struct trial *trial)
 {
 	struct channel *channel = trial->channel;
-	const struct notice notice = {
-		.alert = &trial->alert, .receiver = &channel->receiver, .test = true};
+	const struct notice notice = {.alert = &trial->alert,
+				      .receiver = &channel->receiver,
+				      .test = true,
+				      .now_ns = channel->options->now_ns()};
 	struct json json;
 	const char *body;
 	size_t length;

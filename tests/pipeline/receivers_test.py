@@ -1,12 +1,15 @@
 #!/usr/bin/python3
 """Receivers as people set them up, with a real Kafka: a test notification through each by the program millrace, by REST
-and by gRPC, and who may ask for one."""
+and by gRPC, and who may ask for one; and a real Alertmanager."""
 
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
 import unittest
 import urllib.error
 import urllib.request
@@ -18,6 +21,7 @@ import kafka
 import millraced
 import processes
 import records
+from outbox import Outbox, episode_key
 from receiver import ROUTING_KEY, Receiver
 
 CLI = processes.BUILD / "bin" / "millrace"
@@ -133,6 +137,108 @@ class Tests(unittest.TestCase):
         status, _, _ = self.ask('{"monitor": "cart refuses", "receiver": "team"}',
                                 Authorization="Bearer a token that nobody guesses")
         self.assertEqual((200, 1), (status, len(self.heard())))
+
+
+ALERTMANAGER = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+FORGETS_S = 10
+EVIL = 'shop/"}] <!channel>\u202e\n\\ \u00e4'
+TO_ALERTMANAGER = f"""external_url: https://millrace.example
+notify: {{{{allow_http: true, allow_private: true, retry_min: 20ms, retry_max: 500ms}}}}
+monitors:
+  - {{{{name: cart refuses, metric: failure_ratio, threshold: 0.05, server: "shop/cart*"}}}}
+receivers:
+  - {{{{name: am, type: alertmanager, url: "http://127.0.0.1:{{port}}/", resolve_after: {FORGETS_S}s}}}}
+"""
+
+
+@unittest.skipUnless(ALERTMANAGER, "not installed: prometheus-alertmanager")
+class Alertmanager(unittest.TestCase):
+    """What fires stays in a real Alertmanager as long as it fires, longer than that keeps what it is not told of, and no
+    longer."""
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="millrace-alertmanager-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        config = pathlib.Path(self.folder) / "config.yml"
+        config.write_text("route: {receiver: none}\nreceivers: [{name: none}]\n")
+        self.port = processes.free_port()
+        self.begin()
+        broker = kafka.Kafka()
+        self.addCleanup(broker.stop)
+        self.daemon = millraced.Millraced(broker.address, TO_ALERTMANAGER.format(port=self.port))
+        self.addCleanup(self.daemon.stop)
+        self.daemon.wait_ready()
+        self.outbox = Outbox(broker.address)
+
+    def begin(self):
+        with open(pathlib.Path(self.folder) / "log", "ab") as log:
+            self.alertmanager = processes.start(
+                [ALERTMANAGER, f"--config.file={self.folder}/config.yml", f"--storage.path={self.folder}/data",
+                 f"--web.listen-address=127.0.0.1:{self.port}", "--cluster.listen-address="], stdout=log, stderr=log)
+        self.addCleanup(processes.end, self.alertmanager)
+        self.assertTrue(millraced.until(lambda: self.get("/-/ready") is not None, WITHIN_S))
+
+    def get(self, path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.read()
+        except OSError:
+            return None
+
+    def alerts(self):
+        return {alert["labels"]["server"]: alert for alert in json.loads(self.get("/api/v2/alerts") or "[]")}
+
+    def wait(self, *servers):
+        self.assertTrue(millraced.until(lambda: set(self.alerts()) == set(servers), WITHIN_S),
+                        (servers, self.alerts(), self.daemon.log()[-2000:]))
+
+    def stays(self, server, seconds):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.assertIn(server, self.alerts(), self.daemon.log()[-2000:])
+            time.sleep(0.2)
+
+    def test_it_has_what_fires_as_long_as_it_fires(self):
+        key = episode_key("alertmanager")
+        self.outbox.fire(key)
+        self.wait("cart")
+        alert = self.alerts()["cart"]
+        self.assertEqual({"alertname": "errors", "severity": "error", "incident": key, "client": "shop", "server": "cart",
+                          "port": "8080", "metric": "failure_ratio"}, alert["labels"])
+        self.assertEqual("25 %", alert["annotations"]["value"])
+        self.assertEqual(f"https://millrace.example/api/v1/alerts?key={key}", alert["generatorURL"])
+        self.stays("cart", 1.5 * FORGETS_S)
+        self.assertGreater(self.daemon.metric('millrace_notifications_repeated_total{receiver="am"}'), 4)
+        # Another cause is another alert there, and the former ends at once.
+        self.outbox.write(key, 2, 0, server=EVIL)
+        self.assertTrue(millraced.until(lambda: len(self.alerts()) == 1 and "cart" not in self.alerts(), WITHIN_S))
+        (server, alert), = self.alerts().items()
+        self.assertEqual(('shop/"}] <!channel> \\ \u00e4', "shop"), (server, alert["labels"]["namespace"]))
+        # A second life goes on, and an Alertmanager that has forgotten all is told again.
+        self.daemon.kill()
+        self.daemon.start()
+        self.daemon.wait_ready()
+        self.stays(server, 1.5 * FORGETS_S)
+        processes.end(self.alertmanager)
+        shutil.rmtree(f"{self.folder}/data")
+        self.begin()
+        self.wait(server)
+        self.outbox.write(key, 3, 1, server=EVIL)
+        self.wait()
+        time.sleep(FORGETS_S / 2)  # more than two repeats
+        self.wait()
+
+    def test_without_millrace_it_is_over_in_time_and_a_test_leaves_nothing(self):
+        done = subprocess.run([CLI, "monitors", "test", "cart refuses", "--send"], capture_output=True, text=True,
+                              timeout=60, env={**os.environ, "MILLRACE_SERVER": f"http://{self.daemon.api}"})
+        self.assertRegex(done.stdout, r"am +alertmanager +[\d.]+ s +taken\n")
+        self.wait()
+        self.outbox.fire(episode_key("left alone"))
+        self.wait("cart")
+        self.daemon.kill()
+        killed = time.monotonic()
+        self.wait()
+        self.assertGreater(time.monotonic() - killed, FORGETS_S / 2)
 
 
 if __name__ == "__main__":

@@ -155,6 +155,8 @@ static void start(struct fixture *fixture, uint32_t kind, const struct notify_op
 		receiver.self_alerts = changes->receivers->self_alerts;
 	if (changes && changes->receivers)
 		receiver.route = changes->receivers->route;
+	if (changes && changes->receivers)
+		receiver.resolve_after_ns = changes->receivers->resolve_after_ns;
 	fixture->notify = notify_new(&fixture->rig.loop, &options, &error);
 	assert_null(error);
 	assert_non_null(fixture->notify);
@@ -980,6 +982,157 @@ static void a_test_that_is_under_way_at_the_end_is_told_of(void **state)
 	assert_int_equal(tried.lost, 1);
 }
 
+/* --- a receiver that forgets --- */
+
+static void start_alertmanager(struct fixture *fixture)
+{
+	const struct receiver wants = {.severity_min = ALERT_INFO,
+				       .resolve_after_ns = 1000 * NS_PER_MS};
+
+	start(fixture, RECEIVER_ALERTMANAGER, &(struct notify_options){.receivers = &wants});
+}
+
+/* The one alert of the n-th request, of that server, ends at (0: it has not ended yet). */
+static bool is_over(const struct fixture *fixture, size_t number, size_t at)
+{
+	cJSON *list = cJSON_Parse(fixture->rig.received[number].body);
+	const cJSON *one = cJSON_GetArrayItem(list, (int)at);
+	char now[40];
+	time_t seconds = time(NULL);
+	struct tm utc;
+
+	assert_non_null(one);
+	gmtime_r(&seconds, &utc);
+	strftime(now, sizeof(now), "%Y-%m-%dT%H:%M:%S", &utc);
+	/* What fires ends a second from now, which is a later text. */
+	bool over = strcmp(cJSON_GetObjectItem(one, "endsAt")->valuestring, now) < 0;
+
+	cJSON_Delete(list);
+	return over;
+}
+
+static size_t alerts_of(const struct fixture *fixture, size_t number)
+{
+	cJSON *list = cJSON_Parse(fixture->rig.received[number].body);
+	size_t count = (size_t)cJSON_GetArraySize(list);
+
+	cJSON_Delete(list);
+	return count;
+}
+
+static bool turned_to_enough(void *context)
+{
+	struct fixture *fixture = context;
+
+	notify_turn(fixture->notify);
+	return fixture->rig.count >= fixture->wanted;
+}
+
+static void until_repeated(struct fixture *fixture, size_t count)
+{
+	fixture->wanted = count;
+	assert_true(rig_until(&fixture->rig, turned_to_enough, fixture));
+}
+
+#define DONE ANSWER("200 OK", NOTHING)
+
+static void what_fires_is_told_again_to_who_forgets_until_it_is_over(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE});
+
+	start_alertmanager(fixture);
+	fire(fixture, 1);
+	fire(fixture, 2);
+	until_settled(fixture, 2);
+	assert_string_equal(fixture->rig.received[0].path, "/services/T/B/X/api/v2/alerts");
+	until_repeated(fixture, 3);
+	assert_int_equal(alerts_of(fixture, 2), 2);
+	assert_false(is_over(fixture, 2, 0));
+	/* A fifth of the time in which it would be over. */
+	assert_in_range(fixture->rig.received[2].at_ms - fixture->rig.received[1].at_ms, 150, 900);
+	until_repeated(fixture, 4);
+	assert_true(stats(fixture).repeated >= 4);
+	resolve(fixture, 1);
+	until_settled(fixture, 3);
+	size_t ended = fixture->rig.count;
+	until_repeated(fixture, ended + 1);
+	assert_int_equal(alerts_of(fixture, ended), 1);
+	resolve(fixture, 2);
+	until_settled(fixture, 4);
+	ended = fixture->rig.count;
+	for (int i = 0; i < 50; i++) {
+		notify_turn(fixture->notify);
+		rig_run_for(&fixture->rig, 10);
+	}
+	assert_int_equal(fixture->rig.count, ended);
+}
+
+static void an_end_never_overtakes_a_repeat(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE}, {.answer = DONE, .delay_ms = 200}, {.answer = DONE});
+
+	start_alertmanager(fixture);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	until_repeated(fixture, 2);
+	assert_true(notify_sends(fixture->notify));
+	resolve(fixture, 1); /* while the repeat is under way */
+	fire(fixture, 2);    /* which does not wait for it */
+	until_received(fixture, 3);
+	assert_non_null(strstr(fixture->rig.received[2].body, episode(2).key));
+	until_settled(fixture, 3);
+	assert_true(fixture->rig.received[3].at_ms >= fixture->rig.received[1].at_ms + 200);
+	assert_non_null(strstr(fixture->rig.received[3].body, episode(1).key));
+}
+
+static void a_repeat_that_fails_is_tried_again_soon(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE}, {.answer = ANSWER("500 No", NOTHING)}, {.answer = DONE});
+
+	start_alertmanager(fixture);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	until_repeated(fixture, 2);
+	rig_run_for(&fixture->rig, 20);
+	assert_true(stats(fixture).failing_since_ns > 0);
+	assert_non_null(strstr(fixture->trouble, "could not be told again"));
+	until_repeated(fixture, 3);
+	assert_in_range(fixture->rig.received[2].at_ms - fixture->rig.received[1].at_ms, 40, 190);
+	rig_run_for(&fixture->rig, 20);
+	assert_int_equal(stats(fixture).failing_since_ns, 0);
+}
+
+static void a_second_life_tells_again_what_it_is_reminded_of(void **state)
+{
+	struct fixture *fixture = *state;
+	struct alert alert = episode(1);
+	struct delivery told;
+	SCRIPT({.answer = DONE});
+
+	start_alertmanager(fixture);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	told = fixture->latest;
+	stop(fixture);
+	start_alertmanager(fixture);
+	notify_settled(fixture->notify, &told);
+	notify_begin(fixture->notify);
+	notify_pause(fixture->notify);
+	alert.pane_end_ns = 1; /* long ago */
+	notify_remind(fixture->notify, &alert);
+	for (int i = 0; i < 10; i++)
+		notify_turn(fixture->notify);
+	rig_run_for(&fixture->rig, 50);
+	assert_int_equal(fixture->rig.count, 1); /* another may be at it */
+	notify_resume(fixture->notify);
+	until_repeated(fixture, 2);
+	assert_non_null(strstr(fixture->rig.received[1].body, alert.key));
+	assert_int_equal(fixture->settled_count, 1);
+}
+
 static void requests_that_fail_together_are_one_failure(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1480,6 +1633,10 @@ int main(void)
 		TEST(a_test_tells_what_the_receiver_answered),
 		TEST(a_test_keeps_the_pace_of_the_receiver),
 		TEST(a_test_that_is_under_way_at_the_end_is_told_of),
+		TEST(what_fires_is_told_again_to_who_forgets_until_it_is_over),
+		TEST(an_end_never_overtakes_a_repeat),
+		TEST(a_repeat_that_fails_is_tried_again_soon),
+		TEST(a_second_life_tells_again_what_it_is_reminded_of),
 		TEST(requests_that_fail_together_are_one_failure),
 		TEST(closing_with_requests_under_way_leaves_nothing),
 		TEST(a_receiver_that_is_no_https_is_refused),
