@@ -131,14 +131,28 @@ static const struct config_entry receiver_entries[] = {
 	 RECEIVER(type),
 	 .choices = receiver_types,
 	 .required = true,
-	 .help = "slack: incoming webhook; pagerduty: Events API v2; alertmanager: its API v2; "
+	 .help = "slack: incoming webhook, or a bot with its token; pagerduty: Events API v2; alertmanager: its API v2; "
 		 "webhook: any other, signed."},
 	{.name = "url",
 	 .type = CONFIG_STRING,
 	 RECEIVER(url),
 	 .secret = true,
 	 .help = "The webhook's URL; the Alertmanager's, before its /api. PagerDuty: "
-		 "https://events.pagerduty.com/v2/enqueue by default."},
+		 "https://events.pagerduty.com/v2/enqueue by default; Slack's bot: "
+		 "https://slack.com/api."},
+	{.name = "token",
+	 .type = CONFIG_STRING,
+	 RECEIVER(token),
+	 .secret = true,
+	 .max = "512",
+	 .help = "Of Slack's bot (xoxb-...), with the scope chat:write; with channel, in place of a "
+		 "webhook's url."},
+	{.name = "channel",
+	 .type = CONFIG_STRING,
+	 RECEIVER(channel),
+	 .min = "1",
+	 .max = "80",
+	 .help = "Where the bot writes: the channel's id, or #name of a public one."},
 	{.name = "routing_key",
 	 .type = CONFIG_STRING,
 	 RECEIVER(routing_key),
@@ -199,8 +213,8 @@ static const struct config_entry receiver_entries[] = {
 	 .fallback = "0",
 	 .max = "60000",
 	 .unit = "messages a minute",
-	 .help = "The pace; 0: what the service allows: 60 for slack, 100 for pagerduty; 600 for "
-		 "webhook and alertmanager."},
+	 .help = "The pace; 0: what the service allows: 60 for slack, 50 for its bot, 100 for "
+		 "pagerduty; 600 for webhook and alertmanager."},
 	{.name = "burst",
 	 .type = CONFIG_UINT,
 	 RECEIVER(burst),
@@ -926,6 +940,22 @@ static int check_webhook(const struct settings_receiver *receiver, char *error, 
 	return -EINVAL;
 }
 
+static int check_slack(const struct settings_receiver *receiver, char *error, size_t size)
+{
+	const char *token = receiver->token;
+
+	if (!token && !receiver->channel && receiver->url)
+		return 0;
+	/* It is a header's line. */
+	if (token && receiver->channel && token[0] && !strpbrk(token, " \t\r\n"))
+		return 0;
+	snprintf(error, size,
+		 "receivers: %s needs url (or url_file), Slack's incoming webhook; or a bot's token "
+		 "(or token_file), one word, and channel",
+		 receiver->name);
+	return -EINVAL;
+}
+
 static int check_match(const struct settings_receiver *receiver, char *error, size_t size)
 {
 	static const char *const fields[ROUTE_FIELDS] = {"monitor", "client", "server",
@@ -952,12 +982,8 @@ static int check_receiver(const struct settings_receiver *receiver, bool allow_h
 {
 	if (check_match(receiver, error, size) < 0)
 		return -EINVAL;
-	if (receiver->type == RECEIVER_SLACK && !receiver->url) {
-		snprintf(error, size,
-			 "receivers: %s needs url (or url_file), Slack's incoming webhook",
-			 receiver->name);
+	if (receiver->type == RECEIVER_SLACK && check_slack(receiver, error, size) < 0)
 		return -EINVAL;
-	}
 	if (receiver->type == RECEIVER_PAGERDUTY &&
 	    (!receiver->routing_key || strlen(receiver->routing_key) != 32)) {
 		snprintf(error, size,
@@ -1129,6 +1155,11 @@ struct monitor *settings_monitors(const struct settings *settings, size_t *count
 	return monitors;
 }
 
+static bool is_bot(const struct settings_receiver *receiver)
+{
+	return receiver->type == RECEIVER_SLACK && receiver->token;
+}
+
 struct receiver *settings_receivers(const struct settings *settings, size_t *count)
 {
 	const struct settings_receiver *from = settings->receivers.items;
@@ -1138,8 +1169,12 @@ struct receiver *settings_receivers(const struct settings *settings, size_t *cou
 	for (size_t i = 0; i < *count; i++, from++) {
 		receivers[i] = (struct receiver){
 			.name = from->name,
-			.kind = from->type,
-			.url = from->url ? from->url : "https://events.pagerduty.com/v2/enqueue",
+			.kind = is_bot(from) ? RECEIVER_SLACK_BOT : from->type,
+			.url = from->url      ? from->url
+			       : is_bot(from) ? "https://slack.com/api"
+					      : "https://events.pagerduty.com/v2/enqueue",
+			.token = is_bot(from) ? from->token : NULL,
+			.channel = from->channel,
 			.routing_key = from->routing_key,
 			.secret = from->type == RECEIVER_WEBHOOK ? from->secret : NULL,
 			.former_secret = from->former_secret,

@@ -6,6 +6,7 @@
 
 #include "anomaly/diagnosis.h"
 #include "api/notify/notify.h"
+#include "api/notify/slack.h"
 #include "api/notify/text.h"
 #include "api/query/alert_message.h"
 
@@ -236,25 +237,32 @@ static void slack_context(struct json *json, const struct notice *notice)
 	json_object_end(json);
 }
 
-void body_slack(struct json *json, const struct notice *notice)
+/* What a notification shows, and who cannot show more. */
+static void slack_fallback(struct json *json, const struct notice *notice)
 {
 	const struct alert *alert = notice->alert;
-	char title[3 * ALERT_NAME_MAX], header[TEXT_BYTES / 4], summary[TEXT_BYTES],
-		fallback[TEXT_BYTES];
+	char summary[TEXT_BYTES / 2], fallback[TEXT_BYTES];
 
-	title_text(title, sizeof(title), alert, notice->test);
-	int sign = snprintf(header, sizeof(header), "%s ", color_word(alert, notice->test));
-
-	text_safe(header + sign, sizeof(header) - (size_t)sign, title, HEADER_CHARACTERS - 4);
 	text_slack(summary, sizeof(summary), alert->summary, SUMMARY_CHARACTERS);
 	snprintf(fallback, sizeof(fallback), "%s: %s",
 		 notice->test			  ? "Test"
 		 : alert->state == ALERT_RESOLVED ? "Resolved"
 						  : alert_severity_name(alert->severity),
 		 summary);
-	json_object_begin(json);
-	json_key(json, "text");
-	json_string(json, fallback);
+	json_member(json, "text", fallback);
+}
+
+static void slack_message(struct json *json, const struct notice *notice)
+{
+	const struct alert *alert = notice->alert;
+	char title[3 * ALERT_NAME_MAX], header[TEXT_BYTES / 4], summary[TEXT_BYTES];
+
+	title_text(title, sizeof(title), alert, notice->test);
+	int sign = snprintf(header, sizeof(header), "%s ", color_word(alert, notice->test));
+
+	text_safe(header + sign, sizeof(header) - (size_t)sign, title, HEADER_CHARACTERS - 4);
+	text_slack(summary, sizeof(summary), alert->summary, SUMMARY_CHARACTERS);
+	slack_fallback(json, notice);
 	json_key(json, "blocks");
 	json_array_begin(json);
 	json_object_begin(json);
@@ -271,6 +279,31 @@ void body_slack(struct json *json, const struct notice *notice)
 	slack_members(json, alert);
 	slack_context(json, notice);
 	json_array_end(json);
+}
+
+void body_slack(struct json *json, const struct notice *notice)
+{
+	json_object_begin(json);
+	slack_message(json, notice);
+	json_object_end(json);
+}
+
+void body_slack_bot(struct json *json, const struct notice *notice)
+{
+	char channel[SLACK_HANDLE_MAX], time[SLACK_HANDLE_MAX];
+	bool known = slack_handle_parts(notice->handle, channel, time);
+
+	json_object_begin(json);
+	json_member(json, "channel", known ? channel : notice->receiver->channel);
+	if (known)
+		json_member(json, notice->reply ? "thread_ts" : "ts", time);
+	if (known && notice->reply) {
+		slack_fallback(json, notice);
+		json_key(json, "reply_broadcast");
+		json_bool(json, notice->loud);
+	} else {
+		slack_message(json, notice);
+	}
 	json_object_end(json);
 }
 

@@ -27,6 +27,10 @@ struct notice {
 	bool test;   /* somebody tries the receiver; it is said in it */
 	uint64_t now_ns;	 /* real time */
 	const struct item *item; /* Alertmanager: what it has of the alert; NULL: not known */
+	/* Slack's bot: where its message of the alert is; NULL: there is none. A reply to it rather
+	 * than its change; and one that the whole channel sees. */
+	const char *handle;
+	bool reply, loud;
 };
 
 /* Words that several of them have: an alert's address, and "server version a: 92 % of the change".
@@ -35,5 +39,6 @@ void body_link(char *out, size_t size, const struct alert *alert, const char *ex
 void body_suspect(char *out, size_t size, const struct suspect *suspect);
 
 void body_slack(struct json *json, const struct notice *notice);
+void body_slack_bot(struct json *json, const struct notice *notice);
 void body_pagerduty(struct json *json, const struct notice *notice);
 void body_webhook(struct json *json, const struct notice *notice);

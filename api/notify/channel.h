@@ -14,7 +14,7 @@ struct channel {
 	struct transport *transport;
 	const char *external_url;
 	struct receiver receiver;
-	char *name, *url, *routing_key;
+	char *name, *url, *routing_key, *token, *slack_channel;
 	const struct dialect *dialect;
 	struct tickets tickets;
 	struct pace pace;
@@ -55,9 +55,9 @@ void channel_failed(struct channel *channel, const struct answer *answer, const 
 void channel_pause(struct channel *channel);
 void channel_resume(struct channel *channel);
 struct notify_receiver_stats channel_stats(const struct channel *channel);
-/* Begins a request with the body, signed if its receiver wants that. alert: NULL where none is
- * signed. */
-void channel_post(struct channel *channel, const struct alert *alert, const char *body,
+/* Begins a request with the body, signed or with the token if its receiver wants that. notice: NULL
+ * where there are several. */
+void channel_post(struct channel *channel, const struct notice *notice, const char *body,
 		  size_t length, transport_done done, void *context);
 /* Sends the alert as a test: api/notify/trial.c. */
 void channel_try(struct channel *channel, const struct alert *alert, notify_tried told,

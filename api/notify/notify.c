@@ -22,7 +22,7 @@ struct notify {
 const char *receiver_kind_name(uint32_t kind)
 {
 	static const char *const names[RECEIVER_KINDS] = {"slack", "pagerduty", "webhook",
-							  "alertmanager"};
+							  "alertmanager", "slack"};
 
 	return kind < RECEIVER_KINDS ? names[kind] : "";
 }

@@ -31,10 +31,12 @@ enum receiver_kind {
 	RECEIVER_PAGERDUTY,
 	RECEIVER_WEBHOOK,
 	RECEIVER_ALERTMANAGER,
+	RECEIVER_SLACK_BOT,
 	RECEIVER_KINDS,
 };
 
-const char *receiver_kind_name(uint32_t kind); /* slack, pagerduty, webhook, alertmanager */
+/* slack (also of the bot), pagerduty, webhook, alertmanager */
+const char *receiver_kind_name(uint32_t kind);
 
 /* Why a transition was given up. */
 enum notify_failure {
@@ -51,7 +53,8 @@ struct receiver {
 	const char *name;
 	uint32_t kind;		   /* enum receiver_kind */
 	const char *url;	   /* Slack: the incoming webhook; PagerDuty: the events endpoint;
-				      Alertmanager: its address */
+				      Alertmanager: its address; Slack's bot: of the Web API */
+	const char *token, *channel; /* of Slack's bot */
 	const char *secret;	   /* webhook: signs; api/notify/webhook.h */
 	const char *former_secret; /* signs too while the secret is changed; NULL: none */
 	const char *routing_key;   /* PagerDuty: 32 characters */

@@ -91,7 +91,7 @@ static void on_answer(void *context, const struct answer *answer)
 	channel->repeating = 0;
 	if (!answer)
 		return;
-	if (channel->dialect->accepted(answer)) {
+	if (channel->dialect->judge(answer) == VERDICT_TAKEN) {
 		channel->unrepeated = false;
 		channel_answered(channel, answer);
 		repeat_turn(channel);

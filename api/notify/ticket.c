@@ -52,6 +52,7 @@ static void forget(struct tickets *tickets, struct ticket *ticket)
 	free(ticket->next);
 	tickets->items -= ticket->item != NULL;
 	free(ticket->item);
+	free(ticket->handle);
 	free(ticket);
 }
 

@@ -52,6 +52,7 @@ struct ticket {
 	int64_t held_from;   /* offset of the oldest transition that is not settled and recorded */
 	struct alert *pending; /* the transition to send, or under way; NULL: none */
 	struct alert *next;    /* the resolve behind a pending firing that the receiver may have */
+	char *handle; /* by what the receiver knows its message, if that can be changed; NULL */
 	/* Of receivers that forget (repeat.h): what it has; when it was told of it, and in which
 	 * batch of repeats. NULL: not known, or it does not forget. */
 	struct item *item;

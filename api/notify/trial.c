@@ -41,7 +41,7 @@ static void send_trial(struct trial *trial)
 	json_init(&json);
 	channel->dialect->body(&json, &notice);
 	body = json_text(&json, &length);
-	channel_post(channel, &trial->alert, body, length, on_answer, trial);
+	channel_post(channel, &notice, body, length, on_answer, trial);
 	json_done(&json);
 }
 
@@ -70,7 +70,7 @@ static void on_answer(void *context, const struct answer *answer)
 		return;
 	}
 	trial->result.status = answer->status;
-	trial->result.taken = dialect->accepted(answer);
+	trial->result.taken = dialect->judge(answer) == VERDICT_TAKEN;
 	if (!trial->result.taken)
 		say_why(&trial->result, answer, end);
 	if (!trial->result.taken || !dialect->stays || end) {

@@ -289,6 +289,33 @@ static void a_receiver_has_its_patterns(void **state)
 	config_free(&settings_table, &settings);
 }
 
+static void slack_is_a_hook_or_a_bot(void **state)
+{
+	struct settings settings;
+	char error[512] = "";
+	size_t count;
+
+	(void)state;
+	assert_int_equal(
+		0, load_file("receivers:\n"
+			     "  - {name: a, type: slack, url: https://a}\n"
+			     "  - {name: b, type: slack, token: xoxb-1, channel: '#ops'}\n"
+			     "  - {name: c, type: slack, token: xoxb-1, channel: C1, url: https://c}\n",
+			     &settings, error, sizeof(error)));
+	struct receiver *receivers = settings_receivers(&settings, &count);
+
+	assert_int_equal(count, 3);
+	assert_int_equal(receivers[0].kind, RECEIVER_SLACK);
+	assert_null(receivers[0].token);
+	assert_int_equal(receivers[1].kind, RECEIVER_SLACK_BOT);
+	assert_string_equal(receivers[1].url, "https://slack.com/api");
+	assert_string_equal(receivers[1].channel, "#ops");
+	assert_string_equal(receivers[2].url, "https://c");
+	assert_string_equal(receiver_kind_name(receivers[2].kind), "slack");
+	free(receivers);
+	config_free(&settings_table, &settings);
+}
+
 static void a_receiver_that_cannot_be_is_refused_by_name(void **state)
 {
 	static const char *const wrong[][2] = {
@@ -296,6 +323,10 @@ static void a_receiver_that_cannot_be_is_refused_by_name(void **state)
 		{"type: pagerduty, routing_key: short", "receivers: a needs routing_key"},
 		{"type: webhook, url: https://a, secret: b", "whsec_"},
 		{"type: slack, url: http://a", "notify.allow_http"},
+		{"type: slack, token: xoxb-1", "and channel"},
+		{"type: slack, channel: ops", "and channel"},
+		{"type: slack, token: a b, channel: ops", "one word"},
+		{"type: slack, url: https://a, channel: ops", "and channel"},
 		{"type: alertmanager", "receivers: a needs url"},
 		{"type: alertmanager, url: https://a/api/v2/alerts", "without /api/v2/alerts"},
 		{"type: alertmanager, url: https://a, resolve_after: 9s", "resolve_after"},
@@ -330,6 +361,7 @@ int main(void)
 		cmocka_unit_test(a_monitor_that_can_never_be_right_is_refused_by_name),
 		cmocka_unit_test(the_finest_rollups_are_of_a_window_that_there_is),
 		cmocka_unit_test(a_receiver_has_its_patterns),
+		cmocka_unit_test(slack_is_a_hook_or_a_bot),
 		cmocka_unit_test(a_receiver_that_cannot_be_is_refused_by_name),
 	};
 

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Receivers as people set them up, with a real Kafka: a test notification through each by the program millrace, by REST
-and by gRPC, and who may ask for one; and a real Alertmanager."""
+and by gRPC, and who may ask for one; a real Alertmanager; and a bot of Slack."""
 
+import http.server
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 import urllib.error
@@ -22,7 +24,7 @@ import millraced
 import processes
 import records
 from outbox import Outbox, episode_key
-from receiver import ROUTING_KEY, Receiver
+from receiver import ROUTING_KEY, Receiver, slack_problems
 
 CLI = processes.BUILD / "bin" / "millrace"
 PATH = "/api/v1/receivers/test"
@@ -239,6 +241,110 @@ class Alertmanager(unittest.TestCase):
         killed = time.monotonic()
         self.wait()
         self.assertGreater(time.monotonic() - killed, FORGETS_S / 2)
+
+
+TOKEN = "xoxb-17653672481-19874698323-pdFZKVeTuE8sk7oOcHrzqqgy"
+TO_BOT = f"""notify: {{{{allow_http: true, allow_private: true, retry_min: 20ms, retry_max: 100ms}}}}
+receivers:
+  - {{{{name: team, type: slack, url: "http://127.0.0.1:{{port}}/api", token: {TOKEN}, channel: "#ops", per_minute: 60000,
+     burst: 100}}}}
+"""
+
+
+class Slack(http.server.ThreadingHTTPServer):
+    """Slack's Web API, as far as a bot that writes needs it: it keeps messages and changes them."""
+
+    def __init__(self):
+        self.messages, self.replies, self.problems, self.answers = {}, [], [], []
+        slack = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                said = json.dumps(slack.answers.pop(0) if slack.answers else slack.act(self.path, self.headers, body))
+                self.send_response(200)
+                self.send_header("content-length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said.encode())
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def act(self, path, headers, body):
+        self.problems += slack_problems(body)
+        if headers["authorization"] != f"Bearer {TOKEN}":
+            return {"ok": False, "error": "invalid_auth"}
+        if path == "/api/chat.update":
+            if (body["channel"], body["ts"]) not in self.messages:
+                return {"ok": False, "error": "message_not_found"}
+            self.messages[body["channel"], body["ts"]] = body
+            return {"ok": True, "channel": body["channel"], "ts": body["ts"], "text": body["text"]}
+        if path != "/api/chat.postMessage" or body["channel"] not in ("#ops", "C0OPS"):
+            return {"ok": False, "error": "channel_not_found"}
+        ts = f"{1700000000 + len(self.messages) + len(self.replies)}.000100"
+        if "thread_ts" in body:
+            self.replies.append(body)
+        else:
+            self.messages["C0OPS", ts] = body
+        return {"ok": True, "channel": "C0OPS", "ts": ts, "message": {"text": body["text"]}}
+
+    def texts(self):
+        return [body["text"] for body in self.messages.values()]
+
+
+class Bot(unittest.TestCase):
+    """One message an incident, changed as that changes, also by a process that did not write it."""
+
+    def test_an_incident_is_one_message_with_its_story_behind_it(self):
+        slack = Slack()
+        self.addCleanup(slack.server_close)
+        self.addCleanup(slack.shutdown)
+        key, other = episode_key("bot"), episode_key("another")
+        with kafka.Kafka() as broker, millraced.Millraced(broker.address, TO_BOT.format(port=slack.server_port)) as daemon:
+            daemon.wait_ready()
+            outbox = Outbox(broker.address)
+
+            def wait(condition):
+                self.assertTrue(millraced.until(condition, WITHIN_S), (slack.messages, slack.replies, daemon.log()[-2000:]))
+
+            slack.answers += [{"ok": False, "error": "ratelimited"}, {"ok": False, "error": "internal_error"}]
+            outbox.fire(key)
+            wait(lambda: slack.texts() == [f"error: shop to cart: 25 % fail ({key})"])
+            outbox.write(key, 2, 0)  # no news for people
+            wait(lambda: daemon.metric('millrace_notifications_total{receiver="team"}') == 2)
+            self.assertEqual([], slack.replies)
+            outbox.write(key, 3, 0, severity=3)
+            wait(lambda: len(slack.replies) == 1)
+            self.assertEqual((True, "C0OPS"), (slack.replies[0]["reply_broadcast"], slack.replies[0]["channel"]))
+            wait(lambda: daemon.metric('millrace_notifications_unrecorded{receiver="team"}') == 0)
+            daemon.kill()
+            daemon.start()
+            daemon.wait_ready()
+            outbox.write(key, 4, 1, severity=3)
+            wait(lambda: len(slack.replies) == 2)
+            (at, message), = slack.messages.items()
+            self.assertTrue(message["text"].startswith("Resolved: "))
+            self.assertEqual({at[1]}, {reply["thread_ts"] for reply in slack.replies})
+            self.assertFalse(slack.replies[1]["reply_broadcast"])
+            # A message that people have deleted is written again; what the bot may not do ends it, in words.
+            outbox.fire(other)
+            wait(lambda: len(slack.messages) == 2)
+            slack.messages.clear()
+            outbox.write(other, 2, 0, severity=3)
+            wait(lambda: len(slack.messages) == 1)
+            slack.answers.append({"ok": False, "error": "not_in_channel"})
+            outbox.fire(episode_key("a third"))
+            wait(lambda: daemon.metric('millrace_receiver_disabled{receiver="team"}') == 1)
+            view, = json.loads(daemon.get("/api/v1/receivers")[1])["receivers"]
+            self.assertEqual("slack", view["type"])
+            self.assertIn("not_in_channel", view["last_error"])
+            self.assertEqual([], slack.problems)
+            self.assertNotIn(TOKEN, daemon.log())
 
 
 if __name__ == "__main__":

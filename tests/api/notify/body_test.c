@@ -33,6 +33,7 @@ static cJSON *parsed(const struct json *json)
 }
 
 static const struct receiver receiver = {.name = "team",
+					 .channel = "#ops",
 					 .routing_key = "0123456789abcdef0123456789abcdef"};
 
 typedef void body_writer(struct json *json, const struct notice *notice);
@@ -125,16 +126,50 @@ static void slack_block(const cJSON *block)
 	cJSON_ArrayForEach(item, elements) slack_text_object(item, 2000);
 }
 
-static void check_slack(const struct alert *alert)
+static void check_slack_message(const cJSON *body)
 {
-	cJSON *body = slack(alert);
 	const cJSON *blocks = cJSON_GetObjectItem(body, "blocks"), *block;
 
 	within(cJSON_GetObjectItem(body, "text"), 1, 4000);
 	is_defused(cJSON_GetObjectItem(body, "text")->valuestring);
 	assert_in_range(cJSON_GetArraySize(blocks), 2, 50);
 	cJSON_ArrayForEach(block, blocks) slack_block(block);
+}
+
+/* As a bot's: a message, its change, and a reply, which is its text alone. */
+static void check_bot(const struct alert *alert)
+{
+	struct notice notice = {
+		.alert = alert, .receiver = &receiver, .external_url = external_url};
+	cJSON *body = written(body_slack_bot, &notice);
+
+	check_slack_message(body);
+	assert_string_equal(cJSON_GetObjectItem(body, "channel")->valuestring, "#ops");
+	assert_null(cJSON_GetObjectItem(body, "ts"));
 	cJSON_Delete(body);
+	notice.handle = "C0123 1700000000.000100";
+	body = written(body_slack_bot, &notice);
+	check_slack_message(body);
+	assert_string_equal(cJSON_GetObjectItem(body, "channel")->valuestring, "C0123");
+	assert_string_equal(cJSON_GetObjectItem(body, "ts")->valuestring, "1700000000.000100");
+	cJSON_Delete(body);
+	notice.reply = true;
+	body = written(body_slack_bot, &notice);
+	within(cJSON_GetObjectItem(body, "text"), 1, 4000);
+	is_defused(cJSON_GetObjectItem(body, "text")->valuestring);
+	assert_string_equal(cJSON_GetObjectItem(body, "thread_ts")->valuestring,
+			    "1700000000.000100");
+	assert_null(cJSON_GetObjectItem(body, "blocks"));
+	cJSON_Delete(body);
+}
+
+static void check_slack(const struct alert *alert)
+{
+	cJSON *body = slack(alert);
+
+	check_slack_message(body);
+	cJSON_Delete(body);
+	check_bot(alert);
 }
 
 static void check_pagerduty(const struct alert *alert)

@@ -121,7 +121,9 @@ static void start(struct fixture *fixture, uint32_t kind, const struct notify_op
 				    .kind = kind,
 				    .url = fixture->url,
 				    .routing_key = "0123456789abcdef0123456789abcdef",
-				    .severity_min = ALERT_INFO};
+				    .severity_min = ALERT_INFO,
+				    .token = kind == RECEIVER_SLACK_BOT ? "xoxb-1" : NULL,
+				    .channel = "#ops"};
 	struct notify_options options = {.receivers = &receiver,
 					 .receivers_count = 1,
 					 .external_url = "https://millrace.example/",
@@ -1133,6 +1135,167 @@ static void a_second_life_tells_again_what_it_is_reminded_of(void **state)
 	assert_int_equal(fixture->settled_count, 1);
 }
 
+/* --- Slack's bot --- */
+
+#define SAYS(json) "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n" json
+#define POSTED                                \
+	SAYS("Content-Length: 54\r\n\r\n"      \
+	     "{\"ok\":true,\"channel\":\"C0123\",\"ts\":\"1700000000.000100\"}")
+#define POSTED_ANEW                           \
+	SAYS("Content-Length: 54\r\n\r\n"      \
+	     "{\"ok\":true,\"channel\":\"C0123\",\"ts\":\"1700000009.000100\"}")
+#define NO_MESSAGE                            \
+	SAYS("Content-Length: 40\r\n\r\n"      \
+	     "{\"ok\":false,\"error\":\"message_not_found\"}")
+#define NO_CHANNEL                            \
+	SAYS("Content-Length: 40\r\n\r\n"      \
+	     "{\"ok\":false,\"error\":\"channel_not_found\"}")
+#define NO_BLOCKS                             \
+	SAYS("Content-Length: 37\r\n\r\n"      \
+	     "{\"ok\":false,\"error\":\"invalid_blocks\"}")
+#define TOO_FAST                              \
+	SAYS("Content-Length: 34\r\n\r\n"      \
+	     "{\"ok\":false,\"error\":\"ratelimited\"}")
+
+/* The n-th request: "update C0123 1700000000.000100", "post #ops", "reply C0123 ... loud". */
+static const char *asked(const struct fixture *fixture, size_t number)
+{
+	static char text[256];
+	const struct received *received = &fixture->rig.received[number];
+	cJSON *body = cJSON_Parse(received->body);
+	const cJSON *time = cJSON_GetObjectItem(body, "ts"),
+		    *thread = cJSON_GetObjectItem(body, "thread_ts");
+	bool changes = strstr(received->path, "/chat.update");
+
+	assert_true(changes || strstr(received->path, "/chat.postMessage"));
+	assert_true(cJSON_IsString(cJSON_GetObjectItem(body, "text")));
+	assert_int_equal(changes, time != NULL);
+	snprintf(text, sizeof(text), "%s %s%s%s%s",
+		 changes  ? "update"
+		 : thread ? "reply"
+			  : "post",
+		 cJSON_GetObjectItem(body, "channel")->valuestring, time || thread ? " " : "",
+		 time     ? time->valuestring
+		 : thread ? thread->valuestring
+			  : "",
+		 cJSON_IsTrue(cJSON_GetObjectItem(body, "reply_broadcast")) ? " loud" : "");
+	cJSON_Delete(body);
+	return text;
+}
+
+static void a_bot_changes_its_message_and_replies_to_it_where_it_matters(void **state)
+{
+	struct fixture *fixture = *state;
+	struct alert located = episode(1);
+	SCRIPT({.answer = POSTED});
+
+	start(fixture, RECEIVER_SLACK_BOT, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	assert_string_equal(fixture->rig.received[0].path, "/services/T/B/X/chat.postMessage");
+	assert_string_equal(asked(fixture, 0), "post #ops");
+	assert_string_equal(fixture->latest.handle, "C0123 1700000000.000100");
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_WARNING); /* nothing that matters */
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 2);
+	assert_string_equal(asked(fixture, 1), "update C0123 1700000000.000100");
+	push(fixture, 1, 3, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 4);
+	assert_string_equal(asked(fixture, 2), "update C0123 1700000000.000100");
+	assert_string_equal(asked(fixture, 3), "reply C0123 1700000000.000100 loud");
+	located.sequence = 4;
+	located.severity = ALERT_CRITICAL;
+	located.suspects_count = 1;
+	located.suspects[0] = (struct suspect){SUSPECT_SERVER_NODE, 0.9, 3, "node-1"};
+	notify_push(fixture->notify, &located, &(struct notify_place){0, 4});
+	until_settled(fixture, 4);
+	assert_string_equal(asked(fixture, 5), "reply C0123 1700000000.000100");
+	push(fixture, 1, 5, ALERT_RESOLVED, ALERT_CRITICAL);
+	until_settled(fixture, 5);
+	assert_int_equal(fixture->rig.count, 8);
+	assert_string_equal(asked(fixture, 6), "update C0123 1700000000.000100");
+	assert_string_equal(asked(fixture, 7), "reply C0123 1700000000.000100");
+	assert_true(ends(fixture, 6) && ends(fixture, 7));
+	assert_int_equal(stats(fixture).sent, 5);
+}
+
+static void a_bots_message_is_known_in_the_next_life(void **state)
+{
+	struct fixture *fixture = *state;
+	struct delivery told;
+	SCRIPT({.answer = POSTED});
+
+	start(fixture, RECEIVER_SLACK_BOT, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	told = fixture->latest;
+	stop(fixture);
+	start(fixture, RECEIVER_SLACK_BOT, NULL);
+	notify_settled(fixture->notify, &told);
+	notify_begin(fixture->notify);
+	resolve(fixture, 1);
+	until_settled(fixture, 2);
+	assert_string_equal(asked(fixture, 1), "update C0123 1700000000.000100");
+	/* A hook of the same name does nothing with it. */
+	stop(fixture);
+	rig_script(&fixture->rig, &(struct line){.answer = OK}, 1);
+	start(fixture, RECEIVER_SLACK, NULL);
+	notify_settled(fixture->notify, &told);
+	notify_begin(fixture->notify);
+	resolve(fixture, 1);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 4);
+	assert_string_equal(fixture->latest.handle, "");
+}
+
+static void a_bots_message_that_somebody_deleted_is_written_anew(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = POSTED}, {.answer = NO_MESSAGE}, {.answer = POSTED_ANEW},
+	       {.answer = POSTED_ANEW}, {.answer = NO_MESSAGE});
+
+	start(fixture, RECEIVER_SLACK_BOT, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 2);
+	assert_string_equal(asked(fixture, 1), "update C0123 1700000000.000100");
+	assert_string_equal(asked(fixture, 2), "post #ops");
+	assert_string_equal(fixture->latest.handle, "C0123 1700000009.000100");
+	/* A reply that is not taken holds nothing up. */
+	push(fixture, 1, 3, ALERT_RESOLVED, ALERT_CRITICAL);
+	until_settled(fixture, 3);
+	assert_string_equal(asked(fixture, 4), "reply C0123 1700000009.000100");
+	assert_false(fixture->settled[2].failed);
+	assert_non_null(strstr(fixture->trouble, "not the reply"));
+}
+
+static void what_slack_says_no_to_is_told_apart(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = NO_BLOCKS}, {.answer = TOO_FAST}, {.answer = OK},
+	       {.answer = ANSWER("429 Slow", "Retry-After: 1\r\n" NOTHING)}, {.answer = POSTED},
+	       {.answer = NO_CHANNEL});
+
+	start(fixture, RECEIVER_SLACK_BOT, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	assert_int_equal(fixture->given_up[NOTIFY_REFUSED], 1);
+	assert_non_null(strstr(fixture->settled[0].error, "invalid_blocks"));
+	fire(fixture, 2); /* too fast, then a page that is no answer, then too fast again */
+	until_settled(fixture, 2);
+	assert_false(fixture->settled[1].failed);
+	assert_int_equal(fixture->settled[1].attempts, 4);
+	fire(fixture, 3);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->given_up[NOTIFY_GONE], 1);
+	assert_true(stats(fixture).disabled);
+	assert_string_equal(stats(fixture).last_error,
+			    "the receiver answered 200: "
+			    "{\"ok\":false,\"error\":\"channel_not_found\"}");
+}
+
 static void requests_that_fail_together_are_one_failure(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1637,6 +1800,10 @@ int main(void)
 		TEST(an_end_never_overtakes_a_repeat),
 		TEST(a_repeat_that_fails_is_tried_again_soon),
 		TEST(a_second_life_tells_again_what_it_is_reminded_of),
+		TEST(a_bot_changes_its_message_and_replies_to_it_where_it_matters),
+		TEST(a_bots_message_is_known_in_the_next_life),
+		TEST(a_bots_message_that_somebody_deleted_is_written_anew),
+		TEST(what_slack_says_no_to_is_told_apart),
 		TEST(requests_that_fail_together_are_one_failure),
 		TEST(closing_with_requests_under_way_leaves_nothing),
 		TEST(a_receiver_that_is_no_https_is_refused),
