@@ -311,10 +311,10 @@ static void serve_document(struct receivers_api *api, const struct request *requ
 			   struct response *response)
 {
 	Millrace__V1__SendTestRequest said = MILLRACE__V1__SEND_TEST_REQUEST__INIT;
-	cJSON *document = request->body_size > REQUEST_BYTES_MAX
-				  ? NULL
-				  : cJSON_ParseWithLength((const char *)request->body,
-							  request->body_size);
+	cJSON *document =
+		request->body_size > REQUEST_BYTES_MAX
+			? NULL
+			: cJSON_ParseWithLength((const char *)request->body, request->body_size);
 	const char *why = read_request(document, &said);
 
 	if (why)

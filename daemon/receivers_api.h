@@ -3,8 +3,8 @@
  * that the monitor looks at now if there is one, so that who would hear of it is by the receivers'
  * own patterns.
  *
- * Who may: daemon/permit.h. Bounded: RECEIVERS_API_PER_MINUTE requests, RECEIVERS_API_BURST at once,
- * and each receiver's own pace. The service loop's thread. */
+ * Who may: daemon/permit.h. Bounded: RECEIVERS_API_PER_MINUTE requests, RECEIVERS_API_BURST at
+ * once, and each receiver's own pace. The service loop's thread. */
 #pragma once
 
 #include <uv.h>

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/notify/template.h"
 #include "api/notify/webhook.h"
 #include "base/address.h"
 #include "base/clock.h"
@@ -131,7 +132,8 @@ static const struct config_entry receiver_entries[] = {
 	 RECEIVER(type),
 	 .choices = receiver_types,
 	 .required = true,
-	 .help = "slack: incoming webhook, or a bot with its token; pagerduty: Events API v2; alertmanager: its API v2; "
+	 .help = "slack: incoming webhook, or a bot with its token; pagerduty: Events API v2; "
+		 "alertmanager: its API v2; "
 		 "webhook: any other, signed."},
 	{.name = "url",
 	 .type = CONFIG_STRING,
@@ -145,7 +147,8 @@ static const struct config_entry receiver_entries[] = {
 	 RECEIVER(token),
 	 .secret = true,
 	 .max = "512",
-	 .help = "Of Slack's bot (xoxb-...), with the scope chat:write; with channel, in place of a "
+	 .help = "Of Slack's bot (xoxb-...), with the scope chat:write; with channel, in place of "
+		 "a "
 		 "webhook's url."},
 	{.name = "channel",
 	 .type = CONFIG_STRING,
@@ -168,6 +171,18 @@ static const struct config_entry receiver_entries[] = {
 	 RECEIVER(former_secret),
 	 .secret = true,
 	 .help = "Of a webhook: signs too, while receivers change to another secret."},
+	{.name = "title",
+	 .type = CONFIG_STRING,
+	 RECEIVER(title),
+	 .max = "255",
+	 .help = "What a message is headed with, with {{ field }} for what the alert has; "
+		 "alerts.md "
+		 "lists the fields."},
+	{.name = "text",
+	 .type = CONFIG_STRING,
+	 RECEIVER(text),
+	 .max = "2047",
+	 .help = "What it says below that, likewise, in place of the summary."},
 	{.name = "severity",
 	 .type = CONFIG_ENUM,
 	 RECEIVER(severity),
@@ -201,7 +216,8 @@ static const struct config_entry receiver_entries[] = {
 	 .type = CONFIG_BOOL,
 	 RECEIVER(cause_only),
 	 .fallback = "false",
-	 .help = "Only the episode that names the incident counts, not the others that it tells of."},
+	 .help = "Only the episode that names the incident counts, not the others that it tells "
+		 "of."},
 	{.name = "self_alerts",
 	 .type = CONFIG_BOOL,
 	 RECEIVER(self_alerts),
@@ -949,11 +965,22 @@ static int check_slack(const struct settings_receiver *receiver, char *error, si
 	/* It is a header's line. */
 	if (token && receiver->channel && token[0] && !strpbrk(token, " \t\r\n"))
 		return 0;
-	snprintf(error, size,
-		 "receivers: %s needs url (or url_file), Slack's incoming webhook; or a bot's token "
-		 "(or token_file), one word, and channel",
-		 receiver->name);
+	snprintf(
+		error, size,
+		"receivers: %s needs url (or url_file), Slack's incoming webhook; or a bot's token "
+		"(or token_file), one word, and channel",
+		receiver->name);
 	return -EINVAL;
+}
+
+static int check_template(const char *name, const char *what, const char *template, char *error,
+			  size_t size)
+{
+	const char *why = template ? template_check(template) : NULL;
+
+	if (why)
+		snprintf(error, size, "receivers: %s: %s: %s", name, what, why);
+	return why ? -EINVAL : 0;
 }
 
 static int check_match(const struct settings_receiver *receiver, char *error, size_t size)
@@ -980,7 +1007,9 @@ static int check_match(const struct settings_receiver *receiver, char *error, si
 static int check_receiver(const struct settings_receiver *receiver, bool allow_http, char *error,
 			  size_t size)
 {
-	if (check_match(receiver, error, size) < 0)
+	if (check_match(receiver, error, size) < 0 ||
+	    check_template(receiver->name, "title", receiver->title, error, size) < 0 ||
+	    check_template(receiver->name, "text", receiver->text, error, size) < 0)
 		return -EINVAL;
 	if (receiver->type == RECEIVER_SLACK && check_slack(receiver, error, size) < 0)
 		return -EINVAL;
@@ -1175,6 +1204,8 @@ struct receiver *settings_receivers(const struct settings *settings, size_t *cou
 					      : "https://events.pagerduty.com/v2/enqueue",
 			.token = is_bot(from) ? from->token : NULL,
 			.channel = from->channel,
+			.title = from->title,
+			.text = from->text,
 			.routing_key = from->routing_key,
 			.secret = from->type == RECEIVER_WEBHOOK ? from->secret : NULL,
 			.former_secret = from->former_secret,

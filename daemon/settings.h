@@ -18,7 +18,7 @@ struct settings_monitor {
 };
 
 struct settings_receiver {
-	char *name, *url, *routing_key, *secret, *former_secret, *token, *channel;
+	char *name, *url, *routing_key, *secret, *former_secret, *token, *channel, *title, *text;
 	uint32_t type, severity;
 	struct config_strings match[ROUTE_FIELDS];
 	bool cause_only;

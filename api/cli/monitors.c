@@ -260,9 +260,8 @@ static void print_tests(const struct cli *cli, const cJSON *tests)
 		sheet_addf(&sheet, "%.2f s", number_of(one, "took_s"));
 		if (flag_of(one, "taken"))
 			sheet_addf(&sheet, "taken%s",
-				   flag_of(one, "routed")
-					   ? ""
-					   : ", though it is not for such an alert");
+				   flag_of(one, "routed") ? ""
+							  : ", though it is not for such an alert");
 		else
 			sheet_addf(&sheet, "%s: %s", flag_of(one, "sent") ? "failed" : "not sent",
 				   text_of(one, "error"));

@@ -6,6 +6,7 @@
 
 #include "anomaly/diagnosis.h"
 #include "api/notify/notify.h"
+#include "api/notify/template.h"
 #include "api/notify/text.h"
 #include "base/memory.h"
 
@@ -80,12 +81,17 @@ static void put_suspects(struct json *json, const struct alert *alert)
 static void put_annotations(struct json *json, const struct notice *notice)
 {
 	const struct alert *alert = notice->alert;
-	char words[DIAGNOSIS_TEXT_MAX], value[128];
+	char words[DIAGNOSIS_TEXT_MAX], value[128], own[2 * TEXT_BYTES];
 
 	json_member_object(json, "annotations");
-	text(json, "summary", alert->summary);
+	if (body_title(own, sizeof(own), TEXT_CHARACTERS, notice, false))
+		json_member(json, "summary", own);
+	else
+		text(json, "summary", alert->summary);
+	if (template_fill(own, sizeof(own), sizeof(own) - 1, notice->receiver->text, notice, false))
+		json_member(json, "description", own);
 	if (notice->test)
-		json_member(json, "description", BODY_TEST);
+		json_member(json, "test", BODY_TEST);
 	text_value(value, sizeof(value), alert->value, alert->unit);
 	text(json, "value", value);
 	text_value(value, sizeof(value), alert->threshold, alert->unit);
@@ -169,7 +175,8 @@ void body_alertmanager(struct json *json, const struct notice *notice)
 
 	json_array_begin(json);
 	if (alert->state == ALERT_RESOLVED) {
-		item_put(json, notice->item ? notice->item : item, over_ns(notice, alert->ended_ns));
+		item_put(json, notice->item ? notice->item : item,
+			 over_ns(notice, alert->ended_ns));
 	} else {
 		if (notice->item && !same_labels(notice->item, item))
 			item_put(json, notice->item, over_ns(notice, 0));

@@ -1,5 +1,5 @@
-/* Alerts as Alertmanager takes them (POST /api/v2/alerts): each is known by its labels and is over at
- * its endsAt. So whoever fires is told again before that, and one whose labels are others now is
+/* Alerts as Alertmanager takes them (POST /api/v2/alerts): each is known by its labels and is over
+ * at its endsAt. So whoever fires is told again before that, and one whose labels are others now is
  * two: the former ends. Pure. */
 #pragma once
 

@@ -7,6 +7,7 @@
 #include "anomaly/diagnosis.h"
 #include "api/notify/notify.h"
 #include "api/notify/slack.h"
+#include "api/notify/template.h"
 #include "api/notify/text.h"
 #include "api/query/alert_message.h"
 
@@ -17,7 +18,9 @@ enum {
 	SUMMARY_CHARACTERS = 900,
 	LABEL_CHARACTERS = 150,
 	MEMBERS_SHOWN = 5,
-	TEXT_BYTES = 8192, /* entities and UTF-8 included */
+	TEXT_BYTES = 8192,    /* entities and UTF-8 included */
+	SECTION_BYTES = 3000, /* with a NUL: of these a section has room in any case */
+	PAGERDUTY_CHARACTERS = 1024,
 };
 
 static const char *color_word(const struct alert *alert, bool test)
@@ -44,7 +47,7 @@ static void subject_text(char *out, size_t size, const struct alert_subject *sub
 }
 
 /* What this message says of its episode. */
-static const char *stage_word(const struct alert *alert)
+const char *body_stage(const struct alert *alert)
 {
 	if (alert->state == ALERT_RESOLVED)
 		return "Resolved";
@@ -58,7 +61,7 @@ static void title_text(char *out, size_t size, const struct alert *alert, bool t
 	char subject[2 * ALERT_NAME_MAX + 32];
 
 	subject_text(subject, sizeof(subject), &alert->subject);
-	snprintf(out, size, "%s %s: %s", test ? "Test of" : stage_word(alert), alert->monitor,
+	snprintf(out, size, "%s %s: %s", test ? "Test of" : body_stage(alert), alert->monitor,
 		 subject);
 }
 
@@ -83,6 +86,14 @@ void body_link(char *out, size_t size, const struct alert *alert, const char *ex
 		length--;
 	/* A key has base32 letters only: nothing to escape. */
 	snprintf(out, size, "%.*s/api/v1/alerts?key=%s", (int)length, external_url, alert->key);
+}
+
+bool body_title(char *out, size_t size, size_t characters, const struct notice *notice, bool mrkdwn)
+{
+	size_t mark = notice->test ? (size_t)snprintf(out, size, "Test: ") : 0;
+
+	return template_fill(out + mark, size - mark, characters - mark, notice->receiver->title,
+			     notice, mrkdwn) > 0;
 }
 
 /* --- Slack --- */
@@ -243,6 +254,10 @@ static void slack_fallback(struct json *json, const struct notice *notice)
 	const struct alert *alert = notice->alert;
 	char summary[TEXT_BYTES / 2], fallback[TEXT_BYTES];
 
+	if (body_title(fallback, SECTION_BYTES, SECTION_BYTES - 1, notice, true)) {
+		json_member(json, "text", fallback);
+		return;
+	}
 	text_slack(summary, sizeof(summary), alert->summary, SUMMARY_CHARACTERS);
 	snprintf(fallback, sizeof(fallback), "%s: %s",
 		 notice->test			  ? "Test"
@@ -260,8 +275,13 @@ static void slack_message(struct json *json, const struct notice *notice)
 	title_text(title, sizeof(title), alert, notice->test);
 	int sign = snprintf(header, sizeof(header), "%s ", color_word(alert, notice->test));
 
-	text_safe(header + sign, sizeof(header) - (size_t)sign, title, HEADER_CHARACTERS - 4);
-	text_slack(summary, sizeof(summary), alert->summary, SUMMARY_CHARACTERS);
+	if (!body_title(header + sign, sizeof(header) - (size_t)sign, HEADER_CHARACTERS - 4, notice,
+			false))
+		text_safe(header + sign, sizeof(header) - (size_t)sign, title,
+			  HEADER_CHARACTERS - 4);
+	if (!template_fill(summary, SECTION_BYTES, SECTION_BYTES - 1, notice->receiver->text,
+			   notice, true))
+		text_slack(summary, sizeof(summary), alert->summary, SUMMARY_CHARACTERS);
 	slack_fallback(json, notice);
 	json_key(json, "blocks");
 	json_array_begin(json);
@@ -333,14 +353,17 @@ static void number(struct json *json, const char *key, double value)
 	json_double(json, value);
 }
 
-static void pagerduty_details(struct json *json, const struct alert *alert, bool test)
+static void pagerduty_details(struct json *json, const struct notice *notice)
 {
-	char text[ALERT_NAME_MAX + 128];
+	const struct alert *alert = notice->alert;
+	char text[ALERT_NAME_MAX + 128], own[TEXT_BYTES];
 
 	json_key(json, "custom_details");
 	json_object_begin(json);
-	if (test)
+	if (notice->test)
 		json_member(json, "test", BODY_TEST);
+	if (template_fill(own, sizeof(own), sizeof(own) - 1, notice->receiver->text, notice, false))
+		json_member(json, "text", own);
 	member(json, "monitor", alert->monitor);
 	member(json, "client", alert->subject.client);
 	member(json, "server", alert->subject.server);
@@ -387,16 +410,20 @@ static void pagerduty_details(struct json *json, const struct alert *alert, bool
 	json_object_end(json);
 }
 
-static void pagerduty_payload(struct json *json, const struct alert *alert, bool test)
+static void pagerduty_payload(struct json *json, const struct notice *notice)
 {
-	char at[40], source[ALERT_NAME_MAX + 16];
+	const struct alert *alert = notice->alert;
+	char at[40], source[ALERT_NAME_MAX + 16], own[TEXT_BYTES / 2];
 
 	text_time(at, sizeof(at), alert->started_ns);
 	snprintf(source, sizeof(source), alert->subject.port ? "%s:%u" : "%s",
 		 alert->subject.server, alert->subject.port);
 	json_key(json, "payload");
 	json_object_begin(json);
-	required(json, "summary", alert->summary, "Millrace alert");
+	if (body_title(own, sizeof(own), PAGERDUTY_CHARACTERS, notice, false))
+		json_member(json, "summary", own);
+	else
+		required(json, "summary", alert->summary, "Millrace alert");
 	required(json, "source", source, "millrace");
 	json_key(json, "severity");
 	json_string(json, alert_severity_name(alert->severity));
@@ -405,7 +432,7 @@ static void pagerduty_payload(struct json *json, const struct alert *alert, bool
 	member(json, "component", alert->subject.server);
 	member(json, "group", alert->subject.client[0] ? alert->subject.client : "all clients");
 	member(json, "class", alert->monitor);
-	pagerduty_details(json, alert, test);
+	pagerduty_details(json, notice);
 	json_object_end(json);
 }
 
@@ -428,7 +455,7 @@ void body_pagerduty(struct json *json, const struct notice *notice)
 	json_string(json, "Millrace");
 	if (external_url) /* the address alone answers 404 */
 		json_member(json, "client_url", url);
-	pagerduty_payload(json, alert, notice->test);
+	pagerduty_payload(json, notice);
 	if (external_url) {
 		json_key(json, "links");
 		json_array_begin(json);
@@ -446,7 +473,7 @@ void body_pagerduty(struct json *json, const struct notice *notice)
 void body_webhook(struct json *json, const struct notice *notice)
 {
 	const struct alert *alert = notice->alert;
-	char at[40], url[1200];
+	char at[40], url[1200], own[TEXT_BYTES];
 
 	text_time(at, sizeof(at), alert->pane_end_ns);
 	json_object_begin(json);
@@ -457,6 +484,10 @@ void body_webhook(struct json *json, const struct notice *notice)
 		body_link(url, sizeof(url), alert, notice->external_url);
 		json_member(json, "url", url);
 	}
+	if (body_title(own, sizeof(own), sizeof(own) - 1, notice, false))
+		json_member(json, "title", own);
+	if (template_fill(own, sizeof(own), sizeof(own) - 1, notice->receiver->text, notice, false))
+		json_member(json, "text", own);
 	if (notice->test) {
 		json_key(json, "test");
 		json_bool(json, true);

@@ -356,8 +356,7 @@ bool channel_rests(const struct channel *channel)
 	const struct notify_options *options = channel->options;
 
 	return channel->closing || channel->disabled || channel->paused ||
-	       held_back_ms(channel) > 0 ||
-	       (options->doubts && options->doubts(options->context));
+	       held_back_ms(channel) > 0 || (options->doubts && options->doubts(options->context));
 }
 
 void channel_answered(struct channel *channel, const struct answer *answer)
@@ -404,8 +403,9 @@ static void try_again(struct request *request, const struct answer *answer)
 	if (answer->status == 200) /* what it says tells why that is no success */
 		text_safe(words, sizeof(words), answer->body, ERROR_CHARACTERS);
 	if (answer->status)
-		snprintf(error, sizeof(error), "the receiver answered %ld%s%s; trying again in %s s",
-			 answer->status, words[0] ? ": " : "", words, seconds);
+		snprintf(error, sizeof(error),
+			 "the receiver answered %ld%s%s; trying again in %s s", answer->status,
+			 words[0] ? ": " : "", words, seconds);
 	else
 		snprintf(error, sizeof(error), "%.180s; trying again in %s s", answer->error,
 			 seconds);
@@ -749,8 +749,7 @@ static struct ticket *next_ready(const struct channel *channel)
 	for (size_t i = 0; i < sizeof(homes) / sizeof(homes[0]); i++) {
 		struct ticket *ticket = channel->tickets.queues[homes[i]].oldest;
 
-		while (ticket &&
-		       (is_paused(channel, ticket) || repeat_holds(channel, ticket)))
+		while (ticket && (is_paused(channel, ticket) || repeat_holds(channel, ticket)))
 			ticket = ticket->newer;
 		if (ticket)
 			return ticket;

@@ -21,8 +21,7 @@ enum verdict verdict_by_status(const struct answer *answer, bool taken)
 /* Slack says 200 and the word ok; another 200 is a proxy's page. */
 static enum verdict hook_judge(const struct answer *answer)
 {
-	return verdict_by_status(answer,
-				 answer->status == 200 && strcmp(answer->body, "ok") == 0);
+	return verdict_by_status(answer, answer->status == 200 && strcmp(answer->body, "ok") == 0);
 }
 
 static enum verdict pagerduty_judge(const struct answer *answer)
@@ -40,14 +39,12 @@ static enum verdict webhook_judge(const struct answer *answer)
 	return verdict_by_status(answer, answer->status >= 200 && answer->status < 300);
 }
 
-/* Slack allows 1 message a second, in short bursts more, and some 50 changes a minute; PagerDuty about 120 a minute, over a
- * sliding minute: 100 and the burst stay below it. That a message may be a repeat is said where it
- * shows: PagerDuty drops one by its dedup key, a webhook knows it by its id. */
+/* Slack allows 1 message a second, in short bursts more, and some 50 changes a minute; PagerDuty
+ * about 120 a minute, over a sliding minute: 100 and the burst stay below it. That a message may be
+ * a repeat is said where it shows: PagerDuty drops one by its dedup key, a webhook knows it by its
+ * id. */
 static const struct dialect dialects[] = {
-	[RECEIVER_SLACK] = {.per_minute = 60,
-			    .burst = 3,
-			    .body = body_slack,
-			    .judge = hook_judge},
+	[RECEIVER_SLACK] = {.per_minute = 60, .burst = 3, .body = body_slack, .judge = hook_judge},
 	[RECEIVER_PAGERDUTY] = {.per_minute = 100,
 				.burst = 10,
 				.body = body_pagerduty,

@@ -25,11 +25,11 @@ struct dialect {
 	double per_minute, burst; /* unless the receiver's configuration says otherwise */
 	void (*body)(struct json *json, const struct notice *notice);
 	enum verdict (*judge)(const struct answer *answer);
-	bool in_place;	 /* another message of an episode replaces the one before: PagerDuty, by
-			    dedup key */
-	bool ends_first; /* ends of incidents go before new ones: they take people off */
-	bool stays;	 /* a firing stays open there until its end is told */
-	bool forgets;	 /* unless it is told again: api/notify/repeat.h */
+	bool in_place;	  /* another message of an episode replaces the one before: PagerDuty, by
+			     dedup key */
+	bool ends_first;  /* ends of incidents go before new ones: they take people off */
+	bool stays;	  /* a firing stays open there until its end is told */
+	bool forgets;	  /* unless it is told again: api/notify/repeat.h */
 	const char *path; /* behind the receiver's URL; NULL: none */
 	/* Of a service whose messages can be changed: the path for each request, and by what the
 	 * answer says that the message is known. A change that matters is said in a reply as well:

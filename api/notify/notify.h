@@ -51,15 +51,16 @@ const char *notify_failure_name(enum notify_failure failure); /* refused, gone, 
 
 struct receiver {
 	const char *name;
-	uint32_t kind;		   /* enum receiver_kind */
-	const char *url;	   /* Slack: the incoming webhook; PagerDuty: the events endpoint;
-				      Alertmanager: its address; Slack's bot: of the Web API */
+	uint32_t kind;		     /* enum receiver_kind */
+	const char *url;	     /* Slack: the incoming webhook; PagerDuty: the events endpoint;
+					Alertmanager: its address; Slack's bot: of the Web API */
 	const char *token, *channel; /* of Slack's bot */
-	const char *secret;	   /* webhook: signs; api/notify/webhook.h */
-	const char *former_secret; /* signs too while the secret is changed; NULL: none */
-	const char *routing_key;   /* PagerDuty: 32 characters */
-	uint32_t severity_min;	   /* enum alert_severity: lesser alerts are not sent */
-	struct route route;	   /* nor what it does not take; patterns are lent for its life */
+	const char *title, *text;    /* api/notify/template.h; lent; NULL: as its kind has it */
+	const char *secret;	     /* webhook: signs; api/notify/webhook.h */
+	const char *former_secret;   /* signs too while the secret is changed; NULL: none */
+	const char *routing_key;     /* PagerDuty: 32 characters */
+	uint32_t severity_min;	     /* enum alert_severity: lesser alerts are not sent */
+	struct route route;	     /* nor what it does not take; patterns are lent for its life */
 	bool self_alerts; /* alerts about Millrace itself are sent, whatever their severity */
 	uint32_t per_minute, burst; /* messages; 0: as its kind allows */
 	uint64_t resolve_after_ns;  /* Alertmanager: what was not told again for so long is over */
@@ -130,9 +131,9 @@ struct notify_receiver_stats {
 
 /* What became of a test. */
 struct notify_trial {
-	bool sent;  /* else error says why not */
-	bool taken; /* and its end, if that was sent */
-	long status; /* the last answer's; 0: there was none */
+	bool sent;	 /* else error says why not */
+	bool taken;	 /* and its end, if that was sent */
+	long status;	 /* the last answer's; 0: there was none */
 	char error[256]; /* a sentence unless it was taken; foreign words in it are made safe */
 	uint64_t took_ns;
 };

@@ -1,8 +1,8 @@
-/* Alertmanager takes for over what is not told again in time, so what it was told of and still fires
- * is repeated: REPEATS times in resolve_after, some alerts a request, one request at a time. What is
- * in a request under way is not told of otherwise until that is answered: else an end might come
- * before a repeat. Bounded: REPEATED_MAX alerts a receiver; of more the end is told by time alone,
- * and that is counted. Belongs to the channel. */
+/* Alertmanager takes for over what is not told again in time, so what it was told of and still
+ * fires is repeated: REPEATS times in resolve_after, some alerts a request, one request at a time.
+ * What is in a request under way is not told of otherwise until that is answered: else an end might
+ * come before a repeat. Bounded: REPEATED_MAX alerts a receiver; of more the end is told by time
+ * alone, and that is counted. Belongs to the channel. */
 #pragma once
 
 #include "api/notify/channel.h"

@@ -33,7 +33,6 @@ void monitor_schemas(struct json *json)
 		&millrace__v1__monitor_trial__descriptor,
 		&millrace__v1__monitor_state__descriptor,
 		&millrace__v1__list_monitors_response__descriptor,
-		&millrace__v1__send_test_request__descriptor,
 		&millrace__v1__receiver_test__descriptor,
 		&millrace__v1__send_test_response__descriptor,
 	};
@@ -47,6 +46,17 @@ void monitor_schemas(struct json *json)
 	json_member(json, "description",
 		    "A monitor as in millraced's configuration, or {monitors: [...]} of at most "
 		    "64; what is not given has the default of the configuration's reference.");
+	json_object_end(json);
+	json_member_object(json, "SendTestRequest");
+	json_member(json, "type", "object");
+	json_member_object(json, "properties");
+	openapi_of_each(json, "monitor", "string");
+	openapi_of_each(json, "receiver", "string");
+	json_object_end(json);
+	json_key(json, "required");
+	json_array_begin(json);
+	json_string(json, "monitor");
+	json_array_end(json);
 	json_object_end(json);
 }
 

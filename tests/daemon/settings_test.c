@@ -297,11 +297,13 @@ static void slack_is_a_hook_or_a_bot(void **state)
 
 	(void)state;
 	assert_int_equal(
-		0, load_file("receivers:\n"
-			     "  - {name: a, type: slack, url: https://a}\n"
-			     "  - {name: b, type: slack, token: xoxb-1, channel: '#ops'}\n"
-			     "  - {name: c, type: slack, token: xoxb-1, channel: C1, url: https://c}\n",
-			     &settings, error, sizeof(error)));
+		0,
+		load_file(
+			"receivers:\n"
+			"  - {name: a, type: slack, url: https://a}\n"
+			"  - {name: b, type: slack, token: xoxb-1, channel: '#ops'}\n"
+			"  - {name: c, type: slack, token: xoxb-1, channel: C1, url: https://c}\n",
+			&settings, error, sizeof(error)));
 	struct receiver *receivers = settings_receivers(&settings, &count);
 
 	assert_int_equal(count, 3);
@@ -327,6 +329,9 @@ static void a_receiver_that_cannot_be_is_refused_by_name(void **state)
 		{"type: slack, channel: ops", "and channel"},
 		{"type: slack, token: a b, channel: ops", "one word"},
 		{"type: slack, url: https://a, channel: ops", "and channel"},
+		{"type: slack, url: https://a, title: '{{ sevrity }}'",
+		 "a: title: there is no field"},
+		{"type: slack, url: https://a, text: '{{ a'", "a: text: a {{ has no }}"},
 		{"type: alertmanager", "receivers: a needs url"},
 		{"type: alertmanager, url: https://a/api/v2/alerts", "without /api/v2/alerts"},
 		{"type: alertmanager, url: https://a, resolve_after: 9s", "resolve_after"},

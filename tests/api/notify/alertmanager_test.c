@@ -144,12 +144,24 @@ static void with_other_labels_the_former_alert_ends(void **state)
 	assert_string_equal(word(cJSON_GetArrayItem(list, 0), "labels", "server"), "shop/cart");
 	assert_string_equal(word(cJSON_GetArrayItem(list, 0), NULL, "endsAt"),
 			    "2026-01-02T03:04:06.678Z");
-	assert_string_equal(word(cJSON_GetArrayItem(list, 1), "labels", "server"),
-			    "shop/database");
+	assert_string_equal(word(cJSON_GetArrayItem(list, 1), "labels", "server"), "shop/database");
 	assert_string_equal(word(cJSON_GetArrayItem(list, 1), NULL, "endsAt"),
 			    "2026-01-02T03:09:06.678Z");
 	cJSON_Delete(list);
 	free(before);
+}
+
+static void it_may_have_words_of_its_own(void **state)
+{
+	const struct receiver own = {.title = "{{ stage }}: {{ server }}", .text = "see {{ key }}"};
+	const struct alert alert = plain();
+	struct item *item = item_new(&(struct notice){.alert = &alert, .receiver = &own});
+
+	(void)state;
+	item->text[item->length] = '\0';
+	assert_non_null(strstr(item->text, "\"summary\":\"Firing: shop/cart\""));
+	assert_non_null(strstr(item->text, "\"description\":\"see ABCDE"));
+	free(item);
 }
 
 static uint64_t next(uint64_t *seed)
@@ -224,6 +236,7 @@ int main(void)
 		cmocka_unit_test(it_is_known_by_labels_and_says_what_there_is_to_say),
 		cmocka_unit_test(its_end_is_of_the_labels_that_it_was_told_under),
 		cmocka_unit_test(with_other_labels_the_former_alert_ends),
+		cmocka_unit_test(it_may_have_words_of_its_own),
 		cmocka_unit_test(random_names_are_texts_and_never_empty),
 	};
 

@@ -32,9 +32,8 @@ static cJSON *parsed(const struct json *json)
 	return value;
 }
 
-static const struct receiver receiver = {.name = "team",
-					 .channel = "#ops",
-					 .routing_key = "0123456789abcdef0123456789abcdef"};
+static const struct receiver receiver = {
+	.name = "team", .channel = "#ops", .routing_key = "0123456789abcdef0123456789abcdef"};
 
 typedef void body_writer(struct json *json, const struct notice *notice);
 
@@ -49,6 +48,16 @@ static cJSON *written(body_writer *write, const struct notice *notice)
 	json_done(&json);
 	return value;
 }
+
+/* In words of its own. */
+static const struct receiver worded = {
+	.name = "team",
+	.channel = "#ops",
+	.routing_key = "0123456789abcdef0123456789abcdef",
+	.title =
+		"{{ severity }} {{ monitor }} {{ server }} {{ client }} {{ summary }} {{ metric }}",
+	.text = "{{ summary }} {{ suspect }} {{ server }} {{ client }} {{ metric }} {{ monitor }} "
+		"{{ namespace }} {{ summary }} {{ client }} {{ server }} {{ summary }}"};
 
 static cJSON *slack(const struct alert *alert)
 {
@@ -187,6 +196,19 @@ static void check_pagerduty(const struct alert *alert)
 	cJSON_Delete(body);
 }
 
+static void check_worded(const struct alert *alert)
+{
+	const struct notice notice = {
+		.alert = alert, .receiver = &worded, .external_url = external_url};
+	cJSON *body = written(body_slack, &notice);
+
+	check_slack_message(body);
+	cJSON_Delete(body);
+	body = written(body_pagerduty, &notice);
+	within(cJSON_GetObjectItem(cJSON_GetObjectItem(body, "payload"), "summary"), 1, 1024);
+	cJSON_Delete(body);
+}
+
 static struct alert plain(void)
 {
 	return (struct alert){.key = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567ABCDEFGHIJKLMNOPQRST",
@@ -295,15 +317,14 @@ static void a_test_says_that_it_is_one(void **state)
 	(void)state;
 	assert_non_null(strstr(text, "Test of errors: shop/web"));
 	assert_non_null(strstr(text, BODY_TEST));
-	assert_int_equal(
-		strncmp(cJSON_GetObjectItem(body, "text")->valuestring, "Test: ", 6), 0);
+	assert_int_equal(strncmp(cJSON_GetObjectItem(body, "text")->valuestring, "Test: ", 6), 0);
 	cJSON_free(text);
 	cJSON_Delete(body);
 	body = written(body_pagerduty, &notice);
 	assert_string_equal(
-		cJSON_GetObjectItem(cJSON_GetObjectItem(cJSON_GetObjectItem(body, "payload"),
-							"custom_details"),
-				    "test")
+		cJSON_GetObjectItem(
+			cJSON_GetObjectItem(cJSON_GetObjectItem(body, "payload"), "custom_details"),
+			"test")
 			->valuestring,
 		BODY_TEST);
 	cJSON_Delete(body);
@@ -371,6 +392,67 @@ static void random_text(uint64_t *seed, char *text, size_t size)
 	text[length] = '\0';
 }
 
+static void a_receiver_has_words_of_its_own(void **state)
+{
+	const struct receiver own = {.routing_key = worded.routing_key,
+				     .title = "{{ stage }} of {{ server }}",
+				     .text = "*{{ value }}* of {{ client }}"};
+	struct alert alert = plain();
+	struct notice notice = {.alert = &alert, .receiver = &own, .external_url = external_url};
+	cJSON *body = written(body_slack, &notice);
+	const cJSON *blocks = cJSON_GetObjectItem(body, "blocks");
+
+	(void)state;
+	assert_string_equal(cJSON_GetObjectItem(body, "text")->valuestring, "Firing of shop/cart");
+	assert_non_null(
+		strstr(cJSON_GetObjectItem(
+			       cJSON_GetObjectItem(cJSON_GetArrayItem(blocks, 0), "text"), "text")
+			       ->valuestring,
+		       " Firing of shop/cart"));
+	assert_string_equal(
+		cJSON_GetObjectItem(cJSON_GetObjectItem(cJSON_GetArrayItem(blocks, 1), "text"),
+				    "text")
+			->valuestring,
+		"*25 %* of shop/web");
+	cJSON_Delete(body);
+	body = written(body_pagerduty, &notice);
+	const cJSON *payload = cJSON_GetObjectItem(body, "payload");
+
+	assert_string_equal(cJSON_GetObjectItem(payload, "summary")->valuestring,
+			    "Firing of shop/cart");
+	assert_string_equal(
+		cJSON_GetObjectItem(cJSON_GetObjectItem(payload, "custom_details"), "text")
+			->valuestring,
+		"*25 %* of shop/web");
+	cJSON_Delete(body);
+	body = written(body_webhook, &notice);
+	assert_string_equal(cJSON_GetObjectItem(body, "title")->valuestring, "Firing of shop/cart");
+	assert_string_equal(cJSON_GetObjectItem(body, "text")->valuestring, "*25 %* of shop/web");
+	cJSON_Delete(body);
+	/* A test says that it is one, whatever the words. */
+	notice.test = true;
+	body = written(body_pagerduty, &notice);
+	assert_string_equal(
+		cJSON_GetObjectItem(cJSON_GetObjectItem(body, "payload"), "summary")->valuestring,
+		"Test: Test of shop/cart");
+	cJSON_Delete(body);
+}
+
+static void a_title_that_is_empty_of_an_alert_is_the_usual_one(void **state)
+{
+	const struct receiver own = {.routing_key = worded.routing_key, .title = "{{ suspect }}"};
+	struct alert alert = plain();
+
+	(void)state;
+	alert.suspects_count = 0;
+	cJSON *body = written(body_pagerduty, &(struct notice){.alert = &alert, .receiver = &own});
+
+	assert_string_equal(
+		cJSON_GetObjectItem(cJSON_GetObjectItem(body, "payload"), "summary")->valuestring,
+		alert.summary);
+	cJSON_Delete(body);
+}
+
 static void random_names_stay_within_all_limits(void **state)
 {
 	const char *given = getenv("MILLRACE_SEED");
@@ -398,6 +480,7 @@ static void random_names_stay_within_all_limits(void **state)
 			print_message("MILLRACE_SEED=%#llx\n", (unsigned long long)before);
 		check_slack(&alert);
 		check_pagerduty(&alert);
+		check_worded(&alert);
 	}
 }
 
@@ -440,6 +523,8 @@ int main(void)
 		cmocka_unit_test(a_test_says_that_it_is_one),
 		cmocka_unit_test(a_pod_may_be_called_anything),
 		cmocka_unit_test(an_alert_without_words_still_is_a_message),
+		cmocka_unit_test(a_receiver_has_words_of_its_own),
+		cmocka_unit_test(a_title_that_is_empty_of_an_alert_is_the_usual_one),
 		cmocka_unit_test(random_names_stay_within_all_limits),
 		cmocka_unit_test(text_is_cut_at_characters_not_at_bytes),
 		cmocka_unit_test(values_have_their_units),

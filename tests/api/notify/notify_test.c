@@ -1138,23 +1138,23 @@ static void a_second_life_tells_again_what_it_is_reminded_of(void **state)
 /* --- Slack's bot --- */
 
 #define SAYS(json) "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n" json
-#define POSTED                                \
-	SAYS("Content-Length: 54\r\n\r\n"      \
+#define POSTED                            \
+	SAYS("Content-Length: 54\r\n\r\n" \
 	     "{\"ok\":true,\"channel\":\"C0123\",\"ts\":\"1700000000.000100\"}")
-#define POSTED_ANEW                           \
-	SAYS("Content-Length: 54\r\n\r\n"      \
+#define POSTED_ANEW                       \
+	SAYS("Content-Length: 54\r\n\r\n" \
 	     "{\"ok\":true,\"channel\":\"C0123\",\"ts\":\"1700000009.000100\"}")
-#define NO_MESSAGE                            \
-	SAYS("Content-Length: 40\r\n\r\n"      \
+#define NO_MESSAGE                        \
+	SAYS("Content-Length: 40\r\n\r\n" \
 	     "{\"ok\":false,\"error\":\"message_not_found\"}")
-#define NO_CHANNEL                            \
-	SAYS("Content-Length: 40\r\n\r\n"      \
+#define NO_CHANNEL                        \
+	SAYS("Content-Length: 40\r\n\r\n" \
 	     "{\"ok\":false,\"error\":\"channel_not_found\"}")
-#define NO_BLOCKS                             \
-	SAYS("Content-Length: 37\r\n\r\n"      \
+#define NO_BLOCKS                         \
+	SAYS("Content-Length: 37\r\n\r\n" \
 	     "{\"ok\":false,\"error\":\"invalid_blocks\"}")
-#define TOO_FAST                              \
-	SAYS("Content-Length: 34\r\n\r\n"      \
+#define TOO_FAST                          \
+	SAYS("Content-Length: 34\r\n\r\n" \
 	     "{\"ok\":false,\"error\":\"ratelimited\"}")
 
 /* The n-th request: "update C0123 1700000000.000100", "post #ops", "reply C0123 ... loud". */
@@ -1175,7 +1175,7 @@ static const char *asked(const struct fixture *fixture, size_t number)
 		 : thread ? "reply"
 			  : "post",
 		 cJSON_GetObjectItem(body, "channel")->valuestring, time || thread ? " " : "",
-		 time     ? time->valuestring
+		 time	  ? time->valuestring
 		 : thread ? thread->valuestring
 			  : "",
 		 cJSON_IsTrue(cJSON_GetObjectItem(body, "reply_broadcast")) ? " loud" : "");

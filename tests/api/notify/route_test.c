@@ -12,23 +12,22 @@
 #include "anomaly/alert.h"
 #include "api/notify/route.h"
 
-#define PATTERNS(...)                                             \
-	{                                                         \
-		(const char *const[]){__VA_ARGS__},               \
+#define PATTERNS(...)                                                                     \
+	{                                                                                 \
+		(const char *const[]){__VA_ARGS__},                                       \
 			sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *) \
 	}
 
 /* Named by web -> shop/cart; the payments are in it too. */
 static struct alert incident(void)
 {
-	return (struct alert){
-		.monitor = "baseline/failure_ratio",
-		.subject = {"shop/web", "shop/cart", 8080, 6},
-		.members_count = 2,
-		.members = {{.monitor = "baseline/failure_ratio",
-			     .subject = {"shop/web", "shop/cart", 8080, 6}},
-			    {.monitor = "payments slow",
-			     .subject = {"shop/cart", "payments/api", 443, 6}}}};
+	return (struct alert){.monitor = "baseline/failure_ratio",
+			      .subject = {"shop/web", "shop/cart", 8080, 6},
+			      .members_count = 2,
+			      .members = {{.monitor = "baseline/failure_ratio",
+					   .subject = {"shop/web", "shop/cart", 8080, 6}},
+					  {.monitor = "payments slow",
+					   .subject = {"shop/cart", "payments/api", 443, 6}}}};
 }
 
 static void without_patterns_all_is_taken(void **state)
