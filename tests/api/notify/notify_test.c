@@ -12,6 +12,7 @@
 #include <cJSON.h>
 
 #include "api/notify/notify.h"
+#include "api/notify/repeat.h"
 #include "base/clock.h"
 #include "tests/api/notify/receiver.h"
 
@@ -994,7 +995,7 @@ static void start_alertmanager(struct fixture *fixture)
 	start(fixture, RECEIVER_ALERTMANAGER, &(struct notify_options){.receivers = &wants});
 }
 
-/* The one alert of the n-th request, of that server, ends at (0: it has not ended yet). */
+/* An alert of the n-th request: whether it has ended. */
 static bool is_over(const struct fixture *fixture, size_t number, size_t at)
 {
 	cJSON *list = cJSON_Parse(fixture->rig.received[number].body);
@@ -1133,6 +1134,54 @@ static void a_second_life_tells_again_what_it_is_reminded_of(void **state)
 	until_repeated(fixture, 2);
 	assert_non_null(strstr(fixture->rig.received[1].body, alert.key));
 	assert_int_equal(fixture->settled_count, 1);
+}
+
+/* As of an earlier life, and still firing. */
+static void had_before(struct fixture *fixture, unsigned number)
+{
+	const struct alert alert = episode(number);
+	struct delivery delivery = {.receiver = "team",
+				    .sequence = 1,
+				    .delivered_ns = 1,
+				    .sent_ns = 1,
+				    .resolve_owed = true,
+				    .severity = ALERT_WARNING};
+
+	memcpy(delivery.key, alert.key, sizeof(delivery.key));
+	notify_settled(fixture->notify, &delivery);
+	notify_remind(fixture->notify, &alert);
+}
+
+static void more_than_a_request_holds_are_repeated_by_the_next_at_once(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE});
+
+	start_alertmanager(fixture);
+	for (unsigned i = 0; i < REPEATED_AT_ONCE + 1; i++)
+		had_before(fixture, i);
+	notify_turn(fixture->notify);
+	until_received(fixture, 2);
+	assert_int_equal(alerts_of(fixture, 0), REPEATED_AT_ONCE);
+	assert_int_equal(alerts_of(fixture, 1), 1);
+	assert_int_equal(stats(fixture).repeated, REPEATED_AT_ONCE + 1);
+}
+
+static void past_their_bound_alerts_are_not_repeated_and_counted(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE});
+
+	start_alertmanager(fixture);
+	for (unsigned i = 0; i < REPEATED_MAX; i++)
+		had_before(fixture, i);
+	assert_int_equal(stats(fixture).unrepeated, 0);
+	had_before(fixture, REPEATED_MAX);
+	assert_int_equal(stats(fixture).unrepeated, 1);
+	resolve(fixture, 0); /* which makes room for one */
+	until_settled(fixture, 1);
+	had_before(fixture, REPEATED_MAX);
+	assert_int_equal(stats(fixture).unrepeated, 1);
 }
 
 /* --- Slack's bot --- */
@@ -1800,6 +1849,8 @@ int main(void)
 		TEST(an_end_never_overtakes_a_repeat),
 		TEST(a_repeat_that_fails_is_tried_again_soon),
 		TEST(a_second_life_tells_again_what_it_is_reminded_of),
+		TEST(more_than_a_request_holds_are_repeated_by_the_next_at_once),
+		TEST(past_their_bound_alerts_are_not_repeated_and_counted),
 		TEST(a_bot_changes_its_message_and_replies_to_it_where_it_matters),
 		TEST(a_bots_message_is_known_in_the_next_life),
 		TEST(a_bots_message_that_somebody_deleted_is_written_anew),
