@@ -410,6 +410,7 @@ int decode_delivery(const uint8_t *bytes, size_t length, struct delivery *delive
 	cut(delivery->receiver, sizeof(delivery->receiver), message->receiver);
 	cut(delivery->key, sizeof(delivery->key), message->key);
 	cut(delivery->error, sizeof(delivery->error), message->error);
+	cut(delivery->handle, sizeof(delivery->handle), message->handle);
 	millrace__v1__delivery__free_unpacked(message, NULL);
 	return delivery->receiver[0] && delivery->key[0] ? 0 : -EBADMSG;
 }

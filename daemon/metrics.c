@@ -531,6 +531,14 @@ static void receivers(FILE *out, const struct notifier_stats *notifier, uint64_t
 	of_receivers(out, "millrace_notifications_forgotten_total", "counter",
 		     "Alerts whose end will not be told as too many were open.", notifier,
 		     OF_RECEIVER(forgotten));
+	of_receivers(out, "millrace_notifications_tested_total", "counter",
+		     "Test notifications that somebody had sent.", notifier, OF_RECEIVER(tested));
+	of_receivers(out, "millrace_notifications_repeated_total", "counter",
+		     "Times that a firing alert was told again to a receiver that forgets.",
+		     notifier, OF_RECEIVER(repeated));
+	of_receivers(out, "millrace_notifications_unrepeated_total", "counter",
+		     "Alerts that are not told again, as more than 16384 of the receiver fire.",
+		     notifier, OF_RECEIVER(unrepeated));
 	of_receivers(out, "millrace_receiver_breaker_opened_total", "counter",
 		     "Times that the receiver's circuit breaker opened.", notifier,
 		     OF_RECEIVER(breaker_opened));
@@ -547,6 +555,9 @@ static void notifier(FILE *out, const struct notifier_stats *stats, uint64_t now
 	one(out, "millrace_outbox_undecodable_total", "counter",
 	    "Records of millrace.alerts that are no transition: passed over.",
 	    (double)stats->undecodable);
+	one(out, "millrace_alerts_unrouted_total", "counter",
+	    "Alerts that began and that no receiver was for, by its match or severity.",
+	    (double)stats->unrouted);
 	one(out, "millrace_outbox_behind", "gauge",
 	    "Records of millrace.alerts that a restart would read again.", (double)stats->behind);
 	one(out, "millrace_deliveries_unheld_total", "counter",

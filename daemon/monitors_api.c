@@ -7,10 +7,8 @@
 
 #include "agent/batch/keys.h"
 #include "agent/batch/seal.h"
-#include "api/http/json.h"
 #include "api/http/server.h"
 #include "api/history/read.h"
-#include "api/query/message_json.h"
 #include "api/query/monitor_schema.h"
 #include "api/query/rehearsal.h"
 #include "base/clock.h"
@@ -21,6 +19,8 @@
 #include "daemon/monitor_text.h"
 #include "daemon/outputs.h"
 #include "daemon/permit.h"
+#include "daemon/reply.h"
+#include "daemon/settings.h"
 #include "daemon/topics.h"
 #include "daemon/waiting.h"
 #include "millrace/v1/monitors.pb-c.h"
@@ -49,33 +49,6 @@ struct monitors_api {
 	struct waiting waiting;			    /* for what is a struct change */
 	struct config_error error;
 };
-
-/* --- answers --- */
-
-static void answer(struct response *response, const ProtobufCMessage *message)
-{
-	struct json json;
-	size_t size;
-
-	if (response_by_grpc(response)) {
-		uint8_t *bytes;
-
-		size = protobuf_c_message_get_packed_size(message);
-		bytes = memory_resize(NULL, size, 1);
-		protobuf_c_message_pack(message, bytes);
-		response_message(response, bytes, size);
-		response_finish(response, GRPC_OK, NULL);
-		free(bytes);
-		return;
-	}
-	json_init(&json);
-	message_json(&json, message);
-	const char *text = json_text(&json, &size);
-
-	response_header(response, "cache-control", "no-store");
-	response_send(response, 200, "application/json", text, size);
-	json_done(&json);
-}
 
 /* --- monitors as messages --- */
 
@@ -254,7 +227,7 @@ static void answer_rules(struct response *response, const struct rule *rules, si
 	list_init(&list, count);
 	for (size_t i = 0; i < count; i++)
 		list_add(&list, &rules[i].monitor, &rules[i]);
-	answer(response, one ? &list.told[0].state.base : &list.message.base);
+	reply_message(response, one ? &list.told[0].state.base : &list.message.base);
 	list_done(&list);
 }
 
@@ -282,6 +255,19 @@ static const struct rule *find_rule(const struct monitors_api *api, const char *
 	return rule && !rule->withdrawn ? rule : NULL;
 }
 
+const struct monitor *monitors_api_find(const struct monitors_api *api, const char *name)
+{
+	const struct monitor *own = find_own(api, name);
+	const struct rule *rule = own ? NULL : find_rule(api, name);
+
+	return own ? own : rule ? &rule->monitor : NULL;
+}
+
+bool monitors_api_knows(const struct monitors_api *api)
+{
+	return api->read_all;
+}
+
 static void answer_list(struct monitors_api *api, struct response *response)
 {
 	size_t count;
@@ -293,7 +279,7 @@ static void answer_list(struct monitors_api *api, struct response *response)
 		list_add(&list, &monitors[i], NULL);
 	for (size_t i = rulebook_own(api->book); i < count; i++)
 		list_add(&list, &monitors[i], find_rule(api, monitors[i].name));
-	answer(response, &list.message.base);
+	reply_message(response, &list.message.base);
 	list_done(&list);
 }
 
@@ -309,7 +295,7 @@ static void answer_tried(struct monitors_api *api, struct response *response,
 	list_init(&list, 1);
 	list_add(&list, monitor, rule);
 	list.told[0].state.trial = &told->message;
-	answer(response, as_list ? &list.message.base : &list.told[0].state.base);
+	reply_message(response, as_list ? &list.message.base : &list.told[0].state.base);
 	list_done(&list);
 	free(told);
 }
@@ -331,7 +317,7 @@ static void answer_one(struct monitors_api *api, struct response *response, cons
 	}
 	list_init(&list, 1);
 	list_add(&list, own ? own : &rule->monitor, own ? NULL : rule);
-	answer(response, as_list ? &list.message.base : &list.told[0].state.base);
+	reply_message(response, as_list ? &list.message.base : &list.told[0].state.base);
 	list_done(&list);
 }
 

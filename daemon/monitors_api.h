@@ -10,6 +10,7 @@
  * service loop's thread. */
 #pragma once
 
+#include <stdbool.h>
 #include <uv.h>
 
 #include "anomaly/monitor.h"
@@ -42,6 +43,10 @@ void monitors_api_routes(struct monitors_api *api, struct server *server);
  * when it was first looked at. Until then requests get 503. */
 void monitors_api_take(struct monitors_api *api, const struct rule *rule);
 void monitors_api_read_all(struct monitors_api *api);
+/* The one of that name which is in force, until the topic has another; NULL: none is. */
+const struct monitor *monitors_api_find(const struct monitors_api *api, const char *name);
+/* Whether what the topic had was read. */
+bool monitors_api_knows(const struct monitors_api *api);
 /* After the server's close was begun, which ends what waits. The loop must run until its handles
  * are gone; free it then. */
 void monitors_api_close(struct monitors_api *api);

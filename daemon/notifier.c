@@ -65,7 +65,7 @@ struct notifier {
 	struct recent recent[RECENT_ALERTS];
 	size_t recent_next;
 	struct histogram event_to_webhook;
-	uint64_t read, undecodable, unheld;
+	uint64_t read, undecodable, unheld, unrouted;
 	/* Until then, or as long as more comes, the outbox is read before anything of it is sent;
 	 * 0: it was read. */
 	uint64_t reading_until_ns;
@@ -308,8 +308,9 @@ static void on_outbox(void *context, const struct tail_record *record)
 	if (alert.sequence == 1)
 		remember_firing(notifier, &alert);
 	/* Who never read the outbox has not promised anything of what is older than its promise. */
-	if (!record->fresh || within_life(notifier, &alert))
-		notify_push(notifier->notify, &alert, &place);
+	if ((!record->fresh || within_life(notifier, &alert)) &&
+	    !notify_push(notifier->notify, &alert, &place) && alert.sequence == 1)
+		notifier->unrouted++;
 }
 
 static void commit(struct notifier *notifier)
@@ -386,6 +387,8 @@ void notifier_start(struct notifier *notifier)
 	for (size_t at = 0; (fires = firing_next(notifier->firing, &at));) {
 		if (within_life(notifier, &fires->alert))
 			notify_push(notifier->notify, &fires->alert, &fires->place);
+		else
+			notify_remind(notifier->notify, &fires->alert);
 	}
 	firing_free(notifier->firing);
 	notifier->firing = NULL;
@@ -492,6 +495,7 @@ void notifier_turn(struct notifier *notifier, bool running, uint64_t clock_ns)
 	view.receivers_count = notify_stats(notifier->notify, receivers, NOTIFIER_RECEIVERS_MAX);
 	selfwatch_look(notifier->watch, &view);
 	notifier_room(notifier);
+	notify_turn(notifier->notify);
 	if (notifier->started && !notifier->outbox)
 		open_outbox(notifier);
 	if (notifier->reading_until_ns && uv_hrtime() >= notifier->reading_until_ns)
@@ -513,7 +517,8 @@ struct notifier_stats notifier_stats(const struct notifier *notifier)
 				       .event_to_webhook = &notifier->event_to_webhook,
 				       .read = notifier->read,
 				       .undecodable = notifier->undecodable,
-				       .unheld = notifier->unheld};
+				       .unheld = notifier->unheld,
+				       .unrouted = notifier->unrouted};
 
 	stats.receivers_count =
 		notify_stats(notifier->notify, stats.receivers, NOTIFIER_RECEIVERS_MAX);
@@ -557,6 +562,17 @@ size_t notifier_views(const struct notifier *notifier, struct receiver_view *vie
 			views[i].failed += stats[i].failed[reason];
 	}
 	return count;
+}
+
+void notifier_try(struct notifier *notifier, size_t receiver, const struct alert *alert,
+		  notify_tried told, void *context)
+{
+	notify_try(notifier->notify, receiver, alert, told, context);
+}
+
+bool notifier_routes(const struct notifier *notifier, size_t receiver, const struct alert *alert)
+{
+	return notify_routes(notifier->notify, receiver, alert);
 }
 
 static struct notify *make_notify(struct notifier *notifier, const struct receiver *receivers,

@@ -49,6 +49,7 @@ struct notifier_stats {
 	uint64_t read;	      /* transitions of the outbox */
 	uint64_t undecodable; /* records of it that are no transition */
 	uint64_t unheld;      /* records that Kafka refused for good */
+	uint64_t unrouted;    /* incidents that began and that no receiver was for */
 	uint64_t behind; /* records of the outbox from the committed position to the newest read */
 };
 
@@ -76,6 +77,10 @@ struct notifier_stats notifier_stats(const struct notifier *notifier);
 /* For the API: see query_options. */
 struct receiver_view;
 size_t notifier_views(const struct notifier *notifier, struct receiver_view *views, size_t max);
+/* As notify_try and notify_routes, by the number among the views. */
+void notifier_try(struct notifier *notifier, size_t receiver, const struct alert *alert,
+		  notify_tried told, void *context);
+bool notifier_routes(const struct notifier *notifier, size_t receiver, const struct alert *alert);
 /* Closes handles; when they are, and outputs are settled or closed, notifier_free. */
 void notifier_close(struct notifier *notifier);
 bool notifier_closed(const struct notifier *notifier);

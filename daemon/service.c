@@ -31,6 +31,7 @@
 #include "daemon/networks.h"
 #include "daemon/monitors_api.h"
 #include "daemon/notifier.h"
+#include "daemon/receivers_api.h"
 #include "daemon/relay.h"
 #include "daemon/watcher.h"
 #include "daemon/parcel.h"
@@ -89,6 +90,7 @@ struct service {
 	struct encoder *encoder;
 	struct control_api *control_api;
 	struct monitors_api *monitors_api;
+	struct receivers_api *receivers_api;
 	struct relay *relay;
 	struct range *ranges;	   /* the relay's */
 	struct networks *networks; /* NULL: none are configured */
@@ -1218,6 +1220,25 @@ static void start_monitors(struct service *service)
 	monitors_api_routes(service->monitors_api, service->server);
 }
 
+static struct notifier *notifier_of(void *context)
+{
+	const struct service *service = context;
+
+	return service->notifier;
+}
+
+static void start_receivers(struct service *service)
+{
+	service->receivers_api = receivers_api_new(
+		&(struct receivers_api_options){.loop = &service->loop,
+						.history = service->history,
+						.monitors = service->monitors_api,
+						.token = service->settings->control_token,
+						.context = service,
+						.notifier = notifier_of});
+	receivers_api_routes(service->receivers_api, service->server);
+}
+
 static void on_change(void *context, uint64_t key, const uint8_t *bytes, size_t length)
 {
 	struct service *service = context;
@@ -1437,6 +1458,7 @@ static void done(struct service *service)
 	watchdog_free(service->watchdog);
 	notifier_free(service->notifier);
 	control_api_free(service->control_api);
+	receivers_api_free(service->receivers_api);
 	monitors_api_free(service->monitors_api);
 	relay_free(service->relay);
 	free(service->ranges);
@@ -1527,6 +1549,7 @@ int service_run(const struct service_options *options)
 	}
 	start_control(service);
 	start_monitors(service);
+	start_receivers(service);
 	start_herald(service);
 	start_relay(service);
 	start_watcher(service);

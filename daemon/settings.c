@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/notify/template.h"
 #include "api/notify/webhook.h"
 #include "base/address.h"
 #include "base/clock.h"
@@ -31,7 +32,7 @@ static const char *const monitor_metrics[] = {"connections_failed",
 static const char *const protocols[] = {"any", "tcp", "udp", NULL};
 static const uint8_t protocol_numbers[] = {0, 6, 17};
 static const char *const severities[] = {"info", "warning", "error", "critical", NULL};
-static const char *const receiver_types[] = {"slack", "pagerduty", "webhook",
+static const char *const receiver_types[] = {"slack", "pagerduty", "webhook", "alertmanager",
 					     NULL}; /* enum receiver_kind */
 static const char *const data_loss_choices[] = {"continue", "stop", NULL};
 static const char *const kubernetes_sources[] = {"off", "in-cluster", "kubeconfig", NULL};
@@ -246,13 +247,30 @@ static const struct config_entry receiver_entries[] = {
 	 RECEIVER(type),
 	 .choices = receiver_types,
 	 .required = true,
-	 .help = "slack: incoming webhook; pagerduty: Events API v2; webhook: any other, signed."},
+	 .help = "slack: incoming webhook, or a bot with its token; pagerduty: Events API v2; "
+		 "alertmanager: its API v2; "
+		 "webhook: any other, signed."},
 	{.name = "url",
 	 .type = CONFIG_STRING,
 	 RECEIVER(url),
 	 .secret = true,
-	 .help = "The webhook's URL. PagerDuty: https://events.pagerduty.com/v2/enqueue by "
-		 "default."},
+	 .help = "The webhook's URL; the Alertmanager's, before its /api. PagerDuty: "
+		 "https://events.pagerduty.com/v2/enqueue by default; Slack's bot: "
+		 "https://slack.com/api."},
+	{.name = "token",
+	 .type = CONFIG_STRING,
+	 RECEIVER(token),
+	 .secret = true,
+	 .max = "512",
+	 .help = "Of Slack's bot (xoxb-...), with the scope chat:write; with channel, in place of "
+		 "a "
+		 "webhook's url."},
+	{.name = "channel",
+	 .type = CONFIG_STRING,
+	 RECEIVER(channel),
+	 .min = "1",
+	 .max = "80",
+	 .help = "Where the bot writes: the channel's id, or #name of a public one."},
 	{.name = "routing_key",
 	 .type = CONFIG_STRING,
 	 RECEIVER(routing_key),
@@ -268,12 +286,53 @@ static const struct config_entry receiver_entries[] = {
 	 RECEIVER(former_secret),
 	 .secret = true,
 	 .help = "Of a webhook: signs too, while receivers change to another secret."},
+	{.name = "title",
+	 .type = CONFIG_STRING,
+	 RECEIVER(title),
+	 .max = "255",
+	 .help = "What a message is headed with, with {{ field }} for what the alert has; "
+		 "alerts.md "
+		 "lists the fields."},
+	{.name = "text",
+	 .type = CONFIG_STRING,
+	 RECEIVER(text),
+	 .max = "2047",
+	 .help = "What it says below that, likewise, in place of the summary."},
 	{.name = "severity",
 	 .type = CONFIG_ENUM,
 	 RECEIVER(severity),
 	 .choices = severities,
 	 .fallback = "info",
 	 .help = "Alerts of lesser severity are not sent."},
+	{.name = "match.monitor",
+	 .type = CONFIG_STRINGS,
+	 RECEIVER(match[ROUTE_MONITOR]),
+	 .max = "64",
+	 .help = "Only incidents with an episode of a monitor that matches one of these "
+		 "patterns (* and ?; ! before one excludes); all by default."},
+	{.name = "match.client",
+	 .type = CONFIG_STRINGS,
+	 RECEIVER(match[ROUTE_CLIENT]),
+	 .max = "64",
+	 .help = "Only with an episode whose client workload matches; that of all "
+		 "clients is empty."},
+	{.name = "match.server",
+	 .type = CONFIG_STRINGS,
+	 RECEIVER(match[ROUTE_SERVER]),
+	 .max = "64",
+	 .help = "Only with an episode whose server workload matches."},
+	{.name = "match.namespace",
+	 .type = CONFIG_STRINGS,
+	 RECEIVER(match[ROUTE_NAMESPACE]),
+	 .max = "64",
+	 .help = "Only with an episode whose server is of such a namespace: what stands "
+		 "before the / of its name."},
+	{.name = "match.cause_only",
+	 .type = CONFIG_BOOL,
+	 RECEIVER(cause_only),
+	 .fallback = "false",
+	 .help = "Only the episode that names the incident counts, not the others that it tells "
+		 "of."},
 	{.name = "self_alerts",
 	 .type = CONFIG_BOOL,
 	 RECEIVER(self_alerts),
@@ -285,15 +344,24 @@ static const struct config_entry receiver_entries[] = {
 	 .fallback = "0",
 	 .max = "60000",
 	 .unit = "messages a minute",
-	 .help = "The pace; 0: what the service allows: 60 for slack, 100 for pagerduty; 600 for "
-		 "webhook."},
+	 .help = "The pace; 0: what the service allows: 60 for slack, 50 for its bot, 100 for "
+		 "pagerduty; 600 for webhook and alertmanager."},
 	{.name = "burst",
 	 .type = CONFIG_UINT,
 	 RECEIVER(burst),
 	 .fallback = "0",
 	 .max = "1000",
 	 .unit = "messages",
-	 .help = "So many at once after a rest; 0: 3 for slack, 10 for pagerduty, 50 for webhook."},
+	 .help = "So many at once after a rest; 0: 3 for slack, 10 for pagerduty, 50 for webhook "
+		 "and alertmanager."},
+	{.name = "resolve_after",
+	 .type = CONFIG_DURATION,
+	 RECEIVER(resolve_after_ns),
+	 .fallback = "5m",
+	 .min = "10s",
+	 .max = "24h",
+	 .help = "Of an alertmanager: it takes for over what it was not told of for so long; what "
+		 "fires is told again five times as often."},
 };
 
 static const struct config_table receiver_table = {
@@ -1013,15 +1081,63 @@ static int check_webhook(const struct settings_receiver *receiver, char *error, 
 	return -EINVAL;
 }
 
+static int check_slack(const struct settings_receiver *receiver, char *error, size_t size)
+{
+	const char *token = receiver->token;
+
+	if (!token && !receiver->channel && receiver->url)
+		return 0;
+	/* It is a header's line. */
+	if (token && receiver->channel && token[0] && !strpbrk(token, " \t\r\n"))
+		return 0;
+	snprintf(
+		error, size,
+		"receivers: %s needs url (or url_file), Slack's incoming webhook; or a bot's token "
+		"(or token_file), one word, and channel",
+		receiver->name);
+	return -EINVAL;
+}
+
+static int check_template(const char *name, const char *what, const char *template, char *error,
+			  size_t size)
+{
+	const char *why = template ? template_check(template) : NULL;
+
+	if (why)
+		snprintf(error, size, "receivers: %s: %s: %s", name, what, why);
+	return why ? -EINVAL : 0;
+}
+
+static int check_match(const struct settings_receiver *receiver, char *error, size_t size)
+{
+	static const char *const fields[ROUTE_FIELDS] = {"monitor", "client", "server",
+							 "namespace"};
+
+	for (size_t field = 0; field < ROUTE_FIELDS; field++) {
+		const struct config_strings *patterns = &receiver->match[field];
+
+		for (size_t i = 0; i < patterns->count; i++) {
+			const char *why = route_check(patterns->items[i]);
+
+			if (!why)
+				continue;
+			snprintf(error, size, "receivers: %s: match.%s: %s", receiver->name,
+				 fields[field], why);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
 static int check_receiver(const struct settings_receiver *receiver, bool allow_http, char *error,
 			  size_t size)
 {
-	if (receiver->type == RECEIVER_SLACK && !receiver->url) {
-		snprintf(error, size,
-			 "receivers: %s needs url (or url_file), Slack's incoming webhook",
-			 receiver->name);
+	if (check_match(receiver, error, size) < 0 ||
+	    check_template(receiver->name, "title", receiver->title, error, size) < 0 ||
+	    check_template(receiver->name, "text", receiver->text, error, size) < 0)
 		return -EINVAL;
-	}
+	if (receiver->type == RECEIVER_SLACK && check_slack(receiver, error, size) < 0)
+		return -EINVAL;
 	if (receiver->type == RECEIVER_PAGERDUTY &&
 	    (!receiver->routing_key || strlen(receiver->routing_key) != 32)) {
 		snprintf(error, size,
@@ -1032,6 +1148,14 @@ static int check_receiver(const struct settings_receiver *receiver, bool allow_h
 	}
 	if (receiver->type == RECEIVER_WEBHOOK && check_webhook(receiver, error, size) < 0)
 		return -EINVAL;
+	if (receiver->type == RECEIVER_ALERTMANAGER &&
+	    (!receiver->url || strstr(receiver->url, "/api/v2"))) {
+		snprintf(error, size,
+			 "receivers: %s needs url (or url_file), the Alertmanager's address "
+			 "without /api/v2/alerts, which is put behind it",
+			 receiver->name);
+		return -EINVAL;
+	}
 	return check_url(receiver, allow_http, error, size);
 }
 
@@ -1258,6 +1382,11 @@ struct monitor *settings_monitors(const struct settings *settings, size_t *count
 	return monitors;
 }
 
+static bool is_bot(const struct settings_receiver *receiver)
+{
+	return receiver->type == RECEIVER_SLACK && receiver->token;
+}
+
 struct receiver *settings_receivers(const struct settings *settings, size_t *count)
 {
 	const struct settings_receiver *from = settings->receivers.items;
@@ -1267,8 +1396,14 @@ struct receiver *settings_receivers(const struct settings *settings, size_t *cou
 	for (size_t i = 0; i < *count; i++, from++) {
 		receivers[i] = (struct receiver){
 			.name = from->name,
-			.kind = from->type,
-			.url = from->url ? from->url : "https://events.pagerduty.com/v2/enqueue",
+			.kind = is_bot(from) ? RECEIVER_SLACK_BOT : from->type,
+			.url = from->url      ? from->url
+			       : is_bot(from) ? "https://slack.com/api"
+					      : "https://events.pagerduty.com/v2/enqueue",
+			.token = is_bot(from) ? from->token : NULL,
+			.channel = from->channel,
+			.title = from->title,
+			.text = from->text,
 			.routing_key = from->routing_key,
 			.secret = from->type == RECEIVER_WEBHOOK ? from->secret : NULL,
 			.former_secret = from->former_secret,
@@ -1276,7 +1411,13 @@ struct receiver *settings_receivers(const struct settings *settings, size_t *cou
 			.self_alerts = from->self_alerts,
 			.per_minute = (uint32_t)from->per_minute,
 			.burst = (uint32_t)from->burst,
+			.resolve_after_ns = from->resolve_after_ns,
 		};
+		receivers[i].route.cause_only = from->cause_only;
+		for (size_t field = 0; field < ROUTE_FIELDS; field++)
+			receivers[i].route.fields[field] = (struct route_patterns){
+				(const char *const *)from->match[field].items,
+				from->match[field].count};
 	}
 	return receivers;
 }

@@ -21,10 +21,12 @@ struct settings_monitor {
 };
 
 struct settings_receiver {
-	char *name, *url, *routing_key, *secret, *former_secret;
+	char *name, *url, *routing_key, *secret, *former_secret, *token, *channel, *title, *text;
 	uint32_t type, severity;
+	struct config_strings match[ROUTE_FIELDS];
+	bool cause_only;
 	bool self_alerts;
-	uint64_t per_minute, burst;
+	uint64_t per_minute, burst, resolve_after_ns;
 };
 
 struct settings_range {

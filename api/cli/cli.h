@@ -29,7 +29,7 @@ struct cli {
 	} nodes, labels, features, scope;
 	const char *region, *role, *scan_period, *batch_interval, *budget, *life, *id;
 	const char *file;
-	bool dry_run;
+	bool dry_run, send;
 	const char *csv;       /* a file */
 	const char *from, *to; /* of a backtest of the log, as is what millraced is given */
 	const char *config;

@@ -33,6 +33,9 @@ static const struct option_entry flags[] = {
 	 "monitors apply, test, backtest: a monitor, or a list of them, as in millraced.yaml; - is "
 	 "stdin."},
 	{"dry-run", 0, NULL, "monitors apply: only says what would be in force."},
+	{"send", 0, NULL,
+	 "monitors test: sends a test notification, to the RECEIVER behind NAME or to all that are "
+	 "for it."},
 	{"kind", 0, "KIND",
 	 "events: deployed, scaled, restarted, oom_killed, node_ready, edge_appeared, ..."},
 	{"node", 0, "GLOB",
@@ -83,7 +86,7 @@ static const struct command commands[] = {
 	 command_alerts},
 	{"monitors", "[VERB]",
 	 "What people are told of: list, get NAME, apply -f FILE, delete NAME, test NAME.",
-	 "file dry-run", command_monitors},
+	 "file dry-run send", command_monitors},
 	{"events", "[WORKLOAD]", "What changed, newest first: deployments, restarts, nodes, edges.",
 	 "window kind node limit", command_events},
 	{"agents", "[VERB]",
@@ -295,6 +298,8 @@ static void read_flags(struct cli *cli, struct given *given, int argc, char **ar
 			cli->loss = true;
 		else if (strcmp(entry->name, "dry-run") == 0)
 			cli->dry_run = true;
+		else if (strcmp(entry->name, "send") == 0)
+			cli->send = true;
 		else if (words_of(cli, entry->name))
 			add_word(words_of(cli, entry->name), entry->name, argument);
 		else
@@ -344,7 +349,7 @@ static void check(const struct command *command, const struct cli *cli, const st
 			options_refuse(&options, "%s has no --%s", command->name, given->names[i]);
 	}
 	bool verbs = command->run == command_agents || command->run == command_monitors;
-	int most = verbs ? 2 : *command->operand ? 1 : 0;
+	int most = cli->send ? 3 : verbs ? 2 : *command->operand ? 1 : 0;
 
 	if (cli->operands_count > most)
 		options_refuse(&options, "%s takes no \"%s\"", command->name, cli->operands[most]);

@@ -331,12 +331,90 @@ static int try_name(const struct cli *cli, cJSON **document, char **body)
 	return status == STATUS_DONE ? ask_json(cli, path.text, document, body) : status;
 }
 
+/* --- a test notification --- */
+
+static const struct sheet_column test_columns[] = {
+	{"RECEIVER", false},
+	{"TYPE", false},
+	{"TOOK", true},
+	{"RESULT", false},
+};
+
+static void print_tests(const struct cli *cli, const cJSON *tests)
+{
+	const cJSON *one;
+	struct sheet sheet;
+
+	sheet_init(&sheet, test_columns, sizeof(test_columns) / sizeof(test_columns[0]));
+	cJSON_ArrayForEach(one, tests)
+	{
+		sheet_add(&sheet, text_of(one, "receiver"));
+		sheet_add(&sheet, text_of(one, "type"));
+		sheet_addf(&sheet, "%.2f s", number_of(one, "took_s"));
+		if (flag_of(one, "taken"))
+			sheet_addf(&sheet, "taken%s",
+				   flag_of(one, "routed") ? ""
+							  : ", though it is not for such an alert");
+		else
+			sheet_addf(&sheet, "%s: %s", flag_of(one, "sent") ? "failed" : "not sent",
+				   text_of(one, "error"));
+	}
+	sheet_print(&sheet, stdout, cli->colour);
+	sheet_done(&sheet);
+}
+
+/* Done when all that were sent were taken, and one was. */
+static int status_of_tests(const cJSON *tests)
+{
+	size_t sent = 0, taken = 0;
+	const cJSON *one;
+
+	cJSON_ArrayForEach(one, tests)
+	{
+		sent += flag_of(one, "sent");
+		taken += flag_of(one, "taken");
+	}
+	return taken && taken == sent ? STATUS_DONE : STATUS_FAILED;
+}
+
+static int send_test(const struct cli *cli)
+{
+	cJSON *said, *document;
+	char *text, *body;
+	int status;
+
+	if (cli->file || cli->operands_count < 2)
+		return complain(STATUS_USAGE,
+				"monitors test NAME --send [RECEIVER]: of a monitor in force, or "
+				"of baseline/ and a metric");
+	said = cJSON_CreateObject();
+	cJSON_AddStringToObject(said, "monitor", cli->operands[1]);
+	if (cli->operands_count > 2)
+		cJSON_AddStringToObject(said, "receiver", cli->operands[2]);
+	text = cJSON_PrintUnformatted(said);
+	cJSON_Delete(said);
+	status = ask_change(cli, "POST", "/api/v1/receivers/test", text, &document, &body);
+	cJSON_free(text);
+	if (status != STATUS_DONE)
+		return status;
+	if (cli->format == FORMAT_TABLE)
+		print_tests(cli, list_of(document, "tests"));
+	else
+		print_document(cli, body, list_of(document, "tests"));
+	status = status_of_tests(list_of(document, "tests"));
+	free(body);
+	cJSON_Delete(document);
+	return status;
+}
+
 static int test(const struct cli *cli)
 {
 	cJSON *document;
 	char *body;
 	int status;
 
+	if (cli->send)
+		return send_test(cli);
 	if ((cli->operands_count == 1) != (cli->file != NULL))
 		return complain(STATUS_USAGE, "monitors test NAME, or test -f FILE");
 	status = cli->file ? try_file(cli, &document, &body) : try_name(cli, &document, &body);
@@ -362,9 +440,10 @@ int command_monitors(const struct cli *cli)
 	bool applies = strcmp(verb, "apply") == 0, tests = strcmp(verb, "test") == 0;
 	struct path path;
 
-	if ((cli->file && !applies && !tests) || (cli->dry_run && !applies))
-		return complain(STATUS_USAGE, "--dry-run belongs to monitors apply, --file to "
-					      "apply and test");
+	if ((cli->file && !applies && !tests) || (cli->dry_run && !applies) ||
+	    (cli->send && !tests))
+		return complain(STATUS_USAGE, "--dry-run belongs to monitors apply, --send to "
+					      "test, --file to apply and test");
 	if (applies)
 		return apply(cli);
 	if (tests)

@@ -364,8 +364,8 @@ void response_refuse(struct response *response, unsigned status, const char *det
 	} statuses[] = {
 		{400, GRPC_INVALID_ARGUMENT},	 {401, GRPC_UNAUTHENTICATED},
 		{403, GRPC_PERMISSION_DENIED},	 {404, GRPC_NOT_FOUND},
-		{409, GRPC_FAILED_PRECONDITION}, {503, GRPC_UNAVAILABLE},
-		{504, GRPC_DEADLINE_EXCEEDED},
+		{409, GRPC_FAILED_PRECONDITION}, {429, GRPC_RESOURCE_EXHAUSTED},
+		{503, GRPC_UNAVAILABLE},	 {504, GRPC_DEADLINE_EXCEEDED},
 	};
 	size_t at = 0;
 	if (!response_by_grpc(response)) {

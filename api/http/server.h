@@ -141,7 +141,8 @@ void response_finish(struct response *response, enum grpc_status status, const c
 
 /* Whether the request came by gRPC. */
 bool response_by_grpc(const struct response *response);
-/* A problem, or by gRPC the status that stands for it: 400, 401, 403, 404, 409, 503 or 504. */
+/* A problem, or by gRPC the status that stands for it: 400, 401, 403, 404, 409, 429, 503 or
+ * 504. */
 void response_refuse(struct response *response, unsigned status, const char *detail);
 
 /* Returns 0 and the server, or -errno (-EINVAL: the certificate or key does not load). */

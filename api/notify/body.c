@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "anomaly/diagnosis.h"
+#include "api/notify/notify.h"
+#include "api/notify/slack.h"
+#include "api/notify/template.h"
 #include "api/notify/text.h"
 #include "api/query/alert_message.h"
 
@@ -15,14 +18,18 @@ enum {
 	SUMMARY_CHARACTERS = 900,
 	LABEL_CHARACTERS = 150,
 	MEMBERS_SHOWN = 5,
-	TEXT_BYTES = 8192, /* entities and UTF-8 included */
+	TEXT_BYTES = 8192,    /* entities and UTF-8 included */
+	SECTION_BYTES = 3000, /* with a NUL: of these a section has room in any case */
+	PAGERDUTY_CHARACTERS = 1024,
 };
 
-static const char *color_word(const struct alert *alert)
+static const char *color_word(const struct alert *alert, bool test)
 {
 	static const char *const signs[] = {"\xF0\x9F\x94\xB5", "\xF0\x9F\x9F\xA1",
 					    "\xF0\x9F\x9F\xA0", "\xF0\x9F\x94\xB4"};
 
+	if (test)
+		return "\xF0\x9F\xA7\xAA";
 	if (alert->state == ALERT_RESOLVED)
 		return "\xE2\x9C\x85";
 	return signs[alert->severity <= ALERT_CRITICAL ? alert->severity : ALERT_CRITICAL];
@@ -40,7 +47,7 @@ static void subject_text(char *out, size_t size, const struct alert_subject *sub
 }
 
 /* What this message says of its episode. */
-static const char *stage_word(const struct alert *alert)
+const char *body_stage(const struct alert *alert)
 {
 	if (alert->state == ALERT_RESOLVED)
 		return "Resolved";
@@ -49,15 +56,16 @@ static const char *stage_word(const struct alert *alert)
 	return alert->sequence > 1 ? "Update" : "Firing";
 }
 
-static void title_text(char *out, size_t size, const struct alert *alert)
+static void title_text(char *out, size_t size, const struct alert *alert, bool test)
 {
 	char subject[2 * ALERT_NAME_MAX + 32];
 
 	subject_text(subject, sizeof(subject), &alert->subject);
-	snprintf(out, size, "%s %s: %s", stage_word(alert), alert->monitor, subject);
+	snprintf(out, size, "%s %s: %s", test ? "Test of" : body_stage(alert), alert->monitor,
+		 subject);
 }
 
-static void suspect_text(char *out, size_t size, const struct suspect *suspect)
+void body_suspect(char *out, size_t size, const struct suspect *suspect)
 {
 	char kind[64];
 
@@ -70,7 +78,7 @@ static void suspect_text(char *out, size_t size, const struct suspect *suspect)
 		 suspect->share * 100);
 }
 
-static void link_text(char *out, size_t size, const struct alert *alert, const char *external_url)
+void body_link(char *out, size_t size, const struct alert *alert, const char *external_url)
 {
 	size_t length = strlen(external_url);
 
@@ -78,6 +86,14 @@ static void link_text(char *out, size_t size, const struct alert *alert, const c
 		length--;
 	/* A key has base32 letters only: nothing to escape. */
 	snprintf(out, size, "%.*s/api/v1/alerts?key=%s", (int)length, external_url, alert->key);
+}
+
+bool body_title(char *out, size_t size, size_t characters, const struct notice *notice, bool mrkdwn)
+{
+	size_t mark = notice->test ? (size_t)snprintf(out, size, "Test: ") : 0;
+
+	return template_fill(out + mark, size - mark, characters - mark, notice->receiver->title,
+			     notice, mrkdwn) > 0;
 }
 
 /* --- Slack --- */
@@ -148,7 +164,7 @@ static void slack_suspects(struct json *json, const struct alert *alert)
 	for (uint32_t i = 0; i < alert->suspects_count; i++) {
 		char plain[ALERT_NAME_MAX + 128], safe[1024];
 
-		suspect_text(plain, sizeof(plain), &alert->suspects[i]);
+		body_suspect(plain, sizeof(plain), &alert->suspects[i]);
 		text_slack(safe, sizeof(safe), plain, LABEL_CHARACTERS);
 		if (length + strlen(safe) + 8 > sizeof(text))
 			break;
@@ -205,16 +221,16 @@ static void slack_members(struct json *json, const struct alert *alert)
 	slack_section(json, text);
 }
 
-static void slack_context(struct json *json, const struct alert *alert, const char *external_url,
-			  bool repeat)
+static void slack_context(struct json *json, const struct notice *notice)
 {
+	const struct alert *alert = notice->alert;
 	char text[2048], started[40], url[1200];
 	int length;
 
 	text_time(started, sizeof(started), alert->started_ns);
 	length = snprintf(text, sizeof(text), "since %s, alert `%s`", started, alert->key);
-	if (external_url) {
-		link_text(url, sizeof(url), alert, external_url);
+	if (notice->external_url) {
+		body_link(url, sizeof(url), alert, notice->external_url);
 		snprintf(text + length, sizeof(text) - (size_t)length, ", <%s|details as JSON>",
 			 url);
 	}
@@ -224,28 +240,49 @@ static void slack_context(struct json *json, const struct alert *alert, const ch
 	json_key(json, "elements");
 	json_array_begin(json);
 	slack_text(json, "mrkdwn", text);
-	if (repeat)
+	if (notice->repeat)
 		slack_text(json, "plain_text", BODY_REPEAT);
+	if (notice->test)
+		slack_text(json, "plain_text", BODY_TEST);
 	json_array_end(json);
 	json_object_end(json);
 }
 
-void body_slack(struct json *json, const struct alert *alert, const char *external_url, bool repeat)
+/* What a notification shows, and who cannot show more. */
+static void slack_fallback(struct json *json, const struct notice *notice)
 {
-	char title[3 * ALERT_NAME_MAX], header[TEXT_BYTES / 4], summary[TEXT_BYTES],
-		fallback[TEXT_BYTES];
+	const struct alert *alert = notice->alert;
+	char summary[TEXT_BYTES / 2], fallback[TEXT_BYTES];
 
-	title_text(title, sizeof(title), alert);
-	int sign = snprintf(header, sizeof(header), "%s ", color_word(alert));
-
-	text_safe(header + sign, sizeof(header) - (size_t)sign, title, HEADER_CHARACTERS - 4);
+	if (body_title(fallback, SECTION_BYTES, SECTION_BYTES - 1, notice, true)) {
+		json_member(json, "text", fallback);
+		return;
+	}
 	text_slack(summary, sizeof(summary), alert->summary, SUMMARY_CHARACTERS);
 	snprintf(fallback, sizeof(fallback), "%s: %s",
-		 alert->state == ALERT_RESOLVED ? "Resolved" : alert_severity_name(alert->severity),
+		 notice->test			  ? "Test"
+		 : alert->state == ALERT_RESOLVED ? "Resolved"
+						  : alert_severity_name(alert->severity),
 		 summary);
-	json_object_begin(json);
-	json_key(json, "text");
-	json_string(json, fallback);
+	json_member(json, "text", fallback);
+}
+
+static void slack_message(struct json *json, const struct notice *notice)
+{
+	const struct alert *alert = notice->alert;
+	char title[3 * ALERT_NAME_MAX], header[TEXT_BYTES / 4], summary[TEXT_BYTES];
+
+	title_text(title, sizeof(title), alert, notice->test);
+	int sign = snprintf(header, sizeof(header), "%s ", color_word(alert, notice->test));
+
+	if (!body_title(header + sign, sizeof(header) - (size_t)sign, HEADER_CHARACTERS - 4, notice,
+			false))
+		text_safe(header + sign, sizeof(header) - (size_t)sign, title,
+			  HEADER_CHARACTERS - 4);
+	if (!template_fill(summary, SECTION_BYTES, SECTION_BYTES - 1, notice->receiver->text,
+			   notice, true))
+		text_slack(summary, sizeof(summary), alert->summary, SUMMARY_CHARACTERS);
+	slack_fallback(json, notice);
 	json_key(json, "blocks");
 	json_array_begin(json);
 	json_object_begin(json);
@@ -260,8 +297,33 @@ void body_slack(struct json *json, const struct alert *alert, const char *extern
 	slack_suspects(json, alert);
 	slack_diagnosis(json, alert);
 	slack_members(json, alert);
-	slack_context(json, alert, external_url, repeat);
+	slack_context(json, notice);
 	json_array_end(json);
+}
+
+void body_slack(struct json *json, const struct notice *notice)
+{
+	json_object_begin(json);
+	slack_message(json, notice);
+	json_object_end(json);
+}
+
+void body_slack_bot(struct json *json, const struct notice *notice)
+{
+	char channel[SLACK_HANDLE_MAX], time[SLACK_HANDLE_MAX];
+	bool known = slack_handle_parts(notice->handle, channel, time);
+
+	json_object_begin(json);
+	json_member(json, "channel", known ? channel : notice->receiver->channel);
+	if (known)
+		json_member(json, notice->reply ? "thread_ts" : "ts", time);
+	if (known && notice->reply) {
+		slack_fallback(json, notice);
+		json_key(json, "reply_broadcast");
+		json_bool(json, notice->loud);
+	} else {
+		slack_message(json, notice);
+	}
 	json_object_end(json);
 }
 
@@ -291,12 +353,17 @@ static void number(struct json *json, const char *key, double value)
 	json_double(json, value);
 }
 
-static void pagerduty_details(struct json *json, const struct alert *alert)
+static void pagerduty_details(struct json *json, const struct notice *notice)
 {
-	char text[ALERT_NAME_MAX + 128];
+	const struct alert *alert = notice->alert;
+	char text[ALERT_NAME_MAX + 128], own[TEXT_BYTES];
 
 	json_key(json, "custom_details");
 	json_object_begin(json);
+	if (notice->test)
+		json_member(json, "test", BODY_TEST);
+	if (template_fill(own, sizeof(own), sizeof(own) - 1, notice->receiver->text, notice, false))
+		json_member(json, "text", own);
 	member(json, "monitor", alert->monitor);
 	member(json, "client", alert->subject.client);
 	member(json, "server", alert->subject.server);
@@ -318,7 +385,7 @@ static void pagerduty_details(struct json *json, const struct alert *alert)
 	for (uint32_t i = 0; i < alert->suspects_count; i++) {
 		char safe[1024];
 
-		suspect_text(text, sizeof(text), &alert->suspects[i]);
+		body_suspect(text, sizeof(text), &alert->suspects[i]);
 		text_safe(safe, sizeof(safe), text, LABEL_CHARACTERS);
 		json_string(json, safe);
 	}
@@ -343,16 +410,20 @@ static void pagerduty_details(struct json *json, const struct alert *alert)
 	json_object_end(json);
 }
 
-static void pagerduty_payload(struct json *json, const struct alert *alert)
+static void pagerduty_payload(struct json *json, const struct notice *notice)
 {
-	char at[40], source[ALERT_NAME_MAX + 16];
+	const struct alert *alert = notice->alert;
+	char at[40], source[ALERT_NAME_MAX + 16], own[TEXT_BYTES / 2];
 
 	text_time(at, sizeof(at), alert->started_ns);
 	snprintf(source, sizeof(source), alert->subject.port ? "%s:%u" : "%s",
 		 alert->subject.server, alert->subject.port);
 	json_key(json, "payload");
 	json_object_begin(json);
-	required(json, "summary", alert->summary, "Millrace alert");
+	if (body_title(own, sizeof(own), PAGERDUTY_CHARACTERS, notice, false))
+		json_member(json, "summary", own);
+	else
+		required(json, "summary", alert->summary, "Millrace alert");
 	required(json, "source", source, "millrace");
 	json_key(json, "severity");
 	json_string(json, alert_severity_name(alert->severity));
@@ -361,20 +432,21 @@ static void pagerduty_payload(struct json *json, const struct alert *alert)
 	member(json, "component", alert->subject.server);
 	member(json, "group", alert->subject.client[0] ? alert->subject.client : "all clients");
 	member(json, "class", alert->monitor);
-	pagerduty_details(json, alert);
+	pagerduty_details(json, notice);
 	json_object_end(json);
 }
 
-void body_pagerduty(struct json *json, const struct alert *alert, const char *routing_key,
-		    const char *external_url)
+void body_pagerduty(struct json *json, const struct notice *notice)
 {
+	const struct alert *alert = notice->alert;
+	const char *external_url = notice->external_url;
 	char url[1200];
 
 	if (external_url)
-		link_text(url, sizeof(url), alert, external_url);
+		body_link(url, sizeof(url), alert, external_url);
 	json_object_begin(json);
 	json_key(json, "routing_key");
-	json_string(json, routing_key);
+	json_string(json, notice->receiver->routing_key);
 	json_key(json, "event_action");
 	json_string(json, alert->state == ALERT_RESOLVED ? "resolve" : "trigger");
 	json_key(json, "dedup_key");
@@ -383,7 +455,7 @@ void body_pagerduty(struct json *json, const struct alert *alert, const char *ro
 	json_string(json, "Millrace");
 	if (external_url) /* the address alone answers 404 */
 		json_member(json, "client_url", url);
-	pagerduty_payload(json, alert);
+	pagerduty_payload(json, notice);
 	if (external_url) {
 		json_key(json, "links");
 		json_array_begin(json);
@@ -398,18 +470,27 @@ void body_pagerduty(struct json *json, const struct alert *alert, const char *ro
 	json_object_end(json);
 }
 
-void body_webhook(struct json *json, const struct alert *alert, const char *external_url)
+void body_webhook(struct json *json, const struct notice *notice)
 {
-	char at[40], url[1200];
+	const struct alert *alert = notice->alert;
+	char at[40], url[1200], own[TEXT_BYTES];
 
 	text_time(at, sizeof(at), alert->pane_end_ns);
 	json_object_begin(json);
 	json_member(json, "type",
 		    alert->state == ALERT_RESOLVED ? "alert.resolved" : "alert.firing");
 	json_member(json, "timestamp", at);
-	if (external_url) {
-		link_text(url, sizeof(url), alert, external_url);
+	if (notice->external_url) {
+		body_link(url, sizeof(url), alert, notice->external_url);
 		json_member(json, "url", url);
+	}
+	if (body_title(own, sizeof(own), sizeof(own) - 1, notice, false))
+		json_member(json, "title", own);
+	if (template_fill(own, sizeof(own), sizeof(own) - 1, notice->receiver->text, notice, false))
+		json_member(json, "text", own);
+	if (notice->test) {
+		json_key(json, "test");
+		json_bool(json, true);
 	}
 	json_key(json, "data");
 	alert_json(json, alert);

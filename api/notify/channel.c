@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "api/notify/repeat.h"
 #include "api/notify/text.h"
 #include "api/notify/webhook.h"
 #include "base/clock.h"
@@ -35,6 +36,10 @@ struct request {
 	struct ticket *ticket;
 	struct alert alert; /* as sent */
 	uint32_t attempts;  /* this one included */
+	bool repeat;	    /* the receiver may have had it before */
+	/* The message that there is was to be changed; what the change is, is to be said in a
+	 * reply, which the whole channel sees; that is what is under way. */
+	bool changes, replies, loud, replying;
 };
 
 static void channel_run(struct channel *channel);
@@ -75,6 +80,8 @@ static void record(struct channel *channel, struct ticket *ticket, struct delive
 	channel->receipts = receipt;
 	ticket->unrecorded++;
 	ticket->announced = delivery->uncertain;
+	snprintf(delivery->handle, sizeof(delivery->handle), "%s",
+		 ticket->handle ? ticket->handle : "");
 	delivery->local = ticket->partition == NOTIFY_LOCAL;
 	snprintf(delivery->receiver, sizeof(delivery->receiver), "%s", channel->receiver.name);
 	snprintf(delivery->key, sizeof(delivery->key), "%s", ticket->key);
@@ -99,6 +106,8 @@ static void settle(struct channel *channel, struct ticket *ticket, const struct 
 				    .severity = ticket->severity,
 				    .failed = error != NULL};
 
+	if (!ticket->delivered)
+		repeat_forget(channel, ticket);
 	ticket->settled = alert->sequence;
 	ticket->settled_ns = delivery.delivered_ns;
 	snprintf(delivery.error, sizeof(delivery.error), "%s", error ? error : "");
@@ -169,17 +178,30 @@ static bool end_owed(const struct ticket *ticket)
 	return ticket->delivered || ticket->uncertain;
 }
 
-/* Whether the receiver needs to hear of it: a first firing, a rise of severity, where the change is
- * once that is known, that it fires again after an end which the receiver may have got though no
- * answer is known, the end of what it heard of. What updates in place may be told every change. */
-static bool worth_sending(const struct channel *channel, const struct ticket *ticket,
-			  const struct alert *alert)
+/* A rise of severity, or that it fires again after an end which the receiver may have got though no
+ * answer is known. */
+static bool is_loud(const struct ticket *ticket, const struct alert *alert)
+{
+	return alert->state == ALERT_FIRING &&
+	       (alert->severity > ticket->severity || alert->reopened_ns > ticket->told_ns);
+}
+
+/* What people need to hear: a first firing, what is loud, where the change is once that is known,
+ * the end of what they heard of. */
+static bool matters(const struct ticket *ticket, const struct alert *alert)
 {
 	if (alert->state == ALERT_RESOLVED)
 		return end_owed(ticket);
-	return !ticket->delivered || alert->severity > ticket->severity ||
-	       alert->reopened_ns > ticket->told_ns || channel->dialect->in_place ||
+	return !ticket->delivered || is_loud(ticket, alert) ||
 	       (alert->suspects_count && !ticket->located);
+}
+
+/* What updates in place may be told every change. */
+static bool worth_sending(const struct channel *channel, const struct ticket *ticket,
+			  const struct alert *alert)
+{
+	return matters(ticket, alert) ||
+	       (channel->dialect->in_place && alert->state == ALERT_FIRING);
 }
 
 static bool expired(const struct channel *channel, const struct ticket *ticket)
@@ -241,6 +263,8 @@ static void delivered(struct request *request, const struct answer *answer)
 	ticket->uncertain = false;
 	ticket->severity = alert->severity;
 	ticket->told_ns = alert->pane_end_ns;
+	if (channel->dialect->forgets && ticket->delivered)
+		repeat_keep(channel, ticket, alert);
 	ticket->located |= alert->suspects_count > 0;
 	ticket->failures = 0;
 	ticket->due_ms = 0;
@@ -249,18 +273,11 @@ static void delivered(struct request *request, const struct answer *answer)
 		pending_done(channel, ticket);
 }
 
-static bool is_permanent(long status)
-{
-	return status >= 300 && status < 500 && status != 408 && status != 429;
-}
-
-static void refused(struct request *request, const struct answer *answer)
+static void refused(struct request *request, const struct answer *answer, bool gone)
 {
 	struct channel *channel = request->channel;
 	struct ticket *ticket = request->ticket;
 	const struct notify_place at = {ticket->partition, ticket->held_from};
-	/* The hook is gone or forbidden: nothing will ever be taken there. */
-	bool gone = answer->status == 403 || answer->status == 404 || answer->status == 410;
 	enum notify_failure failure = gone ? NOTIFY_GONE : NOTIFY_REFUSED;
 	char word[ANSWER_ERROR_MAX - 64], error[ANSWER_ERROR_MAX];
 
@@ -334,11 +351,45 @@ static uint64_t next_try_ms(const struct channel *channel, const struct ticket *
 	return channels > its_own ? channels : its_own;
 }
 
+bool channel_rests(const struct channel *channel)
+{
+	const struct notify_options *options = channel->options;
+
+	return channel->closing || channel->disabled || channel->paused ||
+	       held_back_ms(channel) > 0 || (options->doubts && options->doubts(options->context));
+}
+
+void channel_answered(struct channel *channel, const struct answer *answer)
+{
+	breaker_success(&channel->breaker);
+	channel->failing_since_ns = 0;
+	channel->delivered_ns = answer->answered_ns;
+	channel->last_error[0] = '\0';
+	channel_run(channel);
+}
+
+void channel_failed(struct channel *channel, const struct answer *answer, const char *what)
+{
+	char words[ANSWER_ERROR_MAX / 2], error[ANSWER_ERROR_MAX];
+
+	if (!channel->failing_since_ns)
+		channel->failing_since_ns = channel->options->now_ns();
+	text_safe(words, sizeof(words), answer->status ? answer->body : answer->error,
+		  ERROR_CHARACTERS);
+	if (answer->status)
+		snprintf(error, sizeof(error), "%s: the receiver answered %ld: %s", what,
+			 answer->status, words);
+	else
+		snprintf(error, sizeof(error), "%s: %s", what, words);
+	report(channel, error);
+	channel_run(channel);
+}
+
 static void try_again(struct request *request, const struct answer *answer)
 {
 	struct channel *channel = request->channel;
 	struct ticket *ticket = request->ticket;
-	char error[ANSWER_ERROR_MAX], seconds[32];
+	char error[ANSWER_ERROR_MAX], seconds[32], words[ANSWER_ERROR_MAX / 2] = "";
 
 	hold_back(channel, ticket, answer);
 	channel->stats.retried++;
@@ -349,33 +400,79 @@ static void try_again(struct request *request, const struct answer *answer)
 	else if (ticket->announced && !ticket->uncertain)
 		announce(channel, ticket, false);
 	snprintf(seconds, sizeof(seconds), "%.1f", (double)next_try_ms(channel, ticket) / 1000);
+	if (answer->status == 200) /* what it says tells why that is no success */
+		text_safe(words, sizeof(words), answer->body, ERROR_CHARACTERS);
 	if (answer->status)
-		snprintf(error, sizeof(error), "the receiver answered %ld; trying again in %s s",
-			 answer->status, seconds);
+		snprintf(error, sizeof(error),
+			 "the receiver answered %ld%s%s; trying again in %s s", answer->status,
+			 words[0] ? ": " : "", words, seconds);
 	else
 		snprintf(error, sizeof(error), "%.180s; trying again in %s s", answer->error,
 			 seconds);
 	report(channel, error);
 }
 
+static void set_handle(struct ticket *ticket, const char *handle)
+{
+	free(ticket->handle);
+	ticket->handle = handle ? strdup(handle) : NULL;
+	if (handle && !ticket->handle)
+		abort(); /* out of memory */
+}
+
+/* What the service knows its message by, of the answer to a new one. */
+static void keep_handle(struct request *request, const struct answer *answer)
+{
+	const struct dialect *dialect = request->channel->dialect;
+	char handle[DELIVERY_HANDLE_MAX];
+
+	if (dialect->handle && !request->changes)
+		set_handle(request->ticket, dialect->handle(answer, handle) ? handle : NULL);
+}
+
+static enum verdict verdict_of(struct request *request, const struct answer *answer)
+{
+	struct channel *channel = request->channel;
+	enum verdict verdict = channel->dialect->judge(answer);
+
+	/* The message itself is as it should be. */
+	if (request->replying && (verdict == VERDICT_REFUSED || verdict == VERDICT_ANEW)) {
+		report(channel, "the receiver took a change, and not the reply that tells of it");
+		return VERDICT_TAKEN;
+	}
+	return verdict == VERDICT_ANEW && !request->changes ? VERDICT_REFUSED : verdict;
+}
+
+static void send_request(struct request *request);
+
 static void on_answer(void *context, const struct answer *answer)
 {
 	struct request *request = context;
 	struct channel *channel = request->channel;
 	struct ticket *ticket = request->ticket;
+	enum verdict verdict = answer ? verdict_of(request, answer) : VERDICT_LATER;
 
 	if (!answer) {
 		free(request);
 		return;
 	}
+	if (verdict == VERDICT_TAKEN && request->replies && !request->replying) {
+		request->replying = true;
+		send_request(request);
+		return;
+	}
 	channel->in_flight--;
 	ticket->in_flight = false;
-	if (channel->dialect->accepted(answer))
+	if (verdict == VERDICT_TAKEN) {
+		keep_handle(request, answer);
 		delivered(request, answer);
-	else if (is_permanent(answer->status))
-		refused(request, answer);
-	else
+	} else if (verdict == VERDICT_ANEW) {
+		set_handle(ticket, NULL); /* it is sent as a new one, at once */
+	} else if (verdict == VERDICT_LATER) {
 		try_again(request, answer);
+	} else {
+		refused(request, answer, verdict == VERDICT_GONE);
+	}
 	free(request);
 	place(channel, ticket);
 	channel_run(channel);
@@ -390,41 +487,83 @@ static bool may_repeat(const struct channel *channel, const struct ticket *ticke
 	return ticket->uncertain || ticket->pending->pane_end_ns < channel->began_ns;
 }
 
-static void post(struct channel *channel, struct request *request, const char *body, size_t length)
+/* One slash between them, however the address ends. */
+static char *joined(const char *url, const char *path)
 {
+	size_t length = strlen(url);
+	char *whole;
+
+	while (length && url[length - 1] == '/')
+		length--;
+	whole = memory_resize(NULL, length + strlen(path) + 1, 1);
+	memcpy(whole, url, length);
+	memcpy(whole + length, path, strlen(path) + 1);
+	return whole;
+}
+
+void channel_post(struct channel *channel, const struct notice *notice, const char *body,
+		  size_t length, transport_done done, void *context)
+{
+	const struct dialect *dialect = channel->dialect;
+	char *url = notice && dialect->method
+			    ? joined(channel->receiver.url, dialect->method(notice))
+			    : NULL;
 	const struct receiver *receiver = &channel->receiver;
 	const char *lines[WEBHOOK_HEADERS + 1] = {NULL};
 	struct webhook_headers headers;
 
-	if (receiver->secret) {
-		webhook_sign(&headers, receiver->secret, receiver->former_secret, &request->alert,
+	if (notice && receiver->secret) {
+		webhook_sign(&headers, receiver->secret, receiver->former_secret, notice->alert,
 			     channel->options->now_ns(), body, length);
 		for (int i = 0; i < WEBHOOK_HEADERS; i++)
 			lines[i] = headers.lines[i];
 	}
-	transport_post(channel->transport, receiver->url, lines, body, length, on_answer, request);
+	if (channel->token)
+		lines[0] = channel->token;
+	transport_post(channel->transport, url ? url : receiver->url, lines, body, length, done,
+		       context);
+	free(url);
+}
+
+static void send_request(struct request *request)
+{
+	struct channel *channel = request->channel;
+	const struct notice notice = {.alert = &request->alert,
+				      .receiver = &channel->receiver,
+				      .external_url = channel->external_url,
+				      .repeat = request->repeat,
+				      .now_ns = channel->options->now_ns(),
+				      .item = request->ticket->item,
+				      .handle = request->ticket->handle,
+				      .reply = request->replying,
+				      .loud = request->loud};
+	struct json json;
+	const char *body;
+	size_t length;
+
+	json_init(&json);
+	channel->dialect->body(&json, &notice);
+	body = json_text(&json, &length);
+	channel_post(channel, &notice, body, length, on_answer, request);
+	json_done(&json);
 }
 
 static void send_pending(struct channel *channel, struct ticket *ticket)
 {
 	struct request *request = memory_zeroed(1, sizeof(*request));
-	struct json json;
-	const char *body;
-	size_t length;
 
 	request->channel = channel;
 	request->ticket = ticket;
 	request->alert = *ticket->pending;
 	request->attempts = ++ticket->attempts;
+	request->repeat = may_repeat(channel, ticket);
+	request->changes = ticket->handle != NULL;
+	request->loud = is_loud(ticket, ticket->pending);
+	request->replies = request->changes && matters(ticket, ticket->pending);
 	ticket->in_flight = true;
 	ticket->sending = ticket->pending->sequence;
 	place(channel, ticket);
-	json_init(&json);
-	channel->dialect->body(&json, &request->alert, &channel->receiver, channel->external_url,
-			       may_repeat(channel, ticket));
-	body = json_text(&json, &length);
-	post(channel, request, body, length);
-	json_done(&json);
+	send_request(request);
 }
 
 static void wake_in(struct channel *channel, uint64_t delay_ms);
@@ -610,7 +749,7 @@ static struct ticket *next_ready(const struct channel *channel)
 	for (size_t i = 0; i < sizeof(homes) / sizeof(homes[0]); i++) {
 		struct ticket *ticket = channel->tickets.queues[homes[i]].oldest;
 
-		while (ticket && is_paused(channel, ticket))
+		while (ticket && (is_paused(channel, ticket) || repeat_holds(channel, ticket)))
 			ticket = ticket->newer;
 		if (ticket)
 			return ticket;
@@ -707,29 +846,50 @@ static void hold_bound(struct channel *channel)
 			"more notifications wait than notify.pending");
 }
 
-/* The end of what it heard of is told whatever its severity is by now. */
+bool channel_routes(const struct channel *channel, const struct alert *alert)
+{
+	return alert->severity >= channel->receiver.severity_min &&
+	       route_takes(&channel->receiver.route, alert);
+}
+
+/* What it was told of, or is to be, it hears of until the end, whatever that has become by now. */
 static bool wants(const struct channel *channel, const struct ticket *ticket,
 		  const struct alert *alert, bool local)
 {
 	if (local)
 		return channel->receiver.self_alerts;
-	return alert->severity >= channel->receiver.severity_min ||
-	       (ticket && alert->state == ALERT_RESOLVED);
+	if (ticket && (alert->state == ALERT_RESOLVED || ticket->pending || end_owed(ticket)))
+		return true;
+	return channel_routes(channel, alert);
 }
 
-void channel_push(struct channel *channel, const struct alert *alert, const struct notify_place *at)
+bool channel_push(struct channel *channel, const struct alert *alert, const struct notify_place *at)
 {
 	struct ticket *ticket = tickets_find(&channel->tickets, alert->key);
 
 	if (!wants(channel, ticket, alert, !at))
-		return;
+		return false;
 	ticket = tickets_get(&channel->tickets, alert->key);
-	if (!is_news(ticket, alert))
-		return;
+	if (!is_news(ticket, alert)) {
+		channel_remind(channel, alert);
+		return true;
+	}
 	hold_from(ticket, at);
 	ticket_take(channel, ticket, alert);
 	hold_bound(channel);
 	channel_run(channel);
+	return true;
+}
+
+void channel_remind(struct channel *channel, const struct alert *alert)
+{
+	struct ticket *ticket = tickets_find(&channel->tickets, alert->key);
+
+	if (ticket && channel->dialect->forgets && ticket->delivered && !ticket->item &&
+	    alert->state == ALERT_FIRING && alert->sequence == ticket->settled) {
+		repeat_keep(channel, ticket, alert);
+		ticket->item_ms = 0; /* it may have been long */
+	}
 }
 
 void channel_settled(struct channel *channel, const struct delivery *delivery)
@@ -743,6 +903,9 @@ void channel_settled(struct channel *channel, const struct delivery *delivery)
 	ticket->delivered = delivery->resolve_owed;
 	ticket->uncertain = ticket->announced = delivery->uncertain;
 	ticket->severity = delivery->severity;
+	/* One of its name may have been of another kind. */
+	if (channel->dialect->handle)
+		set_handle(ticket, delivery->handle[0] ? delivery->handle : NULL);
 	ticket->told_ns = delivery->delivered_ns;
 	ticket->located = delivery->sequence > 1;
 	place(channel, ticket);
@@ -790,6 +953,18 @@ static char *copied(const char *text)
 	return copy;
 }
 
+/* The header's line. */
+static char *authorization(const char *token)
+{
+	static const char name[] = "Authorization: Bearer ";
+	size_t size = sizeof(name) + (token ? strlen(token) : 0);
+	char *line = token ? memory_resize(NULL, size, 1) : NULL;
+
+	if (line)
+		snprintf(line, size, "%s%s", name, token);
+	return line;
+}
+
 void channel_init(struct channel *channel, const struct receiver *from, uv_loop_t *loop,
 		  struct transport *transport, const struct notify_options *options,
 		  const char *external_url)
@@ -802,7 +977,10 @@ void channel_init(struct channel *channel, const struct receiver *from, uv_loop_
 	channel->external_url = external_url;
 	channel->receiver = *from;
 	channel->receiver.name = channel->name = copied(from->name);
-	channel->receiver.url = channel->url = copied(from->url);
+	channel->receiver.url = channel->url =
+		dialect->path ? joined(from->url, dialect->path) : copied(from->url);
+	channel->receiver.channel = channel->slack_channel = copied(from->channel);
+	channel->token = authorization(from->token);
 	channel->receiver.routing_key = channel->routing_key = copied(from->routing_key);
 	channel->dialect = dialect;
 	channel->began_ns = options->now_ns();
@@ -831,7 +1009,8 @@ struct notify_receiver_stats channel_stats(const struct channel *channel)
 	stats.resumes_in_ms = held_back_ms(channel);
 	stats.disabled = channel->disabled;
 	stats.delivered_ns = channel->delivered_ns;
-	stats.failing_since_ns = stats.pending ? channel->failing_since_ns : 0;
+	stats.failing_since_ns =
+		stats.pending || channel->unrepeated ? channel->failing_since_ns : 0;
 	stats.last_error = channel->last_error;
 	return stats;
 }
@@ -850,4 +1029,6 @@ void channel_done(struct channel *channel)
 	free(channel->name);
 	free(channel->url);
 	free(channel->routing_key);
+	free(channel->token);
+	free(channel->slack_channel);
 }

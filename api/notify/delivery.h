@@ -7,6 +7,8 @@
 
 #include "anomaly/alert.h"
 
+enum { DELIVERY_HANDLE_MAX = 64 };
+
 struct delivery {
 	char receiver[ALERT_MONITOR_MAX]; /* its name in the configuration */
 	char key[ALERT_KEY_TEXT];	  /* dedup key of the episode */
@@ -23,6 +25,8 @@ struct delivery {
 	bool local;	       /* of an alert about Millrace itself: not in the outbox */
 	bool failed;	       /* given up: error says why */
 	char error[ALERT_TEXT_MAX];
+	/* By what the receiver knows its message of the episode, if that can be changed; empty. */
+	char handle[DELIVERY_HANDLE_MAX];
 };
 
 /* Else it only says that a firing may have been sent, or was not. */

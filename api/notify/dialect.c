@@ -2,54 +2,77 @@
 
 #include <string.h>
 
-#include "api/notify/body.h"
+#include "api/notify/alertmanager.h"
+#include "api/notify/slack.h"
 
-static void slack_body(struct json *json, const struct alert *alert,
-		       const struct receiver *receiver, const char *external_url, bool repeat)
+enum verdict verdict_by_status(const struct answer *answer, bool taken)
 {
-	(void)receiver;
-	body_slack(json, alert, external_url, repeat);
+	long status = answer->status;
+
+	if (taken)
+		return VERDICT_TAKEN;
+	/* The hook is gone or forbidden: nothing will ever be taken there. */
+	if (status == 403 || status == 404 || status == 410)
+		return VERDICT_GONE;
+	return status >= 300 && status < 500 && status != 408 && status != 429 ? VERDICT_REFUSED
+									       : VERDICT_LATER;
 }
 
 /* Slack says 200 and the word ok; another 200 is a proxy's page. */
-static bool slack_accepted(const struct answer *answer)
+static enum verdict hook_judge(const struct answer *answer)
 {
-	return answer->status == 200 && strcmp(answer->body, "ok") == 0;
+	return verdict_by_status(answer, answer->status == 200 && strcmp(answer->body, "ok") == 0);
 }
 
-/* A repeat is dropped by its dedup key, so there is nothing to say of it. */
-static void pagerduty_body(struct json *json, const struct alert *alert,
-			   const struct receiver *receiver, const char *external_url, bool repeat)
+static enum verdict pagerduty_judge(const struct answer *answer)
 {
-	(void)repeat;
-	body_pagerduty(json, alert, receiver->routing_key, external_url);
+	return verdict_by_status(answer, answer->status == 202);
 }
 
-static bool pagerduty_accepted(const struct answer *answer)
+static enum verdict alertmanager_judge(const struct answer *answer)
 {
-	return answer->status == 202;
+	return verdict_by_status(answer, answer->status == 200);
 }
 
-/* A repeat has the same webhook-id. */
-static void webhook_body(struct json *json, const struct alert *alert,
-			 const struct receiver *receiver, const char *external_url, bool repeat)
+static enum verdict webhook_judge(const struct answer *answer)
 {
-	(void)receiver;
-	(void)repeat;
-	body_webhook(json, alert, external_url);
+	return verdict_by_status(answer, answer->status >= 200 && answer->status < 300);
 }
 
-static bool webhook_accepted(const struct answer *answer)
-{
-	return answer->status >= 200 && answer->status < 300;
-}
-
-/* Slack allows 1 message a second, in short bursts more; PagerDuty about 120 a minute, over a
- * sliding minute: 100 and the burst stay below it. */
+/* Slack allows 1 message a second, in short bursts more, and some 50 changes a minute; PagerDuty
+ * about 120 a minute, over a sliding minute: 100 and the burst stay below it. That a message may be
+ * a repeat is said where it shows: PagerDuty drops one by its dedup key, a webhook knows it by its
+ * id. */
 static const struct dialect dialects[] = {
-	[RECEIVER_SLACK] = {60, 3, slack_body, slack_accepted, false, false},
-	[RECEIVER_PAGERDUTY] = {100, 10, pagerduty_body, pagerduty_accepted, true, true},
-	[RECEIVER_WEBHOOK] = {600, 50, webhook_body, webhook_accepted, true, false},
+	[RECEIVER_SLACK] = {.per_minute = 60, .burst = 3, .body = body_slack, .judge = hook_judge},
+	[RECEIVER_PAGERDUTY] = {.per_minute = 100,
+				.burst = 10,
+				.body = body_pagerduty,
+				.judge = pagerduty_judge,
+				.in_place = true,
+				.ends_first = true,
+				.stays = true},
+	[RECEIVER_WEBHOOK] = {.per_minute = 600,
+			      .burst = 50,
+			      .body = body_webhook,
+			      .judge = webhook_judge,
+			      .in_place = true,
+			      .stays = true},
+	[RECEIVER_ALERTMANAGER] = {.per_minute = 600,
+				   .burst = 50,
+				   .body = body_alertmanager,
+				   .judge = alertmanager_judge,
+				   .in_place = true,
+				   .stays = true,
+				   .forgets = true,
+				   .path = "/api/v2/alerts"},
+	[RECEIVER_SLACK_BOT] = {.per_minute = 50,
+				.burst = 3,
+				.body = body_slack_bot,
+				.judge = slack_judge,
+				.in_place = true,
+				.method = slack_method,
+				.handle = slack_handle},
 };
 
 const struct dialect *dialect_of(enum receiver_kind kind)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/notify/channel.h"
+#include "api/notify/repeat.h"
 #include "api/notify/transport.h"
 #include "base/memory.h"
 
@@ -20,9 +21,10 @@ struct notify {
 
 const char *receiver_kind_name(uint32_t kind)
 {
-	static const char *const names[] = {"slack", "pagerduty", "webhook"};
+	static const char *const names[RECEIVER_KINDS] = {"slack", "pagerduty", "webhook",
+							  "alertmanager", "slack"};
 
-	return kind <= RECEIVER_WEBHOOK ? names[kind] : "";
+	return kind < RECEIVER_KINDS ? names[kind] : "";
 }
 
 const char *notify_failure_name(enum notify_failure failure)
@@ -85,12 +87,41 @@ void notify_begin(struct notify *notify)
 		tickets_sort(&notify->channels[i].tickets);
 }
 
-void notify_push(struct notify *notify, const struct alert *alert, const struct notify_place *place)
+bool notify_push(struct notify *notify, const struct alert *alert, const struct notify_place *place)
 {
+	bool wanted = false;
+
 	/* What comes in one turn of the loop counts from now. */
 	uv_update_time(notify->loop);
 	for (size_t i = 0; i < notify->options.receivers_count; i++)
-		channel_push(&notify->channels[i], alert, place);
+		wanted |= channel_push(&notify->channels[i], alert, place);
+	return wanted;
+}
+
+void notify_remind(struct notify *notify, const struct alert *alert)
+{
+	uv_update_time(notify->loop);
+	for (size_t i = 0; i < notify->options.receivers_count; i++)
+		channel_remind(&notify->channels[i], alert);
+}
+
+void notify_turn(struct notify *notify)
+{
+	uv_update_time(notify->loop);
+	for (size_t i = 0; i < notify->options.receivers_count; i++)
+		repeat_turn(&notify->channels[i]);
+}
+
+void notify_try(struct notify *notify, size_t receiver, const struct alert *alert,
+		notify_tried told, void *context)
+{
+	uv_update_time(notify->loop);
+	channel_try(&notify->channels[receiver], alert, told, context);
+}
+
+bool notify_routes(const struct notify *notify, size_t receiver, const struct alert *alert)
+{
+	return channel_routes(&notify->channels[receiver], alert);
 }
 
 void notify_hold(const struct notify *notify, int64_t *positions, size_t partitions)
@@ -117,7 +148,7 @@ bool notify_sends(const struct notify *notify)
 	bool sends = false;
 
 	for (size_t i = 0; i < notify->options.receivers_count; i++)
-		sends |= notify->channels[i].in_flight > 0;
+		sends |= notify->channels[i].in_flight > 0 || notify->channels[i].repeating > 0;
 	return sends;
 }
 

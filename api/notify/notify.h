@@ -24,10 +24,19 @@
 #include "api/notify/breaker.h"
 #include "api/notify/delivery.h"
 #include "api/notify/retry.h"
+#include "api/notify/route.h"
 
-enum receiver_kind { RECEIVER_SLACK, RECEIVER_PAGERDUTY, RECEIVER_WEBHOOK };
+enum receiver_kind {
+	RECEIVER_SLACK,
+	RECEIVER_PAGERDUTY,
+	RECEIVER_WEBHOOK,
+	RECEIVER_ALERTMANAGER,
+	RECEIVER_SLACK_BOT,
+	RECEIVER_KINDS,
+};
 
-const char *receiver_kind_name(uint32_t kind); /* slack, pagerduty, webhook */
+/* slack (also of the bot), pagerduty, webhook, alertmanager */
+const char *receiver_kind_name(uint32_t kind);
 
 /* Why a transition was given up. */
 enum notify_failure {
@@ -42,14 +51,19 @@ const char *notify_failure_name(enum notify_failure failure); /* refused, gone, 
 
 struct receiver {
 	const char *name;
-	uint32_t kind;		   /* enum receiver_kind */
-	const char *url;	   /* Slack: the incoming webhook; PagerDuty: the events endpoint */
-	const char *secret;	   /* webhook: signs; api/notify/webhook.h */
-	const char *former_secret; /* signs too while the secret is changed; NULL: none */
-	const char *routing_key;   /* PagerDuty: 32 characters */
-	uint32_t severity_min;	   /* enum alert_severity: lesser alerts are not sent */
+	uint32_t kind;		     /* enum receiver_kind */
+	const char *url;	     /* Slack: the incoming webhook; PagerDuty: the events endpoint;
+					Alertmanager: its address; Slack's bot: of the Web API */
+	const char *token, *channel; /* of Slack's bot */
+	const char *title, *text;    /* api/notify/template.h; lent; NULL: as its kind has it */
+	const char *secret;	     /* webhook: signs; api/notify/webhook.h */
+	const char *former_secret;   /* signs too while the secret is changed; NULL: none */
+	const char *routing_key;     /* PagerDuty: 32 characters */
+	uint32_t severity_min;	     /* enum alert_severity: lesser alerts are not sent */
+	struct route route;	     /* nor what it does not take; patterns are lent for its life */
 	bool self_alerts; /* alerts about Millrace itself are sent, whatever their severity */
 	uint32_t per_minute, burst; /* messages; 0: as its kind allows */
+	uint64_t resolve_after_ns;  /* Alertmanager: what was not told again for so long is over */
 };
 
 /* Where in the outbox a transition stands. */
@@ -102,6 +116,9 @@ struct notify_receiver_stats {
 	uint64_t unrecorded; /* settled, the record of it is not kept yet */
 	uint64_t open;	     /* episodes whose end is owed */
 	uint64_t forgotten;  /* of them, as there were too many */
+	uint64_t tested;     /* tests sent */
+	uint64_t repeated;   /* times that an alert was told again as the receiver forgets */
+	uint64_t unrepeated; /* alerts that are not, as there were too many */
 	enum breaker_state breaker;
 	uint64_t breaker_opened;   /* times */
 	uint64_t resumes_in_ms;	   /* 0: nothing is held back by the breaker or by Retry-After */
@@ -112,6 +129,18 @@ struct notify_receiver_stats {
 	const char *last_error;	   /* empty if none since the last delivery */
 };
 
+/* What became of a test. */
+struct notify_trial {
+	bool sent;	 /* else error says why not */
+	bool taken;	 /* and its end, if that was sent */
+	long status;	 /* the last answer's; 0: there was none */
+	char error[256]; /* a sentence unless it was taken; foreign words in it are made safe */
+	uint64_t took_ns;
+};
+
+/* trial: NULL when the notifier closes before it is known. */
+typedef void (*notify_tried)(void *context, const struct notify_trial *trial);
+
 struct notify;
 
 /* NULL with *error set to a sentence when a receiver cannot be used as configured. */
@@ -121,9 +150,16 @@ struct notify *notify_new(uv_loop_t *loop, const struct notify_options *options,
  * outbox. Those of alerts about Millrace itself come from elsewhere: before their own. */
 void notify_settled(struct notify *notify, const struct delivery *delivery);
 void notify_begin(struct notify *notify);
-/* place: NULL for an alert about Millrace itself, which only receivers of such get. */
-void notify_push(struct notify *notify, const struct alert *alert,
+/* place: NULL for an alert about Millrace itself, which only receivers of such get. Of an incident
+ * hears whom its severity and route let, and who was told of it, or is to be, hears of all until
+ * its end. False: no receiver is for it. */
+bool notify_push(struct notify *notify, const struct alert *alert,
 		 const struct notify_place *place);
+/* An incident that still fires, as who reads the outbox back knows it: receivers that forget are
+ * told again of what they had. */
+void notify_remind(struct notify *notify, const struct alert *alert);
+/* Once a second. */
+void notify_turn(struct notify *notify);
 /* The record that came with the receipt is durable, or will never be. */
 void notify_recorded(struct notify_receipt *receipt);
 /* Lowers each partition's position to the lowest offset that may still be needed after a crash. */
@@ -135,6 +171,14 @@ void notify_resume(struct notify *notify);
 /* Whether a request is under way; and whether a record is. */
 bool notify_sends(const struct notify *notify);
 bool notify_records(const struct notify *notify);
+/* Sends the firing alert to a receiver, by its number among the configured, marked as a test, and
+ * where such stays open its end once it was taken. Beside all that waits: nothing is tried again or
+ * recorded, and the breaker is not asked, but the receiver's pace is. told is called once, now or
+ * later. */
+void notify_try(struct notify *notify, size_t receiver, const struct alert *alert,
+		notify_tried told, void *context);
+/* Whether that receiver is for it, by severity and route. */
+bool notify_routes(const struct notify *notify, size_t receiver, const struct alert *alert);
 size_t notify_stats(const struct notify *notify, struct notify_receiver_stats *stats, size_t max);
 /* Stops requests under way and calls closed when all handles are gone; then notify_free. */
 void notify_close(struct notify *notify, void (*closed)(void *context), void *context);

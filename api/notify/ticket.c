@@ -50,6 +50,9 @@ static void forget(struct tickets *tickets, struct ticket *ticket)
 	queue_remove(&tickets->queues[ticket->home], ticket);
 	free(ticket->pending);
 	free(ticket->next);
+	tickets->items -= ticket->item != NULL;
+	free(ticket->item);
+	free(ticket->handle);
 	free(ticket);
 }
 

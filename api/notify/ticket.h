@@ -52,6 +52,11 @@ struct ticket {
 	int64_t held_from;   /* offset of the oldest transition that is not settled and recorded */
 	struct alert *pending; /* the transition to send, or under way; NULL: none */
 	struct alert *next;    /* the resolve behind a pending firing that the receiver may have */
+	char *handle; /* by what the receiver knows its message, if that can be changed; NULL */
+	/* Of receivers that forget (repeat.h): what it has; when it was told of it, and in which
+	 * batch of repeats. NULL: not known, or it does not forget. */
+	struct item *item;
+	uint64_t item_ms, batch;
 };
 
 struct queue {
@@ -66,6 +71,7 @@ struct tickets {
 	struct queue queues[HOMES];
 	size_t closed_max, open_max;
 	uint64_t forgotten; /* of the open */
+	size_t items;	    /* tickets that have one */
 };
 
 void tickets_done(struct tickets *tickets);

@@ -142,6 +142,7 @@ Millrace__V1__Delivery *delivery_message(struct arena *arena, const struct deliv
 	message->attempts = delivery->attempts;
 	message->failed = delivery->failed;
 	message->error = arena_text(arena, delivery->error);
+	message->handle = arena_text(arena, delivery->handle);
 	message->resolve_owed = delivery->resolve_owed;
 	message->uncertain = delivery->uncertain;
 	message->severity = (Millrace__V1__Severity)delivery->severity;

@@ -23,6 +23,7 @@ const struct parameters_table monitor_get_takes = {get_parameters, 2};
 const struct parameters_table monitor_apply_takes = {put_parameters + 1, 1};
 const struct parameters_table monitor_put_takes = {put_parameters, 2};
 const struct parameters_table monitor_delete_takes = {put_parameters, 1};
+const struct parameters_table monitor_send_takes = {NULL, 0};
 
 void monitor_schemas(struct json *json)
 {
@@ -32,6 +33,8 @@ void monitor_schemas(struct json *json)
 		&millrace__v1__monitor_trial__descriptor,
 		&millrace__v1__monitor_state__descriptor,
 		&millrace__v1__list_monitors_response__descriptor,
+		&millrace__v1__receiver_test__descriptor,
+		&millrace__v1__send_test_response__descriptor,
 	};
 
 	for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
@@ -43,6 +46,17 @@ void monitor_schemas(struct json *json)
 	json_member(json, "description",
 		    "A monitor as in millraced's configuration, or {monitors: [...]} of at most "
 		    "64; what is not given has the default of the configuration's reference.");
+	json_object_end(json);
+	json_member_object(json, "SendTestRequest");
+	json_member(json, "type", "object");
+	json_member_object(json, "properties");
+	openapi_of_each(json, "monitor", "string");
+	openapi_of_each(json, "receiver", "string");
+	json_object_end(json);
+	json_key(json, "required");
+	json_array_begin(json);
+	json_string(json, "monitor");
+	json_array_end(json);
 	json_object_end(json);
 }
 
@@ -90,8 +104,24 @@ static const struct openapi_verb of_one[] = {
 		     OPENAPI_REFUSAL("409", "It is a monitor of the configuration.")}},
 };
 
+static const struct openapi_verb of_tests[] = {
+	{"post", "SendTest",
+	 "Sends a test notification of a monitor through receivers, and says what they answered.",
+	 &monitor_send_takes, .body = "SendTestRequest",
+	 .replies = {{"200", "What became of it.", .schema = "SendTestResponse"},
+		     OPENAPI_REFUSAL("400", "detail says what is wrong."),
+		     OPENAPI_REFUSAL("401", "control.token is configured and was not shown."),
+		     OPENAPI_REFUSAL("403", "Without control.token only who asks from the same "
+					    "machine may."),
+		     OPENAPI_REFUSAL("404", "There is no such monitor, or no such receiver."),
+		     OPENAPI_REFUSAL("415", "application/json is wanted."),
+		     OPENAPI_REFUSAL("429", "Tests are sent six times a minute at most."),
+		     UNREAD}},
+};
+
 void monitor_paths(struct json *json)
 {
+	openapi_path(json, "/api/v1/receivers/test", of_tests, 1);
 	openapi_path(json, "/api/v1/monitors", of_all, sizeof(of_all) / sizeof(of_all[0]));
 	openapi_path(json, "/api/v1/monitors/{name}", of_one, sizeof(of_one) / sizeof(of_one[0]));
 }

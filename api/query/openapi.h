@@ -8,7 +8,7 @@
 struct json;
 struct parameters_table;
 
-enum { OPENAPI_REPLIES_MAX = 6 };
+enum { OPENAPI_REPLIES_MAX = 8 };
 
 struct openapi_reply {
 	const char *status, *description;

@@ -115,7 +115,8 @@ static void a_delivery_is_read_back_as_it_was(void **state)
 				    .uncertain = true,
 				    .severity = ALERT_ERROR,
 				    .failed = true,
-				    .error = "the receiver answered 500"};
+				    .error = "the receiver answered 500",
+				    .handle = "C0123 1700000000.000100"};
 	struct delivery back;
 	struct encoded bytes = encode_delivery(encoder, &delivery);
 
@@ -131,6 +132,7 @@ static void a_delivery_is_read_back_as_it_was(void **state)
 	assert_true(back.resolve_owed && back.uncertain && back.failed);
 	assert_int_equal(ALERT_ERROR, back.severity);
 	assert_string_equal(delivery.error, back.error);
+	assert_string_equal(delivery.handle, back.handle);
 	encoder_free(encoder);
 }
 

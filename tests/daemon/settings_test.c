@@ -327,6 +327,96 @@ static void the_finest_rollups_are_of_a_window_that_there_is(void **state)
 	}
 }
 
+static void a_receiver_has_its_patterns(void **state)
+{
+	struct settings settings;
+	char error[512] = "";
+	size_t count;
+
+	(void)state;
+	assert_int_equal(
+		0, load_file("receivers:\n"
+			     "  - {name: a, type: slack, url: https://a}\n"
+			     "  - name: b\n    type: slack\n    url: https://b\n"
+			     "    match: {server: [shop/*, \"!shop/x\"], namespace: [shop]}\n",
+			     &settings, error, sizeof(error)));
+	struct receiver *receivers = settings_receivers(&settings, &count);
+
+	assert_int_equal(count, 2);
+	assert_int_equal(receivers[0].route.fields[ROUTE_SERVER].count, 0);
+	assert_int_equal(receivers[1].route.fields[ROUTE_SERVER].count, 2);
+	assert_string_equal(receivers[1].route.fields[ROUTE_SERVER].items[1], "!shop/x");
+	assert_string_equal(receivers[1].route.fields[ROUTE_NAMESPACE].items[0], "shop");
+	assert_false(receivers[1].route.cause_only);
+	free(receivers);
+	config_free(&settings_table, &settings);
+}
+
+static void slack_is_a_hook_or_a_bot(void **state)
+{
+	struct settings settings;
+	char error[512] = "";
+	size_t count;
+
+	(void)state;
+	assert_int_equal(
+		0,
+		load_file(
+			"receivers:\n"
+			"  - {name: a, type: slack, url: https://a}\n"
+			"  - {name: b, type: slack, token: xoxb-1, channel: '#ops'}\n"
+			"  - {name: c, type: slack, token: xoxb-1, channel: C1, url: https://c}\n",
+			&settings, error, sizeof(error)));
+	struct receiver *receivers = settings_receivers(&settings, &count);
+
+	assert_int_equal(count, 3);
+	assert_int_equal(receivers[0].kind, RECEIVER_SLACK);
+	assert_null(receivers[0].token);
+	assert_int_equal(receivers[1].kind, RECEIVER_SLACK_BOT);
+	assert_string_equal(receivers[1].url, "https://slack.com/api");
+	assert_string_equal(receivers[1].channel, "#ops");
+	assert_string_equal(receivers[2].url, "https://c");
+	assert_string_equal(receiver_kind_name(receivers[2].kind), "slack");
+	free(receivers);
+	config_free(&settings_table, &settings);
+}
+
+static void a_receiver_that_cannot_be_is_refused_by_name(void **state)
+{
+	static const char *const wrong[][2] = {
+		{"type: slack", "receivers: a needs url"},
+		{"type: pagerduty, routing_key: short", "receivers: a needs routing_key"},
+		{"type: webhook, url: https://a, secret: b", "whsec_"},
+		{"type: slack, url: http://a", "notify.allow_http"},
+		{"type: slack, token: xoxb-1", "and channel"},
+		{"type: slack, channel: ops", "and channel"},
+		{"type: slack, token: a b, channel: ops", "one word"},
+		{"type: slack, url: https://a, channel: ops", "and channel"},
+		{"type: slack, url: https://a, title: '{{ sevrity }}'",
+		 "a: title: there is no field"},
+		{"type: slack, url: https://a, text: '{{ a'", "a: text: a {{ has no }}"},
+		{"type: alertmanager", "receivers: a needs url"},
+		{"type: alertmanager, url: https://a/api/v2/alerts", "without /api/v2/alerts"},
+		{"type: alertmanager, url: https://a, resolve_after: 9s", "resolve_after"},
+		{"type: slack, url: https://a, match: {server: [a, '']}", "match.server[1]"},
+		{"type: slack, url: https://a, match: {monitor: ['!']}", "match.monitor: an empty"},
+		{"type: slack, url: https://a, match: {sever: [a]}", "match.sever"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct settings settings;
+		char error[512] = "", text[256];
+
+		snprintf(text, sizeof(text), "receivers:\n  - {name: a, %s}\n", wrong[i][0]);
+		problem.text[0] = '\0';
+		assert_int_not_equal(0, load_file(text, &settings, error, sizeof(error)));
+		if (!strstr(error, wrong[i][1]) && !strstr(problem.text, wrong[i][1]))
+			fail_msg("%s: \"%s\" \"%s\"", wrong[i][0], error, problem.text);
+		config_free(&settings_table, &settings);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -339,6 +429,9 @@ int main(void)
 		cmocka_unit_test(each_kind_of_monitor_has_its_defaults),
 		cmocka_unit_test(a_monitor_that_can_never_be_right_is_refused_by_name),
 		cmocka_unit_test(the_finest_rollups_are_of_a_window_that_there_is),
+		cmocka_unit_test(a_receiver_has_its_patterns),
+		cmocka_unit_test(slack_is_a_hook_or_a_bot),
+		cmocka_unit_test(a_receiver_that_cannot_be_is_refused_by_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

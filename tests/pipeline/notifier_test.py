@@ -294,6 +294,46 @@ class ReadBack(unittest.TestCase):
         self.assertEqual({"firing": len(keys), "resolved": len(keys)}, stages)
 
 
+class Routes(unittest.TestCase):
+    """Each receiver hears of what it is for, by its patterns beside its severity; what is nobody's is counted."""
+
+    WHO = {"critical": "    severity: critical\n", "cart": "    match: {server: [cart, payments]}\n",
+           "others": '    match: {server: ["!cart*"]}\n'}
+
+    def test_each_hears_of_its_own_from_when_it_is_its_own_until_the_end(self):
+        receivers = torture.Torture(SEED)
+        self.addCleanup(receivers.stop)
+        config = FAST + "receivers:\n" + "".join(receiver(name, "pagerduty", receivers.url("pagerduty", name), more)
+                                                 for name, more in self.WHO.items())
+        cart, other, later, nobodys = (episode_key((SEED, "routes", number)) for number in range(4))
+        with kafka.Kafka() as broker, Millraced(broker.address, config) as daemon:
+            daemon.wait_ready()
+            outbox = Outbox(broker.address)
+
+            def heard(name):
+                return {(one.key, one.stage) for one in told(receivers.of(name))}
+
+            def wait(name, *keys_and_stages):
+                self.assertTrue(until(lambda: heard(name) >= set(keys_and_stages), WITHIN_S), (name, heard(name)))
+
+            outbox.fire(cart)
+            for key, server in ((other, "search"), (later, "search"), (nobodys, "cartoon")):
+                outbox.write(key, 1, 0, server=server)
+            wait("cart", (cart, "firing"))
+            wait("others", (other, "firing"), (later, "firing"))
+            outbox.write(later, 2, 0, server="payments")
+            wait("cart", (later, "firing"))
+            outbox.write(later, 3, 1, server="search")
+            outbox.rise(cart)
+            wait("critical", (cart, "worse"))
+            outbox.resolve(cart)
+            for name, key in (("cart", cart), ("cart", later), ("critical", cart), ("others", later)):
+                wait(name, (key, "resolved"))
+            self.assertEqual({"critical": {cart}, "cart": {cart, later}, "others": {other, later}},
+                             {name: {key for key, _ in heard(name)} for name in self.WHO})
+            self.assertEqual(1, daemon.metric("millrace_alerts_unrouted_total"))
+
+
 if __name__ == "__main__":
     if kafka.missing():
         print("skipped: not installed:", *kafka.missing())

@@ -61,10 +61,10 @@ class Outbox:
         """The last episodes written of, with their newest transitions: of all partitions."""
         return list(self._newest.items())[-200:]
 
-    def write(self, key, sequence, state, severity=2, **more):
+    def write(self, key, sequence, state, severity=2, server="cart", **more):
         now = time.time_ns()
         alert = self.alerts.Alert(version=1, key=key, sequence=sequence, state=state, severity=severity,
-                                  monitor="errors", client="shop", server="cart", port=8080, protocol="tcp",
+                                  monitor="errors", client="shop", server=server, port=8080, protocol="tcp",
                                   metric="failure_ratio", unit="ratio", value=0.25, threshold=0.05, window_ms=1000,
                                   started_ns=now, pane_end_ns=now, last_event_ns=now, completeness=1,
                                   summary=f"shop to cart: 25 % fail ({key})", **more)

@@ -14,6 +14,7 @@
 #include <cJSON.h>
 
 #include "api/notify/body.h"
+#include "api/notify/notify.h"
 #include "api/notify/text.h"
 
 enum { RANDOM_ALERTS = 10000 /* of ten random strings each */ };
@@ -31,28 +32,45 @@ static cJSON *parsed(const struct json *json)
 	return value;
 }
 
-static cJSON *slack(const struct alert *alert)
+static const struct receiver receiver = {
+	.name = "team", .channel = "#ops", .routing_key = "0123456789abcdef0123456789abcdef"};
+
+typedef void body_writer(struct json *json, const struct notice *notice);
+
+static cJSON *written(body_writer *write, const struct notice *notice)
 {
 	struct json json;
 	cJSON *value;
 
 	json_init(&json);
-	body_slack(&json, alert, external_url, false);
+	write(&json, notice);
 	value = parsed(&json);
 	json_done(&json);
 	return value;
 }
 
+/* In words of its own. */
+static const struct receiver worded = {
+	.name = "team",
+	.channel = "#ops",
+	.routing_key = "0123456789abcdef0123456789abcdef",
+	.title =
+		"{{ severity }} {{ monitor }} {{ server }} {{ client }} {{ summary }} {{ metric }}",
+	.text = "{{ summary }} {{ suspect }} {{ server }} {{ client }} {{ metric }} {{ monitor }} "
+		"{{ namespace }} {{ summary }} {{ client }} {{ server }} {{ summary }}"};
+
+static cJSON *slack(const struct alert *alert)
+{
+	return written(body_slack, &(struct notice){.alert = alert,
+						    .receiver = &receiver,
+						    .external_url = external_url});
+}
+
 static cJSON *pagerduty(const struct alert *alert)
 {
-	struct json json;
-	cJSON *value;
-
-	json_init(&json);
-	body_pagerduty(&json, alert, "0123456789abcdef0123456789abcdef", external_url);
-	value = parsed(&json);
-	json_done(&json);
-	return value;
+	return written(body_pagerduty, &(struct notice){.alert = alert,
+							.receiver = &receiver,
+							.external_url = external_url});
 }
 
 static size_t characters(const char *text)
@@ -117,16 +135,50 @@ static void slack_block(const cJSON *block)
 	cJSON_ArrayForEach(item, elements) slack_text_object(item, 2000);
 }
 
-static void check_slack(const struct alert *alert)
+static void check_slack_message(const cJSON *body)
 {
-	cJSON *body = slack(alert);
 	const cJSON *blocks = cJSON_GetObjectItem(body, "blocks"), *block;
 
 	within(cJSON_GetObjectItem(body, "text"), 1, 4000);
 	is_defused(cJSON_GetObjectItem(body, "text")->valuestring);
 	assert_in_range(cJSON_GetArraySize(blocks), 2, 50);
 	cJSON_ArrayForEach(block, blocks) slack_block(block);
+}
+
+/* As a bot's: a message, its change, and a reply, which is its text alone. */
+static void check_bot(const struct alert *alert)
+{
+	struct notice notice = {
+		.alert = alert, .receiver = &receiver, .external_url = external_url};
+	cJSON *body = written(body_slack_bot, &notice);
+
+	check_slack_message(body);
+	assert_string_equal(cJSON_GetObjectItem(body, "channel")->valuestring, "#ops");
+	assert_null(cJSON_GetObjectItem(body, "ts"));
 	cJSON_Delete(body);
+	notice.handle = "C0123 1700000000.000100";
+	body = written(body_slack_bot, &notice);
+	check_slack_message(body);
+	assert_string_equal(cJSON_GetObjectItem(body, "channel")->valuestring, "C0123");
+	assert_string_equal(cJSON_GetObjectItem(body, "ts")->valuestring, "1700000000.000100");
+	cJSON_Delete(body);
+	notice.reply = true;
+	body = written(body_slack_bot, &notice);
+	within(cJSON_GetObjectItem(body, "text"), 1, 4000);
+	is_defused(cJSON_GetObjectItem(body, "text")->valuestring);
+	assert_string_equal(cJSON_GetObjectItem(body, "thread_ts")->valuestring,
+			    "1700000000.000100");
+	assert_null(cJSON_GetObjectItem(body, "blocks"));
+	cJSON_Delete(body);
+}
+
+static void check_slack(const struct alert *alert)
+{
+	cJSON *body = slack(alert);
+
+	check_slack_message(body);
+	cJSON_Delete(body);
+	check_bot(alert);
 }
 
 static void check_pagerduty(const struct alert *alert)
@@ -141,6 +193,19 @@ static void check_pagerduty(const struct alert *alert)
 	within(cJSON_GetObjectItem(payload, "summary"), 1, 1024);
 	within(cJSON_GetObjectItem(payload, "source"), 1, 1024);
 	assert_true(cJSON_IsObject(cJSON_GetObjectItem(payload, "custom_details")));
+	cJSON_Delete(body);
+}
+
+static void check_worded(const struct alert *alert)
+{
+	const struct notice notice = {
+		.alert = alert, .receiver = &worded, .external_url = external_url};
+	cJSON *body = written(body_slack, &notice);
+
+	check_slack_message(body);
+	cJSON_Delete(body);
+	body = written(body_pagerduty, &notice);
+	within(cJSON_GetObjectItem(cJSON_GetObjectItem(body, "payload"), "summary"), 1, 1024);
 	cJSON_Delete(body);
 }
 
@@ -242,6 +307,35 @@ static void pagerduty_has_its_actions_and_details(void **state)
 	cJSON_Delete(body);
 }
 
+static void a_test_says_that_it_is_one(void **state)
+{
+	const struct alert alert = plain();
+	const struct notice notice = {.alert = &alert, .receiver = &receiver, .test = true};
+	cJSON *body = written(body_slack, &notice);
+	char *text = cJSON_PrintUnformatted(body);
+
+	(void)state;
+	assert_non_null(strstr(text, "Test of errors: shop/web"));
+	assert_non_null(strstr(text, BODY_TEST));
+	assert_int_equal(strncmp(cJSON_GetObjectItem(body, "text")->valuestring, "Test: ", 6), 0);
+	cJSON_free(text);
+	cJSON_Delete(body);
+	body = written(body_pagerduty, &notice);
+	assert_string_equal(
+		cJSON_GetObjectItem(
+			cJSON_GetObjectItem(cJSON_GetObjectItem(body, "payload"), "custom_details"),
+			"test")
+			->valuestring,
+		BODY_TEST);
+	cJSON_Delete(body);
+	body = written(body_webhook, &notice);
+	assert_true(cJSON_IsTrue(cJSON_GetObjectItem(body, "test")));
+	cJSON_Delete(body);
+	body = written(body_webhook, &(struct notice){.alert = &alert, .receiver = &receiver});
+	assert_null(cJSON_GetObjectItem(body, "test"));
+	cJSON_Delete(body);
+}
+
 static void a_pod_may_be_called_anything(void **state)
 {
 	struct alert alert = plain();
@@ -298,6 +392,67 @@ static void random_text(uint64_t *seed, char *text, size_t size)
 	text[length] = '\0';
 }
 
+static void a_receiver_has_words_of_its_own(void **state)
+{
+	const struct receiver own = {.routing_key = worded.routing_key,
+				     .title = "{{ stage }} of {{ server }}",
+				     .text = "*{{ value }}* of {{ client }}"};
+	struct alert alert = plain();
+	struct notice notice = {.alert = &alert, .receiver = &own, .external_url = external_url};
+	cJSON *body = written(body_slack, &notice);
+	const cJSON *blocks = cJSON_GetObjectItem(body, "blocks");
+
+	(void)state;
+	assert_string_equal(cJSON_GetObjectItem(body, "text")->valuestring, "Firing of shop/cart");
+	assert_non_null(
+		strstr(cJSON_GetObjectItem(
+			       cJSON_GetObjectItem(cJSON_GetArrayItem(blocks, 0), "text"), "text")
+			       ->valuestring,
+		       " Firing of shop/cart"));
+	assert_string_equal(
+		cJSON_GetObjectItem(cJSON_GetObjectItem(cJSON_GetArrayItem(blocks, 1), "text"),
+				    "text")
+			->valuestring,
+		"*25 %* of shop/web");
+	cJSON_Delete(body);
+	body = written(body_pagerduty, &notice);
+	const cJSON *payload = cJSON_GetObjectItem(body, "payload");
+
+	assert_string_equal(cJSON_GetObjectItem(payload, "summary")->valuestring,
+			    "Firing of shop/cart");
+	assert_string_equal(
+		cJSON_GetObjectItem(cJSON_GetObjectItem(payload, "custom_details"), "text")
+			->valuestring,
+		"*25 %* of shop/web");
+	cJSON_Delete(body);
+	body = written(body_webhook, &notice);
+	assert_string_equal(cJSON_GetObjectItem(body, "title")->valuestring, "Firing of shop/cart");
+	assert_string_equal(cJSON_GetObjectItem(body, "text")->valuestring, "*25 %* of shop/web");
+	cJSON_Delete(body);
+	/* A test says that it is one, whatever the words. */
+	notice.test = true;
+	body = written(body_pagerduty, &notice);
+	assert_string_equal(
+		cJSON_GetObjectItem(cJSON_GetObjectItem(body, "payload"), "summary")->valuestring,
+		"Test: Test of shop/cart");
+	cJSON_Delete(body);
+}
+
+static void a_title_that_is_empty_of_an_alert_is_the_usual_one(void **state)
+{
+	const struct receiver own = {.routing_key = worded.routing_key, .title = "{{ suspect }}"};
+	struct alert alert = plain();
+
+	(void)state;
+	alert.suspects_count = 0;
+	cJSON *body = written(body_pagerduty, &(struct notice){.alert = &alert, .receiver = &own});
+
+	assert_string_equal(
+		cJSON_GetObjectItem(cJSON_GetObjectItem(body, "payload"), "summary")->valuestring,
+		alert.summary);
+	cJSON_Delete(body);
+}
+
 static void random_names_stay_within_all_limits(void **state)
 {
 	const char *given = getenv("MILLRACE_SEED");
@@ -325,6 +480,7 @@ static void random_names_stay_within_all_limits(void **state)
 			print_message("MILLRACE_SEED=%#llx\n", (unsigned long long)before);
 		check_slack(&alert);
 		check_pagerduty(&alert);
+		check_worded(&alert);
 	}
 }
 
@@ -364,8 +520,11 @@ int main(void)
 		cmocka_unit_test(slack_says_who_what_how_much_and_where),
 		cmocka_unit_test(what_is_likely_wrong_is_said_in_a_line),
 		cmocka_unit_test(pagerduty_has_its_actions_and_details),
+		cmocka_unit_test(a_test_says_that_it_is_one),
 		cmocka_unit_test(a_pod_may_be_called_anything),
 		cmocka_unit_test(an_alert_without_words_still_is_a_message),
+		cmocka_unit_test(a_receiver_has_words_of_its_own),
+		cmocka_unit_test(a_title_that_is_empty_of_an_alert_is_the_usual_one),
 		cmocka_unit_test(random_names_stay_within_all_limits),
 		cmocka_unit_test(text_is_cut_at_characters_not_at_bytes),
 		cmocka_unit_test(values_have_their_units),

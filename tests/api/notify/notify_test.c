@@ -12,6 +12,7 @@
 #include <cJSON.h>
 
 #include "api/notify/notify.h"
+#include "api/notify/repeat.h"
 #include "base/clock.h"
 #include "tests/api/notify/receiver.h"
 
@@ -121,7 +122,9 @@ static void start(struct fixture *fixture, uint32_t kind, const struct notify_op
 				    .kind = kind,
 				    .url = fixture->url,
 				    .routing_key = "0123456789abcdef0123456789abcdef",
-				    .severity_min = ALERT_INFO};
+				    .severity_min = ALERT_INFO,
+				    .token = kind == RECEIVER_SLACK_BOT ? "xoxb-1" : NULL,
+				    .channel = "#ops"};
 	struct notify_options options = {.receivers = &receiver,
 					 .receivers_count = 1,
 					 .external_url = "https://millrace.example/",
@@ -153,6 +156,10 @@ static void start(struct fixture *fixture, uint32_t kind, const struct notify_op
 		receiver.severity_min = changes->receivers->severity_min;
 	if (changes && changes->receivers)
 		receiver.self_alerts = changes->receivers->self_alerts;
+	if (changes && changes->receivers)
+		receiver.route = changes->receivers->route;
+	if (changes && changes->receivers)
+		receiver.resolve_after_ns = changes->receivers->resolve_after_ns;
 	fixture->notify = notify_new(&fixture->rig.loop, &options, &error);
 	assert_null(error);
 	assert_non_null(fixture->notify);
@@ -815,6 +822,529 @@ static void lesser_alerts_are_not_sent_but_ends_are(void **state)
 }
 
 /* Four under way fail together: the next try still comes within a second. */
+static void push_of(struct fixture *fixture, uint64_t sequence, uint32_t state, const char *server,
+		    bool wanted)
+{
+	struct alert alert = episode(1);
+
+	alert.sequence = sequence;
+	alert.state = state;
+	snprintf(alert.subject.server, sizeof(alert.subject.server), "%s", server);
+	assert_int_equal(notify_push(fixture->notify, &alert, &(struct notify_place){0, 1}),
+			 wanted);
+}
+
+static void whom_an_incident_comes_to_concern_hears_of_it_then_and_until_its_end(void **state)
+{
+	static const char *const pattern = "payments";
+	struct receiver of_payments = {.severity_min = ALERT_INFO};
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = TAKEN});
+
+	of_payments.route.fields[ROUTE_SERVER] = (struct route_patterns){&pattern, 1};
+	start(fixture, RECEIVER_PAGERDUTY, &(struct notify_options){.receivers = &of_payments});
+	push_of(fixture, 1, ALERT_FIRING, "cart", false);
+	push_of(fixture, 2, ALERT_FIRING, "payments", true); /* its cause is another now */
+	until_settled(fixture, 1);
+	push_of(fixture, 3, ALERT_FIRING, "cart", true);
+	until_settled(fixture, 2);
+	push_of(fixture, 4, ALERT_RESOLVED, "cart", true);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 3);
+	assert_false(ends(fixture, 0));
+	assert_true(ends(fixture, 2));
+	push_of(fixture, 5, ALERT_FIRING, "cart", false); /* over, and again another's */
+	assert_int_equal(stats(fixture).pending, 0);
+}
+
+static void a_second_life_goes_on_with_whom_it_told(void **state)
+{
+	static const char *const pattern = "payments";
+	struct receiver of_payments = {.severity_min = ALERT_INFO};
+	struct fixture *fixture = *state;
+	struct delivery told;
+	SCRIPT({.answer = TAKEN});
+
+	of_payments.route.fields[ROUTE_SERVER] = (struct route_patterns){&pattern, 1};
+	start(fixture, RECEIVER_PAGERDUTY, &(struct notify_options){.receivers = &of_payments});
+	push_of(fixture, 1, ALERT_FIRING, "payments", true);
+	until_settled(fixture, 1);
+	told = fixture->latest;
+	stop(fixture);
+	start(fixture, RECEIVER_PAGERDUTY, &(struct notify_options){.receivers = &of_payments});
+	notify_settled(fixture->notify, &told);
+	notify_begin(fixture->notify);
+	push_of(fixture, 2, ALERT_RESOLVED, "cart", true);
+	until_settled(fixture, 2);
+	assert_true(ends(fixture, 1));
+}
+
+/* --- tests of receivers --- */
+
+struct tried {
+	size_t count, lost;
+	struct notify_trial last;
+};
+
+static void on_tried(void *context, const struct notify_trial *trial)
+{
+	struct tried *tried = context;
+
+	tried->count++;
+	tried->lost += !trial;
+	if (trial)
+		tried->last = *trial;
+}
+
+static bool was_tried(void *context)
+{
+	return ((struct tried *)context)->count > 0;
+}
+
+static struct tried try_once(struct fixture *fixture)
+{
+	const struct alert alert = episode(7);
+	struct tried tried = {0};
+
+	notify_try(fixture->notify, 0, &alert, on_tried, &tried);
+	assert_true(rig_until(&fixture->rig, was_tried, &tried));
+	assert_int_equal(tried.count, 1);
+	return tried;
+}
+
+static void a_test_of_what_stays_open_is_ended_too(void **state)
+{
+	struct fixture *fixture = *state;
+	struct tried tried;
+	SCRIPT({.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	tried = try_once(fixture);
+	assert_true(tried.last.sent && tried.last.taken);
+	assert_int_equal(tried.last.status, 202);
+	assert_string_equal(tried.last.error, "");
+	assert_int_equal(fixture->rig.count, 2);
+	assert_false(ends(fixture, 0));
+	assert_true(ends(fixture, 1));
+	assert_non_null(strstr(fixture->rig.received[0].body, "A test of this receiver"));
+	/* No record, and nothing that waits. */
+	assert_int_equal(fixture->settled_count + fixture->announcements, 0);
+	assert_int_equal(stats(fixture).tested, 1);
+	assert_int_equal(stats(fixture).sent, 0);
+}
+
+static void a_test_tells_what_the_receiver_answered(void **state)
+{
+	struct fixture *fixture = *state;
+	struct tried tried;
+	SCRIPT({.answer = ANSWER("404 Gone", "Content-Length: 10\r\n\r\nno_service")},
+	       {.hang_up = true}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	tried = try_once(fixture);
+	assert_true(tried.last.sent && !tried.last.taken);
+	assert_string_equal(tried.last.error, "the receiver answered 404: no_service");
+	tried = try_once(fixture);
+	assert_int_equal(tried.last.status, 0);
+	assert_true(tried.last.error[0]);
+	/* What a test finds changes nothing of the receiver. */
+	assert_false(stats(fixture).disabled);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	assert_false(fixture->settled[0].failed);
+	assert_int_equal(fixture->rig.count, 3);
+}
+
+static void a_test_keeps_the_pace_of_the_receiver(void **state)
+{
+	struct fixture *fixture = *state;
+	struct tried tried;
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL); /* three at once */
+	for (int i = 0; i < 3; i++)
+		assert_true(try_once(fixture).last.taken);
+	tried = try_once(fixture);
+	assert_false(tried.last.sent);
+	assert_non_null(strstr(tried.last.error, "try again in "));
+	assert_int_equal(fixture->rig.count, 3);
+}
+
+static void a_test_that_is_under_way_at_the_end_is_told_of(void **state)
+{
+	const struct alert alert = episode(7);
+	struct fixture *fixture = *state;
+	struct tried tried = {0};
+	SCRIPT({.answer = NULL});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	notify_try(fixture->notify, 0, &alert, on_tried, &tried);
+	until_received(fixture, 1);
+	stop(fixture);
+	assert_int_equal(tried.count, 1);
+	assert_int_equal(tried.lost, 1);
+}
+
+/* --- a receiver that forgets --- */
+
+static void start_alertmanager(struct fixture *fixture)
+{
+	const struct receiver wants = {.severity_min = ALERT_INFO,
+				       .resolve_after_ns = 1000 * NS_PER_MS};
+
+	start(fixture, RECEIVER_ALERTMANAGER, &(struct notify_options){.receivers = &wants});
+}
+
+/* An alert of the n-th request: whether it has ended. */
+static bool is_over(const struct fixture *fixture, size_t number, size_t at)
+{
+	cJSON *list = cJSON_Parse(fixture->rig.received[number].body);
+	const cJSON *one = cJSON_GetArrayItem(list, (int)at);
+	char now[40];
+	time_t seconds = time(NULL);
+	struct tm utc;
+
+	assert_non_null(one);
+	gmtime_r(&seconds, &utc);
+	strftime(now, sizeof(now), "%Y-%m-%dT%H:%M:%S", &utc);
+	/* What fires ends a second from now, which is a later text. */
+	bool over = strcmp(cJSON_GetObjectItem(one, "endsAt")->valuestring, now) < 0;
+
+	cJSON_Delete(list);
+	return over;
+}
+
+static size_t alerts_of(const struct fixture *fixture, size_t number)
+{
+	cJSON *list = cJSON_Parse(fixture->rig.received[number].body);
+	size_t count = (size_t)cJSON_GetArraySize(list);
+
+	cJSON_Delete(list);
+	return count;
+}
+
+static bool turned_to_enough(void *context)
+{
+	struct fixture *fixture = context;
+
+	notify_turn(fixture->notify);
+	return fixture->rig.count >= fixture->wanted;
+}
+
+static void until_repeated(struct fixture *fixture, size_t count)
+{
+	fixture->wanted = count;
+	assert_true(rig_until(&fixture->rig, turned_to_enough, fixture));
+}
+
+#define DONE ANSWER("200 OK", NOTHING)
+
+static void what_fires_is_told_again_to_who_forgets_until_it_is_over(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE});
+
+	start_alertmanager(fixture);
+	fire(fixture, 1);
+	fire(fixture, 2);
+	until_settled(fixture, 2);
+	assert_string_equal(fixture->rig.received[0].path, "/services/T/B/X/api/v2/alerts");
+	until_repeated(fixture, 3);
+	assert_int_equal(alerts_of(fixture, 2), 2);
+	assert_false(is_over(fixture, 2, 0));
+	/* A fifth of the time in which it would be over. */
+	assert_in_range(fixture->rig.received[2].at_ms - fixture->rig.received[1].at_ms, 150, 900);
+	until_repeated(fixture, 4);
+	assert_true(stats(fixture).repeated >= 4);
+	resolve(fixture, 1);
+	until_settled(fixture, 3);
+	size_t ended = fixture->rig.count;
+	until_repeated(fixture, ended + 1);
+	assert_int_equal(alerts_of(fixture, ended), 1);
+	resolve(fixture, 2);
+	until_settled(fixture, 4);
+	ended = fixture->rig.count;
+	for (int i = 0; i < 50; i++) {
+		notify_turn(fixture->notify);
+		rig_run_for(&fixture->rig, 10);
+	}
+	assert_int_equal(fixture->rig.count, ended);
+}
+
+static void an_end_never_overtakes_a_repeat(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE}, {.answer = DONE, .delay_ms = 200}, {.answer = DONE});
+
+	start_alertmanager(fixture);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	until_repeated(fixture, 2);
+	assert_true(notify_sends(fixture->notify));
+	resolve(fixture, 1); /* while the repeat is under way */
+	fire(fixture, 2);    /* which does not wait for it */
+	until_received(fixture, 3);
+	assert_non_null(strstr(fixture->rig.received[2].body, episode(2).key));
+	until_settled(fixture, 3);
+	assert_true(fixture->rig.received[3].at_ms >= fixture->rig.received[1].at_ms + 200);
+	assert_non_null(strstr(fixture->rig.received[3].body, episode(1).key));
+}
+
+static void a_repeat_that_fails_is_tried_again_soon(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE}, {.answer = ANSWER("500 No", NOTHING)}, {.answer = DONE});
+
+	start_alertmanager(fixture);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	until_repeated(fixture, 2);
+	rig_run_for(&fixture->rig, 20);
+	assert_true(stats(fixture).failing_since_ns > 0);
+	assert_non_null(strstr(fixture->trouble, "could not be told again"));
+	until_repeated(fixture, 3);
+	assert_in_range(fixture->rig.received[2].at_ms - fixture->rig.received[1].at_ms, 40, 190);
+	rig_run_for(&fixture->rig, 20);
+	assert_int_equal(stats(fixture).failing_since_ns, 0);
+}
+
+static void a_second_life_tells_again_what_it_is_reminded_of(void **state)
+{
+	struct fixture *fixture = *state;
+	struct alert alert = episode(1);
+	struct delivery told;
+	SCRIPT({.answer = DONE});
+
+	start_alertmanager(fixture);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	told = fixture->latest;
+	stop(fixture);
+	start_alertmanager(fixture);
+	notify_settled(fixture->notify, &told);
+	notify_begin(fixture->notify);
+	notify_pause(fixture->notify);
+	alert.pane_end_ns = 1; /* long ago */
+	notify_remind(fixture->notify, &alert);
+	for (int i = 0; i < 10; i++)
+		notify_turn(fixture->notify);
+	rig_run_for(&fixture->rig, 50);
+	assert_int_equal(fixture->rig.count, 1); /* another may be at it */
+	notify_resume(fixture->notify);
+	until_repeated(fixture, 2);
+	assert_non_null(strstr(fixture->rig.received[1].body, alert.key));
+	assert_int_equal(fixture->settled_count, 1);
+}
+
+/* As of an earlier life, and still firing. */
+static void had_before(struct fixture *fixture, unsigned number)
+{
+	const struct alert alert = episode(number);
+	struct delivery delivery = {.receiver = "team",
+				    .sequence = 1,
+				    .delivered_ns = 1,
+				    .sent_ns = 1,
+				    .resolve_owed = true,
+				    .severity = ALERT_WARNING};
+
+	memcpy(delivery.key, alert.key, sizeof(delivery.key));
+	notify_settled(fixture->notify, &delivery);
+	notify_remind(fixture->notify, &alert);
+}
+
+static void more_than_a_request_holds_are_repeated_by_the_next_at_once(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE});
+
+	start_alertmanager(fixture);
+	for (unsigned i = 0; i < REPEATED_AT_ONCE + 1; i++)
+		had_before(fixture, i);
+	notify_turn(fixture->notify);
+	until_received(fixture, 2);
+	assert_int_equal(alerts_of(fixture, 0), REPEATED_AT_ONCE);
+	assert_int_equal(alerts_of(fixture, 1), 1);
+	assert_int_equal(stats(fixture).repeated, REPEATED_AT_ONCE + 1);
+}
+
+static void past_their_bound_alerts_are_not_repeated_and_counted(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE});
+
+	start_alertmanager(fixture);
+	for (unsigned i = 0; i < REPEATED_MAX; i++)
+		had_before(fixture, i);
+	assert_int_equal(stats(fixture).unrepeated, 0);
+	had_before(fixture, REPEATED_MAX);
+	assert_int_equal(stats(fixture).unrepeated, 1);
+	resolve(fixture, 0); /* which makes room for one */
+	until_settled(fixture, 1);
+	had_before(fixture, REPEATED_MAX);
+	assert_int_equal(stats(fixture).unrepeated, 1);
+}
+
+/* --- Slack's bot --- */
+
+#define SAYS(json) "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n" json
+#define POSTED                            \
+	SAYS("Content-Length: 54\r\n\r\n" \
+	     "{\"ok\":true,\"channel\":\"C0123\",\"ts\":\"1700000000.000100\"}")
+#define POSTED_ANEW                       \
+	SAYS("Content-Length: 54\r\n\r\n" \
+	     "{\"ok\":true,\"channel\":\"C0123\",\"ts\":\"1700000009.000100\"}")
+#define NO_MESSAGE                        \
+	SAYS("Content-Length: 40\r\n\r\n" \
+	     "{\"ok\":false,\"error\":\"message_not_found\"}")
+#define NO_CHANNEL                        \
+	SAYS("Content-Length: 40\r\n\r\n" \
+	     "{\"ok\":false,\"error\":\"channel_not_found\"}")
+#define NO_BLOCKS                         \
+	SAYS("Content-Length: 37\r\n\r\n" \
+	     "{\"ok\":false,\"error\":\"invalid_blocks\"}")
+#define TOO_FAST                          \
+	SAYS("Content-Length: 34\r\n\r\n" \
+	     "{\"ok\":false,\"error\":\"ratelimited\"}")
+
+/* The n-th request: "update C0123 1700000000.000100", "post #ops", "reply C0123 ... loud". */
+static const char *asked(const struct fixture *fixture, size_t number)
+{
+	static char text[256];
+	const struct received *received = &fixture->rig.received[number];
+	cJSON *body = cJSON_Parse(received->body);
+	const cJSON *time = cJSON_GetObjectItem(body, "ts"),
+		    *thread = cJSON_GetObjectItem(body, "thread_ts");
+	bool changes = strstr(received->path, "/chat.update");
+
+	assert_true(changes || strstr(received->path, "/chat.postMessage"));
+	assert_true(cJSON_IsString(cJSON_GetObjectItem(body, "text")));
+	assert_int_equal(changes, time != NULL);
+	snprintf(text, sizeof(text), "%s %s%s%s%s",
+		 changes  ? "update"
+		 : thread ? "reply"
+			  : "post",
+		 cJSON_GetObjectItem(body, "channel")->valuestring, time || thread ? " " : "",
+		 time	  ? time->valuestring
+		 : thread ? thread->valuestring
+			  : "",
+		 cJSON_IsTrue(cJSON_GetObjectItem(body, "reply_broadcast")) ? " loud" : "");
+	cJSON_Delete(body);
+	return text;
+}
+
+static void a_bot_changes_its_message_and_replies_to_it_where_it_matters(void **state)
+{
+	struct fixture *fixture = *state;
+	struct alert located = episode(1);
+	SCRIPT({.answer = POSTED});
+
+	start(fixture, RECEIVER_SLACK_BOT, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	assert_string_equal(fixture->rig.received[0].path, "/services/T/B/X/chat.postMessage");
+	assert_string_equal(asked(fixture, 0), "post #ops");
+	assert_string_equal(fixture->latest.handle, "C0123 1700000000.000100");
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_WARNING); /* nothing that matters */
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 2);
+	assert_string_equal(asked(fixture, 1), "update C0123 1700000000.000100");
+	push(fixture, 1, 3, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 4);
+	assert_string_equal(asked(fixture, 2), "update C0123 1700000000.000100");
+	assert_string_equal(asked(fixture, 3), "reply C0123 1700000000.000100 loud");
+	located.sequence = 4;
+	located.severity = ALERT_CRITICAL;
+	located.suspects_count = 1;
+	located.suspects[0] = (struct suspect){SUSPECT_SERVER_NODE, 0.9, 3, "node-1"};
+	notify_push(fixture->notify, &located, &(struct notify_place){0, 4});
+	until_settled(fixture, 4);
+	assert_string_equal(asked(fixture, 5), "reply C0123 1700000000.000100");
+	push(fixture, 1, 5, ALERT_RESOLVED, ALERT_CRITICAL);
+	until_settled(fixture, 5);
+	assert_int_equal(fixture->rig.count, 8);
+	assert_string_equal(asked(fixture, 6), "update C0123 1700000000.000100");
+	assert_string_equal(asked(fixture, 7), "reply C0123 1700000000.000100");
+	assert_true(ends(fixture, 6) && ends(fixture, 7));
+	assert_int_equal(stats(fixture).sent, 5);
+}
+
+static void a_bots_message_is_known_in_the_next_life(void **state)
+{
+	struct fixture *fixture = *state;
+	struct delivery told;
+	SCRIPT({.answer = POSTED});
+
+	start(fixture, RECEIVER_SLACK_BOT, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	told = fixture->latest;
+	stop(fixture);
+	start(fixture, RECEIVER_SLACK_BOT, NULL);
+	notify_settled(fixture->notify, &told);
+	notify_begin(fixture->notify);
+	resolve(fixture, 1);
+	until_settled(fixture, 2);
+	assert_string_equal(asked(fixture, 1), "update C0123 1700000000.000100");
+	/* A hook of the same name does nothing with it. */
+	stop(fixture);
+	rig_script(&fixture->rig, &(struct line){.answer = OK}, 1);
+	start(fixture, RECEIVER_SLACK, NULL);
+	notify_settled(fixture->notify, &told);
+	notify_begin(fixture->notify);
+	resolve(fixture, 1);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 4);
+	assert_string_equal(fixture->latest.handle, "");
+}
+
+static void a_bots_message_that_somebody_deleted_is_written_anew(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = POSTED}, {.answer = NO_MESSAGE}, {.answer = POSTED_ANEW},
+	       {.answer = POSTED_ANEW}, {.answer = NO_MESSAGE});
+
+	start(fixture, RECEIVER_SLACK_BOT, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 2);
+	assert_string_equal(asked(fixture, 1), "update C0123 1700000000.000100");
+	assert_string_equal(asked(fixture, 2), "post #ops");
+	assert_string_equal(fixture->latest.handle, "C0123 1700000009.000100");
+	/* A reply that is not taken holds nothing up. */
+	push(fixture, 1, 3, ALERT_RESOLVED, ALERT_CRITICAL);
+	until_settled(fixture, 3);
+	assert_string_equal(asked(fixture, 4), "reply C0123 1700000009.000100");
+	assert_false(fixture->settled[2].failed);
+	assert_non_null(strstr(fixture->trouble, "not the reply"));
+}
+
+static void what_slack_says_no_to_is_told_apart(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = NO_BLOCKS}, {.answer = TOO_FAST}, {.answer = OK},
+	       {.answer = ANSWER("429 Slow", "Retry-After: 1\r\n" NOTHING)}, {.answer = POSTED},
+	       {.answer = NO_CHANNEL});
+
+	start(fixture, RECEIVER_SLACK_BOT, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	assert_int_equal(fixture->given_up[NOTIFY_REFUSED], 1);
+	assert_non_null(strstr(fixture->settled[0].error, "invalid_blocks"));
+	fire(fixture, 2); /* too fast, then a page that is no answer, then too fast again */
+	until_settled(fixture, 2);
+	assert_false(fixture->settled[1].failed);
+	assert_int_equal(fixture->settled[1].attempts, 4);
+	fire(fixture, 3);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->given_up[NOTIFY_GONE], 1);
+	assert_true(stats(fixture).disabled);
+	assert_string_equal(stats(fixture).last_error,
+			    "the receiver answered 200: "
+			    "{\"ok\":false,\"error\":\"channel_not_found\"}");
+}
+
 static void requests_that_fail_together_are_one_failure(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1309,6 +1839,22 @@ int main(void)
 		TEST(past_its_bound_the_oldest_is_given_up),
 		TEST(what_is_not_delivered_within_its_life_is_given_up),
 		TEST(lesser_alerts_are_not_sent_but_ends_are),
+		TEST(whom_an_incident_comes_to_concern_hears_of_it_then_and_until_its_end),
+		TEST(a_second_life_goes_on_with_whom_it_told),
+		TEST(a_test_of_what_stays_open_is_ended_too),
+		TEST(a_test_tells_what_the_receiver_answered),
+		TEST(a_test_keeps_the_pace_of_the_receiver),
+		TEST(a_test_that_is_under_way_at_the_end_is_told_of),
+		TEST(what_fires_is_told_again_to_who_forgets_until_it_is_over),
+		TEST(an_end_never_overtakes_a_repeat),
+		TEST(a_repeat_that_fails_is_tried_again_soon),
+		TEST(a_second_life_tells_again_what_it_is_reminded_of),
+		TEST(more_than_a_request_holds_are_repeated_by_the_next_at_once),
+		TEST(past_their_bound_alerts_are_not_repeated_and_counted),
+		TEST(a_bot_changes_its_message_and_replies_to_it_where_it_matters),
+		TEST(a_bots_message_is_known_in_the_next_life),
+		TEST(a_bots_message_that_somebody_deleted_is_written_anew),
+		TEST(what_slack_says_no_to_is_told_apart),
 		TEST(requests_that_fail_together_are_one_failure),
 		TEST(closing_with_requests_under_way_leaves_nothing),
 		TEST(a_receiver_that_is_no_https_is_refused),

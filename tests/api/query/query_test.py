@@ -478,8 +478,9 @@ class Grpc(World):
 
 
 class OpenApi(World):
-    # The daemon's: see tests/pipeline/control_test.py and monitors_test.py.
-    OTHERS = ("/api/v1/agents/control", "/api/v1/agents/control/{id}", "/api/v1/monitors", "/api/v1/monitors/{name}")
+    # The daemon's: see tests/pipeline/control_test.py, monitors_test.py and receivers_test.py.
+    OTHERS = ("/api/v1/agents/control", "/api/v1/agents/control/{id}", "/api/v1/monitors", "/api/v1/monitors/{name}",
+              "/api/v1/receivers/test")
 
     @classmethod
     def served(cls, document):
