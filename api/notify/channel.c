@@ -125,6 +125,7 @@ static void make_pending(struct channel *channel, struct ticket *ticket, const s
 		ticket->pending = memory_zeroed(1, sizeof(*ticket->pending));
 	*ticket->pending = *alert;
 	ticket->attempts = 0;
+	ticket->silenced = false;
 	place(channel, ticket);
 }
 
@@ -135,6 +136,7 @@ static void pending_done(struct channel *channel, struct ticket *ticket)
 
 	ticket->due_ms = 0;
 	ticket->failures = 0;
+	ticket->silenced = false;
 	free(ticket->pending);
 	ticket->pending = next;
 	ticket->next = NULL;
@@ -182,22 +184,52 @@ static bool worth_sending(const struct channel *channel, const struct ticket *ti
 	       (alert->suspects_count && !ticket->located);
 }
 
+static uint64_t silenced_until(const struct channel *channel, const struct ticket *ticket)
+{
+	const struct notify_options *options = channel->options;
+
+	return options->silenced ? options->silenced(options->context, ticket->pending) : 0;
+}
+
 static bool expired(const struct channel *channel, const struct ticket *ticket)
 {
 	const struct alert *alert = ticket->pending;
 
-	if (alert->state == ALERT_RESOLVED && end_owed(ticket))
+	uint64_t now = channel->options->now_ns(), life = channel->options->life_ns;
+
+	if ((alert->state == ALERT_RESOLVED && end_owed(ticket)) ||
+	    alert->pane_end_ns + life >= now)
 		return false;
-	return alert->pane_end_ns + channel->options->life_ns < channel->options->now_ns();
+	return silenced_until(channel, ticket) + life < now;
 }
 
-/* Settles what a ticket need not or cannot send. True when it did. */
+/* What says that the incident fires waits while it is silenced; but the receiver may have it
+ * already: then it is sent until it is answered, so that its end can follow. */
+static bool is_silenced(const struct channel *channel, const struct ticket *ticket)
+{
+	return ticket->pending->state == ALERT_FIRING && !ticket->uncertain &&
+	       silenced_until(channel, ticket) > channel->options->now_ns();
+}
+
+static void hold_silenced(struct channel *channel, struct ticket *ticket)
+{
+	channel->stats.silenced++;
+	ticket->silenced = true;
+	ticket->due_ms = 0;
+	place(channel, ticket);
+	if (ticket->announced)
+		announce(channel, ticket, false);
+}
+
+/* Settles what a ticket need not or cannot send, or holds it back. True when it did. */
 static bool settle_without_sending(struct channel *channel, struct ticket *ticket)
 {
 	if (!worth_sending(channel, ticket, ticket->pending)) {
 		channel->stats.superseded++;
 		settle(channel, ticket, ticket->pending, NULL, 0, "nothing new for the receiver");
 		pending_done(channel, ticket);
+	} else if (is_silenced(channel, ticket)) {
+		hold_silenced(channel, ticket);
 	} else if (channel->disabled) {
 		give_up(channel, ticket, NOTIFY_GONE,
 			"the receiver refused for good; correct its configuration and restart");
@@ -652,10 +684,10 @@ static bool is_news(const struct ticket *ticket, const struct alert *alert)
 	       (!ticket->next || alert->sequence > ticket->next->sequence);
 }
 
-/* The position is held from the first transition after which the ticket was idle. */
+/* The position is held from the first transition after which the ticket was idle, or silenced. */
 static void hold_from(struct ticket *ticket, const struct notify_place *at)
 {
-	if (ticket->pending || ticket->unrecorded)
+	if ((ticket->pending && !ticket->silenced) || ticket->unrecorded)
 		return;
 	ticket->partition = at ? at->partition : NOTIFY_LOCAL;
 	ticket->held_from = at ? at->offset : 0;
@@ -675,11 +707,14 @@ static void ticket_take(struct channel *channel, struct ticket *ticket, const st
 	make_pending(channel, ticket, alert);
 }
 
-/* The oldest that is not under way; one whose end is owed only if there is no other. */
+/* The oldest that is not under way: rather one that is silenced; one whose end is owed only if
+ * there is no other. */
 static struct ticket *least_wanted(const struct channel *channel)
 {
 	static const enum ticket_home homes[] = {HOME_READY, HOME_RESTING, HOME_FIRST};
 
+	if (channel->tickets.queues[HOME_SILENCED].oldest)
+		return channel->tickets.queues[HOME_SILENCED].oldest;
 	for (size_t i = 0; i < sizeof(homes) / sizeof(homes[0]); i++) {
 		struct ticket *ticket = channel->tickets.queues[homes[i]].oldest;
 
@@ -697,9 +732,11 @@ static struct ticket *least_wanted(const struct channel *channel)
 
 static void hold_bound(struct channel *channel)
 {
+	size_t count =
+		tickets_pending(&channel->tickets) + channel->tickets.queues[HOME_SILENCED].count;
 	struct ticket *ticket;
 
-	if (tickets_pending(&channel->tickets) <= channel->options->pending_max)
+	if (count <= channel->options->pending_max)
 		return;
 	ticket = least_wanted(channel);
 	if (ticket)
@@ -779,6 +816,23 @@ void channel_resume(struct channel *channel)
 	channel_run(channel);
 }
 
+/* --- silences --- */
+
+void channel_review(struct channel *channel)
+{
+	struct ticket *next;
+
+	for (struct ticket *ticket = channel->tickets.queues[HOME_SILENCED].oldest; ticket;
+	     ticket = next) {
+		next = ticket->newer;
+		if (is_silenced(channel, ticket))
+			continue;
+		ticket->silenced = false;
+		place(channel, ticket);
+	}
+	channel_run(channel);
+}
+
 /* --- life --- */
 
 static char *copied(const char *text)
@@ -824,6 +878,7 @@ struct notify_receiver_stats channel_stats(const struct channel *channel)
 	stats.name = channel->receiver.name;
 	stats.kind = channel->receiver.kind;
 	stats.pending = tickets_pending(&channel->tickets);
+	stats.silenced_now = queues[HOME_SILENCED].count;
 	stats.in_flight = channel->in_flight;
 	stats.unrecorded = queues[HOME_UNRECORDED].count;
 	stats.open = queues[HOME_OPEN].count;

@@ -39,6 +39,7 @@ void channel_push(struct channel *channel, const struct alert *alert,
 /* Begins nothing; what was announced and not sent is withdrawn. */
 void channel_pause(struct channel *channel);
 void channel_resume(struct channel *channel);
+void channel_review(struct channel *channel);
 struct notify_receiver_stats channel_stats(const struct channel *channel);
 void channel_close(struct channel *channel, uv_close_cb closed);
 void channel_done(struct channel *channel);
