@@ -3,14 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "agent/batch/keys.h"
 #include "agent/batch/seal.h"
-#include "api/http/json.h"
 #include "api/http/server.h"
 #include "api/history/read.h"
-#include "api/query/message_json.h"
 #include "api/query/monitor_schema.h"
 #include "api/query/rehearsal.h"
 #include "base/clock.h"
@@ -19,6 +16,7 @@
 #include "daemon/keyring.h"
 #include "daemon/outputs.h"
 #include "daemon/permit.h"
+#include "daemon/reply.h"
 #include "daemon/settings.h"
 #include "daemon/topics.h"
 #include "daemon/waiting.h"
@@ -48,33 +46,6 @@ struct monitors_api {
 	struct waiting waiting;			    /* for what is a struct change */
 	struct config_error error;
 };
-
-/* --- answers --- */
-
-static void answer(struct response *response, const ProtobufCMessage *message)
-{
-	struct json json;
-	size_t size;
-
-	if (response_by_grpc(response)) {
-		uint8_t *bytes;
-
-		size = protobuf_c_message_get_packed_size(message);
-		bytes = memory_resize(NULL, size, 1);
-		protobuf_c_message_pack(message, bytes);
-		response_message(response, bytes, size);
-		response_finish(response, GRPC_OK, NULL);
-		free(bytes);
-		return;
-	}
-	json_init(&json);
-	message_json(&json, message);
-	const char *text = json_text(&json, &size);
-
-	response_header(response, "cache-control", "no-store");
-	response_send(response, 200, "application/json", text, size);
-	json_done(&json);
-}
 
 /* --- monitors as messages --- */
 
@@ -219,7 +190,7 @@ static void answer_rules(struct response *response, const struct rule *rules, si
 	list_init(&list, count);
 	for (size_t i = 0; i < count; i++)
 		list_add(&list, &rules[i].monitor, &rules[i]);
-	answer(response, one ? &list.told[0].state.base : &list.message.base);
+	reply_message(response, one ? &list.told[0].state.base : &list.message.base);
 	list_done(&list);
 }
 
@@ -258,7 +229,7 @@ static void answer_list(struct monitors_api *api, struct response *response)
 		list_add(&list, &monitors[i], NULL);
 	for (size_t i = rulebook_own(api->book); i < count; i++)
 		list_add(&list, &monitors[i], find_rule(api, monitors[i].name));
-	answer(response, &list.message.base);
+	reply_message(response, &list.message.base);
 	list_done(&list);
 }
 
@@ -274,7 +245,7 @@ static void answer_tried(struct monitors_api *api, struct response *response,
 	list_init(&list, 1);
 	list_add(&list, monitor, rule);
 	list.told[0].state.trial = &told->message;
-	answer(response, as_list ? &list.message.base : &list.told[0].state.base);
+	reply_message(response, as_list ? &list.message.base : &list.told[0].state.base);
 	list_done(&list);
 	free(told);
 }
@@ -296,7 +267,7 @@ static void answer_one(struct monitors_api *api, struct response *response, cons
 	}
 	list_init(&list, 1);
 	list_add(&list, own ? own : &rule->monitor, own ? NULL : rule);
-	answer(response, as_list ? &list.message.base : &list.told[0].state.base);
+	reply_message(response, as_list ? &list.message.base : &list.told[0].state.base);
 	list_done(&list);
 }
 
@@ -633,34 +604,11 @@ static void withdraw(struct monitors_api *api, struct response *response, const 
 	write_change(api, response, change);
 }
 
-static bool is_document(const struct request *request, struct response *response)
-{
-	const char *type = request_header(request, "content-type");
-
-	if (type && (strncasecmp(type, "application/json", 16) == 0 ||
-		     strncasecmp(type, "application/yaml", 16) == 0))
-		return true;
-	response_problem(response, 415, "application/yaml or application/json is wanted");
-	return false;
-}
-
-/* False: it says what is not known here, and was refused. */
-static bool takes(const struct parameters_table *table, const struct request *request,
-		  struct response *response, ProtobufCMessage *message)
-{
-	struct refusal refusal;
-
-	if (parameters_parse(table, request, NULL, message, &refusal))
-		return true;
-	response_refuse(response, 400, refusal.detail);
-	return false;
-}
-
 static void serve_list(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
 
-	if (takes(&monitor_list_takes, request, response, NULL) && knows(api, response))
+	if (reply_takes(&monitor_list_takes, request, response, NULL, NULL) && knows(api, response))
 		answer_list(api, response);
 }
 
@@ -669,7 +617,8 @@ static void serve_get(struct request *request, struct response *response, void *
 	Millrace__V1__ListMonitorsRequest said = MILLRACE__V1__LIST_MONITORS_REQUEST__INIT;
 	struct monitors_api *api = context;
 
-	if (takes(&monitor_get_takes, request, response, &said.base) && knows(api, response))
+	if (reply_takes(&monitor_get_takes, request, response, NULL, &said.base) &&
+	    knows(api, response))
 		answer_one(api, response, request->rest, said.test, false);
 }
 
@@ -679,8 +628,8 @@ static void serve_document(struct monitors_api *api, const struct parameters_tab
 	Millrace__V1__ApplyMonitorsRequest said = MILLRACE__V1__APPLY_MONITORS_REQUEST__INIT;
 
 	if (permit(api->options.token, request, response) &&
-	    takes(table, request, response, &said.base) && is_document(request, response) &&
-	    knows(api, response))
+	    reply_takes(table, request, response, NULL, &said.base) &&
+	    reply_is_document(request, response) && knows(api, response))
 		apply(api, response, request->peer, (const char *)request->body, request->body_size,
 		      name, said.dry_run);
 }
@@ -700,7 +649,8 @@ static void serve_delete(struct request *request, struct response *response, voi
 	struct monitors_api *api = context;
 
 	if (permit(api->options.token, request, response) &&
-	    takes(&monitor_delete_takes, request, response, NULL) && knows(api, response))
+	    reply_takes(&monitor_delete_takes, request, response, NULL, NULL) &&
+	    knows(api, response))
 		withdraw(api, response, request->peer, request->rest);
 }
 

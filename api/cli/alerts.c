@@ -4,9 +4,9 @@
 #include "api/cli/listing.h"
 
 static const struct sheet_column alert_columns[] = {
-	{"STATE", false},   {"SEVERITY", false}, {"STARTED", false},   {"MONITOR", false},
-	{"SUMMARY", false}, {"SUSPECT", false},	 {"DIAGNOSIS", false}, {"COMPLETE", true},
-	{"SENT TO", false}, {"AFTER", true},
+	{"STATE", false},   {"SEVERITY", false}, {"STARTED", false},	 {"MONITOR", false},
+	{"SUMMARY", false}, {"SUSPECT", false},	 {"DIAGNOSIS", false},	 {"COMPLETE", true},
+	{"SENT TO", false}, {"AFTER", true},	 {"SILENCED BY", false},
 };
 
 static void add_receivers(struct sheet *sheet, const cJSON *deliveries)
@@ -22,6 +22,21 @@ static void add_receivers(struct sheet *sheet, const cJSON *deliveries)
 		length += (size_t)snprintf(text + length, sizeof(text) - length, "%s%s%s",
 					   length ? ", " : "", text_of(delivery, "receiver"),
 					   flag_of(delivery, "failed") ? " (failed)" : "");
+	}
+	sheet_add(sheet, length ? text : "-");
+}
+
+static void add_silences(struct sheet *sheet, const cJSON *ids)
+{
+	const cJSON *id;
+	char text[256] = "";
+	size_t length = 0;
+
+	cJSON_ArrayForEach(id, ids)
+	{
+		if (length < sizeof(text) && cJSON_IsString(id))
+			length += (size_t)snprintf(text + length, sizeof(text) - length, "%s%s",
+						   length ? ", " : "", id->valuestring);
 	}
 	sheet_add(sheet, length ? text : "-");
 }
@@ -46,6 +61,7 @@ static void add_alert(struct sheet *sheet, const cJSON *episode)
 	sheet_add(sheet, figure_complete(figure, number_of(alert, "completeness")));
 	add_receivers(sheet, list_of(episode, "deliveries"));
 	sheet_add(sheet, figure_seconds(figure, number_of(episode, "event_to_webhook_s")));
+	add_silences(sheet, list_of(episode, "silenced_by"));
 }
 
 int command_alerts(const struct cli *cli)

@@ -30,6 +30,9 @@ struct cli {
 	const char *region, *role, *scan_period, *batch_interval, *budget, *life, *id;
 	const char *file;
 	bool dry_run;
+	/* millrace silences add: what it matches, when, who and why. */
+	const char *monitor, *client, *matched, *port, *severity; /* matched: --server */
+	const char *starts_at, *ends_at, *created_by, *comment;
 	const char *csv; /* a file */
 	const char *time_column, *value_column, *sensitivity;
 	const char *actual, *expected, *attributes, *top;
@@ -45,7 +48,8 @@ int command_top(const struct cli *cli);
 int command_alerts(const struct cli *cli);
 int command_events(const struct cli *cli);
 int command_monitors(const struct cli *cli);
-int command_agents(const struct cli *cli); /* and show, set, unset, control */
+int command_silences(const struct cli *cli); /* and add, expire */
+int command_agents(const struct cli *cli);   /* and show, set, unset, control */
 int list_agents(const struct cli *cli);
 int show_agent(const struct cli *cli, const char *node);
 int show_losses(const struct cli *cli, const char *node); /* NULL: of all that are chosen */

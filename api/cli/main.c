@@ -15,7 +15,8 @@
 
 static const struct option_entry flags[] = {
 	{"server", 's', "URL",
-	 "Address of millraced; " DEFAULT_SERVER ", or MILLRACE_SERVER's value."},
+	 "Address of millraced; " DEFAULT_SERVER ", or MILLRACE_SERVER's value. Of silences: "
+	 "--server is a glob on server workloads (*, ?), -s the address."},
 	{"ca", 0, "FILE",
 	 "PEM file of the authorities that may vouch for an https server; the system's."},
 	{"output", 'o', "FORMAT",
@@ -28,10 +29,20 @@ static const struct option_entry flags[] = {
 	{"watch", 0, "DURATION", "top: time between two tables; 2s."},
 	{"once", '1', NULL, "top: one table; so too when stdout is no terminal."},
 	{"state", 0, "STATE",
-	 "alerts: firing or resolved; agents: live, degraded, behind or silent."},
+	 "alerts: firing or resolved; agents: live, degraded, behind or silent; silences: active, "
+	 "pending or expired."},
 	{"file", 'f', "FILE",
 	 "monitors apply, test: a monitor, or a list of them, as in millraced.yaml; - is stdin."},
-	{"dry-run", 0, NULL, "monitors apply: only says what would be in force."},
+	{"dry-run", 0, NULL, "monitors apply, silences add: only says what would be in force."},
+	{"client", 0, "GLOB", "silences add: client workloads that match (*, ?)."},
+	{"port", 0, "PORT", "silences add: of servers."},
+	{"monitor", 0, "GLOB",
+	 "silences add: monitors that match, such as 'baseline/*' or burn-rate/1h."},
+	{"severity", 0, "SEVERITY", "silences add: info, warning, error or critical."},
+	{"starts-at", 0, "TIME", "silences add: RFC 3339 or seconds since 1970; now."},
+	{"ends-at", 0, "TIME", "silences add: likewise; this or --for."},
+	{"created-by", 0, "NAME", "silences add: who wants it; who runs this."},
+	{"comment", 0, "TEXT", "silences add: why."},
 	{"kind", 0, "KIND",
 	 "events: deployed, scaled, restarted, oom_killed, node_ready, edge_appeared, ..."},
 	{"node", 0, "GLOB",
@@ -47,7 +58,8 @@ static const struct option_entry flags[] = {
 	{"scope", 0, "PREFIX",
 	 "agents set: only cgroups whose path begins with it; may be given again."},
 	{"budget", 0, "PERCENT", "agents set: of the node's CPUs, for the agent and its programs."},
-	{"for", 0, "DURATION", "agents set: how long it holds; 1h."},
+	{"for", 0, "DURATION",
+	 "agents set: how long it holds; 1h. silences add: how long it lasts."},
 	{"csv", 0, "FILE",
 	 "backtest, localize: the file; - is stdin. Its first row names the columns."},
 	{"time-column", 0, "NAME",
@@ -58,7 +70,8 @@ static const struct option_entry flags[] = {
 	{"expected", 0, "COLUMN", "localize: what was expected."},
 	{"attributes", 0, "A,B,C", "localize: columns that may explain it; all others."},
 	{"top", 0, "N", "localize: explanations at most, 1 to 50; 5."},
-	{"id", 0, "ID", "agents set: takes the place of the record with this id."},
+	{"id", 0, "ID",
+	 "agents set, silences add: takes the place of the record, or silence, with this id."},
 };
 
 struct command {
@@ -77,6 +90,10 @@ static const struct command commands[] = {
 	{"monitors", "[VERB]",
 	 "What people are told of: list, get NAME, apply -f FILE, delete NAME, test NAME.",
 	 "file dry-run", command_monitors},
+	{"silences", "[VERB]",
+	 "Of which alerts nobody is told for a while: list, get ID, add, expire ID.",
+	 "state client port monitor severity starts-at ends-at for created-by comment id dry-run",
+	 command_silences},
 	{"events", "[WORKLOAD]", "What changed, newest first: deployments, restarts, nodes, edges.",
 	 "window kind node limit", command_events},
 	{"agents", "[VERB]",
@@ -141,8 +158,8 @@ static void print_more(FILE *file)
 		print_commands(file);
 	fputs("\nEnvironment:\n"
 	      "  MILLRACE_SERVER  The address, where --server is not given.\n"
-	      "  MILLRACE_TOKEN   control.token of millraced, for what changes monitors and "
-	      "agents.\n"
+	      "  MILLRACE_TOKEN   control.token of millraced, for what changes monitors, "
+	      "silences and agents.\n"
 	      "  NO_COLOR         If it is not empty, tables have no colours.\n"
 	      "\nExit status: 0 done, 1 failed or not ready, 2 usage, 3 millraced not reachable.\n",
 	      file);
@@ -152,7 +169,7 @@ static struct option_table options = {
 	.program = "millrace",
 	.version = MILLRACE_VERSION,
 	.usage = "COMMAND [FLAG]...",
-	.summary = "Asks millraced: the service map, alerts, monitors, events, agents.",
+	.summary = "Asks millraced: the service map, alerts, monitors, silences, events, agents.",
 	.entries = flags,
 	.count = sizeof(flags) / sizeof(flags[0]),
 	.shown = shown,
@@ -238,6 +255,14 @@ static const char **place_of(struct cli *cli, const char *flag)
 		{"top", &cli->top},
 		{"scan-period", &cli->scan_period},
 		{"batch-interval", &cli->batch_interval},
+		{"monitor", &cli->monitor},
+		{"client", &cli->client},
+		{"port", &cli->port},
+		{"severity", &cli->severity},
+		{"starts-at", &cli->starts_at},
+		{"ends-at", &cli->ends_at},
+		{"created-by", &cli->created_by},
+		{"comment", &cli->comment},
 	};
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
@@ -269,6 +294,14 @@ struct given {
 	size_t count;
 };
 
+/* Whether the flag that was read just now is a letter. */
+static bool by_letter(char **argv, const char *argument)
+{
+	const char *word = argv[optind - 1] == argument ? argv[optind - 2] : argv[optind - 1];
+
+	return word[0] == '-' && word[1] != '-';
+}
+
 static void read_flags(struct cli *cli, struct given *given, int argc, char **argv)
 {
 	const struct option_entry *entry;
@@ -283,6 +316,8 @@ static void read_flags(struct cli *cli, struct given *given, int argc, char **ar
 			cli->loss = true;
 		else if (strcmp(entry->name, "dry-run") == 0)
 			cli->dry_run = true;
+		else if (strcmp(entry->name, "server") == 0 && !by_letter(argv, argument))
+			cli->matched = argument; /* or the address: see settle_server */
 		else if (words_of(cli, entry->name))
 			add_word(words_of(cli, entry->name), entry->name, argument);
 		else
@@ -320,9 +355,18 @@ static const struct command *find_command(const char *name)
 		return command;
 	options_refuse(
 		&options,
-		"there is no command %s; accepted: map, top, alerts, monitors, events, agents, "
-		"backtest, localize, status, version, help",
+		"there is no command %s; accepted: map, top, alerts, monitors, silences, events, "
+		"agents, backtest, localize, status, version, help",
 		name);
+}
+
+/* --server is millraced's address, but with silences, whose servers it chooses. */
+static void settle_server(const struct command *command, struct cli *cli)
+{
+	if (command->run == command_silences || !cli->matched)
+		return;
+	cli->server = cli->matched;
+	cli->matched = NULL;
 }
 
 static void check(const struct command *command, const struct cli *cli, const struct given *given)
@@ -331,7 +375,8 @@ static void check(const struct command *command, const struct cli *cli, const st
 		if (!takes(command, given->names[i]))
 			options_refuse(&options, "%s has no --%s", command->name, given->names[i]);
 	}
-	bool verbs = command->run == command_agents || command->run == command_monitors;
+	bool verbs = command->run == command_agents || command->run == command_monitors ||
+		     command->run == command_silences;
 	int most = verbs ? 2 : *command->operand ? 1 : 0;
 
 	if (cli->operands_count > most)
@@ -352,13 +397,14 @@ int main(int argc, char **argv)
 	if (optind >= argc)
 		options_refuse(
 			&options,
-			"which command? map, top, alerts, monitors, events, agents, backtest, "
-			"localize, status, version, help");
+			"which command? map, top, alerts, monitors, silences, events, agents, "
+			"backtest, localize, status, version, help");
 
 	const struct command *command = find_command(argv[optind]);
 
 	cli.operands = argv + optind + 1;
 	cli.operands_count = argc - optind - 1;
+	settle_server(command, &cli);
 	check(command, &cli, &given);
 	if (strcmp(command->name, "help") == 0) {
 		if (cli.operands_count)

@@ -56,6 +56,17 @@ void query_delivery(struct query *query, const struct delivery *delivery)
 	book_delivery(query->book, delivery);
 }
 
+const struct alert *query_firing(const struct query *query, size_t *at)
+{
+	while (*at < book_count(query->book)) {
+		const struct episode *episode = book_at(query->book, (*at)++);
+
+		if (episode_firing(episode))
+			return episode->alert;
+	}
+	return NULL;
+}
+
 struct chronicle_stats query_chronicle_stats(const struct query *query)
 {
 	return chronicle_stats(query->chronicle);

@@ -42,6 +42,9 @@ struct query_options {
 	/* The receivers of alerts, in the order of the configuration; lent for the call. Returns
 	 * how many. May be NULL. */
 	size_t (*receivers)(void *context, struct receiver_view *views, size_t max);
+	/* The ids of what silences a firing alert now, lent for the call. Returns how many, at most
+	 * max. May be NULL. */
+	size_t (*silences)(void *context, const struct alert *alert, const char **ids, size_t max);
 	void *context;
 };
 
@@ -86,6 +89,9 @@ struct agents_stats query_agents_stats(const struct query *query);
 /* A transition, in any order and repeated: the newest of an alert stands. */
 void query_alert(struct query *query, const struct alert *alert);
 void query_delivery(struct query *query, const struct delivery *delivery);
+/* Those that fire, in no order, lent until the next is told. NULL after the last: *at begins with 0
+ * and is the function's. */
+const struct alert *query_firing(const struct query *query, size_t *at);
 
 struct chronicle_stats query_chronicle_stats(const struct query *query);
 /* Something that happened, by the hash of its record's id: the record of millrace.metadata, lent;

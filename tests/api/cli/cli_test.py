@@ -64,7 +64,8 @@ class Answers(Cli):
         self.assertEqual(len(alerts), 2)
         for word in ("error", "2027-01-15T07:59:35Z", "server_instance api-0", "100 %", "pager", "800.0 ms"):
             self.assertIn(word, alerts[1])
-        self.assertRegex(alerts[0], r"SUSPECT +DIAGNOSIS +COMPLETE")
+        self.assertRegex(alerts[0], r"SUSPECT +DIAGNOSIS +COMPLETE.*SILENCED BY$")
+        self.assertTrue(alerts[1].endswith("  s-0123456789ab, disks"), alerts[1])
         self.assertIn("1 more alerts; --limit shows them.", self.run_cli("alerts", "--limit", "1").stderr)
 
     def test_agents_say_how_they_do_and_why(self):

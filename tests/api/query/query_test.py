@@ -287,6 +287,7 @@ class Others(World):
         self.assertAlmostEqual(first["event_to_webhook_s"], 0.8)
         self.assertEqual([one["receiver"] for one in first["deliveries"]], ["pager"])
         self.assertEqual(alerts[1]["event_to_webhook_s"], 0)
+        self.assertEqual([one["silenced_by"] for one in alerts], [["s-0123456789ab", "disks"], []])
 
     def test_alerts_filter(self):
         def keys(**parameters):
@@ -478,8 +479,9 @@ class Grpc(World):
 
 
 class OpenApi(World):
-    # The daemon's: see tests/pipeline/control_test.py and monitors_test.py.
-    OTHERS = ("/api/v1/agents/control", "/api/v1/agents/control/{id}", "/api/v1/monitors", "/api/v1/monitors/{name}")
+    # The daemon's: see tests/pipeline/control_test.py, monitors_test.py and silences_test.py.
+    OTHERS = ("/api/v1/agents/control", "/api/v1/agents/control/{id}", "/api/v1/monitors", "/api/v1/monitors/{name}",
+              "/api/v1/silences", "/api/v1/silences/{id}")
 
     @classmethod
     def served(cls, document):
