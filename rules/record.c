@@ -7,6 +7,7 @@
 #include "agent/batch/seal.h"
 #include "base/memory.h"
 #include "millrace/v1/rules.pb-c.h"
+#include "rules/bounded.h"
 
 enum { VERSION = 1, UNPACK_BYTES_MAX = 64 << 10 };
 
@@ -39,32 +40,6 @@ bool rule_check(const struct rule *rule, char why[RULE_WHY_BYTES])
 
 /* --- bytes to struct --- */
 
-static void *budget_take(void *context, size_t size)
-{
-	size_t *left = context;
-
-	if (size > *left)
-		return NULL; /* the record is refused as malformed */
-	*left -= size;
-	return memory_resize(NULL, 1, size);
-}
-
-static void budget_give(void *context, void *memory)
-{
-	(void)context;
-	memory_free(memory);
-}
-
-static bool take_text(char *out, size_t size, const char *text)
-{
-	size_t length = strlen(text);
-
-	if (length >= size)
-		return false;
-	memcpy(out, text, length + 1);
-	return true;
-}
-
 static bool take_monitor(const Millrace__V1__MonitorRule *from, struct monitor *to)
 {
 	if (!from)
@@ -79,9 +54,9 @@ static bool take_monitor(const Millrace__V1__MonitorRule *from, struct monitor *
 	to->severity = (uint32_t)from->severity;
 	to->per_server = from->per_server;
 	to->port = (uint16_t)from->port;
-	return from->port <= UINT16_MAX && take_text(to->name, sizeof(to->name), from->name) &&
-	       take_text(to->client, sizeof(to->client), from->client) &&
-	       take_text(to->server, sizeof(to->server), from->server);
+	return from->port <= UINT16_MAX && bounded_text(to->name, sizeof(to->name), from->name) &&
+	       bounded_text(to->client, sizeof(to->client), from->client) &&
+	       bounded_text(to->server, sizeof(to->server), from->server);
 }
 
 static bool take(const Millrace__V1__Rule *from, struct rule *to, char *why)
@@ -90,8 +65,8 @@ static bool take(const Millrace__V1__Rule *from, struct rule *to, char *why)
 		return bad(why, "its version is not known here");
 	to->issued_ns = from->issued_ns;
 	to->withdrawn = from->withdrawn;
-	if (!take_text(to->id, sizeof(to->id), from->id) ||
-	    !take_text(to->author, sizeof(to->author), from->author) ||
+	if (!bounded_text(to->id, sizeof(to->id), from->id) ||
+	    !bounded_text(to->author, sizeof(to->author), from->author) ||
 	    !take_monitor(from->monitor, &to->monitor))
 		return bad(why, "more of something than is allowed, or no rule");
 	return rule_check(to, why);
@@ -100,7 +75,7 @@ static bool take(const Millrace__V1__Rule *from, struct rule *to, char *why)
 bool rule_read(const uint8_t *bytes, size_t length, struct rule *rule, char why[RULE_WHY_BYTES])
 {
 	size_t left = UNPACK_BYTES_MAX;
-	ProtobufCAllocator allocator = {budget_take, budget_give, &left};
+	ProtobufCAllocator allocator = bounded_allocator(&left);
 	struct heap *heap;
 	Millrace__V1__Rule *message;
 	bool good;

@@ -6,9 +6,8 @@
 
 #include "agent/batch/seal.h"
 #include "base/glob.h"
-#include "base/memory.h"
-#include "base/utf8.h"
 #include "millrace/v1/silences.pb-c.h"
+#include "rules/bounded.h"
 
 #define PREFIX "silence/"
 
@@ -35,17 +34,6 @@ static bool is_id(const char *id)
 	return length && strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
 }
 
-static bool is_text(const char *text)
-{
-	const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
-
-	for (size_t step; at < end; at += step) {
-		if ((step = utf8_length(at, (size_t)(end - at))) == 0)
-			return false;
-	}
-	return true;
-}
-
 bool silence_check(const struct silence *silence, char why[SILENCE_WHY_BYTES])
 {
 	if (!is_id(silence->id))
@@ -54,8 +42,9 @@ bool silence_check(const struct silence *silence, char why[SILENCE_WHY_BYTES])
 	    !silence->one_severity)
 		return bad(why, "at least one of monitor, client, server, port and severity is "
 				"wanted; server: \"*\" is all");
-	if (!is_text(silence->monitor) || !is_text(silence->client) || !is_text(silence->server) ||
-	    !is_text(silence->created_by) || !is_text(silence->comment))
+	if (!bounded_is_utf8(silence->monitor) || !bounded_is_utf8(silence->client) ||
+	    !bounded_is_utf8(silence->server) || !bounded_is_utf8(silence->created_by) ||
+	    !bounded_is_utf8(silence->comment))
 		return bad(why, "monitor, client, server, created_by, comment: UTF-8");
 	if (silence->severity > ALERT_CRITICAL)
 		return bad(why, "severity: there is none of this number");
@@ -101,32 +90,6 @@ bool silence_matches(const struct silence *silence, const struct alert_member *e
 
 /* --- bytes to struct --- */
 
-static void *budget_take(void *context, size_t size)
-{
-	size_t *left = context;
-
-	if (size > *left)
-		return NULL; /* the record is refused as malformed */
-	*left -= size;
-	return memory_resize(NULL, 1, size);
-}
-
-static void budget_give(void *context, void *memory)
-{
-	(void)context;
-	memory_free(memory);
-}
-
-static bool take_text(char *out, size_t size, const char *text)
-{
-	size_t length = strlen(text);
-
-	if (length >= size)
-		return false;
-	memcpy(out, text, length + 1);
-	return true;
-}
-
 static bool take_severity(const char *name, struct silence *to)
 {
 	to->one_severity = name[0] != '\0';
@@ -146,11 +109,11 @@ static bool take_rule(const Millrace__V1__SilenceRule *from, struct silence *to)
 	to->starts_ns = from->starts_ns;
 	to->ends_ns = from->ends_ns;
 	return from->port <= UINT16_MAX && take_severity(from->severity, to) &&
-	       take_text(to->monitor, sizeof(to->monitor), from->monitor) &&
-	       take_text(to->client, sizeof(to->client), from->client) &&
-	       take_text(to->server, sizeof(to->server), from->server) &&
-	       take_text(to->created_by, sizeof(to->created_by), from->created_by) &&
-	       take_text(to->comment, sizeof(to->comment), from->comment);
+	       bounded_text(to->monitor, sizeof(to->monitor), from->monitor) &&
+	       bounded_text(to->client, sizeof(to->client), from->client) &&
+	       bounded_text(to->server, sizeof(to->server), from->server) &&
+	       bounded_text(to->created_by, sizeof(to->created_by), from->created_by) &&
+	       bounded_text(to->comment, sizeof(to->comment), from->comment);
 }
 
 static bool take(const Millrace__V1__SilenceRecord *from, struct silence *to, char *why)
@@ -164,8 +127,8 @@ static bool take(const Millrace__V1__SilenceRecord *from, struct silence *to, ch
 	to->issued_ns = from->issued_ns;
 	if (from->hmac.len == sizeof(to->mac))
 		memcpy(to->mac, from->hmac.data, sizeof(to->mac));
-	if (!take_text(to->id, sizeof(to->id), from->id + prefix) ||
-	    !take_text(to->author, sizeof(to->author), from->author) ||
+	if (!bounded_text(to->id, sizeof(to->id), from->id + prefix) ||
+	    !bounded_text(to->author, sizeof(to->author), from->author) ||
 	    !take_rule(from->silence, to))
 		return bad(why, "more of something than is allowed, or no silence");
 	return silence_check(to, why);
@@ -175,7 +138,7 @@ bool silence_read(const uint8_t *bytes, size_t length, struct silence *silence,
 		  char why[SILENCE_WHY_BYTES])
 {
 	size_t left = UNPACK_BYTES_MAX;
-	ProtobufCAllocator allocator = {budget_take, budget_give, &left};
+	ProtobufCAllocator allocator = bounded_allocator(&left);
 	Millrace__V1__SilenceRecord *message;
 	bool good;
 
