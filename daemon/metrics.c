@@ -545,6 +545,9 @@ static void silences(FILE *out, const struct silences_stats *stats)
 	    (double)stats->known.pending);
 	one(out, "millrace_silences_expired", "gauge",
 	    "Silences that have expired and are still listed.", (double)stats->known.expired);
+	one(out, "millrace_acknowledgements", "gauge",
+	    "Incidents whose acknowledgement is known, over or not.",
+	    (double)stats->acknowledgements);
 	one(out, "millrace_silences_malformed_total", "counter",
 	    "Records of millrace.silences that are none, or that no key in force has signed.",
 	    (double)stats->malformed);

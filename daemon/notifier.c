@@ -295,6 +295,13 @@ static uint64_t silenced_until(void *context, const struct alert *alert)
 	return silencebook_until(silences_book(notifier->options.silences), alert, real_ns());
 }
 
+static bool acknowledged(void *context, const struct alert *alert)
+{
+	const struct notifier *notifier = context;
+
+	return acknowledgements_of(silences_acknowledgements(notifier->options.silences), alert);
+}
+
 /* Since it was told, or was silenced last. */
 static bool within_life(struct notifier *notifier, const struct alert *alert)
 {
@@ -632,6 +639,7 @@ static struct notify *make_notify(struct notifier *notifier, const struct receiv
 					 .context = notifier,
 					 .doubts = doubts,
 					 .silenced = silenced_until,
+					 .acknowledged = acknowledged,
 					 .record = on_record,
 					 .given_up = on_given_up,
 					 .trouble = on_receiver_trouble};

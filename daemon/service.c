@@ -18,6 +18,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/real.h"
+#include "daemon/acknowledge_api.h"
 #include "daemon/control_api.h"
 #include "agent/batch/control.h"
 #include "agent/batch/keys.h"
@@ -94,6 +95,7 @@ struct service {
 	struct monitors_api *monitors_api;
 	struct silences *silences;
 	struct silences_api *silences_api;
+	struct acknowledge_api *acknowledge_api;
 	struct relay *relay;
 	struct range *ranges;	   /* the relay's */
 	struct networks *networks; /* NULL: none are configured */
@@ -947,6 +949,7 @@ static void close_rest(struct service *service)
 	control_api_close(service->control_api);
 	monitors_api_close(service->monitors_api);
 	silences_api_close(service->silences_api);
+	acknowledge_api_close(service->acknowledge_api);
 	silences_close(service->silences);
 	relay_close(service->relay);
 	watcher_close(service->watcher);
@@ -1207,6 +1210,20 @@ static void on_silence(void *context, const struct silence *silence, bool stands
 	silences_api_taken(service->silences_api, silence, stands);
 }
 
+static void on_acknowledgement(void *context, const struct acknowledgement *one, bool stands)
+{
+	const struct service *service = context;
+
+	acknowledge_api_taken(service->acknowledge_api, one, stands);
+}
+
+static const struct alert *alert_of(void *context, const char *key, bool *several)
+{
+	const struct service *service = context;
+
+	return query_alert_of(service->query, key, several);
+}
+
 static const struct alert *firing_of(void *context, size_t *at)
 {
 	const struct service *service = context;
@@ -1218,18 +1235,20 @@ static void make_silences(struct service *service)
 {
 	const struct settings *settings = service->settings;
 
-	service->silences = silences_new(
-		&(struct silences_options){.loop = &service->loop,
-					   .brokers = service->brokers,
-					   .security = service->security,
-					   .outputs = service->outputs,
-					   .keyring = service->keyring,
-					   .silences_max = (uint32_t)settings->silences_max,
-					   .keep_ns = settings->silences_keep_ns,
-					   .changed = on_silences_changed,
-					   .taken = on_silence,
-					   .trouble = on_kafka_trouble,
-					   .context = service});
+	service->silences = silences_new(&(struct silences_options){
+		.loop = &service->loop,
+		.brokers = service->brokers,
+		.security = service->security,
+		.outputs = service->outputs,
+		.keyring = service->keyring,
+		.silences_max = (uint32_t)settings->silences_max,
+		.acknowledgements_max = (uint32_t)settings->acknowledgements_max,
+		.keep_ns = settings->silences_keep_ns,
+		.changed = on_silences_changed,
+		.taken = on_silence,
+		.acknowledged = on_acknowledgement,
+		.trouble = on_kafka_trouble,
+		.context = service});
 	service->silences_api = silences_api_new(
 		&(struct silences_api_options){.loop = &service->loop,
 					       .silences = service->silences,
@@ -1238,6 +1257,13 @@ static void make_silences(struct service *service)
 					       .firing = firing_of,
 					       .context = service});
 	silences_api_routes(service->silences_api, service->server);
+	service->acknowledge_api = acknowledge_api_new(
+		&(struct acknowledge_api_options){.loop = &service->loop,
+						  .silences = service->silences,
+						  .token = settings->control_token,
+						  .find = alert_of,
+						  .context = service});
+	acknowledge_api_routes(service->acknowledge_api, service->server);
 }
 
 static int start_kafka(struct service *service)
@@ -1413,6 +1439,18 @@ static size_t silences_of(void *context, const struct alert *alert, const char *
 	return count;
 }
 
+static bool acknowledgement_of(void *context, const struct alert *alert,
+			       Millrace__V1__Acknowledgement *message)
+{
+	const struct service *service = context;
+	const struct acknowledgement *one =
+		acknowledgements_of(silences_acknowledgements(service->silences), alert);
+
+	if (one)
+		acknowledge_tell(one, message);
+	return one != NULL;
+}
+
 static int start_history(struct service *service)
 {
 	const struct settings *settings = service->settings;
@@ -1440,6 +1478,7 @@ static int start_history(struct service *service)
 						  .control = control_of,
 						  .receivers = receivers_of,
 						  .silences = silences_of,
+						  .acknowledged = acknowledgement_of,
 						  .context = service});
 	return 0;
 }
@@ -1529,6 +1568,7 @@ static void done(struct service *service)
 	control_api_free(service->control_api);
 	monitors_api_free(service->monitors_api);
 	silences_api_free(service->silences_api);
+	acknowledge_api_free(service->acknowledge_api);
 	silences_free(service->silences);
 	relay_free(service->relay);
 	free(service->ranges);

@@ -569,7 +569,8 @@ static const struct config_entry entries[] = {
 	 .min = "16",
 	 .max = "1024",
 	 .help = "Who shows it (Authorization: Bearer) may change what agents do and which "
-		 "monitors are in force, and silence alerts. Without it only who asks from this "
+		 "monitors are in force, and silence and acknowledge alerts. Without it only who "
+		 "asks from this "
 		 "machine may."},
 	{.name = "exchange.carrier",
 	 .type = CONFIG_ENUM,
@@ -821,6 +822,14 @@ static const struct config_entry entries[] = {
 	 .min = "1s",
 	 .max = "366d",
 	 .help = "How long a silence that has expired stays listed."},
+	{.name = "silences.acknowledgements",
+	 .type = CONFIG_UINT,
+	 SETTING(acknowledgements_max),
+	 .fallback = "1024",
+	 .min = "1",
+	 .max = "4096",
+	 .unit = "incidents",
+	 .help = "Incidents whose acknowledgement is kept; past it the oldest is forgotten."},
 	{.name = "monitors",
 	 .type = CONFIG_LIST,
 	 SETTING(monitors),

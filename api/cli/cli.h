@@ -40,6 +40,9 @@ struct cli {
 	int operands_count;
 };
 
+/* --created-by, or whoever runs this; NULL: not known. */
+const char *user_of(const struct cli *cli);
+
 /* Prints "millrace: ..." and returns the status. */
 int complain(enum status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -2,6 +2,7 @@
 #include <curl/curl.h>
 #include <getopt.h>
 #include <locale.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,8 +42,8 @@ static const struct option_entry flags[] = {
 	{"severity", 0, "SEVERITY", "silences add: info, warning, error or critical."},
 	{"starts-at", 0, "TIME", "silences add: RFC 3339 or seconds since 1970; now."},
 	{"ends-at", 0, "TIME", "silences add: likewise; this or --for."},
-	{"created-by", 0, "NAME", "silences add: who wants it; who runs this."},
-	{"comment", 0, "TEXT", "silences add: why."},
+	{"created-by", 0, "NAME", "silences add, alerts ack: who; who runs this."},
+	{"comment", 0, "TEXT", "silences add, alerts ack: why, or what is done about it."},
 	{"kind", 0, "KIND",
 	 "events: deployed, scaled, restarted, oom_killed, node_ready, edge_appeared, ..."},
 	{"node", 0, "GLOB",
@@ -85,8 +86,9 @@ static const struct command commands[] = {
 	 "hops window zone limit", command_map},
 	{"top", "", "The edges that have most, again and again.", "by limit window zone watch once",
 	 command_top},
-	{"alerts", "[WORKLOAD]", "What departs from normal, newest first.", "state limit",
-	 command_alerts},
+	{"alerts", "[WORKLOAD]",
+	 "What departs from normal, newest first; ack KEY: somebody attends to it.",
+	 "state limit created-by comment", command_alerts},
 	{"monitors", "[VERB]",
 	 "What people are told of: list, get NAME, apply -f FILE, delete NAME, test NAME.",
 	 "file dry-run", command_monitors},
@@ -197,6 +199,13 @@ int complain(enum status status, const char *format, ...)
 	va_end(arguments);
 	fputc('\n', stderr);
 	return status;
+}
+
+const char *user_of(const struct cli *cli)
+{
+	const struct passwd *user = cli->created_by ? NULL : getpwuid(getuid());
+
+	return user ? user->pw_name : cli->created_by;
 }
 
 static void read_format(struct cli *cli, const char *name)
@@ -375,8 +384,9 @@ static void check(const struct command *command, const struct cli *cli, const st
 		if (!takes(command, given->names[i]))
 			options_refuse(&options, "%s has no --%s", command->name, given->names[i]);
 	}
-	bool verbs = command->run == command_agents || command->run == command_monitors ||
-		     command->run == command_silences;
+	/* An operand too many of alerts it refuses itself: it has a verb. */
+	bool verbs = command->run == command_alerts || command->run == command_agents ||
+		     command->run == command_monitors || command->run == command_silences;
 	int most = verbs ? 2 : *command->operand ? 1 : 0;
 
 	if (cli->operands_count > most)

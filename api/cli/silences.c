@@ -1,10 +1,8 @@
 /* millrace silences: of which incidents nobody is told for a while. */
 #include <curl/curl.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "api/cli/listing.h"
 
@@ -131,14 +129,6 @@ static void put(cJSON *body, const char *name, const char *text)
 		cJSON_AddStringToObject(body, name, text);
 }
 
-/* Whoever runs this, unless it is said. */
-static const char *creator(const struct cli *cli)
-{
-	const struct passwd *user = cli->created_by ? NULL : getpwuid(getuid());
-
-	return user ? user->pw_name : cli->created_by;
-}
-
 static int add(const struct cli *cli)
 {
 	struct path path;
@@ -160,7 +150,7 @@ static int add(const struct cli *cli)
 	put(body, "starts_at", cli->starts_at);
 	put(body, "ends_at", cli->ends_at);
 	put(body, "duration", cli->life);
-	put(body, "created_by", creator(cli));
+	put(body, "created_by", user_of(cli));
 	put(body, "comment", cli->comment);
 	text = cJSON_PrintUnformatted(body);
 	path_begin(&path, SILENCES_PATH);

@@ -171,17 +171,28 @@ static bool end_owed(const struct ticket *ticket)
 	return ticket->delivered || ticket->uncertain;
 }
 
-/* Whether the receiver needs to hear of it: a first firing, a rise of severity, where the change is
- * once that is known, that it fires again after an end which the receiver may have got though no
- * answer is known, the end of what it heard of. What updates in place may be told every change. */
+static bool is_acknowledged(const struct channel *channel, const struct alert *alert)
+{
+	const struct notify_options *options = channel->options;
+
+	return options->acknowledged && options->acknowledged(options->context, alert);
+}
+
+/* Whether the receiver needs to hear of it: a first firing, a rise of severity, that it fires again
+ * after an end which the receiver may have got though no answer is known, the end of what it heard
+ * of. While nobody has acknowledged it also where the change is once that is known, and what
+ * updates in place every change. */
 static bool worth_sending(const struct channel *channel, const struct ticket *ticket,
 			  const struct alert *alert)
 {
 	if (alert->state == ALERT_RESOLVED)
 		return end_owed(ticket);
-	return !ticket->delivered || alert->severity > ticket->severity ||
-	       alert->reopened_ns > ticket->told_ns || channel->dialect->in_place ||
-	       (alert->suspects_count && !ticket->located);
+	if (!ticket->delivered || alert->severity > ticket->severity ||
+	    alert->reopened_ns > ticket->told_ns)
+		return true;
+	if (!channel->dialect->in_place && (!alert->suspects_count || ticket->located))
+		return false;
+	return channel->dialect->quiet || !is_acknowledged(channel, alert);
 }
 
 static uint64_t silenced_until(const struct channel *channel, const struct ticket *ticket)
@@ -194,7 +205,6 @@ static uint64_t silenced_until(const struct channel *channel, const struct ticke
 static bool expired(const struct channel *channel, const struct ticket *ticket)
 {
 	const struct alert *alert = ticket->pending;
-
 	uint64_t now = channel->options->now_ns(), life = channel->options->life_ns;
 
 	if ((alert->state == ALERT_RESOLVED && end_owed(ticket)) ||

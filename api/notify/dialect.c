@@ -47,9 +47,9 @@ static bool webhook_accepted(const struct answer *answer)
 /* Slack allows 1 message a second, in short bursts more; PagerDuty about 120 a minute, over a
  * sliding minute: 100 and the burst stay below it. */
 static const struct dialect dialects[] = {
-	[RECEIVER_SLACK] = {60, 3, slack_body, slack_accepted, false, false},
-	[RECEIVER_PAGERDUTY] = {100, 10, pagerduty_body, pagerduty_accepted, true, true},
-	[RECEIVER_WEBHOOK] = {600, 50, webhook_body, webhook_accepted, true, false},
+	[RECEIVER_SLACK] = {60, 3, slack_body, slack_accepted, false, false, false},
+	[RECEIVER_PAGERDUTY] = {100, 10, pagerduty_body, pagerduty_accepted, true, true, true},
+	[RECEIVER_WEBHOOK] = {600, 50, webhook_body, webhook_accepted, true, false, false},
 };
 
 const struct dialect *dialect_of(enum receiver_kind kind)

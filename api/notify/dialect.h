@@ -17,6 +17,7 @@ struct dialect {
 	bool in_place;	 /* another message of an episode replaces the one before: PagerDuty, by
 			    dedup key */
 	bool ends_first; /* ends of incidents go before new ones: they take people off */
+	bool quiet;	 /* a message that replaces another notifies nobody */
 };
 
 const struct dialect *dialect_of(enum receiver_kind kind);

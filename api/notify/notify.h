@@ -86,6 +86,10 @@ struct notify_options {
 	/* Until when (real time) nobody is to be told of the firing incident, or was last; 0:
 	 * never. notify_review says that it may be another. NULL: never. */
 	uint64_t (*silenced)(void *context, const struct alert *alert);
+	/* Whether somebody has acknowledged the firing incident since it fired, or fired again:
+	 * then receivers whom an update would notify are told of a rise of severity and of its end
+	 * alone. NULL: nobody has. */
+	bool (*acknowledged)(void *context, const struct alert *alert);
 	/* Keep it, and call notify_recorded when it is durable: at once or later, exactly once. */
 	void (*record)(void *context, const struct delivery *delivery,
 		       struct notify_receipt *receipt);

@@ -82,6 +82,24 @@ static void add_silences(struct query *query, const struct episode *episode,
 		message->silenced_by[i] = arena_text(&query->arena, ids[i]);
 }
 
+static void add_acknowledgement(struct query *query, const struct episode *episode,
+				Millrace__V1__AlertEpisode *message)
+{
+	struct arena *arena = &query->arena;
+	Millrace__V1__Acknowledgement told = MILLRACE__V1__ACKNOWLEDGEMENT__INIT, *copy;
+
+	if (!query->options.acknowledged ||
+	    !query->options.acknowledged(query->options.context, episode->alert, &told))
+		return;
+	copy = arena_take(arena, 1, sizeof(*copy));
+	*copy = told;
+	copy->key = arena_text(arena, told.key);
+	copy->created_by = arena_text(arena, told.created_by);
+	copy->author = arena_text(arena, told.author);
+	copy->comment = arena_text(arena, told.comment);
+	message->acknowledgement = copy;
+}
+
 static Millrace__V1__AlertEpisode *episode_message(struct query *query,
 						   const struct episode *episode)
 {
@@ -99,6 +117,7 @@ static Millrace__V1__AlertEpisode *episode_message(struct query *query,
 	      by_receiver);
 	message->event_to_webhook_s = episode_to_webhook_s(episode);
 	add_silences(query, episode, message);
+	add_acknowledgement(query, episode, message);
 	return message;
 }
 

@@ -20,6 +20,12 @@ static const struct parameter add_parameters[] = {
 	 .help = "Only says what it would be, and which incidents it would silence now."},
 };
 
+static const struct parameter acknowledge_parameters[] = {
+	{"key", .type = PARAMETER_TEXT, .in_path = true,
+	 .help = "Of the alert, or enough of its beginning: 4 characters at least."},
+};
+
+const struct parameters_table acknowledge_takes = {acknowledge_parameters, 1};
 const struct parameters_table silence_list_takes = {list_parameters, 1};
 const struct parameters_table silence_get_takes = {one_parameters, 1};
 const struct parameters_table silence_add_takes = {add_parameters, 1};
@@ -33,11 +39,34 @@ static void put_property(struct json *json, const char *name, const char *type, 
 	json_object_end(json);
 }
 
+struct property {
+	const char *name, *type, *help;
+};
+
+static void put_properties(struct json *json, const struct property *properties, size_t count)
+{
+	json_member_object(json, "properties");
+	for (size_t i = 0; i < count; i++)
+		put_property(json, properties[i].name, properties[i].type, properties[i].help);
+	json_object_end(json);
+}
+
+static void acknowledge_schema(struct json *json)
+{
+	static const struct property properties[] = {
+		{"created_by", "string", "Who; 255 bytes."},
+		{"comment", "string", "What is done about it; 1,024 bytes."},
+	};
+
+	json_member_object(json, "AcknowledgeDocument");
+	json_member(json, "type", "object");
+	put_properties(json, properties, sizeof(properties) / sizeof(properties[0]));
+	json_object_end(json);
+}
+
 static void document_schema(struct json *json)
 {
-	static const struct {
-		const char *name, *type, *help;
-	} properties[] = {
+	static const struct property properties[] = {
 		{"id", "string",
 		 "1 to 64 bytes of a-z, 0-9 and -; the silence of that id is changed. Not given: "
 		 "one is made."},
@@ -60,10 +89,7 @@ static void document_schema(struct json *json)
 	json_member(json, "description",
 		    "At least one of monitor, client, server, port and severity is given: an "
 		    "episode matches if all that is given does.");
-	json_member_object(json, "properties");
-	for (size_t i = 0; i < sizeof(properties) / sizeof(properties[0]); i++)
-		put_property(json, properties[i].name, properties[i].type, properties[i].help);
-	json_object_end(json);
+	put_properties(json, properties, sizeof(properties) / sizeof(properties[0]));
 	json_object_end(json);
 }
 
@@ -80,6 +106,7 @@ void silence_schemas(struct json *json)
 		message_schema(json, messages[i]);
 	}
 	document_schema(json);
+	acknowledge_schema(json);
 }
 
 #define WRONG_PARAMETER        \
@@ -116,8 +143,21 @@ static const struct openapi_verb of_one[] = {
 		     OPENAPI_REFUSAL("409", "It has expired already.")}},
 };
 
+static const struct openapi_verb of_alert[] = {
+	{"post", "Acknowledge",
+	 "Says that somebody attends to an alert that fires: its updates notify nobody.",
+	 &acknowledge_takes, .body = "AcknowledgeDocument", .body_optional = true, .yaml = true,
+	 .writes = true,
+	 .replies = {{"200", "As it stands now.", .schema = "Acknowledgement"},
+		     WRONG_DOCUMENT,
+		     OPENAPI_REFUSAL("404", "No alert has this key."),
+		     OPENAPI_REFUSAL("409", "It has resolved."),
+		     WRONG_TYPE}},
+};
+
 void silence_paths(struct json *json)
 {
+	openapi_path(json, "/api/v1/alerts/{key}/ack", of_alert, 1);
 	openapi_path(json, "/api/v1/silences", of_all, sizeof(of_all) / sizeof(of_all[0]));
 	openapi_path(json, "/api/v1/silences/{id}", of_one, sizeof(of_one) / sizeof(of_one[0]));
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Silences between a real Kafka and receivers: nobody is told of what is silenced, incidents are shown all the same, and
+"""Silences and acknowledgements between a real Kafka and receivers: nobody is told of what is silenced, incidents are shown all the same, and
 what still fires is told when the silence ends; whatever is restarted in between."""
 
 import hmac
@@ -260,6 +260,102 @@ class Sends(Asking):
         self.cli("silences", "expire", ident)
         self.hears(key, "firing")
         self.assertEqual(0, self.daemon.metric('millrace_notifications_failed_total{receiver="slack",reason="expired"}'))
+
+
+class Acknowledged(Asking):
+    """Of what somebody attends to, a webhook and Slack hear when it becomes severer and when it ends."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.kafka = kafka.Kafka()
+        cls.addClassCleanup(cls.kafka.stop)
+        cls.receivers = torture.Torture(7)
+        cls.addClassCleanup(cls.receivers.stop)
+        config = f'key: "{SECRET}"\n' + NOTIFY + "receivers:\n" + receiver("slack", "slack", cls.receivers.url("slack", "slack"))
+        cls.daemon = millraced.Millraced(cls.kafka.address, config)
+        cls.addClassCleanup(cls.daemon.stop)
+        cls.outbox = Outbox(cls.kafka.address)
+
+    def setUp(self):
+        self.reads()
+
+    def texts(self, key):
+        return [request.json()["text"] for request in self.receivers.of("slack") if request.acted and key in json.dumps(request.json())]
+
+    def shown(self, key):
+        episodes = self.ask("GET", f"/api/v1/alerts?key={key}")[1]["alerts"]
+        return episodes[0] if episodes else None
+
+    def write(self, key, sequence, state=0, **more):
+        self.outbox.write(key, sequence, state, **more)
+        self.assertTrue(millraced.until(lambda: (one := self.shown(key)) and int(one["alert"]["sequence"]) == sequence,
+                                        WITHIN_S), (key, sequence))
+
+    def hears(self, key, count):
+        self.assertTrue(millraced.until(lambda: len(self.texts(key)) >= count, WITHIN_S), self.texts(key))
+        time.sleep(QUIET_S)
+        self.assertEqual(count, len(self.texts(key)), self.texts(key))
+
+    def test_what_is_acknowledged_is_told_again_only_when_it_is_severer_or_ends(self):
+        key = episode_key("acknowledged")
+        suspects = [{"kind": "server_node", "name": "n1", "share": 1, "excess": 3}]
+        self.write(key, 1)
+        self.hears(key, 1)
+        self.assertIsNone(self.shown(key)["acknowledgement"])
+        said = self.cli("alerts", "ack", key[:12], "--comment", "new disks", "--created-by", "ann").stdout
+        self.assertIn(f"{key} is acknowledged since ", said)
+        one = self.shown(key)["acknowledgement"]
+        self.assertEqual((key, "ann", "127.0.0.1", "new disks"),
+                         (one["key"], one["created_by"], one["author"], one["comment"]))
+        self.assertAlmostEqual(time.time(), one["acknowledged_ns"] / 1e9, delta=30)
+        self.assertIn("ann: new disks", self.cli("alerts").stdout)
+        value = list(records.raw(self.kafka.address, "millrace.silences"))[-1]
+        self.assertEqual(hmac.digest(pipeline_key(), value[:-35], "sha256"), value[-32:])
+        self.write(key, 2, suspects=suspects)
+        self.hears(key, 1)
+        self.daemon.kill()
+        self.daemon.start()
+        self.reads()
+        self.write(key, 3, suspects=suspects)
+        self.assertEqual("ann", self.shown(key)["acknowledgement"]["created_by"])
+        self.hears(key, 1)
+        self.write(key, 4, severity=3, suspects=suspects)
+        self.hears(key, 2)
+        self.write(key, 5, 1)
+        self.hears(key, 3)
+        self.assertTrue(self.texts(key)[2].startswith("Resolved"), self.texts(key))
+        self.write(key, 6, reopened_ns=time.time_ns())
+        self.hears(key, 4)
+        self.assertIsNone(self.shown(key)["acknowledgement"])
+        self.assertEqual(1, self.daemon.metric("millrace_acknowledgements"))
+        self.outbox.resolve(key)
+
+    def test_who_acknowledges_what_is_not_there_or_not_rightly_is_refused(self):
+        key = episode_key("refused")
+        self.write(key, 1)
+        self.assertEqual(404, self.ask("POST", "/api/v1/alerts/NONE4711/ack")[0])
+        self.assertEqual(404, self.ask("POST", f"/api/v1/alerts/{key}")[0])
+        self.assertEqual(404, self.ask("POST", f"/api/v1/alerts/{key[:3]}/ack")[0])
+        self.assertEqual(400, self.ask("POST", f"/api/v1/alerts/{key}/ack", {"comment": "c" * 1025})[0])
+        self.assertEqual(400, self.ask("POST", f"/api/v1/alerts/{key}/ack", {"who": "me"})[0])
+        self.assertEqual(400, self.ask("POST", f"/api/v1/alerts/{key}/ack?dry_run=1")[0])
+        self.assertEqual(403, self.ask("POST", f"/api/v1/alerts/{key}/ack", Host="evil.example")[0])
+        other = key[:20] + ("A" if key[20] != "A" else "B") + key[21:]
+        self.write(other, 1)
+        status, problem = self.ask("POST", f"/api/v1/alerts/{key[:20]}/ack")
+        self.assertEqual((400, True), (status, "give more of it" in problem["detail"]))
+        self.assertEqual(200, self.ask("POST", f"/api/v1/alerts/{key}/ack")[0])
+        silences = records.module("silences")
+        with grpc.insecure_channel(self.daemon.api) as channel:
+            call = channel.unary_unary("/millrace.v1.Silences/Acknowledge", silences.AcknowledgeRequest.SerializeToString,
+                                       records.module("alerts").Acknowledgement.FromString)
+            one = call(silences.AcknowledgeRequest(key=other, created_by="bob", comment="mine"))
+            self.assertEqual((other, "bob", "mine"), (one.key, one.created_by, one.comment))
+            with self.assertRaises(grpc.RpcError) as raised:
+                call(silences.AcknowledgeRequest(key=other, comment="c" * 1025))
+            self.assertEqual("INVALID_ARGUMENT", raised.exception.code().name)
+        self.write(key, 3, 1)
+        self.assertEqual(409, self.ask("POST", f"/api/v1/alerts/{key}/ack")[0])
 
 
 class Api(Asking):

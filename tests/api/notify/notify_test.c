@@ -33,6 +33,7 @@ struct fixture {
 	size_t receipts_count;
 	bool keeps_receipts, doubts;
 	uint64_t silenced_ns; /* until then, all that is not critical */
+	bool acknowledged;    /* all that was not opened again */
 	char trouble[512];
 	char url[64];
 	bool closed;
@@ -97,6 +98,11 @@ static uint64_t silenced(void *context, const struct alert *alert)
 	return alert->severity == ALERT_CRITICAL ? 0 : ((struct fixture *)context)->silenced_ns;
 }
 
+static bool acknowledged(void *context, const struct alert *alert)
+{
+	return ((struct fixture *)context)->acknowledged && !alert->reopened_ns;
+}
+
 static void on_closed(void *context)
 {
 	((struct fixture *)context)->closed = true;
@@ -143,6 +149,7 @@ static void start(struct fixture *fixture, uint32_t kind, const struct notify_op
 					 .context = fixture,
 					 .doubts = doubts,
 					 .silenced = silenced,
+					 .acknowledged = acknowledged,
 					 .record = on_record,
 					 .given_up = on_given_up,
 					 .trouble = on_trouble};
@@ -1417,6 +1424,70 @@ static void past_the_bound_what_is_silenced_leaves_first(void **state)
 	assert_int_equal(stats(fixture).silenced_now, 9);
 }
 
+/* --- acknowledgements --- */
+
+static void of_what_is_acknowledged_a_webhook_hears_when_it_is_severer_and_ends(void **state)
+{
+	struct fixture *fixture = *state;
+	struct alert again = episode(1);
+	SCRIPT({.answer = TAKEN});
+
+	fixture->acknowledged = true;
+	start(fixture, RECEIVER_WEBHOOK, NULL);
+	fire(fixture, 1); /* acknowledged before it heard of it: it is told all the same */
+	until_settled(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_WARNING);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 1);
+	push(fixture, 1, 3, ALERT_FIRING, ALERT_ERROR);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 2);
+	push(fixture, 1, 4, ALERT_FIRING, ALERT_ERROR);
+	until_settled(fixture, 4);
+	assert_int_equal(fixture->rig.count, 2);
+	push(fixture, 1, 5, ALERT_RESOLVED, ALERT_ERROR);
+	until_settled(fixture, 5);
+	assert_int_equal(fixture->rig.count, 3);
+	/* Opened again it is acknowledged no more. */
+	again.reopened_ns = again.pane_end_ns;
+	for (again.sequence = 6; again.sequence <= 7; again.sequence++) {
+		notify_push(fixture->notify, &again, &(struct notify_place){0, 1});
+		until_settled(fixture, again.sequence);
+	}
+	assert_int_equal(fixture->rig.count, 5);
+}
+
+static void of_what_is_acknowledged_slack_does_not_hear_where_it_is(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	fixture->acknowledged = true;
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push_located(fixture, 2);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 1);
+	push(fixture, 1, 3, ALERT_RESOLVED, ALERT_WARNING);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 2);
+}
+
+static void of_what_is_acknowledged_pagerduty_is_brought_up_to_date(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = TAKEN});
+
+	fixture->acknowledged = true;
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push_located(fixture, 2);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 2);
+}
+
 static void many_episodes_each_end_right_whatever_the_receiver_does(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1522,6 +1593,9 @@ int main(void)
 		TEST(what_was_announced_is_withdrawn_when_it_is_silenced),
 		TEST(the_life_of_what_was_silenced_counts_from_the_end_of_that),
 		TEST(past_the_bound_what_is_silenced_leaves_first),
+		TEST(of_what_is_acknowledged_a_webhook_hears_when_it_is_severer_and_ends),
+		TEST(of_what_is_acknowledged_slack_does_not_hear_where_it_is),
+		TEST(of_what_is_acknowledged_pagerduty_is_brought_up_to_date),
 		TEST(many_episodes_each_end_right_whatever_the_receiver_does),
 	};
 

@@ -431,6 +431,20 @@ static size_t on_silences_asked(void *context, const struct alert *alert, const 
 	return 2;
 }
 
+static bool on_acknowledgement_asked(void *context, const struct alert *alert,
+				     Millrace__V1__Acknowledgement *message)
+{
+	(void)context;
+	if (strcmp(alert->key, "firing-key") != 0)
+		return false;
+	message->key = (char *)(uintptr_t)alert->key;
+	message->created_by = text("ann");
+	message->author = text("192.0.2.7");
+	message->comment = text("looking");
+	message->acknowledged_ns = now_s * NS_PER_S;
+	return true;
+}
+
 static size_t on_receivers_asked(void *context, struct receiver_view *views, size_t max)
 {
 	(void)context;
@@ -570,6 +584,7 @@ int main(int count, char **arguments)
 		.control = on_control_asked,
 		.receivers = on_receivers_asked,
 		.silences = on_silences_asked,
+		.acknowledged = on_acknowledgement_asked,
 		.read_rows_max = count > 2 ? (uint32_t)strtoul(arguments[2], NULL, 10) : 0});
 
 	if (count <= 2 || strcmp(arguments[2], "empty") != 0) {
