@@ -40,21 +40,21 @@ static void subject_text(char *out, size_t size, const struct alert_subject *sub
 }
 
 /* What this message says of its episode. */
-static const char *stage_word(const struct alert *alert)
+static const char *stage_word(const struct alert *alert, bool first)
 {
 	if (alert->state == ALERT_RESOLVED)
 		return "Resolved";
 	if (alert->reopened_ns && alert->reopened_ns == alert->pane_end_ns)
 		return "Firing again";
-	return alert->sequence > 1 ? "Update" : "Firing";
+	return alert->sequence > 1 && !first ? "Update" : "Firing";
 }
 
-static void title_text(char *out, size_t size, const struct alert *alert)
+static void title_text(char *out, size_t size, const struct alert *alert, bool first)
 {
 	char subject[2 * ALERT_NAME_MAX + 32];
 
 	subject_text(subject, sizeof(subject), &alert->subject);
-	snprintf(out, size, "%s %s: %s", stage_word(alert), alert->monitor, subject);
+	snprintf(out, size, "%s %s: %s", stage_word(alert, first), alert->monitor, subject);
 }
 
 static void suspect_text(char *out, size_t size, const struct suspect *suspect)
@@ -230,12 +230,13 @@ static void slack_context(struct json *json, const struct alert *alert, const ch
 	json_object_end(json);
 }
 
-void body_slack(struct json *json, const struct alert *alert, const char *external_url, bool repeat)
+void body_slack(struct json *json, const struct alert *alert, const char *external_url, bool first,
+		bool repeat)
 {
 	char title[3 * ALERT_NAME_MAX], header[TEXT_BYTES / 4], summary[TEXT_BYTES],
 		fallback[TEXT_BYTES];
 
-	title_text(title, sizeof(title), alert);
+	title_text(title, sizeof(title), alert, first);
 	int sign = snprintf(header, sizeof(header), "%s ", color_word(alert));
 
 	text_safe(header + sign, sizeof(header) - (size_t)sign, title, HEADER_CHARACTERS - 4);

@@ -463,7 +463,7 @@ static void send_pending(struct channel *channel, struct ticket *ticket)
 	place(channel, ticket);
 	json_init(&json);
 	channel->dialect->body(&json, &request->alert, &channel->receiver, channel->external_url,
-			       may_repeat(channel, ticket));
+			       !end_owed(ticket), may_repeat(channel, ticket));
 	body = json_text(&json, &length);
 	post(channel, request, body, length);
 	json_done(&json);

@@ -5,10 +5,11 @@
 #include "api/notify/body.h"
 
 static void slack_body(struct json *json, const struct alert *alert,
-		       const struct receiver *receiver, const char *external_url, bool repeat)
+		       const struct receiver *receiver, const char *external_url, bool first,
+		       bool repeat)
 {
 	(void)receiver;
-	body_slack(json, alert, external_url, repeat);
+	body_slack(json, alert, external_url, first, repeat);
 }
 
 /* Slack says 200 and the word ok; another 200 is a proxy's page. */
@@ -19,8 +20,10 @@ static bool slack_accepted(const struct answer *answer)
 
 /* A repeat is dropped by its dedup key, so there is nothing to say of it. */
 static void pagerduty_body(struct json *json, const struct alert *alert,
-			   const struct receiver *receiver, const char *external_url, bool repeat)
+			   const struct receiver *receiver, const char *external_url, bool first,
+			   bool repeat)
 {
+	(void)first;
 	(void)repeat;
 	body_pagerduty(json, alert, receiver->routing_key, external_url);
 }
@@ -32,9 +35,11 @@ static bool pagerduty_accepted(const struct answer *answer)
 
 /* A repeat has the same webhook-id. */
 static void webhook_body(struct json *json, const struct alert *alert,
-			 const struct receiver *receiver, const char *external_url, bool repeat)
+			 const struct receiver *receiver, const char *external_url, bool first,
+			 bool repeat)
 {
 	(void)receiver;
+	(void)first;
 	(void)repeat;
 	body_webhook(json, alert, external_url);
 }

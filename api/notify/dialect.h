@@ -10,9 +10,10 @@
 
 struct dialect {
 	double per_minute, burst; /* unless the receiver's configuration says otherwise */
-	/* repeat: it may have had this message before. */
+	/* first: of its episode it has not heard before; repeat: it may have had this message
+	 * before. */
 	void (*body)(struct json *json, const struct alert *alert, const struct receiver *receiver,
-		     const char *external_url, bool repeat);
+		     const char *external_url, bool first, bool repeat);
 	bool (*accepted)(const struct answer *answer);
 	bool in_place;	 /* another message of an episode replaces the one before: PagerDuty, by
 			    dedup key */

@@ -37,7 +37,7 @@ static cJSON *slack(const struct alert *alert)
 	cJSON *value;
 
 	json_init(&json);
-	body_slack(&json, alert, external_url, false);
+	body_slack(&json, alert, external_url, false, false);
 	value = parsed(&json);
 	json_done(&json);
 	return value;

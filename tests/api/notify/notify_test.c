@@ -1291,6 +1291,24 @@ static void what_is_silenced_is_sent_when_it_is_no_more_and_still_fires(void **s
 	assert_true(ends(fixture, 1));
 }
 
+static void slack_hears_of_what_was_silenced_that_it_fires(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	silence(fixture);
+	fire(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_ERROR);
+	end_silence(fixture);
+	until_settled(fixture, 1);
+	push(fixture, 1, 3, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 2);
+	assert_non_null(strstr(fixture->rig.received[0].body, "Firing errors"));
+	assert_null(strstr(fixture->rig.received[0].body, "Update errors"));
+	assert_non_null(strstr(fixture->rig.received[1].body, "Update errors"));
+}
+
 static void what_ends_while_it_is_silenced_is_not_told(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1586,6 +1604,7 @@ int main(void)
 		TEST(an_end_that_is_owed_outlives_the_life_of_a_firing),
 		TEST(alerts_about_itself_go_to_those_who_want_them),
 		TEST(what_is_silenced_is_sent_when_it_is_no_more_and_still_fires),
+		TEST(slack_hears_of_what_was_silenced_that_it_fires),
 		TEST(what_ends_while_it_is_silenced_is_not_told),
 		TEST(what_was_told_before_it_was_silenced_gets_its_end),
 		TEST(a_firing_that_may_have_arrived_is_sent_though_it_is_silenced),
