@@ -298,8 +298,8 @@ static uint32_t silence_panes(const struct anomaly *anomaly, const struct subjec
 		baseline_look_level(&anomaly->clock, subject->baseline, SIGNAL_OPENED,
 				    subject_key(subject, SIGNAL_OPENED), value, 1, UINT32_MAX);
 	double a_pane = look.expected / PANES_PER_S;
-	double decades = SILENCE_SURE * anomaly->options.sensitivity /
-			 subject->plan->scales[SIGNAL_OPENED];
+	double decades =
+		SILENCE_SURE * anomaly->options.sensitivity / subject->plan->scales[SIGNAL_OPENED];
 	double panes = a_pane > 1e-3 ? decades * LN_10 / a_pane : UINT32_MAX;
 	double gap = SILENCE_GAPS * subject->gap_panes;
 	panes = panes > gap ? panes : gap;

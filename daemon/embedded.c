@@ -180,7 +180,7 @@ static int create_topics(struct embedded *embedded, uint32_t partitions)
 		{TOPIC_EVENTS, 0},     {TOPIC_METADATA, 1},  {TOPIC_EXCHANGE, 0},
 		{TOPIC_FLOWS, 0},      {TOPIC_ROLLUPS, 0},   {TOPIC_ALERTS, 0},
 		{TOPIC_DELIVERY, 0},   {TOPIC_BASELINES, 0}, {TOPIC_CONTROL, 1},
-		{TOPIC_DEADLETTER, 1}, {TOPIC_RULES, 1},
+		{TOPIC_DEADLETTER, 1}, {TOPIC_RULES, 1},     {TOPIC_SILENCES, 1},
 	};
 
 	for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++) {

@@ -542,7 +542,31 @@ static void receivers(FILE *out, const struct notifier_stats *notifier, uint64_t
 	of_receivers(out, "millrace_receiver_breaker_opened_total", "counter",
 		     "Times that the receiver's circuit breaker opened.", notifier,
 		     OF_RECEIVER(breaker_opened));
+	of_receivers(out, "millrace_notifications_silenced_total", "counter",
+		     "Firings and updates that were held back as their alert was silenced.",
+		     notifier, OF_RECEIVER(silenced));
+	of_receivers(out, "millrace_notifications_silenced", "gauge",
+		     "Of them, held back now: sent when the alert is silenced no more and fires.",
+		     notifier, OF_RECEIVER(silenced_now));
 	receiver_states(out, notifier, now_ns);
+}
+
+static void silences(FILE *out, const struct silences_stats *stats)
+{
+	one(out, "millrace_silences_active", "gauge", "Silences in force.",
+	    (double)stats->known.active);
+	one(out, "millrace_silences_pending", "gauge", "Silences that are yet to begin.",
+	    (double)stats->known.pending);
+	one(out, "millrace_silences_expired", "gauge",
+	    "Silences that have expired and are still listed.", (double)stats->known.expired);
+	one(out, "millrace_acknowledgements", "gauge",
+	    "Incidents whose acknowledgement is known, over or not.",
+	    (double)stats->acknowledgements);
+	one(out, "millrace_silences_malformed_total", "counter",
+	    "Records of millrace.silences that are none, or that no key in force has signed.",
+	    (double)stats->malformed);
+	one(out, "millrace_silences_refused_total", "counter",
+	    "Records of millrace.silences that found no room.", (double)stats->known.refused);
 }
 
 static void notifier(FILE *out, const struct notifier_stats *stats, uint64_t now_ns)
@@ -823,6 +847,7 @@ char *metrics_text(const struct metrics *metrics, size_t *length)
 	    "Rows that left the history before their time: it had history.rows.",
 	    (double)metrics->history.left_early);
 	notifier(out, metrics->notifier, metrics->now_ns);
+	silences(out, &metrics->silences);
 	histogram(out, "millrace_event_to_webhook_seconds",
 		  "From the newest deciding kernel event to the start of the request that a "
 		  "receiver took.",

@@ -17,6 +17,7 @@
 #include "daemon/snapshot.h"
 #include "daemon/notifier.h"
 #include "daemon/relay.h"
+#include "daemon/silences.h"
 #include "daemon/watcher.h"
 #include "daemon/task.h"
 #include "daemon/watchdog.h"
@@ -43,6 +44,7 @@ struct metrics {
 	size_t passed_over;		/* records that ended the process */
 	const struct notifier_stats *notifier;
 	struct relay_stats relay;
+	struct silences_stats silences;
 	struct herald_stats herald;
 	struct chronicle_stats chronicle;
 	const struct watcher_stats *watcher;

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "agent/batch/keys.h"
 #include "agent/batch/seal.h"
@@ -604,34 +603,11 @@ static void withdraw(struct monitors_api *api, struct response *response, const 
 	write_change(api, response, change);
 }
 
-static bool is_document(const struct request *request, struct response *response)
-{
-	const char *type = request_header(request, "content-type");
-
-	if (type && (strncasecmp(type, "application/json", 16) == 0 ||
-		     strncasecmp(type, "application/yaml", 16) == 0))
-		return true;
-	response_problem(response, 415, "application/yaml or application/json is wanted");
-	return false;
-}
-
-/* False: it says what is not known here, and was refused. */
-static bool takes(const struct parameters_table *table, const struct request *request,
-		  struct response *response, ProtobufCMessage *message)
-{
-	struct refusal refusal;
-
-	if (parameters_parse(table, request, NULL, message, &refusal))
-		return true;
-	response_refuse(response, 400, refusal.detail);
-	return false;
-}
-
 static void serve_list(struct request *request, struct response *response, void *context)
 {
 	struct monitors_api *api = context;
 
-	if (takes(&monitor_list_takes, request, response, NULL) && knows(api, response))
+	if (reply_takes(&monitor_list_takes, request, response, NULL, NULL) && knows(api, response))
 		answer_list(api, response);
 }
 
@@ -640,7 +616,8 @@ static void serve_get(struct request *request, struct response *response, void *
 	Millrace__V1__ListMonitorsRequest said = MILLRACE__V1__LIST_MONITORS_REQUEST__INIT;
 	struct monitors_api *api = context;
 
-	if (takes(&monitor_get_takes, request, response, &said.base) && knows(api, response))
+	if (reply_takes(&monitor_get_takes, request, response, NULL, &said.base) &&
+	    knows(api, response))
 		answer_one(api, response, request->rest, said.test, false);
 }
 
@@ -650,8 +627,8 @@ static void serve_document(struct monitors_api *api, const struct parameters_tab
 	Millrace__V1__ApplyMonitorsRequest said = MILLRACE__V1__APPLY_MONITORS_REQUEST__INIT;
 
 	if (permit(api->options.token, request, response) &&
-	    takes(table, request, response, &said.base) && is_document(request, response) &&
-	    knows(api, response))
+	    reply_takes(table, request, response, NULL, &said.base) &&
+	    reply_is_document(request, response) && knows(api, response))
 		apply(api, response, request->peer, (const char *)request->body, request->body_size,
 		      name, said.dry_run);
 }
@@ -671,7 +648,8 @@ static void serve_delete(struct request *request, struct response *response, voi
 	struct monitors_api *api = context;
 
 	if (permit(api->options.token, request, response) &&
-	    takes(&monitor_delete_takes, request, response, NULL) && knows(api, response))
+	    reply_takes(&monitor_delete_takes, request, response, NULL, NULL) &&
+	    knows(api, response))
 		withdraw(api, response, request->peer, request->rest);
 }
 

@@ -12,6 +12,7 @@
 #include "daemon/encode.h"
 #include "daemon/firing.h"
 #include "daemon/log.h"
+#include "daemon/silences.h"
 #include "daemon/topics.h"
 
 enum {
@@ -22,6 +23,8 @@ enum {
 	/* A record takes Kafka some 10 ms. Longer than this it is away, not slow. */
 	ANNOUNCE_WAIT_MS = 5000,
 	READING_WAIT_MS = 10000, /* to find the outbox, and for each next record of it */
+	/* For the silences: where their topic is away, alerts must not be. */
+	SILENCES_WAIT_MS = 10000,
 	/* By then the group has answered a sign of life, or said that it does not know this one. */
 	DOUBT_MS = 3000,
 };
@@ -61,7 +64,7 @@ struct notifier {
 	struct reach *reaches; /* by partition */
 	size_t partitions;
 	struct kept *waiting, **waiting_end; /* for room in the producer's queue */
-	struct firing *firing;		     /* until the outbox is read */
+	struct firing *firing;		     /* until the outbox begins to be read */
 	struct recent recent[RECENT_ALERTS];
 	size_t recent_next;
 	struct histogram event_to_webhook;
@@ -69,6 +72,7 @@ struct notifier {
 	/* Until then, or as long as more comes, the outbox is read before anything of it is sent;
 	 * 0: it was read. */
 	uint64_t reading_until_ns;
+	uint64_t hushed_until_ns; /* 0: the silences were read, or there was no more waiting */
 	bool started;
 	bool handed_over; /* another process may go on in this one's place */
 	bool replaced;	  /* and does, since before this one knew */
@@ -284,9 +288,26 @@ static struct reach *reach_of(struct notifier *notifier, int32_t partition)
 	return &notifier->reaches[partition];
 }
 
-static bool within_life(const struct notifier *notifier, const struct alert *alert)
+static uint64_t silenced_until(void *context, const struct alert *alert)
 {
-	return alert->pane_end_ns + notifier->options.settings->notify_life_ns > real_ns();
+	const struct notifier *notifier = context;
+
+	return silencebook_until(silences_book(notifier->options.silences), alert, real_ns());
+}
+
+static bool acknowledged(void *context, const struct alert *alert)
+{
+	const struct notifier *notifier = context;
+
+	return acknowledgements_of(silences_acknowledgements(notifier->options.silences), alert);
+}
+
+/* Since it was told, or was silenced last. */
+static bool within_life(struct notifier *notifier, const struct alert *alert)
+{
+	uint64_t now = real_ns(), life = notifier->options.settings->notify_life_ns;
+
+	return alert->pane_end_ns + life > now || silenced_until(notifier, alert) + life > now;
 }
 
 static void on_outbox(void *context, const struct tail_record *record)
@@ -305,7 +326,8 @@ static void on_outbox(void *context, const struct tail_record *record)
 	}
 	notifier->read++;
 	query_alert(notifier->options.query, &alert);
-	if (alert.sequence == 1)
+	/* What is silenced is not late when it is told. */
+	if (alert.sequence == 1 && silenced_until(notifier, &alert) <= real_ns())
 		remember_firing(notifier, &alert);
 	/* Who never read the outbox has not promised anything of what is older than its promise. */
 	if ((!record->fresh || within_life(notifier, &alert)) &&
@@ -335,7 +357,9 @@ static void commit(struct notifier *notifier)
  * when its end stands behind it, which the receiver may have had. */
 static void send_or_rest(struct notifier *notifier)
 {
-	if (notifier->handed_over || notifier->reading_until_ns)
+	if (silences_read(notifier->options.silences))
+		notifier->hushed_until_ns = 0;
+	if (notifier->handed_over || notifier->reading_until_ns || notifier->hushed_until_ns)
 		notify_pause(notifier->notify);
 	else
 		notify_resume(notifier->notify);
@@ -375,15 +399,12 @@ static void open_outbox(struct notifier *notifier)
 	on_kafka_trouble(notifier, sentence);
 }
 
-void notifier_start(struct notifier *notifier)
+/* What still fires is offered to each receiver again: one that was added since the outbox was read
+ * hears of it, too. Then the outbox is read, whose transitions are newer. */
+static void offer_firing(struct notifier *notifier)
 {
 	const struct firing_alert *fires;
 
-	notifier->started = true;
-	notifier->reading_until_ns = reading_until();
-	send_or_rest(notifier);
-	/* What still fires is offered to each receiver again: one that was added since the outbox
-	 * was read hears of it, too. */
 	for (size_t at = 0; (fires = firing_next(notifier->firing, &at));) {
 		if (within_life(notifier, &fires->alert))
 			notify_push(notifier->notify, &fires->alert, &fires->place);
@@ -393,6 +414,42 @@ void notifier_start(struct notifier *notifier)
 	firing_free(notifier->firing);
 	notifier->firing = NULL;
 	open_outbox(notifier);
+}
+
+/* Whether an old one is still to be told depends on the silences. */
+static void begin_when_known(struct notifier *notifier)
+{
+	if (notifier->started && notifier->firing && !notifier->hushed_until_ns)
+		offer_firing(notifier);
+}
+
+void notifier_start(struct notifier *notifier)
+{
+	notifier->started = true;
+	notifier->reading_until_ns = reading_until();
+	notifier->hushed_until_ns = uv_hrtime() + SILENCES_WAIT_MS * NS_PER_MS;
+	send_or_rest(notifier);
+	begin_when_known(notifier);
+}
+
+/* --- silences --- */
+
+void notifier_review(struct notifier *notifier)
+{
+	if (notifier->closing)
+		return;
+	send_or_rest(notifier);
+	begin_when_known(notifier);
+	notify_review(notifier->notify);
+}
+
+static void stop_waiting_for_silences(struct notifier *notifier)
+{
+	notifier->hushed_until_ns = 0;
+	log_line(LOG_LEVEL_WARNING, TOPIC_SILENCES " could not be read in time: alerts are sent as "
+						   "if none were silenced");
+	send_or_rest(notifier);
+	begin_when_known(notifier);
 }
 
 /* --- a change of hands --- */
@@ -496,10 +553,12 @@ void notifier_turn(struct notifier *notifier, bool running, uint64_t clock_ns)
 	selfwatch_look(notifier->watch, &view);
 	notifier_room(notifier);
 	notify_turn(notifier->notify);
-	if (notifier->started && !notifier->outbox)
+	if (notifier->started && !notifier->firing && !notifier->outbox)
 		open_outbox(notifier);
 	if (notifier->reading_until_ns && uv_hrtime() >= notifier->reading_until_ns)
 		on_caught_up(notifier);
+	if (notifier->hushed_until_ns && uv_hrtime() >= notifier->hushed_until_ns)
+		stop_waiting_for_silences(notifier);
 	if (in_doubt(notifier))
 		return;
 	if (notifier->doubt_until_ns) {
@@ -595,6 +654,8 @@ static struct notify *make_notify(struct notifier *notifier, const struct receiv
 					 .now_ns = real_ns,
 					 .context = notifier,
 					 .doubts = doubts,
+					 .silenced = silenced_until,
+					 .acknowledged = acknowledged,
 					 .record = on_record,
 					 .given_up = on_given_up,
 					 .trouble = on_receiver_trouble};

@@ -25,6 +25,7 @@
 
 struct notifier;
 struct query;
+struct silences;
 
 enum { NOTIFIER_RECEIVERS_MAX = 64 };
 
@@ -35,6 +36,7 @@ struct notifier_options {
 	struct security *security;
 	struct outputs *outputs;
 	struct query *query; /* hears of alerts and of deliveries */
+	const struct silences *silences;
 	void *context;
 	void (*kafka_trouble)(void *context, const char *sentence);
 	void (*receiver_trouble)(void *context, const char *receiver, const char *sentence);
@@ -69,6 +71,8 @@ void notifier_pause(struct notifier *notifier);
 void notifier_resume(struct notifier *notifier);
 bool notifier_sends(const struct notifier *notifier);
 bool notifier_records(const struct notifier *notifier);
+/* What is silenced may be another than before. */
+void notifier_review(struct notifier *notifier);
 /* Once a second. clock_ns: the slowest log clock. */
 void notifier_turn(struct notifier *notifier, bool running, uint64_t clock_ns);
 /* Kafka's producer has room again. */

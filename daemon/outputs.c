@@ -24,9 +24,9 @@ enum { PURGE_TIMEOUT_MS = 500, SENTENCE_BYTES = 512 };
 /* Between two looks at a full queue: short against a pane, long against the look. */
 #define FULL_WAIT_NS (5 * NS_PER_MS)
 
-static const char *const topics[] = {TOPIC_EVENTS,     TOPIC_FLOWS,    TOPIC_ROLLUPS,
-				     TOPIC_ALERTS,     TOPIC_DELIVERY, TOPIC_BASELINES,
-				     TOPIC_DEADLETTER, TOPIC_CONTROL,  TOPIC_RULES};
+static const char *const topics[] = {
+	TOPIC_EVENTS,	 TOPIC_FLOWS,	   TOPIC_ROLLUPS, TOPIC_ALERTS, TOPIC_DELIVERY,
+	TOPIC_BASELINES, TOPIC_DEADLETTER, TOPIC_CONTROL, TOPIC_RULES,	TOPIC_SILENCES};
 
 enum { TOPICS = sizeof(topics) / sizeof(topics[0]) };
 

@@ -18,6 +18,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/real.h"
+#include "daemon/acknowledge_api.h"
 #include "daemon/control_api.h"
 #include "agent/batch/control.h"
 #include "agent/batch/keys.h"
@@ -33,6 +34,8 @@
 #include "daemon/notifier.h"
 #include "daemon/receivers_api.h"
 #include "daemon/relay.h"
+#include "daemon/silences.h"
+#include "daemon/silences_api.h"
 #include "daemon/watcher.h"
 #include "daemon/parcel.h"
 #include "daemon/run.h"
@@ -51,6 +54,7 @@ enum {
 				     notify.timeout */
 	SILENT_MS = 3000,	  /* no tick comes back from Kafka for this long: not ready */
 	EPISODES_MAX = 10000,
+	SILENCES_SHOWN_MAX = 16,    /* of one alert */
 	DESCRIPTORS_SPARE = 4,	    /* a snapshot takes three, a caller one */
 	ROWS_A_TURN = 4000,	    /* of the history: 11 ms */
 	RETIRED_MAX = 8,	    /* notifiers */
@@ -91,6 +95,9 @@ struct service {
 	struct control_api *control_api;
 	struct monitors_api *monitors_api;
 	struct receivers_api *receivers_api;
+	struct silences *silences;
+	struct silences_api *silences_api;
+	struct acknowledge_api *acknowledge_api;
 	struct relay *relay;
 	struct range *ranges;	   /* the relay's */
 	struct networks *networks; /* NULL: none are configured */
@@ -349,6 +356,7 @@ static void on_owned(void *context)
 		notifier_pause(service->notifier);
 	if (!leads(service)) {
 		relay_lead(service->relay, false);
+		silences_lead(service->silences, false);
 		herald_lead(service->herald, false);
 		watcher_lead(service->watcher, false);
 	}
@@ -499,6 +507,7 @@ static void on_running(void *context)
 		service->notifying = true;
 	}
 	relay_lead(service->relay, leads(service));
+	silences_lead(service->silences, leads(service));
 	herald_lead(service->herald, leads(service));
 	watcher_lead(service->watcher, leads(service));
 	log_line(LOG_LEVEL_INFO, "running: %u tasks on %u threads read %s at %s", owned,
@@ -778,6 +787,7 @@ static void serve_metrics(struct request *request, struct response *response, vo
 				  .keyring = keyring_stats(service->keyring),
 				  .notifier = &notifier,
 				  .relay = relay_stats(service->relay),
+				  .silences = silences_stats(service->silences),
 				  .herald = herald_stats(service->herald),
 				  .chronicle = query_chronicle_stats(service->query),
 				  .watcher = &watcher,
@@ -940,6 +950,9 @@ static void close_rest(struct service *service)
 	server_close(service->server, on_closed, NULL);
 	control_api_close(service->control_api);
 	monitors_api_close(service->monitors_api);
+	silences_api_close(service->silences_api);
+	acknowledge_api_close(service->acknowledge_api);
+	silences_close(service->silences);
 	relay_close(service->relay);
 	watcher_close(service->watcher);
 	uv_close((uv_handle_t *)&service->terminate, NULL);
@@ -1122,6 +1135,7 @@ static int start_notifier(struct service *service)
 							.security = service->security,
 							.outputs = service->outputs,
 							.query = service->query,
+							.silences = service->silences,
 							.context = service,
 							.kafka_trouble = on_kafka_trouble,
 							.receiver_trouble = on_receiver_trouble});
@@ -1167,6 +1181,78 @@ static int start_snapshots(struct service *service)
 	return -EINVAL;
 }
 
+/* --- silences --- */
+
+static void on_silences_changed(void *context)
+{
+	const struct service *service = context;
+
+	notifier_review(service->notifier);
+}
+
+static void on_silence(void *context, const struct silence *silence, bool stands)
+{
+	const struct service *service = context;
+
+	silences_api_taken(service->silences_api, silence, stands);
+}
+
+static void on_acknowledgement(void *context, const struct acknowledgement *one, bool stands)
+{
+	const struct service *service = context;
+
+	acknowledge_api_taken(service->acknowledge_api, one, stands);
+}
+
+static const struct alert *alert_of(void *context, const char *key, bool *several)
+{
+	const struct service *service = context;
+
+	return query_alert_of(service->query, key, several);
+}
+
+static const struct alert *firing_of(void *context, size_t *at)
+{
+	const struct service *service = context;
+
+	return query_firing(service->query, at);
+}
+
+static void make_silences(struct service *service)
+{
+	const struct settings *settings = service->settings;
+
+	service->silences = silences_new(&(struct silences_options){
+		.loop = &service->loop,
+		.brokers = service->brokers,
+		.security = service->security,
+		.outputs = service->outputs,
+		.keyring = service->keyring,
+		.silences_max = (uint32_t)settings->silences_max,
+		.acknowledgements_max = (uint32_t)settings->acknowledgements_max,
+		.keep_ns = settings->silences_keep_ns,
+		.changed = on_silences_changed,
+		.taken = on_silence,
+		.acknowledged = on_acknowledgement,
+		.trouble = on_kafka_trouble,
+		.context = service});
+	service->silences_api = silences_api_new(
+		&(struct silences_api_options){.loop = &service->loop,
+					       .silences = service->silences,
+					       .silences_max = (uint32_t)settings->silences_max,
+					       .token = settings->control_token,
+					       .firing = firing_of,
+					       .context = service});
+	silences_api_routes(service->silences_api, service->server);
+	service->acknowledge_api = acknowledge_api_new(
+		&(struct acknowledge_api_options){.loop = &service->loop,
+						  .silences = service->silences,
+						  .token = settings->control_token,
+						  .find = alert_of,
+						  .context = service});
+	acknowledge_api_routes(service->acknowledge_api, service->server);
+}
+
 static int start_kafka(struct service *service)
 {
 	struct outputs_options outputs = {.brokers = service->brokers,
@@ -1177,6 +1263,8 @@ static int start_kafka(struct service *service)
 	char error[512];
 
 	service->outputs = outputs_new(&outputs, error, sizeof(error));
+	if (service->outputs)
+		make_silences(service); /* the notifier asks them */
 	if (service->outputs && start_notifier(service) < 0)
 		return -EINVAL;
 	if (service->outputs)
@@ -1345,6 +1433,30 @@ static size_t receivers_of(void *context, struct receiver_view *views, size_t ma
 	return notifier_views(service->notifier, views, max);
 }
 
+static size_t silences_of(void *context, const struct alert *alert, const char **ids, size_t max)
+{
+	const struct service *service = context;
+	const struct silence *found[SILENCES_SHOWN_MAX];
+	size_t count = silencebook_of(silences_book(service->silences), alert, real_ns(), found,
+				      max < SILENCES_SHOWN_MAX ? max : SILENCES_SHOWN_MAX);
+
+	for (size_t i = 0; i < count; i++)
+		ids[i] = found[i]->id;
+	return count;
+}
+
+static bool acknowledgement_of(void *context, const struct alert *alert,
+			       Millrace__V1__Acknowledgement *message)
+{
+	const struct service *service = context;
+	const struct acknowledgement *one =
+		acknowledgements_of(silences_acknowledgements(service->silences), alert);
+
+	if (one)
+		acknowledge_tell(one, message);
+	return one != NULL;
+}
+
 static int start_history(struct service *service)
 {
 	const struct settings *settings = service->settings;
@@ -1371,6 +1483,8 @@ static int start_history(struct service *service)
 						  .now_ns = real_ns,
 						  .control = control_of,
 						  .receivers = receivers_of,
+						  .silences = silences_of,
+						  .acknowledged = acknowledgement_of,
 						  .context = service});
 	return 0;
 }
@@ -1460,6 +1574,9 @@ static void done(struct service *service)
 	control_api_free(service->control_api);
 	receivers_api_free(service->receivers_api);
 	monitors_api_free(service->monitors_api);
+	silences_api_free(service->silences_api);
+	acknowledge_api_free(service->acknowledge_api);
+	silences_free(service->silences);
 	relay_free(service->relay);
 	free(service->ranges);
 	herald_free(service->herald);
@@ -1552,6 +1669,7 @@ int service_run(const struct service_options *options)
 	start_receivers(service);
 	start_herald(service);
 	start_relay(service);
+	silences_start(service->silences);
 	start_watcher(service);
 	start_handles(service);
 	if (options->settings->carrier == CARRIER_KAFKA) {

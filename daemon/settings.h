@@ -86,6 +86,7 @@ struct settings {
 	uint64_t notify_blind_after_ns, notify_lag_max_ns, notify_failing_after_ns;
 	char *notify_heartbeat_url; /* empty: none */
 	uint64_t notify_heartbeat_period_ns;
+	uint64_t silences_max, silences_keep_ns, acknowledgements_max;
 	struct config_list monitors;  /* of struct settings_monitor */
 	struct config_list receivers; /* of struct settings_receiver */
 };

@@ -11,4 +11,5 @@
 #define TOPIC_BASELINES	 "millrace.baselines"
 #define TOPIC_CONTROL	 "millrace.control"
 #define TOPIC_RULES	 "millrace.rules"
+#define TOPIC_SILENCES	 "millrace.silences"
 #define TOPIC_DEADLETTER "millrace.deadletter"

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/patterns.h"
 #include "millrace/v1/rules.pb-c.h"
+#include "rules/bounded.h"
 
 /* What a reader of the first version would take for another monitor has the second. */
 enum { VERSION_FIRST = 1, VERSION = 2, UNPACK_BYTES_MAX = 64 << 10 };
@@ -40,32 +41,6 @@ bool rule_check(const struct rule *rule, char why[RULE_WHY_BYTES])
 }
 
 /* --- bytes to struct --- */
-
-static void *budget_take(void *context, size_t size)
-{
-	size_t *left = context;
-
-	if (size > *left)
-		return NULL; /* the record is refused as malformed */
-	*left -= size;
-	return memory_resize(NULL, 1, size);
-}
-
-static void budget_give(void *context, void *memory)
-{
-	(void)context;
-	memory_free(memory);
-}
-
-static bool take_text(char *out, size_t size, const char *text)
-{
-	size_t length = strlen(text);
-
-	if (length >= size)
-		return false;
-	memcpy(out, text, length + 1);
-	return true;
-}
 
 /* The repeated field of each filter, by the names in monitor_filters. */
 static const ProtobufCFieldDescriptor *filter_field(size_t filter)
@@ -137,7 +112,7 @@ static bool take_monitor(Millrace__V1__MonitorRule *from, struct monitor *to)
 	to->port = (uint16_t)from->port;
 	to->protocol = (uint8_t)from->protocol;
 	return from->port <= UINT16_MAX && from->protocol <= UINT8_MAX &&
-	       take_text(to->name, sizeof(to->name), from->name) && take_filters(from, to);
+	       bounded_text(to->name, sizeof(to->name), from->name) && take_filters(from, to);
 }
 
 static bool take(const Millrace__V1__Rule *from, struct rule *to, char *why)
@@ -146,8 +121,8 @@ static bool take(const Millrace__V1__Rule *from, struct rule *to, char *why)
 		return bad(why, "its version is not known here");
 	to->issued_ns = from->issued_ns;
 	to->withdrawn = from->withdrawn;
-	if (!take_text(to->id, sizeof(to->id), from->id) ||
-	    !take_text(to->author, sizeof(to->author), from->author) ||
+	if (!bounded_text(to->id, sizeof(to->id), from->id) ||
+	    !bounded_text(to->author, sizeof(to->author), from->author) ||
 	    !take_monitor(from->monitor, &to->monitor))
 		return bad(why, "more of something than is allowed, or no rule");
 	return rule_check(to, why);
@@ -156,7 +131,7 @@ static bool take(const Millrace__V1__Rule *from, struct rule *to, char *why)
 bool rule_read(const uint8_t *bytes, size_t length, struct rule *rule, char why[RULE_WHY_BYTES])
 {
 	size_t left = UNPACK_BYTES_MAX;
-	ProtobufCAllocator allocator = {budget_take, budget_give, &left};
+	ProtobufCAllocator allocator = bounded_allocator(&left);
 	struct heap *heap;
 	Millrace__V1__Rule *message;
 	bool good;

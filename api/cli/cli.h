@@ -34,11 +34,17 @@ struct cli {
 	const char *from, *to; /* of a backtest of the log, as is what millraced is given */
 	const char *config;
 	struct words settings;
+	/* millrace silences add: what it matches, when, who and why. */
+	const char *monitor, *client, *matched, *port, *severity; /* matched: --server */
+	const char *starts_at, *ends_at, *created_by, *comment;
 	const char *time_column, *value_column, *sensitivity;
 	const char *actual, *expected, *attributes, *top;
 	char **operands;
 	int operands_count;
 };
+
+/* --created-by, or whoever runs this; NULL: not known. */
+const char *user_of(const struct cli *cli);
 
 /* Prints "millrace: ..." and returns the status. */
 int complain(enum status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -48,7 +54,8 @@ int command_top(const struct cli *cli);
 int command_alerts(const struct cli *cli);
 int command_events(const struct cli *cli);
 int command_monitors(const struct cli *cli);
-int command_agents(const struct cli *cli); /* and show, set, unset, control */
+int command_silences(const struct cli *cli); /* and add, expire */
+int command_agents(const struct cli *cli);   /* and show, set, unset, control */
 int list_agents(const struct cli *cli);
 int show_agent(const struct cli *cli, const char *node);
 int show_losses(const struct cli *cli, const char *node); /* NULL: of all that are chosen */

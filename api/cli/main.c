@@ -2,6 +2,7 @@
 #include <curl/curl.h>
 #include <getopt.h>
 #include <locale.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,8 @@
 
 static const struct option_entry flags[] = {
 	{"server", 's', "URL",
-	 "Address of millraced; " DEFAULT_SERVER ", or MILLRACE_SERVER's value."},
+	 "Address of millraced; " DEFAULT_SERVER ", or MILLRACE_SERVER's value. Of silences: "
+	 "--server is a glob on server workloads (*, ?), -s the address."},
 	{"ca", 0, "FILE",
 	 "PEM file of the authorities that may vouch for an https server; the system's."},
 	{"output", 'o', "FORMAT",
@@ -28,14 +30,24 @@ static const struct option_entry flags[] = {
 	{"watch", 0, "DURATION", "top: time between two tables; 2s."},
 	{"once", '1', NULL, "top: one table; so too when stdout is no terminal."},
 	{"state", 0, "STATE",
-	 "alerts: firing or resolved; agents: live, degraded, behind or silent."},
+	 "alerts: firing or resolved; agents: live, degraded, behind or silent; silences: active, "
+	 "pending or expired."},
 	{"file", 'f', "FILE",
 	 "monitors apply, test, backtest: a monitor, or a list of them, as in millraced.yaml; - is "
 	 "stdin."},
-	{"dry-run", 0, NULL, "monitors apply: only says what would be in force."},
+	{"dry-run", 0, NULL, "monitors apply, silences add: only says what would be in force."},
 	{"send", 0, NULL,
 	 "monitors test: sends a test notification, to the RECEIVER behind NAME or to all that are "
 	 "for it."},
+	{"client", 0, "GLOB", "silences add: client workloads that match (*, ?)."},
+	{"port", 0, "PORT", "silences add: of servers."},
+	{"monitor", 0, "GLOB",
+	 "silences add: monitors that match, such as 'baseline/*' or burn-rate/1h."},
+	{"severity", 0, "SEVERITY", "silences add: info, warning, error or critical."},
+	{"starts-at", 0, "TIME", "silences add: RFC 3339 or seconds since 1970; now."},
+	{"ends-at", 0, "TIME", "silences add: likewise; this or --for."},
+	{"created-by", 0, "NAME", "silences add, alerts ack: who; who runs this."},
+	{"comment", 0, "TEXT", "silences add, alerts ack: why, or what is done about it."},
 	{"kind", 0, "KIND",
 	 "events: deployed, scaled, restarted, oom_killed, node_ready, edge_appeared, ..."},
 	{"node", 0, "GLOB",
@@ -51,7 +63,8 @@ static const struct option_entry flags[] = {
 	{"scope", 0, "PREFIX",
 	 "agents set: only cgroups whose path begins with it; may be given again."},
 	{"budget", 0, "PERCENT", "agents set: of the node's CPUs, for the agent and its programs."},
-	{"for", 0, "DURATION", "agents set: how long it holds; 1h."},
+	{"for", 0, "DURATION",
+	 "agents set: how long it holds; 1h. silences add: how long it lasts."},
 	{"from", 0, "TIME",
 	 "backtest: where it begins; 2026-01-31T23:00:00Z, seconds since 1970, now-12h; UTC."},
 	{"to", 0, "TIME", "backtest: where it ends, likewise; now."},
@@ -68,7 +81,8 @@ static const struct option_entry flags[] = {
 	{"expected", 0, "COLUMN", "localize: what was expected."},
 	{"attributes", 0, "A,B,C", "localize: columns that may explain it; all others."},
 	{"top", 0, "N", "localize: explanations at most, 1 to 50; 5."},
-	{"id", 0, "ID", "agents set: takes the place of the record with this id."},
+	{"id", 0, "ID",
+	 "agents set, silences add: takes the place of the record, or silence, with this id."},
 };
 
 struct command {
@@ -82,11 +96,16 @@ static const struct command commands[] = {
 	 "hops window zone limit", command_map},
 	{"top", "", "The edges that have most, again and again.", "by limit window zone watch once",
 	 command_top},
-	{"alerts", "[WORKLOAD]", "What departs from normal, newest first.", "state limit",
-	 command_alerts},
+	{"alerts", "[WORKLOAD]",
+	 "What departs from normal, newest first; ack KEY: somebody attends to it.",
+	 "state limit created-by comment", command_alerts},
 	{"monitors", "[VERB]",
 	 "What people are told of: list, get NAME, apply -f FILE, delete NAME, test NAME.",
 	 "file dry-run send", command_monitors},
+	{"silences", "[VERB]",
+	 "Of which alerts nobody is told for a while: list, get ID, add, expire ID.",
+	 "state client port monitor severity starts-at ends-at for created-by comment id dry-run",
+	 command_silences},
 	{"events", "[WORKLOAD]", "What changed, newest first: deployments, restarts, nodes, edges.",
 	 "window kind node limit", command_events},
 	{"agents", "[VERB]",
@@ -151,8 +170,8 @@ static void print_more(FILE *file)
 		print_commands(file);
 	fputs("\nEnvironment:\n"
 	      "  MILLRACE_SERVER  The address, where --server is not given.\n"
-	      "  MILLRACE_TOKEN   control.token of millraced, for what changes monitors and "
-	      "agents.\n"
+	      "  MILLRACE_TOKEN   control.token of millraced, for what changes monitors, "
+	      "silences and agents.\n"
 	      "  NO_COLOR         If it is not empty, tables have no colours.\n"
 	      "\nExit status: 0 done, 1 failed or not ready, 2 usage, 3 millraced (of a "
 	      "backtest: Kafka) not reachable.\n",
@@ -163,7 +182,7 @@ static struct option_table options = {
 	.program = "millrace",
 	.version = MILLRACE_VERSION,
 	.usage = "COMMAND [FLAG]...",
-	.summary = "Asks millraced: the service map, alerts, monitors, events, agents.",
+	.summary = "Asks millraced: the service map, alerts, monitors, silences, events, agents.",
 	.entries = flags,
 	.count = sizeof(flags) / sizeof(flags[0]),
 	.shown = shown,
@@ -191,6 +210,13 @@ int complain(enum status status, const char *format, ...)
 	va_end(arguments);
 	fputc('\n', stderr);
 	return status;
+}
+
+const char *user_of(const struct cli *cli)
+{
+	const struct passwd *user = cli->created_by ? NULL : getpwuid(getuid());
+
+	return user ? user->pw_name : cli->created_by;
 }
 
 static void read_format(struct cli *cli, const char *name)
@@ -252,6 +278,14 @@ static const char **place_of(struct cli *cli, const char *flag)
 		{"top", &cli->top},
 		{"scan-period", &cli->scan_period},
 		{"batch-interval", &cli->batch_interval},
+		{"monitor", &cli->monitor},
+		{"client", &cli->client},
+		{"port", &cli->port},
+		{"severity", &cli->severity},
+		{"starts-at", &cli->starts_at},
+		{"ends-at", &cli->ends_at},
+		{"created-by", &cli->created_by},
+		{"comment", &cli->comment},
 	};
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
@@ -284,6 +318,14 @@ struct given {
 	size_t count;
 };
 
+/* Whether the flag that was read just now is a letter. */
+static bool by_letter(char **argv, const char *argument)
+{
+	const char *word = argv[optind - 1] == argument ? argv[optind - 2] : argv[optind - 1];
+
+	return word[0] == '-' && word[1] != '-';
+}
+
 static void read_flags(struct cli *cli, struct given *given, int argc, char **argv)
 {
 	const struct option_entry *entry;
@@ -300,6 +342,8 @@ static void read_flags(struct cli *cli, struct given *given, int argc, char **ar
 			cli->dry_run = true;
 		else if (strcmp(entry->name, "send") == 0)
 			cli->send = true;
+		else if (strcmp(entry->name, "server") == 0 && !by_letter(argv, argument))
+			cli->matched = argument; /* or the address: see settle_server */
 		else if (words_of(cli, entry->name))
 			add_word(words_of(cli, entry->name), entry->name, argument);
 		else
@@ -337,9 +381,18 @@ static const struct command *find_command(const char *name)
 		return command;
 	options_refuse(
 		&options,
-		"there is no command %s; accepted: map, top, alerts, monitors, events, agents, "
-		"backtest, localize, status, version, help",
+		"there is no command %s; accepted: map, top, alerts, monitors, silences, events, "
+		"agents, backtest, localize, status, version, help",
 		name);
+}
+
+/* --server is millraced's address, but with silences, whose servers it chooses. */
+static void settle_server(const struct command *command, struct cli *cli)
+{
+	if (command->run == command_silences || !cli->matched)
+		return;
+	cli->server = cli->matched;
+	cli->matched = NULL;
 }
 
 static void check(const struct command *command, const struct cli *cli, const struct given *given)
@@ -348,7 +401,9 @@ static void check(const struct command *command, const struct cli *cli, const st
 		if (!takes(command, given->names[i]))
 			options_refuse(&options, "%s has no --%s", command->name, given->names[i]);
 	}
-	bool verbs = command->run == command_agents || command->run == command_monitors;
+	/* An operand too many of alerts it refuses itself: it has a verb. */
+	bool verbs = command->run == command_alerts || command->run == command_agents ||
+		     command->run == command_monitors || command->run == command_silences;
 	int most = cli->send ? 3 : verbs ? 2 : *command->operand ? 1 : 0;
 
 	if (cli->operands_count > most)
@@ -369,13 +424,14 @@ int main(int argc, char **argv)
 	if (optind >= argc)
 		options_refuse(
 			&options,
-			"which command? map, top, alerts, monitors, events, agents, backtest, "
-			"localize, status, version, help");
+			"which command? map, top, alerts, monitors, silences, events, agents, "
+			"backtest, localize, status, version, help");
 
 	const struct command *command = find_command(argv[optind]);
 
 	cli.operands = argv + optind + 1;
 	cli.operands_count = argc - optind - 1;
+	settle_server(command, &cli);
 	check(command, &cli, &given);
 	if (strcmp(command->name, "help") == 0) {
 		if (cli.operands_count)

@@ -47,22 +47,25 @@ static void subject_text(char *out, size_t size, const struct alert_subject *sub
 }
 
 /* What this message says of its episode. */
-const char *body_stage(const struct alert *alert)
+const char *body_stage(const struct notice *notice)
 {
+	const struct alert *alert = notice->alert;
+
 	if (alert->state == ALERT_RESOLVED)
 		return "Resolved";
 	if (alert->reopened_ns && alert->reopened_ns == alert->pane_end_ns)
 		return "Firing again";
-	return alert->sequence > 1 ? "Update" : "Firing";
+	return alert->sequence > 1 && !notice->first ? "Update" : "Firing";
 }
 
-static void title_text(char *out, size_t size, const struct alert *alert, bool test)
+static void title_text(char *out, size_t size, const struct notice *notice)
 {
+	const struct alert *alert = notice->alert;
 	char subject[2 * ALERT_NAME_MAX + 32];
 
 	subject_text(subject, sizeof(subject), &alert->subject);
-	snprintf(out, size, "%s %s: %s", test ? "Test of" : body_stage(alert), alert->monitor,
-		 subject);
+	snprintf(out, size, "%s %s: %s", notice->test ? "Test of" : body_stage(notice),
+		 alert->monitor, subject);
 }
 
 void body_suspect(char *out, size_t size, const struct suspect *suspect)
@@ -272,7 +275,7 @@ static void slack_message(struct json *json, const struct notice *notice)
 	const struct alert *alert = notice->alert;
 	char title[3 * ALERT_NAME_MAX], header[TEXT_BYTES / 4], summary[TEXT_BYTES];
 
-	title_text(title, sizeof(title), alert, notice->test);
+	title_text(title, sizeof(title), notice);
 	int sign = snprintf(header, sizeof(header), "%s ", color_word(alert, notice->test));
 
 	if (!body_title(header + sign, sizeof(header) - (size_t)sign, HEADER_CHARACTERS - 4, notice,

@@ -23,6 +23,7 @@ struct notice {
 	const struct alert *alert;
 	const struct receiver *receiver;
 	const char *external_url; /* of this Millrace, for links; NULL: none */
+	bool first;		  /* of its episode the receiver has not heard before */
 	bool repeat;	 /* the receiver may have had this message before; it is said in it */
 	bool test;	 /* somebody tries the receiver; it is said in it */
 	uint64_t now_ns; /* real time */
@@ -40,7 +41,7 @@ struct notice {
  * empty of this alert. */
 bool body_title(char *out, size_t size, size_t characters, const struct notice *notice,
 		bool mrkdwn);
-const char *body_stage(const struct alert *alert);
+const char *body_stage(const struct notice *notice);
 void body_link(char *out, size_t size, const struct alert *alert, const char *external_url);
 void body_suspect(char *out, size_t size, const struct suspect *suspect);
 

@@ -36,6 +36,7 @@ struct request {
 	struct ticket *ticket;
 	struct alert alert; /* as sent */
 	uint32_t attempts;  /* this one included */
+	bool first;	    /* of its episode the receiver has not heard before */
 	bool repeat;	    /* the receiver may have had it before */
 	/* The message that there is was to be changed; what the change is, is to be said in a
 	 * reply, which the whole channel sees; that is what is under way. */
@@ -134,6 +135,7 @@ static void make_pending(struct channel *channel, struct ticket *ticket, const s
 		ticket->pending = memory_zeroed(1, sizeof(*ticket->pending));
 	*ticket->pending = *alert;
 	ticket->attempts = 0;
+	ticket->silenced = false;
 	place(channel, ticket);
 }
 
@@ -144,6 +146,7 @@ static void pending_done(struct channel *channel, struct ticket *ticket)
 
 	ticket->due_ms = 0;
 	ticket->failures = 0;
+	ticket->silenced = false;
 	free(ticket->pending);
 	ticket->pending = next;
 	ticket->next = NULL;
@@ -196,6 +199,32 @@ static bool matters(const struct ticket *ticket, const struct alert *alert)
 	       (alert->suspects_count && !ticket->located);
 }
 
+static bool is_acknowledged(const struct channel *channel, const struct alert *alert)
+{
+	const struct notify_options *options = channel->options;
+
+	return options->acknowledged && options->acknowledged(options->context, alert);
+}
+
+/* What updates in place may be told every change. While somebody has acknowledged it only what is
+ * loud, unless nobody is notified by a change. */
+static bool worth_sending(const struct channel *channel, const struct ticket *ticket,
+			  const struct alert *alert)
+{
+	if (alert->state == ALERT_RESOLVED || !ticket->delivered || is_loud(ticket, alert))
+		return matters(ticket, alert);
+	if (!matters(ticket, alert) && !channel->dialect->in_place)
+		return false;
+	return channel->dialect->quiet || !is_acknowledged(channel, alert);
+}
+
+static uint64_t silenced_until(const struct channel *channel, const struct ticket *ticket)
+{
+	const struct notify_options *options = channel->options;
+
+	return options->silenced ? options->silenced(options->context, ticket->pending) : 0;
+}
+
 /* What updates in place may be told every change. */
 static bool worth_sending(const struct channel *channel, const struct ticket *ticket,
 			  const struct alert *alert)
@@ -207,19 +236,41 @@ static bool worth_sending(const struct channel *channel, const struct ticket *ti
 static bool expired(const struct channel *channel, const struct ticket *ticket)
 {
 	const struct alert *alert = ticket->pending;
+	uint64_t now = channel->options->now_ns(), life = channel->options->life_ns;
 
-	if (alert->state == ALERT_RESOLVED && end_owed(ticket))
+	if ((alert->state == ALERT_RESOLVED && end_owed(ticket)) ||
+	    alert->pane_end_ns + life >= now)
 		return false;
-	return alert->pane_end_ns + channel->options->life_ns < channel->options->now_ns();
+	return silenced_until(channel, ticket) + life < now;
 }
 
-/* Settles what a ticket need not or cannot send. True when it did. */
+/* What says that the incident fires waits while it is silenced; but the receiver may have it
+ * already: then it is sent until it is answered, so that its end can follow. */
+static bool is_silenced(const struct channel *channel, const struct ticket *ticket)
+{
+	return ticket->pending->state == ALERT_FIRING && !ticket->uncertain &&
+	       silenced_until(channel, ticket) > channel->options->now_ns();
+}
+
+static void hold_silenced(struct channel *channel, struct ticket *ticket)
+{
+	channel->stats.silenced++;
+	ticket->silenced = true;
+	ticket->due_ms = 0;
+	place(channel, ticket);
+	if (ticket->announced)
+		announce(channel, ticket, false);
+}
+
+/* Settles what a ticket need not or cannot send, or holds it back. True when it did. */
 static bool settle_without_sending(struct channel *channel, struct ticket *ticket)
 {
 	if (!worth_sending(channel, ticket, ticket->pending)) {
 		channel->stats.superseded++;
 		settle(channel, ticket, ticket->pending, NULL, 0, "nothing new for the receiver");
 		pending_done(channel, ticket);
+	} else if (is_silenced(channel, ticket)) {
+		hold_silenced(channel, ticket);
 	} else if (channel->disabled) {
 		give_up(channel, ticket, NOTIFY_GONE,
 			"the receiver refused for good; correct its configuration and restart");
@@ -531,6 +582,7 @@ static void send_request(struct request *request)
 	const struct notice notice = {.alert = &request->alert,
 				      .receiver = &channel->receiver,
 				      .external_url = channel->external_url,
+				      .first = request->first,
 				      .repeat = request->repeat,
 				      .now_ns = channel->options->now_ns(),
 				      .item = request->ticket->item,
@@ -556,6 +608,7 @@ static void send_pending(struct channel *channel, struct ticket *ticket)
 	request->ticket = ticket;
 	request->alert = *ticket->pending;
 	request->attempts = ++ticket->attempts;
+	request->first = !end_owed(ticket);
 	request->repeat = may_repeat(channel, ticket);
 	request->changes = ticket->handle != NULL;
 	request->loud = is_loud(ticket, ticket->pending);
@@ -791,10 +844,10 @@ static bool is_news(const struct ticket *ticket, const struct alert *alert)
 	       (!ticket->next || alert->sequence > ticket->next->sequence);
 }
 
-/* The position is held from the first transition after which the ticket was idle. */
+/* The position is held from the first transition after which the ticket was idle, or silenced. */
 static void hold_from(struct ticket *ticket, const struct notify_place *at)
 {
-	if (ticket->pending || ticket->unrecorded)
+	if ((ticket->pending && !ticket->silenced) || ticket->unrecorded)
 		return;
 	ticket->partition = at ? at->partition : NOTIFY_LOCAL;
 	ticket->held_from = at ? at->offset : 0;
@@ -814,11 +867,14 @@ static void ticket_take(struct channel *channel, struct ticket *ticket, const st
 	make_pending(channel, ticket, alert);
 }
 
-/* The oldest that is not under way; one whose end is owed only if there is no other. */
+/* The oldest that is not under way: rather one that is silenced; one whose end is owed only if
+ * there is no other. */
 static struct ticket *least_wanted(const struct channel *channel)
 {
 	static const enum ticket_home homes[] = {HOME_READY, HOME_RESTING, HOME_FIRST};
 
+	if (channel->tickets.queues[HOME_SILENCED].oldest)
+		return channel->tickets.queues[HOME_SILENCED].oldest;
 	for (size_t i = 0; i < sizeof(homes) / sizeof(homes[0]); i++) {
 		struct ticket *ticket = channel->tickets.queues[homes[i]].oldest;
 
@@ -836,9 +892,11 @@ static struct ticket *least_wanted(const struct channel *channel)
 
 static void hold_bound(struct channel *channel)
 {
+	size_t count =
+		tickets_pending(&channel->tickets) + channel->tickets.queues[HOME_SILENCED].count;
 	struct ticket *ticket;
 
-	if (tickets_pending(&channel->tickets) <= channel->options->pending_max)
+	if (count <= channel->options->pending_max)
 		return;
 	ticket = least_wanted(channel);
 	if (ticket)
@@ -942,6 +1000,23 @@ void channel_resume(struct channel *channel)
 	channel_run(channel);
 }
 
+/* --- silences --- */
+
+void channel_review(struct channel *channel)
+{
+	struct ticket *next;
+
+	for (struct ticket *ticket = channel->tickets.queues[HOME_SILENCED].oldest; ticket;
+	     ticket = next) {
+		next = ticket->newer;
+		if (is_silenced(channel, ticket))
+			continue;
+		ticket->silenced = false;
+		place(channel, ticket);
+	}
+	channel_run(channel);
+}
+
 /* --- life --- */
 
 static char *copied(const char *text)
@@ -1002,6 +1077,7 @@ struct notify_receiver_stats channel_stats(const struct channel *channel)
 	stats.name = channel->receiver.name;
 	stats.kind = channel->receiver.kind;
 	stats.pending = tickets_pending(&channel->tickets);
+	stats.silenced_now = queues[HOME_SILENCED].count;
 	stats.in_flight = channel->in_flight;
 	stats.unrecorded = queues[HOME_UNRECORDED].count;
 	stats.open = queues[HOME_OPEN].count;

@@ -54,6 +54,7 @@ void channel_failed(struct channel *channel, const struct answer *answer, const 
 /* Begins nothing; what was announced and not sent is withdrawn. */
 void channel_pause(struct channel *channel);
 void channel_resume(struct channel *channel);
+void channel_review(struct channel *channel);
 struct notify_receiver_stats channel_stats(const struct channel *channel);
 /* Begins a request with the body, signed or with the token if its receiver wants that. notice: NULL
  * where there are several. */

@@ -28,6 +28,7 @@ struct dialect {
 	bool in_place;	  /* another message of an episode replaces the one before: PagerDuty, by
 			     dedup key */
 	bool ends_first;  /* ends of incidents go before new ones: they take people off */
+	bool quiet;	  /* a message that replaces another notifies nobody */
 	bool stays;	  /* a firing stays open there until its end is told */
 	bool forgets;	  /* unless it is told again: api/notify/repeat.h */
 	const char *path; /* behind the receiver's URL; NULL: none */

@@ -143,6 +143,13 @@ void notify_resume(struct notify *notify)
 		channel_resume(&notify->channels[i]);
 }
 
+void notify_review(struct notify *notify)
+{
+	uv_update_time(notify->loop);
+	for (size_t i = 0; i < notify->options.receivers_count; i++)
+		channel_review(&notify->channels[i]);
+}
+
 bool notify_sends(const struct notify *notify)
 {
 	bool sends = false;

@@ -9,8 +9,10 @@
  * there is a record that it may be, so that after a crash in between nobody believes that it was
  * not: a firing that got no answer, or whose answer died with the process, is sent again until it
  * is answered, and then its resolve. Given up after life_ns, or at once when the receiver says that
- * it will never take it; an end that is owed has no such limit. Bounded: pending_max transitions a
- * receiver; past it the oldest is given up and counted.
+ * it will never take it; an end that is owed has no such limit. What is silenced waits, and is sent
+ * when it is silenced no more and still fires; life_ns counts from then. Bounded: pending_max
+ * transitions a receiver, those that are silenced included and first to leave; past it the oldest
+ * is given up and counted.
  *
  * One libuv loop, on its thread. */
 #pragma once
@@ -95,6 +97,13 @@ struct notify_options {
 	/* Whether another process may go on in this one's place, which is not known yet: nothing of
 	 * the outbox is begun then, as in a pause; notify_resume goes on. NULL: never. */
 	bool (*doubts)(void *context);
+	/* Until when (real time) nobody is to be told of the firing incident, or was last; 0:
+	 * never. notify_review says that it may be another. NULL: never. */
+	uint64_t (*silenced)(void *context, const struct alert *alert);
+	/* Whether somebody has acknowledged the firing incident since it fired, or fired again:
+	 * then receivers whom an update would notify are told of a rise of severity and of its end
+	 * alone. NULL: nobody has. */
+	bool (*acknowledged)(void *context, const struct alert *alert);
 	/* Keep it, and call notify_recorded when it is durable: at once or later, exactly once. */
 	void (*record)(void *context, const struct delivery *delivery,
 		       struct notify_receipt *receipt);
@@ -112,6 +121,8 @@ struct notify_receiver_stats {
 	uint32_t kind;
 	uint64_t sent, retried, superseded;
 	uint64_t failed[NOTIFY_FAILURES];
+	uint64_t silenced;     /* transitions that were held back */
+	uint64_t silenced_now; /* held back now; not pending */
 	uint64_t pending, in_flight;
 	uint64_t unrecorded; /* settled, the record of it is not kept yet */
 	uint64_t open;	     /* episodes whose end is owed */
@@ -168,6 +179,8 @@ void notify_hold(const struct notify *notify, int64_t *positions, size_t partiti
  * request for timeout_ns at most, and so does what came without a place. Until it is resumed. */
 void notify_pause(struct notify *notify);
 void notify_resume(struct notify *notify);
+/* What is silenced is another than before: what no longer is goes on. */
+void notify_review(struct notify *notify);
 /* Whether a request is under way; and whether a record is. */
 bool notify_sends(const struct notify *notify);
 bool notify_records(const struct notify *notify);

@@ -16,7 +16,7 @@ enum {
 
 static void put_stage(char *out, size_t size, const struct notice *notice)
 {
-	snprintf(out, size, "%s", notice->test ? "Test" : body_stage(notice->alert));
+	snprintf(out, size, "%s", notice->test ? "Test" : body_stage(notice));
 }
 
 static void put_state(char *out, size_t size, const struct notice *notice)

@@ -88,6 +88,8 @@ static enum ticket_home home_of(const struct ticket *ticket, bool ends_first, ui
 {
 	if (ticket->in_flight || ticket->announcing)
 		return HOME_FLYING;
+	if (ticket->pending && ticket->silenced)
+		return HOME_SILENCED;
 	if (ticket->pending && ticket->due_ms > now_ms)
 		return HOME_RESTING;
 	if (ticket->pending)
@@ -147,9 +149,11 @@ size_t tickets_pending(const struct tickets *tickets)
 
 void tickets_hold(const struct tickets *tickets, int64_t *positions, size_t partitions)
 {
-	for (int home = HOME_FIRST; home <= HOME_UNRECORDED; home++) {
+	for (int home = HOME_FIRST; home <= HOME_SILENCED; home++) {
 		for (const struct ticket *ticket = tickets->queues[home].oldest; ticket;
 		     ticket = ticket->newer) {
+			if (home == HOME_SILENCED && !ticket->unrecorded)
+				continue;
 			if (ticket->partition >= 0 && (size_t)ticket->partition < partitions &&
 			    ticket->held_from < positions[ticket->partition])
 				positions[ticket->partition] = ticket->held_from;

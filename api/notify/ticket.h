@@ -6,6 +6,9 @@
  *    open               ▲                   │ try again     (its record is on the way to Kafka)
  *                       └──── resting ◄─────┘
  *
+ * From first and ready a ticket also goes to silenced, when it is its turn, and back when it may be
+ * heard. The outbox is not held for what is silenced: each start is given what still fires.
+ *
  * Bounds: closed tickets are forgotten past closed_max, the longest settled first; open ones past
  * open_max, which is counted. The others are bounded by the channel. One thread. */
 #pragma once
@@ -22,6 +25,7 @@ enum ticket_home {
 	HOME_RESTING,	 /* to be sent again, not before due_ms */
 	HOME_FLYING,	 /* a request is under way, or what is written down before it */
 	HOME_UNRECORDED, /* settled, the record of it is not kept yet */
+	HOME_SILENCED,	 /* to be sent when it is silenced no more, if it fires then */
 	HOME_OPEN,	 /* the receiver holds a firing: its end is owed */
 	HOME_CLOSED,	 /* nothing is left to do */
 	HOMES,
@@ -43,6 +47,7 @@ struct ticket {
 	bool in_flight;	 /* a request is under way */
 	bool announcing; /* that it will be is being written down */
 	bool waits;	 /* an end, until what was sent before it is written down */
+	bool silenced;	 /* the pending transition is held back */
 	uint32_t unrecorded; /* records under way */
 	uint32_t attempts;   /* of the pending transition */
 	uint32_t failures;   /* in a row */

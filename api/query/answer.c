@@ -7,6 +7,8 @@
 #include "api/history/read.h"
 #include "api/query/alert_message.h"
 
+enum { SILENCES_SHOWN_MAX = 16 };
+
 char *answer_name(struct query *query, uint64_t id)
 {
 	return arena_text(&query->arena, history_name(query->options.history, id));
@@ -65,9 +67,43 @@ static int by_receiver(const void *one, const void *other)
 	return strcmp((*a)->receiver, (*b)->receiver);
 }
 
-static Millrace__V1__AlertEpisode *episode_message(struct arena *arena,
+static void add_silences(struct query *query, const struct episode *episode,
+			 Millrace__V1__AlertEpisode *message)
+{
+	const char *ids[SILENCES_SHOWN_MAX];
+	size_t count = 0;
+
+	if (query->options.silences && episode_firing(episode))
+		count = query->options.silences(query->options.context, episode->alert, ids,
+						SILENCES_SHOWN_MAX);
+	message->n_silenced_by = count;
+	message->silenced_by = arena_take(&query->arena, count, sizeof(*message->silenced_by));
+	for (size_t i = 0; i < count; i++)
+		message->silenced_by[i] = arena_text(&query->arena, ids[i]);
+}
+
+static void add_acknowledgement(struct query *query, const struct episode *episode,
+				Millrace__V1__AlertEpisode *message)
+{
+	struct arena *arena = &query->arena;
+	Millrace__V1__Acknowledgement told = MILLRACE__V1__ACKNOWLEDGEMENT__INIT, *copy;
+
+	if (!query->options.acknowledged ||
+	    !query->options.acknowledged(query->options.context, episode->alert, &told))
+		return;
+	copy = arena_take(arena, 1, sizeof(*copy));
+	*copy = told;
+	copy->key = arena_text(arena, told.key);
+	copy->created_by = arena_text(arena, told.created_by);
+	copy->author = arena_text(arena, told.author);
+	copy->comment = arena_text(arena, told.comment);
+	message->acknowledgement = copy;
+}
+
+static Millrace__V1__AlertEpisode *episode_message(struct query *query,
 						   const struct episode *episode)
 {
+	struct arena *arena = &query->arena;
 	Millrace__V1__AlertEpisode *message = arena_take(arena, 1, sizeof(*message));
 
 	millrace__v1__alert_episode__init(message);
@@ -80,6 +116,8 @@ static Millrace__V1__AlertEpisode *episode_message(struct arena *arena,
 	qsort(message->deliveries, message->n_deliveries, sizeof(*message->deliveries),
 	      by_receiver);
 	message->event_to_webhook_s = episode_to_webhook_s(episode);
+	add_silences(query, episode, message);
+	add_acknowledgement(query, episode, message);
 	return message;
 }
 
@@ -124,6 +162,6 @@ const ProtobufCMessage *answer_alerts(struct query *query, const ProtobufCMessag
 	message->alerts_left_out = (uint32_t)(count - message->n_alerts);
 	message->alerts = arena_take(arena, message->n_alerts, sizeof(*message->alerts));
 	for (size_t i = 0; i < message->n_alerts; i++)
-		message->alerts[i] = episode_message(arena, found[i]);
+		message->alerts[i] = episode_message(query, found[i]);
 	return &message->base;
 }

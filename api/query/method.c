@@ -7,6 +7,7 @@
 #include "api/query/message_json.h"
 #include "api/query/monitor_schema.h"
 #include "api/query/openapi.h"
+#include "api/query/silence_schema.h"
 
 static const char *const states[] = {"firing", "resolved", NULL};
 static const char *const agent_states[] = {"live", "degraded", "behind", "silent", NULL};
@@ -241,6 +242,7 @@ static void components(struct json *json)
 	}
 	control_schemas(json);
 	monitor_schemas(json);
+	silence_schemas(json);
 	problem_schema(json);
 	json_object_end(json);
 	json_object_end(json);
@@ -263,6 +265,7 @@ void methods_openapi(struct json *json)
 		method_path(json, &methods[i]);
 	control_paths(json);
 	monitor_paths(json);
+	silence_paths(json);
 	for (size_t i = 0; i < sizeof(plains) / sizeof(plains[0]); i++)
 		openapi_path(json, plains[i].path, &plains[i].get, 1);
 	json_object_end(json);

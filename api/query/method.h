@@ -26,6 +26,6 @@ struct method {
 
 extern const struct method methods[METHODS];
 
-/* The OpenAPI 3.1 document of these, of control records, of monitors and of /healthz, /readyz,
- * /metrics and itself. */
+/* The OpenAPI 3.1 document of these, of control records, monitors, silences and of /healthz,
+ * /readyz, /metrics and itself. */
 void methods_openapi(struct json *json);

@@ -74,7 +74,7 @@ static void put_body(struct json *json, const struct openapi_verb *verb)
 		return;
 	json_member_object(json, "requestBody");
 	json_key(json, "required");
-	json_bool(json, true);
+	json_bool(json, !verb->body_optional);
 	json_member_object(json, "content");
 	put_media(json, "application/json", verb->body);
 	if (verb->yaml)

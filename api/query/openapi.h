@@ -25,8 +25,9 @@ struct openapi_verb {
 	const char *verb, *id, *summary;
 	const struct parameters_table *parameters; /* NULL: none */
 	const char *body; /* the schema of what is sent, as JSON; NULL: nothing is */
-	bool yaml;	  /* or as YAML */
-	bool writes;	  /* into a topic: refused also as all that do are */
+	bool body_optional;
+	bool yaml;   /* or as YAML */
+	bool writes; /* into a topic: refused also as all that do are */
 	struct openapi_reply replies[OPENAPI_REPLIES_MAX]; /* up to one without a status */
 };
 

@@ -56,6 +56,38 @@ void query_delivery(struct query *query, const struct delivery *delivery)
 	book_delivery(query->book, delivery);
 }
 
+const struct alert *query_firing(const struct query *query, size_t *at)
+{
+	while (*at < book_count(query->book)) {
+		const struct episode *episode = book_at(query->book, (*at)++);
+
+		if (episode_firing(episode))
+			return episode->alert;
+	}
+	return NULL;
+}
+
+const struct alert *query_alert_of(const struct query *query, const char *key, bool *several)
+{
+	const struct alert *found = NULL;
+	size_t length = strlen(key);
+
+	*several = false;
+	for (size_t i = 0; i < book_count(query->book); i++) {
+		const struct alert *alert = book_at(query->book, i)->alert;
+
+		if (!alert || strncmp(alert->key, key, length) != 0)
+			continue;
+		if (alert->key[length] == '\0') {
+			*several = false;
+			return alert;
+		}
+		*several |= found != NULL;
+		found = alert;
+	}
+	return *several ? NULL : found;
+}
+
 struct chronicle_stats query_chronicle_stats(const struct query *query)
 {
 	return chronicle_stats(query->chronicle);

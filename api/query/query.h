@@ -42,6 +42,12 @@ struct query_options {
 	/* The receivers of alerts, in the order of the configuration; lent for the call. Returns
 	 * how many. May be NULL. */
 	size_t (*receivers)(void *context, struct receiver_view *views, size_t max);
+	/* The ids of what silences a firing alert now, lent for the call. Returns how many, at most
+	 * max. May be NULL. */
+	size_t (*silences)(void *context, const struct alert *alert, const char **ids, size_t max);
+	/* Who attends to it, its texts lent for the call; false: nobody. May be NULL. */
+	bool (*acknowledged)(void *context, const struct alert *alert,
+			     Millrace__V1__Acknowledgement *message);
 	void *context;
 };
 
@@ -86,6 +92,11 @@ struct agents_stats query_agents_stats(const struct query *query);
 /* A transition, in any order and repeated: the newest of an alert stands. */
 void query_alert(struct query *query, const struct alert *alert);
 void query_delivery(struct query *query, const struct delivery *delivery);
+/* Those that fire, in no order, lent until the next is told. NULL after the last: *at begins with 0
+ * and is the function's. */
+const struct alert *query_firing(const struct query *query, size_t *at);
+/* The alert whose key begins so, lent likewise. NULL: there is none, or more than one. */
+const struct alert *query_alert_of(const struct query *query, const char *key, bool *several);
 
 struct chronicle_stats query_chronicle_stats(const struct query *query);
 /* Something that happened, by the hash of its record's id: the record of millrace.metadata, lent;

@@ -63,24 +63,23 @@ class Outbox:
 
     def write(self, key, sequence, state, severity=2, server="cart", **more):
         now = time.time_ns()
-        alert = self.alerts.Alert(version=1, key=key, sequence=sequence, state=state, severity=severity,
-                                  monitor="errors", client="shop", server=server, port=8080, protocol="tcp",
-                                  metric="failure_ratio", unit="ratio", value=0.25, threshold=0.05, window_ms=1000,
-                                  started_ns=now, pane_end_ns=now, last_event_ns=now, completeness=1,
-                                  summary=f"shop to cart: 25 % fail ({key})", **more)
-        self._producer.write(key.encode(), alert.SerializeToString())
+        fields = dict(version=1, key=key, sequence=sequence, state=state, severity=severity, monitor="errors",
+                      client="shop", server=server, port=8080, protocol="tcp", metric="failure_ratio", unit="ratio",
+                      value=0.25, threshold=0.05, window_ms=1000, started_ns=now, pane_end_ns=now, last_event_ns=now,
+                      completeness=1, summary=f"shop to cart: 25 % fail ({key})")
+        self._producer.write(key.encode(), self.alerts.Alert(**{**fields, **more}).SerializeToString())
         self.written += 1
         self._newest.pop(key, None)  # to the end
         self._newest[key] = sequence
 
-    def fire(self, key):
-        self.write(key, 1, 0)
+    def fire(self, key, **more):
+        self.write(key, 1, 0, **more)
 
-    def rise(self, key):
-        self.write(key, 2, 0, severity=3)
+    def rise(self, key, **more):
+        self.write(key, 2, 0, severity=3, **more)
 
-    def resolve(self, key):
-        self.write(key, 3, 1)
+    def resolve(self, key, **more):
+        self.write(key, 3, 1, **more)
 
     def flush(self):
         self._producer.flush()

@@ -64,7 +64,12 @@ class Answers(Cli):
         self.assertEqual(len(alerts), 2)
         for word in ("error", "2027-01-15T07:59:35Z", "server_instance api-0", "100 %", "pager", "800.0 ms"):
             self.assertIn(word, alerts[1])
-        self.assertRegex(alerts[0], r"SUSPECT +DIAGNOSIS +COMPLETE")
+        self.assertRegex(alerts[0], r"SUSPECT +DIAGNOSIS +COMPLETE.*SILENCED BY +ACKNOWLEDGED$")
+        self.assertTrue(alerts[1].startswith("firing-key "), alerts[1])
+        self.assertTrue(alerts[1].endswith("  s-0123456789ab, disks  ann: looking"), alerts[1])
+        self.assertIn("alerts ack KEY", self.run_cli("alerts", "ack", status=2).stderr)
+        self.assertIn("one WORKLOAD", self.run_cli("alerts", "a", "b", status=2).stderr)
+        self.assertIn("belong to alerts ack", self.run_cli("alerts", "--comment", "x", status=2).stderr)
         self.assertIn("1 more alerts; --limit shows them.", self.run_cli("alerts", "--limit", "1").stderr)
 
     def test_agents_say_how_they_do_and_why(self):
@@ -185,7 +190,7 @@ class Answers(Cli):
         def flags(*words):
             return re.findall(r"^ .{4} --([a-z-]+)", self.run_cli(*words).stdout, re.M)
         of_all = ["server", "ca", "output", "help", "version"]
-        for command, own in (("top", "window zone limit by watch once"), ("alerts", "limit state"), ("status", ""),
+        for command, own in (("top", "window zone limit by watch once"), ("alerts", "comment created-by limit state"), ("status", ""),
                              ("localize", "csv actual expected attributes top")):
             self.assertEqual(sorted(flags(command, "--help")), sorted(own.split() + of_all), command)
         self.assertEqual(flags("-o", "json", "--help", "top"), flags("top", "--help"))

@@ -33,6 +33,8 @@ struct fixture {
 	struct notify_receipt *receipts[64];
 	size_t receipts_count;
 	bool keeps_receipts, doubts;
+	uint64_t silenced_ns; /* until then, all that is not critical */
+	bool acknowledged;    /* all that was not opened again */
 	char trouble[512];
 	char url[64];
 	bool closed;
@@ -92,6 +94,16 @@ static bool doubts(void *context)
 	return ((struct fixture *)context)->doubts;
 }
 
+static uint64_t silenced(void *context, const struct alert *alert)
+{
+	return alert->severity == ALERT_CRITICAL ? 0 : ((struct fixture *)context)->silenced_ns;
+}
+
+static bool acknowledged(void *context, const struct alert *alert)
+{
+	return ((struct fixture *)context)->acknowledged && !alert->reopened_ns;
+}
+
 static void on_closed(void *context)
 {
 	((struct fixture *)context)->closed = true;
@@ -139,6 +151,8 @@ static void start(struct fixture *fixture, uint32_t kind, const struct notify_op
 					 .now_ns = now_ns,
 					 .context = fixture,
 					 .doubts = doubts,
+					 .silenced = silenced,
+					 .acknowledged = acknowledged,
 					 .record = on_record,
 					 .given_up = on_given_up,
 					 .trouble = on_trouble};
@@ -1760,6 +1774,268 @@ static void what_was_announced_in_doubt_waits_too(void **state)
 	assert_int_equal(fixture->announcements, 1);
 }
 
+/* --- silences --- */
+
+static void silence(struct fixture *fixture)
+{
+	fixture->silenced_ns = now_ns() + 3600 * NS_PER_S;
+	notify_review(fixture->notify);
+}
+
+static void end_silence(struct fixture *fixture)
+{
+	fixture->silenced_ns = now_ns();
+	notify_review(fixture->notify);
+}
+
+static void what_is_silenced_is_sent_when_it_is_no_more_and_still_fires(void **state)
+{
+	struct fixture *fixture = *state;
+	int64_t position = 100;
+	SCRIPT({.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	silence(fixture);
+	fire(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_ERROR);
+	rig_run_for(&fixture->rig, 100);
+	assert_int_equal(fixture->rig.count, 0);
+	assert_int_equal(fixture->announcements, 0);
+	assert_int_equal(stats(fixture).silenced, 2);
+	assert_int_equal(stats(fixture).silenced_now, 1);
+	assert_int_equal(stats(fixture).pending, 0);
+	notify_hold(fixture->notify, &position, 1); /* the next start is told that it fires */
+	assert_int_equal(position, 100);
+	notify_review(fixture->notify); /* another silence began or ended */
+	rig_run_for(&fixture->rig, 50);
+	assert_int_equal(fixture->rig.count, 0);
+	assert_int_equal(stats(fixture).silenced, 2);
+	end_silence(fixture);
+	until_settled(fixture, 1);
+	assert_int_equal(fixture->rig.count, 1);
+	assert_int_equal(fixture->settled[0].sequence, 2);
+	assert_false(fixture->settled[0].failed);
+	assert_int_equal(stats(fixture).silenced_now, 0);
+	push(fixture, 1, 3, ALERT_RESOLVED, ALERT_ERROR);
+	until_settled(fixture, 2);
+	assert_true(ends(fixture, 1));
+}
+
+static void slack_hears_of_what_was_silenced_that_it_fires(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	silence(fixture);
+	fire(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_ERROR);
+	end_silence(fixture);
+	until_settled(fixture, 1);
+	push(fixture, 1, 3, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 2);
+	assert_non_null(strstr(fixture->rig.received[0].body, "Firing errors"));
+	assert_null(strstr(fixture->rig.received[0].body, "Update errors"));
+	assert_non_null(strstr(fixture->rig.received[1].body, "Update errors"));
+}
+
+static void what_ends_while_it_is_silenced_is_not_told(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	silence(fixture);
+	fire(fixture, 1);
+	resolve(fixture, 1);
+	until_settled(fixture, 1);
+	assert_false(fixture->settled[0].resolve_owed);
+	end_silence(fixture);
+	rig_run_for(&fixture->rig, 100);
+	assert_int_equal(fixture->rig.count, 0);
+	assert_int_equal(stats(fixture).silenced_now, 0);
+}
+
+static void what_was_told_before_it_was_silenced_gets_its_end(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	silence(fixture);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_ERROR);
+	rig_run_for(&fixture->rig, 50);
+	assert_int_equal(fixture->rig.count, 1);
+	push(fixture, 1, 3, ALERT_RESOLVED, ALERT_ERROR);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 2);
+	assert_true(ends(fixture, 1));
+}
+
+static void a_firing_that_may_have_arrived_is_sent_though_it_is_silenced(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = NULL}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_received(fixture, 1);
+	silence(fixture);
+	resolve(fixture, 1);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 3);
+	assert_false(ends(fixture, 1));
+	assert_true(ends(fixture, 2));
+}
+
+static void what_waits_to_be_sent_again_is_silenced_too(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = ANSWER("503 Off", "Retry-After: 1\r\n" NOTHING)}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_received(fixture, 1);
+	rig_run_for(&fixture->rig, 50);
+	silence(fixture);
+	rig_run_for(&fixture->rig, 1500);
+	assert_int_equal(fixture->rig.count, 1);
+	assert_int_equal(stats(fixture).silenced_now, 1);
+	end_silence(fixture);
+	until_settled(fixture, 1);
+	assert_int_equal(fixture->rig.count, 2);
+}
+
+static void what_was_announced_is_withdrawn_when_it_is_silenced(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	fixture->keeps_receipts = true;
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	assert_true(fixture->latest.uncertain);
+	silence(fixture);
+	fixture->keeps_receipts = false;
+	notify_recorded(fixture->receipts[0]);
+	rig_run_for(&fixture->rig, 50);
+	assert_int_equal(fixture->rig.count, 0);
+	assert_false(fixture->latest.uncertain);
+	assert_int_equal(stats(fixture).in_flight, 0);
+	end_silence(fixture);
+	until_settled(fixture, 1);
+	assert_int_equal(fixture->rig.count, 1);
+}
+
+static void the_life_of_what_was_silenced_counts_from_the_end_of_that(void **state)
+{
+	struct fixture *fixture = *state;
+	struct alert old = episode(2);
+	SCRIPT({.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, &(struct notify_options){.life_ns = 500 * NS_PER_MS});
+	silence(fixture);
+	fire(fixture, 1);
+	rig_run_for(&fixture->rig, 700);
+	end_silence(fixture);
+	until_settled(fixture, 1);
+	assert_false(fixture->settled[0].failed);
+	assert_int_equal(fixture->rig.count, 1);
+	fixture->silenced_ns = now_ns() - NS_PER_S; /* which ended longer ago */
+	old.pane_end_ns = now_ns() - NS_PER_S;
+	notify_push(fixture->notify, &old, &(struct notify_place){0, 2});
+	until_settled(fixture, 2);
+	assert_true(fixture->settled[1].failed);
+	assert_int_equal(stats(fixture).failed[NOTIFY_EXPIRED], 1);
+}
+
+static void past_the_bound_what_is_silenced_leaves_first(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = TAKEN});
+
+	start(fixture, RECEIVER_PAGERDUTY, &(struct notify_options){.pending_max = 10});
+	silence(fixture);
+	for (unsigned i = 0; i < 10; i++)
+		fire(fixture, i);
+	assert_int_equal(stats(fixture).silenced_now, 10);
+	assert_int_equal(fixture->settled_count, 0);
+	push(fixture, 10, 1, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 2);
+	assert_string_equal(fixture->settled[0].key, episode(0).key);
+	assert_true(fixture->settled[0].failed);
+	assert_int_equal(stats(fixture).failed[NOTIFY_CROWDED], 1);
+	assert_string_equal(fixture->settled[1].key, episode(10).key);
+	assert_false(fixture->settled[1].failed);
+	assert_int_equal(stats(fixture).silenced_now, 9);
+}
+
+/* --- acknowledgements --- */
+
+static void of_what_is_acknowledged_a_webhook_hears_when_it_is_severer_and_ends(void **state)
+{
+	struct fixture *fixture = *state;
+	struct alert again = episode(1);
+	SCRIPT({.answer = TAKEN});
+
+	fixture->acknowledged = true;
+	start(fixture, RECEIVER_WEBHOOK, NULL);
+	fire(fixture, 1); /* acknowledged before it heard of it: it is told all the same */
+	until_settled(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_WARNING);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 1);
+	push(fixture, 1, 3, ALERT_FIRING, ALERT_ERROR);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 2);
+	push(fixture, 1, 4, ALERT_FIRING, ALERT_ERROR);
+	until_settled(fixture, 4);
+	assert_int_equal(fixture->rig.count, 2);
+	push(fixture, 1, 5, ALERT_RESOLVED, ALERT_ERROR);
+	until_settled(fixture, 5);
+	assert_int_equal(fixture->rig.count, 3);
+	/* Opened again it is acknowledged no more. */
+	again.reopened_ns = again.pane_end_ns;
+	for (again.sequence = 6; again.sequence <= 7; again.sequence++) {
+		notify_push(fixture->notify, &again, &(struct notify_place){0, 1});
+		until_settled(fixture, again.sequence);
+	}
+	assert_int_equal(fixture->rig.count, 5);
+}
+
+static void of_what_is_acknowledged_slack_does_not_hear_where_it_is(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = OK});
+
+	fixture->acknowledged = true;
+	start(fixture, RECEIVER_SLACK, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push_located(fixture, 2);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 1);
+	push(fixture, 1, 3, ALERT_RESOLVED, ALERT_WARNING);
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 2);
+}
+
+static void of_what_is_acknowledged_pagerduty_is_brought_up_to_date(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = TAKEN});
+
+	fixture->acknowledged = true;
+	start(fixture, RECEIVER_PAGERDUTY, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push_located(fixture, 2);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 2);
+}
+
 static void many_episodes_each_end_right_whatever_the_receiver_does(void **state)
 {
 	struct fixture *fixture = *state;
@@ -1873,6 +2149,18 @@ int main(void)
 		TEST(pagerduty_hears_of_ends_first),
 		TEST(an_end_that_is_owed_outlives_the_life_of_a_firing),
 		TEST(alerts_about_itself_go_to_those_who_want_them),
+		TEST(what_is_silenced_is_sent_when_it_is_no_more_and_still_fires),
+		TEST(slack_hears_of_what_was_silenced_that_it_fires),
+		TEST(what_ends_while_it_is_silenced_is_not_told),
+		TEST(what_was_told_before_it_was_silenced_gets_its_end),
+		TEST(a_firing_that_may_have_arrived_is_sent_though_it_is_silenced),
+		TEST(what_waits_to_be_sent_again_is_silenced_too),
+		TEST(what_was_announced_is_withdrawn_when_it_is_silenced),
+		TEST(the_life_of_what_was_silenced_counts_from_the_end_of_that),
+		TEST(past_the_bound_what_is_silenced_leaves_first),
+		TEST(of_what_is_acknowledged_a_webhook_hears_when_it_is_severer_and_ends),
+		TEST(of_what_is_acknowledged_slack_does_not_hear_where_it_is),
+		TEST(of_what_is_acknowledged_pagerduty_is_brought_up_to_date),
 		TEST(many_episodes_each_end_right_whatever_the_receiver_does),
 	};
 

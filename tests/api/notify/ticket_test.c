@@ -90,6 +90,18 @@ static void a_ticket_goes_through_its_homes(void **state)
 	assert_int_equal(tickets_pending(tickets), 1);
 	tickets_hold(tickets, &position, 1);
 	assert_int_equal(position, 42);
+	ticket->silenced = true;
+	ticket_place(tickets, ticket, true, 0);
+	assert_int_equal(ticket->home, HOME_SILENCED);
+	assert_int_equal(tickets_pending(tickets), 0);
+	position = 100;
+	tickets_hold(tickets, &position, 1);
+	assert_int_equal(position, 100);
+	ticket->unrecorded = 1; /* what was told before is not written down yet */
+	tickets_hold(tickets, &position, 1);
+	assert_int_equal(position, 42);
+	ticket->unrecorded = 0;
+	ticket->silenced = false;
 	ticket->pending->state = ALERT_RESOLVED;
 	ticket->in_flight = true;
 	ticket_place(tickets, ticket, true, 0);

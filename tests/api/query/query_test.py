@@ -287,6 +287,8 @@ class Others(World):
         self.assertAlmostEqual(first["event_to_webhook_s"], 0.8)
         self.assertEqual([one["receiver"] for one in first["deliveries"]], ["pager"])
         self.assertEqual(alerts[1]["event_to_webhook_s"], 0)
+        self.assertEqual([one["silenced_by"] for one in alerts], [["s-0123456789ab", "disks"], []])
+        self.assertEqual([one["acknowledgement"] and one["acknowledgement"]["comment"] for one in alerts], ["looking", None])
 
     def test_alerts_filter(self):
         def keys(**parameters):
@@ -478,9 +480,9 @@ class Grpc(World):
 
 
 class OpenApi(World):
-    # The daemon's: see tests/pipeline/control_test.py, monitors_test.py and receivers_test.py.
+    # The daemon's: see tests/pipeline/control_test.py, monitors_test.py, receivers_test.py and silences_test.py.
     OTHERS = ("/api/v1/agents/control", "/api/v1/agents/control/{id}", "/api/v1/monitors", "/api/v1/monitors/{name}",
-              "/api/v1/receivers/test")
+              "/api/v1/receivers/test", "/api/v1/silences", "/api/v1/silences/{id}", "/api/v1/alerts/{key}/ack")
 
     @classmethod
     def served(cls, document):

@@ -420,6 +420,31 @@ static const char *on_control_asked(void *context, const Millrace__V1__Agent *ag
 	return "c-8a751d3fde94";
 }
 
+static size_t on_silences_asked(void *context, const struct alert *alert, const char **ids,
+				size_t max)
+{
+	(void)context;
+	if (max < 2 || strcmp(alert->key, "firing-key") != 0)
+		return 0;
+	ids[0] = "s-0123456789ab";
+	ids[1] = "disks";
+	return 2;
+}
+
+static bool on_acknowledgement_asked(void *context, const struct alert *alert,
+				     Millrace__V1__Acknowledgement *message)
+{
+	(void)context;
+	if (strcmp(alert->key, "firing-key") != 0)
+		return false;
+	message->key = (char *)(uintptr_t)alert->key;
+	message->created_by = text("ann");
+	message->author = text("192.0.2.7");
+	message->comment = text("looking");
+	message->acknowledged_ns = now_s * NS_PER_S;
+	return true;
+}
+
 static size_t on_receivers_asked(void *context, struct receiver_view *views, size_t max)
 {
 	(void)context;
@@ -558,6 +583,8 @@ int main(int count, char **arguments)
 		.now_ns = now_ns,
 		.control = on_control_asked,
 		.receivers = on_receivers_asked,
+		.silences = on_silences_asked,
+		.acknowledged = on_acknowledgement_asked,
 		.read_rows_max = count > 2 ? (uint32_t)strtoul(arguments[2], NULL, 10) : 0});
 
 	if (count <= 2 || strcmp(arguments[2], "empty") != 0) {

@@ -1,0 +1,32 @@
+/* The acknowledgements that are known: of each incident the one issued last. Bound: max of them; of
+ * more the one issued first is forgotten, and so is what is older than ACKNOWLEDGEMENT_KEEP_NS. A
+ * table by key, in whose order nothing is shown. Pure; one thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "rules/acknowledgement.h"
+
+/* As long as what receivers were told is kept (millrace.alerts.delivery). */
+#define ACKNOWLEDGEMENT_KEEP_NS (90 * 86400 * NS_PER_S)
+
+struct acknowledgements;
+
+struct acknowledgements *acknowledgements_new(uint32_t max);
+void acknowledgements_free(struct acknowledgements *known);
+
+/* False: a later one of its incident is known. */
+bool acknowledgements_take(struct acknowledgements *known, const struct acknowledgement *one);
+/* That of the incident as it is; NULL: it has none. Lent until the next is taken. */
+const struct acknowledgement *acknowledgements_of(const struct acknowledgements *known,
+						  const struct alert *alert);
+size_t acknowledgements_count(const struct acknowledgements *known);
+const struct acknowledgement *acknowledgements_at(const struct acknowledgements *known,
+						  size_t number);
+/* Forgets what is too old; each is told before. now_ns: real time. */
+void acknowledgements_forget(struct acknowledgements *known, uint64_t now_ns,
+			     void (*told)(void *context, const struct acknowledgement *one),
+			     void *context);

@@ -1,0 +1,48 @@
+#include "rules/bounded.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/utf8.h"
+
+static void *take(void *context, size_t size)
+{
+	size_t *left = context;
+
+	if (size > *left)
+		return NULL;
+	*left -= size;
+	return memory_resize(NULL, 1, size);
+}
+
+static void give(void *context, void *memory)
+{
+	(void)context;
+	memory_free(memory);
+}
+
+ProtobufCAllocator bounded_allocator(size_t *left)
+{
+	return (ProtobufCAllocator){take, give, left};
+}
+
+bool bounded_text(char *out, size_t size, const char *text)
+{
+	size_t length = strlen(text);
+
+	if (length >= size)
+		return false;
+	memcpy(out, text, length + 1);
+	return true;
+}
+
+bool bounded_is_utf8(const char *text)
+{
+	const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
+
+	for (size_t step; at < end; at += step) {
+		if ((step = utf8_length(at, (size_t)(end - at))) == 0)
+			return false;
+	}
+	return true;
+}
