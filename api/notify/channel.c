@@ -225,14 +225,6 @@ static uint64_t silenced_until(const struct channel *channel, const struct ticke
 	return options->silenced ? options->silenced(options->context, ticket->pending) : 0;
 }
 
-/* What updates in place may be told every change. */
-static bool worth_sending(const struct channel *channel, const struct ticket *ticket,
-			  const struct alert *alert)
-{
-	return matters(ticket, alert) ||
-	       (channel->dialect->in_place && alert->state == ALERT_FIRING);
-}
-
 static bool expired(const struct channel *channel, const struct ticket *ticket)
 {
 	const struct alert *alert = ticket->pending;

@@ -14,6 +14,7 @@
 
 #include "anomaly/summary.h"
 #include "api/notify/body.h"
+#include "api/notify/notify.h"
 #include "base/clock.h"
 
 enum { MESSAGE_BYTES = 16384 };
@@ -130,10 +131,15 @@ static void as_drawn(const char *name, const struct json *json)
 
 static void slack_as_drawn(const char *name, const struct alert *alert)
 {
+	const struct receiver receiver = {.kind = RECEIVER_SLACK};
+	const struct notice notice = {.alert = alert,
+				      .receiver = &receiver,
+				      .external_url = external_url,
+				      .first = alert->sequence == 1};
 	struct json json;
 
 	json_init(&json);
-	body_slack(&json, alert, external_url, false);
+	body_slack(&json, &notice);
 	as_drawn(name, &json);
 	json_done(&json);
 }
@@ -151,11 +157,15 @@ static void slack_gets_what_its_pictures_show(void **state)
 static void pagerduty_gets_what_its_picture_shows(void **state)
 {
 	struct alert alert = update();
+	const struct receiver receiver = {.kind = RECEIVER_PAGERDUTY,
+					  .routing_key = "0123456789abcdef0123456789abcdef"};
+	const struct notice notice = {
+		.alert = &alert, .receiver = &receiver, .external_url = external_url};
 	struct json json;
 
 	(void)state;
 	json_init(&json);
-	body_pagerduty(&json, &alert, "0123456789abcdef0123456789abcdef", external_url);
+	body_pagerduty(&json, &notice);
 	as_drawn("pagerduty", &json);
 	json_done(&json);
 }
