@@ -261,6 +261,12 @@ class Slack(http.server.ThreadingHTTPServer):
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def handle(self):
+                try:
+                    super().handle()
+                except ConnectionError:  # a process that was killed
+                    pass
+
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 said = json.dumps(slack.answers.pop(0) if slack.answers else slack.act(self.path, self.headers, body))
@@ -321,8 +327,9 @@ class Bot(unittest.TestCase):
             outbox.write(key, 3, 0, severity=3)
             wait(lambda: len(slack.replies) == 1)
             self.assertEqual((True, "C0OPS"), (slack.replies[0]["reply_broadcast"], slack.replies[0]["channel"]))
+            wait(lambda: daemon.metric('millrace_notifications_total{receiver="team"}') == 3)
             wait(lambda: daemon.metric('millrace_notifications_unrecorded{receiver="team"}') == 0)
-            daemon.kill()
+            daemon.kill()  # nothing is under way that might come once more
             daemon.start()
             daemon.wait_ready()
             outbox.write(key, 4, 1, severity=3)
@@ -337,6 +344,7 @@ class Bot(unittest.TestCase):
             slack.messages.clear()
             outbox.write(other, 2, 0, severity=3)
             wait(lambda: len(slack.messages) == 1)
+            wait(lambda: daemon.metric('millrace_notifications_total{receiver="team"}') == 3)  # of this life
             slack.answers.append({"ok": False, "error": "not_in_channel"})
             outbox.fire(episode_key("a third"))
             wait(lambda: daemon.metric('millrace_receiver_disabled{receiver="team"}') == 1)
