@@ -226,7 +226,9 @@ static void print_missed(const struct score *score, const struct fault *fault)
 		town->workloads[fault->client].name, town->workloads[fault->server].name, touched);
 	for (uint32_t i = 0; i < town->links_count; i++) {
 		char text[STORY_MAX];
-		if (fault_touches(fault, town, &town->links[i]) < touched / 8)
+		/* The pods that a version had are gone by now. */
+		if (touched > 0 ? fault_touches(fault, town, &town->links[i]) < touched / 8
+				: !fault_concerns(fault, town, &town->links[i]))
 			continue;
 		traffic_describe(score->traffic, i, fault->end_pane, text, sizeof(text));
 		fputs(text, stderr);
