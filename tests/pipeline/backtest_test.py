@@ -26,6 +26,7 @@ SECONDS = 190
 # Twice of a server that is called eleven times a second, and between of one that is called four times.
 FAULTS = ("refuse,server=14,from=8,to=14", "refuse,server=13,from=60,to=66", "refuse,server=14,from=165,to=172")
 SERVERS = ["team-13/svc-00013", "team-14/svc-00014"]
+THRESHOLD = 17  # in two seconds: well above what the one has, eight or so, and below the other's twenty-two
 SECOND_S = 155  # from here on only the last; what is read before it begins behind the first
 SETTLE_S = 10  # of the monitor's quiet, and until what follows it closes its panes
 WITHIN_S = 120
@@ -34,7 +35,7 @@ pipeline: {{keep: 10s}}
 baselines: {{enabled: false}}
 incidents: {{reopen_within: 0s}}
 monitors:
-  - {{name: failed, metric: connections_failed, threshold: 12, window: 2s, clear_after: 2s, per: server, severity: error}}
+  - {{name: failed, metric: connections_failed, threshold: {THRESHOLD}, window: 2s, clear_after: 2s, per: server, severity: error}}
 """
 OTHER = ("name: other\nmetric: connections_failed\nthreshold: {}\nwindow: 2s\nclear_after: 2s\nper: server\n"
          "severity: error\n")
@@ -137,7 +138,7 @@ class Backtest(unittest.TestCase):
 
     def test_4_a_stricter_one_finds_fewer_and_a_looser_one_more(self):
         counts = [len(self.found(self.backtest("-f", "-", given=OTHER.format(threshold))))
-                  for threshold in (10**6, 12, 3)]
+                  for threshold in (10**6, THRESHOLD, 3)]
         self.assertEqual([0, len(self.told)], counts[:2])
         self.assertGreater(counts[2], counts[1])
         both = "monitors:\n" + "".join(f"  - {{name: m{n}, metric: connections_failed, threshold: 3, window: 2s, "
@@ -147,7 +148,7 @@ class Backtest(unittest.TestCase):
         self.assertEqual({("m0", SERVERS[0]), ("m1", SERVERS[1])}, found)
 
     def test_5_one_that_was_put_in_force_since_is_known_by_its_name(self):
-        self.run_cli("monitors", "apply", "-f", "-", given=OTHER.format(12))
+        self.run_cli("monitors", "apply", "-f", "-", given=OTHER.format(THRESHOLD))
         rows = [row[2:14] for row in self.found(self.backtest("other"))]
         self.assertEqual(sorted(row[2:13] for row in self.all_told()), sorted(row[:11] for row in rows))
         table = self.run_cli("backtest", "other", "--config", self.daemon.config, "--from", ns(self.began), "--to",
