@@ -1,10 +1,8 @@
 #include "rules/acknowledgement.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/batch/seal.h"
 #include "millrace/v1/silences.pb-c.h"
 #include "rules/bounded.h"
 
@@ -96,7 +94,6 @@ size_t acknowledgement_write(const struct acknowledgement *acknowledgement, cons
 	Millrace__V1__AcknowledgementRule rule = MILLRACE__V1__ACKNOWLEDGEMENT_RULE__INIT;
 	Millrace__V1__SilenceRecord message = MILLRACE__V1__SILENCE_RECORD__INIT;
 	char id[ACKNOWLEDGEMENT_KEY_BYTES];
-	size_t length;
 
 	acknowledgement_key(acknowledgement, id);
 	rule.reopened_ns = acknowledgement->reopened_ns;
@@ -107,11 +104,5 @@ size_t acknowledgement_write(const struct acknowledgement *acknowledgement, cons
 	message.issued_ns = acknowledgement->issued_ns;
 	message.author = (char *)acknowledgement->author;
 	message.acknowledgement = &rule;
-	length = millrace__v1__silence_record__get_packed_size(&message);
-	assert(length + SEAL_TRAILER_BYTES <= SILENCE_BYTES_MAX);
-	millrace__v1__silence_record__pack(&message, bytes);
-	if (!key)
-		return length;
-	seal_sign(key, bytes, length);
-	return length + SEAL_TRAILER_BYTES;
+	return bounded_write(&message.base, key, bytes, SILENCE_BYTES_MAX);
 }

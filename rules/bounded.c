@@ -1,7 +1,9 @@
 #include "rules/bounded.h"
 
+#include <assert.h>
 #include <string.h>
 
+#include "agent/batch/seal.h"
 #include "base/memory.h"
 #include "base/utf8.h"
 
@@ -45,4 +47,18 @@ bool bounded_is_utf8(const char *text)
 			return false;
 	}
 	return true;
+}
+
+size_t bounded_write(const ProtobufCMessage *message, const uint8_t *key, uint8_t *bytes,
+		     size_t max)
+{
+	size_t length = protobuf_c_message_get_packed_size(message);
+
+	assert(length + SEAL_TRAILER_BYTES <= max);
+	(void)max;
+	protobuf_c_message_pack(message, bytes);
+	if (!key)
+		return length;
+	seal_sign(key, bytes, length);
+	return length + SEAL_TRAILER_BYTES;
 }

@@ -1,10 +1,8 @@
 #include "rules/record.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/batch/seal.h"
 #include "base/memory.h"
 #include "base/patterns.h"
 #include "millrace/v1/rules.pb-c.h"
@@ -205,7 +203,6 @@ size_t rule_write(const struct rule *rule, const uint8_t *key, uint8_t *bytes)
 	Millrace__V1__Rule message = MILLRACE__V1__RULE__INIT;
 	struct patterns_told told;
 	bool second = put_kind(from, &monitor);
-	size_t length;
 
 	told.used = told.count = 0;
 	for (size_t i = 0; i < MONITOR_FILTERS; i++)
@@ -227,11 +224,5 @@ size_t rule_write(const struct rule *rule, const uint8_t *key, uint8_t *bytes)
 	message.withdrawn = rule->withdrawn;
 	message.author = (char *)rule->author;
 	message.monitor = &monitor;
-	length = millrace__v1__rule__get_packed_size(&message);
-	assert(length + SEAL_TRAILER_BYTES <= RULE_BYTES_MAX);
-	millrace__v1__rule__pack(&message, bytes);
-	if (!key)
-		return length;
-	seal_sign(key, bytes, length);
-	return length + SEAL_TRAILER_BYTES;
+	return bounded_write(&message.base, key, bytes, RULE_BYTES_MAX);
 }

@@ -1,10 +1,8 @@
 #include "rules/silence.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/batch/seal.h"
 #include "base/glob.h"
 #include "millrace/v1/silences.pb-c.h"
 #include "rules/bounded.h"
@@ -166,7 +164,6 @@ size_t silence_write(const struct silence *silence, const uint8_t *key, uint8_t 
 	Millrace__V1__SilenceRule rule = MILLRACE__V1__SILENCE_RULE__INIT;
 	Millrace__V1__SilenceRecord message = MILLRACE__V1__SILENCE_RECORD__INIT;
 	char id[SILENCE_KEY_BYTES];
-	size_t length;
 
 	silence_key(silence, id);
 	rule.monitor = (char *)silence->monitor;
@@ -184,11 +181,5 @@ size_t silence_write(const struct silence *silence, const uint8_t *key, uint8_t 
 	message.issued_ns = silence->issued_ns;
 	message.author = (char *)silence->author;
 	message.silence = &rule;
-	length = millrace__v1__silence_record__get_packed_size(&message);
-	assert(length + SEAL_TRAILER_BYTES <= SILENCE_BYTES_MAX);
-	millrace__v1__silence_record__pack(&message, bytes);
-	if (!key)
-		return length;
-	seal_sign(key, bytes, length);
-	return length + SEAL_TRAILER_BYTES;
+	return bounded_write(&message.base, key, bytes, SILENCE_BYTES_MAX);
 }

@@ -207,3 +207,33 @@ int ask_change(const struct cli *cli, const char *method, const char *path, cons
 		free(reply.body);
 	return status;
 }
+
+static int print_and_free(const struct cli *cli, int status, cJSON *document, char *body,
+			  ask_print print)
+{
+	if (status != STATUS_DONE)
+		return status;
+	status = print(cli, document, body);
+	free(body);
+	cJSON_Delete(document);
+	return status;
+}
+
+int ask_and_print(const struct cli *cli, const char *path, ask_print print)
+{
+	cJSON *document = NULL;
+	char *body = NULL;
+	int status = ask_json(cli, path, &document, &body);
+
+	return print_and_free(cli, status, document, body, print);
+}
+
+int change_and_print(const struct cli *cli, const char *method, const char *path, const char *body,
+		     ask_print print)
+{
+	cJSON *document = NULL;
+	char *answer = NULL;
+	int status = ask_change(cli, method, path, body, &document, &answer);
+
+	return print_and_free(cli, status, document, answer, print);
+}

@@ -29,6 +29,13 @@ int ask_change(const struct cli *cli, const char *method, const char *path, cons
  * NULL when not wanted). An answer that is no 200 is told. */
 int ask_json(const struct cli *cli, const char *path, struct cJSON **document, char **body);
 
+/* Prints what was answered: parsed, and as it came. Its exit status. */
+typedef int (*ask_print)(const struct cli *cli, const struct cJSON *document, const char *body);
+/* Asks, or changes, and prints the answer. */
+int ask_and_print(const struct cli *cli, const char *path, ask_print print);
+int change_and_print(const struct cli *cli, const char *method, const char *path, const char *body,
+		     ask_print print);
+
 /* A path with a query string; values are escaped. A NULL value adds nothing. */
 struct path {
 	char text[ASK_PATH_MAX];

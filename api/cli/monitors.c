@@ -173,33 +173,15 @@ static int path_of(const struct cli *cli, struct path *path)
 static int show(const struct cli *cli)
 {
 	struct path path;
-	cJSON *document;
-	char *body;
 	int status = path_of(cli, &path);
 
-	if (status == STATUS_DONE)
-		status = ask_json(cli, path.text, &document, &body);
-	if (status != STATUS_DONE)
-		return status;
-	status = print_answer(cli, document, body);
-	free(body);
-	cJSON_Delete(document);
-	return status;
+	return status == STATUS_DONE ? ask_and_print(cli, path.text, print_answer) : status;
 }
 
 /* Sends a change and prints what is in force, or was, when the log has it. */
 static int change(const struct cli *cli, const char *method, const char *path, const char *body)
 {
-	cJSON *document;
-	char *answer;
-	int status = ask_change(cli, method, path, body, &document, &answer);
-
-	if (status != STATUS_DONE)
-		return status;
-	status = print_answer(cli, document, answer);
-	free(answer);
-	cJSON_Delete(document);
-	return status;
+	return change_and_print(cli, method, path, body, print_answer);
 }
 
 /* What --file names, to free; NULL: it has been told why not. */

@@ -70,16 +70,7 @@ static int print_one(const struct cli *cli, const cJSON *state, const char *body
 /* Sends a change and prints the silence as the topic has it then. */
 static int change(const struct cli *cli, const char *method, const char *path, const char *body)
 {
-	cJSON *document;
-	char *answer;
-	int status = ask_change(cli, method, path, body, &document, &answer);
-
-	if (status != STATUS_DONE)
-		return status;
-	status = print_one(cli, document, answer);
-	free(answer);
-	cJSON_Delete(document);
-	return status;
+	return change_and_print(cli, method, path, body, print_one);
 }
 
 static int path_of(const struct cli *cli, struct path *path)
@@ -99,18 +90,9 @@ static int path_of(const struct cli *cli, struct path *path)
 static int show(const struct cli *cli)
 {
 	struct path path;
-	cJSON *document;
-	char *body;
 	int status = path_of(cli, &path);
 
-	if (status == STATUS_DONE)
-		status = ask_json(cli, path.text, &document, &body);
-	if (status != STATUS_DONE)
-		return status;
-	status = print_one(cli, document, body);
-	free(body);
-	cJSON_Delete(document);
-	return status;
+	return status == STATUS_DONE ? ask_and_print(cli, path.text, print_one) : status;
 }
 
 static int expire(const struct cli *cli)
