@@ -20,7 +20,8 @@
 
 enum { BATCH = 32 }; /* pieces that are written at once */
 
-/* What stands at the file's begin: whole pages, the last bytes of which are the sum of the others. */
+/* What stands at the file's begin: whole pages, the last bytes of which are the sum of the others.
+ */
 struct start {
 	uint64_t magic;
 	struct image_header header;

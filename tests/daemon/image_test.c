@@ -222,11 +222,11 @@ static void a_heap_that_was_read_back_is_written_the_same(void **state)
 /* The first of all, the first piece's head, the end, and a seeded sample of what is between. */
 static size_t place_drawn(uint64_t i, size_t length)
 {
-	return i < TASKS_END + 10	    ? i
-	       : i < TASKS_END + 10 + 40    ? PIECES_AT + i - TASKS_END - 10
-	       : i % 4 == 0		    ? length - PAGE + hash_mix(i) % HEAD_BYTES
-	       : i % 4 == 1		    ? length - 1 - hash_mix(i) % PAGE
-					    : hash_mix(i) % length;
+	return i < TASKS_END + 10	 ? i
+	       : i < TASKS_END + 10 + 40 ? PIECES_AT + i - TASKS_END - 10
+	       : i % 4 == 0		 ? length - PAGE + hash_mix(i) % HEAD_BYTES
+	       : i % 4 == 1		 ? length - 1 - hash_mix(i) % PAGE
+					 : hash_mix(i) % length;
 }
 
 static void a_file_that_ends_too_early_is_refused(void **state)
