@@ -24,6 +24,37 @@ int disk_write(int descriptor, const void *bytes, size_t length)
 	return 0;
 }
 
+bool disk_direct(int descriptor, bool on)
+{
+	int flags = fcntl(descriptor, F_GETFL);
+
+	if (flags < 0 || !!(flags & O_DIRECT) == on)
+		return false;
+	return fcntl(descriptor, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
+}
+
+int disk_write_parts(int descriptor, struct iovec *parts, size_t count)
+{
+	while (count) {
+		ssize_t written = writev(descriptor, parts, (int)count);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		/* A file system that cannot, or what is left after a part was written. */
+		if (written < 0 && errno == EINVAL && disk_direct(descriptor, false))
+			continue;
+		if (written <= 0)
+			return written ? -errno : -EIO;
+		for (; count && (size_t)written >= parts->iov_len; parts++, count--)
+			written -= (ssize_t)parts->iov_len;
+		if (count) {
+			parts->iov_base = (char *)parts->iov_base + written;
+			parts->iov_len -= (size_t)written;
+		}
+	}
+	return 0;
+}
+
 int disk_sync_folder(const char *folder)
 {
 	int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;

@@ -2,9 +2,13 @@
  * pane, and where in the log and in the outputs that was. Good for the very program that wrote it
  * (build) and the same settings of size (shape), as it holds memory as it is.
  *
- *	header | task x tasks | crc | piece ... | end
- *	piece:  number, length, offset, crc, head's crc, bytes
+ *	header, task x tasks, crc | piece ... | end
+ *	piece:  number, length, offset, crc, head's crc | bytes
  *		of one heap, what is all zeros left out; a heap's head comes first, heaps in order
+ *
+ * What stands between two bars begins with a page and takes whole ones, filled up with zeros, so
+ * that the disk takes memory as it is where the file system can (O_DIRECT): copying it through the
+ * kernel's cache takes more processor time than all the rest of a snapshot.
  *
  * Nothing here allocates, so it may be written by a child that was forked off threads. Not a format
  * for anyone else: little-endian, host layout, never sent. */

@@ -22,9 +22,11 @@
 enum {
 	HEAPS = 2,
 	NODES = 30,
+	PAGE = 4096,
 	HEADER = 8 + sizeof(struct image_header), /* magic first */
-	TASKS_AT = HEADER,
-	PIECES_AT = TASKS_AT + HEAPS * (int)sizeof(struct image_task) + 4,
+	TASKS_END = HEADER + HEAPS * (int)sizeof(struct image_task),
+	PIECES_AT = PAGE,
+	HEAD_BYTES = 24, /* of a piece */
 	TRUNCATIONS = 500,
 	FLIPS = 1500,
 };
@@ -164,6 +166,30 @@ static void a_snapshot_is_read_back_as_it_was(void **state)
 	free(bytes);
 }
 
+/* Past the kernel's cache, where this folder's file system can. */
+static void a_file_on_a_disk_is_the_same(void **state)
+{
+	char path[] = "/tmp/millrace-image-XXXXXX";
+	int file = mkstemp(path);
+	struct image image = some_image();
+	struct heap *heaps[HEAPS];
+	size_t length;
+	uint8_t *bytes = written(&length), *second = malloc(length + 1);
+
+	(void)state;
+	unlink(path);
+	for (uint32_t i = 0; i < HEAPS; i++)
+		heaps[i] = filled(i);
+	assert_int_equal(image_write(file, &image, heaps), 0);
+	free_heaps(heaps);
+	assert_int_equal(fcntl(file, F_GETFL) & O_DIRECT, 0);
+	assert_int_equal(pread(file, second, length + 1, 0), length);
+	assert_memory_equal(second, bytes, length);
+	close(file);
+	free(second);
+	free(bytes);
+}
+
 static void a_heap_that_was_read_back_is_written_the_same(void **state)
 {
 	int file = memfd_create("image", 0);
@@ -193,12 +219,14 @@ static void a_heap_that_was_read_back_is_written_the_same(void **state)
 	free(bytes);
 }
 
-/* The first of all, the ends, and a seeded sample of what is between. */
+/* The first of all, the first piece's head, the end, and a seeded sample of what is between. */
 static size_t place_drawn(uint64_t i, size_t length)
 {
-	return i < (uint64_t)PIECES_AT + 100 ? i
-	       : i % 4 == 0		     ? length - 1 - hash_mix(i) % 64
-					     : hash_mix(i) % length;
+	return i < TASKS_END + 10	 ? i
+	       : i < TASKS_END + 10 + 40 ? PIECES_AT + i - TASKS_END - 10
+	       : i % 4 == 0		 ? length - PAGE + hash_mix(i) % HEAD_BYTES
+	       : i % 4 == 1		 ? length - 1 - hash_mix(i) % PAGE
+					 : hash_mix(i) % length;
 }
 
 static void a_file_that_ends_too_early_is_refused(void **state)
@@ -256,7 +284,7 @@ static void a_piece_that_says_another_place_is_refused(void **state)
 	unsigned pieces = 0;
 
 	(void)state;
-	for (;; at += sizeof(head) + head.length, pieces++) {
+	for (;; at += PAGE + head.length, pieces++) {
 		memcpy(&head, bytes + at, sizeof(head));
 		if (head.number == UINT32_MAX)
 			break;
@@ -291,13 +319,13 @@ static void a_file_without_one_of_its_pieces_is_refused(void **state)
 	struct piece_head head;
 
 	(void)state;
-	for (;; at += sizeof(head) + head.length) {
+	for (;; at += PAGE + head.length) {
 		size_t gone;
 
 		memcpy(&head, bytes + at, sizeof(head));
 		if (head.number == UINT32_MAX)
 			break;
-		gone = sizeof(head) + head.length;
+		gone = PAGE + head.length;
 		memcpy(less, bytes, at);
 		memcpy(less + at, bytes + at + gone, length - at - gone);
 		assert_int_equal(outcome(less, length - gone, &why), -EBADMSG);
@@ -321,7 +349,7 @@ static void a_head_with_the_right_sum_and_wrong_sizes_is_refused(void **state)
 	(void)state;
 	memcpy(&head, bytes + PIECES_AT, sizeof(head));
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		uint8_t *content = bytes + PIECES_AT + sizeof(head);
+		uint8_t *content = bytes + PIECES_AT + PAGE;
 		uint32_t before;
 
 		memcpy(&before, content + wrong[i].at, sizeof(before));
@@ -520,6 +548,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_snapshot_is_read_back_as_it_was),
+		cmocka_unit_test(a_file_on_a_disk_is_the_same),
 		cmocka_unit_test(a_heap_that_was_read_back_is_written_the_same),
 		cmocka_unit_test(a_file_that_ends_too_early_is_refused),
 		cmocka_unit_test(a_file_with_another_bit_is_refused),
