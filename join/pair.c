@@ -160,9 +160,10 @@ static void half_seek(struct join *join, uint32_t number)
 
 void connection_seek(struct join *join, uint32_t at)
 {
-	const struct connection *connection = connection_at(join, at);
+	struct connection *connection = connection_at(join, at);
 	if (connection->settled || connection->failed)
 		return;
+	connection->seeks = 0;
 	const struct detail *detail = detail_of(join, connection);
 	if (is_pair(connection) && !seats_touch(join, &detail->seats[SIDE_CLIENT],
 						&detail->seats[SIDE_SERVER], PAIR_SLACK_NS))
