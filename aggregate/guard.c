@@ -209,13 +209,32 @@ static void move_part(struct aggregate *aggregate, uint32_t from, uint32_t to)
 	part_leave(aggregate, from);
 }
 
-static void unlink_part(struct aggregate *aggregate, uint32_t row)
+static int compare_places(const void *a, const void *b)
 {
-	const struct part *part = &aggregate->parts.rows[row];
-	uint32_t *at = &aggregate->edges[part->hot.edge].parts[part->scope];
-	while (*at != row)
-		at = &aggregate->parts.rows[*at].next;
-	*at = part->next;
+	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+	return (left > right) - (left < right);
+}
+
+static bool list_has(const struct list *list, uint32_t item)
+{
+	return bsearch(&item, list->items, list->count, sizeof(item), compare_places) != NULL;
+}
+
+/* All in one walk, as an edge may have many more than its share in a pane; newcomers stand first.
+ * leaving: in order. */
+static void unlink_parts(struct aggregate *aggregate, uint32_t edge, enum scope scope,
+			 const struct list *leaving)
+{
+	uint32_t *at = &aggregate->edges[edge].parts[scope], left = leaving->count;
+	while (left > 0) {
+		uint32_t *next = &aggregate->parts.rows[*at].next;
+		if (list_has(leaving, *at)) {
+			*at = *next;
+			left--;
+		} else {
+			at = next;
+		}
+	}
 }
 
 static void move_frozen(struct aggregate *aggregate, const struct frozen *from, struct frozen *to)
@@ -358,10 +377,14 @@ static void settle_edge(struct aggregate *aggregate, uint32_t edge, struct list 
 	moved->items[edge] = move_edge(aggregate, edge);
 }
 
-static void settle_part(struct aggregate *aggregate, const struct newcomer *newcomer, uint32_t edge)
+/* Of one scope. Puts them in order. */
+static void settle_parts(struct aggregate *aggregate, uint32_t edge, enum scope scope, uint32_t to,
+			 struct list *leaving)
 {
-	unlink_part(aggregate, newcomer->row);
-	move_part(aggregate, newcomer->row, fold_part(aggregate, edge, newcomer->scope));
+	qsort(leaving->items, leaving->count, sizeof(*leaving->items), compare_places);
+	unlink_parts(aggregate, edge, scope, leaving);
+	for (uint32_t i = 0; i < leaving->count; i++)
+		move_part(aggregate, leaving->items[i], fold_part(aggregate, to, scope));
 }
 
 /* Edges leave their places after their samples have moved. */
@@ -373,40 +396,63 @@ static void settle_leave(struct aggregate *aggregate, const struct list *moved)
 			edge_remove(aggregate, edge);
 }
 
+/* Notes who leaves of the newcomers of one edge and scope, from `first` on. Returns where the next
+ * ones begin. */
+static uint32_t settle_run(struct aggregate *aggregate, const struct newcomer *all, uint32_t first,
+			   uint32_t count, struct list *leaving)
+{
+	uint32_t end = first;
+	leaving->count = 0;
+	while (end < count && all[end].edge_id == all[first].edge_id &&
+	       all[end].scope == all[first].scope) {
+		if (all[end].leaves) {
+			guard_folds(aggregate);
+			list_add(leaving, all[end].row);
+		}
+		end++;
+	}
+	return end;
+}
+
 static void settle_own(struct aggregate *aggregate)
 {
-	struct list moved = {0};
+	struct list moved = {0}, leaving = {0};
 	uint32_t count;
 	struct newcomer *all = newcomers(aggregate, false, &count);
 	settle_choose(aggregate, all, count);
-	for (uint32_t i = 0; i < count; i++) {
-		if (!all[i].leaves)
+	for (uint32_t i = 0, next; i < count; i = next) {
+		next = settle_run(aggregate, all, i, count, &leaving);
+		if (leaving.count == 0)
 			continue;
 		uint32_t edge = edge_find(aggregate, all[i].edge_id);
-		guard_folds(aggregate);
 		if (edge < moved.count && moved.items[edge])
 			continue;
 		if (all[i].scope == SCOPE_EDGE)
 			settle_edge(aggregate, edge, &moved);
 		else
-			settle_part(aggregate, &all[i], edge);
+			settle_parts(aggregate, edge, all[i].scope, edge, &leaving);
 	}
 	settle_leave(aggregate, &moved);
 	memory_free(moved.items);
+	memory_free(leaving.items);
 	memory_free(all);
 }
 
 /* Rows of 1: the first of the newcomers stay. */
 static void settle_others(struct aggregate *aggregate)
 {
+	struct list leaving = {0};
 	uint32_t count, room = guard_share(aggregate) / 2;
 	struct newcomer *all = newcomers(aggregate, true, &count);
 	uint32_t leave = aggregate->folded - room < count ? aggregate->folded - room : count;
 	for (uint32_t i = count - leave; i < count; i++) {
 		uint32_t edge = edge_find(aggregate, all[i].edge_id);
 		struct edge above = aggregate->edges[edge].edge;
-		settle_part(aggregate, &all[i], fold_edge(aggregate, &above));
+		leaving.count = 0;
+		list_add(&leaving, all[i].row);
+		settle_parts(aggregate, edge, all[i].scope, fold_edge(aggregate, &above), &leaving);
 	}
+	memory_free(leaving.items);
 	memory_free(all);
 }
 
@@ -436,12 +482,6 @@ static void settle_servers(struct aggregate *aggregate)
 	settle_leave(aggregate, &moved);
 	memory_free(moved.items);
 	memory_free(all);
-}
-
-static int compare_places(const void *a, const void *b)
-{
-	uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
-	return (left > right) - (left < right);
 }
 
 /* Once each; an element that left and came back in the same place is there twice. */

@@ -475,6 +475,7 @@ static inline void seat_take(struct join *join, uint32_t at, const struct half_o
 	connection->self[side] = self_hold(join, self);
 	connection->present |= 1U << side;
 	connection->changed |= 1U << side;
+	connection->seeks = 1;
 	if (open->flags & (HALF_TOLD | HALF_FAILED)) {
 		connection->told |= (open->flags & HALF_TOLD ? 1U : 0U) << side;
 		connection->failed |= (open->flags & HALF_FAILED) != 0;
@@ -552,6 +553,7 @@ void half_close(struct join *join, uint32_t number, const struct half_close *clo
 		.lost = close->lost,
 		.pid = close->pid,
 	};
+	connection->seeks = 1;
 	connection_touch(join, connection_of(number));
 }
 
@@ -647,6 +649,7 @@ uint32_t connection_split(struct join *join, uint32_t at)
 		host_at(join, hosts[side])->users++;
 	uint32_t head = connection_find(join, &key, hash);
 	uint32_t alone = connection_add(join, &key, hash, hosts, head);
+	connection_at(join, alone)->seeks = 1;
 	half_change(join, number_of(at, SIDE_CLIENT));
 	return half_reseat(join, number_of(at, SIDE_SERVER), alone);
 }

@@ -115,10 +115,11 @@ static void connection_label(struct join *join, uint32_t at)
 			label_add(join, number_of(at, side));
 }
 
-/* Whether connection_seek has something to look at: others of the key, or how long both lived. */
+/* Whether connection_seek has something to look at: others of the key, or how long both lived. For
+ * no other news: a mapping, or another owner, reaches all halves of a key at once. */
 static bool may_part(const struct join *join, const struct connection *connection)
 {
-	if (connection->settled || connection->failed)
+	if (!connection->seeks || connection->settled || connection->failed)
 		return false;
 	if (connection->crowded)
 		return true;

@@ -1,7 +1,9 @@
 /* Pairing is a stable matching: a half takes the candidate whose opening is nearest, away from
  * another if need be, who then seeks again. Nearness is a total order (ties by refs) and the same
- * from both sides, so the result is the same in whatever order the halves came. A pair settles when
- * it is told or one_sided_ns old. */
+ * from both sides, so the result is the same in whatever order the halves came. Of two that would
+ * both move, those with the nearer one move first: each looks through its key a few times then,
+ * also where somebody chose the openings so that one pair after the other has to part. A pair
+ * settles when it is told or one_sided_ns old. */
 #include "join/state.h"
 
 static bool seats_touch(const struct join *join, const struct seat *a, const struct seat *b,
@@ -121,12 +123,11 @@ static void half_take(struct join *join, uint32_t number, uint32_t candidate)
 		half_left(join, candidate ^ 1);
 }
 
-static void half_seek(struct join *join, uint32_t number)
+/* Whom the half would take now: its present peer, or 0, if nobody is nearer. */
+static uint32_t half_best(const struct join *join, uint32_t number)
 {
-	if (!half_may_pair(join, number))
-		return;
 	uint32_t at = connection_of(number);
-	uint32_t present = is_pair(connection_at(join, at)) ? number ^ 1 : 0, best = present;
+	uint32_t best = is_pair(connection_at(join, at)) ? number ^ 1 : 0;
 	struct tuple key = connection_key(join, connection_at(join, at));
 	for (uint32_t other = connection_find(join, &key, key_hash(join, &key)); other;
 	     other = connection_next(join, other)) {
@@ -136,15 +137,33 @@ static void half_seek(struct join *join, uint32_t number)
 		if (!best || nearer(join, number, candidate, best))
 			best = candidate;
 	}
-	if (best != present)
+	return best;
+}
+
+/* Takes whom it is the best for, too. Who has a nearer one goes first: else many would sit down
+ * with one who soon leaves them again. */
+static void half_seek(struct join *join, uint32_t number)
+{
+	if (!half_may_pair(join, number))
+		return;
+	uint32_t present = is_pair(connection_at(join, connection_of(number))) ? number ^ 1 : 0;
+	uint32_t best = half_best(join, number);
+	if (best == present)
+		return;
+	if (half_best(join, best) == number) {
 		half_take(join, number, best);
+		return;
+	}
+	seek_again(join, number);
+	seek_again(join, best);
 }
 
 void connection_seek(struct join *join, uint32_t at)
 {
-	const struct connection *connection = connection_at(join, at);
+	struct connection *connection = connection_at(join, at);
 	if (connection->settled || connection->failed)
 		return;
+	connection->seeks = 0;
 	const struct detail *detail = detail_of(join, connection);
 	if (is_pair(connection) && !seats_touch(join, &detail->seats[SIDE_CLIENT],
 						&detail->seats[SIDE_SERVER], PAIR_SLACK_NS))
@@ -158,8 +177,8 @@ void connection_seek(struct join *join, uint32_t at)
 
 void pairs_seek(struct join *join)
 {
-	/* Grows while it runs: who is left by a peer comes again. */
-	for (size_t i = 0; i < join->seekers.count; i++)
-		half_seek(join, ((uint32_t *)join->seekers.items)[i]);
-	join->seekers.count = 0;
+	/* Who is left by a peer comes again. The last comes first, so that who waits for another's
+	 * turn has its own right behind it. */
+	while (join->seekers.count)
+		half_seek(join, ((uint32_t *)join->seekers.items)[--join->seekers.count]);
 }

@@ -81,6 +81,7 @@ struct connection {
 	uint32_t failed : 1;		   /* an attempt: never pairs */
 	uint32_t
 		stood_for : 1; /* alone, and the other end of its former self counts (failover.c) */
+	uint32_t seeks : 1;    /* a half came, closed or was parted: a peer is to be looked for */
 	uint32_t server_pid : PID_BITS;
 };
 

@@ -1,5 +1,7 @@
 #include "aggregate/aggregate.h"
 
+#include <time.h>
+
 #include "aggregate/other.h"
 #include "tests/aggregate/world.h"
 
@@ -84,6 +86,27 @@ static void one_edge_cannot_take_more_than_its_share(void **state)
 	assert_in_range(others, 1, 3);
 	assert_true(shows(&world, 10000, SCOPE_CLIENT, edge_between(&world, 7, 2)));
 	world_done(&world);
+}
+
+/* Processor time of a pane in which so many replicas of a client are new to one edge. */
+static double crowd_s(uint32_t replicas)
+{
+	struct world world;
+	struct timespec before, after;
+	world_init(&world, 1, WORLD_LANES_MAX, 24576); /* an edge's share: 3,072 */
+	for (uint32_t replica = 0; replica < replicas; replica++)
+		touch(&world, 0, 1, replica, 2);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+	world_close(&world);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+	world_done(&world);
+	return (double)(after.tv_sec - before.tv_sec) + (after.tv_nsec - before.tv_nsec) / 1e9;
+}
+
+static void who_leaves_an_edge_costs_the_same_in_whatever_crowd(void **state)
+{
+	(void)state;
+	assert_true(crowd_s(32000) < 25 * crowd_s(4000));
 }
 
 static void past_the_bound_rows_fold_into_the_server_then_into_the_last_edge(void **state)
@@ -233,6 +256,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_edge_cannot_take_more_than_its_share),
+		cmocka_unit_test(who_leaves_an_edge_costs_the_same_in_whatever_crowd),
 		cmocka_unit_test(past_the_bound_rows_fold_into_the_server_then_into_the_last_edge),
 		cmocka_unit_test(rows_max_is_the_bound),
 		cmocka_unit_test(rows_that_live_are_not_pushed_out_by_newcomers),

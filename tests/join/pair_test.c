@@ -1,3 +1,5 @@
+#include <time.h>
+
 #include "tests/join/rig.h"
 
 static const char *const A = "10.0.0.1", *const B = "10.0.0.2";
@@ -174,6 +176,68 @@ static void a_port_reused_a_thousand_times_never_crosses(void **state)
 	reuse(0);
 	reuse(1);
 	reuse(5);
+}
+
+static double processor_s(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Processor time of a pane that brings this many halves of one key, a client's and a server's in
+ * turn and equally far apart. They come in the order in which they opened, or in the opposite one:
+ * then each of the first to look takes one who leaves it again for a nearer one. */
+static double one_key_s(bool backwards)
+{
+	enum { HALVES = 1024 };
+	struct rig *rig = rig_new_with(1, 4096, 16);
+	struct tuple key = tuple_of(A, 40000, B, 80);
+	for (uint32_t i = 0; i < HALVES; i++) {
+		uint32_t at = backwards ? HALVES - i : 1 + i;
+		rig_open(rig, half_of(at, at % 2 ? SIDE_CLIENT : SIDE_SERVER, key,
+				      rig_now(rig) + at * 10000));
+	}
+	double before = processor_s();
+	rig_pane(rig);
+	double took = processor_s() - before;
+	for (uint32_t i = 1; i <= HALVES; i++)
+		assert_true(rig->labels[i].joined);
+	rig_free(rig);
+	return took;
+}
+
+static void many_halves_of_one_key_cost_the_same_in_whatever_order(void **state)
+{
+	(void)state;
+	assert_true(one_key_s(true) < 16 * one_key_s(false));
+}
+
+/* Processor time of a pane that brings news of one mapping of a key with so many lone halves. */
+static double news_s(uint32_t halves)
+{
+	struct rig *rig = rig_new_with(1, 4096, 16);
+	struct tuple key = tuple_of(A, 40000, B, 80), to = tuple_of(A, 40000, "10.0.0.3", 80);
+	double least = 0;
+	for (uint32_t i = 1; i <= halves; i++)
+		rig_open(rig, half_of(i, SIDE_CLIENT, key, rig_now(rig) + i));
+	uint64_t told_ns = rig_now(rig) - 60 * NS_PER_S;
+	rig_pane(rig);
+	for (uint32_t i = 0; i < 8; i++) {
+		rig_alias_with(rig, alias_of(key, to, told_ns + i * NS_PER_MS));
+		double before = processor_s();
+		rig_pane(rig);
+		double took = processor_s() - before;
+		least = least == 0 || took < least ? took : least;
+	}
+	rig_free(rig);
+	return least;
+}
+
+static void news_of_a_key_make_none_of_its_halves_look_for_a_peer(void **state)
+{
+	(void)state;
+	assert_true(news_s(2000) < 20 * news_s(200));
 }
 
 static void a_nearer_peer_takes_over_before_the_pair_settles(void **state)
@@ -524,6 +588,8 @@ int main(void)
 		cmocka_unit_test(a_peer_later_than_the_keeping_time_is_a_flow_of_its_own),
 		cmocka_unit_test(a_failed_attempt_is_told_in_its_pane_and_never_pairs),
 		cmocka_unit_test(a_port_reused_a_thousand_times_never_crosses),
+		cmocka_unit_test(many_halves_of_one_key_cost_the_same_in_whatever_order),
+		cmocka_unit_test(news_of_a_key_make_none_of_its_halves_look_for_a_peer),
 		cmocka_unit_test(a_nearer_peer_takes_over_before_the_pair_settles),
 		cmocka_unit_test(a_peer_that_never_closes_does_not_hold_the_flow_for_ever),
 		cmocka_unit_test(a_new_identity_labels_both_halves_anew_and_the_same_one_none),
