@@ -26,7 +26,7 @@ struct silences {
 	struct acknowledgements *acknowledgements;
 	struct tail *tail;
 	uv_timer_t timer;
-	uint64_t next_ns; /* real time: the next beginning or end */
+	uint64_t looked_ns; /* real time: what stood then was told */
 	uint64_t malformed;
 	uint32_t looks;
 	size_t next; /* to be signed again, if need be */
@@ -35,19 +35,22 @@ struct silences {
 
 static void on_timer(uv_timer_t *timer);
 
-/* At once when the next begins or ends. */
+/* At once when the next begins or ends: counted from the last look, so that none passes between. */
 static void wake(struct silences *silences)
 {
 	uint64_t now = real_ns(), wait_ms = LOOK_MS;
+	uint64_t next_ns = silencebook_next(silences->book, silences->looked_ns);
 
-	silences->next_ns = silencebook_next(silences->book, now);
-	if (silences->next_ns - now < LOOK_MS * NS_PER_MS)
-		wait_ms = (silences->next_ns - now) / NS_PER_MS + 1;
+	if (next_ns <= now)
+		wait_ms = 0;
+	else if (next_ns - now < LOOK_MS * NS_PER_MS)
+		wait_ms = (next_ns - now) / NS_PER_MS + 1;
 	uv_timer_start(&silences->timer, on_timer, wait_ms, 0);
 }
 
 static void changed(struct silences *silences)
 {
+	silences->looked_ns = real_ns();
 	wake(silences);
 	silences->options.changed(silences->options.context);
 }
@@ -276,14 +279,16 @@ static void begin(struct silences *silences)
 static void on_timer(uv_timer_t *timer)
 {
 	struct silences *silences = timer->data;
-	bool passed = real_ns() >= silences->next_ns;
+	uint64_t now = real_ns();
+	bool moved = silencebook_moved(silences->book, silences->looked_ns, now);
 
+	silences->looked_ns = now;
 	begin(silences); /* again, where there was no room for it, for descriptors or threads */
 	if (silences->read_all && silences->looks++ % KEEP_LOOKS == 0)
 		keep(silences);
 	if (silences->read_all && silences->leads)
 		sign_again(silences);
-	if (passed)
+	if (moved)
 		changed(silences);
 	else
 		wake(silences);
@@ -304,6 +309,7 @@ struct silences *silences_new(const struct silences_options *options)
 void silences_start(struct silences *silences)
 {
 	begin(silences);
+	silences->looked_ns = real_ns();
 	wake(silences);
 }
 

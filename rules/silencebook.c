@@ -251,6 +251,11 @@ uint64_t silencebook_next(const struct silencebook *book, uint64_t now_ns)
 	return next_ns;
 }
 
+bool silencebook_moved(const struct silencebook *book, uint64_t since_ns, uint64_t now_ns)
+{
+	return now_ns < since_ns || silencebook_next(book, since_ns) <= now_ns;
+}
+
 void silencebook_forget(struct silencebook *book, uint64_t now_ns,
 			void (*told)(void *context, const struct silence *silence), void *context)
 {

@@ -47,6 +47,8 @@ size_t silencebook_of(const struct silencebook *book, const struct alert *alert,
 
 /* When one begins or ends next; UINT64_MAX: none does. */
 uint64_t silencebook_next(const struct silencebook *book, uint64_t now_ns);
+/* Whether another may stand now than at since_ns: one began or ended, or the clock was set back. */
+bool silencebook_moved(const struct silencebook *book, uint64_t since_ns, uint64_t now_ns);
 /* Forgets those that ended more than keep_ns ago, and of more than silences_max those that ended
  * first; each is told before. */
 void silencebook_forget(struct silencebook *book, uint64_t now_ns,

@@ -213,6 +213,23 @@ static void the_next_moment_is_a_beginning_or_an_end(void **state)
 	silencebook_free(book);
 }
 
+static void what_begins_or_ends_between_two_looks_is_noticed_and_a_clock_set_back_too(void **state)
+{
+	struct silencebook *book = silencebook_new(ROOM, KEEP);
+
+	(void)state;
+	assert_false(silencebook_moved(book, T0, T0 + 99 * NS_PER_S));
+	assert_true(take(book, silence_of("a", 1, 5, 10, "x"), 1));
+	assert_false(silencebook_moved(book, T0, T0 + 5 * NS_PER_S - 1));
+	assert_true(silencebook_moved(book, T0, T0 + 5 * NS_PER_S));
+	assert_true(silencebook_moved(book, T0 + 5 * NS_PER_S - 1, T0 + 5 * NS_PER_S));
+	assert_false(silencebook_moved(book, T0 + 5 * NS_PER_S, T0 + 10 * NS_PER_S - 1));
+	assert_true(silencebook_moved(book, T0 + 10 * NS_PER_S - 1, T0 + 10 * NS_PER_S + 1));
+	assert_false(silencebook_moved(book, T0 + 10 * NS_PER_S, T0 + 20 * NS_PER_S));
+	assert_true(silencebook_moved(book, T0 + 11 * NS_PER_S, T0 + 9 * NS_PER_S));
+	silencebook_free(book);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -225,6 +242,8 @@ int main(void)
 			an_alert_without_members_is_its_own_episode_and_eight_are_looked_at),
 		cmocka_unit_test(what_millrace_tells_of_itself_is_never_silenced),
 		cmocka_unit_test(the_next_moment_is_a_beginning_or_an_end),
+		cmocka_unit_test(
+			what_begins_or_ends_between_two_looks_is_noticed_and_a_clock_set_back_too),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
