@@ -42,8 +42,8 @@ bool silence_check(const struct silence *silence, char why[SILENCE_WHY_BYTES])
 				"wanted; server: \"*\" is all");
 	if (!bounded_is_utf8(silence->monitor) || !bounded_is_utf8(silence->client) ||
 	    !bounded_is_utf8(silence->server) || !bounded_is_utf8(silence->created_by) ||
-	    !bounded_is_utf8(silence->comment))
-		return bad(why, "monitor, client, server, created_by, comment: UTF-8");
+	    !bounded_is_utf8(silence->comment) || !bounded_is_utf8(silence->author))
+		return bad(why, "monitor, client, server, author, created_by, comment: UTF-8");
 	if (silence->severity > ALERT_CRITICAL)
 		return bad(why, "severity: there is none of this number");
 	if (!silence->issued_ns || silence->issued_ns > INT64_MAX)

@@ -72,6 +72,9 @@ static void what_is_none_or_out_of_bounds_is_refused(void **state)
 	assert_false(silence_read(bytes, acknowledgement_write(&one, NULL, bytes), &silence, why));
 	strcpy(one.comment, "\xff");
 	assert_false(acknowledgement_check(&one, why));
+	one = of("KEY", 0, 0);
+	strcpy(one.author, "\xff"); /* gRPC clients refuse the whole of an answer that has it */
+	assert_false(acknowledgement_check(&one, why));
 	one = of("", 0, 0);
 	assert_false(acknowledgement_accept(bytes, acknowledgement_write(&one, NULL, bytes), none,
 					    &read, why));
