@@ -16,7 +16,7 @@
 enum {
 	LOOK_MS = 1000, /* at the latest: the clock may be set */
 	KEEP_LOOKS = 10,
-	SIGNED_A_LOOK = 256,
+	WRITTEN_A_LOOK = 256,
 	KEY_SHOWN = 80, /* bytes; a silence's is shorter */
 };
 
@@ -29,7 +29,7 @@ struct silences {
 	uint64_t looked_ns; /* real time: what stood then was told */
 	uint64_t malformed;
 	uint32_t looks;
-	size_t next; /* to be signed again, if need be */
+	size_t next; /* to be written again, if need be */
 	bool read_all, leads;
 };
 
@@ -121,16 +121,41 @@ static bool take_silence(struct silences *silences, const struct tail_record *re
 	return true;
 }
 
-/* Nobody but who has the key may end a silence, so what has no value ends none: what is taken back
- * is forgotten by itself. */
+/* The text behind the prefix of its key; false: it has another, or no room. */
+static bool take_key(const struct tail_record *record, const char *prefix, char *text, size_t size)
+{
+	size_t skip = strlen(prefix);
+
+	if (!record->key || record->key_length < skip || record->key_length - skip >= size ||
+	    memcmp(record->key, prefix, skip) != 0)
+		return false;
+	memcpy(text, record->key + skip, record->key_length - skip);
+	text[record->key_length - skip] = '\0';
+	return true;
+}
+
+/* Nobody but who has the key may end a silence, so what has no value ends none: what we take back
+ * we have forgotten, and what we know comes into the topic again, for the next start to find. */
+static void on_tombstone(struct silences *silences, const struct tail_record *record)
+{
+	char id[SILENCE_ID_BYTES], key[ALERT_KEY_TEXT];
+
+	if (take_key(record, SILENCE_PREFIX, id, sizeof(id)))
+		silencebook_lose(silences->book, id);
+	if (take_key(record, ACKNOWLEDGEMENT_PREFIX, key, sizeof(key)))
+		acknowledgements_lose(silences->acknowledgements, key);
+}
+
 static void on_record(void *context, const struct tail_record *record)
 {
 	struct silences *silences = context;
 	char why[SILENCE_WHY_BYTES] = "";
 	bool good;
 
-	if (!record->value)
+	if (!record->value) {
+		on_tombstone(silences, record);
 		return;
+	}
 	good = is_acknowledgement(record) ? take_acknowledgement(silences, record, why)
 					  : take_silence(silences, record, why);
 	if (!good)
@@ -172,7 +197,8 @@ static bool signed_by_another(const uint8_t *bytes, size_t length, const uint8_t
 	return memcmp(bytes + length - SEAL_MAC_BYTES, mac, SEAL_MAC_BYTES) != 0;
 }
 
-/* again: only if the keys have changed since: the former one will not be known for ever. */
+/* again: only if the topic has it no more, or the keys have changed since: the former one will not
+ * be known for ever. */
 static void put_silence(struct silences *silences, const struct silence *silence, bool again)
 {
 	uint8_t key[SEAL_KEY_BYTES], bytes[SILENCE_BYTES_MAX];
@@ -182,7 +208,7 @@ static void put_silence(struct silences *silences, const struct silence *silence
 
 	explicit_bzero(key, sizeof(key));
 	silence_key(silence, id);
-	if (!again || (by && signed_by_another(bytes, length, silence->mac)))
+	if (!again || silence->lost || (by && signed_by_another(bytes, length, silence->mac)))
 		offer(silences, id, (struct encoded){.bytes = bytes, .length = length});
 }
 
@@ -196,7 +222,7 @@ static void put_acknowledgement(struct silences *silences, const struct acknowle
 
 	explicit_bzero(key, sizeof(key));
 	acknowledgement_key(one, id);
-	if (!again || (by && signed_by_another(bytes, length, one->mac)))
+	if (!again || one->lost || (by && signed_by_another(bytes, length, one->mac)))
 		offer(silences, id, (struct encoded){.bytes = bytes, .length = length});
 }
 
@@ -237,13 +263,13 @@ static void keep(struct silences *silences)
 }
 
 /* A few at a time, all within a minute. */
-static void sign_again(struct silences *silences)
+static void write_again(struct silences *silences)
 {
 	const struct acknowledgements *acknowledgements = silences->acknowledgements;
 	size_t book = silencebook_count(silences->book);
 	size_t count = book + acknowledgements_count(acknowledgements);
 
-	for (size_t i = 0; i < count && i < SIGNED_A_LOOK; i++) {
+	for (size_t i = 0; i < count && i < WRITTEN_A_LOOK; i++) {
 		size_t at = silences->next++ % count;
 
 		if (at < book)
@@ -287,7 +313,7 @@ static void on_timer(uv_timer_t *timer)
 	if (silences->read_all && silences->looks++ % KEEP_LOOKS == 0)
 		keep(silences);
 	if (silences->read_all && silences->leads)
-		sign_again(silences);
+		write_again(silences);
 	if (moved)
 		changed(silences);
 	else

@@ -65,7 +65,8 @@ bool acknowledgements_take(struct acknowledgements *known, const struct acknowle
 {
 	struct entry *entry = find(known, one->key);
 
-	if (entry && entry->one->issued_ns > one->issued_ns)
+	if (entry && entry->one->issued_ns > one->issued_ns) {
+		entry->one->lost = true;
 		return false;
 	if (!entry) {
 		char key[ALERT_KEY_TEXT] = "";
@@ -89,6 +90,7 @@ const struct acknowledgement *acknowledgements_of(const struct acknowledgements 
 }
 
 size_t acknowledgements_count(const struct acknowledgements *known)
+	}
 {
 	return known->table.count;
 }
@@ -102,6 +104,14 @@ const struct acknowledgement *acknowledgements_at(const struct acknowledgements 
 void acknowledgements_forget(struct acknowledgements *known, uint64_t now_ns,
 			     void (*told)(void *context, const struct acknowledgement *one),
 			     void *context)
+void acknowledgements_lose(struct acknowledgements *known, const char *key)
+{
+	struct entry *entry = find(known, key);
+
+	if (entry)
+		entry->one->lost = true;
+}
+
 {
 	for (uint32_t i = known->table.count; i-- > 0;) {
 		struct entry *entry = table_at(&known->table, i);

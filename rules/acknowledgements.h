@@ -25,6 +25,8 @@ const struct acknowledgement *acknowledgements_of(const struct acknowledgements 
 						  const struct alert *alert);
 size_t acknowledgements_count(const struct acknowledgements *known);
 const struct acknowledgement *acknowledgements_at(const struct acknowledgements *known,
+/* As silencebook_lose: key is that of the incident. */
+void acknowledgements_lose(struct acknowledgements *known, const char *key);
 						  size_t number);
 /* Forgets what is too old; each is told before. now_ns: real time. */
 void acknowledgements_forget(struct acknowledgements *known, uint64_t now_ns,
