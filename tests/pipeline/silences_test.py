@@ -335,7 +335,8 @@ class Acknowledged(Asking):
         self.write(key, 1)
         self.assertEqual(404, self.ask("POST", "/api/v1/alerts/NONE4711/ack")[0])
         self.assertEqual(404, self.ask("POST", f"/api/v1/alerts/{key}")[0])
-        self.assertEqual(404, self.ask("POST", f"/api/v1/alerts/{key[:3]}/ack")[0])
+        status, problem = self.ask("POST", f"/api/v1/alerts/{key[:3]}/ack")
+        self.assertEqual((404, True), (status, "four characters" in problem["detail"]))
         self.assertEqual(400, self.ask("POST", f"/api/v1/alerts/{key}/ack", {"comment": "c" * 1025})[0])
         self.assertEqual(400, self.ask("POST", f"/api/v1/alerts/{key}/ack", {"who": "me"})[0])
         self.assertEqual(400, self.ask("POST", f"/api/v1/alerts/{key}/ack?dry_run=1")[0])
@@ -443,6 +444,10 @@ class Api(Asking):
         self.assertIn("-s is millraced's address",
                       self.cli("silences", "--server", f"http://{self.daemon.api}", status=2).stderr)
         self.assertIn("list, get ID", self.cli("silences", "frob", status=2).stderr)
+        self.assertIn('not "more"', self.cli("silences", "list", "more", status=2).stderr)
+        self.assertIn('not "more"', self.cli("monitors", "list", "more", status=2).stderr)
+        self.assertIn("millraced's address is -s", self.cli("silences", "add", "--server", f"http://{self.daemon.api}",
+                                                            "--for", "1h", status=2).stderr)
         self.assertEqual([], self.listed("active"))
         status, state = self.ask("POST", PATH, "server: x\nduration: 1h\n", kind="application/yaml")
         self.assertEqual((200, "active"), (status, state["state"]))
