@@ -35,7 +35,8 @@ struct silences {
 
 static void on_timer(uv_timer_t *timer);
 
-/* At once when the next begins or ends: counted from the last look, so that none passes between. */
+/* At once when the next begins or ends: counted from the last look, so that none passes between. A
+ * look that is due earlier stays: records that come all the time must not put it off. */
 static void wake(struct silences *silences)
 {
 	uint64_t now = real_ns(), wait_ms = LOOK_MS;
@@ -45,7 +46,9 @@ static void wake(struct silences *silences)
 		wait_ms = 0;
 	else if (next_ns - now < LOOK_MS * NS_PER_MS)
 		wait_ms = (next_ns - now) / NS_PER_MS + 1;
-	uv_timer_start(&silences->timer, on_timer, wait_ms, 0);
+	if (!uv_is_active((uv_handle_t *)&silences->timer) ||
+	    uv_timer_get_due_in(&silences->timer) > wait_ms)
+		uv_timer_start(&silences->timer, on_timer, wait_ms, 0);
 }
 
 static void changed(struct silences *silences)
@@ -84,12 +87,11 @@ static bool is_acknowledgement(const struct tail_record *record)
 }
 
 static bool take_acknowledgement(struct silences *silences, const struct tail_record *record,
-				 char why[SILENCE_WHY_BYTES])
+				 bool *stands, char why[SILENCE_WHY_BYTES])
 {
 	const struct silences_options *options = &silences->options;
 	char key[ACKNOWLEDGEMENT_KEY_BYTES];
 	struct acknowledgement one;
-	bool stands;
 
 	if (!acknowledgement_accept(record->value, record->length, keyring_keys(options->keyring),
 				    &one, why))
@@ -97,18 +99,17 @@ static bool take_acknowledgement(struct silences *silences, const struct tail_re
 	acknowledgement_key(&one, key);
 	if (!is_under(key, record))
 		return false;
-	stands = acknowledgements_take(silences->acknowledgements, &one);
-	options->acknowledged(options->context, &one, stands);
+	*stands = acknowledgements_take(silences->acknowledgements, &one);
+	options->acknowledged(options->context, &one, *stands);
 	return true;
 }
 
-static bool take_silence(struct silences *silences, const struct tail_record *record,
+static bool take_silence(struct silences *silences, const struct tail_record *record, bool *stands,
 			 char why[SILENCE_WHY_BYTES])
 {
 	const struct silences_options *options = &silences->options;
 	char key[SILENCE_KEY_BYTES];
 	struct silence silence;
-	bool stands;
 
 	if (!silence_accept(record->value, record->length, keyring_keys(options->keyring), &silence,
 			    why))
@@ -116,8 +117,8 @@ static bool take_silence(struct silences *silences, const struct tail_record *re
 	silence_key(&silence, key);
 	if (!is_under(key, record))
 		return false;
-	stands = silencebook_take(silences->book, &silence, real_ns());
-	options->taken(options->context, &silence, stands);
+	*stands = silencebook_take(silences->book, &silence, real_ns());
+	options->taken(options->context, &silence, *stands);
 	return true;
 }
 
@@ -150,17 +151,17 @@ static void on_record(void *context, const struct tail_record *record)
 {
 	struct silences *silences = context;
 	char why[SILENCE_WHY_BYTES] = "";
-	bool good;
+	bool good, stands = false;
 
 	if (!record->value) {
 		on_tombstone(silences, record);
 		return;
 	}
-	good = is_acknowledgement(record) ? take_acknowledgement(silences, record, why)
-					  : take_silence(silences, record, why);
+	good = is_acknowledgement(record) ? take_acknowledgement(silences, record, &stands, why)
+					  : take_silence(silences, record, &stands, why);
 	if (!good)
 		refuse(silences, record, why[0] ? why : "its key is another's");
-	else if (silences->read_all)
+	else if (stands && silences->read_all)
 		changed(silences);
 }
 

@@ -512,6 +512,16 @@ class Api(Asking):
         self.assertTrue(millraced.until(lambda: self.last() == ended, WITHIN_S))
         self.assertEqual([], self.listed("active"))
 
+    def test_records_that_come_all_the_time_do_not_put_off_the_topics_keeping(self):
+        self.add("--id", "stands", "--server", "x", "--for", "1h")
+        stands, other = self.last(), self.signed("other")
+        self.kafka.put("millrace.silences", "silence/stands", None)
+        for _ in range(12):  # more often than once a second, for more than two
+            self.kafka.put("millrace.silences", "silence/other", other)
+            time.sleep(0.25)
+        values = list(records.raw(self.kafka.address, "millrace.silences"))
+        self.assertIn(stands, values[values.index(other):])
+
     def signed(self, ident):
         """A good record that another instance may have written."""
         now = time.time_ns()
