@@ -17,7 +17,8 @@ enum {
 	LOOK_MS = 1000, /* at the latest: the clock may be set */
 	KEEP_LOOKS = 10,
 	WRITTEN_A_LOOK = 256,
-	KEY_SHOWN = 80, /* bytes; a silence's is shorter */
+	ROUND_LOOKS = 59, /* in which all that is known is looked at */
+	KEY_SHOWN = 80,	  /* bytes; a silence's is shorter */
 };
 
 struct silences {
@@ -263,21 +264,45 @@ static void keep(struct silences *silences)
 	acknowledgements_forget(silences->acknowledgements, real_ns(), on_long_ago, silences);
 }
 
-/* A few at a time, all within a minute. */
+static void put_again(struct silences *silences, size_t at)
+{
+	size_t book = silencebook_count(silences->book);
+
+	if (at < book)
+		put_silence(silences, silencebook_at(silences->book, at), true);
+	else
+		put_acknowledgement(
+			silences, acknowledgements_at(silences->acknowledgements, at - book), true);
+}
+
+static bool is_lost(const struct silences *silences, size_t at)
+{
+	size_t book = silencebook_count(silences->book);
+
+	return at < book ? silencebook_at(silences->book, at)->lost
+			 : acknowledgements_at(silences->acknowledgements, at - book)->lost;
+}
+
+/* What is lost at once. Of the rest, which another key may have signed, a part: all within a
+ * minute, and while Kafka is away none more often than that, as what waits for it is not told from
+ * what is still to be written. */
 static void write_again(struct silences *silences)
 {
-	const struct acknowledgements *acknowledgements = silences->acknowledgements;
-	size_t book = silencebook_count(silences->book);
-	size_t count = book + acknowledgements_count(acknowledgements);
+	size_t count = silencebook_count(silences->book) +
+		       acknowledgements_count(silences->acknowledgements);
+	size_t written = 0;
 
-	for (size_t i = 0; i < count && i < WRITTEN_A_LOOK; i++) {
+	for (size_t at = 0; at < count && written < WRITTEN_A_LOOK; at++) {
+		if (!is_lost(silences, at))
+			continue;
+		put_again(silences, at);
+		written++;
+	}
+	for (size_t i = 0; count && i < count / ROUND_LOOKS + 1; i++) {
 		size_t at = silences->next++ % count;
 
-		if (at < book)
-			put_silence(silences, silencebook_at(silences->book, at), true);
-		else
-			put_acknowledgement(silences,
-					    acknowledgements_at(acknowledgements, at - book), true);
+		if (!is_lost(silences, at))
+			put_again(silences, at);
 	}
 }
 
