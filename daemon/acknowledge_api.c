@@ -128,7 +128,10 @@ static const struct alert *find(struct acknowledge_api *api, struct response *re
 
 	if (strlen(key) >= KEY_CHARACTERS_MIN)
 		alert = api->options.find(api->options.context, key, &several);
-	if (several)
+	if (strlen(key) < KEY_CHARACTERS_MIN)
+		response_refuse(response, 404,
+				"at least four characters of an alert's key are wanted");
+	else if (several)
 		response_refuse(response, 400,
 				"more than one alert's key begins so: give more of it");
 	else if (!alert)

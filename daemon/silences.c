@@ -16,8 +16,9 @@
 enum {
 	LOOK_MS = 1000, /* at the latest: the clock may be set */
 	KEEP_LOOKS = 10,
-	SIGNED_A_LOOK = 256,
-	KEY_SHOWN = 80, /* bytes; a silence's is shorter */
+	WRITTEN_A_LOOK = 256,
+	ROUND_LOOKS = 59, /* in which all that is known is looked at */
+	KEY_SHOWN = 80,	  /* bytes; a silence's is shorter */
 };
 
 struct silences {
@@ -26,28 +27,34 @@ struct silences {
 	struct acknowledgements *acknowledgements;
 	struct tail *tail;
 	uv_timer_t timer;
-	uint64_t next_ns; /* real time: the next beginning or end */
+	uint64_t looked_ns; /* real time: what stood then was told */
 	uint64_t malformed;
 	uint32_t looks;
-	size_t next; /* to be signed again, if need be */
+	size_t next; /* to be written again, if need be */
 	bool read_all, leads;
 };
 
 static void on_timer(uv_timer_t *timer);
 
-/* At once when the next begins or ends. */
+/* At once when the next begins or ends: counted from the last look, so that none passes between. A
+ * look that is due earlier stays: records that come all the time must not put it off. */
 static void wake(struct silences *silences)
 {
 	uint64_t now = real_ns(), wait_ms = LOOK_MS;
+	uint64_t next_ns = silencebook_next(silences->book, silences->looked_ns);
 
-	silences->next_ns = silencebook_next(silences->book, now);
-	if (silences->next_ns - now < LOOK_MS * NS_PER_MS)
-		wait_ms = (silences->next_ns - now) / NS_PER_MS + 1;
-	uv_timer_start(&silences->timer, on_timer, wait_ms, 0);
+	if (next_ns <= now)
+		wait_ms = 0;
+	else if (next_ns - now < LOOK_MS * NS_PER_MS)
+		wait_ms = (next_ns - now) / NS_PER_MS + 1;
+	if (!uv_is_active((uv_handle_t *)&silences->timer) ||
+	    uv_timer_get_due_in(&silences->timer) > wait_ms)
+		uv_timer_start(&silences->timer, on_timer, wait_ms, 0);
 }
 
 static void changed(struct silences *silences)
 {
+	silences->looked_ns = real_ns();
 	wake(silences);
 	silences->options.changed(silences->options.context);
 }
@@ -81,12 +88,11 @@ static bool is_acknowledgement(const struct tail_record *record)
 }
 
 static bool take_acknowledgement(struct silences *silences, const struct tail_record *record,
-				 char why[SILENCE_WHY_BYTES])
+				 bool *stands, char why[SILENCE_WHY_BYTES])
 {
 	const struct silences_options *options = &silences->options;
 	char key[ACKNOWLEDGEMENT_KEY_BYTES];
 	struct acknowledgement one;
-	bool stands;
 
 	if (!acknowledgement_accept(record->value, record->length, keyring_keys(options->keyring),
 				    &one, why))
@@ -94,18 +100,17 @@ static bool take_acknowledgement(struct silences *silences, const struct tail_re
 	acknowledgement_key(&one, key);
 	if (!is_under(key, record))
 		return false;
-	stands = acknowledgements_take(silences->acknowledgements, &one);
-	options->acknowledged(options->context, &one, stands);
+	*stands = acknowledgements_take(silences->acknowledgements, &one);
+	options->acknowledged(options->context, &one, *stands);
 	return true;
 }
 
-static bool take_silence(struct silences *silences, const struct tail_record *record,
+static bool take_silence(struct silences *silences, const struct tail_record *record, bool *stands,
 			 char why[SILENCE_WHY_BYTES])
 {
 	const struct silences_options *options = &silences->options;
 	char key[SILENCE_KEY_BYTES];
 	struct silence silence;
-	bool stands;
 
 	if (!silence_accept(record->value, record->length, keyring_keys(options->keyring), &silence,
 			    why))
@@ -113,26 +118,51 @@ static bool take_silence(struct silences *silences, const struct tail_record *re
 	silence_key(&silence, key);
 	if (!is_under(key, record))
 		return false;
-	stands = silencebook_take(silences->book, &silence, real_ns());
-	options->taken(options->context, &silence, stands);
+	*stands = silencebook_take(silences->book, &silence, real_ns());
+	options->taken(options->context, &silence, *stands);
 	return true;
 }
 
-/* Nobody but who has the key may end a silence, so what has no value ends none: what is taken back
- * is forgotten by itself. */
+/* The text behind the prefix of its key; false: it has another, or no room. */
+static bool take_key(const struct tail_record *record, const char *prefix, char *text, size_t size)
+{
+	size_t skip = strlen(prefix);
+
+	if (!record->key || record->key_length < skip || record->key_length - skip >= size ||
+	    memcmp(record->key, prefix, skip) != 0)
+		return false;
+	memcpy(text, record->key + skip, record->key_length - skip);
+	text[record->key_length - skip] = '\0';
+	return true;
+}
+
+/* Nobody but who has the key may end a silence, so what has no value ends none: what we take back
+ * we have forgotten, and what we know comes into the topic again, for the next start to find. */
+static void on_tombstone(struct silences *silences, const struct tail_record *record)
+{
+	char id[SILENCE_ID_BYTES], key[ALERT_KEY_TEXT];
+
+	if (take_key(record, SILENCE_PREFIX, id, sizeof(id)))
+		silencebook_lose(silences->book, id);
+	if (take_key(record, ACKNOWLEDGEMENT_PREFIX, key, sizeof(key)))
+		acknowledgements_lose(silences->acknowledgements, key);
+}
+
 static void on_record(void *context, const struct tail_record *record)
 {
 	struct silences *silences = context;
 	char why[SILENCE_WHY_BYTES] = "";
-	bool good;
+	bool good, stands = false;
 
-	if (!record->value)
+	if (!record->value) {
+		on_tombstone(silences, record);
 		return;
-	good = is_acknowledgement(record) ? take_acknowledgement(silences, record, why)
-					  : take_silence(silences, record, why);
+	}
+	good = is_acknowledgement(record) ? take_acknowledgement(silences, record, &stands, why)
+					  : take_silence(silences, record, &stands, why);
 	if (!good)
 		refuse(silences, record, why[0] ? why : "its key is another's");
-	else if (silences->read_all)
+	else if (stands && silences->read_all)
 		changed(silences);
 }
 
@@ -169,7 +199,8 @@ static bool signed_by_another(const uint8_t *bytes, size_t length, const uint8_t
 	return memcmp(bytes + length - SEAL_MAC_BYTES, mac, SEAL_MAC_BYTES) != 0;
 }
 
-/* again: only if the keys have changed since: the former one will not be known for ever. */
+/* again: only if the topic has it no more, or the keys have changed since: the former one will not
+ * be known for ever. */
 static void put_silence(struct silences *silences, const struct silence *silence, bool again)
 {
 	uint8_t key[SEAL_KEY_BYTES], bytes[SILENCE_BYTES_MAX];
@@ -179,7 +210,7 @@ static void put_silence(struct silences *silences, const struct silence *silence
 
 	explicit_bzero(key, sizeof(key));
 	silence_key(silence, id);
-	if (!again || (by && signed_by_another(bytes, length, silence->mac)))
+	if (!again || silence->lost || (by && signed_by_another(bytes, length, silence->mac)))
 		offer(silences, id, (struct encoded){.bytes = bytes, .length = length});
 }
 
@@ -193,7 +224,7 @@ static void put_acknowledgement(struct silences *silences, const struct acknowle
 
 	explicit_bzero(key, sizeof(key));
 	acknowledgement_key(one, id);
-	if (!again || (by && signed_by_another(bytes, length, one->mac)))
+	if (!again || one->lost || (by && signed_by_another(bytes, length, one->mac)))
 		offer(silences, id, (struct encoded){.bytes = bytes, .length = length});
 }
 
@@ -233,21 +264,45 @@ static void keep(struct silences *silences)
 	acknowledgements_forget(silences->acknowledgements, real_ns(), on_long_ago, silences);
 }
 
-/* A few at a time, all within a minute. */
-static void sign_again(struct silences *silences)
+static void put_again(struct silences *silences, size_t at)
 {
-	const struct acknowledgements *acknowledgements = silences->acknowledgements;
 	size_t book = silencebook_count(silences->book);
-	size_t count = book + acknowledgements_count(acknowledgements);
 
-	for (size_t i = 0; i < count && i < SIGNED_A_LOOK; i++) {
+	if (at < book)
+		put_silence(silences, silencebook_at(silences->book, at), true);
+	else
+		put_acknowledgement(
+			silences, acknowledgements_at(silences->acknowledgements, at - book), true);
+}
+
+static bool is_lost(const struct silences *silences, size_t at)
+{
+	size_t book = silencebook_count(silences->book);
+
+	return at < book ? silencebook_at(silences->book, at)->lost
+			 : acknowledgements_at(silences->acknowledgements, at - book)->lost;
+}
+
+/* What is lost at once. Of the rest, which another key may have signed, a part: all within a
+ * minute, and while Kafka is away none more often than that, as what waits for it is not told from
+ * what is still to be written. */
+static void write_again(struct silences *silences)
+{
+	size_t count = silencebook_count(silences->book) +
+		       acknowledgements_count(silences->acknowledgements);
+	size_t written = 0;
+
+	for (size_t at = 0; at < count && written < WRITTEN_A_LOOK; at++) {
+		if (!is_lost(silences, at))
+			continue;
+		put_again(silences, at);
+		written++;
+	}
+	for (size_t i = 0; count && i < count / ROUND_LOOKS + 1; i++) {
 		size_t at = silences->next++ % count;
 
-		if (at < book)
-			put_silence(silences, silencebook_at(silences->book, at), true);
-		else
-			put_acknowledgement(silences,
-					    acknowledgements_at(acknowledgements, at - book), true);
+		if (!is_lost(silences, at))
+			put_again(silences, at);
 	}
 }
 
@@ -276,14 +331,16 @@ static void begin(struct silences *silences)
 static void on_timer(uv_timer_t *timer)
 {
 	struct silences *silences = timer->data;
-	bool passed = real_ns() >= silences->next_ns;
+	uint64_t now = real_ns();
+	bool moved = silencebook_moved(silences->book, silences->looked_ns, now);
 
+	silences->looked_ns = now;
 	begin(silences); /* again, where there was no room for it, for descriptors or threads */
 	if (silences->read_all && silences->looks++ % KEEP_LOOKS == 0)
 		keep(silences);
 	if (silences->read_all && silences->leads)
-		sign_again(silences);
-	if (passed)
+		write_again(silences);
+	if (moved)
 		changed(silences);
 	else
 		wake(silences);
@@ -304,6 +361,7 @@ struct silences *silences_new(const struct silences_options *options)
 void silences_start(struct silences *silences)
 {
 	begin(silences);
+	silences->looked_ns = real_ns();
 	wake(silences);
 }
 

@@ -1,8 +1,9 @@
 /* The silences and acknowledgements of millrace.silences: reads the topic whole, believes what one
  * of the keyring's keys signed, and says of which incidents nobody is to be told now, and to which
  * somebody attends. Every instance reads along; the one that leads also keeps the topic: what a
- * former key signed is written again, signed by the first, and what expired keep_ns ago, or was
- * acknowledged long ago, is taken back.
+ * former key signed is written again, signed by the first, and so is what stands where the topic's
+ * last record of its key is another (an older one, or none: somebody without the key, or two who
+ * wrote at once); what expired keep_ns ago, or was acknowledged long ago, is taken back.
  *
  * Bounds: those of rules/silencebook.h and rules/acknowledgements.h. What is no good record, or
  * finds no room, is counted and told. The service loop's thread. */

@@ -188,8 +188,10 @@ static void reply_dry_run(struct silences_api *api, struct response *response,
 
 	begun.issued_ns = UINT64_MAX;
 	begun.starts_ns = begun.starts_ns < now ? begun.starts_ns : now;
-	for (size_t i = 0; i < silencebook_count(book); i++)
-		silencebook_take(trial, silencebook_at(book, i), now);
+	for (size_t i = 0; i < silencebook_count(book); i++) {
+		if (silence_state(silencebook_at(book, i), now) == SILENCE_ACTIVE)
+			silencebook_take(trial, silencebook_at(book, i), now);
+	}
 	silencebook_take(trial, &begun, now);
 	add_alerts(api, trial, now, &state, 1);
 	silencebook_free(trial);
@@ -257,14 +259,13 @@ static struct waiter *waiter_of(struct silences_api *api, const struct silence *
 
 void silences_api_taken(struct silences_api *api, const struct silence *silence, bool stands)
 {
-	const struct silence *known =
-		silencebook_find(silences_book(api->options.silences), silence->id);
+	const struct silencebook *book = silences_book(api->options.silences);
 	struct waiter *waiter = waiter_of(api, silence);
 	struct response *response;
 
 	if (silence->issued_ns > api->issued_ns)
 		api->issued_ns = silence->issued_ns;
-	if (!stands && !known && is_ours(api, silence->issued_ns))
+	if (!stands && silencebook_is_homeless(book, silence) && is_ours(api, silence->issued_ns))
 		take_back(api, silence);
 	if (!waiter)
 		return;

@@ -26,9 +26,10 @@ bool acknowledgement_check(const struct acknowledgement *acknowledgement,
 {
 	if (!acknowledgement->key[0])
 		return bad(why, "id: of no incident");
-	if (!bounded_is_utf8(acknowledgement->created_by) ||
+	if (!bounded_is_utf8(acknowledgement->author) ||
+	    !bounded_is_utf8(acknowledgement->created_by) ||
 	    !bounded_is_utf8(acknowledgement->comment))
-		return bad(why, "created_by, comment: UTF-8");
+		return bad(why, "author, created_by, comment: UTF-8");
 	if (!acknowledgement->issued_ns || acknowledgement->issued_ns > INT64_MAX)
 		return bad(why, "issued_ns: no time");
 	return true;

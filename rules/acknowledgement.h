@@ -22,6 +22,7 @@ struct acknowledgement {
 	char created_by[SILENCE_AUTHOR_BYTES];
 	char comment[SILENCE_COMMENT_BYTES];
 	uint8_t mac[SEAL_MAC_BYTES]; /* of the record that it was read from; 0: not signed */
+	bool lost;		     /* as a silence's */
 };
 
 /* The record's key. */

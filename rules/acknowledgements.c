@@ -48,36 +48,68 @@ static void take_out(struct acknowledgements *known, struct entry *entry)
 	table_remove(&known->table, entry);
 }
 
-static void forget_first(struct acknowledgements *known)
+/* Of several that were issued at one time the one whose key comes first. */
+static bool is_before(const struct acknowledgement *one, const struct acknowledgement *other)
+{
+	if (one->issued_ns != other->issued_ns)
+		return one->issued_ns < other->issued_ns;
+	return strcmp(one->key, other->key) < 0;
+}
+
+static struct entry *find_first(const struct acknowledgements *known)
 {
 	struct entry *first = table_at(&known->table, 0);
 
 	for (uint32_t i = 1; i < known->table.count; i++) {
 		struct entry *entry = table_at(&known->table, i);
 
-		if (entry->one->issued_ns < first->one->issued_ns)
+		if (is_before(entry->one, first->one))
 			first = entry;
 	}
+	return first;
+}
+
+/* Room for one that is new, unless all that are there are newer. */
+static bool make_room(struct acknowledgements *known, const struct acknowledgement *one)
+{
+	struct entry *first;
+
+	if (known->table.count < (size_t)known->max * ACKNOWLEDGEMENTS_SPARE)
+		return true;
+	first = find_first(known);
+	if (is_before(one, first->one))
+		return false;
 	take_out(known, first);
+	return true;
 }
 
 bool acknowledgements_take(struct acknowledgements *known, const struct acknowledgement *one)
 {
 	struct entry *entry = find(known, one->key);
 
-	if (entry && entry->one->issued_ns > one->issued_ns)
+	if (entry && entry->one->issued_ns > one->issued_ns) {
+		entry->one->lost = true;
 		return false;
+	}
 	if (!entry) {
 		char key[ALERT_KEY_TEXT] = "";
 
-		if (known->table.count >= known->max)
-			forget_first(known);
+		if (!make_room(known, one))
+			return false;
 		memcpy(key, one->key, strnlen(one->key, sizeof(key) - 1));
 		entry = table_put(&known->table, key);
 		entry->one = memory_zeroed(1, sizeof(*entry->one));
 	}
 	*entry->one = *one;
 	return true;
+}
+
+void acknowledgements_lose(struct acknowledgements *known, const char *key)
+{
+	struct entry *entry = find(known, key);
+
+	if (entry)
+		entry->one->lost = true;
 }
 
 const struct acknowledgement *acknowledgements_of(const struct acknowledgements *known,
@@ -110,5 +142,11 @@ void acknowledgements_forget(struct acknowledgements *known, uint64_t now_ns,
 			continue;
 		told(context, entry->one);
 		take_out(known, entry);
+	}
+	while (known->table.count > known->max) {
+		struct entry *first = find_first(known);
+
+		told(context, first->one);
+		take_out(known, first);
 	}
 }

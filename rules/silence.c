@@ -7,8 +7,6 @@
 #include "millrace/v1/silences.pb-c.h"
 #include "rules/bounded.h"
 
-#define PREFIX "silence/"
-
 enum { VERSION = 1, UNPACK_BYTES_MAX = 64 << 10 };
 
 static bool bad(char *why, const char *what)
@@ -20,7 +18,7 @@ static bool bad(char *why, const char *what)
 
 void silence_key(const struct silence *silence, char key[SILENCE_KEY_BYTES])
 {
-	snprintf(key, SILENCE_KEY_BYTES, PREFIX "%s", silence->id);
+	snprintf(key, SILENCE_KEY_BYTES, SILENCE_PREFIX "%s", silence->id);
 }
 
 /* --- bounds --- */
@@ -42,8 +40,8 @@ bool silence_check(const struct silence *silence, char why[SILENCE_WHY_BYTES])
 				"wanted; server: \"*\" is all");
 	if (!bounded_is_utf8(silence->monitor) || !bounded_is_utf8(silence->client) ||
 	    !bounded_is_utf8(silence->server) || !bounded_is_utf8(silence->created_by) ||
-	    !bounded_is_utf8(silence->comment))
-		return bad(why, "monitor, client, server, created_by, comment: UTF-8");
+	    !bounded_is_utf8(silence->comment) || !bounded_is_utf8(silence->author))
+		return bad(why, "monitor, client, server, author, created_by, comment: UTF-8");
 	if (silence->severity > ALERT_CRITICAL)
 		return bad(why, "severity: there is none of this number");
 	if (!silence->issued_ns || silence->issued_ns > INT64_MAX)
@@ -116,12 +114,12 @@ static bool take_rule(const Millrace__V1__SilenceRule *from, struct silence *to)
 
 static bool take(const Millrace__V1__SilenceRecord *from, struct silence *to, char *why)
 {
-	size_t prefix = sizeof(PREFIX) - 1;
+	size_t prefix = sizeof(SILENCE_PREFIX) - 1;
 
 	if (from->version != VERSION)
 		return bad(why, "its version is not known here");
-	if (strncmp(from->id, PREFIX, prefix) != 0)
-		return bad(why, "id: that of a silence begins with " PREFIX);
+	if (strncmp(from->id, SILENCE_PREFIX, prefix) != 0)
+		return bad(why, "id: that of a silence begins with " SILENCE_PREFIX);
 	to->issued_ns = from->issued_ns;
 	if (from->hmac.len == sizeof(to->mac))
 		memcpy(to->mac, from->hmac.data, sizeof(to->mac));

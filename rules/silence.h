@@ -21,6 +21,8 @@ enum {
 	SILENCE_WHY_BYTES = 160,
 };
 
+#define SILENCE_PREFIX	   "silence/" /* of a record's key */
+
 #define SILENCE_LENGTH_MAX (366 * 86400 * NS_PER_S)
 
 enum silence_state { SILENCE_ACTIVE, SILENCE_PENDING, SILENCE_EXPIRED };
@@ -38,6 +40,7 @@ struct silence {
 	char created_by[SILENCE_AUTHOR_BYTES];
 	char comment[SILENCE_COMMENT_BYTES];
 	uint8_t mac[SEAL_MAC_BYTES]; /* of the record that it was read from; 0: not signed */
+	bool lost;		     /* the topic's last record of its id is another by now */
 };
 
 /* The record's key. */

@@ -75,6 +75,8 @@ static size_t first_of_more(const struct silencebook *book, uint64_t most, uint6
 {
 	size_t expired = 0, first = SIZE_MAX;
 
+	if (book->count <= most)
+		return SIZE_MAX;
 	for (size_t i = 0; i < book->count; i++) {
 		const struct silence *silence = book->silences[i];
 
@@ -94,8 +96,10 @@ bool silencebook_take(struct silencebook *book, const struct silence *silence, u
 	bool stood = known && silence_state(known, now_ns) != SILENCE_EXPIRED;
 	bool stands = silence_state(silence, now_ns) != SILENCE_EXPIRED;
 
-	if (known && known->issued_ns > silence->issued_ns)
+	if (known && known->issued_ns > silence->issued_ns) {
+		known->lost = true;
 		return false;
+	}
 	if (!stood && stands && silencebook_standing(book, now_ns) >= book->silences_max) {
 		book->refused++;
 		return false;
@@ -107,6 +111,22 @@ bool silencebook_take(struct silencebook *book, const struct silence *silence, u
 	if (place != SIZE_MAX)
 		take_out(book, place);
 	return true;
+}
+
+void silencebook_lose(struct silencebook *book, const char *id)
+{
+	bool found;
+	size_t place = place_of(book, id, &found);
+
+	if (found)
+		book->silences[place]->lost = true;
+}
+
+bool silencebook_is_homeless(const struct silencebook *book, const struct silence *silence)
+{
+	const struct silence *known = silencebook_find(book, silence->id);
+
+	return !known || known->issued_ns < silence->issued_ns;
 }
 
 const struct silence *silencebook_find(const struct silencebook *book, const char *id)
@@ -249,6 +269,11 @@ uint64_t silencebook_next(const struct silencebook *book, uint64_t now_ns)
 			next_ns = its_ns;
 	}
 	return next_ns;
+}
+
+bool silencebook_moved(const struct silencebook *book, uint64_t since_ns, uint64_t now_ns)
+{
+	return now_ns < since_ns || silencebook_next(book, since_ns) <= now_ns;
 }
 
 void silencebook_forget(struct silencebook *book, uint64_t now_ns,

@@ -27,8 +27,15 @@ struct silencebook_stats {
 struct silencebook *silencebook_new(uint32_t silences_max, uint64_t keep_ns);
 void silencebook_free(struct silencebook *book);
 
-/* now_ns: real time, here and below. False: a later one of its id is known, or there is no room. */
+/* now_ns: real time, here and below. False: a later one of its id is known, which is lost then, or
+ * there is no room. */
 bool silencebook_take(struct silencebook *book, const struct silence *silence, uint64_t now_ns);
+/* The topic has something else under its key, or nothing: the one of this id, if any, is lost until
+ * it is taken again. */
+void silencebook_lose(struct silencebook *book, const char *id);
+/* Of one that was not taken: whether it found no room, and so would come to stand by itself where
+ * there is some. */
+bool silencebook_is_homeless(const struct silencebook *book, const struct silence *silence);
 
 /* Lent until the next is taken or one is forgotten. */
 const struct silence *silencebook_find(const struct silencebook *book, const char *id);
@@ -47,6 +54,8 @@ size_t silencebook_of(const struct silencebook *book, const struct alert *alert,
 
 /* When one begins or ends next; UINT64_MAX: none does. */
 uint64_t silencebook_next(const struct silencebook *book, uint64_t now_ns);
+/* Whether another may stand now than at since_ns: one began or ended, or the clock was set back. */
+bool silencebook_moved(const struct silencebook *book, uint64_t since_ns, uint64_t now_ns);
 /* Forgets those that ended more than keep_ns ago, and of more than silences_max those that ended
  * first; each is told before. */
 void silencebook_forget(struct silencebook *book, uint64_t now_ns,

@@ -420,6 +420,7 @@ int command_monitors(const struct cli *cli)
 {
 	const char *verb = cli->operands_count ? cli->operands[0] : "list";
 	bool applies = strcmp(verb, "apply") == 0, tests = strcmp(verb, "test") == 0;
+	bool lists = strcmp(verb, "list") == 0;
 	struct path path;
 
 	if ((cli->file && !applies && !tests) || (cli->dry_run && !applies) ||
@@ -434,11 +435,11 @@ int command_monitors(const struct cli *cli)
 		return show(cli);
 	if (strcmp(verb, "delete") == 0)
 		return delete (cli);
-	if (strcmp(verb, "list") != 0 || cli->operands_count > 1)
+	if (!lists || cli->operands_count > 1)
 		return complain(STATUS_USAGE,
 				"monitors takes list, get NAME, apply -f FILE, delete NAME or test "
 				"NAME, not \"%s\"",
-				verb);
+				lists ? cli->operands[1] : verb);
 	path_begin(&path, MONITORS_PATH);
 	return list(cli, &path, &listing);
 }

@@ -122,6 +122,11 @@ static int add(const struct cli *cli)
 		return complain(STATUS_USAGE,
 				"silences add takes --for DURATION or --ends-at TIME, and of what: "
 				"--server, --client, --monitor, --port, --severity");
+	if (cli->matched && strstr(cli->matched, "://"))
+		return complain(STATUS_USAGE,
+				"--server %s is no glob on workloads; millraced's address is -s, "
+				"or MILLRACE_SERVER's value",
+				cli->matched);
 	body = cJSON_CreateObject();
 	put(body, "id", cli->id);
 	put(body, "monitor", cli->monitor);
@@ -169,7 +174,8 @@ int command_silences(const struct cli *cli)
 		return expire(cli);
 	if (!lists || cli->operands_count > 1)
 		return complain(STATUS_USAGE,
-				"silences takes list, get ID, add or expire ID, not \"%s\"", verb);
+				"silences takes list, get ID, add or expire ID, not \"%s\"",
+				lists ? cli->operands[1] : verb);
 	path_begin(&path, SILENCES_PATH);
 	path_add(&path, "state", cli->state);
 	return list(cli, &path, &listing);

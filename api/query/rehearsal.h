@@ -4,9 +4,9 @@
  *               of one; where it has no seconds, and of zones and versions, over ten
  *   burn_rate   over hours and minutes of the history, as far back as it goes
  *   baseline    which edges it is about, and what is measured of them; nothing fires, as the
- * history knows no baselines new_edge    edges of the newest ten seconds that the history does not
- * know from before absence     edges whose last row is so old; whether an agent reports is not
- * asked
+ *               history knows no baselines
+ *   new_edge    edges of the newest ten seconds that the history does not know from before
+ *   absence     edges whose last row is so old; whether an agent reports is not asked
  *
  * Bounds: rows_max rows of the history, REHEARSAL_LINES_MAX edges or servers told, those that
  * it would fire for first. The thread of the history. */

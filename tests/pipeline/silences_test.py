@@ -335,7 +335,8 @@ class Acknowledged(Asking):
         self.write(key, 1)
         self.assertEqual(404, self.ask("POST", "/api/v1/alerts/NONE4711/ack")[0])
         self.assertEqual(404, self.ask("POST", f"/api/v1/alerts/{key}")[0])
-        self.assertEqual(404, self.ask("POST", f"/api/v1/alerts/{key[:3]}/ack")[0])
+        status, problem = self.ask("POST", f"/api/v1/alerts/{key[:3]}/ack")
+        self.assertEqual((404, True), (status, "four characters" in problem["detail"]))
         self.assertEqual(400, self.ask("POST", f"/api/v1/alerts/{key}/ack", {"comment": "c" * 1025})[0])
         self.assertEqual(400, self.ask("POST", f"/api/v1/alerts/{key}/ack", {"who": "me"})[0])
         self.assertEqual(400, self.ask("POST", f"/api/v1/alerts/{key}/ack?dry_run=1")[0])
@@ -443,6 +444,10 @@ class Api(Asking):
         self.assertIn("-s is millraced's address",
                       self.cli("silences", "--server", f"http://{self.daemon.api}", status=2).stderr)
         self.assertIn("list, get ID", self.cli("silences", "frob", status=2).stderr)
+        self.assertIn('not "more"', self.cli("silences", "list", "more", status=2).stderr)
+        self.assertIn('not "more"', self.cli("monitors", "list", "more", status=2).stderr)
+        self.assertIn("millraced's address is -s", self.cli("silences", "add", "--server", f"http://{self.daemon.api}",
+                                                            "--for", "1h", status=2).stderr)
         self.assertEqual([], self.listed("active"))
         status, state = self.ask("POST", PATH, "server: x\nduration: 1h\n", kind="application/yaml")
         self.assertEqual((200, "active"), (status, state["state"]))
@@ -485,6 +490,76 @@ class Api(Asking):
         self.add("--id", "mine", "--server", "x", "--for", "1h")
         self.kafka.put("millrace.silences", "silence/other", self.last())  # ours, under another's key
         self.assertEqual(before + 2, self.daemon.wait_metric("millrace_silences_malformed_total", before + 2, WITHIN_S))
+
+    def latest(self, ident):
+        """The last record of a silence."""
+        found = map(records.module("silences").SilenceRecord.FromString, records.raw(self.kafka.address, "millrace.silences"))
+        return [record for record in found if record.id == f"silence/{ident}"][-1]
+
+    def test_what_somebody_without_the_key_takes_back_or_brings_back_stands_in_the_topic_again(self):
+        self.add("--id", "stands", "--server", "x", "--for", "1h")
+        began = self.last()
+        count = len(list(records.raw(self.kafka.address, "millrace.silences")))
+        self.kafka.put("millrace.silences", "silence/stands", None)
+        self.assertTrue(millraced.until(
+            lambda: list(records.raw(self.kafka.address, "millrace.silences"))[count:] == [began], WITHIN_S))
+        self.assertEqual(["stands"], self.listed("active"))
+        self.cli("silences", "expire", "stands")
+        ended = self.last()
+        self.assertNotEqual(began, ended)
+        self.kafka.put("millrace.silences", "silence/stands", began)
+        self.assertEqual(began, self.last())
+        self.assertTrue(millraced.until(lambda: self.last() == ended, WITHIN_S))
+        self.assertEqual([], self.listed("active"))
+
+    def test_records_that_come_all_the_time_do_not_put_off_the_topics_keeping(self):
+        self.add("--id", "stands", "--server", "x", "--for", "1h")
+        stands, other = self.last(), self.signed("other")
+        self.kafka.put("millrace.silences", "silence/stands", None)
+        for _ in range(12):  # more often than once a second, for more than two
+            self.kafka.put("millrace.silences", "silence/other", other)
+            time.sleep(0.25)
+        values = list(records.raw(self.kafka.address, "millrace.silences"))
+        self.assertIn(stands, values[values.index(other):])
+
+    def signed(self, ident):
+        """A good record that another instance may have written."""
+        now = time.time_ns()
+        record = records.module("silences").SilenceRecord(id=f"silence/{ident}", version=1, issued_ns=now)
+        record.silence.server, record.silence.starts_ns, record.silence.ends_ns = "x", now, now + 3600 * 10**9
+        value = record.SerializeToString()
+        return value + b"\xfa\x07\x20" + hmac.digest(pipeline_key(), value, "sha256")
+
+    def asked_while_another_takes_the_room(self, ident, other):
+        connection = http.client.HTTPConnection(self.daemon.api, timeout=30)
+        connection.connect()
+        self.daemon.stand()
+        try:
+            self.kafka.put("millrace.silences", f"silence/{other}", self.signed(other))
+            connection.request("POST", PATH, json.dumps({"id": ident, "server": "x", "duration": "1h"}),
+                               {"Content-Type": "application/json"})
+        finally:
+            self.daemon.go_on()
+        answer = connection.getresponse()
+        problem = json.loads(answer.read())
+        connection.close()
+        return answer.status == 409 and "at the same time" in problem["detail"]
+
+    def test_one_that_had_expired_and_finds_no_room_does_not_come_back_by_itself(self):
+        for number in range(self.MAX - 1):
+            self.add("--id", f"other{number}", "--server", "x", "--for", "1h")
+        for attempt in range(20):  # the request is mostly looked at before the record comes
+            self.add("--id", f"again{attempt}", "--server", "x", "--for", "1h")
+            self.cli("silences", "expire", f"again{attempt}")
+            if self.asked_while_another_takes_the_room(f"again{attempt}", f"taken{attempt}"):
+                break
+            self.assertTrue(millraced.until(lambda: f"taken{attempt}" in self.listed("active"), WITHIN_S))
+            self.cli("silences", "expire", f"taken{attempt}")
+        else:
+            self.fail("the room was never taken in between")
+        self.assertTrue(millraced.until(
+            lambda: self.latest(f"again{attempt}").silence.ends_ns <= time.time_ns(), 15), self.latest(f"again{attempt}"))
+        self.assertNotIn(f"again{attempt}", self.listed("active"))
 
     def test_grpc_gives_the_same_answers(self):
         silences = records.module("silences")

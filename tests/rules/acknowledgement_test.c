@@ -72,6 +72,9 @@ static void what_is_none_or_out_of_bounds_is_refused(void **state)
 	assert_false(silence_read(bytes, acknowledgement_write(&one, NULL, bytes), &silence, why));
 	strcpy(one.comment, "\xff");
 	assert_false(acknowledgement_check(&one, why));
+	one = of("KEY", 0, 0);
+	strcpy(one.author, "\xff"); /* gRPC clients refuse the whole of an answer that has it */
+	assert_false(acknowledgement_check(&one, why));
 	one = of("", 0, 0);
 	assert_false(acknowledgement_accept(bytes, acknowledgement_write(&one, NULL, bytes), none,
 					    &read, why));
@@ -118,12 +121,15 @@ static void past_the_bound_the_oldest_is_forgotten_and_what_is_too_old_too(void 
 	struct acknowledgements *known = acknowledgements_new(2);
 	struct acknowledgement first = of("A", 2, 0), second = of("B", 1, 0), third = of("C", 3, 0);
 	struct alert a = alert_of("A", 0), b = alert_of("B", 0), c = alert_of("C", 0);
-	char told[8] = "";
+	char told[16] = "";
 
 	(void)state;
 	assert_true(acknowledgements_take(known, &first));
 	assert_true(acknowledgements_take(known, &second));
 	assert_true(acknowledgements_take(known, &third));
+	acknowledgements_forget(known, T0, on_told, told);
+	assert_string_equal(told, "B"); /* and so it can be taken back from the topic */
+	told[0] = '\0';
 	assert_non_null(acknowledgements_of(known, &a));
 	assert_null(acknowledgements_of(known, &b));
 	assert_non_null(acknowledgements_of(known, &c));
@@ -135,6 +141,49 @@ static void past_the_bound_the_oldest_is_forgotten_and_what_is_too_old_too(void 
 	acknowledgements_free(known);
 }
 
+static void what_nobody_forgets_is_bounded_whatever_order_it_is_read_in(void **state)
+{
+	static const unsigned orders[][5] = {{1, 2, 3, 4, 5}, {5, 4, 3, 2, 1}, {3, 5, 1, 2, 4}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+		struct acknowledgements *known = acknowledgements_new(2);
+
+		for (size_t n = 0; n < 5; n++) {
+			char key[2] = {(char)('A' + orders[i][n]), '\0'};
+			struct acknowledgement one = of(key, orders[i][n], 0);
+
+			acknowledgements_take(known, &one);
+		}
+		assert_int_equal(acknowledgements_count(known), 2 * ACKNOWLEDGEMENTS_SPARE);
+		for (unsigned n = 1; n <= 5; n++) {
+			char key[2] = {(char)('A' + n), '\0'};
+			struct alert alert = alert_of(key, 0);
+
+			assert_true((acknowledgements_of(known, &alert) == NULL) == (n == 1));
+		}
+		acknowledgements_free(known);
+	}
+}
+
+static void what_the_topic_has_no_more_is_lost_until_it_is_taken_again(void **state)
+{
+	struct acknowledgements *known = acknowledgements_new(2);
+	struct acknowledgement one = of("KEY", 1, 0), older = of("KEY", 0, 9);
+
+	(void)state;
+	acknowledgements_lose(known, "KEY");
+	assert_true(acknowledgements_take(known, &one));
+	assert_false(acknowledgements_at(known, 0)->lost);
+	acknowledgements_lose(known, "KEY");
+	assert_true(acknowledgements_at(known, 0)->lost);
+	assert_true(acknowledgements_take(known, &one));
+	assert_false(acknowledgements_at(known, 0)->lost);
+	assert_false(acknowledgements_take(known, &older));
+	assert_true(acknowledgements_at(known, 0)->lost);
+	acknowledgements_free(known);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -142,6 +191,8 @@ int main(void)
 		cmocka_unit_test(what_is_none_or_out_of_bounds_is_refused),
 		cmocka_unit_test(it_holds_until_the_incident_is_opened_again),
 		cmocka_unit_test(past_the_bound_the_oldest_is_forgotten_and_what_is_too_old_too),
+		cmocka_unit_test(what_nobody_forgets_is_bounded_whatever_order_it_is_read_in),
+		cmocka_unit_test(what_the_topic_has_no_more_is_lost_until_it_is_taken_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,6 +82,44 @@ static void of_one_id_the_last_issued_stands(void **state)
 	silencebook_free(book);
 }
 
+static void what_the_topic_has_no_more_is_lost_until_it_is_taken_again(void **state)
+{
+	struct silencebook *book = silencebook_new(ROOM, KEEP);
+
+	(void)state;
+	silencebook_lose(book, "a");
+	assert_true(take(book, silence_of("a", 2, 0, 10, "x"), 1));
+	assert_false(silencebook_find(book, "a")->lost);
+	assert_false(take(book, silence_of("a", 1, 0, 90, "x"), 1)); /* an old one, once more */
+	assert_true(silencebook_find(book, "a")->lost);
+	assert_int_equal(silencebook_find(book, "a")->issued_ns, T0 + 2);
+	assert_true(take(book, silence_of("a", 2, 0, 10, "x"), 1));
+	assert_false(silencebook_find(book, "a")->lost);
+	silencebook_lose(book, "a");
+	silencebook_lose(book, "b");
+	assert_true(silencebook_find(book, "a")->lost);
+	silencebook_free(book);
+}
+
+static void what_found_no_room_is_told_from_what_is_older(void **state)
+{
+	struct silencebook *book = silencebook_new(1, KEEP);
+	struct silence again = silence_of("old", 3, 0, 90, "x"), older = again;
+
+	(void)state;
+	assert_true(take(book, silence_of("old", 2, 0, 1, "x"), 5)); /* it has expired */
+	assert_true(take(book, silence_of("a", 1, 0, 90, "x"), 5));
+	assert_false(silencebook_take(book, &again, T0 + 5 * NS_PER_S));
+	assert_true(silencebook_is_homeless(book, &again));
+	older.issued_ns = T0 + 1;
+	assert_false(silencebook_take(book, &older, T0 + 5 * NS_PER_S));
+	assert_false(silencebook_is_homeless(book, &older));
+	snprintf(again.id, sizeof(again.id), "new");
+	assert_false(silencebook_take(book, &again, T0 + 5 * NS_PER_S));
+	assert_true(silencebook_is_homeless(book, &again));
+	silencebook_free(book);
+}
+
 static void past_the_bound_another_is_refused_and_counted(void **state)
 {
 	struct silencebook *book = silencebook_new(ROOM, KEEP);
@@ -213,10 +251,29 @@ static void the_next_moment_is_a_beginning_or_an_end(void **state)
 	silencebook_free(book);
 }
 
+static void what_begins_or_ends_between_two_looks_is_noticed_and_a_clock_set_back_too(void **state)
+{
+	struct silencebook *book = silencebook_new(ROOM, KEEP);
+
+	(void)state;
+	assert_false(silencebook_moved(book, T0, T0 + 99 * NS_PER_S));
+	assert_true(take(book, silence_of("a", 1, 5, 10, "x"), 1));
+	assert_false(silencebook_moved(book, T0, T0 + 5 * NS_PER_S - 1));
+	assert_true(silencebook_moved(book, T0, T0 + 5 * NS_PER_S));
+	assert_true(silencebook_moved(book, T0 + 5 * NS_PER_S - 1, T0 + 5 * NS_PER_S));
+	assert_false(silencebook_moved(book, T0 + 5 * NS_PER_S, T0 + 10 * NS_PER_S - 1));
+	assert_true(silencebook_moved(book, T0 + 10 * NS_PER_S - 1, T0 + 10 * NS_PER_S + 1));
+	assert_false(silencebook_moved(book, T0 + 10 * NS_PER_S, T0 + 20 * NS_PER_S));
+	assert_true(silencebook_moved(book, T0 + 11 * NS_PER_S, T0 + 9 * NS_PER_S));
+	silencebook_free(book);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(of_one_id_the_last_issued_stands),
+		cmocka_unit_test(what_the_topic_has_no_more_is_lost_until_it_is_taken_again),
+		cmocka_unit_test(what_found_no_room_is_told_from_what_is_older),
 		cmocka_unit_test(past_the_bound_another_is_refused_and_counted),
 		cmocka_unit_test(what_expired_long_ago_or_is_too_much_is_forgotten),
 		cmocka_unit_test(of_what_nobody_forgets_the_first_to_end_goes),
@@ -225,6 +282,8 @@ int main(void)
 			an_alert_without_members_is_its_own_episode_and_eight_are_looked_at),
 		cmocka_unit_test(what_millrace_tells_of_itself_is_never_silenced),
 		cmocka_unit_test(the_next_moment_is_a_beginning_or_an_end),
+		cmocka_unit_test(
+			what_begins_or_ends_between_two_looks_is_noticed_and_a_clock_set_back_too),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
