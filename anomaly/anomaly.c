@@ -1850,10 +1850,11 @@ static void subject_learn(struct anomaly *anomaly, struct subject *subject)
 	subject_bound(anomaly, subject);
 }
 
+/* Also nothing, once there was something: what it looks at ends now. */
 static void subject_burn(struct anomaly *anomaly, struct subject *subject)
 {
 	struct window_sums sums = series_sums(&subject->series, anomaly->tick, WINDOW_PANES);
-	if (sums.opened + sums.failed)
+	if (subject->burn->since_ns || sums.opened + sums.failed)
 		burn_add(subject->burn, anomaly->now_ns, sums.failed, sums.opened + sums.failed);
 }
 
@@ -1991,6 +1992,18 @@ static struct subject *alert_subject_of(struct anomaly *anomaly, const struct al
 	return subject;
 }
 
+/* Who was absent is, for all that is known: no row of it has come. */
+static void resume_silence(const struct anomaly *anomaly, struct subject *subject, uint32_t rule)
+{
+	const struct monitor *monitor = rule_monitor(anomaly, rule);
+	uint32_t silent = series_silent(&subject->series, anomaly->tick);
+	if (!monitor || monitor->kind != MONITOR_ABSENCE)
+		return;
+	uint32_t panes = (uint32_t)(monitor->absent_ns / PANE_NS);
+	if (!subject->first_pane && silent > 0 && silent < panes)
+		subject->series.last = anomaly->tick - panes;
+}
+
 static bool resume(struct anomaly *anomaly, const struct alert *alert)
 {
 	/* '#': an id stood for a name that was not known, and no edge can be found by it. */
@@ -2014,6 +2027,7 @@ static bool resume(struct anomaly *anomaly, const struct alert *alert)
 		state->episode->update_ns = alert->pane_end_ns + anomaly->options.update_ns;
 		put(anomaly, &state->episode->alert);
 		episodes_count(anomaly, subject, subject->plan->watches[i].rule, 1);
+		resume_silence(anomaly, subject, subject->plan->watches[i].rule);
 		return true;
 	}
 	return false;

@@ -378,6 +378,31 @@ static void the_slowest_burn_rate_is_a_warning_at_most(void **state)
 	stand_free(stand);
 }
 
+static void a_burn_rate_ends_when_nobody_asks_the_server_any_more(void **state)
+{
+	(void)state;
+	struct monitor monitor = {.name = "slo",
+				  .kind = MONITOR_BURN_RATE,
+				  .metric = METRICS,
+				  .objective = 0.99,
+				  .per_server = true,
+				  .clear_ns = 5 * NS_PER_S,
+				  .window_ns = NS_PER_S,
+				  .severity = ALERT_ERROR};
+	struct stand *stand = stand_new(&monitor, 1, false);
+	for (int pane = 0; pane < 3600 * 4; pane++) {
+		add_counts(stand, "web", "api", 7, 3);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 1);
+	assert_string_equal(stand->alerts[0].monitor, "slo/1h");
+	/* The short window and the five minutes under way, its turn and its quiet. */
+	idle(stand, (600 + 20 + 5) * 4);
+	assert_int_equal(stand->alerts_count, 2);
+	expect(stand, 1, ALERT_RESOLVED, "", "api");
+	stand_free(stand);
+}
+
 /* --- baselines --- */
 
 static void live(struct stand *stand, uint32_t panes, int64_t failed)
@@ -719,6 +744,42 @@ static void who_is_absent_for_a_day_is_forgotten(void **state)
 	stand_free(stand);
 }
 
+static void who_was_absent_still_is_after_a_start_without_a_snapshot(void **state)
+{
+	(void)state;
+	struct monitor monitor = absence(60);
+	struct stand *stand = stand_new(&monitor, 1, false);
+	for (int pane = 0; pane < 4 * 130; pane++) {
+		if (pane < 4 * 65)
+			add_counts(stand, "web", "api", 1, 0);
+		add_counts(stand, "web", "other", 1, 0);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 1);
+	/* As the log gives it: before what is in force is known, or after. */
+	for (int late = 0; late < 2; late++) {
+		struct stand *other = stand_new(&monitor, late ? 0 : 1, false);
+		assert_int_equal(anomaly_resume(other->anomaly, stand->alerts, 1), 1);
+		anomaly_watch(other->anomaly, &monitor, 1);
+		other->pane = stand->pane;
+		for (int pane = 0; pane < 4 * 300; pane++) {
+			add_counts(other, "web", "other", 1, 0);
+			close_pane(other);
+		}
+		assert_int_equal(other->alerts_count, 1);
+		assert_string_equal(other->alerts[0].key, stand->alerts[0].key);
+		for (int pane = 0; pane < 4 * 2; pane++) {
+			add_counts(other, "web", "api", 1, 0);
+			close_pane(other);
+		}
+		assert_int_equal(other->alerts_count, 2);
+		expect(other, 1, ALERT_RESOLVED, "web", "api");
+		assert_string_equal(other->alerts[1].key, stand->alerts[0].key);
+		stand_free(other);
+	}
+	stand_free(stand);
+}
+
 /* --- from a pane on --- */
 
 static void a_monitor_of_another_kind_under_its_name_is_another(void **state)
@@ -753,6 +814,7 @@ int main(void)
 		cmocka_unit_test(parts_past_the_bound_are_counted),
 		cmocka_unit_test(a_server_with_an_objective_of_its_own_has_no_other),
 		cmocka_unit_test(the_slowest_burn_rate_is_a_warning_at_most),
+		cmocka_unit_test(a_burn_rate_ends_when_nobody_asks_the_server_any_more),
 		cmocka_unit_test(a_baseline_tells_as_it_is_tuned),
 		cmocka_unit_test(a_baseline_that_is_silenced_ends_what_it_has_open),
 		cmocka_unit_test(what_flaps_ends_too_when_it_is_silenced),
@@ -763,6 +825,7 @@ int main(void)
 		cmocka_unit_test(what_was_there_is_missed_while_an_agent_reports),
 		cmocka_unit_test(a_server_is_missed_when_all_its_clients_are_silent),
 		cmocka_unit_test(who_is_absent_for_a_day_is_forgotten),
+		cmocka_unit_test(who_was_absent_still_is_after_a_start_without_a_snapshot),
 		cmocka_unit_test(a_monitor_of_another_kind_under_its_name_is_another),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
