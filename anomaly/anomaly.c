@@ -162,6 +162,7 @@ struct anomaly {
 struct verdict {
 	uint32_t kind;	  /* enum monitor_kind */
 	bool fire, quiet; /* between the two an episode goes on and none begins */
+	bool unasked;	  /* nobody asks any more: quiet, whatever is the case */
 	uint32_t metric, comparison;
 	uint64_t window_ms;
 	uint32_t panes;		 /* of the window that says so, as far as panes go back */
@@ -992,14 +993,16 @@ static struct verdict judge_absence(const struct anomaly *anomaly, const struct 
 	return verdict;
 }
 
-/* Of a rule that matches no more. */
+/* Of a rule that matches no more: nothing is measured, and what was told last is told as its end. */
 static struct verdict judge_ended(const struct watch *watch, const struct episode *episode)
 {
 	const struct alert *alert = &episode->alert;
 	return (struct verdict){.quiet = true,
+				.unasked = true,
 				.metric = watch->metric,
 				.panes = watch->panes,
 				.window_ms = alert->window_ms,
+				.value = alert->value,
 				.threshold = alert->threshold,
 				.expected = alert->expected,
 				.usual_low = alert->usual_low,
@@ -1426,7 +1429,9 @@ static bool emit(struct anomaly *anomaly, const struct verdict *verdict, struct 
 	if (anomaly->transitions == TRANSITIONS_MAX)
 		return false;
 	alert->sequence++;
-	if (verdict->kind == MONITOR_THRESHOLD)
+	if (verdict->unasked)
+		summary_write_unasked(alert);
+	else if (verdict->kind == MONITOR_THRESHOLD)
 		summary_write(alert, verdict->metric, verdict->comparison, &verdict->sums);
 	else
 		summary_write_edge(alert, verdict->kind);

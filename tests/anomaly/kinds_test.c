@@ -799,7 +799,16 @@ static void a_monitor_of_another_kind_under_its_name_is_another(void **state)
 	assert_int_equal(stand->alerts_count, 3);
 	assert_int_equal(stand->alerts[1].state, ALERT_RESOLVED);
 	assert_int_equal(stand->alerts[1].ended_ns, pane_end(PANE_FIRST + 100));
+	/* Not that it was as it should be. */
+	assert_non_null(strstr(stand->alerts[1].summary,
+			       "which are not expected; no monitor asks for it any more"));
 	assert_string_equal(stand->alerts[2].metric, "silence");
+	anomaly_watch(stand->anomaly, NULL, 0);
+	idle(stand, 1);
+	assert_int_equal(stand->alerts_count, 4);
+	assert_int_equal(stand->alerts[3].state, ALERT_RESOLVED);
+	assert_true(stand->alerts[3].value == 10);
+	assert_non_null(strstr(stand->alerts[3].summary, "for 10 s (threshold: 10 s); no monitor"));
 	stand_free(stand);
 }
 
