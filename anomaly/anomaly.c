@@ -688,9 +688,19 @@ static void subject_row(struct anomaly *anomaly, struct subject *subject,
 			silent < subject->silence_panes ? silent : subject->silence_panes;
 	if (subject->first_pane == 0 && subject->plan)
 		subject->first_pane = anomaly->pane + 1;
+	if (subject->there_pane == 0)
+		subject->there_pane = anomaly->pane + 1;
 	if (subject->baseline)
 		transport_add(&subject->baseline->calm, rollup->counters);
 	series_add(&subject->series, anomaly->tick + 1, pane_end(anomaly->pane + 1), rollup);
+}
+
+/* When there is room for it again it is not new. */
+static void remember_unwatched(struct anomaly *anomaly, const struct edge *edge)
+{
+	uint64_t now_ns = pane_end(anomaly->pane + 1), first_ns = now_ns;
+	seen_edges_first(anomaly->left, edge->id, &first_ns);
+	seen_edges_put(anomaly->left, edge->id, first_ns, now_ns);
 }
 
 static void push_edge(struct anomaly *anomaly, const struct rollup *rollup)
@@ -704,6 +714,8 @@ static void push_edge(struct anomaly *anomaly, const struct rollup *rollup)
 		server = subject->server;
 	} else {
 		anomaly->stats.unwatched++;
+		if (anomaly->monitors.edges)
+			remember_unwatched(anomaly, &rollup->edge);
 		if (sums_servers(anomaly))
 			server = server_subject(anomaly, &rollup->edge,
 						name_bytes(anomaly->names, rollup->edge.server));
@@ -988,12 +1000,15 @@ static struct verdict judge_absence(const struct anomaly *anomaly, const struct 
 				  .value = (double)silent / PANES_PER_S,
 				  .threshold = (double)monitor->absent_ns / 1e9};
 	verdict.quiet = silent < panes;
-	verdict.fire = !verdict.quiet && (episode || (filled(anomaly, subject, silent + panes) &&
-						      silence_is_zero(anomaly, subject)));
+	bool was_there = subject->there_pane &&
+			 anomaly->pane + 1 - subject->there_pane >= (uint64_t)silent + panes;
+	verdict.fire =
+		!verdict.quiet && (episode || (was_there && silence_is_zero(anomaly, subject)));
 	return verdict;
 }
 
-/* Of a rule that matches no more: nothing is measured, and what was told last is told as its end. */
+/* Of a rule that matches no more: nothing is measured, and what was told last is told as its end.
+ */
 static struct verdict judge_ended(const struct watch *watch, const struct episode *episode)
 {
 	const struct alert *alert = &episode->alert;

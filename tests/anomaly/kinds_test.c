@@ -639,6 +639,28 @@ static void who_goes_by_an_address_is_passed_over_until_it_is_known(void **state
 	stand_free(stand);
 }
 
+static void who_found_no_room_is_not_new_when_there_is_some(void **state)
+{
+	(void)state;
+	struct monitor monitor = new_edge(60 * NS_PER_S);
+	struct stand *stand = stand_new(&monitor, 1, false);
+	for (int pane = 0; pane < 4 * 400; pane++) {
+		for (int i = 0; i <= EDGES_MAX; i++) {
+			char client[16];
+			snprintf(client, sizeof(client), "web-%d", i);
+			/* The last one is late in each pane, and finds room when the first leaves.
+			 */
+			if (i > 0 || pane < 4 * 100)
+				add_counts(stand, client, "api", 1, 0);
+		}
+		close_pane(stand);
+	}
+	uint64_t unwatched = anomaly_stats(stand->anomaly).unwatched;
+	assert_in_range(unwatched, 4 * 100, 4 * 300);
+	assert_int_equal(stand->alerts_count, 0);
+	stand_free(stand);
+}
+
 /* --- absence --- */
 
 static struct monitor absence(uint64_t seconds)
@@ -780,6 +802,26 @@ static void who_was_absent_still_is_after_a_start_without_a_snapshot(void **stat
 	stand_free(stand);
 }
 
+static void a_longer_window_forgets_no_absence(void **state)
+{
+	(void)state;
+	struct monitor monitors[] = {absence(60), fails};
+	struct stand *stand = stand_new(monitors, 1, false);
+	monitors[1].window_ns = 60 * NS_PER_S;
+	for (int pane = 0; pane < 4 * 130; pane++) {
+		if (pane < 4 * 65)
+			add_counts(stand, "web", "api", 1, 0);
+		add_counts(stand, "web", "other", 1, 0);
+		if (pane == 4 * 90)
+			anomaly_watch(stand->anomaly, monitors, 2);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 1);
+	expect(stand, 0, ALERT_FIRING, "web", "api");
+	assert_int_equal(stand->alerts[0].started_ns, pane_end(PANE_FIRST + 4 * 125 - 1));
+	stand_free(stand);
+}
+
 /* --- from a pane on --- */
 
 static void a_monitor_of_another_kind_under_its_name_is_another(void **state)
@@ -833,7 +875,9 @@ int main(void)
 		cmocka_unit_test(who_goes_by_an_address_is_passed_over_until_it_is_known),
 		cmocka_unit_test(what_was_there_is_missed_while_an_agent_reports),
 		cmocka_unit_test(a_server_is_missed_when_all_its_clients_are_silent),
+		cmocka_unit_test(who_found_no_room_is_not_new_when_there_is_some),
 		cmocka_unit_test(who_is_absent_for_a_day_is_forgotten),
+		cmocka_unit_test(a_longer_window_forgets_no_absence),
 		cmocka_unit_test(who_was_absent_still_is_after_a_start_without_a_snapshot),
 		cmocka_unit_test(a_monitor_of_another_kind_under_its_name_is_another),
 	};
