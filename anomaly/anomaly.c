@@ -1332,11 +1332,11 @@ static double begin_limit(const struct anomaly *anomaly, const struct subject *s
 }
 
 static struct verdict judge_burn(const struct anomaly *anomaly, const struct subject *subject,
-				 uint32_t rate, double objective)
+				 uint32_t rate, double objective, bool open)
 {
 	struct burn_look look = burn_look(subject->burn, rate, objective, anomaly->now_ns);
 	struct verdict verdict = {.fire = look.fire,
-				  .quiet = look.quiet,
+				  .quiet = look.quiet && !(open && look.lasting),
 				  .metric = METRIC_FAILURE_RATIO,
 				  .comparison = COMPARE_ABOVE,
 				  .panes = WINDOW_PANES,
@@ -1597,7 +1597,8 @@ static struct verdict judge_monitor(struct anomaly *anomaly, const struct subjec
 	const struct monitor *monitor = rule_monitor(anomaly, watch->rule);
 	switch (monitor->kind) {
 	case MONITOR_BURN_RATE:
-		return judge_burn(anomaly, subject, rule_rate(watch->rule), monitor->objective);
+		return judge_burn(anomaly, subject, rule_rate(watch->rule), monitor->objective,
+				  episode != NULL);
 	case MONITOR_NEW_EDGE:
 		return judge_new_edge(anomaly, subject, watch, episode);
 	case MONITOR_ABSENCE:
@@ -1618,7 +1619,8 @@ static struct verdict judge(struct anomaly *anomaly, const struct subject *subje
 		return judge_monitor(anomaly, subject, watch, episode);
 	if (signal < SIGNALS)
 		return judge_baseline(anomaly, subject, signal, episode, evidence);
-	return judge_burn(anomaly, subject, signal - SIGNALS, anomaly->options.objective);
+	return judge_burn(anomaly, subject, signal - SIGNALS, anomaly->options.objective,
+			  episode != NULL);
 }
 
 /* States are kept only while there is something to remember. */

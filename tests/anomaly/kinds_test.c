@@ -396,6 +396,19 @@ static void a_burn_rate_ends_when_nobody_asks_the_server_any_more(void **state)
 	}
 	assert_int_equal(stand->alerts_count, 1);
 	assert_string_equal(stand->alerts[0].monitor, "slo/1h");
+	/* Also after a start without a snapshot; there the short window says when it is over. */
+	struct stand *other = stand_new(&monitor, 1, false);
+	assert_int_equal(anomaly_resume(other->anomaly, stand->alerts, 1), 1);
+	other->pane = stand->pane;
+	for (int pane = 0; pane < 1500 * 4; pane++) {
+		add_counts(other, "web", "api", 7, pane < 900 * 4 ? 3 : 0);
+		close_pane(other);
+		if (pane == 900 * 4)
+			assert_int_equal(other->alerts_count, 1);
+	}
+	assert_int_equal(other->alerts_count, 2);
+	expect(other, 1, ALERT_RESOLVED, "", "api");
+	stand_free(other);
 	/* The short window and the five minutes under way, its turn and its quiet. */
 	idle(stand, (600 + 20 + 5) * 4);
 	assert_int_equal(stand->alerts_count, 2);
