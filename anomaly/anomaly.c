@@ -162,6 +162,7 @@ struct anomaly {
 struct verdict {
 	uint32_t kind;	  /* enum monitor_kind */
 	bool fire, quiet; /* between the two an episode goes on and none begins */
+	bool unasked;	  /* nobody asks any more: quiet, whatever is the case */
 	uint32_t metric, comparison;
 	uint64_t window_ms;
 	uint32_t panes;		 /* of the window that says so, as far as panes go back */
@@ -687,9 +688,19 @@ static void subject_row(struct anomaly *anomaly, struct subject *subject,
 			silent < subject->silence_panes ? silent : subject->silence_panes;
 	if (subject->first_pane == 0 && subject->plan)
 		subject->first_pane = anomaly->pane + 1;
+	if (subject->there_pane == 0)
+		subject->there_pane = anomaly->pane + 1;
 	if (subject->baseline)
 		transport_add(&subject->baseline->calm, rollup->counters);
 	series_add(&subject->series, anomaly->tick + 1, pane_end(anomaly->pane + 1), rollup);
+}
+
+/* When there is room for it again it is not new. */
+static void remember_unwatched(struct anomaly *anomaly, const struct edge *edge)
+{
+	uint64_t now_ns = pane_end(anomaly->pane + 1), first_ns = now_ns;
+	seen_edges_first(anomaly->left, edge->id, &first_ns);
+	seen_edges_put(anomaly->left, edge->id, first_ns, now_ns);
 }
 
 static void push_edge(struct anomaly *anomaly, const struct rollup *rollup)
@@ -703,6 +714,8 @@ static void push_edge(struct anomaly *anomaly, const struct rollup *rollup)
 		server = subject->server;
 	} else {
 		anomaly->stats.unwatched++;
+		if (anomaly->monitors.edges)
+			remember_unwatched(anomaly, &rollup->edge);
 		if (sums_servers(anomaly))
 			server = server_subject(anomaly, &rollup->edge,
 						name_bytes(anomaly->names, rollup->edge.server));
@@ -987,19 +1000,24 @@ static struct verdict judge_absence(const struct anomaly *anomaly, const struct 
 				  .value = (double)silent / PANES_PER_S,
 				  .threshold = (double)monitor->absent_ns / 1e9};
 	verdict.quiet = silent < panes;
-	verdict.fire = !verdict.quiet && (episode || (filled(anomaly, subject, silent + panes) &&
-						      silence_is_zero(anomaly, subject)));
+	bool was_there = subject->there_pane &&
+			 anomaly->pane + 1 - subject->there_pane >= (uint64_t)silent + panes;
+	verdict.fire =
+		!verdict.quiet && (episode || (was_there && silence_is_zero(anomaly, subject)));
 	return verdict;
 }
 
-/* Of a rule that matches no more. */
+/* Of a rule that matches no more: nothing is measured, and what was told last is told as its end.
+ */
 static struct verdict judge_ended(const struct watch *watch, const struct episode *episode)
 {
 	const struct alert *alert = &episode->alert;
 	return (struct verdict){.quiet = true,
+				.unasked = true,
 				.metric = watch->metric,
 				.panes = watch->panes,
 				.window_ms = alert->window_ms,
+				.value = alert->value,
 				.threshold = alert->threshold,
 				.expected = alert->expected,
 				.usual_low = alert->usual_low,
@@ -1314,11 +1332,11 @@ static double begin_limit(const struct anomaly *anomaly, const struct subject *s
 }
 
 static struct verdict judge_burn(const struct anomaly *anomaly, const struct subject *subject,
-				 uint32_t rate, double objective)
+				 uint32_t rate, double objective, bool open)
 {
 	struct burn_look look = burn_look(subject->burn, rate, objective, anomaly->now_ns);
 	struct verdict verdict = {.fire = look.fire,
-				  .quiet = look.quiet,
+				  .quiet = look.quiet && !(open && look.lasting),
 				  .metric = METRIC_FAILURE_RATIO,
 				  .comparison = COMPARE_ABOVE,
 				  .panes = WINDOW_PANES,
@@ -1426,7 +1444,9 @@ static bool emit(struct anomaly *anomaly, const struct verdict *verdict, struct 
 	if (anomaly->transitions == TRANSITIONS_MAX)
 		return false;
 	alert->sequence++;
-	if (verdict->kind == MONITOR_THRESHOLD)
+	if (verdict->unasked)
+		summary_write_unasked(alert);
+	else if (verdict->kind == MONITOR_THRESHOLD)
 		summary_write(alert, verdict->metric, verdict->comparison, &verdict->sums);
 	else
 		summary_write_edge(alert, verdict->kind);
@@ -1577,7 +1597,8 @@ static struct verdict judge_monitor(struct anomaly *anomaly, const struct subjec
 	const struct monitor *monitor = rule_monitor(anomaly, watch->rule);
 	switch (monitor->kind) {
 	case MONITOR_BURN_RATE:
-		return judge_burn(anomaly, subject, rule_rate(watch->rule), monitor->objective);
+		return judge_burn(anomaly, subject, rule_rate(watch->rule), monitor->objective,
+				  episode != NULL);
 	case MONITOR_NEW_EDGE:
 		return judge_new_edge(anomaly, subject, watch, episode);
 	case MONITOR_ABSENCE:
@@ -1598,7 +1619,8 @@ static struct verdict judge(struct anomaly *anomaly, const struct subject *subje
 		return judge_monitor(anomaly, subject, watch, episode);
 	if (signal < SIGNALS)
 		return judge_baseline(anomaly, subject, signal, episode, evidence);
-	return judge_burn(anomaly, subject, signal - SIGNALS, anomaly->options.objective);
+	return judge_burn(anomaly, subject, signal - SIGNALS, anomaly->options.objective,
+			  episode != NULL);
 }
 
 /* States are kept only while there is something to remember. */
@@ -1850,10 +1872,11 @@ static void subject_learn(struct anomaly *anomaly, struct subject *subject)
 	subject_bound(anomaly, subject);
 }
 
+/* Also nothing, once there was something: what it looks at ends now. */
 static void subject_burn(struct anomaly *anomaly, struct subject *subject)
 {
 	struct window_sums sums = series_sums(&subject->series, anomaly->tick, WINDOW_PANES);
-	if (sums.opened + sums.failed)
+	if (subject->burn->since_ns || sums.opened + sums.failed)
 		burn_add(subject->burn, anomaly->now_ns, sums.failed, sums.opened + sums.failed);
 }
 
@@ -1991,6 +2014,18 @@ static struct subject *alert_subject_of(struct anomaly *anomaly, const struct al
 	return subject;
 }
 
+/* Who was absent is, for all that is known: no row of it has come. */
+static void resume_silence(const struct anomaly *anomaly, struct subject *subject, uint32_t rule)
+{
+	const struct monitor *monitor = rule_monitor(anomaly, rule);
+	uint32_t silent = series_silent(&subject->series, anomaly->tick);
+	if (!monitor || monitor->kind != MONITOR_ABSENCE)
+		return;
+	uint32_t panes = (uint32_t)(monitor->absent_ns / PANE_NS);
+	if (!subject->first_pane && silent > 0 && silent < panes)
+		subject->series.last = anomaly->tick - panes;
+}
+
 static bool resume(struct anomaly *anomaly, const struct alert *alert)
 {
 	/* '#': an id stood for a name that was not known, and no edge can be found by it. */
@@ -2014,6 +2049,7 @@ static bool resume(struct anomaly *anomaly, const struct alert *alert)
 		state->episode->update_ns = alert->pane_end_ns + anomaly->options.update_ns;
 		put(anomaly, &state->episode->alert);
 		episodes_count(anomaly, subject, subject->plan->watches[i].rule, 1);
+		resume_silence(anomaly, subject, subject->plan->watches[i].rule);
 		return true;
 	}
 	return false;

@@ -75,9 +75,13 @@ struct burn_look burn_look(const struct burn *burn, uint32_t rate, double object
 	look.limit = look.limit < CLEAR_SHARE ? look.limit : CLEAR_SHARE;
 	look.ratio = look.all ? (double)look.failed / (double)look.all : 0;
 	look.known = look.all > 0 && now_ns - burn->since_ns >= window_ns / 2;
-	if (!look.known)
-		return look;
 	double lately = short_all ? (double)short_failed / (double)short_all : 0;
+	if (!look.known) {
+		bool whole = now_ns - burn->since_ns >=
+			     bucket_ns[rates[rate].short_ring] * rates[rate].short_buckets;
+		look.lasting = short_all && (!whole || lately > look.limit * CLEAR_SHARE);
+		return look;
+	}
 	look.fire =
 		look.ratio > look.limit && lately > look.limit && short_failed >= BURN_FAILED_MIN;
 	look.quiet = look.ratio <= look.limit * CLEAR_SHARE || lately <= look.limit * CLEAR_SHARE;

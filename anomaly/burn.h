@@ -9,7 +9,8 @@
  *
  * Counts lie in two rings, of 5 minutes for 6 hours and of an hour for 3 days; a window ends with
  * the bucket under way, which comes on top of it. A long window is judged from half its length on,
- * and only with BURN_FAILED_MIN failures in the short one.
+ * and only with BURN_FAILED_MIN failures in the short one; what was open when the rings began anew
+ * ends by the short one alone, once that is whole.
  *
  * Bound: sizeof(struct burn), 1.2 KB a server; constant time an addition. Pure; one thread. */
 #pragma once
@@ -32,6 +33,7 @@ struct burn {
 struct burn_look {
 	bool known;
 	bool fire, quiet;
+	bool lasting;	    /* not known, but nothing says that what was open before is over */
 	uint64_t window_ns; /* the long one */
 	uint64_t failed, all;
 	double ratio, limit; /* of the long window */

@@ -16,6 +16,11 @@ enum {
 	FOR_S_MIN = 10,
 	FOR_S_MAX = 86400,
 	LEARN_S_MAX = 30 * 86400,
+	SILENT_S = 3600, /* who fell silent (KEEP_LONG_PANES, anomaly/anomaly.c) */
+	/* The windows of anomaly/burn.h: all of the longest with the bucket under way; the
+	   shortest. */
+	BURN_BACK_S = 73 * 3600,
+	BURN_BLIND_S = 3600,
 	BURN_NAME_MAX = 60, /* its alerts' have /1h and the like behind */
 };
 
@@ -91,6 +96,39 @@ bool monitor_matches_server(const struct monitor *monitor, const char *zone, con
 bool monitor_chooses_clients(const struct monitor *monitor)
 {
 	return monitor->client[0] || monitor->client_namespace[0];
+}
+
+/* --- what it goes by --- */
+
+uint64_t monitor_back_ns(const struct monitor *monitor)
+{
+	switch (monitor->kind) {
+	case MONITOR_BURN_RATE:
+		return BURN_BACK_S * NS_PER_S;
+	case MONITOR_NEW_EDGE:
+		return monitor->learn_ns;
+	case MONITOR_ABSENCE:
+		return 2 * monitor->absent_ns + SILENT_S * NS_PER_S;
+	case MONITOR_THRESHOLD:
+		return monitor->window_ns +
+		       (monitor->comparison == COMPARE_BELOW ? SILENT_S * NS_PER_S : 0);
+	default:
+		return 0;
+	}
+}
+
+uint64_t monitor_blind_ns(const struct monitor *monitor)
+{
+	switch (monitor->kind) {
+	case MONITOR_BURN_RATE:
+		return BURN_BLIND_S * NS_PER_S;
+	case MONITOR_NEW_EDGE:
+		return monitor->learn_ns;
+	case MONITOR_ABSENCE:
+		return 2 * monitor->absent_ns;
+	default:
+		return 0;
+	}
 }
 
 /* --- which may be in force --- */

@@ -1,4 +1,5 @@
-/* When edges that have left were there for the first time, for what asks whether one is new. The
+/* When edges that have left, or find no room, were there for the first time, for what asks whether
+ * one is new. The
  * stage's subjects know it of those that are there. Bound: max edges, 24 bytes each with its index
  * as much again; of 64 the one that left first gives its place, and is new when it comes back; that
  * is counted. Pure; one thread. */

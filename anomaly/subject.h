@@ -85,14 +85,15 @@ struct subject {
 	uint32_t episodes;
 	uint64_t id;
 	struct edge edge;    /* of a server's sum: client 0 */
-	uint64_t first_pane; /* plus 1 */
+	uint64_t first_pane; /* plus 1: what is kept of it begins there */
 	uint32_t links;	     /* edges that point here */
 	uint32_t nodes_next;
 	uint64_t nodes[SUBJECT_NODES];
 	struct burn *burn; /* NULL: it has none */
 	uint64_t seen_ns;  /* of an edge, for the first time; 0: before anything is known */
 	uint64_t part_of;  /* of a part of an edge or server: hash of its monitor's name; else 0 */
-	char *words;	   /* its names, client and server, for a silence that outlasts them */
+	uint64_t there_pane; /* plus 1: its first row's, whatever is kept */
+	char *words;	     /* its names, client and server, for a silence that outlasts them */
 };
 
 struct roster_entry {

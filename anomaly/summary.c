@@ -205,6 +205,12 @@ void summary_write_edge(struct alert *alert, uint32_t kind)
 		    duration_text(alert->value, silent), duration_text(alert->threshold, limit));
 }
 
+void summary_write_unasked(struct alert *alert)
+{
+	struct sentence sentence = {.text = alert->summary, .length = strlen(alert->summary)};
+	say(&sentence, "%sno monitor asks for it any more", sentence.length ? "; " : "");
+}
+
 void summary_tell(struct alert *alert, uint32_t edges)
 {
 	struct sentence sentence = {.text = alert->summary};

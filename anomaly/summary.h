@@ -13,5 +13,7 @@ void summary_write(struct alert *alert, uint32_t metric, uint32_t comparison,
 		   const struct window_sums *sums);
 /* Of one of MONITOR_NEW_EDGE or MONITOR_ABSENCE, whose value and threshold are seconds. */
 void summary_write_edge(struct alert *alert, uint32_t kind);
+/* Of an episode that ends because no monitor in force asks for it: what was told of it last. */
+void summary_write_unasked(struct alert *alert);
 /* Of an incident: round the sentence of its cause, which stands in the alert. */
 void summary_tell(struct alert *alert, uint32_t edges);

@@ -56,7 +56,7 @@ static void clear(struct watchlist *list, const struct monitor *monitors, size_t
 
 uint32_t watchlist_set(struct watchlist *list, const struct monitor *monitors, size_t count)
 {
-	list->per_server = list->parts = false;
+	list->per_server = list->parts = list->edges = false;
 	list->ordered = 0;
 	list->order = memory_resize(list->order, count, sizeof(*list->order));
 	clear(list, monitors, count);
@@ -70,6 +70,7 @@ uint32_t watchlist_set(struct watchlist *list, const struct monitor *monitors, s
 		bool parts = monitor_has_parts(&monitors[i]);
 		list->per_server |= monitors[i].per_server && !parts;
 		list->parts |= parts;
+		list->edges |= monitors[i].kind == MONITOR_NEW_EDGE;
 		list->order[list->ordered++] = (uint32_t)(place - list->places);
 	}
 	return (uint32_t)count - list->ordered;

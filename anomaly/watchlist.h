@@ -22,6 +22,7 @@ struct watchlist {
 	uint32_t ordered;
 	bool per_server; /* some monitor sums over clients */
 	bool parts;	 /* some monitor is about parts of edges */
+	bool edges;	 /* some monitor is of new edges */
 };
 
 /* These monitors and no others, from now on; names are distinct. Returns how many had no place. */

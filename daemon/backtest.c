@@ -46,9 +46,7 @@ enum {
 	LOWEST_PRIORITY = 19,
 };
 
-/* What a monitor for silence must know of edges (KEEP_LONG_PANES, anomaly/anomaly.c), and any of
- * clients. */
-#define BELOW_NS  (3600 * NS_PER_S)
+/* What any monitor must know of clients. */
 #define CLIENT_NS (120 * NS_PER_S)
 
 /* Behind the range as much is read as it takes to tell of its last pane. */
@@ -197,20 +195,45 @@ static uint64_t longer(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+/* What they tune are the built-in baselines. */
+static int leave_baselines(struct backtest *backtest)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < backtest->count; i++) {
+		if (backtest->monitors[i].kind != MONITOR_BASELINE)
+			backtest->monitors[kept++] = backtest->monitors[i];
+		else
+			say("%s is left out: kind: baseline tunes the built-in baselines, and a "
+			    "backtest has none",
+			    backtest->monitors[i].name);
+	}
+	if (backtest->count && !kept)
+		return USAGE;
+	backtest->count = kept;
+	return DONE;
+}
+
 /* How long monitors watch before the range begins. */
 static uint64_t lead_of(const struct backtest *backtest)
 {
-	uint64_t window_ns = 0, clear_ns = 0, back_ns = CLIENT_NS;
+	uint64_t back_ns = 0, clear_ns = 0;
 
 	for (size_t i = 0; i < backtest->count; i++) {
-		const struct monitor *monitor = &backtest->monitors[i];
-
-		window_ns = longer(window_ns, monitor->window_ns);
-		clear_ns = longer(clear_ns, monitor->clear_ns);
-		if (monitor->comparison == COMPARE_BELOW)
-			back_ns = longer(back_ns, BELOW_NS);
+		back_ns = longer(back_ns, monitor_back_ns(&backtest->monitors[i]));
+		clear_ns = longer(clear_ns, backtest->monitors[i].clear_ns);
 	}
-	return longer(back_ns, backtest->settings->reopen_ns) + window_ns + clear_ns;
+	return longer(CLIENT_NS, backtest->settings->reopen_ns) + back_ns + clear_ns;
+}
+
+/* From a start that knows nothing until all of them can speak. */
+static uint64_t blind_of(const struct backtest *backtest)
+{
+	uint64_t blind_ns = 0;
+
+	for (size_t i = 0; i < backtest->count; i++)
+		blind_ns = longer(blind_ns, monitor_blind_ns(&backtest->monitors[i]));
+	return blind_ns;
 }
 
 /* --- what was told, and the rules --- */
@@ -325,7 +348,8 @@ static int settle_range(struct backtest *backtest)
 	if (found.cut) {
 		backtest->watch_ns =
 			longer(backtest->watch_ns, found.first_ns + backtest->settings->keep_ns);
-		backtest->from_ns = longer(options->from_ns, backtest->watch_ns);
+		backtest->from_ns =
+			longer(options->from_ns, backtest->watch_ns + blind_of(backtest));
 	}
 	if (backtest->from_ns >= options->to_ns) {
 		say(TOPIC_EVENTS " begins at %s, so of a time before %s nothing can be said",
@@ -615,6 +639,8 @@ static int replay(struct backtest *backtest)
 {
 	int status = read_topics(backtest);
 
+	if (status == DONE)
+		status = leave_baselines(backtest);
 	if (status != DONE)
 		return status;
 	backtest->lead_ns = lead_of(backtest);

@@ -4,10 +4,10 @@
  * Nothing is written anywhere: no output, position, snapshot or port.
  *
  * Read is more than is asked for. For pipeline.keep before anything is watched the tasks only learn
- * what there is, as after a start without a snapshot; then the monitors watch for as long as their
- * windows, their clear_after and incidents.reopen_within look back (an hour more for `below`, which
- * must know who fell silent), and what they would have said then counts only if it still held at
- * the beginning of the range.
+ * what there is, as after a start without a snapshot; then the monitors watch for as long as they
+ * go back (monitor_back_ns), their clear_after and incidents.reopen_within, and what they would
+ * have said then counts only if it still held at the beginning of the range. Where retention took
+ * the beginning the range begins when all can speak (monitor_blind_ns).
  *
  * It runs at the lowest priority, takes as much memory as a pipeline with these settings, and ends
  * when Kafka gives nothing for half a minute. */

@@ -103,6 +103,22 @@ static void half_of_a_window_must_have_been_seen_and_some_failures(void **state)
 	assert_true(look(&few, 0).known && !look(&few, 0).fire);
 }
 
+static void what_was_open_lasts_until_the_short_window_says_otherwise(void **state)
+{
+	(void)state;
+	struct life life = life_of(240 * NS_PER_S, 0);
+	assert_true(look(&life, 0).lasting && !look(&life, 0).known);
+	live(&life, 60 * NS_PER_S + STEP_NS, 0);
+	assert_false(look(&life, 0).lasting);
+	assert_true(look(&life, 1).lasting);
+	life = life_of(600 * NS_PER_S, 20);
+	assert_true(look(&life, 0).lasting && look(&life, 0).quiet);
+	live(&life, 600 * NS_PER_S, 0);
+	assert_false(look(&life, 0).lasting);
+	struct life none = {.now_ns = FIRST_NS};
+	assert_false(look(&none, 0).lasting);
+}
+
 static void a_long_gap_leaves_nothing_behind(void **state)
 {
 	(void)state;
@@ -130,6 +146,7 @@ int main(void)
 		cmocka_unit_test(the_short_window_says_when_it_is_over),
 		cmocka_unit_test(a_short_outage_is_none_of_the_budgets),
 		cmocka_unit_test(half_of_a_window_must_have_been_seen_and_some_failures),
+		cmocka_unit_test(what_was_open_lasts_until_the_short_window_says_otherwise),
 		cmocka_unit_test(a_long_gap_leaves_nothing_behind),
 		cmocka_unit_test(a_lax_objective_has_limits_that_can_be_reached),
 	};

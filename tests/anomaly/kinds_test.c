@@ -378,6 +378,44 @@ static void the_slowest_burn_rate_is_a_warning_at_most(void **state)
 	stand_free(stand);
 }
 
+static void a_burn_rate_ends_when_nobody_asks_the_server_any_more(void **state)
+{
+	(void)state;
+	struct monitor monitor = {.name = "slo",
+				  .kind = MONITOR_BURN_RATE,
+				  .metric = METRICS,
+				  .objective = 0.99,
+				  .per_server = true,
+				  .clear_ns = 5 * NS_PER_S,
+				  .window_ns = NS_PER_S,
+				  .severity = ALERT_ERROR};
+	struct stand *stand = stand_new(&monitor, 1, false);
+	for (int pane = 0; pane < 3600 * 4; pane++) {
+		add_counts(stand, "web", "api", 7, 3);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 1);
+	assert_string_equal(stand->alerts[0].monitor, "slo/1h");
+	/* Also after a start without a snapshot; there the short window says when it is over. */
+	struct stand *other = stand_new(&monitor, 1, false);
+	assert_int_equal(anomaly_resume(other->anomaly, stand->alerts, 1), 1);
+	other->pane = stand->pane;
+	for (int pane = 0; pane < 1500 * 4; pane++) {
+		add_counts(other, "web", "api", 7, pane < 900 * 4 ? 3 : 0);
+		close_pane(other);
+		if (pane == 900 * 4)
+			assert_int_equal(other->alerts_count, 1);
+	}
+	assert_int_equal(other->alerts_count, 2);
+	expect(other, 1, ALERT_RESOLVED, "", "api");
+	stand_free(other);
+	/* The short window and the five minutes under way, its turn and its quiet. */
+	idle(stand, (600 + 20 + 5) * 4);
+	assert_int_equal(stand->alerts_count, 2);
+	expect(stand, 1, ALERT_RESOLVED, "", "api");
+	stand_free(stand);
+}
+
 /* --- baselines --- */
 
 static void live(struct stand *stand, uint32_t panes, int64_t failed)
@@ -614,6 +652,28 @@ static void who_goes_by_an_address_is_passed_over_until_it_is_known(void **state
 	stand_free(stand);
 }
 
+static void who_found_no_room_is_not_new_when_there_is_some(void **state)
+{
+	(void)state;
+	struct monitor monitor = new_edge(60 * NS_PER_S);
+	struct stand *stand = stand_new(&monitor, 1, false);
+	for (int pane = 0; pane < 4 * 400; pane++) {
+		for (int i = 0; i <= EDGES_MAX; i++) {
+			char client[16];
+			snprintf(client, sizeof(client), "web-%d", i);
+			/* The last one is late in each pane, and finds room when the first leaves.
+			 */
+			if (i > 0 || pane < 4 * 100)
+				add_counts(stand, client, "api", 1, 0);
+		}
+		close_pane(stand);
+	}
+	uint64_t unwatched = anomaly_stats(stand->anomaly).unwatched;
+	assert_in_range(unwatched, 4 * 100, 4 * 300);
+	assert_int_equal(stand->alerts_count, 0);
+	stand_free(stand);
+}
+
 /* --- absence --- */
 
 static struct monitor absence(uint64_t seconds)
@@ -719,6 +779,62 @@ static void who_is_absent_for_a_day_is_forgotten(void **state)
 	stand_free(stand);
 }
 
+static void who_was_absent_still_is_after_a_start_without_a_snapshot(void **state)
+{
+	(void)state;
+	struct monitor monitor = absence(60);
+	struct stand *stand = stand_new(&monitor, 1, false);
+	for (int pane = 0; pane < 4 * 130; pane++) {
+		if (pane < 4 * 65)
+			add_counts(stand, "web", "api", 1, 0);
+		add_counts(stand, "web", "other", 1, 0);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 1);
+	/* As the log gives it: before what is in force is known, or after. */
+	for (int late = 0; late < 2; late++) {
+		struct stand *other = stand_new(&monitor, late ? 0 : 1, false);
+		assert_int_equal(anomaly_resume(other->anomaly, stand->alerts, 1), 1);
+		anomaly_watch(other->anomaly, &monitor, 1);
+		other->pane = stand->pane;
+		for (int pane = 0; pane < 4 * 300; pane++) {
+			add_counts(other, "web", "other", 1, 0);
+			close_pane(other);
+		}
+		assert_int_equal(other->alerts_count, 1);
+		assert_string_equal(other->alerts[0].key, stand->alerts[0].key);
+		for (int pane = 0; pane < 4 * 2; pane++) {
+			add_counts(other, "web", "api", 1, 0);
+			close_pane(other);
+		}
+		assert_int_equal(other->alerts_count, 2);
+		expect(other, 1, ALERT_RESOLVED, "web", "api");
+		assert_string_equal(other->alerts[1].key, stand->alerts[0].key);
+		stand_free(other);
+	}
+	stand_free(stand);
+}
+
+static void a_longer_window_forgets_no_absence(void **state)
+{
+	(void)state;
+	struct monitor monitors[] = {absence(60), fails};
+	struct stand *stand = stand_new(monitors, 1, false);
+	monitors[1].window_ns = 60 * NS_PER_S;
+	for (int pane = 0; pane < 4 * 130; pane++) {
+		if (pane < 4 * 65)
+			add_counts(stand, "web", "api", 1, 0);
+		add_counts(stand, "web", "other", 1, 0);
+		if (pane == 4 * 90)
+			anomaly_watch(stand->anomaly, monitors, 2);
+		close_pane(stand);
+	}
+	assert_int_equal(stand->alerts_count, 1);
+	expect(stand, 0, ALERT_FIRING, "web", "api");
+	assert_int_equal(stand->alerts[0].started_ns, pane_end(PANE_FIRST + 4 * 125 - 1));
+	stand_free(stand);
+}
+
 /* --- from a pane on --- */
 
 static void a_monitor_of_another_kind_under_its_name_is_another(void **state)
@@ -738,7 +854,16 @@ static void a_monitor_of_another_kind_under_its_name_is_another(void **state)
 	assert_int_equal(stand->alerts_count, 3);
 	assert_int_equal(stand->alerts[1].state, ALERT_RESOLVED);
 	assert_int_equal(stand->alerts[1].ended_ns, pane_end(PANE_FIRST + 100));
+	/* Not that it was as it should be. */
+	assert_non_null(strstr(stand->alerts[1].summary,
+			       "which are not expected; no monitor asks for it any more"));
 	assert_string_equal(stand->alerts[2].metric, "silence");
+	anomaly_watch(stand->anomaly, NULL, 0);
+	idle(stand, 1);
+	assert_int_equal(stand->alerts_count, 4);
+	assert_int_equal(stand->alerts[3].state, ALERT_RESOLVED);
+	assert_true(stand->alerts[3].value == 10);
+	assert_non_null(strstr(stand->alerts[3].summary, "for 10 s (threshold: 10 s); no monitor"));
 	stand_free(stand);
 }
 
@@ -753,6 +878,7 @@ int main(void)
 		cmocka_unit_test(parts_past_the_bound_are_counted),
 		cmocka_unit_test(a_server_with_an_objective_of_its_own_has_no_other),
 		cmocka_unit_test(the_slowest_burn_rate_is_a_warning_at_most),
+		cmocka_unit_test(a_burn_rate_ends_when_nobody_asks_the_server_any_more),
 		cmocka_unit_test(a_baseline_tells_as_it_is_tuned),
 		cmocka_unit_test(a_baseline_that_is_silenced_ends_what_it_has_open),
 		cmocka_unit_test(what_flaps_ends_too_when_it_is_silenced),
@@ -762,7 +888,10 @@ int main(void)
 		cmocka_unit_test(who_goes_by_an_address_is_passed_over_until_it_is_known),
 		cmocka_unit_test(what_was_there_is_missed_while_an_agent_reports),
 		cmocka_unit_test(a_server_is_missed_when_all_its_clients_are_silent),
+		cmocka_unit_test(who_found_no_room_is_not_new_when_there_is_some),
 		cmocka_unit_test(who_is_absent_for_a_day_is_forgotten),
+		cmocka_unit_test(a_longer_window_forgets_no_absence),
+		cmocka_unit_test(who_was_absent_still_is_after_a_start_without_a_snapshot),
 		cmocka_unit_test(a_monitor_of_another_kind_under_its_name_is_another),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -270,6 +270,27 @@ static void names_of_alerts_that_are_made_here_are_taken(void **state)
 	}
 }
 
+static void each_kind_knows_how_long_it_looks_back(void **state)
+{
+	(void)state;
+	const uint64_t hour = 3600 * NS_PER_S;
+	struct monitor monitor = good();
+	monitor.window_ns = 10 * NS_PER_S;
+	assert_int_equal(monitor_back_ns(&monitor), 10 * NS_PER_S);
+	monitor.comparison = COMPARE_BELOW;
+	assert_int_equal(monitor_back_ns(&monitor), hour + 10 * NS_PER_S);
+	assert_int_equal(monitor_blind_ns(&monitor), 0);
+	monitor = (struct monitor){.kind = MONITOR_BURN_RATE, .window_ns = NS_PER_S};
+	assert_int_equal(monitor_back_ns(&monitor), 73 * hour);
+	assert_int_equal(monitor_blind_ns(&monitor), hour);
+	monitor = (struct monitor){.kind = MONITOR_NEW_EDGE, .learn_ns = 24 * hour};
+	assert_int_equal(monitor_back_ns(&monitor), 24 * hour);
+	assert_int_equal(monitor_blind_ns(&monitor), 24 * hour);
+	monitor = (struct monitor){.kind = MONITOR_ABSENCE, .absent_ns = 2 * hour};
+	assert_int_equal(monitor_back_ns(&monitor), 5 * hour);
+	assert_int_equal(monitor_blind_ns(&monitor), 4 * hour);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -282,6 +303,7 @@ int main(void)
 		cmocka_unit_test(zones_and_versions_are_looked_at_each_ten_seconds),
 		cmocka_unit_test(an_edge_matches_by_all_of_its_filters),
 		cmocka_unit_test(names_of_alerts_that_are_made_here_are_taken),
+		cmocka_unit_test(each_kind_knows_how_long_it_looks_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -173,6 +173,18 @@ class Backtest(unittest.TestCase):
         self.assertIn("stdin:2", done.stderr)
         self.assertIn("cannot be read: No such file", self.backtest("-f", "/nowhere.yaml", status=1).stderr)
 
+    def test_6_each_kind_looks_back_as_long_as_it_must(self):
+        begin = self.began + SECOND_S
+        quiet = "name: quiet\nkind: baseline\nsilent: true\n"
+        self.assertIn("quiet is left out", self.backtest("-f", "-", given=quiet, status=2).stderr)
+        for words, back_s in (("kind: new_edge\nlearn: 20m\n", 1200 + 300), ("kind: new_edge\nlearn: 0s\n", 300),
+                              ("kind: absence\nabsent_for: 10s\n", 2 * 10 + 3600 + 5),
+                              ("kind: burn_rate\nobjective: 0.99\nserver: nobody\n", 73 * 3600 + 5)):
+            answer = json.loads(self.backtest("-f", "-", begin=begin, given=f"name: other\n{words}").stdout)
+            # pipeline.keep, and what is known of clients at least
+            self.assertEqual(ns(begin) - ns(10 + 120 + back_s), answer["read_from_ns"], words)
+            self.assertEqual("learn: 0s" in words, bool(answer["incidents"]), words)
+
     def test_7_it_writes_nothing(self):
         topics = [line.split()[0] for line in (processes.ROOT / "deploy/kafka/topics").read_text().splitlines()
                   if line and line[0] != "#"]
