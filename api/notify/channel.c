@@ -483,6 +483,10 @@ static enum verdict verdict_of(struct request *request, const struct answer *ans
 		report(channel, "the receiver took a change, and not the reply that tells of it");
 		return VERDICT_TAKEN;
 	}
+	/* A message that cannot be changed may be in a channel that is left, or of another bot:
+	 * only what a new one is answered tells of the channel that is written to now. */
+	if (request->changes && !request->replying && verdict == VERDICT_GONE)
+		return VERDICT_ANEW;
 	return verdict == VERDICT_ANEW && !request->changes ? VERDICT_REFUSED : verdict;
 }
 

@@ -1334,6 +1334,31 @@ static void a_bots_message_that_somebody_deleted_is_written_anew(void **state)
 	assert_non_null(strstr(fixture->trouble, "not the reply"));
 }
 
+/* As when the channel was changed, or the workspace with its token: the messages of what fires are
+ * where the bot may not write any more. */
+static void a_message_where_the_bot_may_not_write_any_more_is_written_anew(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = POSTED}, {.answer = NO_CHANNEL}, {.answer = POSTED_ANEW},
+	       {.answer = NO_CHANNEL}, {.answer = NO_CHANNEL});
+
+	start(fixture, RECEIVER_SLACK_BOT, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 2);
+	assert_false(stats(fixture).disabled);
+	assert_string_equal(asked(fixture, 1), "update C0123 1700000000.000100");
+	assert_string_equal(asked(fixture, 2), "post #ops");
+	assert_string_equal(fixture->latest.handle, "C0123 1700000009.000100");
+	/* Not where a new one goes either. */
+	push(fixture, 1, 3, ALERT_RESOLVED, ALERT_CRITICAL);
+	until_settled(fixture, 3);
+	assert_string_equal(asked(fixture, 3), "update C0123 1700000009.000100");
+	assert_string_equal(asked(fixture, 4), "post #ops");
+	assert_true(stats(fixture).disabled);
+}
+
 static void what_slack_says_no_to_is_told_apart(void **state)
 {
 	struct fixture *fixture = *state;
@@ -2130,6 +2155,7 @@ int main(void)
 		TEST(a_bot_changes_its_message_and_replies_to_it_where_it_matters),
 		TEST(a_bots_message_is_known_in_the_next_life),
 		TEST(a_bots_message_that_somebody_deleted_is_written_anew),
+		TEST(a_message_where_the_bot_may_not_write_any_more_is_written_anew),
 		TEST(what_slack_says_no_to_is_told_apart),
 		TEST(requests_that_fail_together_are_one_failure),
 		TEST(closing_with_requests_under_way_leaves_nothing),
