@@ -341,15 +341,24 @@ static void refused(struct request *request, const struct answer *answer, bool g
 		pending_done(channel, ticket);
 }
 
-static void hold_back(struct channel *channel, struct ticket *ticket, const struct answer *answer)
+/* Nothing is sent for as long as the receiver asked for. Returns that. */
+static uint64_t obey(struct channel *channel, const struct answer *answer)
 {
-	const struct notify_options *options = channel->options;
 	uint64_t now = now_of(channel);
-	uint64_t wished = retry_after_ms(answer->retry_after, options->now_ns() / NS_PER_S);
-	enum breaker_state before = breaker_state(&channel->breaker, now);
+	uint64_t wished =
+		retry_after_ms(answer->retry_after, channel->options->now_ns() / NS_PER_S);
 
 	if (now + wished > channel->paused_until_ms)
 		channel->paused_until_ms = now + wished;
+	return wished;
+}
+
+static void hold_back(struct channel *channel, struct ticket *ticket, const struct answer *answer)
+{
+	const struct notify_options *options = channel->options;
+	uint64_t now = now_of(channel), wished = obey(channel, answer);
+	enum breaker_state before = breaker_state(&channel->breaker, now);
+
 	breaker_failure(&channel->breaker, now, &options->retry, dice());
 	if (before != BREAKER_OPEN && breaker_state(&channel->breaker, now) == BREAKER_OPEN)
 		channel->stats.breaker_opened++;
@@ -396,10 +405,7 @@ static uint64_t next_try_ms(const struct channel *channel, const struct ticket *
 
 bool channel_rests(const struct channel *channel)
 {
-	const struct notify_options *options = channel->options;
-
-	return channel->closing || channel->disabled || channel->paused ||
-	       held_back_ms(channel) > 0 || (options->doubts && options->doubts(options->context));
+	return channel->closing || channel->disabled || held_back_ms(channel) > 0;
 }
 
 void channel_answered(struct channel *channel, const struct answer *answer)
@@ -415,6 +421,7 @@ void channel_failed(struct channel *channel, const struct answer *answer, const 
 {
 	char words[ANSWER_ERROR_MAX / 2], error[ANSWER_ERROR_MAX];
 
+	obey(channel, answer);
 	if (!channel->failing_since_ns)
 		channel->failing_since_ns = channel->options->now_ns();
 	text_safe(words, sizeof(words), answer->status ? answer->body : answer->error,
@@ -672,7 +679,7 @@ static void begin_sending(struct channel *channel, struct ticket *ticket)
 }
 
 /* What this process tells of itself no other goes on with. */
-static bool is_paused(const struct channel *channel, const struct ticket *ticket)
+bool channel_pauses(const struct channel *channel, const struct ticket *ticket)
 {
 	const struct notify_options *options = channel->options;
 
@@ -687,7 +694,7 @@ static void announced(struct channel *channel, struct ticket *ticket)
 	ticket->announcing = false;
 	ticket->due_ms = 0;
 	channel->in_flight--;
-	if (is_paused(channel, ticket)) {
+	if (channel_pauses(channel, ticket)) {
 		place(channel, ticket);
 		return;
 	}
@@ -798,7 +805,7 @@ static struct ticket *next_ready(const struct channel *channel)
 	for (size_t i = 0; i < sizeof(homes) / sizeof(homes[0]); i++) {
 		struct ticket *ticket = channel->tickets.queues[homes[i]].oldest;
 
-		while (ticket && (is_paused(channel, ticket) || repeat_holds(channel, ticket)))
+		while (ticket && (channel_pauses(channel, ticket) || repeat_holds(channel, ticket)))
 			ticket = ticket->newer;
 		if (ticket)
 			return ticket;
@@ -957,6 +964,8 @@ void channel_settled(struct channel *channel, const struct delivery *delivery)
 	ticket->delivered = delivery->resolve_owed;
 	ticket->uncertain = ticket->announced = delivery->uncertain;
 	ticket->severity = delivery->severity;
+	if (delivery->local)
+		ticket->partition = NOTIFY_LOCAL;
 	/* One of its name may have been of another kind. */
 	if (channel->dialect->handle)
 		set_handle(ticket, delivery->handle[0] ? delivery->handle : NULL);
@@ -985,7 +994,7 @@ void channel_pause(struct channel *channel)
 	for (struct ticket *ticket = channel->tickets.queues[HOME_FLYING].oldest; ticket;
 	     ticket = next) {
 		next = ticket->newer;
-		if (ticket->announcing && is_paused(channel, ticket))
+		if (ticket->announcing && channel_pauses(channel, ticket))
 			withdraw(channel, ticket);
 	}
 }

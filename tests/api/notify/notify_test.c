@@ -1150,6 +1150,72 @@ static void a_second_life_tells_again_what_it_is_reminded_of(void **state)
 	assert_int_equal(fixture->settled_count, 1);
 }
 
+/* Else it would be over there while it fires: silenced is what people are told, not that. */
+static void what_was_told_is_told_again_while_its_change_is_silenced(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE});
+
+	start_alertmanager(fixture);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	fixture->silenced_ns = now_ns() + 3600 * NS_PER_S;
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_ERROR);
+	assert_int_equal(stats(fixture).silenced_now, 1);
+	until_repeated(fixture, 3);
+	assert_int_equal(stats(fixture).silenced_now, 1);
+	assert_false(is_over(fixture, 2, 0));
+	assert_non_null(strstr(fixture->rig.received[2].body, "\"warning\""));
+	fixture->silenced_ns = 0;
+	notify_review(fixture->notify);
+	until_settled(fixture, 2);
+	assert_non_null(strstr(fixture->rig.received[fixture->rig.count - 1].body, "\"error\""));
+}
+
+/* It is no other's, in this life and in the next. */
+static void what_the_process_tells_of_itself_is_repeated_in_a_pause_too(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct receiver wants = {.severity_min = ALERT_INFO,
+				       .self_alerts = true,
+				       .resolve_after_ns = 1000 * NS_PER_MS};
+	struct alert alert = episode(1);
+	struct delivery told;
+	SCRIPT({.answer = DONE});
+
+	start(fixture, RECEIVER_ALERTMANAGER, &(struct notify_options){.receivers = &wants});
+	notify_push(fixture->notify, &alert, NULL);
+	until_settled(fixture, 1);
+	fire(fixture, 2);
+	until_settled(fixture, 2);
+	told = fixture->settled[0];
+	assert_true(told.local);
+	notify_pause(fixture->notify);
+	until_repeated(fixture, 3);
+	assert_int_equal(alerts_of(fixture, 2), 1);
+	assert_non_null(strstr(fixture->rig.received[2].body, alert.key));
+	stop(fixture);
+	start(fixture, RECEIVER_ALERTMANAGER, &(struct notify_options){.receivers = &wants});
+	notify_settled(fixture->notify, &told);
+	notify_push(fixture->notify, &alert, NULL);
+	notify_pause(fixture->notify);
+	until_repeated(fixture, 4);
+	assert_non_null(strstr(fixture->rig.received[3].body, alert.key));
+}
+
+static void a_repeat_obeys_retry_after(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE}, {.answer = ANSWER("429 Slow", "Retry-After: 1\r\n" NOTHING)},
+	       {.answer = DONE});
+
+	start_alertmanager(fixture);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	until_repeated(fixture, 3);
+	assert_in_range(fixture->rig.received[2].at_ms - fixture->rig.received[1].at_ms, 950, 3000);
+}
+
 /* As of an earlier life, and still firing. */
 static void had_before(struct fixture *fixture, unsigned number)
 {
@@ -2150,6 +2216,9 @@ int main(void)
 		TEST(an_end_never_overtakes_a_repeat),
 		TEST(a_repeat_that_fails_is_tried_again_soon),
 		TEST(a_second_life_tells_again_what_it_is_reminded_of),
+		TEST(what_was_told_is_told_again_while_its_change_is_silenced),
+		TEST(what_the_process_tells_of_itself_is_repeated_in_a_pause_too),
+		TEST(a_repeat_obeys_retry_after),
 		TEST(more_than_a_request_holds_are_repeated_by_the_next_at_once),
 		TEST(past_their_bound_alerts_are_not_repeated_and_counted),
 		TEST(a_bot_changes_its_message_and_replies_to_it_where_it_matters),
