@@ -135,7 +135,7 @@ static void make_pending(struct channel *channel, struct ticket *ticket, const s
 		ticket->pending = memory_zeroed(1, sizeof(*ticket->pending));
 	*ticket->pending = *alert;
 	ticket->attempts = 0;
-	ticket->silenced = false;
+	ticket->silenced = ticket->doubtful = false;
 	place(channel, ticket);
 }
 
@@ -146,7 +146,7 @@ static void pending_done(struct channel *channel, struct ticket *ticket)
 
 	ticket->due_ms = 0;
 	ticket->failures = 0;
-	ticket->silenced = false;
+	ticket->silenced = ticket->doubtful = false;
 	free(ticket->pending);
 	ticket->pending = next;
 	ticket->next = NULL;
@@ -384,6 +384,15 @@ static void keep_uncertain(struct ticket *ticket, const struct alert *firing)
 	*ticket->pending = *firing;
 }
 
+/* A message that is changed twice shows once; another one, or a reply, shows twice. */
+static void keep_doubt(const struct request *request)
+{
+	struct ticket *ticket = request->ticket;
+
+	if (ticket->pending->sequence == request->alert.sequence)
+		ticket->doubtful |= !request->changes || request->replying;
+}
+
 /* In how many milliseconds something may be sent; 0: now. */
 static uint64_t held_back_ms(const struct channel *channel)
 {
@@ -445,9 +454,10 @@ static void try_again(struct request *request, const struct answer *answer)
 	channel->stats.retried++;
 	/* Bad gateway, gateway timeout: a proxy that had no answer either. */
 	if (answer->status ? answer->status == 502 || answer->status == 504
-			   : answer->may_have_arrived)
+			   : answer->may_have_arrived) {
 		keep_uncertain(ticket, &request->alert);
-	else if (ticket->announced && !ticket->uncertain)
+		keep_doubt(request);
+	} else if (ticket->announced && !ticket->uncertain)
 		announce(channel, ticket, false);
 	snprintf(seconds, sizeof(seconds), "%.1f", (double)next_try_ms(channel, ticket) / 1000);
 	if (answer->status == 200) /* what it says tells why that is no success */
@@ -538,7 +548,8 @@ static void on_answer(void *context, const struct answer *answer)
  * this process began. */
 static bool may_repeat(const struct channel *channel, const struct ticket *ticket)
 {
-	return ticket->uncertain || ticket->pending->pane_end_ns < channel->began_ns;
+	return ticket->uncertain || ticket->doubtful ||
+	       ticket->pending->pane_end_ns < channel->began_ns;
 }
 
 /* One slash between them, however the address ends. */
@@ -586,7 +597,8 @@ static void send_request(struct request *request)
 				      .receiver = &channel->receiver,
 				      .external_url = channel->external_url,
 				      .first = request->first,
-				      .repeat = request->repeat,
+				      .repeat = request->repeat &&
+						(!request->changes || request->replying),
 				      .now_ns = channel->options->now_ns(),
 				      .item = request->ticket->item,
 				      .handle = request->ticket->handle,

@@ -1400,6 +1400,61 @@ static void a_bots_message_that_somebody_deleted_is_written_anew(void **state)
 	assert_non_null(strstr(fixture->trouble, "not the reply"));
 }
 
+#define SAYS_REPEAT(number) (strstr(fixture->rig.received[number].body, "May repeat") != NULL)
+
+/* An answer that stays away is one of which nobody knows whether the message is there. */
+static void what_slack_may_show_twice_says_so(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct notify_options options = {.retry = {100, 200}};
+	SCRIPT({.answer = OK}, {.answer = NULL, .hang_up = true}, {.answer = OK},
+	       {.answer = ANSWER("500 No", NOTHING)}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, &options);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 2);
+	assert_false(SAYS_REPEAT(0) || SAYS_REPEAT(1));
+	assert_true(SAYS_REPEAT(2));
+	push(fixture, 1, 3, ALERT_RESOLVED, ALERT_CRITICAL); /* which is certainly not there */
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 5);
+	assert_false(SAYS_REPEAT(3) || SAYS_REPEAT(4));
+}
+
+/* A change of a message shows once however often it is made; a reply to it does not. */
+static void of_a_bots_messages_a_reply_may_show_twice_and_says_so(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct notify_options options = {.retry = {100, 200}};
+	struct alert old = episode(1);
+	SCRIPT({.answer = POSTED}, {.hang_up = true}, {.answer = POSTED}, {.hang_up = true},
+	       {.answer = POSTED});
+
+	start(fixture, RECEIVER_SLACK_BOT, &options);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 6);
+	assert_string_equal(asked(fixture, 2), "update C0123 1700000000.000100");
+	assert_string_equal(asked(fixture, 3), "reply C0123 1700000000.000100 loud");
+	assert_string_equal(asked(fixture, 4), "update C0123 1700000000.000100");
+	assert_string_equal(asked(fixture, 5), "reply C0123 1700000000.000100 loud");
+	for (size_t i = 0; i < 5; i++)
+		assert_false(SAYS_REPEAT(i));
+	assert_true(SAYS_REPEAT(5));
+	/* What stands in the outbox as the process begins. */
+	old.sequence = 3;
+	old.state = ALERT_RESOLVED;
+	old.pane_end_ns = 1;
+	notify_push(fixture->notify, &old, &(struct notify_place){0, 1});
+	until_settled(fixture, 3);
+	assert_false(SAYS_REPEAT(6));
+	assert_true(SAYS_REPEAT(7));
+}
+
 /* As when the channel was changed, or the workspace with its token: the messages of what fires are
  * where the bot may not write any more. */
 static void a_message_where_the_bot_may_not_write_any_more_is_written_anew(void **state)
@@ -2224,6 +2279,8 @@ int main(void)
 		TEST(a_bot_changes_its_message_and_replies_to_it_where_it_matters),
 		TEST(a_bots_message_is_known_in_the_next_life),
 		TEST(a_bots_message_that_somebody_deleted_is_written_anew),
+		TEST(what_slack_may_show_twice_says_so),
+		TEST(of_a_bots_messages_a_reply_may_show_twice_and_says_so),
 		TEST(a_message_where_the_bot_may_not_write_any_more_is_written_anew),
 		TEST(what_slack_says_no_to_is_told_apart),
 		TEST(requests_that_fail_together_are_one_failure),
