@@ -638,9 +638,10 @@ static struct notify *make_notify(struct notifier *notifier, const struct receiv
 				  size_t count, const char **error)
 {
 	const struct settings *settings = notifier->options.settings;
+	const char *link = settings->external_url;
 	struct notify_options options = {.receivers = receivers,
 					 .receivers_count = count,
-					 .external_url = settings->external_url,
+					 .external_url = link && link[0] ? link : NULL,
 					 .allow_http = settings->allow_http,
 					 .allow_private = settings->allow_private,
 					 .timeout_ns = settings->notify_timeout_ns,

@@ -410,6 +410,7 @@ static const struct config_entry entries[] = {
 	{.name = "external_url",
 	 .type = CONFIG_STRING,
 	 SETTING(external_url),
+	 .max = "1024",
 	 .help = "How people reach that address: messages link to their alert at the API, as "
 		 "JSON."},
 	{.name = "tls.certificate",
@@ -1175,14 +1176,32 @@ static int check_receiver(const struct settings_receiver *receiver, bool allow_h
 	if (receiver->type == RECEIVER_WEBHOOK && check_webhook(receiver, error, size) < 0)
 		return -EINVAL;
 	if (receiver->type == RECEIVER_ALERTMANAGER &&
-	    (!receiver->url || strstr(receiver->url, "/api/v2"))) {
+	    (!receiver->url || strstr(receiver->url, "/api/v2") || strpbrk(receiver->url, "?#"))) {
 		snprintf(error, size,
 			 "receivers: %s needs url (or url_file), the Alertmanager's address "
-			 "without /api/v2/alerts, which is put behind it",
+			 "without /api/v2/alerts, which is put behind it, and without ? or # (as "
+			 "in /#/alerts)",
 			 receiver->name);
 		return -EINVAL;
 	}
 	return check_url(receiver, allow_http, error, size);
+}
+
+/* It stands in messages: an Alertmanager refuses an alert whose link is none. */
+static int check_external_url(const struct settings *settings, char *error, size_t size)
+{
+	const char *url = settings->external_url;
+	const char *host = url ? strstr(url, "://") : NULL;
+
+	if (!url || !url[0] ||
+	    ((strncmp(url, "https:", 6) == 0 || strncmp(url, "http:", 5) == 0) && host && host[3] &&
+	     host[3] != '/' && !strpbrk(url, "?#<>|\"\\^`{} \t\r\n")))
+		return 0;
+	snprintf(
+		error, size,
+		"external_url must be https:// or http:// and a host, with no ? or # and no blank; "
+		"/api/v1/alerts is put behind it");
+	return -EINVAL;
 }
 
 /* One URL that stands alone. */
@@ -1312,6 +1331,8 @@ int settings_check(const struct settings *settings, char *error, size_t size)
 		rc = check_address("embedded.listen", settings->embedded_listen, error, size);
 	if (rc == 0)
 		rc = check_kafka(settings, error, size);
+	if (rc == 0)
+		rc = check_external_url(settings, error, size);
 	if (rc == 0)
 		rc = check_notify(settings, error, size);
 	if (rc == 0)

@@ -251,22 +251,24 @@ static void slack_context(struct json *json, const struct notice *notice)
 	json_object_end(json);
 }
 
-/* What a notification shows, and who cannot show more. */
+/* What a notification shows, and who cannot show more; all that a reply has. */
 static void slack_fallback(struct json *json, const struct notice *notice)
 {
 	const struct alert *alert = notice->alert;
 	char summary[TEXT_BYTES / 2], fallback[TEXT_BYTES];
+	size_t length;
 
-	if (body_title(fallback, SECTION_BYTES, SECTION_BYTES - 1, notice, true)) {
-		json_member(json, "text", fallback);
-		return;
+	if (!body_title(fallback, SECTION_BYTES, SECTION_BYTES - 1, notice, true)) {
+		text_slack(summary, sizeof(summary), alert->summary, SUMMARY_CHARACTERS);
+		snprintf(fallback, sizeof(fallback), "%s: %s",
+			 notice->test			  ? "Test"
+			 : alert->state == ALERT_RESOLVED ? "Resolved"
+							  : alert_severity_name(alert->severity),
+			 summary);
 	}
-	text_slack(summary, sizeof(summary), alert->summary, SUMMARY_CHARACTERS);
-	snprintf(fallback, sizeof(fallback), "%s: %s",
-		 notice->test			  ? "Test"
-		 : alert->state == ALERT_RESOLVED ? "Resolved"
-						  : alert_severity_name(alert->severity),
-		 summary);
+	length = strlen(fallback);
+	if (notice->reply && notice->repeat)
+		snprintf(fallback + length, sizeof(fallback) - length, "\n" BODY_REPEAT);
 	json_member(json, "text", fallback);
 }
 

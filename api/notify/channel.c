@@ -135,7 +135,7 @@ static void make_pending(struct channel *channel, struct ticket *ticket, const s
 		ticket->pending = memory_zeroed(1, sizeof(*ticket->pending));
 	*ticket->pending = *alert;
 	ticket->attempts = 0;
-	ticket->silenced = false;
+	ticket->silenced = ticket->doubtful = false;
 	place(channel, ticket);
 }
 
@@ -146,7 +146,7 @@ static void pending_done(struct channel *channel, struct ticket *ticket)
 
 	ticket->due_ms = 0;
 	ticket->failures = 0;
-	ticket->silenced = false;
+	ticket->silenced = ticket->doubtful = false;
 	free(ticket->pending);
 	ticket->pending = next;
 	ticket->next = NULL;
@@ -341,15 +341,24 @@ static void refused(struct request *request, const struct answer *answer, bool g
 		pending_done(channel, ticket);
 }
 
-static void hold_back(struct channel *channel, struct ticket *ticket, const struct answer *answer)
+/* Nothing is sent for as long as the receiver asked for. Returns that. */
+static uint64_t obey(struct channel *channel, const struct answer *answer)
 {
-	const struct notify_options *options = channel->options;
 	uint64_t now = now_of(channel);
-	uint64_t wished = retry_after_ms(answer->retry_after, options->now_ns() / NS_PER_S);
-	enum breaker_state before = breaker_state(&channel->breaker, now);
+	uint64_t wished =
+		retry_after_ms(answer->retry_after, channel->options->now_ns() / NS_PER_S);
 
 	if (now + wished > channel->paused_until_ms)
 		channel->paused_until_ms = now + wished;
+	return wished;
+}
+
+static void hold_back(struct channel *channel, struct ticket *ticket, const struct answer *answer)
+{
+	const struct notify_options *options = channel->options;
+	uint64_t now = now_of(channel), wished = obey(channel, answer);
+	enum breaker_state before = breaker_state(&channel->breaker, now);
+
 	breaker_failure(&channel->breaker, now, &options->retry, dice());
 	if (before != BREAKER_OPEN && breaker_state(&channel->breaker, now) == BREAKER_OPEN)
 		channel->stats.breaker_opened++;
@@ -375,6 +384,15 @@ static void keep_uncertain(struct ticket *ticket, const struct alert *firing)
 	*ticket->pending = *firing;
 }
 
+/* A message that is changed twice shows once; another one, or a reply, shows twice. */
+static void keep_doubt(const struct request *request)
+{
+	struct ticket *ticket = request->ticket;
+
+	if (ticket->pending->sequence == request->alert.sequence)
+		ticket->doubtful |= !request->changes || request->replying;
+}
+
 /* In how many milliseconds something may be sent; 0: now. */
 static uint64_t held_back_ms(const struct channel *channel)
 {
@@ -396,10 +414,7 @@ static uint64_t next_try_ms(const struct channel *channel, const struct ticket *
 
 bool channel_rests(const struct channel *channel)
 {
-	const struct notify_options *options = channel->options;
-
-	return channel->closing || channel->disabled || channel->paused ||
-	       held_back_ms(channel) > 0 || (options->doubts && options->doubts(options->context));
+	return channel->closing || channel->disabled || held_back_ms(channel) > 0;
 }
 
 void channel_answered(struct channel *channel, const struct answer *answer)
@@ -415,6 +430,7 @@ void channel_failed(struct channel *channel, const struct answer *answer, const 
 {
 	char words[ANSWER_ERROR_MAX / 2], error[ANSWER_ERROR_MAX];
 
+	obey(channel, answer);
 	if (!channel->failing_since_ns)
 		channel->failing_since_ns = channel->options->now_ns();
 	text_safe(words, sizeof(words), answer->status ? answer->body : answer->error,
@@ -438,9 +454,10 @@ static void try_again(struct request *request, const struct answer *answer)
 	channel->stats.retried++;
 	/* Bad gateway, gateway timeout: a proxy that had no answer either. */
 	if (answer->status ? answer->status == 502 || answer->status == 504
-			   : answer->may_have_arrived)
+			   : answer->may_have_arrived) {
 		keep_uncertain(ticket, &request->alert);
-	else if (ticket->announced && !ticket->uncertain)
+		keep_doubt(request);
+	} else if (ticket->announced && !ticket->uncertain)
 		announce(channel, ticket, false);
 	snprintf(seconds, sizeof(seconds), "%.1f", (double)next_try_ms(channel, ticket) / 1000);
 	if (answer->status == 200) /* what it says tells why that is no success */
@@ -483,6 +500,10 @@ static enum verdict verdict_of(struct request *request, const struct answer *ans
 		report(channel, "the receiver took a change, and not the reply that tells of it");
 		return VERDICT_TAKEN;
 	}
+	/* A message that cannot be changed may be in a channel that is left, or of another bot:
+	 * only what a new one is answered tells of the channel that is written to now. */
+	if (request->changes && !request->replying && verdict == VERDICT_GONE)
+		return VERDICT_ANEW;
 	return verdict == VERDICT_ANEW && !request->changes ? VERDICT_REFUSED : verdict;
 }
 
@@ -527,7 +548,8 @@ static void on_answer(void *context, const struct answer *answer)
  * this process began. */
 static bool may_repeat(const struct channel *channel, const struct ticket *ticket)
 {
-	return ticket->uncertain || ticket->pending->pane_end_ns < channel->began_ns;
+	return ticket->uncertain || ticket->doubtful ||
+	       ticket->pending->pane_end_ns < channel->began_ns;
 }
 
 /* One slash between them, however the address ends. */
@@ -575,7 +597,8 @@ static void send_request(struct request *request)
 				      .receiver = &channel->receiver,
 				      .external_url = channel->external_url,
 				      .first = request->first,
-				      .repeat = request->repeat,
+				      .repeat = request->repeat &&
+						(!request->changes || request->replying),
 				      .now_ns = channel->options->now_ns(),
 				      .item = request->ticket->item,
 				      .handle = request->ticket->handle,
@@ -668,7 +691,7 @@ static void begin_sending(struct channel *channel, struct ticket *ticket)
 }
 
 /* What this process tells of itself no other goes on with. */
-static bool is_paused(const struct channel *channel, const struct ticket *ticket)
+bool channel_pauses(const struct channel *channel, const struct ticket *ticket)
 {
 	const struct notify_options *options = channel->options;
 
@@ -683,7 +706,7 @@ static void announced(struct channel *channel, struct ticket *ticket)
 	ticket->announcing = false;
 	ticket->due_ms = 0;
 	channel->in_flight--;
-	if (is_paused(channel, ticket)) {
+	if (channel_pauses(channel, ticket)) {
 		place(channel, ticket);
 		return;
 	}
@@ -794,7 +817,7 @@ static struct ticket *next_ready(const struct channel *channel)
 	for (size_t i = 0; i < sizeof(homes) / sizeof(homes[0]); i++) {
 		struct ticket *ticket = channel->tickets.queues[homes[i]].oldest;
 
-		while (ticket && (is_paused(channel, ticket) || repeat_holds(channel, ticket)))
+		while (ticket && (channel_pauses(channel, ticket) || repeat_holds(channel, ticket)))
 			ticket = ticket->newer;
 		if (ticket)
 			return ticket;
@@ -953,6 +976,8 @@ void channel_settled(struct channel *channel, const struct delivery *delivery)
 	ticket->delivered = delivery->resolve_owed;
 	ticket->uncertain = ticket->announced = delivery->uncertain;
 	ticket->severity = delivery->severity;
+	if (delivery->local)
+		ticket->partition = NOTIFY_LOCAL;
 	/* One of its name may have been of another kind. */
 	if (channel->dialect->handle)
 		set_handle(ticket, delivery->handle[0] ? delivery->handle : NULL);
@@ -981,7 +1006,7 @@ void channel_pause(struct channel *channel)
 	for (struct ticket *ticket = channel->tickets.queues[HOME_FLYING].oldest; ticket;
 	     ticket = next) {
 		next = ticket->newer;
-		if (ticket->announcing && is_paused(channel, ticket))
+		if (ticket->announcing && channel_pauses(channel, ticket))
 			withdraw(channel, ticket);
 	}
 }

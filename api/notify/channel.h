@@ -49,6 +49,8 @@ bool channel_push(struct channel *channel, const struct alert *alert,
 void channel_remind(struct channel *channel, const struct alert *alert);
 /* For requests that are of no ticket: whether none may be begun now, and what became of one. */
 bool channel_rests(const struct channel *channel);
+/* Whether nothing of the ticket is begun now, as another process may go on with it. */
+bool channel_pauses(const struct channel *channel, const struct ticket *ticket);
 void channel_answered(struct channel *channel, const struct answer *answer);
 void channel_failed(struct channel *channel, const struct answer *answer, const char *what);
 /* Begins nothing; what was announced and not sent is withdrawn. */

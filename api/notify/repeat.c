@@ -41,16 +41,18 @@ bool repeat_holds(const struct channel *channel, const struct ticket *ticket)
 	return channel->repeating && ticket->batch == channel->batch;
 }
 
-/* One that has something to send is told of by that. */
+/* One that has something to send is told of by that, unless it is silenced: what the receiver has
+ * fires all the same. */
 static bool is_due(const struct channel *channel, const struct ticket *ticket)
 {
-	return ticket->item && ticket->delivered && !ticket->pending &&
-	       uv_now(channel->loop) >= ticket->item_ms + period_ms(channel);
+	return ticket->item && ticket->delivered && (!ticket->pending || ticket->silenced) &&
+	       uv_now(channel->loop) >= ticket->item_ms + period_ms(channel) &&
+	       !channel_pauses(channel, ticket);
 }
 
 static size_t fill(struct channel *channel, struct json *json)
 {
-	static const enum ticket_home homes[] = {HOME_OPEN, HOME_UNRECORDED};
+	static const enum ticket_home homes[] = {HOME_OPEN, HOME_UNRECORDED, HOME_SILENCED};
 	uint64_t ends_ns = channel->options->now_ns() + channel->receiver.resolve_after_ns;
 	size_t count = 0;
 

@@ -1,5 +1,6 @@
 #include "api/notify/template.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -217,6 +218,7 @@ struct writer {
 	char *out;
 	size_t size, length, characters; /* characters: that are left */
 	bool mrkdwn;
+	bool in_address; /* of a link: behind its <http, and before its | or > */
 };
 
 static size_t characters_of(const char *text, size_t length)
@@ -241,14 +243,38 @@ static void advance(struct writer *writer, size_t written)
 	writer->length += written;
 }
 
+/* What no address may have, or what would end it. What has a meaning there stays: a field may be an
+ * address, or a part of one. */
+static void escape_address(char *out, size_t size, const char *value)
+{
+	size_t length = 0;
+
+	out[0] = '\0';
+	for (; *value && length + sizeof("%00") <= size; value++) {
+		unsigned char byte = (unsigned char)*value;
+
+		length += (size_t)snprintf(
+			out + length, size - length,
+			byte <= ' ' || byte >= 0x7f || strchr("\"<>\\^`{|}", byte) ||
+					(byte == '%' && !isxdigit((unsigned char)value[1]))
+				? "%%%02X"
+				: "%c",
+			byte);
+	}
+}
+
 static void write_value(struct writer *writer, const char *value)
 {
-	char *at = writer->out + writer->length;
+	char *at = writer->out + writer->length, address[3 * FIELD_BYTES];
 	size_t left = writer->size - writer->length;
 
 	if (is_full(writer)) {
 		writer->characters = 0;
 		return;
+	}
+	if (writer->in_address) {
+		escape_address(address, sizeof(address), value);
+		value = address;
 	}
 	advance(writer, writer->mrkdwn ? text_slack(at, left, value, writer->characters)
 				       : text_safe(at, left, value, writer->characters));
@@ -264,6 +290,10 @@ static void write_literal(struct writer *writer, const char *text, size_t length
 		fits--;
 	memcpy(writer->out + writer->length, text, fits);
 	writer->out[writer->length + fits] = '\0';
+	for (size_t i = 0; i < fits && writer->mrkdwn; i++) {
+		if (strchr("<|> \n", text[i]))
+			writer->in_address = strncmp(text + i, "<http", 5) == 0;
+	}
 	advance(writer, fits);
 	if (fits < length)
 		writer->characters = 0;
@@ -288,5 +318,7 @@ size_t template_fill(char *out, size_t size, size_t characters, const char *temp
 			write_literal(&writer, piece.at, piece.length);
 		}
 	}
+	if (strspn(out, " \t\r\n") == writer.length)
+		out[writer.length = 0] = '\0'; /* which receivers refuse */
 	return writer.length;
 }

@@ -43,6 +43,7 @@ struct ticket {
 	uint64_t told_ns;    /* log time of what it was told last; of an earlier life: no earlier */
 	bool delivered;	     /* its firing was delivered: a resolve is owed */
 	bool uncertain;	 /* a firing was sent and no answer is known: the receiver may have it */
+	bool doubtful;	 /* the pending transition was sent before, and may be shown already */
 	bool announced;	 /* the kept record says that a firing may have been sent */
 	bool in_flight;	 /* a request is under way */
 	bool announcing; /* that it will be is being written down */

@@ -99,6 +99,10 @@ static const char bounded[][2][2][64] = {
 	 {"rollups.finest=60s", "rollups.finest=30s"}},
 	{{"notify.heartbeat_url=https://x.example/", "notify.heartbeat_url=http://x.example/"},
 	 {"notify.heartbeat_url=https://x.example/?a=b", "notify.heartbeat_url=x.example"}},
+	{{"external_url=https://m.example/a/", "external_url=m.example"},
+	 {"external_url=http://m:7470", "external_url=https://m.example/?a"}},
+	{{"external_url=", "external_url=http:///a"},
+	 {"external_url=http://m", "external_url=http://m n"}},
 };
 
 static void bounds_hold_at_their_edges(void **state)
@@ -118,6 +122,22 @@ static void bounds_hold_at_their_edges(void **state)
 				config_free(&settings_table, &settings);
 			}
 		}
+	}
+}
+
+/* So that a link to an alert is whole. */
+static void an_external_url_has_1024_bytes_at_most(void **state)
+{
+	char set[2048], error[512];
+
+	(void)state;
+	for (size_t over = 0; over < 2; over++) {
+		struct settings settings;
+
+		snprintf(set, sizeof(set), "external_url=https://%0*d", (int)(1024 - 8 + over), 1);
+		error[0] = '\0';
+		assert_int_equal(load(set, &settings, error, sizeof(error)) != 0, over != 0);
+		config_free(&settings_table, &settings);
 	}
 }
 
@@ -397,6 +417,7 @@ static void a_receiver_that_cannot_be_is_refused_by_name(void **state)
 		{"type: slack, url: https://a, text: '{{ a'", "a: text: a {{ has no }}"},
 		{"type: alertmanager", "receivers: a needs url"},
 		{"type: alertmanager, url: https://a/api/v2/alerts", "without /api/v2/alerts"},
+		{"type: alertmanager, url: 'https://a/#/alerts'", "without ? or #"},
 		{"type: alertmanager, url: https://a, resolve_after: 9s", "resolve_after"},
 		{"type: slack, url: https://a, match: {server: [a, '']}", "match.server[1]"},
 		{"type: slack, url: https://a, match: {monitor: ['!']}", "match.monitor: an empty"},
@@ -423,6 +444,7 @@ int main(void)
 		cmocka_unit_test(the_defaults_are_sound),
 		cmocka_unit_test(problems_name_their_entry),
 		cmocka_unit_test(bounds_hold_at_their_edges),
+		cmocka_unit_test(an_external_url_has_1024_bytes_at_most),
 		cmocka_unit_test(ranges_are_read_as_they_are_written),
 		cmocka_unit_test(a_range_that_is_none_is_named_with_what_is_wrong),
 		cmocka_unit_test(a_monitor_watches_what_stays_open_unless_it_has_a_minimum),

@@ -1150,6 +1150,72 @@ static void a_second_life_tells_again_what_it_is_reminded_of(void **state)
 	assert_int_equal(fixture->settled_count, 1);
 }
 
+/* Else it would be over there while it fires: silenced is what people are told, not that. */
+static void what_was_told_is_told_again_while_its_change_is_silenced(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE});
+
+	start_alertmanager(fixture);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	fixture->silenced_ns = now_ns() + 3600 * NS_PER_S;
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_ERROR);
+	assert_int_equal(stats(fixture).silenced_now, 1);
+	until_repeated(fixture, 3);
+	assert_int_equal(stats(fixture).silenced_now, 1);
+	assert_false(is_over(fixture, 2, 0));
+	assert_non_null(strstr(fixture->rig.received[2].body, "\"warning\""));
+	fixture->silenced_ns = 0;
+	notify_review(fixture->notify);
+	until_settled(fixture, 2);
+	assert_non_null(strstr(fixture->rig.received[fixture->rig.count - 1].body, "\"error\""));
+}
+
+/* It is no other's, in this life and in the next. */
+static void what_the_process_tells_of_itself_is_repeated_in_a_pause_too(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct receiver wants = {.severity_min = ALERT_INFO,
+				       .self_alerts = true,
+				       .resolve_after_ns = 1000 * NS_PER_MS};
+	struct alert alert = episode(1);
+	struct delivery told;
+	SCRIPT({.answer = DONE});
+
+	start(fixture, RECEIVER_ALERTMANAGER, &(struct notify_options){.receivers = &wants});
+	notify_push(fixture->notify, &alert, NULL);
+	until_settled(fixture, 1);
+	fire(fixture, 2);
+	until_settled(fixture, 2);
+	told = fixture->settled[0];
+	assert_true(told.local);
+	notify_pause(fixture->notify);
+	until_repeated(fixture, 3);
+	assert_int_equal(alerts_of(fixture, 2), 1);
+	assert_non_null(strstr(fixture->rig.received[2].body, alert.key));
+	stop(fixture);
+	start(fixture, RECEIVER_ALERTMANAGER, &(struct notify_options){.receivers = &wants});
+	notify_settled(fixture->notify, &told);
+	notify_push(fixture->notify, &alert, NULL);
+	notify_pause(fixture->notify);
+	until_repeated(fixture, 4);
+	assert_non_null(strstr(fixture->rig.received[3].body, alert.key));
+}
+
+static void a_repeat_obeys_retry_after(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = DONE}, {.answer = ANSWER("429 Slow", "Retry-After: 1\r\n" NOTHING)},
+	       {.answer = DONE});
+
+	start_alertmanager(fixture);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	until_repeated(fixture, 3);
+	assert_in_range(fixture->rig.received[2].at_ms - fixture->rig.received[1].at_ms, 950, 3000);
+}
+
 /* As of an earlier life, and still firing. */
 static void had_before(struct fixture *fixture, unsigned number)
 {
@@ -1332,6 +1398,86 @@ static void a_bots_message_that_somebody_deleted_is_written_anew(void **state)
 	assert_string_equal(asked(fixture, 4), "reply C0123 1700000009.000100");
 	assert_false(fixture->settled[2].failed);
 	assert_non_null(strstr(fixture->trouble, "not the reply"));
+}
+
+#define SAYS_REPEAT(number) (strstr(fixture->rig.received[number].body, "May repeat") != NULL)
+
+/* An answer that stays away is one of which nobody knows whether the message is there. */
+static void what_slack_may_show_twice_says_so(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct notify_options options = {.retry = {100, 200}};
+	SCRIPT({.answer = OK}, {.answer = NULL, .hang_up = true}, {.answer = OK},
+	       {.answer = ANSWER("500 No", NOTHING)}, {.answer = OK});
+
+	start(fixture, RECEIVER_SLACK, &options);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 2);
+	assert_false(SAYS_REPEAT(0) || SAYS_REPEAT(1));
+	assert_true(SAYS_REPEAT(2));
+	push(fixture, 1, 3, ALERT_RESOLVED, ALERT_CRITICAL); /* which is certainly not there */
+	until_settled(fixture, 3);
+	assert_int_equal(fixture->rig.count, 5);
+	assert_false(SAYS_REPEAT(3) || SAYS_REPEAT(4));
+}
+
+/* A change of a message shows once however often it is made; a reply to it does not. */
+static void of_a_bots_messages_a_reply_may_show_twice_and_says_so(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct notify_options options = {.retry = {100, 200}};
+	struct alert old = episode(1);
+	SCRIPT({.answer = POSTED}, {.hang_up = true}, {.answer = POSTED}, {.hang_up = true},
+	       {.answer = POSTED});
+
+	start(fixture, RECEIVER_SLACK_BOT, &options);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 2);
+	assert_int_equal(fixture->rig.count, 6);
+	assert_string_equal(asked(fixture, 2), "update C0123 1700000000.000100");
+	assert_string_equal(asked(fixture, 3), "reply C0123 1700000000.000100 loud");
+	assert_string_equal(asked(fixture, 4), "update C0123 1700000000.000100");
+	assert_string_equal(asked(fixture, 5), "reply C0123 1700000000.000100 loud");
+	for (size_t i = 0; i < 5; i++)
+		assert_false(SAYS_REPEAT(i));
+	assert_true(SAYS_REPEAT(5));
+	/* What stands in the outbox as the process begins. */
+	old.sequence = 3;
+	old.state = ALERT_RESOLVED;
+	old.pane_end_ns = 1;
+	notify_push(fixture->notify, &old, &(struct notify_place){0, 1});
+	until_settled(fixture, 3);
+	assert_false(SAYS_REPEAT(6));
+	assert_true(SAYS_REPEAT(7));
+}
+
+/* As when the channel was changed, or the workspace with its token: the messages of what fires are
+ * where the bot may not write any more. */
+static void a_message_where_the_bot_may_not_write_any_more_is_written_anew(void **state)
+{
+	struct fixture *fixture = *state;
+	SCRIPT({.answer = POSTED}, {.answer = NO_CHANNEL}, {.answer = POSTED_ANEW},
+	       {.answer = NO_CHANNEL}, {.answer = NO_CHANNEL});
+
+	start(fixture, RECEIVER_SLACK_BOT, NULL);
+	fire(fixture, 1);
+	until_settled(fixture, 1);
+	push(fixture, 1, 2, ALERT_FIRING, ALERT_CRITICAL);
+	until_settled(fixture, 2);
+	assert_false(stats(fixture).disabled);
+	assert_string_equal(asked(fixture, 1), "update C0123 1700000000.000100");
+	assert_string_equal(asked(fixture, 2), "post #ops");
+	assert_string_equal(fixture->latest.handle, "C0123 1700000009.000100");
+	/* Not where a new one goes either. */
+	push(fixture, 1, 3, ALERT_RESOLVED, ALERT_CRITICAL);
+	until_settled(fixture, 3);
+	assert_string_equal(asked(fixture, 3), "update C0123 1700000009.000100");
+	assert_string_equal(asked(fixture, 4), "post #ops");
+	assert_true(stats(fixture).disabled);
 }
 
 static void what_slack_says_no_to_is_told_apart(void **state)
@@ -2125,11 +2271,17 @@ int main(void)
 		TEST(an_end_never_overtakes_a_repeat),
 		TEST(a_repeat_that_fails_is_tried_again_soon),
 		TEST(a_second_life_tells_again_what_it_is_reminded_of),
+		TEST(what_was_told_is_told_again_while_its_change_is_silenced),
+		TEST(what_the_process_tells_of_itself_is_repeated_in_a_pause_too),
+		TEST(a_repeat_obeys_retry_after),
 		TEST(more_than_a_request_holds_are_repeated_by_the_next_at_once),
 		TEST(past_their_bound_alerts_are_not_repeated_and_counted),
 		TEST(a_bot_changes_its_message_and_replies_to_it_where_it_matters),
 		TEST(a_bots_message_is_known_in_the_next_life),
 		TEST(a_bots_message_that_somebody_deleted_is_written_anew),
+		TEST(what_slack_may_show_twice_says_so),
+		TEST(of_a_bots_messages_a_reply_may_show_twice_and_says_so),
+		TEST(a_message_where_the_bot_may_not_write_any_more_is_written_anew),
 		TEST(what_slack_says_no_to_is_told_apart),
 		TEST(requests_that_fail_together_are_one_failure),
 		TEST(closing_with_requests_under_way_leaves_nothing),

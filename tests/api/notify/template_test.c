@@ -86,6 +86,38 @@ static void each_field_has_its_value(void **state)
 			    "all clients||||");
 }
 
+static void nothing_but_blanks_is_nothing(void **state)
+{
+	struct alert alert = plain();
+
+	(void)state;
+	alert.subject.port = 0;
+	alert.suspects_count = 0;
+	assert_string_equal(filled(&alert, " {{ port }}\n\t{{ suspect }} ", false), "");
+	assert_string_equal(filled(&alert, " {{ port }}\n.", false), " \n.");
+}
+
+/* A link leads where it is to, whatever a monitor or a pod is called. */
+static void in_a_links_address_fields_are_escaped_as_one(void **state)
+{
+	struct alert alert = plain();
+
+	(void)state;
+	snprintf(alert.monitor, sizeof(alert.monitor), "cart refuses|here> \"%%\xc3\xa4");
+	assert_string_equal(filled(&alert,
+				   "<https://run/{{ monitor }}|what {{ monitor }}> {{ monitor }}",
+				   true),
+			    "<https://run/cart%20refuses%7Chere%3E%20%22%25%C3%A4|what cart "
+			    "refuses|here&gt; \"%\xc3\xa4> "
+			    "cart refuses|here&gt; \"%\xc3\xa4");
+	assert_string_equal(filled(&alert, "<{{ url }}|details>", true),
+			    "<https://millrace.example/api/v1/alerts?key=ABC|details>");
+	assert_string_equal(filled(&alert, "<http://run/{{ monitor }}", false),
+			    "<http://run/cart refuses|here> \"%\xc3\xa4");
+	assert_string_equal(filled(&alert, "1 % <{{ threshold }} <http://a {{ value }}", true),
+			    "1 % <5 % <http://a 25 %");
+}
+
 static void an_unknown_field_is_refused_with_those_there_are(void **state)
 {
 	static const char *const wrong[][2] = {{"{{ sevrity }}", "there is no field \"sevrity\""},
@@ -143,6 +175,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_field_has_its_value),
 		cmocka_unit_test(an_unknown_field_is_refused_with_those_there_are),
+		cmocka_unit_test(nothing_but_blanks_is_nothing),
+		cmocka_unit_test(in_a_links_address_fields_are_escaped_as_one),
 		cmocka_unit_test(what_fields_bring_is_made_safe_and_what_was_written_stays),
 		cmocka_unit_test(it_is_cut_at_its_bound),
 	};
