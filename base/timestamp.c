@@ -47,15 +47,16 @@ static bool take_fraction(struct cursor *cursor, int64_t *ns)
 	return true;
 }
 
-/* Days from 1970 to a date of the Gregorian calendar. */
-static int64_t days_of(int64_t year, int64_t month, int64_t day)
+/* Days from 1970 to the first of a month of the Gregorian calendar; of 1 to 13. */
+static int64_t days_of(int64_t year, int64_t month)
 {
-	static const int16_t before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
+	static const int16_t before[] = {0,   31,  59,	90,  120, 151, 181,
+					 212, 243, 273, 304, 334, 365};
 	bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
 	int64_t past = year - 1;
 
 	return past * 365 + past / 4 - past / 100 + past / 400 - 719162 + before[month - 1] +
-	       (month > 2 && leap) + day - 1;
+	       (month > 2 && leap);
 }
 
 static bool take_date(struct cursor *cursor, int64_t *days)
@@ -78,10 +79,10 @@ static bool take_date(struct cursor *cursor, int64_t *days)
 	} else if (separator == '-') {
 		return false;
 	}
-	if (third < 1600 || third > 2400 || first < 1 || first > 12 || second < 1 || second > 31)
+	if (third < 1600 || third > 2400 || first < 1 || first > 12 || second < 1)
 		return false;
-	*days = days_of(third, first, second);
-	return true;
+	*days = days_of(third, first) + second - 1;
+	return *days < days_of(third, first + 1);
 }
 
 /* AM or PM behind a time of 12 hours. */
@@ -115,7 +116,7 @@ static bool take_time(struct cursor *cursor, int64_t *seconds, int64_t *ns)
 	if (!take_half_day(cursor, &hour) || hour > 24 || minute > 59 || second > 60)
 		return false;
 	*seconds = hour * 3600 + minute * 60 + second;
-	return true;
+	return hour < 24 || *seconds == 24 * 3600; /* midnight as the day's end */
 }
 
 static bool take_offset(struct cursor *cursor, int64_t *seconds)
