@@ -7,23 +7,6 @@
 
 #include "base/hash.h"
 
-int disk_write(int descriptor, const void *bytes, size_t length)
-{
-	const char *at = bytes;
-
-	while (length) {
-		ssize_t written = write(descriptor, at, length);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written <= 0)
-			return written ? -errno : -EIO;
-		at += written;
-		length -= (size_t)written;
-	}
-	return 0;
-}
-
 bool disk_direct(int descriptor, bool on)
 {
 	int flags = fcntl(descriptor, F_GETFL);
@@ -33,24 +16,21 @@ bool disk_direct(int descriptor, bool on)
 	return fcntl(descriptor, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
 }
 
-int disk_write_parts(int descriptor, struct iovec *parts, size_t count)
+int disk_write(int descriptor, const void *bytes, size_t length)
 {
-	while (count) {
-		ssize_t written = writev(descriptor, parts, (int)count);
+	const char *at = bytes;
+
+	while (length) {
+		ssize_t written = write(descriptor, at, length);
 
 		if (written < 0 && errno == EINTR)
 			continue;
-		/* A file system that cannot, or what is left after a part was written. */
 		if (written < 0 && errno == EINVAL && disk_direct(descriptor, false))
 			continue;
 		if (written <= 0)
 			return written ? -errno : -EIO;
-		for (; count && (size_t)written >= parts->iov_len; parts++, count--)
-			written -= (ssize_t)parts->iov_len;
-		if (count) {
-			parts->iov_base = (char *)parts->iov_base + written;
-			parts->iov_len -= (size_t)written;
-		}
+		at += written;
+		length -= (size_t)written;
 	}
 	return 0;
 }

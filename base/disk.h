@@ -5,18 +5,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 /* All of it, at the descriptor's position. 0 or -errno. */
 int disk_write(int descriptor, const void *bytes, size_t length);
 
-/* One behind the other, at most 1,024, the first of them not empty; the parts are changed. 0 or
- * -errno. */
-int disk_write_parts(int descriptor, struct iovec *parts, size_t count);
-
-/* Whether what is written goes to the disk past the kernel's cache, which takes a tenth of the
- * processor time. Then it must lie, in memory and in the file, at whole pages: disk_write_parts
- * turns it off where that is not enough. Whether this changed anything. */
+/* Whether what is written goes to the disk past the kernel's cache, which takes far less processor
+ * time. It must then begin and end at whole pages, in memory and in the file; disk_write turns this
+ * off where the file system takes none of it. Whether this changed anything. */
 bool disk_direct(int descriptor, bool on);
 
 /* Names made, changed or removed in the folder outlast a power cut. 0 or -errno. */

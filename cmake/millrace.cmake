@@ -195,7 +195,7 @@ function(millrace_slow name)
   if(name MATCHES "^(pipeline|netns|conformance|sim)/")
     set_tests_properties(${name} PROPERTIES LABELS slow TIMEOUT 1800)
     set(waiting agents backtest badinput broker config control kafka_security keys late_request ledger limits loss poison
-        selfalert shed soak topics)
+        selfalert shed topics)
     list(JOIN waiting "|" waiting)
     if(NOT name MATCHES "^((sim|conformance)/.*|pipeline/(${waiting}))$")
       set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)

@@ -6,26 +6,22 @@
 #include <link.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/uio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/crc32c.h"
 #include "base/disk.h"
 
-#define MAGIC	 0x3330504e53524c4dULL /* "MLRSNP03" */
+#define MAGIC	 0x3230504e53524c4dULL /* "MLRSNP02" */
 #define END	 UINT32_MAX
 #define PAGE	 4096U
 #define PIECE	 (1U << 20)
+#define BUFFER	 PIECE
 #define HUGE_GAP 16U /* pages of zeros in a row that are worth a piece's head */
 
-enum { BATCH = 32 }; /* pieces that are written at once */
-
-/* What stands at the file's begin: whole pages, the last bytes of which are the sum of the others.
- */
 struct start {
 	uint64_t magic;
 	struct image_header header;
-	struct image_task tasks[];
 };
 
 struct piece {
@@ -34,27 +30,6 @@ struct piece {
 	uint64_t offset; /* END: how many bytes */
 	uint32_t crc;	 /* of what stands before it and the bytes */
 	uint32_t head;	 /* crc of what stands before it: who passes the bytes over trusts it */
-};
-
-/* Page by page in the file as in memory, so the disk may take memory as it is. */
-struct head {
-	_Alignas(PAGE) struct piece piece;
-	uint8_t zeros[PAGE - sizeof(struct piece)];
-};
-
-_Static_assert(sizeof(struct head) == PAGE, "a page");
-
-static size_t start_bytes(uint32_t tasks)
-{
-	size_t bytes = sizeof(struct start) + tasks * sizeof(struct image_task) + sizeof(uint32_t);
-
-	return (bytes + PAGE - 1) / PAGE * PAGE;
-}
-
-enum {
-	START_BYTES_MAX = (sizeof(struct start) + IMAGE_TASKS_MAX * sizeof(struct image_task) +
-			   sizeof(uint32_t) + PAGE - 1) /
-			  PAGE * PAGE,
 };
 
 /* --- build --- */
@@ -105,18 +80,53 @@ static uint32_t piece_crc(const struct piece *piece, const uint8_t *bytes)
 
 /* --- writing --- */
 
+/* What is written goes through a buffer of its own. Pages that a child shares with who forked it
+ * must not go to the disk by themselves: the kernel would copy each for the child first, so this
+ * would take as much memory again. */
 struct writer {
 	int descriptor, pagemap;
 	uint32_t pieces;
 	uint64_t bytes;
-	uint32_t waiting; /* pieces of the batch */
-	struct iovec parts[2 * BATCH];
-	struct head heads[BATCH];
+	uint8_t *buffer; /* BUFFER bytes, whole pages */
+	size_t used;
 };
 
-static bool is_zero(const uint8_t *bytes, size_t length)
+static int put(struct writer *writer, const void *bytes, size_t length)
 {
-	return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
+	const uint8_t *at = bytes;
+
+	while (length) {
+		size_t room = BUFFER - writer->used, part = length < room ? length : room;
+		int rc;
+
+		memcpy(writer->buffer + writer->used, at, part);
+		writer->used += part;
+		at += part;
+		length -= part;
+		if (writer->used < BUFFER)
+			continue;
+		rc = disk_write(writer->descriptor, writer->buffer, BUFFER);
+		if (rc)
+			return rc;
+		writer->used = 0;
+	}
+	return 0;
+}
+
+/* What does not fill a page goes through the kernel's cache. */
+static int put_rest(struct writer *writer)
+{
+	size_t whole = writer->used / PAGE * PAGE;
+	int rc = disk_write(writer->descriptor, writer->buffer, whole);
+
+	disk_direct(writer->descriptor, false);
+	return rc ? rc
+		  : disk_write(writer->descriptor, writer->buffer + whole, writer->used - whole);
+}
+
+static bool is_zero(const uint8_t *page)
+{
+	return page[0] == 0 && memcmp(page, page + 1, PAGE - 1) == 0;
 }
 
 /* Of 512 pages which have ever been touched: the others are zeros, and looking at them would make
@@ -130,33 +140,21 @@ static void touched_pages(const struct writer *writer, const uint8_t *memory, si
 	bool known = writer->pagemap >= 0 && length == (ssize_t)(pages * sizeof(entries[0]));
 
 	for (size_t i = 0; i < pages; i++)
-		touched[i] = (!known || entries[i] >> 62) && !is_zero(memory + i * PAGE, PAGE);
+		touched[i] = (!known || entries[i] >> 62) && !is_zero(memory + i * PAGE);
 }
 
-static int write_waiting(struct writer *writer)
-{
-	int rc = disk_write_parts(writer->descriptor, writer->parts, 2 * writer->waiting);
-
-	writer->waiting = 0;
-	return rc;
-}
-
-/* length: whole pages. */
 static int write_piece(struct writer *writer, uint32_t number, uint64_t offset,
 		       const uint8_t *bytes, size_t length)
 {
-	struct head *head = &writer->heads[writer->waiting];
-	struct iovec *parts = &writer->parts[2 * writer->waiting];
+	struct piece piece = {.number = number, .length = (uint32_t)length, .offset = offset};
+	int rc;
 
-	head->piece =
-		(struct piece){.number = number, .length = (uint32_t)length, .offset = offset};
-	head->piece.crc = piece_crc(&head->piece, bytes);
-	head->piece.head = head_crc(&head->piece);
-	parts[0] = (struct iovec){head, sizeof(*head)};
-	parts[1] = (struct iovec){(void *)bytes, number == END ? 0 : length};
+	piece.crc = piece_crc(&piece, bytes);
+	piece.head = head_crc(&piece);
+	rc = put(writer, &piece, sizeof(piece));
 	writer->pieces++;
 	writer->bytes += length;
-	return ++writer->waiting < BATCH ? 0 : write_waiting(writer);
+	return rc ? rc : put(writer, bytes, length);
 }
 
 /* At most a piece's length, from which zeros are left out. */
@@ -205,49 +203,56 @@ static int write_heap(struct writer *writer, uint32_t number, const struct heap 
 	return rc;
 }
 
-static int write_start(int descriptor, const struct image *image)
+static int write_start(struct writer *writer, const struct image *image)
 {
-	_Alignas(PAGE) uint8_t pages[START_BYTES_MAX] = {0};
-	struct start *start = (struct start *)pages;
-	size_t bytes = start_bytes(image->header.tasks);
-	uint32_t crc;
+	struct start start = {.magic = MAGIC, .header = image->header};
+	size_t tasks = image->header.tasks * sizeof(image->tasks[0]);
+	uint32_t crc = crc32c(crc32c(0, &start, sizeof(start)), image->tasks, tasks);
+	int rc = put(writer, &start, sizeof(start));
 
-	start->magic = MAGIC;
-	start->header = image->header;
-	memcpy(start->tasks, image->tasks, image->header.tasks * sizeof(image->tasks[0]));
-	crc = crc32c(0, pages, bytes - sizeof(crc));
-	memcpy(pages + bytes - sizeof(crc), &crc, sizeof(crc));
-	return disk_write_parts(descriptor, &(struct iovec){pages, bytes}, 1);
+	if (rc == 0)
+		rc = put(writer, image->tasks, tasks);
+	return rc ? rc : put(writer, &crc, sizeof(crc));
 }
 
-/* The number of pieces and of their bytes, in place of a length and an offset. */
 static int write_end(struct writer *writer)
 {
-	int rc = write_piece(writer, END, writer->bytes, NULL, writer->pieces);
+	struct piece end = {.number = END, .length = writer->pieces, .offset = writer->bytes};
 
-	return rc || writer->waiting == 0 ? rc : write_waiting(writer);
+	end.crc = piece_crc(&end, NULL);
+	end.head = head_crc(&end);
+	return put(writer, &end, sizeof(end));
 }
 
 static int write_all(struct writer *writer, const struct image *image, struct heap *const *heaps)
 {
-	int rc = write_start(writer->descriptor, image);
+	int rc = write_start(writer, image);
 
 	for (uint32_t i = 0; i < image->header.tasks && rc == 0; i++) {
 		if (task_set_has(&image->header.owned, i))
 			rc = write_heap(writer, i, heaps[i]);
 	}
-	return rc ? rc : write_end(writer);
+	if (rc == 0)
+		rc = write_end(writer);
+	return rc ? rc : put_rest(writer);
 }
 
 int image_write(int descriptor, const struct image *image, struct heap *const *heaps)
 {
 	struct writer writer = {.descriptor = descriptor,
 				.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)};
-	bool direct = disk_direct(descriptor, true);
-	int rc = write_all(&writer, image, heaps);
+	int rc = 0;
 
-	if (direct)
+	writer.buffer =
+		mmap(NULL, BUFFER, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (writer.buffer == MAP_FAILED) {
+		rc = -errno;
+	} else {
+		disk_direct(descriptor, true);
+		rc = write_all(&writer, image, heaps);
 		disk_direct(descriptor, false);
+		munmap(writer.buffer, BUFFER);
+	}
 	if (rc == 0 && fdatasync(descriptor))
 		rc = -errno;
 	if (writer.pagemap >= 0)
@@ -294,28 +299,26 @@ static bool tasks_are_possible(const struct image_header *header)
 
 int image_read_header(int descriptor, struct image *image, const char **why)
 {
-	_Alignas(PAGE) uint8_t pages[START_BYTES_MAX];
-	struct start *start = (struct start *)pages;
-	uint32_t crc;
-	size_t bytes;
-	int rc = read_all(descriptor, pages, PAGE, why);
+	struct start start;
+	uint32_t crc, sum;
+	size_t tasks;
+	int rc = read_all(descriptor, &start, sizeof(start), why);
 
 	if (rc)
 		return rc;
-	if (start->magic != MAGIC)
+	if (start.magic != MAGIC)
 		return refuse(why, "it is no snapshot");
-	if (!tasks_are_possible(&start->header))
+	if (!tasks_are_possible(&start.header))
 		return refuse(why, "its header is damaged");
-	bytes = start_bytes(start->header.tasks);
-	rc = read_all(descriptor, pages + PAGE, bytes - PAGE, why);
+	image->header = start.header;
+	tasks = start.header.tasks * sizeof(image->tasks[0]);
+	rc = read_all(descriptor, image->tasks, tasks, why);
+	if (rc == 0)
+		rc = read_all(descriptor, &crc, sizeof(crc), why);
 	if (rc)
 		return rc;
-	memcpy(&crc, pages + bytes - sizeof(crc), sizeof(crc));
-	if (crc32c(0, pages, bytes - sizeof(crc)) != crc)
-		return refuse(why, "its header is damaged");
-	image->header = start->header;
-	memcpy(image->tasks, start->tasks, start->header.tasks * sizeof(image->tasks[0]));
-	return 0;
+	sum = crc32c(crc32c(0, &start, sizeof(start)), image->tasks, tasks);
+	return sum == crc ? 0 : refuse(why, "its header is damaged");
 }
 
 struct reader {
@@ -328,15 +331,11 @@ struct reader {
 
 static int read_head(struct reader *reader, struct piece *piece, const char **why)
 {
-	struct head head;
-	int rc = read_all(reader->descriptor, &head, sizeof(head), why);
+	int rc = read_all(reader->descriptor, piece, sizeof(*piece), why);
 
 	if (rc)
 		return rc;
-	*piece = head.piece;
-	return head_crc(piece) == piece->head && is_zero(head.zeros, sizeof(head.zeros))
-		       ? 0
-		       : refuse(why, "a piece's head is damaged");
+	return head_crc(piece) == piece->head ? 0 : refuse(why, "a piece's head is damaged");
 }
 
 /* In order of the tasks, each head before the rest of its heap. */
@@ -395,7 +394,6 @@ int image_read(int descriptor, const struct image *image, const struct task_set 
 	uint64_t bytes = 0;
 	struct piece piece;
 
-	posix_fadvise(descriptor, 0, 0, POSIX_FADV_SEQUENTIAL);
 	for (;; pieces++, bytes += piece.length) {
 		int rc = read_head(&reader, &piece, why);
 

@@ -2,13 +2,9 @@
  * pane, and where in the log and in the outputs that was. Good for the very program that wrote it
  * (build) and the same settings of size (shape), as it holds memory as it is.
  *
- *	header, task x tasks, crc | piece ... | end
- *	piece:  number, length, offset, crc, head's crc | bytes
+ *	header | task x tasks | crc | piece ... | end
+ *	piece:  number, length, offset, crc, head's crc, bytes
  *		of one heap, what is all zeros left out; a heap's head comes first, heaps in order
- *
- * What stands between two bars begins with a page and takes whole ones, filled up with zeros, so
- * that the disk takes memory as it is where the file system can (O_DIRECT): copying it through the
- * kernel's cache takes more processor time than all the rest of a snapshot.
  *
  * Nothing here allocates, so it may be written by a child that was forked off threads. Not a format
  * for anyone else: little-endian, host layout, never sent. */
@@ -47,7 +43,8 @@ struct image {
 /* The build id of the running program; all zeros if it has none. */
 void image_build(uint8_t build[IMAGE_BUILD_BYTES]);
 
-/* Writes and syncs. 0 or -errno. Leaves the descriptor open. Of the heaps, by task, only those that
+/* Writes, past the kernel's cache if the file system can and the descriptor stands at a whole page,
+ * and syncs. 0 or -errno. Leaves the descriptor open. Of the heaps, by task, only those that
  * are owned are looked at. */
 int image_write(int descriptor, const struct image *image, struct heap *const *heaps);
 

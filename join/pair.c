@@ -1,9 +1,9 @@
 /* Pairing is a stable matching: a half takes the candidate whose opening is nearest, away from
  * another if need be, who then seeks again. Nearness is a total order (ties by refs) and the same
  * from both sides, so the result is the same in whatever order the halves came. Of two that would
- * both move, those with the nearer one move first: each looks through its key a few times then,
- * also where somebody chose the openings so that one pair after the other has to part. A pair
- * settles when it is told or one_sided_ns old. */
+ * both move, those with the nearer one move first: each of those that come in one pane looks
+ * through its key a few times then, also where the openings were chosen so that one pair after the
+ * other has to part. A pair settles when it is told or one_sided_ns old. */
 #include "join/state.h"
 
 static bool seats_touch(const struct join *join, const struct seat *a, const struct seat *b,

@@ -45,66 +45,37 @@ static void a_stamp_changes_with_any_of_its_files(void **state)
 	assert_true(disk_stamp(paths, 3) == none);
 }
 
-/* Pieces that no disk takes past the cache: odd in length and place. With whole pages before them,
- * so that writing begins past it where the file system can. */
-static void parts_are_written_one_behind_the_other_whatever_the_disk_takes(void **state)
+/* Begun past the kernel's cache, where the file system can, with whole pages; then what no disk
+ * takes so, odd in length and place. */
+static void what_the_disk_does_not_take_by_itself_is_written_all_the_same(void **state)
 {
 	static _Alignas(4096) char pages[2][4096];
-	char odd[] = "odd", read_back[2 * sizeof(pages)];
-	struct iovec parts[] = {{pages[0], 4096}, {NULL, 0}, {pages[1], 4096}};
-	struct iovec rest[] = {{odd + 1, 2}, {pages[1], 100}};
+	char read_back[2 * sizeof(pages)];
 	int file = open(first, O_RDWR | O_CREAT | O_TRUNC, 0600);
 
 	(void)state;
 	memset(pages[0], 'a', sizeof(pages[0]));
 	memset(pages[1], 'b', sizeof(pages[1]));
 	disk_direct(file, true);
-	assert_int_equal(disk_write_parts(file, parts, 3), 0);
-	assert_int_equal(disk_write_parts(file, rest, 2), 0);
+	assert_int_equal(disk_write(file, pages, sizeof(pages)), 0);
+	assert_int_equal(disk_write(file, pages[0] + 1, 3), 0);
+	assert_int_equal(disk_write(file, pages[1], 100), 0);
+	disk_direct(file, false);
 	assert_int_equal(fcntl(file, F_GETFL) & O_DIRECT, 0);
-	assert_int_equal(pread(file, read_back, sizeof(read_back), 0), 2 * 4096 + 102);
+	assert_int_equal(pread(file, read_back, sizeof(read_back), 0), sizeof(pages) + 103);
 	assert_memory_equal(read_back, pages, sizeof(pages));
-	assert_memory_equal(read_back + sizeof(pages), "dd", 2);
-	assert_memory_equal(read_back + sizeof(pages) + 2, pages[1], 100);
+	assert_memory_equal(read_back + sizeof(pages), "aaabb", 5);
 	close(file);
-	assert_int_equal(disk_write_parts(file, (struct iovec[]){{odd, 1}}, 1), -EBADF);
+	assert_int_equal(disk_write(file, "a", 1), -EBADF);
 	assert_false(disk_direct(file, true));
 	unlink(first);
-}
-
-/* What a pipe takes at once is less than both. */
-static void what_is_taken_in_part_goes_on_where_it_ended(void **state)
-{
-	enum { EACH = 300000 };
-	char *a = malloc(EACH), *b = malloc(EACH), *all = malloc(2 * EACH);
-	struct iovec parts[] = {{a, EACH}, {b, EACH}};
-	size_t got = 0;
-	int ends[2];
-
-	(void)state;
-	memset(a, 'a', EACH);
-	memset(b, 'b', EACH);
-	assert_int_equal(pipe(ends), 0);
-	if (fork() == 0)
-		_exit(disk_write_parts(ends[1], parts, 2) != 0);
-	close(ends[1]);
-	for (ssize_t piece; (piece = read(ends[0], all + got, 2 * EACH - got)) > 0;)
-		got += (size_t)piece;
-	assert_int_equal(got, 2 * EACH);
-	assert_memory_equal(all, a, EACH);
-	assert_memory_equal(all + EACH, b, EACH);
-	close(ends[0]);
-	free(a);
-	free(b);
-	free(all);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_stamp_changes_with_any_of_its_files),
-		cmocka_unit_test(parts_are_written_one_behind_the_other_whatever_the_disk_takes),
-		cmocka_unit_test(what_is_taken_in_part_goes_on_where_it_ended),
+		cmocka_unit_test(what_the_disk_does_not_take_by_itself_is_written_all_the_same),
 	};
 	int failed;
 

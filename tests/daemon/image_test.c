@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -22,11 +23,9 @@
 enum {
 	HEAPS = 2,
 	NODES = 30,
-	PAGE = 4096,
 	HEADER = 8 + sizeof(struct image_header), /* magic first */
-	TASKS_END = HEADER + HEAPS * (int)sizeof(struct image_task),
-	PIECES_AT = PAGE,
-	HEAD_BYTES = 24, /* of a piece */
+	TASKS_AT = HEADER,
+	PIECES_AT = TASKS_AT + HEAPS * (int)sizeof(struct image_task) + 4,
 	TRUNCATIONS = 500,
 	FLIPS = 1500,
 };
@@ -166,11 +165,11 @@ static void a_snapshot_is_read_back_as_it_was(void **state)
 	free(bytes);
 }
 
-/* Past the kernel's cache, where this folder's file system can. */
+/* Past the kernel's cache, where this folder's file system can; in a child, as snapshots are. */
 static void a_file_on_a_disk_is_the_same(void **state)
 {
 	char path[] = "/tmp/millrace-image-XXXXXX";
-	int file = mkstemp(path);
+	int file = mkstemp(path), status;
 	struct image image = some_image();
 	struct heap *heaps[HEAPS];
 	size_t length;
@@ -180,7 +179,10 @@ static void a_file_on_a_disk_is_the_same(void **state)
 	unlink(path);
 	for (uint32_t i = 0; i < HEAPS; i++)
 		heaps[i] = filled(i);
-	assert_int_equal(image_write(file, &image, heaps), 0);
+	if (fork() == 0)
+		_exit(image_write(file, &image, heaps) != 0);
+	wait(&status);
+	assert_int_equal(status, 0);
 	free_heaps(heaps);
 	assert_int_equal(fcntl(file, F_GETFL) & O_DIRECT, 0);
 	assert_int_equal(pread(file, second, length + 1, 0), length);
@@ -188,6 +190,36 @@ static void a_file_on_a_disk_is_the_same(void **state)
 	close(file);
 	free(second);
 	free(bytes);
+}
+
+enum { LARGE = 64 << 20 };
+
+/* Nothing of it is the child's own: as much memory again would be. */
+static void a_child_that_writes_it_takes_no_memory_of_that_size(void **state)
+{
+	char path[] = "/tmp/millrace-image-XXXXXX";
+	int file = mkstemp(path), status;
+	struct image image = {.header = {.tasks = 1, .owned = task_set_all(1)}};
+	struct heap *heap = heap_new(0);
+	struct rusage usage;
+	pid_t child;
+
+	(void)state;
+	unlink(path);
+	memset(heap_take(heap, LARGE, false), 1, LARGE);
+	child = fork();
+	if (child == 0) {
+		struct rusage before, after;
+
+		getrusage(RUSAGE_SELF, &before);
+		status = image_write(file, &image, &heap);
+		getrusage(RUSAGE_SELF, &after);
+		_exit(status != 0 || after.ru_minflt - before.ru_minflt > LARGE / 4096 / 4);
+	}
+	assert_int_equal(wait4(child, &status, 0, &usage), child);
+	assert_int_equal(status, 0);
+	heap_free(heap);
+	close(file);
 }
 
 static void a_heap_that_was_read_back_is_written_the_same(void **state)
@@ -219,14 +251,12 @@ static void a_heap_that_was_read_back_is_written_the_same(void **state)
 	free(bytes);
 }
 
-/* The first of all, the first piece's head, the end, and a seeded sample of what is between. */
+/* The first of all, the ends, and a seeded sample of what is between. */
 static size_t place_drawn(uint64_t i, size_t length)
 {
-	return i < TASKS_END + 10	 ? i
-	       : i < TASKS_END + 10 + 40 ? PIECES_AT + i - TASKS_END - 10
-	       : i % 4 == 0		 ? length - PAGE + hash_mix(i) % HEAD_BYTES
-	       : i % 4 == 1		 ? length - 1 - hash_mix(i) % PAGE
-					 : hash_mix(i) % length;
+	return i < (uint64_t)PIECES_AT + 100 ? i
+	       : i % 4 == 0		     ? length - 1 - hash_mix(i) % 64
+					     : hash_mix(i) % length;
 }
 
 static void a_file_that_ends_too_early_is_refused(void **state)
@@ -284,7 +314,7 @@ static void a_piece_that_says_another_place_is_refused(void **state)
 	unsigned pieces = 0;
 
 	(void)state;
-	for (;; at += PAGE + head.length, pieces++) {
+	for (;; at += sizeof(head) + head.length, pieces++) {
 		memcpy(&head, bytes + at, sizeof(head));
 		if (head.number == UINT32_MAX)
 			break;
@@ -319,13 +349,13 @@ static void a_file_without_one_of_its_pieces_is_refused(void **state)
 	struct piece_head head;
 
 	(void)state;
-	for (;; at += PAGE + head.length) {
+	for (;; at += sizeof(head) + head.length) {
 		size_t gone;
 
 		memcpy(&head, bytes + at, sizeof(head));
 		if (head.number == UINT32_MAX)
 			break;
-		gone = PAGE + head.length;
+		gone = sizeof(head) + head.length;
 		memcpy(less, bytes, at);
 		memcpy(less + at, bytes + at + gone, length - at - gone);
 		assert_int_equal(outcome(less, length - gone, &why), -EBADMSG);
@@ -349,7 +379,7 @@ static void a_head_with_the_right_sum_and_wrong_sizes_is_refused(void **state)
 	(void)state;
 	memcpy(&head, bytes + PIECES_AT, sizeof(head));
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-		uint8_t *content = bytes + PIECES_AT + PAGE;
+		uint8_t *content = bytes + PIECES_AT + sizeof(head);
 		uint32_t before;
 
 		memcpy(&before, content + wrong[i].at, sizeof(before));
@@ -549,6 +579,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_snapshot_is_read_back_as_it_was),
 		cmocka_unit_test(a_file_on_a_disk_is_the_same),
+		cmocka_unit_test(a_child_that_writes_it_takes_no_memory_of_that_size),
 		cmocka_unit_test(a_heap_that_was_read_back_is_written_the_same),
 		cmocka_unit_test(a_file_that_ends_too_early_is_refused),
 		cmocka_unit_test(a_file_with_another_bit_is_refused),

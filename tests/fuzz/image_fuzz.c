@@ -38,22 +38,13 @@ static void put(const void *bytes, size_t length)
 	file.length += length;
 }
 
-/* What stands at a page of its own, which zeros fill. */
-static void put_page(const void *bytes, size_t length)
-{
-	uint8_t page[4096] = {0};
-
-	memcpy(page, bytes, length);
-	put(page, sizeof(page));
-}
-
 static void put_piece(struct piece piece, const uint8_t *content, size_t length)
 {
 	uint32_t crc = crc32c(0, &piece, offsetof(struct piece, crc));
 
 	piece.crc = content ? crc32c(crc, content, length) : crc;
 	piece.head = crc32c(0, &piece, offsetof(struct piece, head));
-	put_page(&piece, sizeof(piece));
+	put(&piece, sizeof(piece));
 	put(content, content ? length : 0);
 }
 
@@ -62,13 +53,14 @@ static void put_header(uint32_t tasks)
 	struct {
 		char magic[8];
 		struct image_header header;
-		struct image_task none[HEAPS];
-		uint8_t zeros[4096];
-	} start = {"MLRSNP03", {.tasks = tasks, .owned = task_set_all(tasks)}, {{.next = -1}}, {0}};
-	uint32_t crc = crc32c(0, &start, 4096 - sizeof(crc));
+	} start = {"MLRSNP02", {.tasks = tasks, .owned = task_set_all(tasks)}};
+	struct image_task none[HEAPS] = {{.next = -1}};
+	size_t length = tasks <= HEAPS ? tasks * sizeof(none[0]) : 0;
+	uint32_t crc = crc32c(crc32c(0, &start, sizeof(start)), none, length);
 
-	memcpy((uint8_t *)&start + 4096 - sizeof(crc), &crc, sizeof(crc));
-	put(&start, 4096);
+	put(&start, sizeof(start));
+	put(none, length);
+	put(&crc, sizeof(crc));
 }
 
 /* The head of an empty heap, with the fields that the input has for it. */

@@ -67,7 +67,8 @@ class Soak(unittest.TestCase):
 
     def judge(self, points, metrics):
         warm = [(events, mib) for second, events, mib in points if second > WARM_S]
-        warm = [min(warm[at:at + STRETCH], key=lambda point: point[1]) for at in range(0, len(warm), STRETCH)]
+        warm = [min(warm[at:at + STRETCH], key=lambda point: point[1])
+                for at in range(0, len(warm) - STRETCH + 1, STRETCH)]
         self.assertGreater(len(warm), 2)
         events, grown = (warm[-1][0] - warm[0][0]) / 10, slope(warm) * 10
         print(f"{points[-1][1]:.0f} million events in {SOAK_S} s: resident {warm[0][1]:.0f} MiB after {WARM_S} s, "

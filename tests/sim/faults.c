@@ -373,11 +373,7 @@ ssize_t writev(int descriptor, const struct iovec *parts, int count)
 		return real_writev(descriptor, parts, count);
 	action = strike(CALL_WRITE, &number);
 	FAIL(action, -1);
-	if (action == SHORT && count == 1)
-		rc = real_writev(descriptor, &(struct iovec){parts->iov_base, parts->iov_len / 2},
-				 1);
-	else
-		rc = real_writev(descriptor, parts, action == SHORT ? count - 1 : count);
+	rc = real_writev(descriptor, parts, action == SHORT ? count - 1 : count);
 	done(CALL_WRITE, number, action, rc, path, NULL);
 	return rc;
 }
