@@ -79,7 +79,7 @@ struct burn_look burn_look(const struct burn *burn, uint32_t rate, double object
 	if (!look.known) {
 		bool whole = now_ns - burn->since_ns >=
 			     bucket_ns[rates[rate].short_ring] * rates[rate].short_buckets;
-		look.lasting = short_all && (!whole || lately > look.limit * CLEAR_SHARE);
+		look.lasting = !whole || (short_all && lately > look.limit * CLEAR_SHARE);
 		return look;
 	}
 	look.fire =

@@ -409,6 +409,17 @@ static void a_burn_rate_ends_when_nobody_asks_the_server_any_more(void **state)
 	assert_int_equal(other->alerts_count, 2);
 	expect(other, 1, ALERT_RESOLVED, "", "api");
 	stand_free(other);
+	/* And where hardly anybody connects. */
+	other = stand_new(&monitor, 1, false);
+	assert_int_equal(anomaly_resume(other->anomaly, stand->alerts, 1), 1);
+	other->pane = stand->pane;
+	for (int pane = 0; pane < 900 * 4; pane++) {
+		if (pane % 240 == 200)
+			add_counts(other, "web", "api", 1, 1);
+		close_pane(other);
+	}
+	assert_int_equal(other->alerts_count, 1);
+	stand_free(other);
 	/* The short window and the five minutes under way, its turn and its quiet. */
 	idle(stand, (600 + 20 + 5) * 4);
 	assert_int_equal(stand->alerts_count, 2);
