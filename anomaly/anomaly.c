@@ -1872,8 +1872,8 @@ static void subject_learn(struct anomaly *anomaly, struct subject *subject)
 	subject_bound(anomaly, subject);
 }
 
-/* Also nothing, once there was something, or where something was open at the start: what it looks at
- * ends now. */
+/* Also nothing, once there was something, or where something was open at the start: what it looks
+ * at ends now. */
 static void subject_burn(struct anomaly *anomaly, struct subject *subject)
 {
 	struct window_sums sums = series_sums(&subject->series, anomaly->tick, WINDOW_PANES);
