@@ -27,7 +27,7 @@ enum {
 	RANKINGS_MAX = 64,
 	DOMAIN_ROWS_PER_EDGE = 12,
 	KEEP_PANES = 120 * PANES_PER_S,
-	KEEP_LONG_PANES = 3600 * PANES_PER_S,
+	KEEP_LONG_PANES = MONITOR_SILENT_S * PANES_PER_S,
 	/* Silence is learned as zeros this long: an edge that comes back daily keeps its usual
 	   level. */
 	LEARN_SILENCE_PANES = 300 * PANES_PER_S,

@@ -64,7 +64,7 @@ static void ring_sums(const struct burn_ring *ring, uint32_t buckets, uint64_t *
 struct burn_look burn_look(const struct burn *burn, uint32_t rate, double objective,
 			   uint64_t now_ns)
 {
-	uint64_t window_ns = bucket_ns[rates[rate].ring] * rates[rate].buckets;
+	uint64_t window_ns = burn_window_ns(rate);
 	uint64_t short_failed, short_all;
 	struct burn_look look = {
 		.quiet = true, .window_ns = window_ns, .limit = rates[rate].burn * (1 - objective)};
@@ -86,6 +86,16 @@ struct burn_look burn_look(const struct burn *burn, uint32_t rate, double object
 		look.ratio > look.limit && lately > look.limit && short_failed >= BURN_FAILED_MIN;
 	look.quiet = look.ratio <= look.limit * CLEAR_SHARE || lately <= look.limit * CLEAR_SHARE;
 	return look;
+}
+
+uint64_t burn_window_ns(uint32_t rate)
+{
+	return bucket_ns[rates[rate].ring] * rates[rate].buckets;
+}
+
+uint64_t burn_kept_ns(void)
+{
+	return bucket_ns[RING_HOURS] * BURN_BUCKETS;
 }
 
 const char *burn_name(uint32_t rate)

@@ -44,4 +44,7 @@ void burn_add(struct burn *burn, uint64_t now_ns, uint64_t failed, uint64_t all)
 struct burn_look burn_look(const struct burn *burn, uint32_t rate, double objective,
 			   uint64_t now_ns);
 const char *burn_name(uint32_t rate); /* 1h, 6h, 3d */
-bool burn_pages(uint32_t rate);	      /* it leaves hours, not days */
+/* The long window, without the bucket under way: of rate 0 the shortest. */
+uint64_t burn_window_ns(uint32_t rate);
+uint64_t burn_kept_ns(void);	/* the longest of them, with that bucket */
+bool burn_pages(uint32_t rate); /* it leaves hours, not days */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "aggregate/other.h"
+#include "anomaly/burn.h"
 #include "anomaly/cause.h"
 #include "anomaly/map.h"
 #include "anomaly/metric.h"
@@ -25,8 +26,6 @@
 #define SPREAD_MILD_NS (60 * NS_PER_S)
 /* What has come to several servers, those who are seldom used notice so much later. */
 #define SPREAD_WIDE_NS (120 * NS_PER_S)
-/* The shortest long window of a burn rate (anomaly/burn.h). */
-#define BUDGET_WINDOW_MS (3600 * 1000)
 /* What began longer ago neither draws new faults along a chain or a node, nor hides them: people
  * have seen it. */
 #define LATELY_NS (300 * NS_PER_S)
@@ -221,12 +220,17 @@ static uint64_t rule_of(const char *monitor, const struct alert_subject *subject
 	return hash_mix(edge_id(&edge) ^ hash_mix(text_id(monitor)));
 }
 
+static bool is_built_in_budget(const struct alert *alert)
+{
+	return strncmp(alert->monitor, "burn-rate/", 10) == 0;
+}
+
 /* A burn rate, also of an objective of people's own: nothing else that fails has such windows. */
 static bool is_budget(const struct alert *alert)
 {
-	return strncmp(alert->monitor, "burn-rate/", 10) == 0 ||
+	return is_built_in_budget(alert) ||
 	       (metric_by_name(alert->metric) == METRIC_FAILURE_RATIO &&
-		alert->window_ms >= BUDGET_WINDOW_MS);
+		alert->window_ms >= burn_window_ns(0) / NS_PER_MS);
 }
 
 static void member_take(struct member *member, const struct alert *alert)
@@ -244,8 +248,7 @@ static void member_take(struct member *member, const struct alert *alert)
 	member->kind = kind_of(alert);
 	member->lookups = metric_by_name(alert->metric) == METRIC_DNS_FAILURE_RATIO;
 	member->budget = is_budget(alert);
-	member->own = strncmp(alert->monitor, "burn-rate/", 10) != 0 &&
-		      strncmp(alert->monitor, "baseline/", 9) != 0;
+	member->own = !is_built_in_budget(alert) && strncmp(alert->monitor, "baseline/", 9) != 0;
 	member->domain = domain_of(alert);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "anomaly/baseline.h"
+#include "anomaly/burn.h"
 #include "base/clock.h"
 #include "base/patterns.h"
 #include "base/utf8.h"
@@ -16,11 +17,6 @@ enum {
 	FOR_S_MIN = 10,
 	FOR_S_MAX = 86400,
 	LEARN_S_MAX = 30 * 86400,
-	SILENT_S = 3600, /* who fell silent (KEEP_LONG_PANES, anomaly/anomaly.c) */
-	/* The windows of anomaly/burn.h: all of the longest with the bucket under way; the
-	   shortest. */
-	BURN_BACK_S = 73 * 3600,
-	BURN_BLIND_S = 3600,
 	BURN_NAME_MAX = 60, /* its alerts' have /1h and the like behind */
 };
 
@@ -104,14 +100,14 @@ uint64_t monitor_back_ns(const struct monitor *monitor)
 {
 	switch (monitor->kind) {
 	case MONITOR_BURN_RATE:
-		return BURN_BACK_S * NS_PER_S;
+		return burn_kept_ns();
 	case MONITOR_NEW_EDGE:
 		return monitor->learn_ns;
 	case MONITOR_ABSENCE:
-		return 2 * monitor->absent_ns + SILENT_S * NS_PER_S;
+		return 2 * monitor->absent_ns + MONITOR_SILENT_S * NS_PER_S;
 	case MONITOR_THRESHOLD:
 		return monitor->window_ns +
-		       (monitor->comparison == COMPARE_BELOW ? SILENT_S * NS_PER_S : 0);
+		       (monitor->comparison == COMPARE_BELOW ? MONITOR_SILENT_S * NS_PER_S : 0);
 	default:
 		return 0;
 	}
@@ -121,7 +117,7 @@ uint64_t monitor_blind_ns(const struct monitor *monitor)
 {
 	switch (monitor->kind) {
 	case MONITOR_BURN_RATE:
-		return BURN_BLIND_S * NS_PER_S;
+		return burn_window_ns(0);
 	case MONITOR_NEW_EDGE:
 		return monitor->learn_ns;
 	case MONITOR_ABSENCE:

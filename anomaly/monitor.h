@@ -112,8 +112,9 @@ bool monitor_matches(const struct monitor *monitor, const char *client, const ch
 bool monitor_has_parts(const struct monitor *monitor);
 bool monitor_matches_client(const struct monitor *monitor, const char *zone, const char *version);
 bool monitor_matches_server(const struct monitor *monitor, const char *zone, const char *version);
-/* So long before a moment lies what it goes by then; what is silent is known for an hour besides.
- */
+enum { MONITOR_SILENT_S = 3600 }; /* so long it is known who fell silent */
+
+/* So long before a moment lies what it goes by then, and who may have fallen silent. */
 uint64_t monitor_back_ns(const struct monitor *monitor);
 /* For so long it can say nothing, or not yet what is right, after a start that knows nothing. */
 uint64_t monitor_blind_ns(const struct monitor *monitor);

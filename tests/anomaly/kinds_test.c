@@ -299,6 +299,18 @@ static void parts_past_the_bound_are_counted(void **state)
 
 /* --- burn rates --- */
 
+static struct monitor objective_of(uint32_t severity)
+{
+	return (struct monitor){.name = "slo",
+				.kind = MONITOR_BURN_RATE,
+				.metric = METRICS,
+				.objective = 0.99,
+				.per_server = true,
+				.clear_ns = 5 * NS_PER_S,
+				.window_ns = NS_PER_S,
+				.severity = severity};
+}
+
 static void a_server_with_an_objective_of_its_own_has_no_other(void **state)
 {
 	(void)state;
@@ -357,14 +369,7 @@ static void a_server_with_an_objective_of_its_own_has_no_other(void **state)
 static void the_slowest_burn_rate_is_a_warning_at_most(void **state)
 {
 	(void)state;
-	struct monitor monitor = {.name = "slo",
-				  .kind = MONITOR_BURN_RATE,
-				  .metric = METRICS,
-				  .objective = 0.99,
-				  .per_server = true,
-				  .clear_ns = 5 * NS_PER_S,
-				  .window_ns = NS_PER_S,
-				  .severity = ALERT_CRITICAL};
+	struct monitor monitor = objective_of(ALERT_CRITICAL);
 	struct stand *stand = stand_new(&monitor, 1, false);
 	/* 2 % for a day and a half. */
 	for (int pane = 0; pane < 37 * 3600 * 4; pane++) {
@@ -381,14 +386,7 @@ static void the_slowest_burn_rate_is_a_warning_at_most(void **state)
 static void a_burn_rate_ends_when_nobody_asks_the_server_any_more(void **state)
 {
 	(void)state;
-	struct monitor monitor = {.name = "slo",
-				  .kind = MONITOR_BURN_RATE,
-				  .metric = METRICS,
-				  .objective = 0.99,
-				  .per_server = true,
-				  .clear_ns = 5 * NS_PER_S,
-				  .window_ns = NS_PER_S,
-				  .severity = ALERT_ERROR};
+	struct monitor monitor = objective_of(ALERT_ERROR);
 	struct stand *stand = stand_new(&monitor, 1, false);
 	for (int pane = 0; pane < 3600 * 4; pane++) {
 		add_counts(stand, "web", "api", 7, 3);
