@@ -11,6 +11,9 @@
 struct book {
 	struct episode *episodes;
 	uint32_t count, episodes_max;
+	uint32_t *queue;  /* a heap of indexes of episodes: before its children is who leaves before
+			     them */
+	uint32_t *places; /* in the queue, by index */
 	uint32_t *slots;
 	size_t slots_count;
 	uint64_t order;
@@ -22,6 +25,8 @@ struct book *book_new(uint32_t episodes_max)
 
 	book->episodes_max = episodes_max ? episodes_max : 1;
 	book->episodes = memory_zeroed(book->episodes_max, sizeof(*book->episodes));
+	book->queue = memory_zeroed(book->episodes_max, sizeof(*book->queue));
+	book->places = memory_zeroed(book->episodes_max, sizeof(*book->places));
 	book->slots_count = 16;
 	while (book->slots_count < 2 * (size_t)book->episodes_max)
 		book->slots_count *= 2;
@@ -42,6 +47,8 @@ void book_free(struct book *book)
 	for (uint32_t i = 0; i < book->count; i++)
 		episode_done(&book->episodes[i]);
 	free(book->episodes);
+	free(book->queue);
+	free(book->places);
 	free(book->slots);
 	free(book);
 }
@@ -89,21 +96,57 @@ static bool leaves_before(const struct episode *episode, const struct episode *o
 	return episode->order < other->order;
 }
 
+static bool place_before(const struct book *book, uint32_t place, uint32_t other)
+{
+	return leaves_before(&book->episodes[book->queue[place]],
+			     &book->episodes[book->queue[other]]);
+}
+
+static void swap_places(struct book *book, uint32_t place, uint32_t other)
+{
+	uint32_t index = book->queue[place];
+
+	book->queue[place] = book->queue[other];
+	book->queue[other] = index;
+	book->places[book->queue[place]] = place;
+	book->places[index] = other;
+}
+
+/* Takes who stands there to where it belongs. */
+static void settle(struct book *book, uint32_t place)
+{
+	while (place > 0 && place_before(book, place, (place - 1) / 2)) {
+		swap_places(book, place, (place - 1) / 2);
+		place = (place - 1) / 2;
+	}
+	for (;;) {
+		uint32_t first = place;
+
+		for (uint32_t child = 2 * place + 1; child <= 2 * place + 2; child++) {
+			if (child < book->count && place_before(book, child, first))
+				first = child;
+		}
+		if (first == place)
+			return;
+		swap_places(book, place, first);
+		place = first;
+	}
+}
+
 static void evict(struct book *book)
 {
-	uint32_t leaving = 0, last = book->count - 1;
+	uint32_t leaving = book->queue[0], last = --book->count;
 
-	for (uint32_t i = 1; i < book->count; i++) {
-		if (leaves_before(&book->episodes[i], &book->episodes[leaving]))
-			leaving = i;
-	}
+	swap_places(book, 0, last);
+	settle(book, 0);
 	unindex(book, book->episodes[leaving].key);
 	episode_done(&book->episodes[leaving]);
 	if (leaving != last) {
 		book->slots[find_slot(book, book->episodes[last].key)] = leaving + 1;
 		book->episodes[leaving] = book->episodes[last];
+		book->places[leaving] = book->places[last];
+		book->queue[book->places[leaving]] = leaving;
 	}
-	book->count--;
 }
 
 static struct episode *episode_of(struct book *book, const char *key)
@@ -122,6 +165,8 @@ static struct episode *episode_of(struct book *book, const char *key)
 
 	*episode = (struct episode){.order = book->order++};
 	memcpy(episode->key, key, strlen(key) + 1);
+	book->queue[book->count - 1] = book->places[book->count - 1] = book->count - 1;
+	settle(book, book->count - 1);
 	return episode;
 }
 
@@ -143,6 +188,7 @@ void book_alert(struct book *book, const struct alert *alert)
 	*episode->alert = *alert;
 	episode->client = id_of(alert->subject.client);
 	episode->server = id_of(alert->subject.server);
+	settle(book, book->places[episode - book->episodes]);
 }
 
 static struct delivery *delivery_of(struct episode *episode, const char *receiver)

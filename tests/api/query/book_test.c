@@ -111,6 +111,95 @@ static void the_oldest_resolved_leaves_a_full_book_first(void **state)
 	book_free(book);
 }
 
+enum { MODEL_MAX = 37, MODEL_KEYS = 120 };
+
+struct modelled {
+	unsigned key;
+	uint64_t sequence; /* 0: no alert */
+	bool firing;
+	uint64_t started_ns, order;
+};
+
+static int model_rank(const struct modelled *one)
+{
+	return !one->sequence ? 1 : one->firing ? 2 : 0;
+}
+
+static bool model_before(const struct modelled *one, const struct modelled *other)
+{
+	if (model_rank(one) != model_rank(other))
+		return model_rank(one) < model_rank(other);
+	if (one->sequence && one->started_ns != other->started_ns)
+		return one->started_ns < other->started_ns;
+	return one->order < other->order;
+}
+
+static struct modelled *model_of(struct modelled model[MODEL_MAX], size_t *count, unsigned key,
+				 uint64_t order)
+{
+	size_t at = 0, first = 0;
+
+	while (at < *count && model[at].key != key)
+		at++;
+	if (at == *count && *count == MODEL_MAX) {
+		for (size_t i = 1; i < *count; i++) {
+			if (model_before(&model[i], &model[first]))
+				first = i;
+		}
+		at = first;
+		model[at].key = UINT32_MAX;
+	}
+	if (at == *count)
+		model[(*count)++].key = UINT32_MAX;
+	if (model[at].key != key)
+		model[at] = (struct modelled){.key = key, .order = order};
+	return &model[at];
+}
+
+static void whoever_leaves_is_the_first_by_the_rule_whatever_came(void **state)
+{
+	struct book *book = book_new(MODEL_MAX);
+	struct modelled model[MODEL_MAX];
+	uint32_t dice = 7;
+	size_t count = 0;
+
+	(void)state;
+	for (uint64_t i = 1; i <= 20000; i++) {
+		dice = dice * 1664525 + 1013904223;
+
+		unsigned key = (dice >> 8) % MODEL_KEYS, what = dice >> 24;
+		struct modelled *one = model_of(model, &count, key, i);
+
+		if (what % 4 == 0) {
+			struct delivery delivery = delivery_of(key, "a", 1, i);
+
+			book_delivery(book, &delivery);
+		} else {
+			struct alert alert =
+				alert_of(key, i, what % 3 ? ALERT_FIRING : ALERT_RESOLVED);
+
+			alert.started_ns = key * 7919 % 50;
+			book_alert(book, &alert);
+			one->sequence = i;
+			one->firing = alert.state == ALERT_FIRING;
+			one->started_ns = alert.started_ns;
+		}
+		assert_int_equal(book_count(book), count);
+		for (size_t at = 0; at < count; at++) {
+			const struct episode *episode = book_at(book, at);
+			size_t known = 0;
+
+			while (known < count &&
+			       model[known].key != (unsigned)atoi(episode->key + 4))
+				known++;
+			assert_true(known < count);
+			assert_int_equal(episode->alert ? episode->alert->sequence : 0,
+					 model[known].sequence);
+		}
+	}
+	book_free(book);
+}
+
 static void a_failed_delivery_and_a_clock_behind_give_no_latency(void **state)
 {
 	struct book *book = book_new(4);
@@ -165,6 +254,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(any_order_gives_the_same_book),
 		cmocka_unit_test(the_oldest_resolved_leaves_a_full_book_first),
+		cmocka_unit_test(whoever_leaves_is_the_first_by_the_rule_whatever_came),
 		cmocka_unit_test(a_failed_delivery_and_a_clock_behind_give_no_latency),
 		cmocka_unit_test(an_edge_is_alerting_when_a_firing_episode_is_about_it),
 	};
