@@ -49,7 +49,6 @@ static const char *const defaults[][2] = {
 	{"fetch.max.bytes", "1048576"},
 	{"receive.message.max.bytes", "8388608"},
 	{"fetch.wait.max.ms", "5000"},
-	{"socket.timeout.ms", "30000"},
 	{"fetch.error.backoff.ms", "1000"},
 	{"topic.metadata.refresh.interval.ms", "60000"},
 	{"reconnect.backoff.max.ms", "10000"},

@@ -30,6 +30,10 @@ enum {
  * on, as none has such a suite. Those of TLS 1.3 are not concerned. */
 #define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20"
 
+/* A connection that is gone without a word (a machine lost power, a firewall forgot it) is held for
+ * so long; librdkafka would for a minute, and as long nothing is read or written. */
+#define ANSWER_WITHIN_MS "15000"
+
 struct security {
 	const struct kafka_options *options;
 	void (*trouble)(void *context, const char *sentence);
@@ -348,10 +352,11 @@ int security_configure(struct security_client *client, rd_kafka_conf_t *conf, ch
 {
 	rd_kafka_conf_set_opaque(conf, client);
 	atomic_store(&client->ending, false);
-	if (!client->security)
-		return 0;
+	int result = set(conf, "socket.timeout.ms", ANSWER_WITHIN_MS, error, size);
+	if (!client->security || result)
+		return result;
 	const struct kafka_options *options = client->security->options;
-	int result = security_set(options, conf, error, size);
+	result = security_set(options, conf, error, size);
 	for (size_t i = 0; i < options->properties.count && !result; i++)
 		result = set(conf, options->properties.items[i].key,
 			     options->properties.items[i].value, error, size);

@@ -44,7 +44,8 @@ struct security *security_new(const struct kafka_options *options,
 			      void (*trouble)(void *context, const char *sentence), void *context);
 void security_free(struct security *security);
 
-/* Sets the client's opaque, too. 0; or -EINVAL with librdkafka's sentence, without a value. */
+/* Sets the client's opaque, too, and how long it waits for an answer. 0; or -EINVAL with
+ * librdkafka's sentence, without a value. */
 int security_configure(struct security_client *client, rd_kafka_conf_t *conf, char *error,
 		       size_t size);
 /* A whole configuration: brokers and the client's own defaults, a list up to {NULL, NULL}, then

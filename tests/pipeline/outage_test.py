@@ -11,6 +11,8 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import kafka
 import nodes
+import processes
+import proxy
 import records
 from millraced import Millraced, until
 
@@ -19,6 +21,7 @@ READY_WITHIN_S = 20  # of the broker's coming; seconds on an idle machine
 NOTICED_WITHIN_S = 15
 FLOWS_WITHIN_S = 60
 ROLLUPS_WITHIN_S = 40  # 10 s windows close, on a busy machine
+GONE_WITHIN_S = 40  # a client notices after 15 s, and then may ask once more on another such connection
 ROUNDS = 30
 CONNECTIONS = 4
 
@@ -89,6 +92,27 @@ class Outage(unittest.TestCase):
                     status, took = daemon.terminate(30)
                     self.assertEqual(0, status, daemon.log()[-2000:])
                     self.assertLess(took, ENDS_WITHIN_S)
+
+    def test_connections_that_are_gone_without_a_word_are_made_anew(self):
+        port, controller = processes.free_port(), processes.free_port()
+        network = proxy.Network()
+        self.addCleanup(network.close)
+        front = network.listen("broker", port)
+        with kafka.Kafka({"listeners": f"PLAIN://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+                          "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+                          "advertised.listeners": f"PLAIN://127.0.0.1:{front}"}) as broker, \
+                Millraced(broker.address) as daemon:
+            daemon.wait_ready()
+            pair = nodes.Pair()
+            pair.talk(broker)
+            self.assertTrue(until(lambda: len(records.flows(broker.address)[0]) == pair.connections, FLOWS_WITHIN_S))
+            network.half_open("broker")
+            gone = time.monotonic()
+            self.assertTrue(until(lambda: not daemon.ready(), NOTICED_WITHIN_S), "it did not notice")
+            daemon.wait_ready(GONE_WITHIN_S)
+            self.assertLess(time.monotonic() - gone, GONE_WITHIN_S)
+            pair.talk(broker)
+            self.assertTrue(until(lambda: len(records.flows(broker.address)[0]) == pair.connections, FLOWS_WITHIN_S))
 
     def test_a_broker_that_is_killed_and_comes_back_costs_nothing_that_was_in_kafka(self):
         with kafka.Kafka() as broker, Millraced(broker.address) as daemon:
