@@ -700,6 +700,7 @@ static void miss_lines(struct agent *agent, const char *lines)
 
 static int open_tracer(struct agent *agent)
 {
+	const uint16_t *sni_ports = agent->options->sni ? agent->options->sni_ports : NULL;
 	char why[TRACER_WHY_BYTES];
 	int error = tracer_open(&agent->tracer,
 				&(struct tracer_options){
@@ -712,6 +713,7 @@ static int open_tracer(struct agent *agent)
 					.drop_rows_max = (uint32_t)agent->options->drops_max,
 					.udp = agent->options->udp,
 					.dns = agent->options->dns,
+					.sni_ports = sni_ports,
 					.udp_peers_max = (uint32_t)agent->options->udp_peers_max,
 					.run_stats = agent->options->run_stats,
 					.record = on_record,

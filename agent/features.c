@@ -25,6 +25,7 @@ static const struct row {
 	[FEATURE_NAT] = {"nat", NULL, {0}, 0, FEATURES},
 	[FEATURE_UDP] = {"udp", "mr_datagram", {0}, MR_WITHOUT_UDP, FEATURES},
 	[FEATURE_DNS] = {"dns", "mr_datagram", {0}, MR_WITHOUT_DNS, FEATURES},
+	[FEATURE_SNI] = {"sni", "mr_datagram", {0}, MR_WITHOUT_SNI, FEATURES},
 	[FEATURE_DROPS] = {"drops", "mr_drop", {0}, 0, FEATURES},
 };
 
@@ -36,6 +37,7 @@ static const struct step {
 } steps[] = {
 	{FEATURES, 4, "counters of open sockets are read four times as rarely"},
 	{FEATURE_DROPS, 4, "dropped packets are not told"},
+	{FEATURE_SNI, 4, "names in TLS handshakes are not told"},
 	{FEATURE_DNS, 4, "DNS lookups are not told"},
 	{FEATURE_CMDLINES, 4, "command lines are not told"},
 	{FEATURE_UDP, 4, "UDP is not told"},

@@ -19,6 +19,7 @@ enum feature {
 	FEATURE_NAT,	   /* from conntrack */
 	FEATURE_UDP,	   /* datagrams by peer */
 	FEATURE_DNS,	   /* names looked up */
+	FEATURE_SNI,	   /* names in TLS handshakes */
 	FEATURE_DROPS,	   /* dropped packets by reason, ICMP errors */
 	FEATURES,
 };

@@ -15,6 +15,7 @@ static const char *const kinds[LOSSES] = {
 	[MR_CGROUP] = "cgroup",
 	[MR_CGROUP_END] = "cgroup_end",
 	[MR_DNS] = "dns",
+	[MR_HELLO] = "sni",
 	[MR_LISTEN] = "listen",
 	[MR_LOST_STATE] = "state",
 	[MR_LOST_DATAGRAM] = "datagram",

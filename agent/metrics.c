@@ -173,6 +173,24 @@ static void write_lookups(const struct recorder_stats *recorder, FILE *file)
 			rows[i].why, rows[i].count);
 }
 
+static void write_names(const struct recorder_stats *recorder, FILE *file)
+{
+	counter(file, "sni_total", "Names in TLS handshakes told.", recorder->sni);
+	head(file, "sni_untold_total", "counter",
+	     "TLS handshakes that nothing is told of, by why.");
+	const struct {
+		const char *why;
+		uint64_t count;
+	} rows[] = {
+		{"none", recorder->sni_without},	{"cut", recorder->sni_cut},
+		{"other", recorder->sni_other},		{"repeated", recorder->sni_repeated},
+		{"malformed", recorder->sni_malformed}, {"unplaced", recorder->sni_unplaced},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		fprintf(file, "millrace_agent_sni_untold_total{why=\"%s\"} %" PRIu64 "\n",
+			rows[i].why, rows[i].count);
+}
+
 static void write_packets(const struct drops_stats *drops, FILE *file)
 {
 	counter(file, "dropped_packets_total", "IP packets that the kernel dropped.",
@@ -278,6 +296,7 @@ void metrics_write(const struct metrics *metrics, const char *node, FILE *file)
 	write_nat(metrics, file);
 	write_packets(&metrics->drops, file);
 	write_lookups(&metrics->recorder, file);
+	write_names(&metrics->recorder, file);
 	write_kafka(metrics, file);
 	counter(file, "key_changes_total", "Times other keys were taken.", metrics->signer.changes);
 	counter(file, "key_reload_errors_total", "Configurations whose keys could not be used.",

@@ -1,5 +1,6 @@
 #include "agent/options.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,6 +284,11 @@ static const struct config_entry entries[] = {
 	 FIELD(dns),
 	 .fallback = "true",
 	 .help = "Tell of name lookups, UDP and TCP port 53: names, answers, latency, failures."},
+	{.name = "features.sni",
+	 .type = CONFIG_BOOL,
+	 FIELD(sni),
+	 .fallback = "true",
+	 .help = "Tell of the names that TLS handshakes ask for (SNI), at sni.ports."},
 	{.name = "features.processes",
 	 .type = CONFIG_BOOL,
 	 FIELD(processes),
@@ -312,6 +318,14 @@ static const struct config_entry entries[] = {
 	 .min = "100ms",
 	 .max = "60s",
 	 .help = "A name lookup without an answer for so long has timed out."},
+	{.name = "sni.ports",
+	 .type = CONFIG_STRINGS,
+	 FIELD(sni_port_texts),
+	 .fallback = "443,8443",
+	 .max = "8", /* AGENT_SNI_PORTS_MAX */
+	 .help = "Ports, at most 8, whose dialled TCP connections are looked at for a TLS "
+		 "handshake; "
+		 "empty: none."},
 	{.name = "security.drop_capabilities",
 	 .type = CONFIG_BOOL,
 	 FIELD(drop_capabilities),
@@ -362,6 +376,24 @@ static int check_endpoint(const char *endpoint, char why[CONFIG_ERROR_BYTES])
 	return -EINVAL;
 }
 
+static int check_sni_ports(struct agent_options *options, char why[CONFIG_ERROR_BYTES])
+{
+	const struct config_strings *texts = &options->sni_port_texts;
+	memset(options->sni_ports, 0, sizeof(options->sni_ports));
+	assert(texts->count <= AGENT_SNI_PORTS_MAX);
+	for (size_t i = 0; i < texts->count; i++) {
+		char *end;
+		const char *text = texts->items[i];
+		unsigned long port = strtoul(text, &end, 10);
+		if (text[0] < '0' || text[0] > '9' || *end || port < 1 || port > UINT16_MAX) {
+			snprintf(why, CONFIG_ERROR_BYTES, "sni.ports: %.40s is no port", text);
+			return -EINVAL;
+		}
+		options->sni_ports[i] = (uint16_t)port;
+	}
+	return 0;
+}
+
 int agent_options_finish(struct agent_options *options, char why[CONFIG_ERROR_BYTES])
 {
 	if (!options->node) {
@@ -380,5 +412,7 @@ int agent_options_finish(struct agent_options *options, char why[CONFIG_ERROR_BY
 	int error = check_labels(&options->labels, why);
 	if (!error)
 		error = check_endpoint(options->ecs_endpoint, why);
+	if (!error)
+		error = check_sni_ports(options, why);
 	return error ? error : kafka_options_check(&options->kafka, why);
 }

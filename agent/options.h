@@ -13,6 +13,8 @@ enum agent_cloud {
 	AGENT_CLOUD_AZURE,
 };
 
+enum { AGENT_SNI_PORTS_MAX = 8 };
+
 struct agent_options {
 	char *node, *zone, *region, *role;
 	struct config_strings brokers;
@@ -36,13 +38,16 @@ struct agent_options {
 	double budget_cpu_percent; /* of all CPUs; 0: none */
 	char *control_topic;
 	uint64_t process_text_bytes;
-	bool processes, conntrack, drops, udp, dns, self_probe, run_stats;
+	bool processes, conntrack, drops, udp, dns, sni, self_probe, run_stats;
+	struct config_strings sni_port_texts;
+	uint16_t sni_ports[AGENT_SNI_PORTS_MAX]; /* 0: none; by agent_options_finish() */
 	bool drop_capabilities;
 	uint32_t seccomp; /* enum syscalls_mode */
 };
 
 extern const struct config_table agent_options_table;
 
-/* What the table cannot say: the node's name (its host's by default), lengths of keys and labels.
+/* What the table cannot say: the node's name (its host's by default), lengths of keys and labels,
+ * ports.
  * 0, or -EINVAL and why. */
 int agent_options_finish(struct agent_options *options, char why[CONFIG_ERROR_BYTES]);

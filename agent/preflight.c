@@ -25,7 +25,7 @@ static const struct {
 	{38, true, "CAP_PERFMON", "no tracepoint attaches: run as root or grant it"},
 	{12, false, "CAP_NET_ADMIN",
 	 "no NAT, no UDP and no name lookups are seen: grant it, or set features.conntrack, "
-	 "features.udp and features.dns to false"},
+	 "features.udp, features.dns and features.sni to false"},
 	{11, false, "CAP_NET_BROADCAST", "NAT of other network namespaces comes late: grant it"},
 	{21, false, "CAP_SYS_ADMIN",
 	 "NAT of other network namespaces from before the agent, and BPF run times, are not seen: "

@@ -10,7 +10,8 @@ static const size_t sizes[MR_KINDS] = {
 	[MR_TASK] = sizeof(struct mr_task),	[MR_EXEC] = sizeof(struct mr_exec),
 	[MR_EXIT] = sizeof(struct mr_exit),	[MR_MOVE] = sizeof(struct mr_task),
 	[MR_CGROUP] = sizeof(struct mr_cgroup), [MR_CGROUP_END] = sizeof(struct mr_cgroup),
-	[MR_DNS] = sizeof(struct mr_dns),	[MR_LISTEN] = sizeof(struct mr_listen),
+	[MR_DNS] = sizeof(struct mr_message),	[MR_LISTEN] = sizeof(struct mr_listen),
+	[MR_HELLO] = sizeof(struct mr_message),
 };
 
 static bool exec_whole(const struct mr_exec *exec, size_t size)
@@ -28,8 +29,9 @@ bool record_whole(const struct mr_head *record, size_t size)
 		return ((const struct mr_open *)record)->cookie; /* 0 names no socket */
 	if (record->kind == MR_EXEC)
 		return exec_whole((const struct mr_exec *)record, size);
-	if (record->kind == MR_DNS)
-		return sizeof(struct mr_dns) + ((const struct mr_dns *)record)->length <= size;
+	if (record->kind == MR_DNS || record->kind == MR_HELLO)
+		return sizeof(struct mr_message) + ((const struct mr_message *)record)->length <=
+		       size;
 	if (record->kind == MR_LISTEN)
 		return ((const struct mr_listen *)record)->cookie;
 	if (record->kind == MR_CGROUP || record->kind == MR_CGROUP_END)

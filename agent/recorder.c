@@ -8,6 +8,7 @@
 #include "agent/listeners.h"
 #include "agent/processes.h"
 #include "agent/record.h"
+#include "agent/sni.h"
 #include "agent/slots.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -257,7 +258,7 @@ static void tell_lookup(void *context, const struct lookup *lookup,
 	PUT(recorder, batch_dns(recorder->options.batch, &dns));
 }
 
-static void push_dns(struct recorder *recorder, const struct mr_dns *dns)
+static void push_dns(struct recorder *recorder, const struct mr_message *dns)
 {
 	if (!recorder->lookups)
 		return;
@@ -274,7 +275,52 @@ static void push_dns(struct recorder *recorder, const struct mr_dns *dns)
 		return;
 	}
 	lookups_push(recorder->lookups, slots_number(recorder->slots, slot),
-		     dns->head.flags & MR_DNS_SENT, &message, dns->head.time_ns);
+		     dns->head.flags & MR_SENT, &message, dns->head.time_ns);
+}
+
+static void tell_name(struct recorder *recorder, const struct mr_message *hello, const char *name)
+{
+	struct slot *slot = slots_get(recorder->slots, hello->cookie);
+	if (!slot || slot->role == BATCH_ROLE_SERVER) {
+		recorder->stats.sni_unplaced++;
+		return;
+	}
+	if (slot->named) {
+		recorder->stats.sni_repeated++;
+		return;
+	}
+	slot->named = true;
+	recorder->stats.sni++;
+	PUT(recorder, batch_sni(recorder->options.batch,
+				&(struct batch_sni){
+					.slot = slots_number(recorder->slots, slot),
+					.name = name,
+					.time_ns = to_realtime(
+						recorder, slot_time(slot, hello->head.time_ns)),
+				}));
+}
+
+static void push_hello(struct recorder *recorder, const struct mr_message *hello)
+{
+	struct recorder_stats *stats = &recorder->stats;
+	char name[SNI_TEXT_BYTES];
+	switch (sni_parse(hello->message, hello->length, name)) {
+	case SNI_NAME:
+		tell_name(recorder, hello, name);
+		break;
+	case SNI_NONE:
+		stats->sni_without++;
+		break;
+	case SNI_CUT:
+		stats->sni_cut++;
+		break;
+	case SNI_OTHER:
+		stats->sni_other++;
+		break;
+	case SNI_MALFORMED:
+		stats->sni_malformed++;
+		break;
+	}
 }
 
 static uint32_t close_flags(uint32_t flags)
@@ -605,8 +651,11 @@ void recorder_push(struct recorder *recorder, const struct mr_head *record)
 	case MR_EXEC:
 		push_exec(recorder, (const struct mr_exec *)record);
 		break;
+	case MR_HELLO:
+		push_hello(recorder, (const struct mr_message *)record);
+		break;
 	case MR_DNS:
-		push_dns(recorder, (const struct mr_dns *)record);
+		push_dns(recorder, (const struct mr_message *)record);
 		break;
 	case MR_LISTEN:
 		push_listen(recorder, (const struct mr_listen *)record);

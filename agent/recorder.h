@@ -47,6 +47,13 @@ struct recorder_stats {
 	uint64_t dns_malformed; /* messages that cannot be read, or not to their end */
 	uint64_t dns_other;	/* messages that are no lookup */
 	uint64_t dns_unplaced;	/* messages of sockets that are not told */
+	uint64_t sni;		/* names in TLS handshakes, told */
+	uint64_t sni_without;	/* handshakes that ask for none, */
+	uint64_t sni_cut;	/* or for one that is beyond what is at hand, */
+	uint64_t sni_other;	/* or for one that no host has */
+	uint64_t sni_malformed;
+	uint64_t sni_repeated; /* of sockets whose name was told: sent again, or the server asked */
+	uint64_t sni_unplaced; /* of sockets that are not told, or that a server has */
 };
 
 struct recorder;

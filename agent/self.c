@@ -487,6 +487,7 @@ struct self *self_open(const struct self_options *options)
 				[FEATURE_NAT] = options->nat,
 				[FEATURE_UDP] = agent->udp,
 				[FEATURE_DNS] = agent->dns,
+				[FEATURE_SNI] = agent->sni && agent->sni_ports[0],
 				[FEATURE_DROPS] = agent->drops,
 			},
 		.switched = on_switched,

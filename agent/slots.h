@@ -26,6 +26,7 @@ struct slot {
 	uint8_t flags; /* enum batch_definition_flag, without BATCH_AGAIN */
 	bool redefine; /* waits to be defined again at the next batch's start */
 	bool present;  /* answered the roll call */
+	bool named;    /* its handshake's name was told */
 	uint64_t cgroup;
 	uint64_t opened_ns; /* boottime */
 	uint64_t connect_ns;

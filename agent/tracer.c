@@ -226,6 +226,11 @@ static int set_settings(struct tracer *tracer, struct bpf_object *object)
 	settings->udp = tracer->options.udp;
 	settings->dns = tracer->options.dns;
 	settings->more_peers = tracer->options.udp_peers_max > MR_PEERS_FEW;
+	for (int i = 0; tracer->options.sni_ports && i < MR_HELLO_PORTS; i++) {
+		uint16_t port = tracer->options.sni_ports[i];
+		settings->hello_ports[i] = port;
+		settings->hello_few |= port ? 1ULL << (port & 63) : 0;
+	}
 	return 0;
 }
 
@@ -514,7 +519,8 @@ static int open_all(struct tracer *tracer, char why[TRACER_WHY_BYTES])
 		[PROCESSES] = tracer->options.processes,
 		[CGROUPS] = true,
 		[DROPS] = tracer->options.drops && reasons_known(tracer, kernel),
-		[DATAGRAMS] = tracer->options.udp || tracer->options.dns,
+		[DATAGRAMS] = tracer->options.udp || tracer->options.dns ||
+			      (tracer->options.sni_ports && tracer->options.sni_ports[0]),
 	};
 	if (tracer->options.cgroup2)
 		tracer->cgroup2_fd =

@@ -22,6 +22,9 @@ struct tracer_options {
 	bool drops;
 	uint32_t drop_rows_max; /* rows of dropped packets a second */
 	bool udp, dns;		/* dns without udp: only the datagrams of lookups */
+	/* MR_HELLO_PORTS dialled ports whose TLS handshakes are told, 0: none; NULL: of none. Lent
+	 * for its life. */
+	const uint16_t *sni_ports;
 	uint32_t udp_peers_max; /* at least 1 */
 	bool run_stats;		/* measure the programs' own run time: needs CAP_SYS_ADMIN */
 	void (*record)(void *context, const struct mr_head *record);

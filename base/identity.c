@@ -14,7 +14,9 @@ uint64_t instance_id(const struct instance *instance)
 				    instance->node,	 instance->container, instance->process,
 				    instance->resolution};
 	/* What was not asked for by who goes there is less sure, and kept apart. */
-	size_t others = instance->resolution == RESOLUTION_NODE_DNS ? 0 : 1;
+	bool guess = instance->resolution == RESOLUTION_NODE_DNS ||
+		     instance->resolution == RESOLUTION_SNI;
+	size_t others = guess ? 0 : 1;
 	return identity_hash(members, sizeof(members) / sizeof(members[0]) - others);
 }
 
@@ -54,6 +56,7 @@ const char *resolution_name(uint32_t resolution)
 		[RESOLUTION_LINK_LOCAL] = "link-local",
 		[RESOLUTION_LOOPBACK] = "loopback",
 		[RESOLUTION_MULTICAST] = "multicast",
+		[RESOLUTION_SNI] = "sni",
 	};
 	return names[resolution < RESOLUTIONS ? resolution : RESOLUTION_UNKNOWN];
 }
@@ -73,16 +76,25 @@ enum resolution resolution_of_address(const struct address *address)
 uint32_t resolution_better(uint32_t one, uint32_t other)
 {
 	static const uint8_t ranks[RESOLUTIONS] = {
-		[RESOLUTION_WORKLOAD] = 1,    [RESOLUTION_CONTAINER] = 2,
-		[RESOLUTION_UNIT] = 3,	      [RESOLUTION_PROCESS] = 4,
-		[RESOLUTION_NODE] = 5,	      [RESOLUTION_POD] = 6,
-		[RESOLUTION_SERVICE] = 7,     [RESOLUTION_HOST] = 8,
-		[RESOLUTION_DNS] = 9,	      [RESOLUTION_NODE_DNS] = 10,
-		[RESOLUTION_RANGE] = 11,      [RESOLUTION_NETWORK] = 12,
-		[RESOLUTION_AMBIGUOUS] = 13, /* that there was somebody */
-		[RESOLUTION_ADDRESS] = 14,    [RESOLUTION_PUBLIC] = 15,
-		[RESOLUTION_LINK_LOCAL] = 16, [RESOLUTION_LOOPBACK] = 17,
-		[RESOLUTION_MULTICAST] = 18,
+		[RESOLUTION_WORKLOAD] = 1,
+		[RESOLUTION_CONTAINER] = 2,
+		[RESOLUTION_UNIT] = 3,
+		[RESOLUTION_PROCESS] = 4,
+		[RESOLUTION_NODE] = 5,
+		[RESOLUTION_POD] = 6,
+		[RESOLUTION_SERVICE] = 7,
+		[RESOLUTION_HOST] = 8,
+		[RESOLUTION_DNS] = 9,
+		[RESOLUTION_NODE_DNS] = 10,
+		[RESOLUTION_SNI] = 11,
+		[RESOLUTION_RANGE] = 12,
+		[RESOLUTION_NETWORK] = 13,
+		[RESOLUTION_AMBIGUOUS] = 14, /* that there was somebody */
+		[RESOLUTION_ADDRESS] = 15,
+		[RESOLUTION_PUBLIC] = 16,
+		[RESOLUTION_LINK_LOCAL] = 17,
+		[RESOLUTION_LOOPBACK] = 18,
+		[RESOLUTION_MULTICAST] = 19,
 	};
 	uint8_t one_rank = one < RESOLUTIONS ? ranks[one] : 0;
 	uint8_t other_rank = other < RESOLUTIONS ? ranks[other] : 0;

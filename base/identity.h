@@ -30,6 +30,7 @@ enum resolution {
 	RESOLUTION_LINK_LOCAL,
 	RESOLUTION_LOOPBACK,
 	RESOLUTION_MULTICAST,
+	RESOLUTION_SNI, /* the name that its client asked for as TLS began */
 	RESOLUTIONS,
 };
 

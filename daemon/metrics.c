@@ -100,6 +100,10 @@ static const struct total totals[] = {
 	{"millrace_dns_answers_evicted_total", "counter",
 	 "DNS answers that made room while somebody could still ask for them.",
 	 TOTAL(mirror.answers_evicted)},
+	{"millrace_sni_names_dropped_total", "counter",
+	 "Names of TLS handshakes that came before their connection was labelled, and were not "
+	 "kept.",
+	 TOTAL(mirror.names_dropped)},
 	{"millrace_metadata_waiting_refused_total", "counter",
 	 "Records of metadata that came more at once than there is room.",
 	 TOTAL(mirror.metadata_refused)},

@@ -456,7 +456,8 @@ static bool on_network(void *context, const struct address *address, struct inst
 /* Ends of which nobody knows more are named by the join itself. */
 static void name_strangers(struct task *task)
 {
-	for (uint32_t resolution = RESOLUTION_PUBLIC; resolution < RESOLUTIONS; resolution++) {
+	for (uint32_t resolution = RESOLUTION_PUBLIC; resolution <= RESOLUTION_MULTICAST;
+	     resolution++) {
 		const char *name = resolution_name(resolution);
 
 		names_put(task->join_names, name, strlen(name), task->join_pane);

@@ -170,7 +170,7 @@ static void answer_put(struct mirror *mirror, const struct answer *told, uint64_
 	answer_add(mirror, told);
 }
 
-static uint32_t name_instance(struct mirror *mirror, uint64_t name, enum resolution resolution)
+uint32_t name_instance(struct mirror *mirror, uint64_t name, enum resolution resolution)
 {
 	struct instance instance = {.workload = name, .resolution = resolution};
 	instance.id = instance_id(&instance);

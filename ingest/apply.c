@@ -127,9 +127,11 @@ static void apply_groups(struct apply *apply)
 		(const struct lookup_row *)(retransmits + counts[RUN_RETRANSMITS]);
 	const struct answer_row *answers =
 		(const struct answer_row *)(lookups + counts[RUN_LOOKUPS]);
-	const struct close_row *closes = (const struct close_row *)(answers + counts[RUN_ANSWERS]);
+	const struct name_row *names = (const struct name_row *)(answers + counts[RUN_ANSWERS]);
+	const struct close_row *closes = (const struct close_row *)(names + counts[RUN_NAMES]);
 	apply_retransmits(apply, retransmits, counts[RUN_RETRANSMITS]);
 	apply_lookups(apply, lookups, counts[RUN_LOOKUPS], answers);
+	apply_names(apply, names, counts[RUN_NAMES]);
 	apply_closes(apply, closes, counts[RUN_CLOSES]);
 	const struct nat_row *nat_ends = (const struct nat_row *)(closes + counts[RUN_CLOSES]);
 	apply_nats(apply, nat_ends, counts[RUN_NAT_ENDS], true);
@@ -347,6 +349,7 @@ void mirror_halves(struct mirror *mirror, uint64_t number)
 	mirror->marks = touch_marks(number);
 	mirror->servers.count = 0;
 	send_held(mirror);
+	names_send_held(mirror);
 	mutes_take(mirror);
 	metadata_tell(mirror);
 	rules_tell(mirror);

@@ -192,6 +192,12 @@ static const struct column dns_columns[] = {
 	COLUMN(Dns, answers_ttl_s, CHECK_NONE, LENGTH_ELEMENTS, 0),
 };
 
+static const struct column sni_columns[] = {
+	MAX(Sni, slot, DECODE_SLOTS_MAX - 1),
+	STRING(Sni, name),
+	TIME(Sni),
+};
+
 static const struct column drop_columns[] = {
 	STRING(Drops, reason),
 	MAX(Drops, kind, MILLRACE__V1__DROP_KIND__DROP_KIND_ICMP),
@@ -240,13 +246,14 @@ static const struct group groups[COLUMNS_GROUPS] = {
 	GROUP(dns, dns, dns_columns, DNS_ANSWERS),
 	GROUP(drops, drops, drop_columns, 0),
 	GROUP(listeners, listeners, listener_columns, 0),
+	GROUP(sni, sni, sni_columns, 0),
 };
 
 const uint8_t columns_fields[COLUMNS_GROUPS] = {
 	COUNT(container_columns),  COUNT(process_columns), COUNT(nat_columns),
 	COUNT(definition_columns), COUNT(update_columns),  COUNT(close_columns),
 	COUNT(exit_columns),	   COUNT(dns_columns),	   COUNT(drop_columns),
-	COUNT(listener_columns),
+	COUNT(listener_columns),   COUNT(sni_columns),
 };
 
 /* What absent columns hold; only ever read. Elements are of 32 bits. */

@@ -19,7 +19,7 @@
 #include "ingest/varint.h"
 
 enum {
-	COLUMNS_GROUPS = 10,
+	COLUMNS_GROUPS = 11,
 	COLUMNS_MAX = 21, /* the highest field number of a column */
 };
 
@@ -44,16 +44,24 @@ struct columns {
 	Millrace__V1__Dns dns;
 	Millrace__V1__Drops drops;
 	Millrace__V1__Listeners listeners;
+	Millrace__V1__Sni sni;
 };
 
 /* The group whose field number in Batch this is; COLUMNS_GROUPS: none. */
 static inline unsigned columns_group(uint32_t number)
 {
-	enum { FIRST = 22, LAST = 28, MORE_FIRST = 30, MORE_LAST = 32 }; /* 29 is a dictionary */
+	enum {
+		FIRST = 22,
+		LAST = 28,
+		MORE_FIRST = 30,
+		MORE_LAST = 32,
+		SNI = 38
+	}; /* 29 is a dictionary */
 	if (number >= FIRST && number <= LAST)
 		return number - FIRST;
-	return number >= MORE_FIRST && number <= MORE_LAST ? number - MORE_FIRST + LAST + 1 - FIRST
-							   : COLUMNS_GROUPS;
+	if (number >= MORE_FIRST && number <= MORE_LAST)
+		return number - MORE_FIRST + LAST + 1 - FIRST;
+	return number == SNI ? COLUMNS_GROUPS - 1 : COLUMNS_GROUPS;
 }
 
 void columns_clear(struct columns *columns);

@@ -23,7 +23,8 @@ struct gather {
 	uint64_t append_ns;
 	int64_t base_ns; /* the base time in the log's terms; kept within 2^62 */
 	int64_t base_at; /* us: 0 but for a base time that had to be clamped */
-	struct timed processes, nat, definitions, updates, dns, drops, closes, exits, listeners;
+	struct timed processes, nat, definitions, updates, dns, sni, drops, closes, exits,
+		listeners;
 	size_t bytes_max; /* of a run */
 };
 
@@ -450,11 +451,12 @@ static enum lookup_result lookup_result(const Millrace__V1__Dns *dns, size_t i)
 	return dns->rcode[i] < sizeof(results) ? results[dns->rcode[i]] : LOOKUP_OTHER;
 }
 
-/* Which slots the batch defines, for its lookups; or takes that back. */
+/* Which slots the batch defines, for its lookups and names; or takes that back. */
 static void mark_defined(const struct gather *gather, bool defined)
 {
 	const Millrace__V1__Definitions *d = gather->batch->definitions;
-	for (size_t i = 0; gather->dns.count && d && i < d->n_slot; i++)
+	bool wanted = gather->dns.count || gather->sni.count;
+	for (size_t i = 0; wanted && d && i < d->n_slot; i++)
 		gather->mirror->scratch.defined[d->slot[i]] = defined ? (uint32_t)i + 1 : 0;
 }
 
@@ -467,7 +469,8 @@ static bool is_host_name(const char *name)
 	if (!length || length > NAME_MAX_BYTES || name[length] || name[0] == '_' ||
 	    address_parse(name, &address) == 0)
 		return false;
-	for (uint32_t resolution = RESOLUTION_PUBLIC; resolution < RESOLUTIONS; resolution++)
+	for (uint32_t resolution = RESOLUTION_PUBLIC; resolution <= RESOLUTION_MULTICAST;
+	     resolution++)
 		if (strcmp(name, resolution_name(resolution)) == 0)
 			return false;
 	return true;
@@ -505,6 +508,16 @@ static struct answer_row *put_answers(const struct gather *gather, const struct 
 	return row;
 }
 
+/* Whether the batch defines the slot, and in which generation. */
+static bool defined_by(const struct gather *gather, uint32_t slot, uint16_t *generation)
+{
+	uint32_t definition = gather->mirror->scratch.defined[slot];
+	if (definition)
+		*generation =
+			generation_folded(gather->batch->definitions->generation[definition - 1]);
+	return definition;
+}
+
 static void *put_lookups(const struct gather *gather, const struct window *window, struct run *run,
 			 struct lookup_row *row)
 {
@@ -519,16 +532,32 @@ static void *put_lookups(const struct gather *gather, const struct window *windo
 					   .result = (uint16_t)lookup_result(dns, i),
 					   .latency_us = dns->latency_us[i]};
 		name_lookup(gather, i, row);
-		uint32_t definition = gather->mirror->scratch.defined[row->slot];
-		if (definition) {
-			row->defined = true;
-			row->generation = generation_folded(
-				gather->batch->definitions->generation[definition - 1]);
-		}
+		row->defined = defined_by(gather, row->slot, &row->generation);
 		row++;
 	}
 	run->counts[RUN_LOOKUPS] = (uint32_t)count;
 	return put_answers(gather, window, run, first, (struct answer_row *)row);
+}
+
+static void *put_names(const struct gather *gather, const struct window *window, struct run *run,
+		       struct name_row *row)
+{
+	const Millrace__V1__Sni *sni = gather->batch->sni;
+	size_t count;
+	const uint32_t *picks = pick(gather, &gather->sni, window, &count);
+	for (size_t j = 0; j < count; j++) {
+		size_t i = picked_at(picks, j);
+		const char *name = gather->batch->strings[sni->name[i]];
+		*row = (struct name_row){.slot = sni->slot[i],
+					 .time_us = row_time(window, gather->sni.at[i])};
+		row->defined = defined_by(gather, row->slot, &row->generation);
+		if (is_host_name(name))
+			row->name = names_put(gather->mirror->names, name, strlen(name),
+					      mirror_open_pane(gather->mirror));
+		row++;
+	}
+	run->counts[RUN_NAMES] = (uint32_t)count;
+	return row;
 }
 
 static struct listener_row *put_listeners(const struct gather *gather, const struct window *window,
@@ -611,6 +640,7 @@ static size_t put_groups(const struct gather *gather, const struct window *windo
 	at = put_updates(gather, window, run, at);
 	at = put_retransmits(gather, window, run, at);
 	at = put_lookups(gather, window, run, at);
+	at = put_names(gather, window, run, at);
 	size_t drops;
 	pick(gather, &gather->drops, window, &drops);
 	run->counts[RUN_DROPS] = (uint32_t)drops;
@@ -666,7 +696,8 @@ static void least_greatest(const struct gather *gather, int64_t *least, int64_t 
 {
 	const struct timed *groups[] = {&gather->processes, &gather->nat,   &gather->definitions,
 					&gather->updates,   &gather->dns,   &gather->drops,
-					&gather->closes,    &gather->exits, &gather->listeners};
+					&gather->closes,    &gather->exits, &gather->listeners,
+					&gather->sni};
 	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
 		if (!groups[i]->count)
 			continue;
@@ -715,6 +746,7 @@ static size_t bytes_max(const Millrace__V1__Batch *batch)
 	bytes += batch->dns ? batch->dns->n_slot * sizeof(struct lookup_row) +
 				      batch->dns->n_answers_address * sizeof(struct answer_row)
 			    : 0;
+	bytes += batch->sni ? batch->sni->n_slot * sizeof(struct name_row) : 0;
 	bytes += batch->listeners ? batch->listeners->n_cookie * sizeof(struct listener_row) : 0;
 	if (batch->updates)
 		bytes += (batch->updates->n_slot + 1) * 9 * sizeof(uint32_t) +
@@ -755,6 +787,7 @@ void gather_batch(struct mirror *mirror, struct node *node, const Millrace__V1__
 	gather.closes = TIMED(&gather, closes, dt_us);
 	gather.exits = TIMED(&gather, exits, dt_us);
 	gather.dns = TIMED(&gather, dns, dt_us);
+	gather.sni = TIMED(&gather, sni, dt_us);
 	gather.drops = TIMED(&gather, drops, dt_us);
 	gather.listeners = TIMED(&gather, listeners, dt_us);
 	/* The batch itself, and its containers, are of its base time. */

@@ -114,7 +114,7 @@ void mirror_free(struct mirror *mirror)
 		&mirror->news,	     &mirror->hearings,	      &mirror->lookups,
 		&mirror->shown,	     &mirror->facts_waiting,  &mirror->addresses_waiting,
 		&mirror->facts,	     &mirror->fact_addresses, &mirror->rules_waiting,
-		&mirror->rules,
+		&mirror->rules,	     &mirror->names_held,
 	};
 	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
 		memory_free(queues[i]->items);

@@ -109,6 +109,7 @@ struct mirror_stats {
 	uint64_t about_refused; /* facts and states of nodes that found no room */
 	uint64_t answers;	/* of DNS, live now */
 	uint64_t answers_evicted;
+	uint64_t names_dropped; /* of handshakes: no label came in time, or too many waited */
 	uint64_t amendments_dropped;
 	uint64_t deltas_dropped;	   /* of halves that never got a label */
 	uint64_t unknown_fields;	   /* of newer agents: skipped */

@@ -3,7 +3,7 @@
  * order in which batches came. No half is looked up before that.
  *
  *   struct run | containers | processes | NAT | definitions | updates | retransmits | lookups |
- *   answers | closes | NAT ends | exits | listeners    each section on 8 bytes
+ *   answers | names | closes | NAT ends | exits | listeners    each section on 8 bytes
  *
  * Updates, nearly all there is, stay columns: slot (difference, as on the wire), time, srtt,
  * segments both ways, bytes both ways. 28 bytes an update; bytes are 64-bit columns in a run that
@@ -37,6 +37,7 @@ enum run_group {
 	RUN_RETRANSMITS, /* sparse part of the updates: no events of their own */
 	RUN_LOOKUPS,
 	RUN_ANSWERS, /* the lookups', one's behind the other's: no events of their own */
+	RUN_NAMES,   /* in TLS handshakes */
 	RUN_DROPS,   /* counted only */
 	RUN_CLOSES,
 	RUN_NAT_ENDS,
@@ -125,6 +126,15 @@ struct lookup_row {
 	uint8_t pad[2];
 	uint64_t latency_us;
 	uint64_t name; /* that was asked for: name id, if there are answers */
+};
+
+/* What a client asked for as TLS began; the generation as of a lookup. */
+struct name_row {
+	uint32_t slot, time_us;
+	uint64_t name; /* id; 0: no host has it */
+	uint16_t generation;
+	bool defined;
+	uint8_t pad[5];
 };
 
 struct answer_row {

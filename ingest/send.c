@@ -72,6 +72,8 @@ static void send_opening(struct mirror *mirror, struct node *node, uint32_t plac
 		open->side == SIDE_CLIENT && open->opened_ns
 			? answer_find(mirror, node, open->pid, &open->seen.server, open->opened_ns)
 			: 0;
+	if (!sought)
+		sought = opening->asked;
 	open->sought = roster_at(mirror->roster, sought)->id;
 	send_open(mirror, opening->task, open, owner->self);
 	send_instance(mirror, opening->task, sought);

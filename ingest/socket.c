@@ -236,6 +236,7 @@ static struct half_open *opening_new(struct mirror *mirror, struct node *node, u
 	opening->hash = hash;
 	open->former = (struct half_ref){0};
 	opening->owner = half->owner;
+	opening->asked = 0;
 	opening->keyed = opening->mapped = false;
 	node->owners[half->owner].users++;
 	half->opening = 1;

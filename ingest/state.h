@@ -12,6 +12,7 @@
  *                  socket.c   definitions, updates, closes: halves, deltas, openings, closings
  *                  lookup.c   DNS lookups: deltas
  *                  answer.c   what they were answered: names of ends without an agent
+ *                  handshake.c what TLS handshakes asked for: such names, too
  *                  owner.c    processes and containers: who owns a half
  *                  happening.c what befell containers, for those who show it
  *                  nat.c      NAT mappings, keys
@@ -70,6 +71,7 @@ struct opening {
 	uint64_t closed_ns; /* in this pane; UINT64_MAX: lives */
 	uint64_t hash;	    /* of what it was seen as */
 	uint32_t task;
+	uint32_t asked; /* the roster's number of the name that its handshake asked for; 0: none */
 	uint16_t owner; /* of its node's; held until the opening is told */
 	bool keyed;	/* or known by its label's number */
 	bool mapped;	/* its key is another than what it was seen as */
@@ -79,6 +81,15 @@ struct opening {
 struct closing {
 	struct half_close close;
 	uint32_t opening; /* place, + 1 */
+};
+
+/* The name that a handshake asked for, of a half without a label. */
+struct held_name {
+	uint32_t half;
+	uint32_t instance; /* the roster's number; held */
+	uint16_t node, generation;
+	uint32_t pad;
+	uint64_t until_pane;
 };
 
 /* What the pane tells one join task. */
@@ -218,6 +229,7 @@ struct mirror {
 	struct queue closings;	   /* struct closing: theirs */
 	struct outbox *outboxes;   /* by join task */
 	struct queue held_closes;  /* struct held_close */
+	struct queue names_held;   /* struct held_name */
 	struct queue servers;	   /* struct server_place */
 	struct table servers_told; /* struct told_server */
 	struct queue changes;	   /* struct change */
@@ -442,6 +454,12 @@ void answers_sweep(
 /* The roster number of the name under which the process knew the address at that time; 0: none. */
 uint32_t answer_find(const struct mirror *mirror, const struct node *node, uint32_t pid,
 		     const struct address *address, uint64_t time_ns);
+/* The roster number of an end of that name, for this pane. */
+uint32_t name_instance(struct mirror *mirror, uint64_t name, enum resolution resolution);
+
+/* handshake.c */
+void apply_names(struct apply *apply, const struct name_row *rows, size_t count);
+void names_send_held(struct mirror *mirror); /* those whose halves have their labels by now */
 
 /* adopt.c: orphans, by restarts of their agents. */
 void orphans_make(struct apply *apply);			    /* of all of the node's halves */

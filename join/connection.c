@@ -504,6 +504,23 @@ static void sought_take(struct join *join, uint32_t at, const struct half_open *
 	connection->self[open->side ^ 1] = sought;
 }
 
+/* A name that a handshake asked for, of a half that was told before without one; on trial with its
+ * role turned round it takes the name home. */
+static __attribute__((noinline)) void sought_late(struct join *join, uint32_t number,
+						  const struct half_open *open)
+{
+	struct connection *connection = connection_at(join, connection_of(number));
+	unsigned far = side_of(number) ^ 1;
+	uint32_t sought = roster_number(join->roster, open->sought);
+	if (half_is_here(connection, far) || connection->self[far] ||
+	    roster_at(join->roster, sought)->resolution != RESOLUTION_SNI)
+		return;
+	roster_hold(join->roster, sought);
+	connection->self[far] = sought;
+	connection->changed |= connection->present;
+	connection_touch(join, connection_of(number));
+}
+
 uint32_t half_add(struct join *join, const struct half_open *open, struct arrival *arrival,
 		  uint32_t head, uint64_t closed_ns)
 {
@@ -579,6 +596,8 @@ void half_identify(struct join *join, uint32_t number, const struct half_open *o
 	roster_drop(join->roster, before);
 	if (open->flags & HALF_MOVED)
 		half_moved(join, number, &open->ref);
+	if (open->sought)
+		sought_late(join, number, open);
 	if (self == before)
 		return;
 	connection->changed |= connection->present;

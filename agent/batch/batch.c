@@ -18,10 +18,10 @@ enum {
 	COMM_MAX = 15,	       /* the kernel's TASK_COMM_LEN without its NUL */
 	HEADER_TEXT_MAX = 255, /* node, zone, region, role, agent version, key id */
 	/* What is written whatever the batch holds: 6 header texts of 3 + 255, 17 numbers of at
-	 * most 2 + 10, tags and lengths of 3 dictionaries, 2 messages, 11 groups and 130 columns of
+	 * most 2 + 10, tags and lengths of 3 dictionaries, 2 messages, 12 groups and 133 columns of
 	 * at most 2 + 5, and the HMAC. */
 	FRAME_BYTES =
-		6 * (3 + HEADER_TEXT_MAX) + 17 * 12 + 18 + (16 + 130) * 7 + SEAL_TRAILER_BYTES,
+		6 * (3 + HEADER_TEXT_MAX) + 17 * 12 + 18 + (17 + 133) * 7 + SEAL_TRAILER_BYTES,
 	/* Facts and state: each text of at most 3 + 255 bytes and each number of 2 + 10, a label's
 	 * two texts in a message of 3 more. */
 	FACTS_BYTES = 6 * 258 + 3 * 12 + BATCH_LABELS_MAX * (2 * 258 + 3),
@@ -99,6 +99,11 @@ struct dns_row {
 
 struct answer_row {
 	uint32_t address, ttl_s;
+};
+
+struct sni_row {
+	uint64_t time_us;
+	uint32_t slot, name;
 };
 
 struct drop_row {
@@ -265,6 +270,12 @@ static const struct column answer_columns[] = {
 	U32(10, answer_row, ttl_s),
 };
 
+static const struct column sni_columns[] = {
+	U32(1, sni_row, slot),
+	U32(2, sni_row, name),
+	TIME(3, sni_row, time_us),
+};
+
 static const struct column drop_columns[] = {
 	U32(1, drop_row, reason),
 	U32(2, drop_row, kind),
@@ -302,6 +313,7 @@ enum group_kind {
 	DNS,
 	DROPS,
 	LISTENERS,
+	SNI,
 	GROUPS,
 	LABELS = GROUPS,
 	ANSWERS,
@@ -325,6 +337,7 @@ static const struct group groups[ROWS] = {
 	[DNS] = GROUP(30, dns),
 	[DROPS] = GROUP(31, drop),
 	[LISTENERS] = GROUP(32, listener),
+	[SNI] = GROUP(38, sni),
 	[LABELS] = GROUP(0, label),
 	[ANSWERS] = GROUP(0, answer),
 };
@@ -789,6 +802,17 @@ bool batch_dns(struct batch *batch, const struct batch_dns *dns)
 	batch->counts[ANSWERS] += row.answers;
 	base_time_put(batch, row.time_us);
 	return true;
+}
+
+bool batch_sni(struct batch *batch, const struct batch_sni *sni)
+{
+	struct mark mark = batch_mark(batch);
+	struct sni_row row = {
+		.slot = sni->slot,
+		.name = put_text(batch, sni->name, TEXT_MAX),
+		.time_us = sni->time_ns / NS_PER_US,
+	};
+	return batch_put_timed(batch, SNI, &row, row.time_us, mark);
 }
 
 bool batch_drop(struct batch *batch, const struct batch_drop *drop)

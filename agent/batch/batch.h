@@ -158,6 +158,12 @@ struct batch_dns {
 	uint64_t time_ns;
 };
 
+struct batch_sni {
+	uint32_t slot;
+	const char *name;
+	uint64_t time_ns;
+};
+
 struct batch_drop {
 	const char *reason, *location;
 	bool icmp;
@@ -225,6 +231,7 @@ bool batch_update(struct batch *batch, const struct batch_update *update);
 bool batch_close(struct batch *batch, const struct batch_close *close);
 bool batch_exit(struct batch *batch, const struct batch_exit *exit);
 bool batch_dns(struct batch *batch, const struct batch_dns *dns);
+bool batch_sni(struct batch *batch, const struct batch_sni *sni);
 bool batch_drop(struct batch *batch, const struct batch_drop *drop);
 bool batch_listener(struct batch *batch, const struct batch_listener *listener);
 /* The node's facts and the agent's state are no events: a later put in one batch replaces the

@@ -1,6 +1,7 @@
-/* UDP by peer, and name lookups over UDP and TCP, in all network namespaces. The hooks of the root
- * cgroup see each datagram once, as the socket sends or receives it: what is forwarded is not seen,
- * and a datagram that the kernel cuts later (GSO) counts as what it becomes.
+/* UDP by peer, name lookups over UDP and TCP, and how TLS connections begin, in all network
+ * namespaces. The hooks of the root cgroup see each datagram once, as the socket sends or receives
+ * it: what is forwarded is not seen, and a datagram that the kernel cuts later (GSO) counts as what
+ * it becomes.
  *
  *   users    sk_storage of each UDP socket: who owns it, and where its last sendmsg() went
  *   peers    (socket, peer, ports) -> counters. The scan tells what moved and ends what is silent;
@@ -24,6 +25,10 @@
 #define TCP_HEADER_BYTES  20
 #define UDP_HEADER_BYTES  8
 #define DNS_HEADER_BYTES  12
+#define TLS_HEADER_BYTES  6 /* a record's, and its first message's type */
+#define TLS_HANDSHAKE	  0x16
+#define TLS_CLIENT_HELLO  1
+#define HELLO_SEGMENTS	  4 /* of its first data; one packet's may be cut later */
 #define IPV6_HEADER_BYTES 40
 
 enum user_flag { USER_SCOPED = 1, USER_OUT_OF_SCOPE = 2, USER_EXISTED = 4 };
@@ -607,30 +612,30 @@ static __always_inline _Bool user_in_scope(struct user *user, struct bpf_sock *s
 	return !(user->flags & USER_OUT_OF_SCOPE);
 }
 
-/* `room` is a constant: three sizes, since the ring wants to know them, and most messages are
+/* `room` is a constant: few sizes, since the ring wants to know them, and most messages are
  * short. */
-static __always_inline void copy_message(struct __sk_buff *skb, __u64 cookie, __u32 offset,
-					 __u32 whole, const __u32 room, _Bool sent)
+static __always_inline void copy_message(struct __sk_buff *skb, __u32 kind, __u64 cookie,
+					 __u32 offset, __u32 whole, const __u32 room, _Bool sent)
 {
-	__u32 length = whole < MR_DNS_BYTES ? whole : MR_DNS_BYTES;
-	struct mr_dns *dns = ring_reserve(MR_DNS, sizeof(*dns) + room);
-	if (!dns)
+	__u32 length = whole < room ? whole : room;
+	struct mr_message *copy = ring_reserve(kind, sizeof(*copy) + room);
+	if (!copy)
 		return;
-	dns->head.kind = MR_DNS;
-	dns->head.flags = sent ? MR_DNS_SENT : 0;
-	dns->head.pid = 0;
-	dns->head.time_ns = bpf_ktime_get_boot_ns();
-	dns->cookie = cookie;
-	dns->length = length;
-	dns->whole = whole < 0xffff ? whole : 0xffff;
-	dns->pad = 0;
+	copy->head.kind = kind;
+	copy->head.flags = sent ? MR_SENT : 0;
+	copy->head.pid = 0;
+	copy->head.time_ns = bpf_ktime_get_boot_ns();
+	copy->cookie = cookie;
+	copy->length = length;
+	copy->whole = whole < 0xffff ? whole : 0xffff;
+	copy->pad = 0;
 	asm volatile("" : "+r"(length));
-	if (length < DNS_HEADER_BYTES || length > room ||
-	    bpf_skb_load_bytes(skb, offset, dns->message, length)) {
-		bpf_ringbuf_discard(dns, BPF_RB_NO_WAKEUP);
+	if (length == 0 || length > room ||
+	    bpf_skb_load_bytes(skb, offset, copy->message, length)) {
+		bpf_ringbuf_discard(copy, BPF_RB_NO_WAKEUP);
 		return;
 	}
-	ring_submit(dns);
+	ring_submit(copy);
 }
 
 static __always_inline void tell_message(struct __sk_buff *skb, __u64 cookie, __u32 offset,
@@ -639,11 +644,11 @@ static __always_inline void tell_message(struct __sk_buff *skb, __u64 cookie, __
 	if (whole < DNS_HEADER_BYTES)
 		return;
 	if (whole <= 88)
-		copy_message(skb, cookie, offset, whole, 88, sent);
+		copy_message(skb, MR_DNS, cookie, offset, whole, 88, sent);
 	else if (whole <= 216)
-		copy_message(skb, cookie, offset, whole, 216, sent);
+		copy_message(skb, MR_DNS, cookie, offset, whole, 216, sent);
 	else
-		copy_message(skb, cookie, offset, whole, MR_DNS_BYTES + 1, sent);
+		copy_message(skb, MR_DNS, cookie, offset, whole, MR_DNS_BYTES, sent);
 }
 
 static __always_inline void on_udp(struct __sk_buff *skb, struct bpf_sock *sk,
@@ -688,6 +693,53 @@ static __always_inline void on_tcp(struct __sk_buff *skb, struct bpf_sock *sk,
 		     whole < here ? whole : here, sent);
 }
 
+static __always_inline _Bool is_lookups(const struct bpf_sock *sk)
+{
+	return settings.dns && (sk->src_port == MR_DNS_SERVICE ||
+				sk->dst_port == __builtin_bswap16(MR_DNS_SERVICE));
+}
+
+/* The settings are constants of the loaded program: to most packets this is a shift and a mask. */
+static __always_inline _Bool dials_tls(const struct bpf_sock *sk)
+{
+	__u16 port = __builtin_bswap16(sk->dst_port);
+	if (!(settings.hello_few >> (port & 63) & 1))
+		return 0;
+#pragma unroll
+	for (int i = 0; i < MR_HELLO_PORTS; i++)
+		if (settings.hello_ports[i] && settings.hello_ports[i] == port)
+			return 1;
+	return 0;
+}
+
+/* The first data that a connection sends; whether it begins a TLS handshake with the client's
+ * name. */
+static __always_inline _Bool on_hello(struct __sk_buff *skb, struct bpf_sock *sk,
+				      const struct packet *packet)
+{
+	__u8 begin[TLS_HEADER_BYTES];
+	if (packet->length < sizeof(begin) ||
+	    bpf_skb_load_bytes(skb, packet->offset, begin, sizeof(begin)) ||
+	    begin[0] != TLS_HANDSHAKE || begin[1] != 3 || begin[5] != TLS_CLIENT_HELLO)
+		return 0;
+	if (left_out(MR_WITHOUT_SNI) || (settings.scoped && !in_scope(netns_of(sk))))
+		return 1;
+	__u64 cookie = bpf_get_socket_cookie(skb);
+	if (packet->length <= 600)
+		copy_message(skb, MR_HELLO, cookie, packet->offset, packet->length, 600, 1);
+	else
+		copy_message(skb, MR_HELLO, cookie, packet->offset, packet->length, MR_HELLO_BYTES,
+			     1);
+	return 1;
+}
+
+/* Later packets of a connection end here. */
+static __always_inline _Bool may_be_hello(struct bpf_sock *sk)
+{
+	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
+	return tcp && tcp->data_segs_out <= HELLO_SEGMENTS;
+}
+
 static __always_inline int on_packet(struct __sk_buff *skb, _Bool sent)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -697,9 +749,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, _Bool sent)
 	if (!sk)
 		return 1;
 	_Bool tcp = sk->protocol == IPPROTO_TCP;
-	if (tcp ? !settings.dns || (sk->src_port != MR_DNS_SERVICE &&
-				    sk->dst_port != __builtin_bswap16(MR_DNS_SERVICE))
-		: sk->protocol != IPPROTO_UDP)
+	_Bool hello = sent && tcp && dials_tls(sk) && may_be_hello(sk);
+	if (tcp ? !hello && !is_lookups(sk) : sk->protocol != IPPROTO_UDP)
 		return 1;
 	struct packet packet = {};
 	__u8 version;
@@ -708,6 +759,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, _Bool sent)
 	if (version >> 4 == 4 ? !read_v4(skb, &packet) : !read_v6(skb, &packet))
 		return 1;
 	if (packet.protocol != sk->protocol)
+		return 1;
+	if (hello && on_hello(skb, sk, &packet))
 		return 1;
 	if (tcp)
 		on_tcp(skb, sk, &packet, sent);

@@ -31,8 +31,9 @@ enum mr_kind {
 	MR_MOVE,       /* struct mr_task: to another cgroup */
 	MR_CGROUP,     /* struct mr_cgroup: made, or renamed */
 	MR_CGROUP_END, /* struct mr_cgroup */
-	MR_DNS,	       /* struct mr_dns */
+	MR_DNS,	       /* struct mr_message */
 	MR_LISTEN,     /* struct mr_listen: began, moved, ended, or a roll call */
+	MR_HELLO,      /* struct mr_message: the beginning of a TLS connection, sent */
 	MR_KINDS,
 };
 
@@ -56,6 +57,8 @@ enum {
 	MR_RELEASED_MAX = 16384,    /* UDP sockets of several peers that end between two scans */
 	MR_DNS_BYTES = 511,	    /* of a message; what comes after is not read */
 	MR_DNS_SERVICE = 53,	    /* the port */
+	MR_HELLO_BYTES = 2048,	    /* of a ClientHello; those with post-quantum keys are 1,800 */
+	MR_HELLO_PORTS = 8,
 };
 
 /* A UDP peer is told of like a socket. Its cookie has this bit, which no socket's has. */
@@ -174,12 +177,12 @@ struct mr_exit {
 	MR_U32 pad;
 };
 
-enum mr_dns_flag { MR_DNS_SENT = 1 }; /* this socket sent the message; else it received it */
+enum mr_message_flag { MR_SENT = 1 }; /* this socket sent the message; else it received it */
 
-struct mr_dns {
+struct mr_message {
 	struct mr_head head;
 	MR_U64 cookie; /* of the socket or peer */
-	MR_U16 length; /* of message[] here, at most MR_DNS_BYTES */
+	MR_U16 length; /* of message[] here, at most MR_DNS_BYTES or MR_HELLO_BYTES */
 	MR_U16 whole;  /* as sent */
 	MR_U32 pad;
 	MR_U8 message[];
@@ -192,6 +195,9 @@ struct mr_settings {
 	MR_U32 udp;    /* all datagrams; else only those of name lookups, if dns */
 	MR_U32 dns;
 	MR_U32 more_peers; /* than MR_PEERS_FEW */
+	MR_U64 hello_few;  /* bit of each of hello_ports' low 6 bits: what most packets are asked */
+	MR_U16 hello_ports[MR_HELLO_PORTS]; /* whose connections begin with a ClientHello; 0: none
+					     */
 };
 
 struct mr_switches {
@@ -207,6 +213,7 @@ enum mr_without {
 	MR_WITHOUT_CMDLINES = 1, /* arguments of executed programs */
 	MR_WITHOUT_DNS = 2,	 /* payloads of port 53 */
 	MR_WITHOUT_UDP = 4,	 /* datagrams but those of lookups */
+	MR_WITHOUT_SNI = 8,	 /* the beginnings of TLS connections */
 };
 
 /* Places of the map `counts`. */

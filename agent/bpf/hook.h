@@ -38,6 +38,11 @@ struct __sk_buff {
 	__u32 gso_size;
 };
 
+struct bpf_tcp_sock {
+	__u32 before_data_segs_out[17];
+	__u32 data_segs_out;
+};
+
 struct bpf_sock_addr {
 	__u32 user_family;
 	__u32 user_ip4; /* network order, all of them */

@@ -59,7 +59,7 @@ static const struct option_entry flags[] = {
 	{"scan-period", 0, "DURATION", "agents set: how often counters of open sockets are read."},
 	{"batch-interval", 0, "DURATION", "agents set: how long events are gathered."},
 	{"feature", 0, "NAME=on|off",
-	 "agents set: udp, dns, drops, nat, processes, cmdlines or owners."},
+	 "agents set: udp, dns, sni, drops, nat, processes, cmdlines or owners."},
 	{"scope", 0, "PREFIX",
 	 "agents set: only cgroups whose path begins with it; may be given again."},
 	{"budget", 0, "PERCENT", "agents set: of the node's CPUs, for the agent and its programs."},

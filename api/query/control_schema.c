@@ -34,7 +34,7 @@ static const struct property settings[] = {
 	{"batch_interval_s", NUMBER, .help = "How long events are gathered, 0.01 to 2."},
 	{"cpu_budget", NUMBER, .help = "Of the node's CPUs together, more than 0 to 1."},
 	{"features", FLAG_MAP,
-	 .help = "udp, dns, drops, nat, processes, cmdlines, owners: on or off."},
+	 .help = "udp, dns, sni, drops, nat, processes, cmdlines, owners: on or off."},
 	{"scope_cgroups", TEXTS,
 	 .help = "At most 16: of new connections, only those whose cgroup's path begins with one."},
 };

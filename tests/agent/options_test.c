@@ -76,7 +76,10 @@ static void an_absent_file_gives_the_documented_defaults(void **state)
 	assert_string_equal(options.control_topic, "millrace.control");
 	assert_int_equal(options.labels.count, 0);
 	assert_true(options.processes && options.conntrack && options.self_probe &&
-		    options.run_stats && options.drop_capabilities);
+		    options.run_stats && options.drop_capabilities && options.sni);
+	assert_int_equal(options.sni_ports[0], 443);
+	assert_int_equal(options.sni_ports[1], 8443);
+	assert_int_equal(options.sni_ports[2], 0);
 	assert_int_equal(options.seccomp, SYSCALLS_KILL);
 	config_free(&agent_options_table, &options);
 }
@@ -93,6 +96,7 @@ static void a_wrong_setting_is_refused(void **state)
 		"features.conntrack=perhaps",
 		"key=short",
 		"scan.cpu=0",
+		"sni.ports=1,2,3,4,5,6,7,8,9",
 	};
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		struct agent_options options;
@@ -114,6 +118,31 @@ static void a_list_is_taken_with_commas(void **state)
 	config_free(&agent_options_table, &options);
 }
 
+static void ports_are_numbers(void **state)
+{
+	(void)state;
+	static const char *const good[] = {"sni.ports=", "sni.ports=1,65535",
+					   "sni.ports=1,2,3,4,5,6,7,8"};
+	static const char *const bad[] = {"sni.ports=0", "sni.ports=65536", "sni.ports=https",
+					  "sni.ports=443x", "sni.ports=-1"};
+	struct agent_options options;
+	struct config_error error;
+	char why[CONFIG_ERROR_BYTES];
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(load(&options, &error, good[i]), 0);
+		assert_int_equal(agent_options_finish(&options, why), 0);
+		assert_int_equal(options.sni_ports[7], i == 2 ? 8 : 0);
+		assert_int_equal(options.sni_ports[0], i > 0);
+		config_free(&agent_options_table, &options);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(load(&options, &error, bad[i]), 0);
+		assert_int_equal(agent_options_finish(&options, why), -EINVAL);
+		assert_non_null(strstr(why, "sni.ports"));
+		config_free(&agent_options_table, &options);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -122,6 +151,7 @@ int main(void)
 		cmocka_unit_test(labels_have_a_bound),
 		cmocka_unit_test(a_wrong_setting_is_refused),
 		cmocka_unit_test(a_list_is_taken_with_commas),
+		cmocka_unit_test(ports_are_numbers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,6 +49,22 @@ static void an_execs_own_lengths_must_hold(void **state)
 	free(exec);
 }
 
+static void a_messages_own_length_must_hold(void **state)
+{
+	(void)state;
+	static const uint16_t kinds[] = {MR_DNS, MR_HELLO};
+	struct mr_message *message = memory_zeroed(1, sizeof(*message) + 100);
+	for (size_t i = 0; i < 2; i++) {
+		message->head.kind = kinds[i];
+		message->length = 100;
+		assert_true(record_whole(&message->head, sizeof(*message) + 100));
+		assert_false(record_whole(&message->head, sizeof(*message) + 99));
+		message->length = UINT16_MAX;
+		assert_false(record_whole(&message->head, sizeof(*message) + 100));
+	}
+	free(message);
+}
+
 static void a_cgroups_path_must_end(void **state)
 {
 	(void)state;
@@ -85,6 +101,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_record_is_as_long_as_its_kind),
 		cmocka_unit_test(an_execs_own_lengths_must_hold),
+		cmocka_unit_test(a_messages_own_length_must_hold),
 		cmocka_unit_test(a_cgroups_path_must_end),
 		cmocka_unit_test(a_path_is_put_together_from_its_parts),
 	};

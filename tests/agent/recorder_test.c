@@ -152,6 +152,48 @@ static void a_socket_that_was_disconnected_ends_with_what_was_known_of_it(void *
 	end(world);
 }
 
+/* A ClientHello of TLS 1.2 without ciphers that asks for this name of 9 bytes. */
+static void push_hello(struct world *world, uint64_t cookie, const char *name, size_t cut)
+{
+	static const uint8_t head[] = {22, 3, 1, 0, 62, 1, 0, 0, 58, 3, 3};
+	static const uint8_t rest[] = {0, 0, 0, 0, 0, 18, 0, 0, 0, 14, 0, 12, 0, 0, 9};
+	enum { REST = sizeof(head) + 32, NAME = REST + sizeof(rest), WHOLE = NAME + 9 };
+	struct mr_message *hello = memory_zeroed(1, sizeof(*hello) + WHOLE);
+	hello->head = (struct mr_head){.kind = MR_HELLO, .time_ns = world->now_ns};
+	hello->cookie = cookie;
+	hello->length = (uint16_t)(WHOLE - cut);
+	memcpy(hello->message, head, sizeof(head));
+	memcpy(hello->message + REST, rest, sizeof(rest));
+	memcpy(hello->message + NAME, name, 9);
+	recorder_push(world->recorder, &hello->head);
+	free(hello);
+}
+
+static void what_a_handshake_asks_for_is_told_of_its_socket(void **state)
+{
+	(void)state;
+	struct world *world = begin(16, 1000);
+	push_open(world, 5, MR_OPEN, 0);
+	push_hello(world, 5, "A.example", 0);
+	push_hello(world, 5, "e.example", 0);
+	push_hello(world, 6, "b.example", 0);
+	push_hello(world, 5, "c example", 0);
+	push_hello(world, 5, "d.example", 1);
+	recorder_seal(world->recorder);
+	const Millrace__V1__Sni *told = world->sealed[0]->sni;
+	assert_int_equal(told->n_slot, 1);
+	assert_int_equal(told->slot[0], world->sealed[0]->definitions->slot[0]);
+	assert_string_equal(world->sealed[0]->strings[told->name[0]], "a.example");
+	struct recorder_stats stats = recorder_stats(world->recorder);
+	assert_int_equal(stats.sni, 1);
+	assert_int_equal(stats.sni_unplaced, 1);
+	assert_int_equal(stats.sni_repeated, 1);
+	assert_int_equal(stats.sni_other, 1);
+	assert_int_equal(stats.sni_cut, 1);
+	assert_int_equal(stats.sni_malformed, 0);
+	end(world);
+}
+
 static void a_listener_is_told_when_it_begins_moves_and_ends(void **state)
 {
 	(void)state;
@@ -730,6 +772,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_socket_that_was_disconnected_ends_with_what_was_known_of_it),
+		cmocka_unit_test(what_a_handshake_asks_for_is_told_of_its_socket),
 		cmocka_unit_test(a_listener_is_told_when_it_begins_moves_and_ends),
 		cmocka_unit_test(
 			a_listener_is_told_again_in_each_cycle_until_a_roll_call_misses_it),

@@ -52,6 +52,7 @@ enum log_kind {
 	LOG_CLOSE,
 	LOG_EXIT,
 	LOG_LOOKUP,
+	LOG_NAME,
 	LOG_DROP,
 	LOG_LISTENER,
 	LOG_RESTART, /* the agent begins anew; open = it says so before it forgets the batch */
@@ -74,6 +75,7 @@ struct log_event {
 		struct batch_close close;
 		struct batch_exit exit;
 		struct batch_dns lookup;
+		struct batch_sni name;
 		struct batch_drop drop;
 		struct batch_listener listener;
 		int64_t skew_ns;
@@ -555,6 +557,9 @@ static inline bool agent_put(struct log_agent *agent, const struct log_event *to
 	case LOG_LOOKUP:
 		event.lookup.time_ns = time_ns;
 		return batch_dns(agent->batch, &event.lookup);
+	case LOG_NAME:
+		event.name.time_ns = time_ns;
+		return batch_sni(agent->batch, &event.name);
 	case LOG_DROP:
 		event.drop.time_ns = time_ns;
 		return batch_drop(agent->batch, &event.drop);

@@ -77,6 +77,21 @@ static void dials(const struct asker *asker, uint64_t at_ns, uint32_t pid, const
 	log_close(asker->log, at_ns + MS(200), client, CLOSE_NORMAL);
 }
 
+/* A connection to this address, by shop, whose handshake asks for the name so much later. */
+static uint32_t greets(const struct asker *asker, uint64_t at_ns, const char *to, uint64_t later_ns,
+		       const char *name)
+{
+	static uint16_t port = 20000;
+	char from[32];
+
+	snprintf(from, sizeof(from), "10.0.0.1:%u", port++);
+	uint32_t client = log_connect(asker->log, at_ns, asker->node, from, to);
+
+	log_event(asker->log, LOG_NAME, asker->node, at_ns + later_ns)->name = (struct batch_sni){
+		.slot = asker->log->sockets[client].definition.slot, .name = name};
+	return client;
+}
+
 static void each_process_has_its_own_name_for_an_address(void **state)
 {
 	struct log *log = log_new(2);
@@ -442,6 +457,171 @@ static void another_boot_that_asks_again_knows_the_name_anew(void **state)
 	log_free(log);
 }
 
+static void a_handshake_names_whom_nothing_else_names(void **state)
+{
+	struct log *log = log_new(4);
+	struct asker a = asker_on(log, "a");
+	uint32_t b = log_node(log, "b", "cart");
+
+	(void)state;
+	tell_service(log, "orders", "10.96.0.7");
+	tell_range(log, "partner", "93.184.216.0", 24);
+	told(&a, SEC(2), LOG_PID, "own.example", "93.184.216.1", 300);
+	told(&a, SEC(2), OTHER_PID, "others.example", "93.184.216.2", 300);
+	static const struct {
+		const char *to, *name;
+		enum resolution resolution;
+	} ends[] = {
+		{"93.184.216.1:443", "own.example", RESOLUTION_DNS},
+		{"93.184.216.2:443", "others.example", RESOLUTION_NODE_DNS},
+		{"93.184.216.3:443", "asked.example", RESOLUTION_SNI},
+		{"8.8.8.8:443", "asked.example", RESOLUTION_SNI},
+		{"10.9.9.9:443", "asked.example", RESOLUTION_SNI},
+		{"10.96.0.7:443", "prod/orders", RESOLUTION_SERVICE},
+		{"10.0.0.2:443", "cart", RESOLUTION_PROCESS},
+	};
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		uint32_t client = greets(&a, SEC(3), ends[i].to, MS(1), "asked.example");
+
+		log_send(log, SEC(3) + MS(100), client, 1000, 0);
+		if (ends[i].resolution == RESOLUTION_PROCESS) {
+			const struct batch_definition *seen = &log->sockets[client].definition;
+			char from[32];
+
+			snprintf(from, sizeof(from), "10.0.0.1:%u", seen->local_port);
+			log_close_both(log, SEC(4), client,
+				       log_accept(log, SEC(3), b, ends[i].to, from));
+			continue;
+		}
+		log_close(log, SEC(4), client, CLOSE_NORMAL);
+	}
+	struct run *run = run_of(log);
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		expect_server(flow_to(run, ends[i].to), ends[i].name, ends[i].resolution);
+	assert_int_equal(run_edge(run, "shop", "asked.example", COUNTER_TX_BYTES), 3000);
+	run_free(run);
+	log_free(log);
+}
+
+/* In panes of their own, so that it was labelled without it: what it moved until then moves. */
+static void a_handshake_that_comes_late_names_what_was_before_it(void **state)
+{
+	struct log *log = log_new(4);
+	struct asker a = asker_on(log, "a");
+
+	(void)state;
+	for (uint32_t i = 0; i < 20; i++) {
+		char to[32];
+
+		snprintf(to, sizeof(to), "93.184.216.%u:443", i);
+		uint32_t client = greets(&a, SEC(3), to, MS(200) * i, "late.example");
+
+		log_send(log, SEC(3) + MS(10), client, 1000, 0);
+		for (uint32_t frame = 0; frame < 3; frame++)
+			log_again(log, SEC(45) * (frame + 1), client);
+		log_send(log, SEC(150), client, 10, 0);
+		log_close(log, SEC(160), client, CLOSE_NORMAL);
+	}
+	struct run *run = run_of(log);
+
+	for (uint32_t i = 0; i < 20; i++) {
+		char to[32];
+
+		snprintf(to, sizeof(to), "93.184.216.%u:443", i);
+		expect_server(flow_to(run, to), "late.example", RESOLUTION_SNI);
+	}
+	assert_int_equal(run_edge(run, "shop", "late.example", COUNTER_TX_BYTES), 20200);
+	assert_int_equal(run_edge(run, "shop", "late.example", COUNTER_OPENED), 20);
+	assert_int_equal(run->ingest.names_dropped, 0);
+	run_free(run);
+	log_free(log);
+}
+
+static void the_first_handshake_of_a_connection_counts(void **state)
+{
+	struct log *log = log_new(1);
+	struct asker a = asker_on(log, "a");
+	uint32_t clients[2];
+
+	(void)state;
+	clients[0] = greets(&a, SEC(3), "93.184.216.1:443", MS(1), "first.example");
+	clients[1] = greets(&a, SEC(3), "93.184.216.2:443", MS(1), "first.example");
+	for (size_t i = 0; i < 2; i++) { /* in the same pane, and in a later one */
+		log_event(log, LOG_NAME, a.node, SEC(3) + MS(2) + SEC(i))->name =
+			(struct batch_sni){.slot = log->sockets[clients[i]].definition.slot,
+					   .name = "again.example"};
+		log_close(log, SEC(5), clients[i], CLOSE_NORMAL);
+	}
+	struct run *run = run_of(log);
+
+	expect_server(flow_to(run, "93.184.216.1:443"), "first.example", RESOLUTION_SNI);
+	expect_server(flow_to(run, "93.184.216.2:443"), "first.example", RESOLUTION_SNI);
+	run_free(run);
+	log_free(log);
+}
+
+static void a_handshake_of_a_server_or_of_nobody_names_nobody(void **state)
+{
+	static const char *const words[] = {"", "public", "10.0.0.5", "a/b", "_x"};
+	struct log *log = log_new(1);
+	struct asker a = asker_on(log, "a");
+
+	(void)state;
+	uint32_t server = log_accept(log, SEC(3), a.node, "10.0.0.1:443", "93.184.216.9:5000");
+
+	log_event(log, LOG_NAME, a.node, SEC(3) + MS(1))->name = (struct batch_sni){
+		.slot = log->sockets[server].definition.slot, .name = "me.example"};
+	log_close(log, SEC(5), server, CLOSE_NORMAL);
+	log_event(log, LOG_NAME, a.node, SEC(4))->name =
+		(struct batch_sni){.slot = 4000, .name = "nobody.example"};
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		uint32_t client = greets(&a, SEC(3), "93.184.216.1:443", MS(1), words[i]);
+
+		log_send(log, SEC(3) + MS(100), client, 1000, 0);
+		log_close(log, SEC(5), client, CLOSE_NORMAL);
+	}
+	struct run *run = run_of(log);
+
+	assert_int_equal(run_edge(run, "shop", "public", COUNTER_TX_BYTES), 5000);
+	assert_int_equal(run->ingest.refused, 1);
+	run_free(run);
+	log_free(log);
+}
+
+/* The gateway's node tells the mapping: before the name, with it, and long before. */
+static void a_late_name_finds_who_hopped(void **state)
+{
+	struct log *log = log_new(8);
+	struct asker a = asker_on(log, "a");
+	uint32_t gateway = log_node(log, "gateway", "router");
+
+	(void)state;
+	for (uint32_t i = 0; i < 20; i++) {
+		char from[32], to[32], masked[32];
+
+		snprintf(to, sizeof(to), "93.184.216.34:%u", 1000 + i);
+		snprintf(masked, sizeof(masked), "203.0.113.1:%u", 60000 + i);
+		uint32_t client = greets(&a, SEC(3), to, MS(300) * i, "hopped.example");
+
+		snprintf(from, sizeof(from), "10.0.0.1:%u",
+			 log->sockets[client].definition.local_port);
+		log_nat(log, SEC(3) + MS(5), gateway, from, to, to, masked);
+		log_close(log, SEC(12), client, CLOSE_NORMAL);
+	}
+	struct run *run = run_of(log);
+
+	for (uint32_t i = 0; i < 20; i++) {
+		char to[32];
+
+		snprintf(to, sizeof(to), "93.184.216.34:%u", 1000 + i);
+		expect_server(flow_to(run, to), "hopped.example", RESOLUTION_SNI);
+		assert_int_equal(flow_to(run, to)->flow.hops, 1);
+	}
+	run_free(run);
+	log_free(log);
+}
+
 static void kinds_of_addresses_name_what_nobody_knows(void **state)
 {
 	static const struct {
@@ -594,6 +774,11 @@ int main(void)
 		cmocka_unit_test(what_was_answered_before_a_silence_is_not_known_after_it),
 		cmocka_unit_test(another_boot_knows_no_names_of_the_former),
 		cmocka_unit_test(another_boot_that_asks_again_knows_the_name_anew),
+		cmocka_unit_test(a_handshake_names_whom_nothing_else_names),
+		cmocka_unit_test(a_handshake_that_comes_late_names_what_was_before_it),
+		cmocka_unit_test(the_first_handshake_of_a_connection_counts),
+		cmocka_unit_test(a_handshake_of_a_server_or_of_nobody_names_nobody),
+		cmocka_unit_test(a_late_name_finds_who_hopped),
 		cmocka_unit_test(kinds_of_addresses_name_what_nobody_knows),
 		cmocka_unit_test(a_public_address_that_nothing_else_names_is_its_networks),
 		cmocka_unit_test(the_order_in_which_tasks_run_does_not_show),

@@ -431,6 +431,7 @@ static inline void run_add_stats(struct mirror_stats *sum, const struct mirror_s
 	sum->records += stats->records;
 	sum->answers += stats->answers;
 	sum->answers_evicted += stats->answers_evicted;
+	sum->names_dropped += stats->names_dropped;
 	sum->issued += stats->issued;
 	sum->events += stats->events;
 	sum->lost += stats->lost;

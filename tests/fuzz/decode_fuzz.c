@@ -46,6 +46,7 @@ static void reading_make(struct reading *reading, const uint8_t *bytes, size_t l
 	forget_unknown((ProtobufCMessage *)batch.dns);
 	forget_unknown((ProtobufCMessage *)batch.drops);
 	forget_unknown((ProtobufCMessage *)batch.listeners);
+	forget_unknown((ProtobufCMessage *)batch.sni);
 	if (millrace__v1__batch__get_packed_size(&batch) > PACKED_BYTES_MAX)
 		abort();
 	reading->length = millrace__v1__batch__pack(&batch, reading->packed);

@@ -73,7 +73,7 @@ static void the_stored_batch_is_read(void **state)
 	decoder_read(decoder, record, record_length, &decoded);
 	assert_non_null(decoded.batch);
 	assert_string_equal(decoded.node, "node-a");
-	assert_int_equal(decoded.events, 17);
+	assert_int_equal(decoded.events, 18);
 	assert_int_equal(decoded.unknown_fields, 0);
 	assert_int_equal(decoded.batch->definitions->slot[1], 900);
 	assert_false(decoded.tick);
@@ -149,7 +149,7 @@ static void a_future_version_is_told(void **state)
 	refused(MIRROR_VERSION);
 	assert_string_equal(decoded.detail, "version is 2, at most 1");
 	assert_string_equal(decoded.node, "node-a");
-	assert_int_equal(decoded.events, 17);
+	assert_int_equal(decoded.events, 18);
 }
 
 static void unknown_fields_are_counted_and_skipped(void **state)
@@ -281,6 +281,21 @@ static void bad_lookup_name(Millrace__V1__Batch *batch)
 	batch->dns->name[0] = (uint32_t)batch->n_strings;
 }
 
+static void bad_name_slot(Millrace__V1__Batch *batch)
+{
+	batch->sni->slot[0] = DECODE_SLOTS_MAX;
+}
+
+static void bad_name(Millrace__V1__Batch *batch)
+{
+	batch->sni->name[0] = (uint32_t)batch->n_strings;
+}
+
+static void bad_name_time(Millrace__V1__Batch *batch)
+{
+	batch->sni->dt_us[0] = INT64_MAX;
+}
+
 static void bad_rcode(Millrace__V1__Batch *batch)
 {
 	batch->dns->rcode[1] = DECODE_RCODE_MAX + 1;
@@ -352,7 +367,8 @@ static void values_out_of_range_are_told(void **state)
 		bad_utf8,	 bad_node,	  bad_events,	   bad_lookup_slot,
 		bad_lookup_name, bad_rcode,	  bad_answers,	   bad_answer,
 		bad_label,	 bad_drop_reason, bad_drop_socket, bad_listener_port,
-		bad_share,	 bad_boot_time,	  bad_fact,
+		bad_share,	 bad_boot_time,	  bad_fact,	   bad_name_slot,
+		bad_name,	 bad_name_time,
 	};
 	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
 		stop(state);
@@ -370,6 +386,13 @@ static void short_column(Millrace__V1__Batch *batch)
 static void short_answers(Millrace__V1__Batch *batch)
 {
 	batch->dns->n_answers_ttl_s--;
+}
+
+static void short_names(Millrace__V1__Batch *batch)
+{
+	free(batch->sni->name);
+	batch->sni->name = calloc(2, sizeof(*batch->sni->name));
+	batch->sni->n_name = 2;
 }
 
 static void uncounted_labels(Millrace__V1__Batch *batch)
@@ -396,6 +419,11 @@ static void columns_of_unequal_length_are_told(void **state)
 	repack(short_answers);
 	refused(MIRROR_COLUMN_LENGTH);
 	assert_string_equal(decoded.detail, "dns.answers_ttl_s has 1 elements, answers counts 2");
+	stop(state);
+	start(state);
+	repack(short_names);
+	refused(MIRROR_COLUMN_LENGTH);
+	assert_string_equal(decoded.detail, "sni.name has 2 elements, slot has 1");
 	stop(state);
 	start(state);
 	repack(uncounted_labels);

@@ -1881,6 +1881,136 @@ static void a_lookup_is_of_the_socket_that_a_key_frame_tells_again_later(void **
 	agent_free(&a);
 }
 
+static void ask(struct agent *agent, uint32_t slot, const char *name)
+{
+	assert_true(batch_sni(
+		agent->batch,
+		&(struct batch_sni){.slot = slot, .name = name, .time_ns = now_ns - NS_PER_MS}));
+}
+
+static void a_name_goes_along_with_its_opening(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	now_ns = (now_ns / PANE_NS + 8) * PANE_NS + 9 * NS_PER_MS;
+	define(&a, client(1, 1));
+	agent_send(&a);
+	ask(&a, 1, "pay.example");
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 1);
+	assert_true(got.opens[0].sought);
+	assert_true(told(got.open_tasks[0], got.opens[0].sought));
+	assert_int_equal(mirror_stats(mirror).aggregated, 2);
+	agent_free(&a);
+}
+
+static void a_later_name_is_told_by_the_number_of_its_label(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	labelling = LABEL_PROVISIONAL;
+	define(&a, client(1, 1));
+	agent_send(&a);
+	pass(&a, 1000);
+	ask(&a, 1, "pay.example");
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 2);
+	assert_false(got.opens[0].sought);
+	assert_true(got.opens[1].number && got.opens[1].sought && !got.opens[1].seen.protocol);
+	assert_int_equal(got.opens[1].self, got.opens[0].self);
+	agent_free(&a);
+}
+
+static void who_has_met_the_far_end_needs_no_name(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	define(&a, client(1, 1));
+	agent_send(&a);
+	pass(&a, 1000);
+	ask(&a, 1, "pay.example");
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 1);
+	assert_int_equal(mirror_stats(mirror).refused, 0);
+	agent_free(&a);
+}
+
+static void a_name_waits_for_the_label_of_its_half(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	labelling = LABEL_NONE;
+	for (uint32_t slot = 1; slot <= 3; slot++)
+		define(&a, client(slot, 1));
+	agent_send(&a);
+	pass(&a, 1000);
+	for (uint32_t slot = 1; slot <= 3; slot++)
+		ask(&a, slot, "pay.example");
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 3);
+	struct label label = label_of(&got.opens[0], false);
+	mirror_labels(mirror, &label, 1, NULL, 0);
+	end(&a, 2, CLOSE_NORMAL, 9);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 4);
+	assert_memory_equal(&got.opens[3].ref, &got.opens[0].ref, sizeof(struct half_ref));
+	assert_int_equal(got.opens[3].number, label.number);
+	assert_true(got.opens[3].sought);
+	assert_int_equal(mirror_stats(mirror).names_dropped, 1); /* of who ended */
+	pass(&a, 8000);
+	assert_int_equal(mirror_stats(mirror).names_dropped, 1);
+	pass(&a, 1000);
+	assert_int_equal(mirror_stats(mirror).names_dropped, 2); /* 10 s are over */
+	assert_int_equal(got.opens_count, 4);
+	agent_free(&a);
+}
+
+static void names_that_wait_have_a_bound(void **state)
+{
+	(void)state;
+	enum { MAX = 16384, ONCE = 4096 };
+	struct agent a = agent_new("a", 1, 1);
+	labelling = LABEL_NONE;
+	define(&a, client(1, 1));
+	agent_send(&a);
+	pass(&a, 1000);
+	for (int i = 0; i < MAX; i++) {
+		ask(&a, 1, "pay.example");
+		if (i % ONCE == ONCE - 1)
+			agent_send(&a);
+	}
+	pass(&a, 1000);
+	assert_int_equal(mirror_stats(mirror).names_dropped, 0);
+	ask(&a, 1, "pay.example");
+	pass(&a, 1000);
+	assert_int_equal(mirror_stats(mirror).names_dropped, 1);
+	agent_free(&a);
+}
+
+static void a_name_is_not_of_the_socket_that_had_the_slot_before_its_batch(void **state)
+{
+	(void)state;
+	struct agent a = agent_new("a", 1, 1);
+	labelling = LABEL_PROVISIONAL;
+	define(&a, client(1, 1));
+	agent_send(&a);
+	now_ns = (now_ns / PANE_NS + 8) * PANE_NS;
+	struct batch_definition next = client(1, 2);
+	ask(&a, 1, "pay.example"); /* in the pane before */
+	define(&a, next);
+	agent_send(&a);
+	pass(&a, 2000);
+	assert_int_equal(got.opens_count, 2);
+	assert_false(got.opens[0].sought || got.opens[1].sought);
+	assert_int_equal(mirror_stats(mirror).refused, 1);
+	agent_free(&a);
+}
+
 static void counters_are_healed_across_their_edges(void **state)
 {
 	(void)state;
@@ -2859,6 +2989,12 @@ int main(void)
 		TEST(a_lookup_is_not_of_the_socket_that_had_the_slot_before_its_batch),
 		TEST(a_late_lookup_is_not_of_the_socket_that_had_the_slot_before_its_batch),
 		TEST(a_lookup_is_of_the_socket_that_a_key_frame_tells_again_later),
+		TEST(a_name_goes_along_with_its_opening),
+		TEST(a_later_name_is_told_by_the_number_of_its_label),
+		TEST(who_has_met_the_far_end_needs_no_name),
+		TEST(a_name_waits_for_the_label_of_its_half),
+		TEST(names_that_wait_have_a_bound),
+		TEST(a_name_is_not_of_the_socket_that_had_the_slot_before_its_batch),
 		TEST(counters_are_healed_across_their_edges),
 		TEST(great_updates_and_batches_over_panes_count_whole),
 		TEST(a_key_frame_of_a_joined_half_is_silent_until_its_owner_changes),

@@ -13,6 +13,7 @@ TIMEOUT, TRUNCATED = 1, 2
 COUNTERS = ("tx_bytes", "rx_bytes", "tx_segments", "rx_segments")
 
 Lookup = collections.namedtuple("Lookup", "half name type rcode flags latency_us answers")
+Name = collections.namedtuple("Name", "half name")  # that a TLS handshake asked for
 
 
 @dataclasses.dataclass(eq=False)
@@ -56,7 +57,7 @@ class Columns:
 
 class Halves:
     def __init__(self, batches):
-        self.batches, self.all, self.lookups, self.processes, self.live = batches, [], [], {}, {}
+        self.batches, self.all, self.lookups, self.names, self.processes, self.live = batches, [], [], [], {}, {}
         for batch in batches:
             self._take(batch)
 
@@ -69,6 +70,8 @@ class Halves:
         self._define(Columns(batch.definitions), len(batch.definitions.slot))
         self._update(Columns(batch.updates), len(batch.updates.slot))
         self._look_up(Columns(batch.dns), len(batch.dns.slot))
+        n = Columns(batch.sni)
+        self.names += [Name(self.live[n.slot[i]], batch.strings[n.name[i]]) for i in range(len(batch.sni.slot))]
         self._close(Columns(batch.closes), len(batch.closes.slot))
 
     def _address(self, index):

@@ -3,7 +3,7 @@
 import heapq
 import random
 
-from wire import MS, S, TCP, AGAIN, EXISTED
+from wire import MS, S, TCP, AGAIN, EXISTED, CLIENT
 
 
 class Agent:
@@ -17,6 +17,7 @@ class Agent:
         self.boot = bytes([1 + rng.randrange(255)] * 16)
         self.hazards = world.hazards
         self.lookup_rng = random.Random(f"lookups {world.seed} {node.name}")
+        self.handshake_rng = random.Random(f"handshakes {world.seed} {node.name}")
         self.start_epoch(node.agent_start)
         self.live = []
         self.waiting = self.sockets[:]
@@ -175,6 +176,8 @@ class Agent:
         self.tell_updates(updates)
         if "lookups" in self.hazards:
             self.tell_lookups(events, at, end)
+        if "handshakes" in self.hazards:
+            self.tell_handshakes(events, at, end)
         self.free += self.freed
 
     def socket_events(self, socket, at, end):
@@ -298,6 +301,26 @@ class Agent:
             d.answers_ttl_s.append(rng.randint(0, 300))
         d.dt_us.append(self.dt("dns", time))
         self.count += 1
+
+    def tell_handshakes(self, events, at, end):
+        """Of clients, mostly soon after they began."""
+        rng = self.handshake_rng
+        spans = {id(socket): [socket, at, end] for socket in self.live if rng.random() < 0.02}
+        for time, _, _, kind, socket in events:
+            if kind == "define" and rng.random() < 0.5:
+                spans[id(socket)] = [socket, time, min(end, time + rng.choice((0, 1, 50, 400)) * MS)]
+            elif id(socket) in spans and kind in ("define", "existed"):
+                spans[id(socket)][1] = time
+            if id(socket) in spans and kind == "close":
+                spans[id(socket)][2] = min(time, spans[id(socket)][2])
+        s = self.batch.sni
+        for socket, begin, until in spans.values():
+            if socket.told_role != CLIENT:
+                continue
+            s.slot.append(socket.slot)
+            s.name.append(self.string(rng.choice(("tls.test", "shop.test", "public"))))
+            s.dt_us.append(self.dt("sni", rng.randint(begin // 1000, max(begin, until) // 1000) * 1000))
+            self.count += 1
 
     def drop_and_listener(self, time, rng):
         drops, listeners = self.batch.drops, self.batch.listeners

@@ -177,8 +177,9 @@ static void put_instance(struct text *text, const struct names *names,
 	put_name(text, names, instance->node);
 	put_name(text, names, instance->container);
 	put_name(text, names, instance->process);
-	/* The one resolution that makes another instance. */
-	if (address || instance->resolution == RESOLUTION_NODE_DNS)
+	/* The resolutions that make another instance. */
+	if (address || instance->resolution == RESOLUTION_NODE_DNS ||
+	    instance->resolution == RESOLUTION_SNI)
 		put(text, resolution_name(instance->resolution));
 }
 

@@ -26,6 +26,7 @@ RETURN_PANES = 8
 VANISHED, RESET, TIMEOUT = 8, 2, 3
 AGAIN, EXISTED, GUESSED, PROBE = 1, 2, 4, 8
 ANSWER_LEAST_S, ANSWER_GREATEST_S, ANSWERS_MAX = 60, 3600, 16
+WORDS = ("public", "link-local", "loopback", "multicast")  # that ends without a name go by
 
 
 class Half:
@@ -34,7 +35,7 @@ class Half:
                  "applied", "owners", "min_rtt", "connect", "lost_at", "lost", "total", "pids", "key", "hops", "peer",
                  "settled", "told", "gone", "paired_pane", "placed", "label_pane", "home", "away_until", "leaves",
                  "vague", "label", "final_peer", "epoch", "existed", "number", "turned", "waits", "onward", "history",
-                 "lone", "repeated", "same", "gap", "alone", "lookups", "defined", "sought")
+                 "lone", "repeated", "same", "gap", "alone", "lookups", "defined", "sought", "asked")
 
     def __init__(self, number, node, slot, generation, epoch):
         self.number, self.node, self.slot, self.generation, self.epoch = number, node, slot, generation, epoch
@@ -43,6 +44,7 @@ class Half:
         self.lookups = {}  # by place, as parts: [(code or None for a timeout, latency in us)]
         self.defined = None  # by which batch, and where that is applied
         self.sought = None  # whom its node's lookups name at the address that it dialled, as an owner
+        self.asked = None  # whom its handshake named: the pane in which that was told, and an owner
         self.accounted = [0] * 5
         self.min_rtt = self.pid = self.cgroup = self.hops = self.connect = self.gaps = self.lost = self.lost_at = 0
         self.closed_pane = self.closed = INFINITE
@@ -78,6 +80,15 @@ class Half:
             if told <= pane:
                 best = owner
         return best
+
+    def sought_at(self, pane):
+        """The name of its far end that was known in that pane, as an owner; None if there was none."""
+        return self.sought or (self.asked[1] if self.asked and self.asked[0] <= pane else None)
+
+    def asked_late(self):
+        """The pane in which its handshake named whom nothing named before; None if there is none."""
+        late = self.asked and not self.sought and self.asked[0] > self.first_pane
+        return self.asked[0] if late else None
 
     def pid_at(self, pane):
         best = self.pids[0][1]
@@ -246,6 +257,7 @@ class Node:
         self.definitions(b, addresses, offset)
         self.updates(b, offset)
         self.lookups(b, strings, addresses, offset)
+        self.names(b, strings, offset)
         self.closes(b, offset)
         self.nat(b, addresses, offset, 1)
 
@@ -322,6 +334,16 @@ class Node:
             self.put(time, "lookup", half, None if d.flags[i] & 1 else d.rcode[i], d.latency_us[i], strings[d.name[i]],
                      answers)
 
+    def names(self, b, strings, offset):
+        us, s = b.base_time_us, b.sni
+        for i, slot in enumerate(s.slot):
+            us += s.dt_us[i]
+            half, time = self.slots.get(slot), self.corrected(us, offset)
+            if half is None or (b.sequence == half.defined[0] and self.place(time) < half.defined[1]):
+                self.oracle.counts["refused"] += 1
+                continue
+            self.put(time, "name", half, strings[s.name[i]])
+
     def closes(self, b, offset):
         us, c = b.base_time_us, b.closes
         for i, slot in enumerate(c.slot):
@@ -349,7 +371,7 @@ class Node:
                 getattr(self, "apply_" + kind)(pane, late, time, *rest)
                 at += 1
             self.name_owners(pane)
-        numbered = ("container", "process", "nat", "definition", "update", "lookup", "close")
+        numbered = ("container", "process", "nat", "definition", "update", "lookup", "name", "close")
         self.oracle.counts["pending"] += sum(event[4] in numbered for event in events[at:])
 
     def account(self, pane, events, at):
@@ -510,6 +532,13 @@ class Node:
             for address, ttl in answers:
                 for pid in {half.pid, 0}:
                     self.answered(self.answers.setdefault((pid, address), []), time, ttl, name)
+
+    def apply_name(self, pane, late, time, half, name):
+        half = half.same
+        if not half.applied or half.closed_pane != INFINITE:
+            self.oracle.counts["refused"] += 1
+        elif half.side == CLIENT and not half.asked and name not in WORDS:
+            half.asked = pane, (name, "", "", "", "", "", "sni")
 
     def answered(self, known, time, ttl, name):
         until = time + min(max(ttl, ANSWER_LEAST_S), ANSWER_GREATEST_S) * S

@@ -69,6 +69,9 @@ class Join:
             for told, _ in half.owners[1:]:
                 owners[told].append(half)
                 panes.add(told)
+            if half.asked_late() is not None:
+                owners[half.asked_late()].append(half)
+                panes.add(half.asked_late())
             if half.closed_pane != INFINITE:
                 closes[half.closed_pane].append(half)
                 panes.add(half.closed_pane)
@@ -504,7 +507,7 @@ class Ends:
             self.server_owner = server.owner_at(pane)
         else:
             told = [place for place in places.get(key[2:], ()) if place[0] <= pane]
-            self.server_owner = told[-1][1] if told else client.sought or address_owner(key[2])
+            self.server_owner = told[-1][1] if told else client.sought_at(pane) or address_owner(key[2])
             self.vague = disputed.get(key[2:], INFINITE) <= pane
 
     def edge(self):

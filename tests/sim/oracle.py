@@ -181,7 +181,7 @@ class Oracle:
             if not half.applied:
                 continue
             peer = half.peer or half.final_peer
-            known = max(half.label_pane, 0 if peer else half.owners[-1][0])
+            known = max(half.label_pane, 0 if peer else half.owners[-1][0], 0 if peer else half.asked_late() or 0)
             if peer:
                 known = max(known, peer.label_pane)
                 if (half.flags | peer.flags) & GUESSED:  # when trials end is not the meaning's matter
@@ -196,8 +196,8 @@ class Oracle:
 
 
 def instance_of(owner):
-    """Names that another process asked for are instances of their own."""
-    return "|".join(owner[:6]) + "|" + (owner[6] if owner[6] == "node_dns" else "")
+    """Names that another process asked for, or a handshake, are instances of their own."""
+    return "|".join(owner[:6]) + "|" + (owner[6] if owner[6] in ("node_dns", "sni") else "")
 
 
 def parts_of(client, server):

@@ -16,6 +16,7 @@ partition, each with its own delay, clock error and mishaps:
     outages     nothing is heard of a node for long: its agent dies, and another begins at last; or it is cut off, and
                 its spool delivers later what it had room for, or never
     lookups     DNS lookups pass over sockets, some as the only sign of life; drops and listeners are told
+    handshakes  TLS handshakes ask for names, some long after their connection began or again
 
 A node's own batches keep their order: agents write with idempotence, and a key names a partition.
 Key frames come every few seconds instead of every 45, so that a short world has them.
@@ -106,6 +107,8 @@ class World:
             self.hazards.add("outages")
         if random.Random(f"lookups {seed}").random() < 0.4:
             self.hazards.add("lookups")
+        if random.Random(f"handshakes {seed}").random() < 0.4:
+            self.hazards.add("handshakes")
         if hazards is not None:
             self.hazards = set(hazards)
         self.period = rng.choice((100, 200, 250, 300)) * MS

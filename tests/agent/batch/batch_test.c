@@ -90,6 +90,9 @@ static void fill_more(struct batch *batch)
 							 .rcode = 3,
 							 .latency_ns = 700 * NS_PER_US,
 							 .time_ns = start_ns + 9000}));
+	assert_true(batch_sni(batch, &(struct batch_sni){.slot = 900,
+							 .name = "pay.example",
+							 .time_ns = start_ns + 9000}));
 	assert_true(batch_drop(batch, &(struct batch_drop){.reason = "NETFILTER_DROP",
 							   .location = "nf_hook_slow",
 							   .protocol = 6,
