@@ -183,11 +183,14 @@ static void lone_relabel(struct join *join, uint32_t at)
 static void told_leave(struct join *join, uint32_t at, const struct tuple *key, uint64_t hash)
 {
 	struct connection *connection = connection_at(join, at);
-	if (!connection->present)
-		return; /* touched twice, as its number was given again in this round: it has left
-			 */
+	if (!connection->present || connection->stage == STAGE_OVER)
+		return; /* twice: due as a lone half, and closed as the pair that it became */
 	flow_add(join, at, key);
-	if (is_pair(connection)) {
+	if (is_pair(connection) && pair_waits(join, connection)) {
+		connection->settled = 1;
+		connection_move(join, at, STAGE_OVER);
+		connection_touch(join, at);
+	} else if (is_pair(connection)) {
 		connection_label(join, at);
 		pair_free(join, at, hash);
 	} else if (connection->failed) {
@@ -231,17 +234,25 @@ static void pair_stage(struct join *join, uint32_t at)
 	const struct connection *connection = connection_at(join, at);
 	if (!connection->detailed)
 		return; /* settled, none closed */
+	bool waits = pair_waits(join, connection);
+	if (connection->stage == STAGE_OVER) {
+		if (!waits)
+			pair_over(join, at);
+		return;
+	}
 	const struct detail *detail = detail_of(join, connection);
 	bool client_closed = detail->seats[SIDE_CLIENT].closing,
 	     server_closed = detail->seats[SIDE_SERVER].closing;
 	if (client_closed && server_closed && (connection->settled || pair_certain(join, detail))) {
-		if (connection->stage == STAGE_UNSETTLED || connection->stage == STAGE_HALF_CLOSED)
+		if (connection->stage == STAGE_UNSETTLED ||
+		    connection->stage == STAGE_HALF_CLOSED || connection->stage == STAGE_WAITING)
 			connection_move(join, at, STAGE_NONE);
 		tell(join, at);
 		return;
 	}
 	enum stage stage = !connection->settled		    ? STAGE_UNSETTLED
 			   : client_closed || server_closed ? STAGE_HALF_CLOSED
+			   : waits			    ? STAGE_WAITING
 							    : STAGE_PAIRED;
 	if (connection->stage != stage)
 		connection_move(join, at, stage);
@@ -342,6 +353,18 @@ static void tell_due(struct join *join)
 	}
 }
 
+/* Who tells of their owners is not heard any more. */
+static void waits_due(struct join *join)
+{
+	for (uint32_t at; (at = due(join, STAGE_OVER, join->options.keep_ns)) != 0;)
+		pair_over(join, at);
+	for (uint32_t at; (at = due(join, STAGE_WAITING, join->options.keep_ns)) != 0;) {
+		pair_wait_no_longer(join, connection_at(join, at));
+		connection_touch(join, at);
+		pair_stage(join, at);
+	}
+}
+
 static void told_due(struct join *join)
 {
 	for (uint32_t at; (at = due(join, STAGE_TOLD, join->options.keep_ns)) != 0;)
@@ -398,6 +421,7 @@ void join_advance(struct join *join, uint64_t now_ns)
 	settle_due(join);
 	tell_due(join);
 	telling_done(join);
+	waits_due(join);
 	told_due(join);
 	give_up_due(join);
 	touched_label(join);
