@@ -5,8 +5,8 @@
  *
  *	key --> connection --> connection     (chained through details)
  *	         | client's seat, server's seat
- *	         `-> detail: what is needed until the pair is settled, and again from the first
- *	             close on: openings, closings, list, chain
+ *	         `-> detail: what is needed until the pair is settled and waits for no record, and
+ *	             again from the first close on: openings, closings, list, chain
  *
  * Memory of a settled pair: the connection's 56 B, 7 to 8 B of index; hosts and instances are
  * shared. One that was dialled under another address has a view, 20 B, besides. Numbers, not
