@@ -62,7 +62,7 @@ static void ended_waits(struct mirror *mirror, struct node *node, const struct o
 {
 	const struct half_ref *ref = &opening->open.ref;
 	struct linger *linger = lingers_find(&mirror->lingers, ref->index, ref->generation);
-	if (linger && !linger->waits && !(opening->open.flags & HALF_FAILED))
+	if (linger && !linger->waits)
 		owner_awaited(mirror, node, opening->owner,
 			      (uint32_t)(linger - mirror->lingers.items));
 }

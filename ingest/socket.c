@@ -780,7 +780,7 @@ static struct delta *end(struct apply *apply, uint32_t slot, uint32_t index, str
 		mirror->stats.halves--;
 	} else {
 		lingering = linger(mirror, slot, index, half, time_ns);
-		if (node->owners[half->owner].waits && !close_reason_is_failure(reason))
+		if (node->owners[half->owner].waits)
 			owner_awaited(mirror, node, half->owner, lingering);
 	}
 	if (opening)

@@ -602,7 +602,8 @@ static void half_wait(struct join *join, uint32_t number, bool waits)
 	if (waits == waited || (waits && final))
 		return;
 	seat->flags ^= HALF_WAITS;
-	connection->changed |= connection->present;
+	if (is_pair(connection))
+		connection->changed = connection->present;
 	connection_touch(join, connection_of(number));
 }
 

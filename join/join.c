@@ -158,6 +158,11 @@ static int compare_nothing(const void *context, uint32_t a, uint32_t b)
 	return 0;
 }
 
+static bool lone_waits(const struct join *join, const struct connection *connection)
+{
+	return detail_of(join, connection)->seats[side_alone(connection)].flags & HALF_WAITS;
+}
+
 /* Its flow is told in this round, and what is over leaves then. */
 static void tell(struct join *join, uint32_t at)
 {
@@ -193,8 +198,12 @@ static void told_leave(struct join *join, uint32_t at, const struct tuple *key, 
 	} else if (is_pair(connection)) {
 		connection_label(join, at);
 		pair_free(join, at, hash);
-	} else if (connection->failed) {
+	} else if (connection->failed && !lone_waits(join, connection)) {
 		half_free(join, number_of(at, side_alone(connection)));
+	} else if (connection->failed) {
+		connection->told = connection->present;
+		connection->settled = 1; /* stays where it is */
+		connection_move(join, at, STAGE_TOLD);
 	} else {
 		connection->told = connection->present;
 		lone_relabel(join, at);
@@ -264,7 +273,9 @@ static void lone_stage(struct join *join, uint32_t at)
 	unsigned side = side_alone(connection);
 	bool closed = detail_of(join, connection)->seats[side].closing, told = connection->told;
 	if (closed && told && connection->settled) {
-		half_free(join, number_of(at, side)); /* its flow was emitted with its peer */
+		/* Its flow was emitted with its peer, or it is an attempt that failed. */
+		if (!connection->failed || !lone_waits(join, connection))
+			half_free(join, number_of(at, side));
 		return;
 	}
 	if (closed && connection->failed) {

@@ -24,7 +24,8 @@
  *
  * Labels of a pair are final unless a half waits for what the cluster tells of its owner
  * (HALF_WAITS), until it is announced again without that, at most keep_ns. A pair of which both
- * halves closed meanwhile is told and stays for that; nobody pairs with it.
+ * halves closed meanwhile, or an attempt that failed, is told and stays for that; nobody pairs with
+ * it.
  *
  * The client's half of a pair counts, or the server's while the client's node is out: nodes that
  * are mute or heard again come with the buckets, and in the last pane of ten seconds all pairs

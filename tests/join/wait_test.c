@@ -102,6 +102,31 @@ static void what_is_over_is_told_once_and_still_named(void **state)
 	rig_free(rig);
 }
 
+static void an_attempt_that_failed_is_named_too(void **state)
+{
+	(void)state;
+	for (int told = 0; told < 2; told++) {
+		meet(0, 0);
+		rig_free(rig);
+		rig = rig_new();
+		client.flags = HALF_FAILED | HALF_WAITS;
+		rig_open(rig, client);
+		rig_close(rig, &client, rig_now(rig));
+		rig_pane(rig);
+		assert_int_equal(rig->flow_records, 1);
+		assert_int_equal(rig_stats(rig).halves, 1);
+		if (told)
+			tell(&client, "pod", 0);
+		else
+			rig_seconds(rig, 121);
+		assert_int_equal(rig->labels[1].edge.client,
+				 told ? name_id("pod", 3) : name_id("client", 6));
+		assert_int_equal(rig->flow_records, 1);
+		assert_int_equal(rig_stats(rig).halves, 0);
+		rig_free(rig);
+	}
+}
+
 /* Who said that it waits is not heard any more. */
 static void after_two_minutes_the_labels_are_final_as_they_are(void **state)
 {
@@ -197,6 +222,7 @@ int main(void)
 		cmocka_unit_test(a_record_makes_the_labels_of_both_ends_final),
 		cmocka_unit_test(what_the_record_of_one_end_leaves_open_the_other_ends_decides),
 		cmocka_unit_test(what_is_over_is_told_once_and_still_named),
+		cmocka_unit_test(an_attempt_that_failed_is_named_too),
 		cmocka_unit_test(after_two_minutes_the_labels_are_final_as_they_are),
 		cmocka_unit_test(a_label_that_is_final_is_not_taken_back),
 		cmocka_unit_test(who_waits_from_the_pane_on_in_which_the_peer_comes_waits),

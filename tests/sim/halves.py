@@ -573,7 +573,7 @@ class Node:
         else:
             part.closed = reason
         self.live.pop(half.number, None)
-        if half.waiting and half.waiting[-1][1] and not half.failed:
+        if half.waiting and half.waiting[-1][1]:
             self.awaited.append(half)
 
     def name_owners(self, pane):
@@ -621,7 +621,7 @@ class Node:
         waits = self.waits(half, pane)
         if waits != (bool(half.waiting) and half.waiting[-1][1]):
             half.waiting.append((pane, waits))
-        if waits and half.closed_pane != INFINITE and not half.failed and half not in self.awaited:
+        if waits and half.closed_pane != INFINITE and half not in self.awaited:
             self.awaited.append(half)
 
     def name_awaited(self, pane):

@@ -107,7 +107,7 @@ class Join:
         for half in closes:
             self.touch(half)
         for half in owners:
-            if not half.peer and not half.gone:
+            if not half.peer and (not half.gone or half.failed and half.named_late == pane):
                 self.relabel(half)
         for turn in range(1 + HOPS):
             going = [half for half in list(self.touched.values()) if self.goes_on(half)]

@@ -44,8 +44,8 @@ the other end counts for its former self.
 An agent may say that a container is a pod's. The cluster's record of that pod is waited for from when the first record
 of any was known, until it is, for at most two minutes from the pane that told of the container. Once two halves have met
 of which neither waits, their label stays for what they did; until then it is the one that they have when nobody waits any
-more. A half that ended waiting is named by the record, too, unless it failed, and else keeps its name. A record is known
-from the pane behind the one that was open when it came.
+more. A half that ended waiting is named by the record, too, and else keeps its name. A record is known from the pane
+behind the one that was open when it came.
 
 Each socket keeps the owner that was known when it ended; what is told of a living one's owner also moves what it did
 before. A client's half that existed before its agent has no past of its own: what the server's half told before it
