@@ -36,9 +36,9 @@
  * other bounds the oldest leaves and is counted: pairs that are over first, then halves told
  * one-sided, closed ones (told as they go), those whose flow is over, lone ones, pairs of which one
  * is closed (told; the other stays until its close), pairs that may still part, those that wait,
- * this round's newcomers, and last settled pairs, both halves at once, by a hand that goes
- * round. Of one key at most 2,048 halves and 64
- * aliases either way. Pure: time comes in with the panes. One thread.
+ * this round's newcomers, and last settled pairs, both halves at once, by a hand that goes round.
+ * Of one key at most 2,048 halves and 64 aliases either way. Pure: time comes in with the panes.
+ * One thread.
  *
  * In pane k push the hop buckets that are left from pane k - 1 in the order of their tasks, then
  * the ingest buckets of pane k in the order of theirs, then advance. That is the pane's first
