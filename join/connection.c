@@ -589,7 +589,16 @@ static void half_moved(struct join *join, uint32_t number, const struct half_ref
 		guesser_add(join, number);
 }
 
-/* A label that is final, which those have that met in an earlier round, is not taken back. */
+/* A label that is final, which those have that met in an earlier round and of which none waited, is
+ * not taken back. */
+static bool pair_is_final(const struct join *join, const struct connection *connection)
+{
+	const struct seat *seats = detail_of(join, connection)->seats;
+	unsigned flags = seats[SIDE_CLIENT].flags | seats[SIDE_SERVER].flags;
+	return is_pair(connection) && connection->stage >= STAGE_HALF_CLOSED &&
+	       !(flags & (HALF_WAITS | SEAT_WAITED));
+}
+
 static void half_wait(struct join *join, uint32_t number, bool waits)
 {
 	struct connection *connection = connection_at(join, connection_of(number));
@@ -597,13 +606,13 @@ static void half_wait(struct join *join, uint32_t number, bool waits)
 		return;
 	struct seat *seat = &detail_of(join, connection)->seats[side_of(number)];
 	bool waited = seat->flags & HALF_WAITS;
-	bool final = is_pair(connection) && connection->stage >= STAGE_HALF_CLOSED &&
-		     !pair_waits(join, connection);
-	if (waits == waited || (waits && final))
+	if (waits == waited || (waits && pair_is_final(join, connection)))
 		return;
 	seat->flags ^= HALF_WAITS;
-	if (is_pair(connection))
+	if (is_pair(connection)) {
+		seat->flags |= waited ? SEAT_WAITED : 0;
 		connection->changed = connection->present;
+	}
 	connection_touch(join, connection_of(number));
 }
 

@@ -238,12 +238,22 @@ static void telling_done(struct join *join)
 	join->telling.count = 0;
 }
 
+/* What was told in this round decides. */
+static bool pair_still_waits(const struct join *join, const struct connection *connection)
+{
+	struct seat *seats = detail_of(join, connection)->seats;
+	unsigned flags = seats[SIDE_CLIENT].flags | seats[SIDE_SERVER].flags;
+	for (unsigned side = 0; side < SIDES && flags & SEAT_WAITED; side++)
+		seats[side].flags &= (uint16_t)~SEAT_WAITED;
+	return flags & HALF_WAITS;
+}
+
 static void pair_stage(struct join *join, uint32_t at)
 {
 	const struct connection *connection = connection_at(join, at);
 	if (!connection->detailed)
 		return; /* settled, none closed */
-	bool waits = pair_waits(join, connection);
+	bool waits = pair_still_waits(join, connection);
 	if (connection->stage == STAGE_OVER) {
 		if (!waits)
 			pair_over(join, at);

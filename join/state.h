@@ -39,6 +39,7 @@ enum {
 	PID_BITS = 22,
 	PID_MASK = (1 << PID_BITS) - 1, /* PID_MAX_LIMIT of Linux */
 	SEAT_EXHAUSTED = 1 << 15,	/* beside enum half_flag: counted in hops_exhausted */
+	SEAT_WAITED = 1 << 14,		/* and: of a pair, waited until this round */
 };
 
 /* Where a connection stands. The order is that of eviction: the first list's oldest leaves first.

@@ -175,6 +175,30 @@ static void who_waits_from_the_pane_on_in_which_the_peer_comes_waits(void **stat
 	rig_free(rig);
 }
 
+/* Whoever is told first in the pane. */
+static void where_one_ceases_to_wait_and_the_other_begins_the_pair_waits(void **state)
+{
+	struct half_open again;
+
+	(void)state;
+	for (int order = 0; order < 2; order++) {
+		meet(0, HALF_WAITS);
+		rig_seconds(rig, 3);
+		for (int turn = 0; turn < 2; turn++) {
+			again = turn == order ? server : client;
+			again.flags = turn == order ? HALF_AGAIN : HALF_AGAIN | HALF_WAITS;
+			rig_open(rig, again);
+		}
+		rig_pane(rig);
+		assert_labels("client", false);
+		tell(&client, "pod", 0);
+		assert_labels("pod", true);
+		tell(&client, "container", HALF_WAITS);
+		assert_labels("container", true);
+		rig_free(rig);
+	}
+}
+
 static void a_pair_that_is_over_makes_room_first(void **state)
 {
 	struct half_open late;
@@ -226,6 +250,7 @@ int main(void)
 		cmocka_unit_test(after_two_minutes_the_labels_are_final_as_they_are),
 		cmocka_unit_test(a_label_that_is_final_is_not_taken_back),
 		cmocka_unit_test(who_waits_from_the_pane_on_in_which_the_peer_comes_waits),
+		cmocka_unit_test(where_one_ceases_to_wait_and_the_other_begins_the_pair_waits),
 		cmocka_unit_test(a_pair_that_is_over_makes_room_first),
 		cmocka_unit_test(a_reused_key_does_not_meet_a_pair_that_is_over),
 	};
