@@ -515,6 +515,7 @@ void owner_awaited(struct mirror *mirror, struct node *node, uint16_t owner, uin
 	linger->node = (uint16_t)node->place;
 	linger->owner = owner;
 	node->owners[owner].users++;
+	node->owners[owner].told_pane = 0; /* another may serve there when it has sockets again */
 	mirror->lingers_waiting++;
 }
 

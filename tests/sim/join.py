@@ -107,7 +107,7 @@ class Join:
         for half in closes:
             self.touch(half)
         for half in owners:
-            if not half.peer and (not half.gone or half.failed and half.named_late == pane):
+            if not half.peer and (not half.gone or half.failed and self.named_anew(half)):
                 self.relabel(half)
         for turn in range(1 + HOPS):
             going = [half for half in list(self.touched.values()) if self.goes_on(half)]
@@ -201,6 +201,11 @@ class Join:
             if not any(waiting.values()):
                 return pane
         return INFINITE
+
+    def named_anew(self, half):
+        """In this pane, behind its end; not told is what differs by its resolution only."""
+        known = 6 if "told_resolution" in self.oracle.gaps else 7
+        return half.named_late == self.pane and half.owners[-2][1][:known] != half.owners[-1][1][:known]
 
     def known_since(self, half, peer):
         """From which pane on what it did stood under its last label at once."""
