@@ -396,6 +396,7 @@ class Node:
                 self.end_orphan(half, pane, late)
             self.name_owners(pane)
             self.processes, self.containers, self.containers_since, self.awaited = {}, {}, {}, []
+            self.last_place = {}
             self.answers_since = time
             self.told, self.renamed, self.fresh = {}, False, []
 
