@@ -584,7 +584,8 @@ static const struct config_entry entries[] = {
 	 .min = "16",
 	 .max = "33554432",
 	 .unit = "windows a task",
-	 .help = "10 s contributions of ends without peer that can still be moved."},
+	 .help = "10 s contributions that can still be moved: of ends without peer, or that wait "
+		 "for their pod's record."},
 	{.name = "limits.events",
 	 .type = CONFIG_UINT,
 	 SETTING(events_max),

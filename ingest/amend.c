@@ -101,12 +101,19 @@ static uint64_t window_start_ns(const struct contribution *contribution)
 	return (uint64_t)contribution->window * PANES_PER_10S * PANE_NS;
 }
 
-/* The half's contribution to a window; windows only grow, so it is the newest or a new one. */
-static struct contribution *contribution_of(struct mirror *mirror, uint32_t half, uint32_t window)
+/* The half's contribution to a window, or what is of another time of it; windows only grow, so it
+ * is one of the two newest or a new one. */
+static struct contribution *contribution_of(struct mirror *mirror, uint32_t half, uint32_t window,
+					    bool turned)
 {
-	uint32_t newest = *newest_of(mirror, half);
-	if (newest && contribution_at(mirror, newest)->window == window)
-		return contribution_at(mirror, newest);
+	for (uint32_t at = *newest_of(mirror, half), tries = 2; at && tries; tries--) {
+		struct contribution *known = contribution_at(mirror, at);
+		if (known->window != window)
+			break;
+		if (known->turned == turned)
+			return known;
+		at = known->next;
+	}
 	uint32_t place = contribution_take(mirror);
 	if (!place)
 		return NULL;
@@ -118,7 +125,8 @@ static struct contribution *contribution_of(struct mirror *mirror, uint32_t half
 		.half = half,
 		.next = *head,
 		.earlier = mirror->contribution_last,
-		.window = window,
+		.window = window & INT32_MAX,
+		.turned = turned,
 	};
 	*(taken->earlier ? &contribution_at(mirror, taken->earlier)->later
 			 : &mirror->contribution_first) = place;
@@ -132,10 +140,10 @@ static uint32_t add_clamped(uint32_t a, uint32_t b)
 	return a + b < a ? UINT32_MAX : a + b;
 }
 
-void contribute(struct mirror *mirror, uint32_t half, const struct delta *delta)
+void contribute(struct mirror *mirror, uint32_t half, const struct delta *delta, bool turned)
 {
 	struct contribution *sum =
-		contribution_of(mirror, half, (uint32_t)(mirror->pane / PANES_PER_10S));
+		contribution_of(mirror, half, (uint32_t)(mirror->pane / PANES_PER_10S), turned);
 	if (!sum)
 		return;
 	sum->node_received = add_clamped(sum->node_received, delta->node_received);
@@ -226,10 +234,12 @@ static struct amendment amendment_of(const struct mirror *mirror,
 	return amendment;
 }
 
-static struct place place_then(const struct place *now, const struct turns *turns, uint32_t ten)
+static struct place place_then(const struct place *now, const struct turns *turns,
+			       const struct contribution *sum)
 {
 	struct place then = *now;
-	then.counts_from = turns_side(turns, now->counts_from, ten);
+	then.counts_from = turns_side(turns, now->counts_from, sum->window);
+	then.counts_from ^= sum->turned;
 	return then;
 }
 
@@ -239,8 +249,8 @@ static void amend(struct mirror *mirror, const struct change *change, const stru
 	uint32_t *list = list_of(mirror, change->half);
 	for (uint32_t at = list ? *list : 0; at; at = contribution_at(mirror, at)->next) {
 		const struct contribution *sum = contribution_at(mirror, at);
-		struct place from = place_then(&change->before, &change->turns, sum->window);
-		struct place to = place_then(after, turns, sum->window);
+		struct place from = place_then(&change->before, &change->turns, sum);
+		struct place to = place_then(after, turns, sum);
 		if (!place_moves(&from, &to))
 			continue; /* back to what it was, or turned later */
 		struct amendment *amendment = queue_add(&mirror->amendments, sizeof(*amendment));

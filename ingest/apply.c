@@ -99,6 +99,7 @@ static void reset(struct apply *apply)
 		page_end(apply, &node->index, at, run->batch_ns);
 	orphans_end(apply, UINT64_MAX);
 	send_node(apply->mirror, node);
+	owners_unawaited(apply->mirror, node);
 	node_forget(apply->mirror, node);
 	node->standing.answers_since_ns = run->batch_ns;
 	if (run->flags & RUN_SILENT)
@@ -331,6 +332,21 @@ static void sweep_node(struct mirror *mirror, struct node *node)
 		node_leave(mirror, node);
 }
 
+/* Nodes that told nothing in this pane: of theirs the cluster may have told. */
+static void recheck_nodes(struct mirror *mirror)
+{
+	bool any = false;
+	for (uint32_t i = 0; i < mirror->nodes_count && !any; i++)
+		any = mirror->nodes[i] && owners_due(mirror, mirror->nodes[i]);
+	if (!any)
+		return;
+	struct node **sorted = queue_room(&mirror->counts, mirror->nodes_count, sizeof(*sorted));
+	size_t count = nodes_by_name(mirror, sorted);
+	for (size_t i = 0; i < count; i++)
+		if (owners_due(mirror, sorted[i]))
+			send_node(mirror, sorted[i]);
+}
+
 /* By its name, not by its place, which depends on who came first. */
 static void sweep(struct mirror *mirror)
 {
@@ -358,6 +374,7 @@ void mirror_halves(struct mirror *mirror, uint64_t number)
 		apply_pane(mirror, pane);
 		panes_clear(&mirror->panes, pane);
 	}
+	recheck_nodes(mirror);
 	sweep(mirror);
 	servers_forget(mirror);
 	answers_sweep(mirror);

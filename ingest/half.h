@@ -24,6 +24,7 @@ enum half_flag {
 	HALF_TOLD = 64,	     /* between join tasks: a one-sided flow of it was emitted before */
 	HALF_VISITING = 128, /* between join tasks: role turned round, on trial (join.h) */
 	HALF_MOVED = 256,    /* announced again, with its agent new: it was `former` until now */
+	HALF_WAITS = 512,    /* its owner is a pod of which the cluster may still tell */
 };
 
 /* key is the tuple that both halves share: what the server's socket sees. A server half's key is

@@ -17,7 +17,11 @@ struct linger {
 	uint16_t generation; /* and generation */
 	bool live : 1;	     /* false: this place is free */
 	bool labelled : 1, final : 1;
-	bool changed : 1;	 /* its label did, in this pane */
+	bool changed : 1;     /* its label did, in this pane */
+	bool waits : 1;	      /* its owner's record may still come: it holds the owner */
+	uint16_t node, owner; /* places; only while it waits */
+	uint16_t join_task;   /* of its label, as */
+	uint32_t number;
 	uint32_t contributions;	 /* newest, + 1 */
 	uint32_t earlier, later; /* by age; + 1 */
 	uint32_t next;		 /* of the same bucket, or the next free one; + 1 */

@@ -108,12 +108,22 @@ static void node_again(struct mirror *mirror, uint32_t place)
 		mirror->nodes[place]->recheck = true;
 }
 
-/* A node is looked at with the next that it tells. */
+/* From the first record of a cluster on owners wait for theirs. */
+static void cluster_seen(struct mirror *mirror)
+{
+	bool before = mirror->clustered;
+	mirror->clustered = census_has_cluster(mirror->options.census);
+	for (uint32_t i = 0; i < mirror->nodes_count && mirror->clustered && !before; i++)
+		node_again(mirror, i);
+}
+
 void metadata_changes(struct mirror *mirror)
 {
 	size_t count = 0;
-	const struct census_change *changes =
-		mirror->options.census ? census_changes(mirror->options.census, &count) : NULL;
+	if (!mirror->options.census)
+		return;
+	cluster_seen(mirror);
+	const struct census_change *changes = census_changes(mirror->options.census, &count);
 	for (size_t i = 0; i < count; i++) {
 		bool by_object = changes[i].prefix == UINT8_MAX;
 		uint64_t key =

@@ -49,6 +49,7 @@ struct container_entry {
 	uint64_t pod, id; /* hashes of its pod's uid and of its own; 0: none */
 	uint64_t workload, container, name, unit, version; /* name ids */
 	uint64_t seen_ns;
+	uint64_t waits_until_ns; /* for what the cluster tells of its pod */
 	uint32_t oom_kills;
 	bool used;
 	bool whole; /* the container's own cgroup, not one inside of it */
@@ -79,6 +80,8 @@ struct owner {
 	uint32_t resolution;
 	bool changed; /* in this pane, */
 	bool moved;   /* which was told of the server that it is */
+	bool waits;   /* it is a pod's of which the cluster may still tell */
+	bool known;   /* of which the cluster told */
 	/* The server that it was last told to be. */
 	struct server_key told;
 	uint64_t told_id, told_pane;
@@ -192,6 +195,8 @@ struct node {
 	uint64_t wanted[WANTED_WORDS]; /* hashes of pids and cgroups that a half needed and were not
 					  here */
 	bool recheck;
+	uint64_t waits_until_ns; /* when the first of its owners that wait will wait no longer; 0:
+				    none does */
 };
 
 /* adopt.c */

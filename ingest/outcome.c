@@ -144,6 +144,8 @@ static void label_linger(struct mirror *mirror, const struct outcome *outcome)
 	linger->labelled = true;
 	linger->final = label->final;
 	linger->place = place;
+	linger->number = label->number;
+	linger->join_task = label->join_task;
 	if (linger->close) {
 		struct held_close *held =
 			&((struct held_close *)mirror->held_closes.items)[linger->close - 1];
@@ -257,7 +259,8 @@ static bool linger_expired(const struct mirror *mirror, const struct linger *lin
 }
 
 /* The place is of now, the pane's ten seconds may be those before a turn. Returns whether the part
- * touches, and is moved when the label changes: not what is of another time. */
+ * touches: not what is of another time. That is moved when the label changes only if both halves
+ * stay what they are to each other. */
 static bool place_turn(const struct mirror *mirror, const struct part *part, struct delta *delta,
 		       const struct turns *turns)
 {
@@ -277,14 +280,17 @@ static bool place_open(struct mirror *mirror, const struct part *part, struct de
 		return false;
 	const struct turns turns = turns_of(mirror, part->half, half);
 	delta->place = half_place(half);
-	if (!place_turn(mirror, part, delta, &turns))
+	if (!place_turn(mirror, part, delta, &turns)) {
+		if (!half->final && delta->place.joined)
+			contribute(mirror, part->half, delta, true);
 		return true;
+	}
 	if (!part->lookup)
 		delta->flags |= half_touch(mirror, half, part->kind != PART_NORMAL);
 	if (delta->flags & DELTA_FIRST_IN_60S && half->distant)
 		name_peer(mirror, half->peer);
 	if (!half->final)
-		contribute(mirror, part->half, delta);
+		contribute(mirror, part->half, delta, false);
 	return true;
 }
 
@@ -295,6 +301,8 @@ static bool place_lingering(struct mirror *mirror, const struct part *part, stru
 		return false;
 	delta->place = linger->place;
 	if (!place_turn(mirror, part, delta, &linger->turns)) {
+		if (!linger->final && delta->place.joined)
+			contribute(mirror, part->half, delta, true);
 		linger->parts--;
 		return true;
 	}
@@ -302,7 +310,7 @@ static bool place_lingering(struct mirror *mirror, const struct part *part, stru
 		delta->flags |=
 			touch_flags(&linger->touched, &mirror->marks, part->kind != PART_NORMAL);
 	if (!linger->final)
-		contribute(mirror, part->half, delta);
+		contribute(mirror, part->half, delta, false);
 	linger->parts--;
 	return true;
 }
@@ -376,6 +384,8 @@ void linger_leave(struct mirror *mirror, uint32_t at)
 {
 	struct linger *linger = &mirror->lingers.items[at];
 	contributions_forget(mirror, LINGERING | at);
+	if (linger->waits)
+		owner_unawaited(mirror, linger);
 	if (linger->labelled)
 		outcome_release(mirror, &linger->place);
 	if (linger->close)

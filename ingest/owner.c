@@ -216,6 +216,8 @@ static void apply_container(struct apply *apply, const struct container_row *row
 	    entry->container != row->container || entry->name != row->name ||
 	    entry->unit != row->unit || entry->version != row->version)
 		metadata_changed(node, row->cgroup, entry->used);
+	if (!entry->seen_ns || entry->pod != row->pod)
+		entry->waits_until_ns = pane_end(mirror->pane) + mirror->options.keep_ns;
 	entry->pod = row->pod;
 	entry->id = row->id;
 	entry->oom_kills = row->oom_kills;
@@ -350,8 +352,25 @@ static void instance_workload(struct instance *instance, const struct fact *pod,
 	instance->resolution = candidates[i].resolution;
 }
 
+/* The agent says that this is a pod, and the cluster, if there is one, does not yet. Returns until
+ * when it may; 0: nothing is waited for. */
+static uint64_t waits_until(const struct mirror *mirror, const struct container_entry *container)
+{
+	if (!mirror->clustered || !container || !container->pod ||
+	    container->waits_until_ns <= pane_end(mirror->pane))
+		return 0;
+	return container->waits_until_ns;
+}
+
+static void owner_wait(struct node *node, struct owner *owner, uint64_t until_ns)
+{
+	owner->waits = until_ns != 0;
+	if (owner->waits && (!node->waits_until_ns || until_ns < node->waits_until_ns))
+		node->waits_until_ns = until_ns;
+}
+
 static struct instance owner_instance(const struct mirror *mirror, struct node *node,
-				      const struct owner *owner)
+				      struct owner *owner)
 {
 	const struct process_entry *process = owner_process_entry(node, owner->pid);
 	uint64_t cgroup = owner->cgroup ? owner->cgroup : process ? process->cgroup : 0;
@@ -364,6 +383,8 @@ static struct instance owner_instance(const struct mirror *mirror, struct node *
 		.container = container ? container->container : 0,
 		.process = process ? process->name : 0,
 	};
+	owner->known = pod != NULL;
+	owner_wait(node, owner, pod ? 0 : waits_until(mirror, container));
 	if (pod) { /* as those name it who have no agent there */
 		instance.version = pod->version ? pod->version : instance.version;
 		instance.container = pod->instance;
@@ -388,9 +409,11 @@ void owner_names(const struct mirror *mirror, const struct node *node, uint32_t 
 
 static void owner_resolve(struct mirror *mirror, struct node *node, struct owner *owner)
 {
+	bool waited = owner->waits;
 	struct instance instance = owner_instance(mirror, node, owner);
 	uint32_t before = owner->self;
-	owner->changed = owner->self_id != instance.id || owner->resolution != instance.resolution;
+	owner->changed = owner->self_id != instance.id ||
+			 owner->resolution != instance.resolution || owner->waits != waited;
 	owner->self_id = instance.id;
 	owner->resolution = instance.resolution;
 	owner->self = roster_put(mirror->roster, &instance, mirror->pane);
@@ -483,12 +506,80 @@ static void recheck_halves(struct mirror *mirror, struct node *node, const struc
 	}
 }
 
+/* ---- halves that ended while their owner waits ---- */
+
+void owner_awaited(struct mirror *mirror, struct node *node, uint16_t owner, uint32_t at)
+{
+	struct linger *linger = &mirror->lingers.items[at];
+	linger->waits = true;
+	linger->node = (uint16_t)node->place;
+	linger->owner = owner;
+	node->owners[owner].users++;
+	node->owners[owner].told_pane = 0; /* another may serve there when it has sockets again */
+	mirror->lingers_waiting++;
+}
+
+void owner_unawaited(struct mirror *mirror, struct linger *linger)
+{
+	linger->waits = false;
+	mirror->lingers_waiting--;
+	owner_drop(mirror, mirror->nodes[linger->node], linger->owner);
+}
+
+/* The next of the node's that waits, from this one (+ 1) on; 0: there is none. */
+static uint32_t awaited(const struct mirror *mirror, const struct node *node, uint32_t next)
+{
+	const struct linger *lingers = mirror->lingers.items;
+	while (next && (!lingers[next - 1].waits || lingers[next - 1].node != node->place))
+		next = lingers[next - 1].later;
+	return next;
+}
+
+void owners_unawaited(struct mirror *mirror, const struct node *node)
+{
+	uint32_t next = mirror->lingers_waiting ? mirror->lingers.first : 0;
+	while ((next = awaited(mirror, node, next)) != 0)
+		owner_unawaited(mirror, &mirror->lingers.items[next - 1]);
+}
+
+/* If nothing came, it keeps the name that it had. */
+static void linger_named(struct mirror *mirror, struct node *node, struct linger *linger)
+{
+	const struct owner *owner = &node->owners[linger->owner];
+	const struct place *place = &linger->place;
+	uint32_t self = owner->known		     ? owner->self
+			: place->side == SIDE_CLIENT ? place->client
+						     : place->server;
+	if (linger->labelled) /* else its opening names it */
+		send_named(mirror, linger, owner->pid, self);
+	owner_unawaited(mirror, linger);
+}
+
+static void recheck_ended(struct mirror *mirror, struct node *node)
+{
+	uint32_t next = mirror->lingers_waiting ? mirror->lingers.first : 0;
+	while ((next = awaited(mirror, node, next)) != 0) {
+		struct linger *linger = &mirror->lingers.items[next - 1];
+		next = linger->later;
+		if (!node->owners[linger->owner].waits)
+			linger_named(mirror, node, linger);
+	}
+}
+
+bool owners_due(const struct mirror *mirror, const struct node *node)
+{
+	return node->recheck ||
+	       (node->waits_until_ns && node->waits_until_ns <= pane_end(mirror->pane));
+}
+
 /* Late metadata may say better whose a half is: it is then announced again, and where it serves.
- * Who ended in this pane keeps the name it had, however long its openings still hold its owner. */
+ * Who ended in this pane keeps the name it had, however long its openings still hold its owner;
+ * unless that waited for what the cluster tells. */
 void owners_recheck(struct mirror *mirror, struct node *node)
 {
 	bool changed = false;
 	node->recheck = false;
+	node->waits_until_ns = 0;
 	memset(node->wanted, 0, sizeof(node->wanted));
 	for (uint32_t i = 0; i < node->owners_count; i++) {
 		struct owner *owner = &node->owners[i];
@@ -503,4 +594,5 @@ void owners_recheck(struct mirror *mirror, struct node *node)
 	recheck_halves(mirror, node, &node->index);
 	if (node->orphans)
 		recheck_halves(mirror, node, slot_pages(node, DECODE_SLOTS_MAX));
+	recheck_ended(mirror, node);
 }

@@ -57,6 +57,16 @@ static void send_keys(struct mirror *mirror, const struct node *node)
 	nat_keys(node, clients, count);
 }
 
+/* That its owner waits was learnt behind its end, in the same pane. */
+static void ended_waits(struct mirror *mirror, struct node *node, const struct opening *opening)
+{
+	const struct half_ref *ref = &opening->open.ref;
+	struct linger *linger = lingers_find(&mirror->lingers, ref->index, ref->generation);
+	if (linger && !linger->waits)
+		owner_awaited(mirror, node, opening->owner,
+			      (uint32_t)(linger - mirror->lingers.items));
+}
+
 static void send_opening(struct mirror *mirror, struct node *node, uint32_t place)
 {
 	struct opening *opening = &((struct opening *)mirror->openings.items)[place - 1];
@@ -68,6 +78,7 @@ static void send_opening(struct mirror *mirror, struct node *node, uint32_t plac
 					   mirror->options.join_tasks);
 	open->pid = owner->pid;
 	open->self = owner->self_id;
+	open->flags |= owner->waits ? HALF_WAITS : 0;
 	uint32_t sought =
 		open->side == SIDE_CLIENT && open->opened_ns
 			? answer_find(mirror, node, open->pid, &open->seen.server, open->opened_ns)
@@ -80,16 +91,32 @@ static void send_opening(struct mirror *mirror, struct node *node, uint32_t plac
 	if (!open->number && open->side == SIDE_SERVER &&
 	    !(open->flags & (HALF_ROLE_GUESSED | HALF_FAILED)))
 		server_seen(mirror, node, opening->owner, &open->seen);
+	bool ended = *scratch != place;
+	if (ended && owner->waits)
+		ended_waits(mirror, node, opening);
 	owner_drop(mirror, node, opening->owner);
-	if (*scratch != place)
-		return; /* its half ended */
+	if (ended)
+		return;
 	*scratch = 0;
 	pages_at(&mirror->pages, open->ref.index)->opening = 0;
 }
 
+void send_named(struct mirror *mirror, const struct linger *linger, uint32_t pid, uint32_t self)
+{
+	const struct half_open open = {
+		.ref = {linger->half, (uint16_t)mirror->options.source, linger->generation},
+		.number = linger->number,
+		.side = linger->place.side,
+		.flags = HALF_AGAIN,
+		.pid = pid,
+		.self = roster_at(mirror->roster, self)->id,
+	};
+	send_open(mirror, linger->join_task, &open, self);
+}
+
 void send_node(struct mirror *mirror, struct node *node)
 {
-	if (node->recheck)
+	if (owners_due(mirror, node))
 		owners_recheck(mirror, node);
 	send_keys(mirror, node);
 	const struct opening *openings = mirror->openings.items;

@@ -717,6 +717,8 @@ static uint32_t linger(struct mirror *mirror, uint32_t slot, uint32_t index,
 	struct linger *linger = &mirror->lingers.items[place];
 	linger->closed_ns = time_ns;
 	linger->labelled = half->labelled;
+	linger->number = half->number;
+	linger->join_task = half->join_task;
 	linger->touched = half->touched;
 	linger->place = half_place(half);
 	linger->turns = turns_of(mirror, index, half);
@@ -779,6 +781,8 @@ static struct delta *end(struct apply *apply, uint32_t slot, uint32_t index, str
 		mirror->stats.halves--;
 	} else {
 		lingering = linger(mirror, slot, index, half, time_ns);
+		if (node->owners[half->owner].waits)
+			owner_awaited(mirror, node, half->owner, lingering);
 	}
 	if (opening)
 		((struct opening *)mirror->openings.items)[opening - 1].closed_ns = time_ns;

@@ -111,7 +111,8 @@ struct contribution {
 	uint32_t half;
 	uint32_t next;		 /* of the half: the one before it, + 1; or the next free one */
 	uint32_t earlier, later; /* of all, by age */
-	uint32_t window;	 /* number of the 10 s */
+	uint32_t window : 31;	 /* number of the 10 s */
+	uint32_t turned : 1;	 /* what counts as the half did at another time (PART_TURNED) */
 	uint32_t min_rtt_us;
 	uint32_t lookups;	/* place in mirror.lookups, + 1; 0: none */
 	uint16_t flags, reason; /* as struct delta's, of all */
@@ -213,6 +214,8 @@ struct mirror {
 
 	struct pages pages;
 	struct lingers lingers;
+	uint32_t lingers_waiting; /* for what the cluster tells of their owners */
+	bool clustered;		  /* the census knows of a cluster */
 	struct scratch scratch;
 
 	uint64_t pane;			   /* being closed */
@@ -366,7 +369,12 @@ void apply_exits(struct apply *apply, const struct exit_row *rows, size_t count)
 void apply_processes(struct apply *apply, const struct process_row *rows, size_t count);
 uint16_t owner_take(struct mirror *mirror, struct node *node, uint32_t pid, uint64_t cgroup);
 void owner_drop(struct mirror *mirror, struct node *node, uint16_t owner);
+bool owners_due(const struct mirror *mirror, const struct node *node); /* to be looked at again */
 void owners_recheck(struct mirror *mirror, struct node *node);
+/* A half that ended while its owner waits: what comes for that still names it. */
+void owner_awaited(struct mirror *mirror, struct node *node, uint16_t owner, uint32_t linger);
+void owner_unawaited(struct mirror *mirror, struct linger *linger);
+void owners_unawaited(struct mirror *mirror, const struct node *node); /* of any half */
 /* Name ids of who that is, as far as known; of the workload not the node's own. */
 void owner_names(const struct mirror *mirror, const struct node *node, uint32_t pid,
 		 uint64_t cgroup, uint64_t *program, uint64_t *workload);
@@ -488,6 +496,8 @@ void page_end(struct apply *apply, const struct page_index *index, uint32_t at, 
 /* send.c */
 void send_node(struct mirror *mirror, struct node *node); /* what it told since it was last sent */
 void send_held(struct mirror *mirror);
+/* Of a lingering half: whose it was. self: roster number. */
+void send_named(struct mirror *mirror, const struct linger *linger, uint32_t pid, uint32_t self);
 void send_alias(struct mirror *mirror, const struct nat_alias *alias);
 void send_all(struct mirror *mirror);
 void outboxes_done(struct mirror *mirror);
@@ -513,7 +523,7 @@ void turns_move(struct mirror *mirror, uint32_t from, uint32_t to); /* another p
 enum part_kind turn_healed(const struct half *half, enum part_kind kind);
 
 /* amend.c */
-void contribute(struct mirror *mirror, uint32_t half, const struct delta *delta);
+void contribute(struct mirror *mirror, uint32_t half, const struct delta *delta, bool turned);
 void contributions_forget(struct mirror *mirror, uint32_t half);
 void contributions_move(struct mirror *mirror, uint32_t half, uint32_t to);
 void contributions_expire(struct mirror *mirror);

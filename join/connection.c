@@ -342,9 +342,28 @@ static void connection_clear(struct join *join, uint32_t at)
 			half_free(join, number_of(at, side));
 }
 
+void pair_wait_no_longer(struct join *join, struct connection *connection)
+{
+	struct detail *detail = detail_of(join, connection);
+	for (unsigned side = 0; side < SIDES; side++)
+		detail->seats[side].flags &= (uint16_t)~HALF_WAITS;
+	connection->changed = connection->present;
+}
+
+void pair_over(struct join *join, uint32_t at)
+{
+	pair_wait_no_longer(join, connection_at(join, at));
+	pair_label(join, at);
+	pair_free(join, at, connection_hash_of(join, at));
+}
+
 void connection_give_up(struct join *join, uint32_t at)
 {
 	struct connection *connection = connection_at(join, at);
+	if (pair_waits(join, connection)) {
+		pair_wait_no_longer(join, connection);
+		pair_label(join, at);
+	}
 	const struct detail *detail = detail_of(join, connection);
 	unsigned closed = detail->seats[SIDE_CLIENT].closing ? SIDE_CLIENT : SIDE_SERVER;
 	struct tuple key = connection_key(join, connection);
@@ -364,7 +383,9 @@ static void connection_evict(struct join *join, uint32_t at)
 	unsigned closed = 0;
 	for (unsigned side = 0; connection->detailed && side < SIDES; side++)
 		closed += detail_of(join, connection)->seats[side].closing != 0;
-	if (is_pair(connection) && closed == 1) {
+	if (connection->stage == STAGE_OVER) {
+		pair_over(join, at);
+	} else if (is_pair(connection) && closed == 1) {
 		connection_give_up(join, at);
 	} else {
 		struct tuple key = connection_key(join, connection);
@@ -401,7 +422,7 @@ static uint32_t settled_pair(struct join *join)
 /* Whoever is in no list came in this round or is a settled pair. */
 static __attribute__((noinline, cold)) void halves_make_room(struct join *join)
 {
-	for (int stage = STAGE_TOLD; stage < STAGE_PAIRED; stage++) {
+	for (int stage = STAGE_OVER; stage < STAGE_PAIRED; stage++) {
 		if (join->stages[stage].oldest) {
 			connection_evict(join, join->stages[stage].oldest);
 			return;
@@ -585,6 +606,33 @@ static void half_moved(struct join *join, uint32_t number, const struct half_ref
 		guesser_add(join, number);
 }
 
+/* A label that is final, which those have that met in an earlier round and of which none waited, is
+ * not taken back. */
+static bool pair_is_final(const struct join *join, const struct connection *connection)
+{
+	const struct seat *seats = detail_of(join, connection)->seats;
+	unsigned flags = seats[SIDE_CLIENT].flags | seats[SIDE_SERVER].flags;
+	return is_pair(connection) && connection->stage >= STAGE_HALF_CLOSED &&
+	       !(flags & (HALF_WAITS | SEAT_WAITED));
+}
+
+static void half_wait(struct join *join, uint32_t number, bool waits)
+{
+	struct connection *connection = connection_at(join, connection_of(number));
+	if (!connection->detailed)
+		return;
+	struct seat *seat = &detail_of(join, connection)->seats[side_of(number)];
+	bool waited = seat->flags & HALF_WAITS;
+	if (waits == waited || (waits && pair_is_final(join, connection)))
+		return;
+	seat->flags ^= HALF_WAITS;
+	if (is_pair(connection)) {
+		seat->flags |= waited ? SEAT_WAITED : 0;
+		connection->changed = connection->present;
+	}
+	connection_touch(join, connection_of(number));
+}
+
 void half_identify(struct join *join, uint32_t number, const struct half_open *open, uint32_t self)
 {
 	uint32_t at = connection_of(number);
@@ -598,6 +646,7 @@ void half_identify(struct join *join, uint32_t number, const struct half_open *o
 		half_moved(join, number, &open->ref);
 	if (open->sought)
 		sought_late(join, number, open);
+	half_wait(join, number, open->flags & HALF_WAITS);
 	if (self == before)
 		return;
 	connection->changed |= connection->present;

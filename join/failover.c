@@ -296,7 +296,7 @@ static const struct connection *former_of(const struct join *join,
 	for (uint32_t at = connection_find(join, &key, key_hash(join, &key)); at;
 	     at = connection_next(join, at)) {
 		const struct connection *other = connection_at(join, at);
-		if (is_pair(other) && client_vanished(join, other) &&
+		if (is_pair(other) && other->stage != STAGE_OVER && client_vanished(join, other) &&
 		    roster_at(join->roster, other->self[SIDE_CLIENT])->node == node)
 			return other;
 	}

@@ -44,7 +44,8 @@ static struct half_open half_open_of(const struct join *join, uint32_t number)
 		.ref = connection->refs[side],
 		.side = (uint8_t)side,
 		.hops = seat->hops,
-		.flags = (uint16_t)((seat->flags & ~SEAT_EXHAUSTED) | (told ? HALF_TOLD : 0)),
+		.flags = (uint16_t)((seat->flags & ~(SEAT_EXHAUSTED | SEAT_WAITED)) |
+				    (told ? HALF_TOLD : 0)),
 		.key = connection_key(join, connection),
 		.seen = half_seen(join, number),
 		.opened_ns = seat->opened_ns,

@@ -158,6 +158,11 @@ static int compare_nothing(const void *context, uint32_t a, uint32_t b)
 	return 0;
 }
 
+static bool lone_waits(const struct join *join, const struct connection *connection)
+{
+	return detail_of(join, connection)->seats[side_alone(connection)].flags & HALF_WAITS;
+}
+
 /* Its flow is told in this round, and what is over leaves then. */
 static void tell(struct join *join, uint32_t at)
 {
@@ -183,15 +188,22 @@ static void lone_relabel(struct join *join, uint32_t at)
 static void told_leave(struct join *join, uint32_t at, const struct tuple *key, uint64_t hash)
 {
 	struct connection *connection = connection_at(join, at);
-	if (!connection->present)
-		return; /* touched twice, as its number was given again in this round: it has left
-			 */
+	if (!connection->present || connection->stage == STAGE_OVER)
+		return; /* twice: due as a lone half, and closed as the pair that it became */
 	flow_add(join, at, key);
-	if (is_pair(connection)) {
+	if (is_pair(connection) && pair_waits(join, connection)) {
+		connection->settled = 1;
+		connection_move(join, at, STAGE_OVER);
+		connection_touch(join, at);
+	} else if (is_pair(connection)) {
 		connection_label(join, at);
 		pair_free(join, at, hash);
-	} else if (connection->failed) {
+	} else if (connection->failed && !lone_waits(join, connection)) {
 		half_free(join, number_of(at, side_alone(connection)));
+	} else if (connection->failed) {
+		connection->told = connection->present;
+		connection->settled = 1; /* stays where it is */
+		connection_move(join, at, STAGE_TOLD);
 	} else {
 		connection->told = connection->present;
 		lone_relabel(join, at);
@@ -226,22 +238,40 @@ static void telling_done(struct join *join)
 	join->telling.count = 0;
 }
 
+/* What was told in this round decides. */
+static bool pair_still_waits(const struct join *join, const struct connection *connection)
+{
+	struct seat *seats = detail_of(join, connection)->seats;
+	unsigned flags = seats[SIDE_CLIENT].flags | seats[SIDE_SERVER].flags;
+	for (unsigned side = 0; side < SIDES && flags & SEAT_WAITED; side++)
+		seats[side].flags &= (uint16_t)~SEAT_WAITED;
+	return flags & HALF_WAITS;
+}
+
 static void pair_stage(struct join *join, uint32_t at)
 {
 	const struct connection *connection = connection_at(join, at);
 	if (!connection->detailed)
 		return; /* settled, none closed */
+	bool waits = pair_still_waits(join, connection);
+	if (connection->stage == STAGE_OVER) {
+		if (!waits)
+			pair_over(join, at);
+		return;
+	}
 	const struct detail *detail = detail_of(join, connection);
 	bool client_closed = detail->seats[SIDE_CLIENT].closing,
 	     server_closed = detail->seats[SIDE_SERVER].closing;
 	if (client_closed && server_closed && (connection->settled || pair_certain(join, detail))) {
-		if (connection->stage == STAGE_UNSETTLED || connection->stage == STAGE_HALF_CLOSED)
+		if (connection->stage == STAGE_UNSETTLED ||
+		    connection->stage == STAGE_HALF_CLOSED || connection->stage == STAGE_WAITING)
 			connection_move(join, at, STAGE_NONE);
 		tell(join, at);
 		return;
 	}
 	enum stage stage = !connection->settled		    ? STAGE_UNSETTLED
 			   : client_closed || server_closed ? STAGE_HALF_CLOSED
+			   : waits			    ? STAGE_WAITING
 							    : STAGE_PAIRED;
 	if (connection->stage != stage)
 		connection_move(join, at, stage);
@@ -253,7 +283,9 @@ static void lone_stage(struct join *join, uint32_t at)
 	unsigned side = side_alone(connection);
 	bool closed = detail_of(join, connection)->seats[side].closing, told = connection->told;
 	if (closed && told && connection->settled) {
-		half_free(join, number_of(at, side)); /* its flow was emitted with its peer */
+		/* Its flow was emitted with its peer, or it is an attempt that failed. */
+		if (!connection->failed || !lone_waits(join, connection))
+			half_free(join, number_of(at, side));
 		return;
 	}
 	if (closed && connection->failed) {
@@ -342,6 +374,18 @@ static void tell_due(struct join *join)
 	}
 }
 
+/* Who tells of their owners is not heard any more. */
+static void waits_due(struct join *join)
+{
+	for (uint32_t at; (at = due(join, STAGE_OVER, join->options.keep_ns)) != 0;)
+		pair_over(join, at);
+	for (uint32_t at; (at = due(join, STAGE_WAITING, join->options.keep_ns)) != 0;) {
+		pair_wait_no_longer(join, connection_at(join, at));
+		connection_touch(join, at);
+		pair_stage(join, at);
+	}
+}
+
 static void told_due(struct join *join)
 {
 	for (uint32_t at; (at = due(join, STAGE_TOLD, join->options.keep_ns)) != 0;)
@@ -398,6 +442,7 @@ void join_advance(struct join *join, uint64_t now_ns)
 	settle_due(join);
 	tell_due(join);
 	telling_done(join);
+	waits_due(join);
 	told_due(join);
 	give_up_due(join);
 	touched_label(join);

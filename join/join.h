@@ -22,17 +22,23 @@
  * that is. A half that is labelled so and told of nobody else is labelled again when the census is
  * told more of that address, for keep_ns; a flow that was told is not.
  *
+ * Labels of a pair are final unless a half waits for what the cluster tells of its owner
+ * (HALF_WAITS), until it is announced again without that, at most keep_ns. A pair of which both
+ * halves closed meanwhile, or an attempt that failed, is told and stays for that; nobody pairs with
+ * it.
+ *
  * The client's half of a pair counts, or the server's while the client's node is out: nodes that
  * are mute or heard again come with the buckets, and in the last pane of ten seconds all pairs
  * whose side changes are labelled, for the next ten seconds (failover.c).
  *
  * Memory of a settled pair is 56 B and 7 to 8 B of index (state.h). Bounds: halves_max halves,
  * aliases_max aliases, instances_max descriptors at once. A descriptor too many is nobody's. At the
- * other bounds the oldest leaves and is counted: halves told one-sided first, then closed ones
- * (told as they go), those whose flow is over, lone ones, pairs of which one is closed (told; the
- * other stays until its close), pairs that may still part, this round's newcomers, and last settled
- * pairs, both halves at once, by a hand that goes round. Of one key at most 2,048 halves and 64
- * aliases either way. Pure: time comes in with the panes. One thread.
+ * other bounds the oldest leaves and is counted: pairs that are over first, then halves told
+ * one-sided, closed ones (told as they go), those whose flow is over, lone ones, pairs of which one
+ * is closed (told; the other stays until its close), pairs that may still part, those that wait,
+ * this round's newcomers, and last settled pairs, both halves at once, by a hand that goes round.
+ * Of one key at most 2,048 halves and 64 aliases either way. Pure: time comes in with the panes.
+ * One thread.
  *
  * In pane k push the hop buckets that are left from pane k - 1 in the order of their tasks, then
  * the ingest buckets of pane k in the order of theirs, then advance. That is the pane's first

@@ -110,8 +110,8 @@ void label_add(struct join *join, uint32_t number)
 		.side = (uint8_t)shown,
 		.counts_from = counting.side,
 		.joined = joined,
-		.final =
-			joined || connection->stage == STAGE_OLD || connection->stage == STAGE_DONE,
+		.final = joined ? !pair_waits(join, connection)
+				: connection->stage == STAGE_OLD || connection->stage == STAGE_DONE,
 		.counts_since = counting.since,
 		.client = shown == SIDE_CLIENT ? self_id : far->id,
 		.server = shown == SIDE_CLIENT ? far->id : self_id,
@@ -122,7 +122,7 @@ void label_add(struct join *join, uint32_t number)
 
 static inline void peer_label(struct join *join, const struct connection *connection, uint32_t at,
 			      unsigned side, const struct instance *const ends[SIDES],
-			      uint8_t protocol, struct counting counting)
+			      uint8_t protocol, bool final, struct counting counting)
 {
 	const struct half_ref ref = connection->refs[side];
 	uint32_t other = connection->self[side ^ 1];
@@ -136,7 +136,7 @@ static inline void peer_label(struct join *join, const struct connection *connec
 		.side = (uint8_t)side,
 		.counts_from = counting.side,
 		.joined = true,
-		.final = true,
+		.final = final,
 		.counts_since = counting.since,
 		.client = ends[SIDE_CLIENT]->id,
 		.server = ends[SIDE_SERVER]->id,
@@ -155,8 +155,9 @@ void pair_label(struct join *join, uint32_t at)
 	};
 	connection->changed = 0;
 	const struct counting counting = pair_counting(join, connection);
-	peer_label(join, connection, at, SIDE_CLIENT, ends, protocol, counting);
-	peer_label(join, connection, at, SIDE_SERVER, ends, protocol, counting);
+	bool final = !pair_waits(join, connection);
+	peer_label(join, connection, at, SIDE_CLIENT, ends, protocol, final, counting);
+	peer_label(join, connection, at, SIDE_SERVER, ends, protocol, final, counting);
 }
 
 void labels_send(struct join *join)

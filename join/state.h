@@ -5,8 +5,8 @@
  *
  *	key --> connection --> connection     (chained through details)
  *	         | client's seat, server's seat
- *	         `-> detail: what is needed until the pair is settled, and again from the first
- *	             close on: openings, closings, list, chain
+ *	         `-> detail: what is needed until the pair is settled and waits for no record, and
+ *	             again from the first close on: openings, closings, list, chain
  *
  * Memory of a settled pair: the connection's 56 B, 7 to 8 B of index; hosts and instances are
  * shared. One that was dialled under another address has a view, 20 B, besides. Numbers, not
@@ -39,12 +39,15 @@ enum {
 	PID_BITS = 22,
 	PID_MASK = (1 << PID_BITS) - 1, /* PID_MAX_LIMIT of Linux */
 	SEAT_EXHAUSTED = 1 << 15,	/* beside enum half_flag: counted in hops_exhausted */
+	SEAT_WAITED = 1 << 14,		/* and: of a pair, waited until this round */
 };
 
 /* Where a connection stands. The order is that of eviction: the first list's oldest leaves first.
  */
 enum stage {
 	STAGE_NONE,	   /* in no list: free, or came in this round */
+	STAGE_OVER,	   /* a pair whose flow was emitted; one of its halves waits for its record
+			      (HALF_WAITS), at most keep_ns */
 	STAGE_TOLD,	   /* a closed half, its one-sided flow emitted; waits keep_ns for a late
 			      peer */
 	STAGE_FRESH,	   /* a closed half without a peer; waits one_sided_ns */
@@ -55,6 +58,7 @@ enum stage {
 	STAGE_HALF_CLOSED, /* a pair of which one half is closed; waits keep_ns for the other's
 			      close */
 	STAGE_UNSETTLED, /* paired for less than one_sided_ns: a nearer peer may still take over */
+	STAGE_WAITING,	 /* a pair of which one half waits for its record, at most keep_ns */
 	STAGE_PAIRED,	 /* in no list */
 	STAGES,
 };
@@ -345,6 +349,15 @@ static inline bool is_pair(const struct connection *connection)
 	return connection->present == 3;
 }
 
+/* Whether its halves may still get another name for what was: their labels are not final. */
+static inline bool pair_waits(const struct join *join, const struct connection *connection)
+{
+	if (!connection->detailed)
+		return false;
+	const struct seat *seats = detail_of(join, connection)->seats;
+	return (seats[SIDE_CLIENT].flags | seats[SIDE_SERVER].flags) & HALF_WAITS;
+}
+
 static inline bool ref_equal(const struct half_ref *a, const struct half_ref *b)
 {
 	return memcmp(a, b, sizeof(*a)) == 0;
@@ -502,6 +515,8 @@ uint32_t half_reseat(struct join *join, uint32_t number, uint32_t at);
 uint32_t connection_split(struct join *join, uint32_t at); /* the server half leaves: its number */
 void connection_move(struct join *join, uint32_t at, enum stage stage); /* to the list's new end */
 void peers_meet(struct join *join, uint32_t at); /* two halves now sit together */
+void pair_wait_no_longer(struct join *join, struct connection *connection);
+void pair_over(struct join *join, uint32_t at); /* STAGE_OVER: with their final labels */
 /* The peer's close was all that came: tells the flow, what is open stays without it. */
 void connection_give_up(struct join *join, uint32_t at);
 

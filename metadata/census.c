@@ -65,6 +65,7 @@ struct census {
 	uint32_t spots_of[PREFIXES];	 /* how many have this prefix */
 	uint64_t prefixes[PREFIX_WORDS]; /* bits of those that some have */
 	uint32_t hand;			 /* of the sweep */
+	uint32_t ranges;		 /* of the facts */
 	struct census_change *changes;
 	size_t changes_count, changes_room;
 	struct census_stats stats;
@@ -240,6 +241,7 @@ static void object_take(struct census *census, const struct fact *fact)
 static void entry_remove(struct census *census, struct entry *entry)
 {
 	uint32_t freed = entry_number(census, entry);
+	census->ranges -= entry->fact.kind == FACT_RANGE;
 	table_remove(&census->facts, entry);
 	if (freed == census->facts.count)
 		return;
@@ -335,6 +337,7 @@ void census_take(struct census *census, const struct fact *fact, const struct ad
 	entry = table_put(&census->facts, &fact->id);
 	entry->fact = *fact;
 	entry->told_ns = now_ns;
+	census->ranges += fact->kind == FACT_RANGE;
 	for (uint32_t i = 0; i < fact->addresses_count; i++)
 		place_add(census, entry, &addresses[i]);
 	object_take(census, fact);
@@ -463,6 +466,11 @@ const struct fact *census_pod(const struct census *census, uint64_t uid)
 const struct fact *census_node(const struct census *census, uint64_t name)
 {
 	return newest(census, name, FACT_NODE);
+}
+
+bool census_has_cluster(const struct census *census)
+{
+	return census->facts.count > census->ranges;
 }
 
 static size_t table_bytes(const struct table *table)

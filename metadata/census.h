@@ -63,6 +63,9 @@ enum census_answer census_address(const struct census *census, const struct addr
 const struct fact *census_pod(const struct census *census, uint64_t uid);
 const struct fact *census_node(const struct census *census, uint64_t name);
 
+/* Whether it knows any pod, node or service. */
+bool census_has_cluster(const struct census *census);
+
 /* What was taken since the last census_settle and differs from before. */
 const struct census_change *census_changes(const struct census *census, size_t *count);
 void census_settle(struct census *census);

@@ -151,16 +151,24 @@ static void a_socket_of_a_pod_belongs_to_its_top_owner_as_the_cluster_says(void 
 	run_free(run);
 }
 
-static void what_is_told_later_of_a_pod_names_what_follows(void **state)
+static void what_is_told_late_of_a_pod_names_what_was_too(void **state)
 {
-	struct run *run = run_own_end(SEC(8));
-	const struct run_flow *flow = run_only_flow(run);
+	static const uint64_t told_s[] = {5, 15, 23, 30};
 
 	(void)state;
-	expect_server(flow, "prod/cart", RESOLUTION_WORKLOAD);
-	assert_int_equal(run_edge_at(run, 20, "shop", "prod/cart", COUNTER_TX_BYTES), 300);
-	assert_int_equal(run_edge(run, "shop", NULL, COUNTER_TX_BYTES), 2000);
-	run_free(run);
+	for (size_t i = 0; i < sizeof(told_s) / sizeof(told_s[0]); i++) {
+		struct run *run = run_own_end(SEC(told_s[i]));
+		const struct run_flow *flow = run_only_flow(run);
+		bool over = told_s[i] > 24; /* its record is out */
+
+		expect_server(flow, over ? "prod/server" : "prod/cart",
+			      over ? RESOLUTION_CONTAINER : RESOLUTION_WORKLOAD);
+		assert_int_equal(run_edge(run, "shop", "prod/cart", COUNTER_TX_BYTES), 2000);
+		assert_int_equal(run_edge(run, "shop", "prod/cart", COUNTER_OPENED), 1);
+		assert_int_equal(run_edge(run, "shop", "prod/cart", COUNTER_CLOSED), 1);
+		assert_int_equal(run_edge(run, "shop", NULL, COUNTER_TX_BYTES), 2000);
+		run_free(run);
+	}
 }
 
 /* A pod on its node's network, whose manifest lies there: its agent knows it under another uid. */
@@ -474,7 +482,7 @@ int main(void)
 		cmocka_unit_test(a_gap_or_an_overlap_is_said_and_nobody_is_guessed),
 		cmocka_unit_test(an_attempt_that_nobody_answered_names_the_pod_of_its_time),
 		cmocka_unit_test(a_socket_of_a_pod_belongs_to_its_top_owner_as_the_cluster_says),
-		cmocka_unit_test(what_is_told_later_of_a_pod_names_what_follows),
+		cmocka_unit_test(what_is_told_late_of_a_pod_names_what_was_too),
 		cmocka_unit_test(a_pod_on_its_nodes_network_is_known_by_its_container),
 		cmocka_unit_test(a_container_that_is_told_late_or_began_anew_names_what_follows),
 		cmocka_unit_test(a_containers_id_that_comes_again_is_whose_it_is_then),

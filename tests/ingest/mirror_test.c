@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "metadata/census.h"
 #include "millrace/v1/events.pb-c.h"
 #include "tests/support/ledger.h"
 
@@ -1417,6 +1418,116 @@ static void late_metadata_announces_the_half_again(void **state)
 	expect_owner(&got.opens[1], "cart", RESOLUTION_WORKLOAD, "");
 	assert_int_equal(got.opens[1].flags & HALF_AGAIN, HALF_AGAIN);
 	agent_free(&a);
+}
+
+/* ---- what the cluster tells of it ---- */
+
+static void tell_census(struct census *census, enum fact_kind kind, const char *object)
+{
+	const struct fact fact = {
+		.id = name_id(object, strlen(object)),
+		.object = hash_bytes(object, strlen(object)),
+		.until_ns = UINT64_MAX,
+		.observed_ns = 1,
+		.workload = name_id(object, strlen(object)),
+		.kind = (uint8_t)kind,
+	};
+	census_take(census, &fact, NULL, now_ns);
+}
+
+/* Of two sockets of the pod one has ended. */
+static struct agent agent_of_pod(struct census *census)
+{
+	struct mirror_options options = small_options();
+	mirror_free(mirror);
+	options.census = census;
+	begin(&options);
+	labelling = LABEL_PROVISIONAL;
+	struct agent a = agent_new("a", 1, 1);
+	describe(&a, (struct batch_container){.cgroup = 77, .name = "app", .pod_uid = "u1"});
+	for (uint32_t slot = 1; slot <= 2; slot++) {
+		struct batch_definition d = client(slot, 1);
+		d.cgroup = 77;
+		define(&a, d);
+	}
+	agent_send(&a);
+	pass(&a, 1000);
+	end(&a, 2, CLOSE_NORMAL, 7);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 2);
+	return a;
+}
+
+static void of_a_pod_without_a_cluster_nothing_is_waited_for(void **state)
+{
+	(void)state;
+	struct census *census = census_new(16);
+	tell_census(census, FACT_RANGE, "10.0.0.0/8");
+	struct agent a = agent_of_pod(census);
+	assert_int_equal(got.opens[0].flags & HALF_WAITS, 0);
+	pass(&a, 125000);
+	assert_int_equal(got.opens_count, 2);
+	agent_free(&a);
+	census_free(census);
+}
+
+static void a_pods_record_names_its_halves_the_ended_too(void **state)
+{
+	(void)state;
+	struct census *census = census_new(16);
+	tell_census(census, FACT_POD, "other");
+	struct agent a = agent_of_pod(census);
+	for (int i = 0; i < 2; i++) {
+		expect_owner(&got.opens[i], "app", RESOLUTION_CONTAINER, "");
+		assert_int_equal(got.opens[i].flags & HALF_WAITS, HALF_WAITS);
+	}
+	pass(&a, 30000);
+	assert_int_equal(got.opens_count, 2);
+	tell_census(census, FACT_POD, "u1");
+	pass(&a, 500);
+	census_settle(census);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 4);
+	uint64_t closed = 0;
+	for (int i = 2; i < 4; i++) {
+		assert_int_equal(self_of(&got.opens[i])->workload, name_id("u1", 2));
+		assert_int_equal(got.opens[i].flags, HALF_AGAIN);
+		assert_int_not_equal(got.opens[i].number, 0);
+	}
+	for (size_t i = 0; i < got.amendments_count; i++)
+		closed += got.amendments[i].closed;
+	assert_int_equal(closed, 1);
+	agent_free(&a);
+	census_free(census);
+}
+
+static void a_pods_record_is_waited_for_for_two_minutes(void **state)
+{
+	(void)state;
+	struct census *census = census_new(16);
+	tell_census(census, FACT_POD, "other");
+	struct agent a = agent_of_pod(census);
+	uint64_t began_ns = start_ns;
+	while (now_ns < began_ns + 120 * NS_PER_S)
+		pass(&a, 250);
+	assert_int_equal(got.opens_count, 2);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 4);
+	for (int i = 2; i < 4; i++) {
+		expect_owner(&got.opens[i], "app", RESOLUTION_CONTAINER, "");
+		assert_int_equal(got.opens[i].flags, HALF_AGAIN);
+	}
+	assert_int_equal(got.amendments_count, 0);
+	struct batch_definition d = client(3, 1);
+	d.cgroup = 77;
+	define(&a, d);
+	agent_send(&a);
+	pass(&a, 1000);
+	assert_int_equal(got.opens_count, 5);
+	assert_int_equal(got.opens[4].flags & HALF_WAITS, 0);
+	agent_free(&a);
+	census_free(census);
 }
 
 static struct batch_definition served(uint16_t port)
@@ -2971,6 +3082,9 @@ int main(void)
 		TEST(the_clock_steps_at_most_ten_seconds_a_record),
 		TEST(the_workload_is_the_best_name_known),
 		TEST(late_metadata_announces_the_half_again),
+		TEST(of_a_pod_without_a_cluster_nothing_is_waited_for),
+		TEST(a_pods_record_names_its_halves_the_ended_too),
+		TEST(a_pods_record_is_waited_for_for_two_minutes),
 		TEST(a_boot_that_is_over_keeps_its_names),
 		TEST(a_new_boot_does_not_rename_where_the_former_served),
 		TEST(a_client_is_keyed_by_where_its_node_sends_it),

@@ -292,6 +292,7 @@ static void nonsense_at_the_bounds_breaks_nothing(void **state)
 			open.ref.generation = (uint16_t)draw(&world, 2);
 			open.flags = (uint16_t)(draw(&world, 2) * HALF_ROLE_GUESSED |
 						draw(&world, 2) * HALF_AGAIN |
+						(draw(&world, 3) == 0) * HALF_WAITS |
 						(draw(&world, 9) == 0) * HALF_FAILED);
 			open.self = workload_id(draw(&world, 2) ? "this" : "that");
 			struct nat_alias alias = alias_of(key, to, rig_now(rig));

@@ -136,6 +136,26 @@ static void pods_come_before_nodes_before_services_before_ranges(void **state)
 	census_free(census);
 }
 
+static void a_range_is_no_cluster(void **state)
+{
+	static const enum fact_kind kinds[] = {FACT_POD, FACT_NODE, FACT_SERVICE};
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct census *census = census_new(16);
+		take(census, fact_of(FACT_RANGE, 4, 104, 900 * SECOND, 0), at(5));
+		assert_false(census_has_cluster(census));
+		take(census, fact_of(kinds[i], 1, 101, 900 * SECOND, 0), at(6));
+		assert_true(census_has_cluster(census));
+		for (int pane = 0; pane < 64; pane++)
+			census_advance(census, NOW + 2 * CENSUS_KEEP_NS);
+		assert_false(census_has_cluster(census));
+		take(census, fact_of(FACT_RANGE, 4, 104, 900 * SECOND, 0), at(5));
+		assert_false(census_has_cluster(census));
+		census_free(census);
+	}
+}
+
 static void take_range(struct census *census, uint64_t id, uint32_t address, uint8_t prefix)
 {
 	struct fact fact = fact_of(FACT_RANGE, id, id, 900 * SECOND, 0);
@@ -440,6 +460,7 @@ int main(void)
 		cmocka_unit_test(within_the_clocks_slack_of_a_change_of_hands_nobody_is_guessed),
 		cmocka_unit_test(records_of_one_object_do_not_rival_each_other),
 		cmocka_unit_test(pods_come_before_nodes_before_services_before_ranges),
+		cmocka_unit_test(a_range_is_no_cluster),
 		cmocka_unit_test(of_ranges_the_longest_prefix_answers),
 		cmocka_unit_test(a_newer_telling_takes_the_place_of_an_older_one),
 		cmocka_unit_test(what_ended_stays_for_late_flows_and_then_leaves),

@@ -35,12 +35,15 @@ class Half:
                  "applied", "owners", "min_rtt", "connect", "lost_at", "lost", "total", "pids", "key", "hops", "peer",
                  "settled", "told", "gone", "paired_pane", "placed", "label_pane", "home", "away_until", "leaves",
                  "vague", "label", "final_peer", "epoch", "existed", "number", "turned", "waits", "onward", "history",
-                 "lone", "repeated", "same", "gap", "alone", "lookups", "defined", "sought", "asked")
+                 "lone", "repeated", "same", "gap", "alone", "lookups", "defined", "sought", "asked", "waiting",
+                 "named_late")
 
     def __init__(self, number, node, slot, generation, epoch):
         self.number, self.node, self.slot, self.generation, self.epoch = number, node, slot, generation, epoch
         self.applied = self.failed = self.settled = self.told = self.gone = self.vague = self.existed = False
         self.parts, self.owners, self.pids, self.history = {}, [], [], []
+        self.named_late = None  # the pane in which its record came behind its end
+        self.waiting = []  # (pane, whether the cluster may still tell of its owner)
         self.lookups = {}  # by place, as parts: [(code or None for a timeout, latency in us)]
         self.defined = None  # by which batch, and where that is applied
         self.sought = None  # whom its node's lookups name at the address that it dialled, as an owner
@@ -153,6 +156,8 @@ class Node:
         self.batch_time = 0  # the latest of those applied
         self.answers = {}  # of DNS, by process (0: any) and address: [from, until, name], oldest first
         self.answers_since = 0
+        self.containers_since = {}  # in which pane they were told first
+        self.awaited = []  # halves that ended while the cluster might still tell of their owner
 
     def corrected(self, us, offset):
         return max(us * 1000 + offset, self.floor)
@@ -245,7 +250,8 @@ class Node:
         c = b.containers
         for i, cgroup in enumerate(c.cgroup):
             names = {name: strings[getattr(c, name)[i]]
-                     for name in ("name", "image", "pod", "namespace", "workload", "unit", "path", "version")}
+                     for name in ("id", "name", "image", "pod", "namespace", "workload", "unit", "path", "version")}
+            names["pod_uid"] = strings[c.pod_uid[i]] if c.pod_uid else ""
             self.put(base, "container", cgroup, names)
         us, p = b.base_time_us, b.processes
         for i, pid in enumerate(p.pid):
@@ -411,7 +417,8 @@ class Node:
             for half in list(self.orphans):
                 self.end_orphan(half, pane, late)
             self.name_owners(pane)
-            self.processes, self.containers = {}, {}
+            self.processes, self.containers, self.containers_since, self.awaited = {}, {}, {}, []
+            self.last_place = {}
             self.answers_since = time
             self.told, self.renamed, self.fresh = {}, False, []
 
@@ -440,8 +447,12 @@ class Node:
         self.moved.add(orphan.number)
         return orphan
 
+    def apply_pods(self, pane, late, time):
+        self.renamed = True
+
     def apply_container(self, pane, late, time, cgroup, names):
         self.containers[cgroup] = names
+        self.containers_since.setdefault(cgroup, pane)
         self.renamed = True
 
     def apply_process(self, pane, late, time, pid, cgroup, name, workload):
@@ -592,6 +603,8 @@ class Node:
         else:
             part.closed = reason
         self.live.pop(half.number, None)
+        if half.waiting and half.waiting[-1][1]:
+            self.awaited.append(half)
 
     def name_owners(self, pane):
         """At the end of a pane, or of a boot: sockets told in it, and living ones of which something was learnt. A pid
@@ -600,7 +613,8 @@ class Node:
         if self.renamed:
             told.update(self.live)
         for half in told.values():
-            owner = self.owner(half)
+            owner = self.owner(half, pane)
+            self.wait(half, pane)
             changed = not half.owners or half.owners[-1][1] != owner
             if changed:
                 half.owners.append((pane, owner))
@@ -612,20 +626,53 @@ class Node:
             place = self.last_place.get((half.pid, half.cgroup))
             if changed and place and half.number in self.live:
                 self.oracle.server_told(pane, place, owner)
+        self.name_awaited(pane)
         for half in self.fresh:
             if half.side == CLIENT:
                 self.seek(half)
             if half.serves():
                 self.last_place[half.pid, half.cgroup] = half.seen[2:]
                 self.oracle.server_told(pane, half.seen[2:], half.owners[-1][1])
-        living = {(half.pid, half.cgroup) for half in self.live.values()}
+        living = {(half.pid, half.cgroup) for half in [*self.live.values(), *self.awaited]}
         self.last_place = {key: place for key, place in self.last_place.items() if key in living}
 
-    def owner(self, half):
+    def cgroup_of(self, half):
+        process = self.processes.get(half.pid) if half.pid else None
+        return half.cgroup or (process[0] if process else 0)
+
+    def waits(self, half, pane):
+        """For what the cluster tells of its pod: if there is one, and it did not yet, within two minutes."""
+        cgroup = self.cgroup_of(half)
+        c = self.containers.get(cgroup) if cgroup else None
+        return bool(c and c["pod_uid"] and any(known <= pane for known in self.oracle.pods_known) and
+                    pane < self.containers_since[cgroup] + KEEP_PANES and not self.oracle.pod(c, pane))
+
+    def wait(self, half, pane):
+        waits = self.waits(half, pane)
+        if waits != (bool(half.waiting) and half.waiting[-1][1]):
+            half.waiting.append((pane, waits))
+        if waits and half.closed_pane != INFINITE and half not in self.awaited:
+            self.awaited.append(half)
+
+    def name_awaited(self, pane):
+        """Those that ended: the record names them, or they keep their names."""
+        for half in self.awaited[:]:
+            self.wait(half, pane)
+            if half.waiting[-1][1]:
+                continue
+            self.awaited.remove(half)
+            c = self.containers.get(self.cgroup_of(half))
+            owner = self.owner(half, pane)
+            if c and self.oracle.pod(c, pane) and half.owners[-1][1] != owner:
+                half.owners.append((pane, owner))
+                half.named_late = pane
+
+    def owner(self, half, pane):
         """(workload, version, zone, node, container, process, resolution)"""
         process = self.processes.get(half.pid) if half.pid else None
-        cgroup = half.cgroup or (process[0] if process else 0)
+        cgroup = self.cgroup_of(half)
         c = self.containers.get(cgroup) if cgroup else None
+        pod = c and self.oracle.pod(c, pane)
         workload, resolution = self.name, "node"
         if process and process[2]:
             workload, resolution = process[2], "process"
@@ -640,6 +687,9 @@ class Node:
                 workload, resolution = qualified(c["namespace"], c["workload"]), "workload"
             version = image_version(c["image"]) or c["version"]
             container = c["pod"] or c["name"]
+        if pod:
+            workload, resolution = qualified(pod.namespace, pod.workload or pod.name), "workload"
+            version, container = pod.version or version, pod.name
         return (workload, version, self.describe[0], self.name, container, process[1] if process else "", resolution)
 
 

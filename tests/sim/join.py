@@ -98,15 +98,19 @@ class Join:
         """Rounds: who goes on through a mapping arrives in the next. Trials begin and end in the first."""
         self.pane = pane
         for half in closes:
-            if half.repeated and half.peer:
-                half.owners.pop()
+            if half.repeated and half.peer and self.final(half, half.peer, half.paired_pane) < pane:
+                half.owners = [told for told in half.owners if told[0] != pane]
+        for half in owners:  # a label that was final stays
+            if half.named_late == pane and half.peer and self.final(half, half.peer, half.paired_pane) < pane:
+                half.owners = [told for told in half.owners if told[0] != pane]
+                half.named_late = None
         self.map(nats)
         for half in opens:
             self.arrive(half)
         for half in closes:
             self.touch(half)
         for half in owners:
-            if not half.peer and not half.gone:
+            if not half.peer and (not half.gone or half.failed and self.named_anew(half)):
                 self.relabel(half)
         for turn in range(1 + HOPS):
             going = [half for half in list(self.touched.values()) if self.goes_on(half)]
@@ -184,6 +188,34 @@ class Join:
                         half.lone = self.lone_ends(half)
                 elif self.side(half, half.peer, ten) != self.side(half, half.peer, ten - 1):
                     self.sides[half.number, half.peer.number].turn(ten, self.side(half, half.peer, ten), self.pane)
+
+    # -- what is waited for
+
+    def final(self, half, peer, met):
+        """The first pane from which on neither waits for its record."""
+        waiting = {half: False, peer: False}
+        told = sorted((pane, one.number, is_) for one in waiting for pane, is_ in one.waiting)
+        by_number = {one.number: one for one in waiting}
+        at = 0
+        for pane in [met] + [pane for pane, _, _ in told if pane > met]:
+            while at < len(told) and told[at][0] <= pane:
+                waiting[by_number[told[at][1]]] = told[at][2]
+                at += 1
+            if not any(waiting.values()):
+                return pane
+        return INFINITE
+
+    def named_anew(self, half):
+        """In this pane, behind its end; not told is what differs by its resolution only."""
+        known = 6 if "told_resolution" in self.oracle.gaps else 7
+        return half.named_late == self.pane and half.owners[-2][1][:known] != half.owners[-1][1][:known]
+
+    def known_since(self, half, peer):
+        """From which pane on what it did stood under its last label at once."""
+        final = self.final(half, peer, half.paired_pane)
+        if final != INFINITE:
+            return final
+        return max(half.owners[-1][0], peer.owners[-1][0])
 
     def touch(self, half):
         if not half.gone:

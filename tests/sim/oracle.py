@@ -1,7 +1,7 @@
 """What the pipeline must say of a log, computed another way: from the same records, in one go, by their public meaning
 (proto/millrace/v1, docs/events.md, docs/topics.md), with lists, dictionaries and every pair looked at.
 
-    expected = oracle.Oracle(log, partitions, batch_class).expected()
+    expected = oracle.Oracle(log, partitions, batch_class, record_class).expected()
     problems = compare.compare(expected, output)
 
 Steps: halves.py dedupes and dates events and gives each socket (half) its deltas, one a pane and kind; join.py pairs
@@ -40,6 +40,12 @@ begin two seconds after it was heard again. Of a pair the server's half counts i
 node is out and its own is not, if both lived when that began. What is late counts as of its own time; what is healed in
 one number is nobody's if sides may have turned since the loss. A socket that a new agent tells anew does not count while
 the other end counts for its former self.
+
+An agent may say that a container is a pod's. The cluster's record of that pod is waited for from when the first record
+of any was known, until it is, for at most two minutes from the pane that told of the container. Once two halves have met
+of which neither waits, their label stays for what they did; until then it is the one that they have when nobody waits any
+more. A half that ended waiting is named by the record, too, and else keeps its name. A record is known from the pane
+behind the one that was open when it came.
 
 Each socket keeps the owner that was known when it ended; what is told of a living one's owner also moves what it did
 before. A client's half that existed before its agent has no past of its own: what the server's half told before it
@@ -111,9 +117,11 @@ class Expected:
 
 
 class Oracle:
-    def __init__(self, log, partitions, batch_class, gaps=GAPS, lateness=500 * MS):
+    def __init__(self, log, partitions, batch_class, record_class, gaps=GAPS, lateness=500 * MS):
         self.log, self.partitions, self.batch_class = log, partitions, batch_class
+        self.record_class = record_class
         self.gaps, self.lateness = gaps, lateness
+        self.pods, self.pods_known = {}, []  # by uid, and by container: (from which pane on, record)
         self.halves, self.nat_events = [], []
         self.places = {}  # where servers are, as told: their address and port -> [(pane, owner)]
         self.announced, self.disputed = {}, {}  # where two owners were told in one pane, and from which on
@@ -122,6 +130,7 @@ class Oracle:
     def expected(self):
         self.read()
         for node in self.nodes.values():
+            node.events += [(pane, -1, False, 0, "pods", ()) for pane in self.pods_known]
             node.apply(self.last_pane)
         for told in self.places.values():
             told.sort(key=lambda place: place[0])
@@ -151,7 +160,9 @@ class Oracle:
                 seconds[partition] = clock // S
                 for node in partitions[partition]:
                     node.listen(clock)
-            if batch.kind == 1:
+            for record in batch.metadata:
+                self.metadata(self.record_class.FromString(record))
+            if batch.kind:
                 continue
             self.counts["events"] += batch.events
             node = self.nodes.get(batch.node)
@@ -160,6 +171,21 @@ class Oracle:
                 partitions[partition].append(node)
             node.batch(batch, append, clock)
         self.last_pane = (min(clocks.values()) - self.lateness) // PANE - 1
+
+    def metadata(self, record):
+        """It is known behind the pane that is open when it comes."""
+        pane = self.open_pane + 1
+        self.pods_known.append(pane)
+        for key in (record.pod.uid, *(container.id for container in record.pod.containers)):
+            self.pods.setdefault(key, (pane, record.pod))
+
+    def pod(self, container, pane):
+        """What the cluster says of the container's pod, as far as it is known."""
+        for key in (container["pod_uid"], container["id"]):
+            known, pod = self.pods.get(key, (INFINITE, None))
+            if key and known <= pane:
+                return pod
+        return None
 
     def server_told(self, pane, place, owner):
         told = self.places.setdefault(place, [])
@@ -184,6 +210,7 @@ class Oracle:
             known = max(half.label_pane, 0 if peer else half.owners[-1][0], 0 if peer else half.asked_late() or 0)
             if peer:
                 known = max(known, peer.label_pane)
+                known = max(known, self.join.known_since(half, peer))
                 if (half.flags | peer.flags) & GUESSED:  # when trials end is not the meaning's matter
                     known += 2 * TRIAL_PANES
             ends = half.lone
@@ -193,6 +220,16 @@ class Oracle:
             half.label_pane = known
             half.vague = ends.vague
             half.label = ends  # the label
+
+
+def stretches(history):
+    """(from, until, peer): with whom a half was, and when alone."""
+    merged_ = []
+    for told, peer in history:
+        if not merged_ or merged_[-1][1] is not peer:
+            merged_.append((told, peer))
+    for (begin, peer), (end, _) in zip(merged_, merged_[1:] + [(INFINITE, None)]):
+        yield begin, end, peer
 
 
 def instance_of(owner):
@@ -272,17 +309,15 @@ class Rows:
     def first_final(self, half, pane):
         """The label of the first pane from this one on in which the half had a peer; what is learnt of those who have
         met, or parts them, acts from the next pane on."""
-        former, peer, since, met = None, None, pane, pane
-        for told, other in half.history:
-            if told < pane:
-                if other is not former:
-                    since = told
-                former = other
-            elif told == pane or peer is None and other is not None:
-                peer, met = other, told
-        if former is not None:
-            peer, met = former, max(since, pane - 1)
-        elif peer is None:
+        peer, met = None, INFINITE
+        for begin, end, other in stretches(half.history):
+            if end < pane or other is None:
+                continue
+            met = max(begin, pane - 1 if begin < pane else begin, self.oracle.join.final(half, other, begin))
+            if met < end or end == INFINITE:
+                peer = other
+                break
+        if peer is None:
             return half.label
         client, server = (half, peer) if peer.side == SERVER else (peer, half)
         return self.oracle.ends(self.oracle.join, client, server, met)

@@ -63,13 +63,17 @@ def batch_class():
     return records.module("events").Batch
 
 
+def record_class():
+    return records.module("metadata").Metadata
+
+
 def make(seed, hazards=None, events=2000):
     made = world.World(seed, hazards=hazards, events=events)
-    return made, made.log(batch_class())
+    return made, made.log(batch_class(), record_class())
 
 
 def expect(log, partitions, gaps=oracle.GAPS):
-    return oracle.Oracle(log, partitions, batch_class(), gaps=gaps).expected()
+    return oracle.Oracle(log, partitions, batch_class(), record_class(), gaps=gaps).expected()
 
 
 def check(pipeline, seed, hazards=None, events=2000, gaps=oracle.GAPS):
@@ -195,6 +199,49 @@ class Log(unittest.TestCase):
             healed += sum(columns.pop(counters.RECOVERED_BYTES, 0) for columns in healing.values())
             self.assertEqual(healing, whole, f"seed {seed}")
         self.assertGreater(healed, 0)
+
+
+class Lateness(unittest.TestCase):
+    """What pods are is told late: nothing of that is left in the sums."""
+
+    DELAYS_S = (0, 5, 15, 30)
+
+    def test_records_of_pods_that_come_late_leave_no_trace_in_windows_from_ten_seconds_on(self):
+        pipeline, moved = Pipeline(), 0
+        for seed in range(30):
+            sums = []
+            for delay in self.DELAYS_S:
+                text = pipeline.run(*self.told_after(seed, delay))
+                sums.append(long_rows(text))
+                moved += delay > 0 and sums[-1] == sums[0] and sum(line.startswith("R") and "\t1\t" in line
+                                                                  for line in text.split("\n"))
+            for delay, sum_ in zip(self.DELAYS_S, sums):
+                self.assertEqual(sum_, sums[0], f"seed {seed}, {delay} s late")
+        pipeline.close()
+        self.assertGreater(moved, 10_000)
+
+    @staticmethod
+    def told_after(seed, delay_s):
+        """The log and its partitions. Attempts that failed keep the name of their pane, so there are none."""
+        made = world.World(seed, hazards=["late_pods", "reorder", "duplicates", "reuse", "udp"])
+        made.pods = [(made.start, 0, "other", "", "shop", "", "other", "")] + [
+            (made.start + delay_s * 1000 * MS, *rest) for _, *rest in made.pods if rest[1] != "other"]
+        made.sockets = [socket for socket in made.sockets if not socket.connection.failed]
+        made.tail = max(made.tail, 40_000 * MS)
+        return made.log(batch_class(), record_class()), made.partitions
+
+
+def long_rows(text):
+    """By key, without what amendments leave where it was."""
+    out = collections.defaultdict(dict)
+    for line in text.split("\n"):
+        if line.startswith("R"):
+            _, _, key, _, columns, *_ = line.split("\t")
+            if int(key.partition("|")[0]) >= 10_000:
+                compare.added(out[key], compare.parsed(columns))
+    rows = {key: {counter: value for counter, value in row.items() if value and counter not in counters.SAMPLES}
+            for key, row in out.items()}
+    return {key: row for key, row in rows.items() if row}
 
 
 def disordered(log, made, seed):

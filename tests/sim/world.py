@@ -15,6 +15,7 @@ partition, each with its own delay, clock error and mishaps:
     reboots     the node does, and its sockets are gone
     outages     nothing is heard of a node for long: its agent dies, and another begins at last; or it is cut off, and
                 its spool delivers later what it had room for, or never
+    late pods   containers are of pods of a cluster, whose records of these come late, or never
     lookups     DNS lookups pass over sockets, some as the only sign of life; drops and listeners are told
     handshakes  TLS handshakes ask for names, some long after their connection began or again
 
@@ -109,6 +110,9 @@ class World:
             self.hazards.add("lookups")
         if random.Random(f"handshakes {seed}").random() < 0.4:
             self.hazards.add("handshakes")
+        pods = random.Random(f"pods {seed}")
+        if pods.random() < 0.4:
+            self.hazards.add("late_pods")
         if hazards is not None:
             self.hazards = set(hazards)
         self.period = rng.choice((100, 200, 250, 300)) * MS
@@ -125,6 +129,7 @@ class World:
         self.make_nodes()
         self.make_outages(outages)
         self.make_services()
+        self.make_pods(pods)
         self.connections, self.sockets = [], []
         self.used_ports = {}
         weight = weighed = 0
@@ -221,6 +226,28 @@ class World:
         self.clients = [self.replica(rng.choice(self.nodes), f"job{i}", rng.choice(("workload", "process", "unit")),
                                      rng.choice(("1.0", "")), 0) for i in range(rng.randint(1, 4))]
         self.clients += [replica for replicas, *_ in self.services for replica in replicas]
+
+    def make_pods(self, rng):
+        """(time, partition, uid, container's id, namespace, workload, name, version) of each pod's record."""
+        self.pods = []
+        if "late_pods" not in self.hazards:
+            return
+        if rng.random() < 0.7:
+            self.pods.append((self.start, 0, "other", "", "shop", "", "other", ""))
+        for replica in (replica for node in self.nodes for replica in node.objects):
+            if not replica.container:
+                continue
+            inside = replica.container["name"] and rng.random() < 0.8
+            uid = f"uid-{replica.node.name}-{replica.pid}"
+            replica.container["pod_uid"] = uid if inside else ""
+            delay = rng.choice((0, rng.randint(0, 3000), rng.randint(0, 15_000), rng.randint(0, 45_000), None))
+            if not inside or delay is None:
+                continue
+            name = replica.container["name"]
+            by_id = rng.random() < 0.2  # its manifest lies on the node: another uid than the cluster's
+            self.pods.append((self.start + delay * MS, rng.randrange(self.partitions), f"mirror-{uid}" if by_id else uid,
+                              replica.container["id"] if by_id else "", rng.choice(("prod", "")),
+                              rng.choice((f"{name}-set", name, "")), f"{name}-{replica.pid}", rng.choice(("9.9", ""))))
 
     # ---- connections
 
@@ -384,15 +411,28 @@ class World:
 
     # ---- what agents write
 
-    def log(self, batch_class):
+    def log(self, batch_class, pod_class):
         """Records in the order of their append times: (append_ns, partition, bytes)."""
-        self.batch_class = batch_class
+        self.batch_class, self.pod_class = batch_class, pod_class
         records = []
         for number, node in enumerate(self.nodes):
             if node.has_agent:
                 records += Agent(self, node, random.Random(self.seed * 64 + number)).records()
+        records += self.metadata()
         records.sort(key=lambda record: record[:2])
         return self.ticked(records)
+
+    def metadata(self):
+        """What the pipeline itself writes of the cluster's pods."""
+        for time, partition, uid, id_, namespace, workload, name, version in self.pods:
+            record = self.pod_class(id=f"/pod/{uid}/0", version=1, observed_ns=time)
+            pod = record.pod
+            pod.uid, pod.namespace, pod.workload, pod.name, pod.version = uid, namespace, workload, name, version
+            if id_:
+                pod.containers.add(id=id_)
+            batch = self.batch_class(version=1, kind=2, base_time_us=time // 1000, sent_realtime_ns=time)
+            batch.metadata.append(record.SerializeToString())
+            yield time, partition, batch.SerializeToString()
 
     def ticked(self, records):
         """Idle partitions are ticked every 125 ms; behind the last event, each second until all waits are over."""
