@@ -29,7 +29,7 @@ IN_FLIGHT = 4  # messages of a receiver under way or not recorded yet, at most: 
 SETTLED_WITHIN_S = 120
 WITHIN_S = 30
 OPEN = 150  # episodes at a time
-STAYS_OPEN = 5  # each so many-th episode goes on firing
+STAYS_OPEN = max(5, EPISODES // 5000)  # each so many-th episode goes on firing: fewer than people are shown at a time
 
 FAST = """notify:
   allow_http: true

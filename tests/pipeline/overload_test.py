@@ -2,7 +2,8 @@
 """More comes in than millraced can do: with too little of the processor, and with outputs that leave at 1 KiB/s.
 Its memory stays under what its settings bound (docs/reliability.md), nothing is dropped, and it catches up.
 
-MILLRACE_OVERLOAD_S is how long each lasts (30)."""
+MILLRACE_OVERLOAD_S is how long each lasts (30), MILLRACE_CALM_S how long it has all that it needs before (8): its tables
+grow for some four minutes, so what lasts for longer than a minute needs 240."""
 
 import os
 import pathlib
@@ -22,7 +23,7 @@ import processes
 from millraced import Millraced, until
 
 OVERLOAD_S = int(os.environ.get("MILLRACE_OVERLOAD_S", 30))
-CALM_S = 8
+CALM_S = int(os.environ.get("MILLRACE_CALM_S", 8))
 SLICE_S = 0.2
 SLOW_BYTES_A_S = 1024
 CATCHES_UP_WITHIN_S = 60 + 2 * OVERLOAD_S
