@@ -548,8 +548,11 @@ class Node:
         half = half.same
         if not half.applied or half.closed_pane != INFINITE:
             self.oracle.counts["refused"] += 1
-        elif half.side == CLIENT and not half.asked and name not in WORDS:
-            half.asked = pane, (name, "", "", "", "", "", "sni")
+        elif half.side == CLIENT and name not in WORDS:
+            half.asked = half.asked or (pane, (name, "", "", "", "", "", "sni"))
+            if half.first_pane < pane:  # told again with it, and with what the pane tells of its owner
+                self.told.setdefault(half.number, half)
+                self.repeated.add(half.number)
 
     def answered(self, known, time, ttl, name):
         until = time + min(max(ttl, ANSWER_LEAST_S), ANSWER_GREATEST_S) * S
