@@ -197,6 +197,7 @@ struct node {
 	bool recheck;
 	uint64_t waits_until_ns; /* when the first of its owners that wait will wait no longer; 0:
 				    none does */
+	uint32_t awaited;	 /* lingering halves of owners that wait */
 };
 
 /* adopt.c */

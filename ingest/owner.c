@@ -516,14 +516,15 @@ void owner_awaited(struct mirror *mirror, struct node *node, uint16_t owner, uin
 	linger->owner = owner;
 	node->owners[owner].users++;
 	node->owners[owner].told_pane = 0; /* another may serve there when it has sockets again */
-	mirror->lingers_waiting++;
+	node->awaited++;
 }
 
 void owner_unawaited(struct mirror *mirror, struct linger *linger)
 {
+	struct node *node = mirror->nodes[linger->node];
 	linger->waits = false;
-	mirror->lingers_waiting--;
-	owner_drop(mirror, mirror->nodes[linger->node], linger->owner);
+	node->awaited--;
+	owner_drop(mirror, node, linger->owner);
 }
 
 /* The next of the node's that waits, from this one (+ 1) on; 0: there is none. */
@@ -537,7 +538,7 @@ static uint32_t awaited(const struct mirror *mirror, const struct node *node, ui
 
 void owners_unawaited(struct mirror *mirror, const struct node *node)
 {
-	uint32_t next = mirror->lingers_waiting ? mirror->lingers.first : 0;
+	uint32_t next = node->awaited ? mirror->lingers.first : 0;
 	while ((next = awaited(mirror, node, next)) != 0)
 		owner_unawaited(mirror, &mirror->lingers.items[next - 1]);
 }
@@ -557,7 +558,7 @@ static void linger_named(struct mirror *mirror, struct node *node, struct linger
 
 static void recheck_ended(struct mirror *mirror, struct node *node)
 {
-	uint32_t next = mirror->lingers_waiting ? mirror->lingers.first : 0;
+	uint32_t next = node->awaited ? mirror->lingers.first : 0;
 	while ((next = awaited(mirror, node, next)) != 0) {
 		struct linger *linger = &mirror->lingers.items[next - 1];
 		next = linger->later;

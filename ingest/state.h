@@ -214,8 +214,7 @@ struct mirror {
 
 	struct pages pages;
 	struct lingers lingers;
-	uint32_t lingers_waiting; /* for what the cluster tells of their owners */
-	bool clustered;		  /* the census knows of a cluster */
+	bool clustered; /* the census knows of a cluster */
 	struct scratch scratch;
 
 	uint64_t pane;			   /* being closed */

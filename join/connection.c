@@ -357,13 +357,25 @@ void pair_over(struct join *join, uint32_t at)
 	pair_free(join, at, connection_hash_of(join, at));
 }
 
+/* A pair that waits, or did until this round, has its final label before a half of it goes: else
+ * what both gave meanwhile would count. */
+static void pair_end_wait(struct join *join, uint32_t at)
+{
+	struct connection *connection = connection_at(join, at);
+	if (!is_pair(connection) || !connection->detailed)
+		return;
+	const struct seat *seats = detail_of(join, connection)->seats;
+	unsigned flags = seats[SIDE_CLIENT].flags | seats[SIDE_SERVER].flags;
+	if (!(flags & (HALF_WAITS | SEAT_WAITED)))
+		return;
+	pair_wait_no_longer(join, connection);
+	pair_label(join, at);
+}
+
 void connection_give_up(struct join *join, uint32_t at)
 {
 	struct connection *connection = connection_at(join, at);
-	if (pair_waits(join, connection)) {
-		pair_wait_no_longer(join, connection);
-		pair_label(join, at);
-	}
+	pair_end_wait(join, at);
 	const struct detail *detail = detail_of(join, connection);
 	unsigned closed = detail->seats[SIDE_CLIENT].closing ? SIDE_CLIENT : SIDE_SERVER;
 	struct tuple key = connection_key(join, connection);
@@ -389,6 +401,7 @@ static void connection_evict(struct join *join, uint32_t at)
 		connection_give_up(join, at);
 	} else {
 		struct tuple key = connection_key(join, connection);
+		pair_end_wait(join, at);
 		if (closed && (is_pair(connection) || !connection->told))
 			flow_add(join, at, &key);
 		connection_clear(join, at);

@@ -221,6 +221,41 @@ static void a_pair_that_is_over_makes_room_first(void **state)
 	rig_free(rig);
 }
 
+/* Else what both gave while they waited would count: a label of the one that is left alone says
+ * that it does. */
+static void a_pair_that_waits_and_makes_room_has_its_final_label_first(void **state)
+{
+	(void)state;
+	for (int ways = 0; ways < 4; ways++) {
+		bool closed = ways & 1, told = ways & 2;
+		struct half_open late;
+
+		meet(HALF_WAITS, 0);
+		rig_free(rig);
+		rig = rig_new_with(1, 2, 16);
+		rig_open(rig, client);
+		rig_open(rig, server);
+		rig_pane(rig);
+		if (closed)
+			rig_close(rig, &client, rig_now(rig));
+		rig_pane(rig);
+		if (told) {
+			struct half_open again = client;
+
+			again.flags = HALF_AGAIN;
+			again.self = workload_id("pod");
+			rig_open(rig, again);
+		}
+		late = half_of(3, SIDE_CLIENT, tuple_of("10.0.0.1", 1002, "10.0.0.2", 80),
+			       rig_now(rig));
+		rig_open(rig, late);
+		rig_pane(rig);
+		assert_labels(told ? "pod" : "client", true);
+		assert_true(rig_stats(rig).evicted_halves > 0);
+		rig_free(rig);
+	}
+}
+
 /* The next connection of the same ports is another. */
 static void a_reused_key_does_not_meet_a_pair_that_is_over(void **state)
 {
@@ -252,6 +287,7 @@ int main(void)
 		cmocka_unit_test(who_waits_from_the_pane_on_in_which_the_peer_comes_waits),
 		cmocka_unit_test(where_one_ceases_to_wait_and_the_other_begins_the_pair_waits),
 		cmocka_unit_test(a_pair_that_is_over_makes_room_first),
+		cmocka_unit_test(a_pair_that_waits_and_makes_room_has_its_final_label_first),
 		cmocka_unit_test(a_reused_key_does_not_meet_a_pair_that_is_over),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
