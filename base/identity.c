@@ -13,7 +13,8 @@ uint64_t instance_id(const struct instance *instance)
 	const uint64_t members[] = {instance->workload,	 instance->version,   instance->zone,
 				    instance->node,	 instance->container, instance->process,
 				    instance->resolution};
-	/* What was not asked for by who goes there is less sure, and kept apart. */
+	/* What another process asked for, or a handshake alone names, is less sure, and kept apart.
+	 */
 	bool guess = instance->resolution == RESOLUTION_NODE_DNS ||
 		     instance->resolution == RESOLUTION_SNI;
 	size_t others = guess ? 0 : 1;

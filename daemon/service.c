@@ -857,8 +857,8 @@ static uint64_t lag_ns(const struct service *service)
  * told as ever. */
 static const struct control_settings shed_settings = {
 	.scan_period_ms = 4000,
-	.features_count = 3,
-	.features = {{.name = "drops"}, {.name = "dns"}, {.name = "cmdlines"}},
+	.features_count = 4,
+	.features = {{.name = "drops"}, {.name = "sni"}, {.name = "dns"}, {.name = "cmdlines"}},
 };
 
 static void look_at_lag(struct service *service)

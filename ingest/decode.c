@@ -18,7 +18,7 @@
 enum {
 	ARENA_SLACK = 256 * 1024, /* what even a small record takes: tables of columns and groups */
 	NODE_KEYS = 1024,	  /* cached; deriving one takes some us */
-	FIELD_KNOWN_MAX = 37,
+	FIELD_KNOWN_MAX = 38,
 	FIELD_KEY_ID = 35, /* before the dictionaries, so that it is found at once */
 	FIELD_HMAC = 127,
 	FIELD_STRINGS = 21,

@@ -37,16 +37,16 @@ struct half_open {
 	uint8_t hops;	 /* aliases followed so far */
 	uint16_t flags;	 /* enum half_flag */
 	struct tuple key;
-	struct tuple
-		seen;	     /* as this half's socket has it: for a client, server = the address it
-				dialled. Zero, as key is: of one with a number only its owner is told */
+	struct tuple seen;   /* as this half's socket has it: for a client, server = the address it
+				dialled. Zero, as key is: of one with a number its owner is told, and
+				whom   it sought */
 	uint64_t opened_ns;  /* connect or SYN */
 	uint64_t connect_us; /* client; 0 if not seen */
 	uint32_t pid;
 	uint32_t pad;
 	uint64_t self;		/* id of the instance that owns this half */
-	uint64_t sought;	/* and of that which its node's lookups name at the address that a
-				   client dialled; 0: none */
+	uint64_t sought;	/* and of that which its node's lookups, or its handshake, name at
+				   the address that a client dialled; 0: none */
 	struct half_ref former; /* HALF_MOVED: by which the join knows it, as do closes of the
 				   same bucket */
 };

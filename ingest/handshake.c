@@ -1,9 +1,8 @@
 /* What TLS handshakes asked for: the name of a far end without an agent that no DNS answer names.
  * It comes after its connection, mostly in the same pane, and then goes along with the opening; in
  * a later pane the half is told again, with it, by its label's number, and what was labelled
- * without it is amended. A half has its label a pane later, or two where instances exchange: until
- * then the name is held. Bounds: NAMES_HELD_MAX, NAME_HELD_PANES; what finds no room, or no label
- * in time, is counted. */
+ * without it is amended; until a half has its label the name is held. Bounds: NAMES_HELD_MAX,
+ * NAME_HELD_PANES; what finds no room, or no label in time, is counted. */
 #include "ingest/state.h"
 
 enum {

@@ -733,11 +733,12 @@ static __always_inline _Bool on_hello(struct __sk_buff *skb, struct bpf_sock *sk
 	return 1;
 }
 
-/* Later packets of a connection end here. */
+/* The peer has not answered yet: later packets of a connection end here, and what a proxy passes on
+ * is not its own. */
 static __always_inline _Bool may_be_hello(struct bpf_sock *sk)
 {
 	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
-	return tcp && tcp->data_segs_out <= HELLO_SEGMENTS;
+	return tcp && !tcp->data_segs_in && tcp->data_segs_out <= HELLO_SEGMENTS;
 }
 
 static __always_inline int on_packet(struct __sk_buff *skb, _Bool sent)
@@ -750,7 +751,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, _Bool sent)
 		return 1;
 	_Bool tcp = sk->protocol == IPPROTO_TCP;
 	_Bool hello = sent && tcp && dials_tls(sk) && may_be_hello(sk);
-	if (tcp ? !hello && !is_lookups(sk) : sk->protocol != IPPROTO_UDP)
+	_Bool udp = sk->protocol == IPPROTO_UDP && (settings.udp || settings.dns);
+	if (tcp ? !hello && !is_lookups(sk) : !udp)
 		return 1;
 	struct packet packet = {};
 	__u8 version;

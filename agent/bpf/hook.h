@@ -39,7 +39,9 @@ struct __sk_buff {
 };
 
 struct bpf_tcp_sock {
-	__u32 before_data_segs_out[17];
+	__u32 before_data_segs_in[15];
+	__u32 data_segs_in;
+	__u32 segs_out;
 	__u32 data_segs_out;
 };
 

@@ -201,6 +201,15 @@ static void a_second_node_id_is_refused(void **state)
 	assert_string_equal(decoded.detail, "field 1 stands twice");
 }
 
+static void a_second_group_of_the_last_kind_is_refused(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		record_length = (size_t)(wire_element(record + record_length, 38, "", 0) - record);
+	refused(MIRROR_FIELD);
+	assert_string_equal(decoded.detail, "field 38 stands twice");
+}
+
 static void bad_index(Millrace__V1__Batch *batch)
 {
 	batch->definitions->local[0] = 4;
@@ -786,6 +795,8 @@ int main(void)
 						stop),
 		cmocka_unit_test_setup_teardown(empty_strings_cannot_amplify, start, stop),
 		cmocka_unit_test_setup_teardown(a_second_node_id_is_refused, start, stop),
+		cmocka_unit_test_setup_teardown(a_second_group_of_the_last_kind_is_refused, start,
+						stop),
 		cmocka_unit_test_setup_teardown(values_out_of_range_are_told, start, stop),
 		cmocka_unit_test_setup_teardown(columns_of_unequal_length_are_told, start, stop),
 		cmocka_unit_test_setup_teardown(an_absent_column_is_read_as_zeros, start, stop),

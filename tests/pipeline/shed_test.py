@@ -69,7 +69,7 @@ class Shed(unittest.TestCase):
         self.assertEqual((record.id, record.withdrawn, record.author), ("shed", False, "millraced"))
         self.assertGreater(record.settings.scan_period_ms, 1000)
         self.assertEqual({feature.name: feature.on for feature in record.settings.features},
-                         {"drops": False, "dns": False, "cmdlines": False})
+                         {"drops": False, "sni": False, "dns": False, "cmdlines": False})
         self.assertTrue(until(lambda: "all is sent again" in daemon.log(), TOLD_WITHIN_S), daemon.log())
         self.assertTrue(until(lambda: self.told()[0].withdrawn and self.told()[1], TOLD_WITHIN_S))
         self.assertEqual(daemon.metric("millrace_shed_level"), 0)
